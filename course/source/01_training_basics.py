@@ -1,0 +1,1044 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   vaetl:
+#     chapter: "01"
+#     title: Training basics
+#     minutes: {reading: 50, exercises: 55, cpu: 2.5, gpu: 2}
+#     requires: []
+# ---
+
+# %% [markdown]
+# # Training basics
+#
+# {badges}
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - write one training step by hand, then the loop around it, and say what each line is for;
+# - recognise good training: the loss at the start, one batch learned by heart, two curves that stay together;
+# - find the bugs that real training loops have had;
+# - count what training costs (operations, memory, seconds, energy, money) before you pay it.
+#
+# You need Python, and the idea that a function has a slope. Everything else is defined here.
+
+# %% [markdown]
+# ## The claim that this chapter tests
+#
+# This course grew out of two articles. The first says, in our translation: *training is repeated over every object of
+# the data set, many times, through large matrices, and may need enormous computing power.*
+#
+# It gives no number. So we ask three questions, and answer each by a measurement:
+#
+# 1. Does the cost really grow with the number of images, with the repetitions and with the size of the matrices?
+# 2. How much is "enormous", in seconds and in operations, for a network that learns something useful?
+# 3. What would a really large model cost on the machine you are using now?
+
+# %% [markdown]
+# ## Set-up
+#
+# The first cell fetches the helper package on Colab and Kaggle. Elsewhere it does nothing.
+
+# %% tags=["bootstrap"]
+pass
+
+# %% [markdown]
+# The next cell holds the chapter's parameters. `None` means "what the profile says": `cpu` is for a laptop, `gpu` for an
+# accelerator, and `auto` picks one of the two. You may change any of them and run the notebook again.
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+epochs: int | None = None  # passes over the training images for the main network
+repeats: int | None = None  # how many times the main network is trained, each with its own seed
+points: int | None = None  # points on each curve of the cost figure
+batch_size: int | None = None  # images in one training step
+full_data: bool | None = None  # use all of Fashion-MNIST instead of the 12,000 images in the package
+data_root: str | None = None  # a folder with your own copy of Fashion-MNIST
+
+# %%
+from vaetl_helpers.runtime import report, setup
+
+P = setup(
+    "01",
+    profile,
+    seed=seed,
+    epochs=epochs,
+    repeats=repeats,
+    points=points,
+    batch_size=batch_size,
+    full_data=full_data,
+    data_root=data_root,
+)
+
+# %%
+import math
+import time
+
+import matplotlib.pyplot as plt
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from vaetl_helpers import plots
+from vaetl_helpers.data import load
+from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.nets import mlp_classifier, small_cnn
+from vaetl_helpers.study import mean_interval, recorded_value
+from vaetl_helpers.training import EnergyMeter, NonFiniteLoss, count_flops, evaluate, fit, receipt
+
+# %% [markdown]
+# ## 1. The data
+#
+# **Fashion-MNIST** holds small grey pictures of clothes. Each picture, or *image*, is a grid of 28 × 28 = 784 numbers
+# called *pixels*. Here a pixel lies between 0 and 1. Each image carries a *label*: the number of its *class*, one of ten
+# kinds of clothes.
+#
+# The images come in three parts that share no image:
+#
+# - **train**: the network learns from these;
+# - **validation**: we look at these while we make choices;
+# - **test**: opened once, at the end, for the number that we report.
+
+# %%
+data = load("fashion-mnist", full=P.full_data, root=P.data_root, device=P.device)
+
+# %% tags=["nbval-check-output"]
+for number, name in enumerate(data.train.classes):
+    print(number, name)
+
+# %% [markdown]
+# Always look at the data before you train. Look for two classes that *you* would confuse.
+
+# %%
+names = [data.train.classes[label] for label in data.train.labels[:20]]
+plots.image_grid(
+    data.train.images[:20],
+    names,
+    title="Twenty training images and their classes",
+    alt="Two rows of ten small grey pictures of clothes, each with the name of its class above it.",
+)
+plt.show()
+
+# %% [markdown]
+# Pullover, coat and shirt have nearly the same outline. Keep that in mind: these are the classes that the network will
+# confuse too.
+
+# %% [markdown]
+# ## 2. One training step, by hand
+#
+# ### The network
+#
+# A *network* is a function with many adjustable numbers, its *parameters*. Ours takes an image $x$ and returns ten
+# numbers, one a class, called *logits*. The class with the largest logit is the prediction.
+#
+# The first network has one hidden layer of $w$ units:
+#
+# $$h = \max(0,\; W_1 x + b_1), \qquad \text{logits} = W_2 h + b_2 .$$
+#
+# Here $x$ has 784 entries, $W_1$ is a matrix of $w \times 784$ numbers, $W_2$ is one of $10 \times w$, and $b_1$, $b_2$
+# are vectors. All of them are parameters. They start as small random numbers.
+
+# %% tags=["nbval-check-output"]
+torch.manual_seed(0)
+model = mlp_classifier(width=128)
+parameters = sum(p.numel() for p in model.parameters())
+print(model)
+print(f"{parameters:,} parameters: 784 · 128 + 128 + 128 · 10 + 10 = {784 * 128 + 128 + 128 * 10 + 10:,}")
+
+# %% [markdown]
+# ### Forward: from images to logits
+#
+# We never show the network a single image. We show it a *batch*, here of 128 images, because a computer multiplies one
+# large matrix faster than many small ones.
+
+# %%
+torch.manual_seed(P.seed)
+model = mlp_classifier(width=128).to(P.device)
+images, labels = next(data.train.batches(P.batch_size, seed=P.seed))
+logits = model(images)
+print(f"images {list(images.shape)}: batch, channels, height, width")
+print(f"logits {list(logits.shape)}: batch, classes")
+
+# %% [markdown]
+# ### The loss: how wrong is it?
+#
+# The *softmax* turns logits $s_1, \dots, s_C$ into probabilities that sum to one, $p_c = e^{s_c} / \sum_j e^{s_j}$, where
+# $C$ is the number of classes. The *cross-entropy* is minus the logarithm of the probability that the right class $y$
+# received:
+#
+# $$\ell = -\log p_y = -s_y + \log \sum_{j=1}^{C} e^{s_j} .$$
+#
+# It is measured in *nats* (natural logarithms). It is 0 for a network that is certain and right, and grows without limit
+# for one that is certain and wrong. The loss of a batch is the mean over its images.
+#
+# **A number to know by heart.** A network that knows nothing gives each class the probability $1/C$. Its loss is
+# $-\log(1/C) = \log C$. For ten classes that is:
+
+# %% tags=["nbval-check-output"]
+print(f"log 10 = {math.log(10):.4f} nats")
+
+# %%
+loss = F.cross_entropy(logits, labels)
+print(f"the untrained network's loss: {loss.item():.4f} nats")
+
+# %% [markdown]
+# The two agree to about a tenth of a nat. If your own network starts far above $\log C$, stop: something is wrong with
+# the input's range, the initial weights or the loss.
+#
+# ### Exercise 1: cross-entropy · 10 minutes
+#
+# Write the mean cross-entropy yourself, without `F.cross_entropy`.
+#
+# - `logits` has the shape `[batch, classes]`, `labels` has the shape `[batch]`;
+# - return one number (a tensor without dimensions), in nats;
+# - it must survive logits of ±1000. There $e^{s}$ is larger than any floating-point number, so the formula above cannot
+#   be typed in as it stands. Subtracting the largest logit of each row changes nothing in exact arithmetic, and saves you.
+
+# %% exercise="training.cross_entropy"
+def cross_entropy(logits, labels):
+    """The mean over the batch of -log softmax(logits)[label], in nats."""
+    ### BEGIN SOLUTION
+    shifted = logits - logits.max(dim=1, keepdim=True).values  # the largest becomes 0, so exp cannot overflow
+    log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
+    return -log_probabilities[torch.arange(len(labels), device=labels.device), labels].mean()
+    ### END SOLUTION
+
+
+# %% check="training.cross_entropy"
+cross_entropy_checked = check("training.cross_entropy", cross_entropy)
+
+# %% [markdown]
+# Stuck? Run `hint("training.cross_entropy")` in a new cell. Each call tells you a little more.
+# `solution("training.cross_entropy")` shows a complete answer. You can go on in any case: the cells below use
+# `cross_entropy_checked`, which is your function if it is right and ours if it is not yet.
+
+# %%
+print(f"checked function {cross_entropy_checked(logits, labels).item():.6f} nats")
+print(f"PyTorch          {F.cross_entropy(logits, labels).item():.6f} nats")
+
+# %% [markdown]
+# ### Backward: which way is downhill?
+#
+# The *gradient* of the loss says, for each parameter, how fast the loss grows when that parameter grows. PyTorch computes
+# all of them in one sweep from the loss back to the input; hence the name *backward pass*. It **adds** them to what is
+# already stored in `.grad`.
+
+# %%
+loss.backward()
+for name, parameter in model.named_parameters():
+    print(f"{name:9} {str(list(parameter.shape)):11} mean |gradient| {parameter.grad.abs().mean():.2e} nats per unit")
+
+# %% [markdown]
+# ### Update: one small step
+#
+# *Gradient descent* moves each parameter $\theta$ a little against its gradient $g$:
+#
+# $$\theta \leftarrow \theta - \eta\, g .$$
+#
+# The *learning rate* $\eta$ says how little. An *optimiser* is an object that does this for all parameters.
+
+# %%
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+before = loss.item()
+optimizer.step()  # θ ← θ − η g
+optimizer.zero_grad()  # forget the gradients: the next backward adds to what is there
+after = F.cross_entropy(model(images), labels).item()
+print(f"loss on this batch before the step {before:.4f} nats, after it {after:.4f} nats")
+
+# %% [markdown]
+# One step made the network a little better *on this batch*. Training is nothing but this, repeated.
+#
+# ### Exercise 2: one step · 10 minutes
+#
+# Put the four parts into a function: forget old gradients, forward, backward, update. Use `F.cross_entropy` for the loss.
+# Return the loss of the batch, as it was *before* the update. Think about which order is right, and why.
+
+# %% exercise="training.step"
+def step(model, optimizer, images, labels):
+    """One training step on one batch; returns its mean cross-entropy, measured before the update."""
+    ### BEGIN SOLUTION
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(images), labels)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+    ### END SOLUTION
+
+
+# %% check="training.step"
+step_checked = check("training.step", step)
+
+# %% [markdown]
+# ## 3. The loop
+#
+# One pass over all training images is an *epoch*. The images are shuffled before each epoch, so that batches differ.
+# Here is a whole training run, with nothing hidden.
+
+# %%
+def train_by_hand(model, optimizer, epochs):
+    """Trains on the training images and returns the loss of every step."""
+    losses = []
+    model.train()
+    for epoch in range(epochs):
+        for images, labels in data.train.batches(P.batch_size, seed=P.seed, epoch=epoch):
+            losses.append(step_checked(model, optimizer, images, labels))
+    return torch.stack(losses).tolist()
+
+
+torch.manual_seed(P.seed)
+by_hand = mlp_classifier(width=128).to(P.device)
+initial_weights = {name: value.clone() for name, value in by_hand.state_dict().items()}
+losses = train_by_hand(by_hand, torch.optim.Adam(by_hand.parameters(), lr=1e-3), epochs=2)
+
+# %% [markdown]
+# We used the optimiser *Adam*, which gives each parameter a step size of its own. Look at where the curve starts, and at
+# how it shakes.
+
+# %%
+plots.lines(
+    {"loss of each step": (range(1, len(losses) + 1), losses), "log 10": ([1, len(losses)], [math.log(10)] * 2)},
+    title="Two epochs of training, step by step",
+    x="training step",
+    y="loss (nats)",
+    alt="The loss starts near log 10, falls steeply in the first steps, then slowly and with noise.",
+)
+plt.show()
+
+# %% [markdown]
+# The curve starts at $\log 10$, as it must. It falls fast, then slowly. It shakes because every batch is a different
+# sample of images: some are easier than others.
+#
+# ### The same loop, as `fit`
+#
+# From here on we use `fit` from the helper package. It is the loop above, plus what a long run needs: validation, a
+# progress bar, checkpoints, a time limit, and a clear message where the loss becomes infinite. You can read it: it is
+# 38 lines. But do not trust us; check. Same initial weights, same batches, same optimiser:
+
+# %%
+by_fit = mlp_classifier(width=128).to(P.device)
+by_fit.load_state_dict(initial_weights)
+history = fit(
+    by_fit,
+    data.train,
+    epochs=2,
+    batch_size=P.batch_size,
+    seed=P.seed,
+    optimizer=torch.optim.Adam(by_fit.parameters(), lr=1e-3),
+    validation=data.validation,
+)
+
+# %%
+same = [torch.equal(a, b) for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True)]
+difference = max(
+    (a - b).abs().max().item() for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True)
+)
+print(f"{sum(same)} of {len(same)} parameter tensors are the same, bit for bit; largest difference {difference:.1e}")
+
+# %% [markdown]
+# On a CPU every bit agrees. On a GPU some sums are done in another order at each run, so that the last digits may differ.
+#
+# `fit` also printed the *validation* loss: the mean loss over images that were not trained on.
+#
+# ### Exercise 3: accuracy · 10 minutes
+#
+# *Accuracy* is the fraction of images that are classified correctly. Write it for a whole set that comes in batches.
+# Three traps are hidden here, and each has caught published code:
+#
+# - the last batch may be smaller than the others, so batches must not count equally;
+# - some layers behave differently while training (`model.train()`) and while predicting (`model.eval()`);
+# - whoever calls your function may go on training: leave the model in the mode in which you found it.
+
+# %% exercise="training.accuracy"
+def accuracy(model, batches):
+    """The fraction of all images in `batches`, pairs of images and labels, that `model` classifies correctly."""
+    ### BEGIN SOLUTION
+    was_training = model.training
+    model.eval()
+    correct, seen = 0, 0
+    with torch.no_grad():
+        for images, labels in batches:
+            correct += (model(images).argmax(dim=1) == labels).sum().item()
+            seen += len(labels)
+    model.train(was_training)
+    return correct / seen
+    ### END SOLUTION
+
+
+# %% check="training.accuracy"
+accuracy_checked = check("training.accuracy", accuracy)
+
+# %%
+by_your_function = accuracy_checked(by_fit, data.validation.batches(300))
+print(f"validation accuracy after two epochs: {by_your_function:.1%}; a guess would reach 10 %")
+
+# %% [markdown]
+# ## 4. What good training looks like
+#
+# ### First test: can it learn one batch by heart?
+#
+# Before you train for hours, train for seconds on *one* batch, again and again. A network with far more parameters than
+# the batch has images must be able to learn it by heart: the loss must go to nearly 0. If it does not, there is a bug,
+# and more data or more time will not help.
+#
+# ### Exercise 4: overfit one batch · 8 minutes
+#
+# Train on the same batch for `steps` steps. Return the list of losses as plain numbers, each measured before its update.
+
+# %% exercise="training.overfit_one_batch"
+def overfit_one_batch(model, optimizer, images, labels, steps):
+    """Trains on one batch again and again; returns the loss of each step as a list of floats, in nats."""
+    ### BEGIN SOLUTION
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+    ### END SOLUTION
+
+
+# %% check="training.overfit_one_batch"
+overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
+
+# %% [markdown]
+# We try it twice: once as it should be, and once with labels that were shuffled, so that they have nothing to do with the
+# images. Guess first: will the network learn *random* labels?
+
+# %%
+few_images, few_labels = images[:64], labels[:64]
+random_labels = few_labels[torch.randperm(64, generator=torch.Generator().manual_seed(P.seed)).to(P.device)]
+curves = {}
+for label, target in {"true labels": few_labels, "shuffled labels": random_labels}.items():
+    torch.manual_seed(P.seed)
+    memoriser = mlp_classifier(width=256).to(P.device)
+    adam = torch.optim.Adam(memoriser.parameters(), lr=1e-3)
+    curves[label] = (range(1, 201), overfit_checked(memoriser, adam, few_images, target, steps=200))
+plots.lines(
+    curves,
+    title="Learning 64 images by heart",
+    x="training step",
+    y="loss (nats), log scale",
+    scale="log y",
+    alt="Both curves fall by a factor of more than ten; the one with shuffled labels falls more slowly.",
+)
+plt.show()
+
+# %% [markdown]
+# Both fall towards zero. Shuffled labels take longer, but they are learned too. So a low *training* loss alone proves
+# nothing about the world: it may be pure memory. That is why we keep validation images (Zhang et al. 2017 showed the
+# same for large networks).
+
+# %% [markdown]
+# ### Second test: two curves
+#
+# Draw the loss on training and on validation images, epoch by epoch. Three pictures cover most cases:
+#
+# - **underfitting**: both curves stay high. The network is too small, or was trained too little.
+# - **overfitting**: the training curve goes on falling while the validation curve rises again. The network learns its
+#   images by heart.
+# - **good**: both fall and stay together.
+#
+# We produce each on purpose. Which panel is which?
+
+# %%
+def train_and_compare(width, images_used, epochs):
+    """Trains a network of one hidden layer on the first images; returns its history."""
+    torch.manual_seed(P.seed)
+    network = mlp_classifier(width).to(P.device)
+    some = data.train.subset(slice(images_used))
+    adam = torch.optim.Adam(network.parameters(), lr=2e-3)
+    return fit(network, some, epochs=epochs, optimizer=adam, validation=data.validation, seed=P.seed, quiet=True)
+
+
+cases = {
+    "A: width 2, 9,000 images": train_and_compare(2, 9000, P.epochs),
+    "B: width 512, 300 images": train_and_compare(512, 300, 10 * P.epochs),
+    "C: width 128, 9,000 images": train_and_compare(128, 9000, P.epochs),
+}
+
+# %%
+axes = plots.panels(
+    list(cases),
+    alt="Three panels of training and validation loss. A: both stay high. B: training falls to nearly zero while "
+    "validation turns and rises. C: both fall and stay close together.",
+)
+for axis, (title, one) in zip(axes, cases.items(), strict=True):
+    both = {"training": (one["epoch"], one["loss"]), "validation": (one["epoch"], one["validation_loss"])}
+    plots.lines(both, title, "epoch", "loss (nats)", alt="", axis=axis)
+    axis.set_ylim(0, 2.4)
+plt.show()
+
+# %% [markdown]
+# A underfits: two hidden units cannot separate ten classes. B overfits: with 300 images the training loss goes to nearly
+# zero, and the validation loss turns and rises. C is what we want.
+#
+# Note what B does *not* say. Its accuracy need not get worse while its loss rises: the network becomes more and more
+# certain of the few images that it gets wrong, and the loss punishes certainty. Look at both numbers.
+
+# %%
+overfitted = cases["B: width 512, 300 images"]
+best = min(range(len(overfitted)), key=lambda epoch: overfitted["validation_loss"][epoch])
+for label, row in {"at the best validation loss": best, "at the end": -1}.items():
+    print(
+        f"B {label:28} loss {overfitted['validation_loss'][row]:.3f} nats, "
+        f"accuracy {overfitted['validation_accuracy'][row]:.1%}"
+    )
+
+# %% [markdown]
+# ### Third test: the learning rate
+#
+# The learning rate is the one setting that you must always choose. A quick way (Smith 2017): start very small, multiply
+# it after every step, and watch the loss. Too small: nothing happens. Then the loss falls. Then it explodes. Take a value
+# well to the left of the explosion, where the loss falls fastest.
+
+# %%
+def learning_rate_sweep(network, low=1e-5, high=1.0, steps=120):
+    """Trains with a learning rate that grows at every step; returns rates and smoothed losses."""
+    adam = torch.optim.Adam(network.parameters(), lr=low)
+    rates, losses, average, step_number = [], [], None, 0
+    for epoch in range(steps):  # more epochs than needed: the loop below ends it
+        for images, labels in data.train.batches(P.batch_size, seed=P.seed, epoch=epoch):
+            rate = low * (high / low) ** (step_number / (steps - 1))
+            adam.param_groups[0]["lr"] = rate
+            loss = step_checked(network, adam, images, labels).item()
+            average = loss if average is None else 0.8 * average + 0.2 * loss
+            rates.append(rate)
+            losses.append(average)
+            step_number += 1
+            if step_number == steps or not math.isfinite(loss) or loss > 10:
+                return rates, losses
+
+
+torch.manual_seed(P.seed)
+rates, sweep = learning_rate_sweep(small_cnn().to(P.device))
+plots.lines(
+    {"small CNN, Adam": (rates, sweep)},
+    title="Learning-rate sweep: one short run, the rate grows at every step",
+    x="learning rate",
+    y="loss, smoothed (nats)",
+    scale="log x",
+    alt="Flat at log 10 for small rates, then a fall between one thousandth and one hundredth, then a rise.",
+)
+plt.show()
+
+# %% [markdown]
+# The curve is flat on the left, has a valley between $10^{-3}$ and $10^{-2}$, and rises on the right. We take
+# $4\cdot10^{-3}$ as the *largest* rate, and let it fall to zero towards the end of training: large steps to get near,
+# small steps to settle. That is a *schedule*.
+#
+# What if the rate is far too large? `fit` notices. It reports the step, restores the weights of the last sound epoch, and
+# stops.
+
+# %%
+victim = mlp_classifier().to(P.device)
+try:
+    fit(victim, data.train, epochs=1, optimizer=torch.optim.SGD(victim.parameters(), lr=1e8), quiet=True)
+except NonFiniteLoss as error:
+    print(error)
+
+# %% [markdown]
+# ## 5. A network that is good at it
+#
+# The network so far looks at pixels one by one. A *convolutional network* (CNN) slides small filters over the image, so
+# that a sleeve is a sleeve wherever it lies. Ours has two layers of filters and one hidden layer. We train it with the
+# schedule from above, and, because one run proves little, several times: the seed sets the initial weights and the order
+# of the images.
+
+# %%
+def warm_up_then_cosine(progress):
+    """A factor of the learning rate: up during the first 30 %, then down to zero along a cosine."""
+    if progress < 0.3:
+        return progress / 0.3
+    return 0.5 * (1 + math.cos(math.pi * (progress - 0.3) / 0.7))
+
+
+def train_cnn(seed):
+    """Trains the small CNN once; returns the network, its history and the energy meter."""
+    torch.manual_seed(seed)
+    network = small_cnn().to(P.device)
+    adam = torch.optim.Adam(network.parameters(), lr=4e-3)
+    with EnergyMeter(watts=30) as meter:
+        history = fit(
+            network,
+            data.train,
+            epochs=P.epochs,
+            batch_size=P.batch_size,
+            optimizer=adam,
+            schedule=warm_up_then_cosine,
+            validation=data.validation,
+            seed=seed,
+            quiet=seed != P.seed,
+        )
+    return network, history, meter
+
+
+runs = [train_cnn(P.seed)]
+
+# %%
+runs += [train_cnn(P.seed + repeat) for repeat in range(1, P.repeats)]
+cnn, cnn_history, cnn_meter = runs[0]
+plots.lines(
+    {
+        "training": (cnn_history["epoch"], cnn_history["accuracy"]),
+        "validation": (cnn_history["epoch"], cnn_history["validation_accuracy"]),
+    },
+    title="Small CNN: accuracy epoch by epoch",
+    x="epoch",
+    y="accuracy (fraction)",
+    alt="Training and validation accuracy rise together and flatten; training ends a little above validation.",
+)
+plt.show()
+
+# %% [markdown]
+# Both curves rise and flatten as the learning rate goes to zero. The gap between them at the end is the overfitting that
+# is left.
+#
+# Now, once, the test images:
+
+# %%
+test_accuracies = [evaluate(network, data.test)["accuracy"] for network, _, _ in runs]
+mean, low, high = mean_interval(test_accuracies)
+print("test accuracy of each run: " + ", ".join(f"{value:.1%}" for value in test_accuracies))
+report("cnn_test_accuracy", mean, "fraction", low, high, n=len(runs), data=data.source)
+
+# %% [markdown]
+# The brackets hold a 95 % interval for the mean over seeds (Student's t, from this many runs). With few runs it is wide,
+# and that is honest: it says how little a handful of runs can tell.
+#
+# It does not hold another uncertainty: the test images are a sample too. With $m$ test images and accuracy $a$, the
+# standard error from that alone is $\sqrt{a(1-a)/m}$:
+
+# %%
+images_in_test = len(data.test)
+print(f"standard error from {images_in_test:,} test images: {100 * math.sqrt(mean * (1 - mean) / images_in_test):.2f} points")
+
+# %% [markdown]
+# ### What would more images give?
+#
+# The package carries 9,000 training images, so that you need no network. The full set has 60,000. We trained the same CNN
+# on the full set (55,000 for training, 5,000 for validation) and recorded the result:
+
+# %%
+full = recorded_value("01", "cnn_test_accuracy")
+print(f"this run:  {mean:.1%} on the test images of {data.source}")
+print(f"{full['label']}: {full['value']:.1%} [{full['low']:.1%}, {full['high']:.1%}], n = {full['n']}, {full['data']}")
+
+# %% [markdown]
+# More images help, and more than any trick in this chapter. That is the first half of the article's claim: training *does*
+# want every image it can get. What it costs is the subject of section 7.
+#
+# ### What does it still get wrong?
+#
+# Look for the classes that you found hard in section 1.
+
+# %%
+with torch.no_grad():
+    test_images, test_labels = next(data.test.batches(len(data.test)))
+    predicted = cnn(test_images).argmax(dim=1)
+wrong = (predicted != test_labels).nonzero().flatten()[:20]
+mistakes = [f"{data.test.classes[predicted[i]]}\n(is {data.test.classes[test_labels[i]]})" for i in wrong]
+plots.image_grid(
+    data.test.images[wrong],
+    mistakes,
+    title="Twenty mistakes: what the network said, and what it is",
+    alt="Twenty misclassified pictures. Most are shirts, coats, pullovers and T-shirts taken for one another.",
+)
+plt.show()
+
+# %% [markdown]
+# Most mistakes are tops taken for other tops. Some you would get wrong too. The network's mistakes are not noise: they are
+# the hard cases.
+#
+# ### Seeds, and what stays random
+#
+# The same seed gives the same network, on the same machine, library and number of threads. A different seed gives a
+# different network that is about as good. So a difference of half a point between two single runs means nothing. Remember
+# it when you read "our method improves accuracy by 0.3 points".
+
+# %%
+spread = 100 * (max(test_accuracies) - min(test_accuracies))
+print(f"{len(runs)} runs that differ only in their seed: best minus worst = {spread:.2f} points")
+
+# %% [markdown]
+# ## 6. Find the bugs
+#
+# ### Exercise 5: debug a loop · 15 minutes
+#
+# The function below runs without an error, and its loss falls. Still it has **three bugs**. Each of them has been in real,
+# published code. Read it slowly.
+
+# %%
+def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
+    """Trains, and returns the accuracy on the test batches after each epoch. Three lines are wrong or missing."""
+    accuracies = []
+    for _ in range(epochs):
+        model.train()
+        for images, labels in train_batches:
+            optimizer.step()
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+        correct, seen = 0, 0
+        with torch.no_grad():
+            for images, labels in test_batches:
+                correct += (model(images).argmax(dim=1) == labels).sum().item()
+                seen += len(labels)
+        accuracies.append(correct / seen)
+    return accuracies
+
+
+# %% [markdown]
+# Copy it, and repair it. `train_batches` and `test_batches` are lists of pairs (images, labels). Keep everything that is
+# right: the accuracies come back as a list of floats, one an epoch.
+
+# %% exercise="training.debug_loop"
+def train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
+    """Trains, and returns the accuracy on the test batches after each epoch, as a list of floats."""
+    ### BEGIN SOLUTION
+    accuracies = []
+    for _ in range(epochs):
+        model.train()
+        for images, labels in train_batches:
+            optimizer.zero_grad()  # bug 1: gradients were never cleared and added up
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()  # bug 2: the step came before the backward pass
+            optimizer.step()
+        model.eval()  # bug 3: evaluated in training mode
+        correct, seen = 0, 0
+        with torch.no_grad():
+            for images, labels in test_batches:
+                correct += (model(images).argmax(dim=1) == labels).sum().item()
+                seen += len(labels)
+        accuracies.append(correct / seen)
+    return accuracies
+    ### END SOLUTION
+
+
+# %% check="training.debug_loop"
+train_and_evaluate_checked = check("training.debug_loop", train_and_evaluate)
+
+# %% [markdown]
+# How much do the bugs cost? We train a small network with *dropout* (which, while training, sets random units to zero)
+# with both functions, on 2,000 images.
+
+# %%
+train_batches = list(data.train.subset(slice(2000)).batches(64, seed=P.seed))
+test_batches = list(data.validation.batches(250))
+results = {}
+for label, function in {"with three bugs": buggy_train_and_evaluate, "repaired": train_and_evaluate_checked}.items():
+    torch.manual_seed(P.seed)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10)).to(P.device)
+    sgd = torch.optim.SGD(network.parameters(), lr=0.05)
+    results[label] = (range(1, 9), function(network, sgd, train_batches, test_batches, epochs=8))
+plots.lines(
+    results,
+    title="The same network, with and without the bugs",
+    x="epoch",
+    y="validation accuracy (fraction)",
+    alt="The repaired loop rises steadily; the buggy one is lower and jumps up and down.",
+)
+plt.show()
+
+# %% [markdown]
+# The buggy loop learns *something*. That is what makes such bugs dangerous: nothing fails, the result is only worse. A
+# check against a known value, such as those of the exercises here, is what finds them.
+
+# %% [markdown]
+# ## 7. What it costs
+#
+# ### Counting by hand
+#
+# Almost all the work of a network is multiplying matrices. A product of an $m \times k$ and a $k \times n$ matrix takes
+# $m\,k\,n$ multiplications and as many additions: $2\,m\,k\,n$ *floating-point operations* (FLOPs).
+#
+# Take our first network, $784 \to w \to 10$, on a batch of $B$ images:
+#
+# - **forward**: $2B\,(784\,w + 10\,w)$;
+# - **backward, gradients of the weights**: again $2B\,(784\,w + 10\,w)$;
+# - **backward, gradient passed down to $h$**: $2B \cdot 10\,w$. Nothing is passed below the first layer: nobody needs the
+#   gradient of the pixels.
+#
+# So a step takes about three times the forward pass when layers are alike, and a little over twice here. PyTorch can
+# count as well. Do we agree?
+
+# %% tags=["nbval-check-output"]
+B, w = 128, 128
+by_formula = 2 * B * (784 * w + 10 * w) * 2 + 2 * B * 10 * w
+network = mlp_classifier(w)
+counted = count_flops(network, torch.zeros(B, 1, 28, 28), torch.zeros(B, dtype=torch.long))
+print(f"by hand {by_formula:,} FLOPs a step, PyTorch's counter {counted:,}, equal: {by_formula == counted}")
+
+# %% [markdown]
+# ### How the time grows
+#
+# The article says that cost comes from *every object*, *many times*, through *large matrices*. Each of these is a number
+# that we can turn: images, epochs, width. We turn one at a time, and time it. The batch size is a fourth.
+#
+# On logarithmic axes, "proportional" is a straight line of *slope 1*: ten times as many images, ten times the time. A
+# slope below 1 means that part of the time does not depend on what we turn.
+
+# %%
+def seconds_to_train(images_used=2000, epochs=1, width=512, batch=128):
+    """Seconds for `epochs` passes over `images_used` images; the best of three, after one that does not count."""
+    network = mlp_classifier(width).to(P.device)
+    adam = torch.optim.Adam(network.parameters(), lr=1e-3)
+    some = data.train.subset(slice(images_used))
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        for epoch in range(epochs):
+            for images, labels in some.batches(batch, seed=P.seed, epoch=epoch):
+                last_loss = step_checked(network, adam, images, labels)
+        last_loss.item()  # on a GPU the work runs on while Python goes ahead: this waits for it
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+doublings = range(P.points)
+measured = {
+    "images": {500 * 2**i: seconds_to_train(images_used=500 * 2**i) for i in doublings},
+    "epochs": {2**i: seconds_to_train(images_used=500, epochs=2**i) for i in doublings},
+    "width": {64 * 2**i: seconds_to_train(images_used=1000, width=64 * 2**i) for i in doublings},
+    "batch size": {32 * 2**i: seconds_to_train(batch=32 * 2**i) for i in doublings},
+}
+
+# %%
+slopes = {name: plots.slope(list(values), list(values.values())) for name, values in measured.items()}
+axes = plots.panels(
+    [f"{name}: slope {slopes[name]:.2f}" for name in measured],
+    width=3.6,
+    alt="Four panels on logarithmic axes, seconds against images, epochs, width and batch size. The first two are "
+    "straight lines of slope near one, the third rises less steeply at first, the fourth falls.",
+)
+for axis, (name, values) in zip(axes, measured.items(), strict=True):
+    first = next(iter(values))
+    proportional = [values[first] * x / first for x in values]
+    curves = {"measured": (list(values), list(values.values()))}
+    if name != "batch size":
+        curves["slope 1"] = (list(values), proportional)
+    plots.lines(curves, axis.get_title(), name, "seconds", alt="", scale="log-log", axis=axis)
+plt.show()
+
+# %%
+for name in ("images", "epochs", "width", "batch size"):
+    report(f"slope_{name.replace(' ', '_')}", slopes[name], "", data="this machine")
+
+# %% [markdown]
+# *Images* and *epochs* give straight lines with a slope close to 1: the cost is proportional to both. This part of the
+# claim holds.
+#
+# *Width* grows less steeply than 1 at first. Small matrices are dominated by costs that do not depend on their size:
+# starting each operation, updating, moving data. Only wide layers cost in proportion.
+#
+# *Batch size* goes the other way. The number of operations is the same, but larger batches need fewer, larger steps.
+# That saves time, up to a point. Chapter 2 looks for that point.
+
+# %% [markdown]
+# ### Memory
+#
+# While training, four things must be kept in memory:
+#
+# - the **weights**: 4 bytes each, in 32-bit floating point;
+# - one **gradient** for each weight: the same again;
+# - the **optimiser's state**: Adam keeps two numbers for each weight, so twice the weights;
+# - the **activations**: results of the forward pass that the backward pass needs. They grow with the batch; the other three
+#   do not.
+#
+# We measure the last one with a hook: PyTorch tells us of each tensor that it keeps for the backward pass.
+
+# %%
+def activation_bytes(network, images, labels):
+    """Bytes that the forward pass keeps for the backward pass, the network's own weights left out."""
+    own = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept = {}
+
+    def remember(tensor):
+        pointer = tensor.untyped_storage().data_ptr()
+        if pointer not in own:
+            kept[pointer] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        F.cross_entropy(network(images), labels)
+    return sum(kept.values())
+
+
+weights = 4 * sum(p.numel() for p in cnn.parameters())
+megabytes = {"weights": weights, "gradients": weights, "optimiser (Adam)": 2 * weights}
+for batch in (16, 128, 1024):
+    some_images, some_labels = next(data.train.batches(batch))
+    megabytes[f"activations, batch {batch}"] = activation_bytes(cnn, some_images, some_labels)
+plots.bars(
+    {name: value / 1e6 for name, value in megabytes.items()},
+    title="Memory to train the small CNN",
+    x="megabytes",
+    unit=" MB",
+    alt="Weights, gradients and optimiser take a few megabytes; activations grow with the batch and soon dwarf them.",
+)
+plt.show()
+
+# %% [markdown]
+# For a small CNN the activations win by far, and they grow in proportion to the batch. So when a GPU runs out of memory,
+# make the batch smaller first. For a very large model it is the other way round: there the first three fill several
+# machines before a single image has been seen.
+
+# %% [markdown]
+# ### The receipt
+#
+# What did the CNN of section 5 cost, once? Time and operations are measured. Energy is measured where an NVIDIA GPU
+# reports it; elsewhere we *assume* 30 watts for a laptop at work, and say so. The price is an assumption too: a small
+# cloud machine with a GPU, at 0.35 dollars an hour.
+
+# %%
+bill = receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
+plots.table(bill.lines(), header=("the CNN, trained once", "cost"))
+report("cnn_training_seconds", bill.seconds, "s", data=data.source)
+report("cnn_training_flops", bill.flops, "FLOPs", data=data.source)
+
+# %% [markdown]
+# ### And a large model?
+#
+# Two published models, counted in the same way:
+#
+# - **ResNet-50** on ImageNet (He et al. 2015, arXiv 1512.03385): Table 1 gives $3.8\cdot10^9$ multiply-adds for one image
+#   forward. That is $7.6\cdot10^9$ FLOPs; with the backward pass, three times that. Section 3.4 trains for
+#   $60\cdot10^4$ steps of 256 images.
+# - **GPT-3** (Brown et al. 2020, arXiv 2005.14165): Table D.1 gives $3.14\cdot10^{23}$ FLOPs. The rule of thumb, $6$ FLOPs
+#   for each parameter and token, gives the same from its $174.6\cdot10^9$ parameters and $300\cdot10^9$ tokens.
+#
+# We divide by the rate that *this machine* reached while it trained the CNN.
+
+# %%
+resnet50 = 3 * 2 * 3.8e9 * 60e4 * 256
+gpt3 = 6 * 174.6e9 * 300e9
+rate = bill.flops / bill.seconds
+year = 365.25 * 24 * 3600
+years = {"this CNN": bill.seconds / year, "ResNet-50": resnet50 / rate / year, "GPT-3": gpt3 / rate / year}
+print(f"this machine trained at {rate / 1e9:.0f} GFLOP/s; ResNet-50 takes {resnet50:.1e} FLOPs, GPT-3 {gpt3:.2e}")
+plots.bars(
+    years,
+    title="Training time on this machine, at the rate it reached here",
+    x="years, log scale",
+    log=True,
+    unit=" years",
+    alt="Three bars on a logarithmic scale: the CNN takes a tiny fraction of a year, ResNet-50 years, GPT-3 far longer "
+    "than recorded history.",
+)
+plt.show()
+report("years_for_resnet50", years["ResNet-50"], "years", data="this machine")
+report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
+
+# %% [markdown]
+# Two warnings. The rate is that of a small network: large matrices run faster, so these times are too long, perhaps by a
+# factor of ten on a CPU. And nobody could store GPT-3's weights on this machine at all. The order of magnitude is the point:
+# between "seconds on a laptop" and "impossible on a laptop" lie more than ten powers of ten.
+
+# %% [markdown]
+# ## 8. So, was the claim right?
+#
+# | what the article says | what we measured |
+# | --- | --- |
+# | repeated over every object | time is proportional to the number of images |
+# | many times | time is proportional to the number of epochs |
+# | through large matrices | operations are proportional to the width; time follows only once matrices are large |
+# | *may* need enormous power | true for the largest models; a useful classifier took a minute or less here |
+#
+# The claim holds where it says "may". It misleads where it is read as "always": the network that you have just trained needed
+# no accelerator, no cloud and next to no money. How much an accelerator would have helped is the question of chapter 2. How
+# much of the cost you can avoid by starting from a trained network is the question of chapter 4.
+
+# %% [markdown]
+# ## Quiz
+#
+# Open each choice to see whether it is right, and why.
+#
+# **1. A network for 100 classes starts training with a loss of 4.6 nats. What do you think?**
+#
+# <details><summary>The loss is much too high: something is broken.</summary>
+#
+# No. A network that knows nothing has a loss of log C. For 100 classes that is log 100 ≈ 4.605 nats. This is a healthy start.
+# </details>
+#
+# <details><summary>It is what a network that knows nothing should have.</summary>
+#
+# Right. log 100 ≈ 4.605 nats.
+# </details>
+#
+# <details><summary>One cannot say without knowing the data.</summary>
+#
+# One can: equal probabilities give log C whatever the data are.
+# </details>
+#
+# **2. Training loss falls, validation loss rises. What helps?**
+#
+# <details><summary>Train longer.</summary>
+#
+# No. The network learns its images by heart; more epochs make it worse.
+# </details>
+#
+# <details><summary>More training images, or stop at the lowest validation loss.</summary>
+#
+# Right. Both fight overfitting. Chapter 4 adds a third way: start from a network that has already seen other images.
+# </details>
+#
+# <details><summary>A larger network.</summary>
+#
+# No. It has even more room to memorise.
+# </details>
+#
+# **3. You double the images and halve the epochs. The training time …**
+#
+# <details><summary>stays about the same.</summary>
+#
+# Right. Time is proportional to images × epochs, that is, to the number of steps.
+# </details>
+#
+# <details><summary>doubles.</summary>
+#
+# No. It would, if the epochs stayed as they were.
+# </details>
+#
+# **4. Your GPU runs out of memory while training a small CNN. What do you reduce first?**
+#
+# <details><summary>The number of epochs.</summary>
+#
+# No. Epochs cost time, not memory.
+# </details>
+#
+# <details><summary>The batch size.</summary>
+#
+# Right. Activations grow with the batch, and in a small CNN they are nearly everything.
+# </details>
+#
+# <details><summary>The number of training images.</summary>
+#
+# No. They take some memory, but the step's memory depends on the batch alone.
+# </details>
+
+# %% [markdown]
+# ## Take-away
+#
+# - A training step is: forget old gradients, forward, loss, backward, update. Training repeats it.
+# - Know two numbers: the loss at the start is log C, and one batch learned by heart goes to nearly 0.
+# - Watch training *and* validation curves; open the test set once; repeat with other seeds before you believe a difference.
+# - Time is proportional to images × epochs × operations an image. Memory is weights × 4 (with Adam) plus activations ×
+#   batch.
+# - "Training needs enormous power" is true of enormous models. Yours may need a minute.
+
+# %% [markdown]
+# ## Further reading
+#
+# - Karpathy, *A Recipe for Training Neural Networks* (2019): the checks of section 4, and more of them.
+# - Zhang, Bengio, Hardt, Recht and Vinyals, *Understanding deep learning requires rethinking generalization* (2017),
+#   arXiv 1611.03530: networks learn random labels.
+# - Smith, *Cyclical Learning Rates for Training Neural Networks* (2017), arXiv 1506.01186: the learning-rate sweep.
+# - Kingma and Ba, *Adam* (2015), arXiv 1412.6980.
+# - Xiao, Rasul and Vollgraf, *Fashion-MNIST* (2017), arXiv 1708.07747: the data.
+# - Kaplan et al., *Scaling Laws for Neural Language Models* (2020), arXiv 2001.08361: the rule of six FLOPs for each
+#   parameter and token.

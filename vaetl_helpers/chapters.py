@@ -1,0 +1,207 @@
+"""Chapters as notebooks: which there are, what each needs and takes, executing one, and what it then says."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .runtime import CourseError, unknown
+
+NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
+TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "list": list}
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A notebook of the course: what it is called, the extras it needs, its parameters with their types."""
+
+    number: str
+    name: str
+    title: str
+    path: Path
+    requires: tuple[str, ...]
+    parameters: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """A hash of the notebook: another one means that earlier results are not of this chapter."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+
+def chapters_in(folder: Path) -> dict[str, Chapter]:
+    """The chapters whose notebooks lie in `folder`, by number ("01", "03b"), in order."""
+    import nbformat
+
+    found = {}
+    for path in sorted(folder.glob("[0-9]*_*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        facts = notebook.metadata.get("vaetl", {})
+        number, title = str(facts.get("chapter", path.stem.partition("_")[0])), facts.get("title", path.stem)
+        requires, parameters = tuple(facts.get("requires", ())), _parameters(notebook)
+        found[number] = Chapter(number, path.stem, title, path, requires, parameters)
+    if not found:
+        raise CourseError(f"There are no notebooks in {folder}: write them with `vaetl build`.")
+    return found
+
+
+def _parameters(notebook: Any) -> dict[str, str]:
+    """Names and annotations in the cell tagged `parameters` (papermill's own reader misses `int | None`)."""
+    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+    lines = ast.parse(cells[0]).body if cells else []
+    return {ast.unparse(a.target): ast.unparse(a.annotation) for a in lines if isinstance(a, ast.AnnAssign)}
+
+
+def choose(names: Iterable[str], known: Mapping[str, Chapter]) -> list[Chapter]:
+    """The chapters called `names` ("01", "1", "01_training_basics", a path), in order; all for no names."""
+    chosen = set()
+    for name in names:
+        stem = Path(name).name.removesuffix(".ipynb")
+        fits = [n for n, c in known.items() if stem in (n, n.lstrip("0"), c.name, c.name.partition("_")[2])]
+        if len(fits) != 1:
+            raise unknown("chapter", name, known)
+        chosen.update(fits)
+    return [chapter for number, chapter in known.items() if number in chosen or not chosen]
+
+
+def typed(name: str, given: Any, annotation: str) -> Any:
+    """A parameter's value: text is read as YAML, then checked against the annotation (`int | None`)."""
+    value = given
+    if isinstance(given, str):
+        with contextlib.suppress(yaml.YAMLError):
+            value = yaml.safe_load(given)
+    kinds = [kind.strip().partition("[")[0] for kind in annotation.split("|")]
+    if "float" in kinds and isinstance(value, int | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML 1.1 reads 1e-3 as text
+    if "str" in kinds and not isinstance(value, str | None):
+        value = str(given)
+    if not any(type(value) is TYPES.get(kind, type(value)) for kind in kinds):
+        raise CourseError(f"The parameter {name} takes {annotation}, not '{given}': mend -p {name}={given}.")
+    return value
+
+
+def share(given: Mapping[str, Any], chosen: Sequence[Chapter]) -> dict[str, dict[str, Any]]:
+    """Each chapter's part of the given parameters, checked; says which chapters do not take one."""
+    known = {name for chapter in chosen for name in chapter.parameters} - {"profile"}
+    for name in given:
+        if name == "profile":
+            raise CourseError("The profile is no parameter of its own: give it as --profile NAME.")
+        if name not in known:
+            raise unknown("parameter", name, known)
+    parts = {}
+    for chapter in chosen:
+        types = chapter.parameters
+        parts[chapter.number] = {n: typed(n, v, types[n]) for n, v in given.items() if n in types}
+    for name in given:
+        without = [number for number, part in parts.items() if name not in part]
+        if without:
+            print(f"The parameter {name} is not known to {', '.join(without)}: left out there.")
+    return parts
+
+
+def missing(extra: str, only: Iterable[str] = ()) -> list[str]:
+    """What an extra of the package (or `only` some of it) asks for and this environment lacks."""
+    from packaging.requirements import Requirement
+
+    if extra not in extras():
+        raise unknown("extra", extra, extras())
+    lacking = []
+    for requirement in map(Requirement, metadata.requires("vaetl-helpers") or ()):
+        marker = requirement.marker
+        ours = marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+        if ours and (not only or requirement.name in only) and not _installed(requirement):
+            lacking.append(f"{requirement.name}{requirement.specifier}")
+    return lacking
+
+
+def extras() -> list[str]:
+    """The names of the package's extras."""
+    return metadata.metadata("vaetl-helpers").get_all("Provides-Extra") or []
+
+
+def _installed(requirement: Any) -> bool:
+    try:
+        return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def install_command(requirements: Iterable[str]) -> str:
+    """The command that installs them into this environment."""
+    return " ".join(["python -m pip install", *(f'"{requirement}"' for requirement in requirements)])
+
+
+def execute(
+    source: Path, target: Path, parameters: dict[str, Any], seconds: int, bar: Any = False
+) -> str | None:
+    """Executes a notebook by papermill, in the folder above `target`; returns None or what went wrong where.
+
+    `seconds` limits each cell. Raises OSError where `target` cannot be written.
+    """
+    import papermill
+    from nbclient.exceptions import CellTimeoutError
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it warns of each parameter `int | None`
+    try:
+        papermill.execute_notebook(
+            papermill.iorw.load_notebook_node(str(source)),
+            str(target).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
+            parameters,
+            kernel_name="python3",
+            language="python",
+            progress_bar=bar,
+            cwd=str(target.parent.parent),
+            start_timeout=180,
+            execution_timeout=seconds,
+            kernel_manager_class=_own_kernel(),
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log would break the progress lines
+        )
+        return None
+    except papermill.PapermillExecutionError as error:
+        return f"In [{error.exec_count}]: {error.ename}: {_last_line(error.evalue)}"
+    except CellTimeoutError:
+        what = f"took longer than {seconds} s"
+    except Exception as error:  # a kernel that died, or never started: the other chapters go on
+        if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
+            raise
+        what = f"{type(error).__name__}: {_last_line(error)}"
+    cells = json.loads(target.read_text("utf-8"))["cells"] if target.exists() else []
+    return f"In [{max((cell.get('execution_count') or 0 for cell in cells), default=0)}]: {what}"
+
+
+def _last_line(text: Any) -> str:
+    return (str(text).strip().splitlines() or [""])[-1]
+
+
+def _own_kernel() -> type:
+    """A kernel manager that starts this interpreter, whatever kernels the machine has registered."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OwnKernel(AsyncKernelManager):
+        def _kernel_spec_manager_default(self) -> KernelSpecManager:
+            return KernelSpecManager(kernel_dirs=[], parent=self)
+
+    return OwnKernel
+
+
+def collect(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """What an executed notebook says of itself: its `record`s, the `run` settings and the `data` it used."""
+    found: dict[str, list[dict[str, Any]]] = {"record": [], "run": [], "data": []}
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        for output in cell.get("outputs", ()):
+            for kind, contents in found.items():
+                mime = f"application/vnd.vaetl.{kind}+json"
+                contents += [output["data"][mime]] if mime in output.get("data", {}) else []
+    return found

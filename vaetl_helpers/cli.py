@@ -1,0 +1,237 @@
+"""The command `vaetl`: thin, so that `vaetl --help` is quick; each command imports what it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Run and read the course on training, acceleration, variational autoencoders and transfer learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+Chapters = Annotated[list[str] | None, typer.Argument(metavar="CHAPTER", show_default=False)]
+
+
+def main() -> None:
+    """Entry point: a CourseError becomes one line and exit code 2."""
+    try:
+        app()
+    except Exception as error:
+        from .runtime import CourseError
+
+        if not isinstance(error, CourseError):
+            raise
+        print(f"vaetl: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    chapters: Chapters = None,
+    profile: Annotated[str | None, typer.Option(help="smoke (the default), cpu, gpu, paper or auto")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="one knob")] = None,
+    out: Annotated[Path | None, typer.Option(help="where results go [runs/PROFILE-DATE-TIME]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="fail if a number leaves its band")] = False,
+    solutions: Annotated[bool, typer.Option("--solutions", help="run the solved notebooks")] = False,
+) -> None:
+    """Run chapters, or all, and gather numbers and pages in one folder.
+
+    \b
+    vaetl run                            every chapter, quickly
+    vaetl run 01 --profile cpu           chapter 1 as its text quotes it
+    vaetl run 01 -p epochs=3 -p seed=7   other parameters
+    vaetl run --resume --out DIR         go on after Ctrl-C
+    """
+    from .running import run as run_chapters
+    from .runtime import CourseError
+
+    wrong = next((text for text in parameter or () if not text.partition("=")[0] or "=" not in text), None)
+    if wrong is not None:
+        raise CourseError(f"-p takes NAME=VALUE, not '{wrong}': for example -p epochs=3.")
+    given = dict(text.split("=", 1) for text in parameter) if parameter else None
+    code = run_chapters(
+        chapters or (), profile, given, out, resume=resume, strict=strict, solutions=solutions or None
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def lab(
+    folder: Annotated[Path, typer.Option("--dir", help="your copy of the course")] = Path("~/vaetl-course"),
+    browser: Annotated[bool, typer.Option(help="open a browser")] = True,
+    port: Annotated[int, typer.Option(help="the port of the server")] = 8888,
+) -> None:
+    """Open your own copy of the course in JupyterLab.
+
+    \b
+    vaetl lab                        in ~/vaetl-course
+    vaetl lab --dir here             in another folder
+    vaetl lab --no-browser           on another machine: open the printed address
+
+    What you have changed is never overwritten: a newer notebook arrives beside yours.
+    """
+    from .chapters import install_command, missing
+    from .runtime import CourseError
+
+    lacking = missing("lab")
+    if lacking:
+        raise CourseError(f"JupyterLab needs some packages more: {install_command(lacking)}")
+    folder = folder.expanduser().absolute()
+    first = copy_course(folder)
+    print(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
+    command = [sys.executable, "-m", "jupyterlab", str(first), f"--ServerApp.root_dir={folder}"]
+    command += [f"--port={port}", *([] if browser else ["--no-browser"])]
+    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    # The kernel is this interpreter's, whatever kernels the user has registered elsewhere.
+    server = subprocess.Popen(command, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}, cwd=folder)
+    while True:
+        try:
+            raise typer.Exit(server.wait())
+        except KeyboardInterrupt:  # the server has received it too, and asks whether to stop
+            continue
+
+
+def copy_course(folder: Path) -> Path:
+    """Copies the learners' notebooks into `folder` and returns the first one; what is there stays as it is.
+
+    A notebook that has changed since it was copied arrives beside the learner's as NAME.new-VERSION.ipynb.
+    """
+    from .chapters import chapters_in
+    from .runtime import CourseError, course_dir
+
+    notebooks = [chapter.path for chapter in chapters_in(course_dir()).values()]
+    note = folder / ".vaetl-copied.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copied = json.loads(note.read_text("utf-8")) if note.exists() else {}
+        for notebook in notebooks:
+            digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
+            if copied.get(notebook.name) != digest or not (folder / notebook.name).exists():
+                _copy_beside(notebook, folder)
+            copied[notebook.name] = digest
+        note.write_text(json.dumps(copied, indent=1), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{folder} cannot hold the course ({error}): choose another with --dir.") from error
+    return folder / notebooks[0].name
+
+
+def _copy_beside(notebook: Path, folder: Path) -> None:
+    target = folder / notebook.name
+    if target.exists() and target.read_bytes() != notebook.read_bytes():
+        target = folder / f"{notebook.stem}.new-{metadata.version('vaetl-helpers')}.ipynb"
+        print(f"{notebook.name} has a newer version; yours stays, the new one is {target.name}")
+    if not target.exists():
+        shutil.copyfile(notebook, target)  # not the permissions: the installed course may be read-only
+
+
+@data_app.callback(invoke_without_command=True)
+def data(context: typer.Context) -> None:
+    """List the data sets and what is found where, or download one.
+
+    \b
+    vaetl data                       what is where
+    vaetl data fetch mnist           download one into the cache
+    """
+    if context.invoked_subcommand:
+        return
+    from .data import where
+    from .running import table
+
+    rows = where()
+    print(table([key.replace("_", " ") for key in rows[0]], [[str(c) for c in row.values()] for row in rows]))
+
+
+@data_app.command()
+def fetch(
+    name: str, root: Annotated[Path | None, typer.Option(help="another folder than the cache")] = None
+) -> None:
+    """Download a data set, with checksum, timeout and retries.
+
+    \b
+    vaetl data fetch fashion-mnist
+    """
+    from .data import fetch as fetch_data
+
+    print(f"{name} is in {fetch_data(name, root)}")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+    """Look at this machine and say 'ready', or what to do.
+
+    \b
+    vaetl doctor
+    vaetl doctor --json
+    """
+    from .chapters import extras, install_command, missing
+    from .runtime import course_dir, platform_name, probe, versions
+
+    device, lacking = probe(), {extra: missing(extra) for extra in extras()}
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    todo = [device.problem] if device.problem else []
+    todo += [install_command(lacking["lab"])] if lacking["lab"] else []
+    todo += [f"free some disk space: {free:.1f} GB are left, runs and data need 2 GB"] if free < 2 else []
+    facts: dict[str, Any] = versions() | {"platform": platform_name(), "device": device.name}
+    facts |= {"disk free": f"{free:.1f} GB", "notebooks": str(course_dir())}
+    found = {name: install_command(lacks) if lacks else "present" for name, lacks in lacking.items()}
+    if as_json:
+        print(json.dumps(facts | {"extras": found, "ready": not todo, "todo": todo}, indent=1))
+    else:
+        lines = facts | {f"extra {name}": state for name, state in found.items()}
+        print("\n".join(f"{name:<16} {value}" for name, value in lines.items()))
+        print("\n".join(["to do:", *todo]) if todo else "ready")
+    raise typer.Exit(int(bool(todo)))
+
+
+@app.command()
+def site(out: Annotated[Path, typer.Option(help="the folder of the pages")] = Path("site")) -> None:
+    """Write the solved course as pages that need no network.
+
+    \b
+    vaetl site                       into ./site; open site/index.html
+    """
+    from .authoring.site import write_site
+    from .chapters import chapters_in
+    from .runtime import course_dir
+
+    notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
+    print(write_site(notebooks, out, "Training, acceleration, VAEs and transfer").absolute())
+
+
+@app.command()
+def build(
+    chapters: Chapters = None,
+    check: Annotated[bool, typer.Option("--check", help="only say what is stale")] = False,
+    execute: Annotated[bool, typer.Option(help="execute the solutions")] = True,
+) -> None:
+    """For authors: make the notebooks from course/source.
+
+    \b
+    vaetl build 01                   chapter 1, executed
+    vaetl build --no-execute         all, keeping the outputs of unchanged code
+    vaetl build --check              exit code 1 if the notebooks are stale
+    """
+    from .authoring import build as builder
+    from .runtime import course_dir
+
+    if check:
+        faults = builder.check(course_dir())
+        print("\n".join(faults) or "The notebooks are those of the sources.")
+        raise typer.Exit(int(bool(faults)))
+    builder.build(chapters or None, course_dir(), execute=execute)

@@ -1,0 +1,97 @@
+"""The small networks that the chapters share. Inputs are float images [batch, channels, height, width] in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+Shape = tuple[int, int, int]  # channels, height, width
+Activation = Callable[[], nn.Module]
+
+
+def mlp_classifier(width: int = 128, pixels: int = 784, classes: int = 10) -> nn.Sequential:
+    """One hidden layer: pixels → width → classes; returns logits [batch, classes]."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, classes))
+
+
+def small_cnn(width: int = 16, channels: int = 1, size: int = 28, classes: int = 10) -> nn.Sequential:
+    """Two convolutions with pooling and one hidden layer, for images of size × size; returns logits."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),  # size → size / 2
+        nn.Conv2d(width, 2 * width, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),  # size / 2 → size / 4
+        nn.Flatten(),
+        nn.Linear(2 * width * (size // 4) ** 2, 8 * width),
+        nn.ReLU(),
+        nn.Linear(8 * width, classes),
+    )
+
+
+class Encoder(nn.Module):
+    """A body and two linear heads: images → (mu, raw log_var), each [batch, latent].
+
+    `body` turns images into hidden features [batch, width]; it can be used on its own as a feature extractor.
+    """
+
+    def __init__(self, body: nn.Module, width: int, latent: int) -> None:
+        super().__init__()
+        self.body, self.mu, self.log_var = body, nn.Linear(width, latent), nn.Linear(width, latent)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(images)
+        return self.mu(hidden), self.log_var(hidden)
+
+
+def mlp_encoder(
+    latent: int, widths: Sequence[int] = (400,), shape: Shape = (1, 28, 28), activation: Activation = nn.ReLU
+) -> Encoder:
+    """Fully connected: pixels → widths → heads; `shape` is (channels, height, width)."""
+    sizes = [math.prod(shape), *widths]
+    layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), activation())]
+    return Encoder(nn.Sequential(nn.Flatten(), *layers), sizes[-1], latent)
+
+
+def mlp_decoder(
+    latent: int, widths: Sequence[int] = (400,), shape: Shape = (1, 28, 28), activation: Activation = nn.ReLU
+) -> nn.Sequential:
+    """Its mirror: codes [batch, latent] → widths, last first → logits [batch, *shape]."""
+    sizes = [latent, *reversed(widths)]
+    layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), activation())]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], math.prod(shape)), nn.Unflatten(1, shape))
+
+
+def conv_encoder(latent: int, width: int = 16, shape: Shape = (1, 28, 28)) -> Encoder:
+    """Two convolutions of stride 2 and a hidden layer; height and width must be divisible by 4."""
+    channels, height, columns = shape
+    body = nn.Sequential(
+        nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1),  # size → size / 2
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, kernel_size=4, stride=2, padding=1),  # size / 2 → size / 4
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * width * (height // 4) * (columns // 4), 16 * width),
+        nn.ReLU(),
+    )
+    return Encoder(body, 16 * width, latent)
+
+
+def conv_decoder(latent: int, width: int = 16, shape: Shape = (1, 28, 28)) -> nn.Sequential:
+    """Its mirror, with transposed convolutions: codes [batch, latent] → logits [batch, *shape]."""
+    channels, height, columns = shape
+    small = (2 * width, height // 4, columns // 4)
+    return nn.Sequential(
+        nn.Linear(latent, 16 * width),
+        nn.ReLU(),
+        nn.Linear(16 * width, math.prod(small)),
+        nn.ReLU(),
+        nn.Unflatten(1, small),
+        nn.ConvTranspose2d(2 * width, width, kernel_size=4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, channels, kernel_size=4, stride=2, padding=1),
+    )

@@ -1,0 +1,116 @@
+"""The course's figures: colour-blind-safe, labelled, and with a text for those who cannot see them.
+
+Each function draws one figure, needs `alt`, the sentence a screen reader says, and is followed by `plt.show()`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Okabe and Ito's palette, which people with any kind of colour vision can tell apart; its yellow is too pale for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+STYLES = ("-", "--", "-.", ":", "-", "--", "-.")
+STYLE = {
+    "axes.prop_cycle": plt.cycler(color=COLOURS, linestyle=STYLES),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 80,
+    "savefig.dpi": 100,
+    "font.size": 11,
+}
+Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y)
+
+
+def describe(figure: Figure, alt: str) -> Figure:
+    """Attaches the alternative text to a figure, so that notebooks and pages carry it with the picture."""
+    figure._vaetl_alt = alt
+    if "ipykernel" in sys.modules:
+        from IPython import get_ipython
+
+        # Registered at each figure: matplotlib's own formatter may have been put back in the meantime.
+        get_ipython().display_formatter.formatters["image/png"].for_type(Figure, _png_with_alt)
+    return figure
+
+
+def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, str]]:
+    from IPython.core.pylabtools import print_figure
+
+    return print_figure(figure, "png", bbox_inches="tight"), {"alt": getattr(figure, "_vaetl_alt", "")}
+
+
+def panels(titles: Sequence[str], alt: str, height: float = 3.4, width: float = 5.0) -> list[Axes]:
+    """A row of empty panels, in the course's style."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(titles), figsize=(width * len(titles), height), squeeze=False)
+        for axis, title in zip(axes[0], titles, strict=True):
+            axis.set_title(title)
+    describe(figure, alt)
+    return list(axes[0])
+
+
+def lines(
+    curves: Lines, title: str, x: str, y: str, alt: str, scale: str = "linear", axis: Axes | None = None
+) -> Axes:
+    """One line a label; `scale` is "linear", "log x", "log y" or "log-log"."""
+    axis = axis or panels([title], alt)[0]
+    for label, (xs, ys) in curves.items():
+        axis.plot(xs, ys, label=label, marker="o" if len(xs) <= 12 else None, markersize=4)
+    axis.set(title=title, xlabel=x, ylabel=y)
+    axis.set_xscale("log" if scale in ("log x", "log-log") else "linear")
+    axis.set_yscale("log" if scale in ("log y", "log-log") else "linear")
+    if len(curves) > 1:
+        axis.legend(frameon=False)
+    return axis
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """The slope of log y over log x by least squares: 1 means that y grows in proportion to x."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def image_grid(
+    images: Tensor, titles: Sequence[str] | None, title: str, alt: str, columns: int = 10, scale: float = 1.15
+) -> Figure:
+    """Images [n, channels, height, width], uint8 or in [0, 1], row by row, each under its title."""
+    rows = -(-len(images) // columns)
+    with plt.rc_context(STYLE | {"axes.grid": False, "font.size": 9}):
+        size = (scale * columns, (scale + 0.25) * rows + 0.4)
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        for number, axis in enumerate(axes.flat):
+            axis.axis("off")
+            if number < len(images):
+                picture = images[number].detach().cpu().permute(1, 2, 0).numpy()
+                axis.imshow(picture, cmap="gray_r", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
+                axis.set_title("" if titles is None else titles[number], fontsize=8)
+        figure.suptitle(title, fontsize=12)
+    return describe(figure, alt)
+
+
+def bars(values: Mapping[str, float], title: str, x: str, alt: str, log: bool = False, unit: str = "") -> Axes:
+    """Horizontal bars, each with its number."""
+    axis = panels([title], alt, height=0.55 * len(values) + 1.2, width=8)[0]
+    drawn = axis.barh(list(values), list(values.values()), color=COLOURS[0])
+    axis.bar_label(drawn, labels=[f" {value:,.3g}{unit}" for value in values.values()])
+    axis.set(xlabel=x, xscale="log" if log else "linear")
+    axis.margins(x=0.15)
+    axis.invert_yaxis()
+    return axis
+
+
+def table(rows: Mapping[str, str] | Sequence[Sequence[str]], header: Sequence[str] = ("", "")) -> None:
+    """Shows a table, as Markdown in a notebook and as text elsewhere."""
+    from IPython.display import Markdown, display
+
+    rows = list(rows.items()) if isinstance(rows, Mapping) else rows
+    text = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows))
+    display(Markdown(text)) if "ipykernel" in sys.modules else print(text)

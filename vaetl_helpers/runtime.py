@@ -1,0 +1,178 @@
+"""Where the notebook runs, on which device, with which parameters; and how numbers leave it."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import platform
+import random
+import sys
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+
+PROFILES = ("smoke", "cpu", "gpu", "paper")
+
+for _folder in ("VAETL_DATA", "VAETL_CACHE"):  # absolute from the start: kernels run in a folder of their own
+    if os.environ.get(_folder):
+        os.environ[_folder] = str(Path(os.environ[_folder]).expanduser().absolute())
+
+
+class CourseError(Exception):
+    """A problem the reader can mend: says what was wrong, what was expected and what to do next."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> CourseError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    guess = f": did you mean '{near[0]}'?" if near else "."
+    return CourseError(f"Unknown {kind} '{name}'{guess} Known: {', '.join(known) or 'none'}.")
+
+
+def course_dir() -> Path:
+    """The folder of the notebooks: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "course", package.parent / "course"):
+        if folder.is_dir():
+            return folder
+    raise CourseError("The course's notebooks are missing from this installation: install vaetl-helpers again.")
+
+
+def platform_name() -> str:
+    """One of Colab, Kaggle, Binder, JupyterLab or Python (a plain interpreter)."""
+    if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
+        return "Colab"
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "Kaggle"
+    if "BINDER_SERVICE_HOST" in os.environ:
+        return "Binder"
+    return "JupyterLab" if "ipykernel" in sys.modules else "Python"
+
+
+def someone_watches() -> bool:
+    """Whether a person sees the output as it comes: a terminal, or a notebook that could ask them a question.
+
+    papermill, nbconvert and nbval tell the kernel that nobody can answer; JupyterLab and Colab tell it the contrary.
+    """
+    if "ipykernel" not in sys.modules:
+        return sys.stdout.isatty()
+    from IPython import get_ipython
+
+    return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))
+
+
+class Probe(NamedTuple):
+    """A device that has done real work, its name, and one sentence on a better one that failed (or None)."""
+
+    device: torch.device
+    name: str
+    problem: str | None
+
+
+@functools.cache
+def probe() -> Probe:
+    """Finds the accelerator by running a convolution on it: some say they are there and then fail."""
+    cores = f"CPU, {os.cpu_count()} cores"
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if found is None:
+        return Probe(torch.device("cpu"), cores, None)
+    try:
+        image = torch.ones(1, 1, 8, 8, device=found)
+        torch.nn.functional.conv2d(image, image).sum().item()
+    except Exception as error:  # drivers fail in many ways, some without a word
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        problem = f"The {found.type} device says that it is available but fails ({first_line}); using the CPU."
+        return Probe(torch.device("cpu"), cores, problem)
+    name = torch.cuda.get_device_name(found) if found.type == "cuda" else found.type.upper()
+    return Probe(found, name, None)
+
+
+@functools.cache
+def profiles() -> dict[str, dict[str, dict[str, Any]]]:
+    """What each profile means: {chapter: {profile: {knob: value}}}."""
+    return yaml.safe_load(resources.files("vaetl_helpers").joinpath("profiles.yaml").read_text("utf-8"))
+
+
+class Settings(SimpleNamespace):
+    """A chapter's settings: profile, seed, platform, device, and one attribute a knob."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(str(unknown("setting", name, vars(self))))
+
+
+def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> Settings:
+    """Fills the knobs that are None from the profile, seeds the generators and prints one line.
+
+    Raises CourseError for an unknown chapter, profile or knob, and for a seed that is not a whole number.
+    """
+    device, name, problem = probe()
+    if chapter not in profiles():
+        raise unknown("chapter", chapter, profiles())
+    if profile == "auto":
+        profile = "cpu" if device.type == "cpu" else "gpu"
+    if profile not in profiles()[chapter]:
+        raise unknown("profile", profile, PROFILES + ("auto",))
+    values = dict(profiles()[chapter][profile])
+    for knob, value in knobs.items():
+        if knob not in values:
+            raise unknown("parameter", knob, values)
+        values[knob] = values[knob] if value is None else value
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise CourseError(f"The seed must be a whole number from 0 to 2147483647, not {seed!r}: try seed=0.")
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # scikit-learn's default
+    random.seed(seed)
+    here = platform_name()
+    if problem:
+        print(problem)
+    line = f"Chapter {chapter} · {here} · {name} · profile {profile} · seed {seed}"
+    facts = {"chapter": chapter, "platform": here, "device": name, "profile": profile, "seed": seed}
+    emit(line, "run", facts | versions())
+    return Settings(chapter=chapter, profile=profile, seed=seed, platform=here, device=device, **values)
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    from importlib.metadata import version
+
+    names = ("torch", "torchvision", "numpy", "vaetl-helpers")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def emit(line: str, kind: str, content: dict[str, Any]) -> None:
+    """Shows a line and, in a notebook, attaches `content` to it as application/vnd.vaetl.<kind>+json."""
+    if "ipykernel" not in sys.modules:
+        print(line)
+        return
+    from IPython.display import display
+
+    display({"text/plain": line, f"application/vnd.vaetl.{kind}+json": content}, raw=True)
+
+
+def report(
+    name: str,
+    value: float,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    n: int | None = None,
+    data: str | None = None,
+) -> None:
+    """Shows a number and attaches it as a record that `vaetl run` collects in metrics.json.
+
+    `low` and `high` bound its 95 % interval over `n` repeats; `data` says what it was measured on.
+    """
+    interval = "" if low is None else f" [{low:.4g}, {high:.4g}]"
+    repeats = "" if n is None else f", n = {n}"
+    where = "" if data is None else f" ({data}{repeats})"
+    value, low, high = (None if number is None else float(number) for number in (value, low, high))
+    record = {"name": name, "value": value, "unit": unit, "low": low, "high": high, "n": n, "data": data}
+    emit(f"{name} = {value:.4g}{interval} {unit}{where}", "record", record)

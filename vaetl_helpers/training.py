@@ -1,0 +1,474 @@
+"""One training loop, its history, its checkpoints and what it cost.
+
+A loss function is called as `loss_fn(model, images, labels)` and returns the batch's mean loss, or that and a dict
+of further means to monitor: `(loss, {"accuracy": ...})`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from vaetl_helpers.data import ImageSet
+from vaetl_helpers.runtime import CourseError, probe, someone_watches, unknown
+
+LossFunction = Callable[[nn.Module, Tensor, Tensor], Any]
+
+
+class NonFiniteLoss(CourseError):
+    """The loss became nan or infinite; the model is back at the end of the last epoch that was sound."""
+
+
+def classification_loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean cross-entropy in nats an image, and the fraction of the batch that is classified correctly."""
+    logits = model(images)
+    return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
+
+
+@dataclass
+class History:
+    """One row an epoch: epoch, loss, monitored values, validation_…, lr, steps, images, seconds (training only).
+
+    `history["loss"]` is a column; CourseError for a name that was not recorded.
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    stopped: str | None = None  # why training ended before its last epoch
+
+    def __getitem__(self, name: str) -> list[float]:
+        if any(name not in row for row in self.rows):
+            raise unknown("column of the history", name, self.rows[0])
+        return [row[name] for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, without validation."""
+        return sum(self["seconds"])
+
+
+def fit(
+    model: nn.Module,
+    train: ImageSet,
+    loss_fn: LossFunction = classification_loss,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    optimizer: Optimizer | None = None,
+    schedule: Callable[[float], float] | None = None,
+    validation: ImageSet | None = None,
+    seed: int = 0,
+    checkpoint: Path | str | None = None,
+    max_seconds: float | None = None,
+    quiet: bool = False,
+) -> History:
+    """Trains `model` in place and returns its history; the default optimiser is Adam with learning rate 1e-3.
+
+    `schedule` maps progress in [0, 1) to a factor of the learning rate. With `checkpoint` (a .safetensors path) the
+    state is saved after each epoch, and the same call continues a run that was cut off. Raises NonFiniteLoss for a
+    loss that is nan or infinite, CourseError for a checkpoint that is damaged, of another run, or cannot be written.
+    """
+    deadline = time.monotonic() + (float("inf") if max_seconds is None else max_seconds)
+    with Run(model, optimizer, train, batch_size, seed, checkpoint, epochs) as run:
+        while run.epoch < epochs and time.monotonic() < deadline:
+            run.begin_epoch()
+            try:
+                for images, labels in run.progress(quiet):
+                    run.set_learning_rate(schedule)
+                    run.optimizer.zero_grad()
+                    run.forward_backward(loss_fn, images, labels)
+                    run.optimizer.step()
+                    if time.monotonic() > deadline:
+                        break
+            except RuntimeError as error:
+                run.halve_micro_batch(error)  # raises again unless memory ran out
+                continue
+            run.end_epoch(loss_fn, validation, quiet)
+    return run.history
+
+
+class Run:
+    """The state of one call of `fit`: everything that the loop itself should not have to show."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | None,
+        train: ImageSet,
+        batch_size: int,
+        seed: int,
+        checkpoint: Path | str | None,
+        epochs: int,
+    ) -> None:
+        from accelerate import Accelerator
+
+        self.accelerator = Accelerator(cpu=probe().problem is not None)  # not the device that failed
+        optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.train, self.batch_size, self.seed = train.to(self.accelerator.device), batch_size, seed
+        self.epochs, self.steps = epochs, -(-len(train) // max(1, batch_size))
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.micro_batch = batch_size  # smaller only after memory ran out
+        self.history = History()
+        self.checkpoint = Path(checkpoint) if checkpoint else None
+        held = sum(len(group["params"]) for group in optimizer.param_groups)
+        self.facts = {"seed": seed, "batch_size": batch_size, "images": len(train)}
+        self.facts["optimizer"] = f"{type(optimizer).__name__} of {held} tensors"
+        if self.checkpoint and self.checkpoint.exists():
+            self._resume()
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    def _resume(self) -> None:
+        facts, named = _read_checkpoint(self.checkpoint, self.model)
+        rows = facts.get("history", [])
+        mine = self.facts | {"epochs": self.epochs}
+        theirs = facts | {"epochs": max(self.epochs, len(rows))}  # to have done fewer is what resuming is for
+        differ = [name for name in mine if theirs.get(name) != mine[name]]
+        if differ:
+            told = [", ".join(f"{name} {run.get(name)}" for name in differ) for run in (theirs, mine)]
+            raise CourseError(
+                f"{self.checkpoint} belongs to a run with {told[0]}, this one has {told[1]}: give the new run another "
+                "checkpoint path, or remove the file to start again."
+            )
+        _set_tensors(named, self.model, self.optimizer)
+        self.history.rows = rows
+        print(f"Continuing after epoch {self.epoch} of {self.epochs}, from {self.checkpoint}.")
+
+    def begin_epoch(self) -> None:
+        """Notes the state to fall back on; seeds by (seed, epoch), so that a resumed run draws the same numbers."""
+        self.fallback = {
+            name: value.to("cpu", copy=True) for name, value in _tensors(self.model, self.optimizer).items()
+        }
+        self.records: list[Tensor] = []  # stays on the device until the epoch ends
+        self.sizes: list[int] = []
+        self.rates: list[float] = []
+        torch.manual_seed(self.seed * 1_000_003 + self.epoch)
+        self.model.train()
+        self.started = time.monotonic()
+
+    def progress(self, quiet: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches, under a progress bar where a person watches."""
+        batches = self.train.batches(self.batch_size, self.seed, self.epoch)
+        if quiet or not someone_watches():
+            return batches
+        from tqdm.auto import tqdm
+
+        return iter(tqdm(batches, f"epoch {self.epoch + 1}/{self.epochs}", self.steps, leave=False))
+
+    def set_learning_rate(self, schedule: Callable[[float], float] | None) -> None:
+        """Scales every group's learning rate by schedule(progress); progress is counted in steps."""
+        done = (self.epoch * self.steps + len(self.sizes)) / (self.epochs * self.steps)
+        factor = 1.0 if schedule is None else schedule(done)
+        for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = rate * factor
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
+
+    def forward_backward(self, loss_fn: LossFunction, images: Tensor, labels: Tensor) -> None:
+        """Adds the batch's gradients, in micro-batches weighted by their images, and records loss and monitors."""
+        records = []
+        pieces = list(zip(images.split(self.micro_batch), labels.split(self.micro_batch), strict=True))
+        for number, (piece, piece_labels) in enumerate(pieces, start=1):
+            last = number == len(pieces)
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                loss, monitored = _pair(loss_fn(self.model, piece, piece_labels))
+                weight = len(piece) / len(images)
+                self.accelerator.backward(loss * weight)
+            self.names = ["loss", *monitored]
+            records.append(weight * torch.stack([loss.detach(), *monitored.values()]))
+        self.records.append(torch.stack(records).sum(0))
+        self.sizes.append(len(images))
+
+    def halve_micro_batch(self, error: RuntimeError) -> None:
+        """After running out of memory: back to the epoch's start, with micro-batches of half the size."""
+        from accelerate.utils import release_memory
+        from accelerate.utils.memory import should_reduce_batch_size
+
+        self.restore()
+        no_memory = isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
+        if not no_memory or self.micro_batch == 1:
+            raise error
+        self.micro_batch //= 2
+        release_memory()
+        print(f"Out of memory: epoch {self.epoch + 1} starts again in micro-batches of {self.micro_batch} images; "
+              f"the weights are still updated once every {self.batch_size}.")  # fmt: skip
+
+    def restore(self) -> None:
+        """Puts the model and the optimiser back to the epoch's start."""
+        _set_tensors(self.fallback, self.model, self.optimizer)
+        self.optimizer.zero_grad()
+
+    def end_epoch(self, loss_fn: LossFunction, validation: ImageSet | None, quiet: bool) -> None:
+        """The epoch's one synchronisation: checks the losses, adds a row to the history, saves the checkpoint."""
+        records = torch.stack(self.records)
+        broken = ~records[:, :1].isfinite()
+        broken[-1] |= ~torch.stack([p.isfinite().all() for p in self.model.parameters()]).all()  # by the last step
+        both = torch.cat([records, broken.to(records)], 1).cpu()
+        seconds = time.monotonic() - self.started
+        records = both[:, :-1]
+        self._refuse_non_finite(records, broken=both[:, -1])
+        sizes = torch.tensor(self.sizes, dtype=records.dtype)
+        means = (records * sizes[:, None]).sum(0) / sizes.sum()
+        row = {"epoch": self.epoch + 1} | dict(zip(self.names, means.tolist(), strict=True))
+        row |= {"lr": self.rates[-1], "steps": len(self.sizes), "images": sum(self.sizes), "seconds": seconds}
+        if validation is not None:
+            validation = validation.to(self.accelerator.device)
+            measured = evaluate(self.model, validation, loss_fn, self.micro_batch)  # which is known to fit
+            row |= {f"validation_{name}": value for name, value in measured.items()}
+        self.history.rows.append(row)
+        if not quiet:
+            print(_line(row, self.epochs))
+        if self.checkpoint and len(self.sizes) == self.steps:  # a part of an epoch could not be resumed exactly
+            facts = self.facts | {"history": self.history.rows}
+            save_checkpoint(self.checkpoint, self.model, self.optimizer, **facts)
+
+    def _refuse_non_finite(self, records: Tensor, broken: Tensor) -> None:
+        if not broken.any():
+            return
+        step = int(broken.argmax())
+        values = ", ".join(f"{n} {v:.4g}" for n, v in zip(self.names, records[step].tolist(), strict=True))
+        self.restore()
+        back = f"back at the end of epoch {self.epoch}" if self.epoch else "as it was before"
+        raise NonFiniteLoss(
+            f"Training broke down in epoch {self.epoch + 1}, step {step + 1} of {self.steps} ({values}; learning rate "
+            f"{self.rates[step]:.3g}): the model is {back}; lower the learning rate, or look for a logarithm or a "
+            "division that can meet zero."
+        )
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Says why training ended early, where it did, and what is kept; gives the optimiser its own rates back."""
+        for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = rate
+        kept = f"the same call continues from {self.checkpoint}" if self.checkpoint else "give `checkpoint` to continue"
+        if kind is KeyboardInterrupt:
+            print(f"Interrupted in epoch {self.epoch + 1} of {self.epochs}: the model is as it was then; {kept}.")
+        partial = self.history.rows and self.history.rows[-1]["steps"] < self.steps
+        if kind is None and (partial or self.epoch < self.epochs):
+            when = "in" if partial else "after"
+            self.history.stopped = f"Stopped by max_seconds {when} epoch {self.epoch} of {self.epochs}; {kept}."
+            print(self.history.stopped)
+
+
+def _pair(result: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    loss, monitored = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+    if not isinstance(monitored, dict):
+        raise CourseError(f"A loss function may return (loss, dict of values), not (loss, {type(monitored).__name__}).")
+    for name, value in [("loss", loss), *monitored.items()]:
+        number = name != "loss" and isinstance(value, (int, float))
+        if not number and (not isinstance(value, Tensor) or value.dim() != 0):
+            got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise CourseError(
+                f"The loss function must return one number (a tensor without dimensions) as {name}, not {got}: average."
+            )
+    return loss, {name: torch.as_tensor(value).detach().to(loss) for name, value in monitored.items()}
+
+
+def _line(row: dict[str, float], epochs: int) -> str:
+    skip = ("epoch", "steps", "images", "lr", "seconds")
+    values = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name not in skip)
+    return f"epoch {row['epoch']}/{epochs}  {values}  {row['seconds']:.1f} s"
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, data: ImageSet, loss_fn: LossFunction = classification_loss, batch_size: int = 1000
+) -> dict[str, float]:
+    """Mean loss and monitored values over a whole set, in eval mode, each image weighted equally."""
+    modes = [(module, module.training) for module in model.modules()]  # a part may be frozen in eval mode
+    model.eval()
+    total: Tensor | float = 0.0
+    names: list[str] = []
+    try:
+        for images, labels in data.batches(batch_size):
+            loss, monitored = _pair(loss_fn(model, images, labels))
+            names = ["loss", *monitored]
+            total = total + len(images) * torch.stack([loss, *monitored.values()])
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return dict(zip(names, (total / len(data)).tolist(), strict=True))
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def _tensors(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Tensor]:
+    """The state as named tensors, sharing memory: 'model.<name>' and 'optimizer.<parameter number>.<name>'."""
+    named = {f"model.{name}": value for name, value in model.state_dict().items()}
+    if optimizer is not None:
+        for number, state in optimizer.state_dict()["state"].items():
+            named |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()
+                      if value is not None}  # fmt: skip
+    return named
+
+
+def _set_tensors(named: dict[str, Tensor], model: nn.Module, optimizer: Optimizer | None) -> None:
+    model.load_state_dict({k.removeprefix("model."): v for k, v in named.items() if k.startswith("model.")})
+    if optimizer is not None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in named.items():
+            if key.startswith("optimizer."):
+                _, number, name = key.split(".", 2)
+                state.setdefault(int(number), {})[name] = value.clone()
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def save_checkpoint(path: Path | str, model: nn.Module, optimizer: Optimizer | None = None, **facts: Any) -> Path:
+    """Writes weights, optimiser state and `facts` (anything JSON takes) to one .safetensors file, whole or not at all.
+
+    The facts are JSON in the file's header. Raises CourseError where it cannot be written; an older file then stays.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")  # of a process that was killed: written over
+    named = {name: value.detach().cpu().contiguous().clone() for name, value in _tensors(model, optimizer).items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(named, partial, metadata={"vaetl": json.dumps(facts)})
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CourseError(
+            f"The checkpoint {path} cannot be written ({error}): free some space or choose another folder; an older "
+            "checkpoint of that name is untouched."
+        ) from error
+    return path
+
+
+def load_checkpoint(path: Path | str, model: nn.Module, optimizer: Optimizer | None = None) -> dict[str, Any]:
+    """Fills the model (and the optimiser) from a checkpoint and returns the facts stored with it.
+
+    Raises CourseError where the file is missing, damaged, or of a network of another shape; nothing is changed then.
+    """
+    facts, named = _read_checkpoint(Path(path), model)
+    _set_tensors(named, model, optimizer)
+    return facts
+
+
+def _read_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["vaetl"])
+            named = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CourseError(f"There is no checkpoint {path}: check the path, or train without it.") from error
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CourseError(
+            f"The checkpoint {path} is damaged or cut short ({error}): nothing was changed; remove it to start again, "
+            "or put back a whole copy."
+        ) from error
+    weights = {name: tuple(value.shape) for name, value in named.items() if name.startswith("model.")}
+    expected = {name: tuple(value.shape) for name, value in _tensors(model, None).items()}
+    if weights != expected:
+        name = next(n for n in sorted(weights | expected) if weights.get(n) != expected.get(n))
+        raise CourseError(
+            f"The checkpoint {path} is of another network ({name} is {weights.get(name, 'missing')} there and "
+            f"{expected.get(name, 'missing')} here): build the network it was made with."
+        )
+    return facts, named
+
+
+# ---------------------------------------------------------------- what it cost
+
+
+def count_flops(model: nn.Module, images: Tensor, labels: Tensor, loss_fn: LossFunction = classification_loss) -> int:
+    """FLOPs of one training step on this batch (forward and backward), as PyTorch's counter sees them.
+
+    It counts matrix products and convolutions, two FLOPs a multiplication with its addition; the rest is small.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    twin = deepcopy(model)  # the model keeps its gradients and its BatchNorm statistics
+    with FlopCounterMode(display=False) as counter:
+        _pair(loss_fn(twin, images, labels))[0].backward()
+    return counter.get_total_flops()
+
+
+class EnergyMeter:
+    """Measures the joules of a `with` block on an NVIDIA GPU, and otherwise assumes `watts` and says so."""
+
+    def __init__(self, watts: float = 30.0) -> None:
+        self.watts, self.joules, self.source = watts, 0.0, f"assumed {watts:g} W"
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)  # not every GPU can
+            self.read: Callable[[], float] | None = lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+            self.source = "measured by NVML, the GPU alone"
+        except Exception:  # no library, no driver, no GPU or no counter: all mean "cannot be measured"
+            self.read = None
+
+    def __enter__(self) -> EnergyMeter:
+        self.started, self.at_start = time.monotonic(), self.read() if self.read else 0.0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self.started
+        self.joules = self.read() - self.at_start if self.read else self.watts * self.seconds
+
+
+@dataclass
+class Receipt:
+    """What a training run cost. `flops` in total, `joules`, and a price an hour of the machine in `currency`."""
+
+    seconds: float
+    images: int
+    flops: float
+    joules: float
+    energy_source: str
+    price_per_hour: float = 0.35
+    currency: str = "USD"
+
+    @property
+    def cost(self) -> float:
+        """The machine's hire for these seconds."""
+        return self.seconds / 3600 * self.price_per_hour
+
+    def lines(self) -> dict[str, str]:
+        """The receipt as label → value with unit, to print or to put in a table."""
+        return {
+            "time": f"{self.seconds:.1f} s",
+            "images seen": f"{self.images:,}",
+            "speed": f"{self.images / self.seconds:,.0f} images/s",
+            "work": f"{self.flops:.3g} FLOPs",
+            "rate": f"{self.flops / self.seconds / 1e9:.1f} GFLOP/s",
+            "energy": f"{self.joules / 3600:.3g} Wh ({self.energy_source})",
+            "hire": f"{self.cost:.2g} {self.currency} (at {self.price_per_hour} {self.currency} an hour)",
+        }
+
+
+def receipt(
+    history: History, model: nn.Module, train: ImageSet, meter: EnergyMeter, batch_size: int = 128, **price: Any
+) -> Receipt:
+    """The receipt of a `fit` that ran inside `meter`; `price` may set price_per_hour and currency.
+
+    All of it is of the training alone: the energy is the meter's mean power times the seconds of training.
+    """
+    images, labels = next(train.batches(batch_size))
+    device = next(model.parameters()).device
+    flops_per_image = count_flops(model, images.to(device), labels.to(device)) / len(images)
+    seen = int(sum(history["images"]))
+    joules = meter.joules / meter.seconds * history.seconds
+    return Receipt(history.seconds, seen, flops_per_image * seen, joules, meter.source, **price)

@@ -1,0 +1,357 @@
+"""Variational autoencoders: the model, its bounds, and an exact case to test them on.
+
+Everything is in nats per image: summed over pixels and latents, averaged over the batch once, at the top.
+KW: Kingma and Welling 2013, Auto-Encoding Variational Bayes, arXiv 1312.6114. Burda: Burda et al. 2015,
+Importance Weighted Autoencoders, arXiv 1509.00519.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor, nn
+from torch.distributions import MultivariateNormal
+from torch.nn import functional as F
+
+from vaetl_helpers import nets
+from vaetl_helpers.runtime import CourseError, unknown
+
+Codes = Float[Tensor, "*batch latent"]  # codes z, noise ε, means μ, log variances
+Images = Float[Tensor, "*batch channels height width"]  # pixels in [0, 1], or logits of them
+Nats = Float[Tensor, "*batch"]  # one number an image (or code)
+
+LOG_2PI = math.log(2 * math.pi)
+LOG_VAR_RANGE = (-14.0, 14.0)  # σ from 0.0009 to 1,100: nothing overflows, no variance is zero
+PIXELS = (-3, -2, -1)
+PRETRAINED = ("vae-mnist", "vae-mnist-2d")
+MNIST = (1, 28, 28)  # channels, height, width
+Draw = Callable[..., Tensor]  # torch.rand or torch.randn
+
+# ---------------------------------------------------------------- the terms of the bound
+
+
+def kl(mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
+    """KL(q(z|x) ‖ N(0, I)) of each image in nats: the sum over its latents, never their mean."""
+    return kl_per_latent(mu, log_var).sum(-1)
+
+
+def kl_per_latent(mu: Codes, log_var: Codes) -> Codes:
+    """KL(N(μ, σ²) ‖ N(0, 1)) of each latent in nats: ½ (μ² + σ² − 1 − log σ²) (KW, appendix B)."""
+    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var)
+
+
+def log_likelihood(logits: Images, x: Images) -> Nats:
+    """Bernoulli log p(x|z) in nats: Σ over pixels of x log p + (1 − x) log(1 − p), p = sigmoid(logits).
+
+    On grey pixels, 0 < x < 1, this is *not a log-likelihood of the grey image*: it is the expected one of its
+    random binarisations, and a bound built on it bounds that. x may lack leading dimensions of the logits.
+    """
+    return -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(PIXELS)
+
+
+def gaussian_log_likelihood(mean: Images, x: Images, log_var: float = 0.0) -> Nats:
+    """Gaussian log p(x|z) in nats: Σ over pixels of log N(x; mean, exp(log_var)), a density.
+
+    With log_var = 0 it is minus half the *summed* squared error and a constant; averaging would hide a β.
+    """
+    return -0.5 * (LOG_2PI + log_var + (x - mean).square() * math.exp(-log_var)).sum(PIXELS)
+
+
+class Posterior(NamedTuple):
+    """q(z|x) = N(mean, diag exp(log_var)), both [batch, latent]."""
+
+    mean: Codes
+    log_var: Codes
+
+    def sample(self, noise: Codes | None = None, generator: Generator | None = None) -> Codes:
+        """z = μ + σ ε (KW, § 2.4): gradients reach both; noise [k, batch, latent] gives k codes an image."""
+        noise = _random(torch.randn, self.mean.shape, self.mean, generator) if noise is None else noise
+        return self.mean + (0.5 * self.log_var).exp() * noise
+
+    def log_prob(self, z: Codes) -> Nats:
+        """log q(z|x) in nats."""
+        return -0.5 * (LOG_2PI + self.log_var + (z - self.mean).square() * (-self.log_var).exp()).sum(-1)
+
+
+def _random(draw: Draw, shape: Sequence[int], like: Tensor, generator: Generator | None) -> Tensor:
+    # A generator draws on its own device, so that its seed means the same on every device.
+    device = like.device if generator is None else generator.device
+    return draw(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+
+
+def binarise(images: Images, mode: str | None = "dynamic", generator: Generator | None = None) -> Images:
+    """Makes grey pixels in [0, 1] black or white; raises CourseError for an unknown mode.
+
+    "dynamic": drawn anew at each call, white with the grey value as probability (the protocol of Burda).
+    "static": always the same, white above one half. None: stays grey (see `log_likelihood` for the meaning).
+    """
+    if mode not in ("dynamic", "static", None):
+        raise unknown("binarisation", mode, ("dynamic", "static", "None"))
+    if mode == "dynamic":
+        return _random(torch.rand, images.shape, images, generator).lt_(images)
+    return images if mode is None else (images > 0.5).to(images.dtype)
+
+
+def warm_up(seen: int | Tensor, over: int, beta: float = 1.0) -> float | Tensor:
+    """β after `seen` training images: it rises linearly to `beta` over the first `over` of them."""
+    return beta * torch.as_tensor(seen / over).clamp(max=1.0) if over else beta
+
+
+# ---------------------------------------------------------------- the model
+
+
+class VAE(nn.Module):
+    """p(z) = N(0, I), p(x|z) by `decoder` (codes → logits), q(z|x) by `encoder` (images → mu, raw log_var).
+
+    log_var is clamped to LOG_VAR_RANGE. With `gaussian_log_var` the decoder gives the mean of a Gaussian with
+    that log variance, not Bernoulli logits. The buffer `seen` counts training images, for the warm-up of β.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, gaussian_log_var: float | None = None) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.gaussian_log_var = encoder, decoder, gaussian_log_var
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def encode(self, x: Images) -> Posterior:
+        """q(z|x) of each image, in float32 or wider."""
+        mu, log_var = self.encoder(x)
+        return Posterior(_wide(mu), _wide(log_var).clamp(*LOG_VAR_RANGE))
+
+    def decode(self, z: Codes) -> Images:
+        """Logits (or Gaussian means) of each code, in float32 or wider; leading dimensions are kept."""
+        logits = _wide(self.decoder(z.reshape(-1, z.shape[-1])))
+        return logits.view(*z.shape[:-1], *logits.shape[1:])
+
+    def forward(self, x: Images, noise: Codes | None = None) -> tuple[Images, Posterior]:
+        """Logits of one sampled code an image, and q(z|x)."""
+        posterior = self.encode(x)
+        return self.decode(posterior.sample(noise)), posterior
+
+    def log_likelihood(self, logits: Images, x: Images) -> Nats:
+        """log p(x|z) in nats, of the model's own kind."""
+        if self.gaussian_log_var is None:
+            return log_likelihood(logits, x)
+        return gaussian_log_likelihood(logits, x, self.gaussian_log_var)
+
+    @torch.no_grad()
+    def picture(self, z: Codes) -> Images:
+        """E[x|z], what a code looks like: probabilities of white, or Gaussian means."""
+        return self.decode(z).sigmoid() if self.gaussian_log_var is None else self.decode(z)
+
+    def sample(self, count: int, generator: Generator | None = None) -> Images:
+        """Pictures of `count` codes drawn from the prior; the decoder must begin with a linear layer."""
+        like = self.decoder[0].weight  # [width, latent]
+        return self.picture(_random(torch.randn, (count, like.shape[1]), like, generator))
+
+    def reconstruct(self, x: Images) -> Images:
+        """Pictures of the posterior means: to look at; a bound needs sampled codes."""
+        return self.picture(self.encode(x).mean)
+
+
+def _wide(values: Tensor) -> Tensor:
+    # Losses are computed in float32 at least: half precision is widened, float64 stays.
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def mlp_vae(
+    latent: int = 20,
+    widths: Sequence[int] = (400,),
+    shape: Sequence[int] = MNIST,
+    activation: str = "ReLU",
+    **kind: Any,
+) -> VAE:
+    """A fully connected VAE, by default that of pytorch/examples; `kind` may set gaussian_log_var."""
+    parts = (latent, widths, tuple(shape), getattr(nn, activation))
+    return VAE(nets.mlp_encoder(*parts), nets.mlp_decoder(*parts), **kind)
+
+
+def conv_vae(latent: int = 20, width: int = 16, shape: Sequence[int] = MNIST, **kind: Any) -> VAE:
+    """A convolutional VAE; height and width must be divisible by 4; `kind` may set gaussian_log_var."""
+    parts = (latent, width, tuple(shape))
+    return VAE(nets.conv_encoder(*parts), nets.conv_decoder(*parts), **kind)
+
+
+def pretrained(name: str = "vae-mnist") -> tuple[VAE, dict[str, Any]]:
+    """A trained VAE that comes with the course, in eval mode, and its facts: command, data, seed, bound, ….
+
+    "vae-mnist" is made for its bound, "vae-mnist-2d" has two latents. Raises CourseError for another name.
+    """
+    from safetensors import safe_open
+
+    if name not in PRETRAINED:
+        raise unknown("trained VAE", name, PRETRAINED)
+    asset = resources.files("vaetl_helpers").joinpath("assets", f"{name}.safetensors")
+    with resources.as_file(asset) as path, safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["vaetl"])
+        weights = {key.removeprefix("model."): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    model = mlp_vae(**facts["architecture"])
+    model.load_state_dict(weights)
+    return model.eval(), facts
+
+
+# ---------------------------------------------------------------- bounds and the loss
+
+
+class Terms(NamedTuple):
+    """An ELBO and its parts in nats: elbo [batch], log_px = log p(x|z) [batch], kl [batch, latent]."""
+
+    elbo: Nats
+    log_px: Nats
+    kl: Codes
+
+
+def elbo(
+    model: nn.Module, x: Images, noise: Codes | None = None, beta: float | Tensor = 1, free_bits: float = 0
+) -> Terms:
+    """log p(x|z) − β KL(q(z|x) ‖ p(z)) of each image in nats, with one sampled z (KW, eq. 10), and its parts.
+
+    β: Higgins et al. 2017. `free_bits` λ: KL becomes Σ over latents of max(λ, mean KL over the batch), one value
+    for all images (Kingma et al. 2016, arXiv 1606.04934, eq. 15). Report only bounds with β = 1 and λ = 0.
+    """
+    logits, posterior = model(x, noise)
+    log_px = _bare(model).log_likelihood(logits, x)
+    parts = kl_per_latent(*posterior)
+    rate = parts.mean(0).clamp(min=free_bits).sum() if free_bits else parts.sum(-1)
+    return Terms(log_px - beta * rate, log_px, parts)
+
+
+def _bare(model: nn.Module) -> VAE:
+    return getattr(model, "module", model)  # without the wrapper of data parallelism
+
+
+def vae_loss(
+    beta: float = 1.0, free_bits: float = 0.0, warm_up_images: int = 0, binarisation: str | None = "dynamic"
+) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+    """A loss for `fit`: −ELBO, with reconstruction (−log p(x|z)) and kl (without β), in nats per image.
+
+    In eval mode β is that of the warm-up's end, so that epochs compare. A warm-up resumes with its checkpoint.
+    """
+
+    def loss(model: nn.Module, images: Images, labels: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = warm_up(_bare(model).seen, warm_up_images, beta) if model.training else beta
+        if model.training:
+            _bare(model).seen += len(images)
+        terms = elbo(model, binarise(images, binarisation), beta=weight, free_bits=free_bits)
+        return -terms.elbo.mean(), {"reconstruction": -terms.log_px.mean(), "kl": terms.kl.sum(-1).mean()}
+
+    return loss
+
+
+def log_weights(model: VAE, x: Images, q: Posterior, noise: Codes) -> Nats:
+    """log w = log p(x|z) + log p(z) − log q(z|x) in nats [k, batch] for noise [k, batch, latent] (Burda, eq. 6)."""
+    z = q.sample(noise)
+    log_prior = -0.5 * (LOG_2PI + z.square()).sum(-1)
+    return model.log_likelihood(model.decode(z), x) + log_prior - q.log_prob(z)
+
+
+@torch.no_grad()
+def iw_bound(
+    model: VAE,
+    x: Images,
+    k: int,
+    chunk: int = 2000,
+    generator: Generator | None = None,
+    noise: Codes | None = None,
+) -> Nats:
+    """L_k = log (1/k) Σ w of each image in nats, with exactly k sampled codes (Burda, eq. 8); L_1 is an ELBO.
+
+    About `chunk` codes (at least one an image) are decoded at a time, whatever k is; chunks are joined by
+    logsumexp, never averaged as logarithms. `noise` is [k, batch, latent]. Raises CourseError for k or chunk < 1.
+    """
+    if k < 1 or chunk < 1:
+        raise CourseError(f"k and chunk must be at least 1, not {k} and {chunk}: try k=500, chunk=2000.")
+    q, step = model.encode(x), max(1, chunk // len(x))
+    total = torch.full_like(q.mean[:, 0], -torch.inf)
+    for done in range(0, k, step):
+        count = min(step, k - done)
+        part = None if noise is None else noise[done : done + count]
+        part = _random(torch.randn, (count, *q.mean.shape), q.mean, generator) if part is None else part
+        total = torch.logaddexp(total, log_weights(model, x, q, part).logsumexp(0))
+    return total - math.log(k)
+
+
+def held_out_bound(model: VAE, images: Tensor, k: int = 500, count: int = 1000, seed: int = 0) -> Nats:
+    """L_k in nats of `count` of the uint8 images, chosen and binarised dynamically by `seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(images), generator=generator)[:count].to(images.device)
+    x = binarise(images[rows] / 255, "dynamic", generator)
+    return torch.cat([iw_bound(model, part, k, generator=generator) for part in x.split(1000)])
+
+
+def active_units(mu: Float[Tensor, "images latent"], threshold: float = 0.01) -> Bool[Tensor, " latent"]:
+    """Which latents are in use: the variance of μ over images exceeds 0.01 (Burda, § 5.2)."""
+    return mu.var(0) > threshold
+
+
+def keep_latents(model: VAE, keep: Bool[Tensor, " latent"]) -> VAE:
+    """A copy of the model with the other latents cut out of both heads and of the decoder's first layer."""
+    small = copy.deepcopy(model)
+    for head in (small.encoder.mu, small.encoder.log_var):
+        head.weight, head.bias = nn.Parameter(head.weight[keep]), nn.Parameter(head.bias[keep])
+    small.decoder[0].weight = nn.Parameter(small.decoder[0].weight[:, keep])
+    return small
+
+
+# ---------------------------------------------------------------- an exact model, gradients, neighbours
+
+
+class LinearGaussian(VAE):
+    """p(x|z) = N(W z + b, σ² I), where log p(x) and p(z|x) are exact (Tipping and Bishop 1999).
+
+    Images are [batch, 1, 1, pixels]. The encoder is the best with a diagonal covariance: the exact posterior if
+    the columns of W are orthogonal, otherwise the ELBO stays `gap` below log p(x).
+    """
+
+    def __init__(self, weight: Float[Tensor, "pixels latent"], bias: Float[Tensor, " pixels"], sigma: float):
+        pixels, latent = weight.shape
+        encoder = nets.Encoder(nn.Flatten(), pixels, latent)
+        decoder = nn.Sequential(nn.Linear(latent, pixels), nn.Unflatten(1, (1, 1, pixels)))
+        super().__init__(encoder, decoder, gaussian_log_var=2 * math.log(sigma))
+        self.precision = torch.eye(latent).to(weight) + weight.T @ weight / sigma**2  # of p(z|x), for every x
+        self.marginal = MultivariateNormal(bias, weight @ weight.T + sigma**2 * torch.eye(pixels).to(weight))
+        to_mean = torch.linalg.solve(self.precision, weight.T / sigma**2)
+        to_log_var = torch.zeros_like(to_mean), -self.precision.diagonal().log()
+        values = (weight, bias), (to_mean, -to_mean @ bias), to_log_var
+        for layer, (matrix, offset) in zip((decoder[0], encoder.mu, encoder.log_var), values, strict=True):
+            layer.weight, layer.bias = nn.Parameter(matrix), nn.Parameter(offset)
+
+    def log_prob(self, x: Images) -> Nats:
+        """The exact log p(x) = log N(x; b, W Wᵀ + σ² I) in nats."""
+        return self.marginal.log_prob(x.flatten(1))
+
+    def exact_posterior(self, x: Images) -> MultivariateNormal:
+        """The exact p(z|x), with its full covariance (I + Wᵀ W / σ²)⁻¹."""
+        return MultivariateNormal(self.encode(x).mean, precision_matrix=self.precision)
+
+    @property
+    def gap(self) -> float:
+        """KL(q(z|x) ‖ p(z|x)) = log p(x) − E[ELBO] in nats, the same for every x."""
+        return 0.5 * float(self.precision.diagonal().log().sum() - self.precision.logdet())
+
+
+def mu_gradients(f: Callable[[Codes], Nats], q: Posterior, noise: Codes) -> tuple[Codes, Codes]:
+    """For each row of noise [n, latent] two unbiased estimates of ∇_μ E_q[f(z)], f: [n, latent] → [n].
+
+    Reparameterised (KW, § 2.4): ∇f(μ + σ ε). Score function (Williams 1992): f(z) ∇_μ log q(z) = f(z) ε / σ.
+    """
+    z = q.sample(noise).detach().requires_grad_()
+    values = f(z)
+    (path,) = torch.autograd.grad(values.sum(), z)
+    return path, (values[:, None] * noise * (-0.5 * q.log_var).exp()).detach()
+
+
+def nearest(
+    images: Images, pool: Images, chunk: int = 10_000
+) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+    """The row of each image's nearest neighbour in `pool` (uint8, or in [0, 1]), and the squared distance."""
+    parts = (part / 255 if part.dtype == torch.uint8 else part for part in pool.flatten(1).split(chunk))
+    distances = torch.cat([torch.cdist(images.flatten(1), part) for part in parts], 1)  # by matrix products
+    low, row = distances.min(1)
+    return row, low.square()
