@@ -29,6 +29,14 @@ class Notebook(IPyNbFile):
             item.user_properties.append(("notebook", [self.nodeid, len(cells)]))
         return iter(items)
 
+    def setup(self) -> None:
+        """Starts the kernel; where it runs a solution, a failing check raises instead of being mended."""
+        os.environ["VAETL_GRADING"] = str(int("solutions" in self.path.parts))
+        try:
+            super().setup()
+        finally:
+            del os.environ["VAETL_GRADING"]
+
     def get_kernel_message(self, timeout: float | None = None, stream: str = "iopub") -> dict[str, Any]:
         """nbval's reader of messages: an execute_input is the kernel's own word that it runs a cell."""
         message = super().get_kernel_message(timeout, stream)

@@ -17,9 +17,7 @@ REPORT = """value = 86.0 + (epochs or 0)
 show("record", name="test accuracy", value=value, unit="%", low=85.0, high=87.0, n=3, data="Fashion-MNIST")"""
 
 
-def write(
-    folder: Path, name: str, *cells: str, parameters: str = PARAMETERS, requires: tuple[str, ...] = ()
-) -> Path:
+def write(folder: Path, name: str, *cells: str, parameters: str = PARAMETERS, requires: tuple[str, ...] = ()) -> Path:
     """Writes folder/NAME.ipynb of code cells; one that starts with a heading is Markdown."""
     number, _, title = name.partition("_")
     nodes = [new_code_cell(parameters, metadata={"tags": ["parameters"]})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -403,24 +404,24 @@ def test_without_execution_changed_code_leaves_the_solution_alone(
 
 @pytest.mark.slow
 def test_executed_solution_keeps_its_own_cells_and_the_outputs_of_cpu(course: Path) -> None:
+    edit(course, "os.getcwd())", 'os.getcwd(), os.environ["VAETL_GRADING"])')  # where a failing check raises
     build(None, course)
     assert check(course) == []
+    assert "VAETL_GRADING" not in os.environ
     solution = read(course, SOLUTION)
     code = [cell for cell in solution.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
     assert code[1].source.startswith('profile: str = "auto"')
     result = code[2].outputs[0]
     assert result.data["text/plain"] == "'01 cpu 0 None'" and result.execution_count == 3
-    assert code[-1].outputs[0].text == "in course\n"
+    assert code[-1].outputs[0].text == "in course 1\n"
     text = json.dumps(solution)
     assert "papermill" not in text and "injected" not in text and str(course.parent) not in text
     assert "widgets" not in solution.metadata and solution.metadata.vaetl.profile == "cpu"
 
 
 @pytest.mark.slow
-def test_failing_cell_stops_the_build_and_leaves_the_notebooks(
-    built: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_cell_stops_the_build_and_leaves_the_notebooks(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(exercises, "get", lambda id: SimpleNamespace(id=id, points=3))
     stored = {path: path.read_bytes() for path in built.rglob("*.ipynb")}

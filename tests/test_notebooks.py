@@ -45,7 +45,12 @@ def notebook(folder: Path, *sources: str, tags: dict[int, list[str]] | None = No
 
 @pytest.mark.slow
 def test_profile_is_smoke_and_every_cell_is_executed(folder: Path) -> None:
-    cells = ('profile: str = "auto"', 'assert profile == "smoke"', "assert 1 + 1 == 2", "")
+    cells = (
+        'profile: str = "auto"',
+        'assert profile == "smoke"',
+        "import os; assert os.environ['VAETL_GRADING'] == '0'",
+        "",
+    )
     notebook(folder, *cells, tags={0: ["parameters"]})
     result = pytest_run(folder)
     assert result.returncode == 0, result.stdout

@@ -1,4 +1,4 @@
-"""Chapters as notebooks: which there are, what each needs and takes, executing one, and what it then says."""
+"""Chapters as notebooks: which there are, what they need and take, executing one, and a learner's own copy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -142,9 +143,7 @@ def install_command(requirements: Iterable[str]) -> str:
     return " ".join(["python -m pip install", *(f'"{requirement}"' for requirement in requirements)])
 
 
-def execute(
-    source: Path, target: Path, parameters: dict[str, Any], seconds: int, bar: Any = False
-) -> str | None:
+def execute(source: Path, target: Path, parameters: dict[str, Any], seconds: int, bar: Any = False) -> str | None:
     """Executes a notebook by papermill, in the folder above `target`; returns None or what went wrong where.
 
     `seconds` limits each cell. Raises OSError where `target` cannot be written.
@@ -177,7 +176,8 @@ def execute(
             raise
         what = f"{type(error).__name__}: {_last_line(error)}"
     cells = json.loads(target.read_text("utf-8"))["cells"] if target.exists() else []
-    return f"In [{max((cell.get('execution_count') or 0 for cell in cells), default=0)}]: {what}"
+    begun = [c for c in cells if c["cell_type"] == "code" and c["metadata"].get("papermill", {}).get("start_time")]
+    return f"In [{len([cell for cell in begun if ''.join(cell['source']).strip()])}]: {what}"
 
 
 def _last_line(text: Any) -> str:
@@ -199,9 +199,39 @@ def _own_kernel() -> type:
 def collect(path: Path) -> dict[str, list[dict[str, Any]]]:
     """What an executed notebook says of itself: its `record`s, the `run` settings and the `data` it used."""
     found: dict[str, list[dict[str, Any]]] = {"record": [], "run": [], "data": []}
-    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+    for cell in json.loads(path.read_text("utf-8"))["cells"] if path.exists() else ():
         for output in cell.get("outputs", ()):
             for kind, contents in found.items():
                 mime = f"application/vnd.vaetl.{kind}+json"
                 contents += [output["data"][mime]] if mime in output.get("data", {}) else []
     return found
+
+
+def copy_course(course: Path, folder: Path) -> Path:
+    """Copies the learners' notebooks of `course` into `folder` and returns the first one; what is there stays as it is.
+
+    A notebook that has changed since it was copied arrives beside the learner's as NAME.new-VERSION.ipynb.
+    """
+    notebooks = [chapter.path for chapter in chapters_in(course).values()]
+    note = folder / ".vaetl-copied.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copied = json.loads(note.read_text("utf-8")) if note.exists() else {}
+        for notebook in notebooks:
+            digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
+            if copied.get(notebook.name) != digest or not (folder / notebook.name).exists():
+                _copy_beside(notebook, folder)
+            copied[notebook.name] = digest
+        note.write_text(json.dumps(copied, indent=1), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{folder} cannot hold the course ({error}): choose another with --dir.") from error
+    return folder / notebooks[0].name
+
+
+def _copy_beside(notebook: Path, folder: Path) -> None:
+    target = folder / notebook.name
+    if target.exists() and target.read_bytes() != notebook.read_bytes():
+        target = folder / f"{notebook.stem}.new-{metadata.version('vaetl-helpers')}.ipynb"
+        print(f"{notebook.name} has a newer version; yours stays, the new one is {target.name}")
+    if not target.exists():
+        shutil.copyfile(notebook, target)  # not the permissions: the installed course may be read-only

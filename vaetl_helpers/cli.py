@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,9 +63,7 @@ def run(
     if wrong is not None:
         raise CourseError(f"-p takes NAME=VALUE, not '{wrong}': for example -p epochs=3.")
     given = dict(text.split("=", 1) for text in parameter) if parameter else None
-    code = run_chapters(
-        chapters or (), profile, given, out, resume=resume, strict=strict, solutions=solutions or None
-    )
+    code = run_chapters(chapters or (), profile, given, out, resume=resume, strict=strict, solutions=solutions or None)
     raise typer.Exit(code)
 
 
@@ -86,17 +82,17 @@ def lab(
 
     What you have changed is never overwritten: a newer notebook arrives beside yours.
     """
-    from .chapters import install_command, missing
-    from .runtime import CourseError
+    from .chapters import copy_course, install_command, missing
+    from .runtime import CourseError, course_dir
 
     lacking = missing("lab")
     if lacking:
         raise CourseError(f"JupyterLab needs some packages more: {install_command(lacking)}")
     folder = folder.expanduser().absolute()
-    first = copy_course(folder)
+    first = copy_course(course_dir(), folder)
     print(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
-    command = [sys.executable, "-m", "jupyterlab", str(first), f"--ServerApp.root_dir={folder}"]
-    command += [f"--port={port}", *([] if browser else ["--no-browser"])]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", f"--port={port}"]
+    command += [f"--LabApp.default_url=/lab/tree/{first.name}", *([] if browser else ["--no-browser"])]
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     # The kernel is this interpreter's, whatever kernels the user has registered elsewhere.
     server = subprocess.Popen(command, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}, cwd=folder)
@@ -105,39 +101,6 @@ def lab(
             raise typer.Exit(server.wait())
         except KeyboardInterrupt:  # the server has received it too, and asks whether to stop
             continue
-
-
-def copy_course(folder: Path) -> Path:
-    """Copies the learners' notebooks into `folder` and returns the first one; what is there stays as it is.
-
-    A notebook that has changed since it was copied arrives beside the learner's as NAME.new-VERSION.ipynb.
-    """
-    from .chapters import chapters_in
-    from .runtime import CourseError, course_dir
-
-    notebooks = [chapter.path for chapter in chapters_in(course_dir()).values()]
-    note = folder / ".vaetl-copied.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        copied = json.loads(note.read_text("utf-8")) if note.exists() else {}
-        for notebook in notebooks:
-            digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
-            if copied.get(notebook.name) != digest or not (folder / notebook.name).exists():
-                _copy_beside(notebook, folder)
-            copied[notebook.name] = digest
-        note.write_text(json.dumps(copied, indent=1), encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise CourseError(f"{folder} cannot hold the course ({error}): choose another with --dir.") from error
-    return folder / notebooks[0].name
-
-
-def _copy_beside(notebook: Path, folder: Path) -> None:
-    target = folder / notebook.name
-    if target.exists() and target.read_bytes() != notebook.read_bytes():
-        target = folder / f"{notebook.stem}.new-{metadata.version('vaetl-helpers')}.ipynb"
-        print(f"{notebook.name} has a newer version; yours stays, the new one is {target.name}")
-    if not target.exists():
-        shutil.copyfile(notebook, target)  # not the permissions: the installed course may be read-only
 
 
 @data_app.callback(invoke_without_command=True)
@@ -158,9 +121,7 @@ def data(context: typer.Context) -> None:
 
 
 @data_app.command()
-def fetch(
-    name: str, root: Annotated[Path | None, typer.Option(help="another folder than the cache")] = None
-) -> None:
+def fetch(name: str, root: Annotated[Path | None, typer.Option(help="another folder than the cache")] = None) -> None:
     """Download a data set, with checksum, timeout and retries.
 
     \b

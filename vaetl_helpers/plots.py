@@ -48,7 +48,7 @@ def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, str]]:
     return print_figure(figure, "png", bbox_inches="tight"), {"alt": getattr(figure, "_vaetl_alt", "")}
 
 
-def panels(titles: Sequence[str], alt: str, height: float = 3.4, width: float = 5.0) -> list[Axes]:
+def panels(titles: Sequence[str], alt: str, height: float = 3.4, width: float = 5.4) -> list[Axes]:
     """A row of empty panels, in the course's style."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(titles), figsize=(width * len(titles), height), squeeze=False)
@@ -58,9 +58,7 @@ def panels(titles: Sequence[str], alt: str, height: float = 3.4, width: float = 
     return list(axes[0])
 
 
-def lines(
-    curves: Lines, title: str, x: str, y: str, alt: str, scale: str = "linear", axis: Axes | None = None
-) -> Axes:
+def lines(curves: Lines, title: str, x: str, y: str, alt: str, scale: str = "linear", axis: Axes | None = None) -> Axes:
     """One line a label; `scale` is "linear", "log x", "log y" or "log-log"."""
     axis = axis or panels([title], alt)[0]
     for label, (xs, ys) in curves.items():
@@ -68,6 +66,9 @@ def lines(
     axis.set(title=title, xlabel=x, ylabel=y)
     axis.set_xscale("log" if scale in ("log x", "log-log") else "linear")
     axis.set_yscale("log" if scale in ("log y", "log-log") else "linear")
+    if axis.get_xscale() == "log" and len(xs) <= 8:  # a few doublings: name each one
+        axis.set_xticks(xs, [f"{x:,g}" for x in xs], fontsize=9)
+        axis.minorticks_off()
     if len(curves) > 1:
         axis.legend(frameon=False)
     return axis
@@ -96,21 +97,27 @@ def image_grid(
     return describe(figure, alt)
 
 
-def bars(values: Mapping[str, float], title: str, x: str, alt: str, log: bool = False, unit: str = "") -> Axes:
-    """Horizontal bars, each with its number."""
+def bars(values: Mapping[str, float], labels: Sequence[str], title: str, x: str, alt: str, log: bool = False) -> Axes:
+    """Horizontal bars, each with its label."""
     axis = panels([title], alt, height=0.55 * len(values) + 1.2, width=8)[0]
     drawn = axis.barh(list(values), list(values.values()), color=COLOURS[0])
-    axis.bar_label(drawn, labels=[f" {value:,.3g}{unit}" for value in values.values()])
+    axis.bar_label(drawn, labels=[f" {label}" for label in labels])
     axis.set(xlabel=x, xscale="log" if log else "linear")
-    axis.margins(x=0.15)
+    axis.margins(x=0.2)
     axis.invert_yaxis()
     return axis
 
 
-def table(rows: Mapping[str, str] | Sequence[Sequence[str]], header: Sequence[str] = ("", "")) -> None:
-    """Shows a table, as Markdown in a notebook and as text elsewhere."""
-    from IPython.display import Markdown, display
-
-    rows = list(rows.items()) if isinstance(rows, Mapping) else rows
-    text = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows))
-    display(Markdown(text)) if "ipykernel" in sys.modules else print(text)
+def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
+    """Codes [n, 2], coloured by class, with each class's number at its median."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.5, 5.5))
+        axis.scatter(codes[:, 0], codes[:, 1], c=labels, cmap="cividis", s=9, alpha=0.7)
+        for label in labels.unique():
+            middle = codes[labels == label].median(0).values
+            box = {"facecolor": "white", "alpha": 0.8, "boxstyle": "circle", "linewidth": 0}
+            axis.text(*middle.tolist(), str(int(label)), fontsize=13, weight="bold", ha="center", va="center", bbox=box)
+        axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
+        axis.set_aspect("equal")
+    describe(figure, alt)
+    return axis

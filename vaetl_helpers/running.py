@@ -61,10 +61,8 @@ def run(
     try:
         return _go(out, content, chosen, parts, strict)
     except OSError as error:
-        why = error.strerror or error
-        raise CourseError(
-            f"{out} cannot be written ({why}): free some space and --resume, or choose another folder with --out."
-        ) from error
+        why = f"{out} cannot be written ({error.strerror or error})"
+        raise CourseError(f"{why}: free some space and --resume, or choose another with --out.") from error
 
 
 def _earlier(out: Path | None, resume: bool) -> dict[str, Any]:
@@ -92,9 +90,7 @@ def _content(chosen: Sequence[Chapter], asked: dict[str, Any], earlier: Mapping[
     return {"run": facts, "chapters": chapters, "records": []}
 
 
-def _go(
-    out: Path, content: dict[str, Any], chosen: Sequence[Chapter], parts: Mapping[str, Any], strict: bool
-) -> int:
+def _go(out: Path, content: dict[str, Any], chosen: Sequence[Chapter], parts: Mapping[str, Any], strict: bool) -> int:
     """Runs the chapters in turn; Ctrl-C ends that, and leaves what is finished."""
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
     print(f"Profile {content['run']['profile']}, chapters {', '.join(parts)}, results in {out}", flush=True)
@@ -112,20 +108,19 @@ def _go(
 def _chapter(out: Path, content: dict[str, Any], chapter: Chapter, values: Mapping[str, Any]) -> None:
     """Runs one chapter, or skips it for want of an extra, or keeps what an earlier run made of it."""
     label, notebook = f"{chapter.number} {chapter.title}", f"notebooks/{chapter.name}.ipynb"
-    profile = content["run"]["asked"]["profile"]
+    profile, before = content["run"]["asked"]["profile"], content["chapters"][chapter.number]
     entry = {"profile": profile, "parameters": dict(values), "source": chapter.digest}
-    before = content["chapters"][chapter.number]
     if before["status"] == "passed" and entry.items() <= before.items() and (out / notebook).exists():
         print(f"{label}: passed earlier, kept", flush=True)
         return
-    content["chapters"][chapter.number] = entry
     lacking = [need for extra in chapter.requires for need in missing(extra)]
     if lacking:
         reason = f"needs the extra {', '.join(chapter.requires)}: {install_command(lacking)}"
-        entry |= {"status": "skipped", "seconds": 0.0, "notebook": None, "reason": reason}
+        content["chapters"][chapter.number] = {"status": "skipped", "seconds": 0.0, "notebook": None, "reason": reason}
         print(f"{label}: skipped, {reason}", flush=True)
         return
-    entry |= {"status": "interrupted", "seconds": 0.0, "notebook": notebook}
+    entry |= {"status": "interrupted", "seconds": 0.0, "notebook": notebook}  # until it has ended in another way
+    content["chapters"][chapter.number] = entry
     _save(out, content)
     start, watched = time.perf_counter(), sys.stderr.isatty()
     print("" if watched else f"{label}: ", end="", flush=True)
@@ -145,8 +140,9 @@ def _save(out: Path, content: dict[str, Any]) -> None:
     for number, entry in content["chapters"].items():
         outputs = collect(out / entry["notebook"]) if entry["status"] in ("passed", "failed") else {}
         for record in outputs.get("record", ()):
-            lost = [key for key, v in record.items() if isinstance(v, float) and not math.isfinite(v)]
-            records.append({"chapter": number} | record | dict.fromkeys(lost))  # JSON has no NaN
+            numbers = {key: record.get(key) for key in ("value", "low", "high")}
+            lost = [k for k, v in numbers.items() if not isinstance(v, int | float) or not math.isfinite(v)]
+            records.append({"chapter": number} | record | dict.fromkeys(lost))  # Jupyter sends NaN as text
         for setup in outputs.get("run", ()):
             facts |= {key: setup[key] for key in ("profile", "seed", "device", "platform") if key in setup}
         facts["data"] += [d["source"] for d in outputs.get("data", ()) if d["source"] not in facts["data"]]
@@ -196,15 +192,16 @@ def _close(out: Path, content: dict[str, Any], strict: bool, interrupted: bool) 
     notes = [f"data: {line}" for line in content["run"]["data"]] + [f"warning: {line}" for line in warnings]
     print("\n".join(notes))
     made = [out / "notebooks" / f"{name}.ipynb" for name in names.values()]
-    code = int("failed" in {entry["status"] for entry in entries.values()} or bool(strict and warnings))
+    failed = "failed" in {entry["status"] for entry in entries.values()}
+    code = int(failed or bool(strict and warnings))
     try:
         print(f"pages: {write_site([path for path in made if path.exists()], out, 'Course run', tables)}")
     except CourseError as error:  # the numbers are written: say it, and go on
         code = 1
         print(f"no pages: {error}")
     again = f'vaetl run --resume --out "{out}"  (keeps the chapters that passed)'
-    on = "vaetl run --profile cpu  (the numbers of the text), vaetl lab  (work through it)"
-    print(f"next: {again if interrupted or code else on}")
+    cpu = "vaetl run --profile cpu  (the numbers of the text), " if content["run"]["profile"] == "smoke" else ""
+    print(f"next: {again if interrupted or failed else cpu + 'vaetl lab  (work through it)'}")
     return 130 if interrupted else code
 
 

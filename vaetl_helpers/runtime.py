@@ -8,7 +8,7 @@ import os
 import platform
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,7 +54,16 @@ def platform_name() -> str:
         return "Kaggle"
     if "BINDER_SERVICE_HOST" in os.environ:
         return "Binder"
-    return "JupyterLab" if "ipykernel" in sys.modules else "Python"
+    return "JupyterLab" if notebook_kernel() else "Python"
+
+
+def notebook_kernel() -> Any:
+    """The kernel of the notebook that this code runs in, or None."""
+    if "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None)
 
 
 def someone_watches() -> bool:
@@ -62,11 +71,8 @@ def someone_watches() -> bool:
 
     papermill, nbconvert and nbval tell the kernel that nobody can answer; JupyterLab and Colab tell it the contrary.
     """
-    if "ipykernel" not in sys.modules:
-        return sys.stdout.isatty()
-    from IPython import get_ipython
-
-    return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))
+    kernel = notebook_kernel()
+    return bool(getattr(kernel, "_allow_stdin", False)) if kernel else sys.stdout.isatty()
 
 
 class Probe(NamedTuple):
@@ -117,7 +123,8 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     if chapter not in profiles():
         raise unknown("chapter", chapter, profiles())
     if profile == "auto":
-        profile = "cpu" if device.type == "cpu" else "gpu"
+        on_binder = platform_name() == "Binder"  # little memory and a share of a core
+        profile = "smoke" if on_binder else "cpu" if device.type == "cpu" else "gpu"
     if profile not in profiles()[chapter]:
         raise unknown("profile", profile, PROFILES + ("auto",))
     values = dict(profiles()[chapter][profile])
@@ -149,7 +156,7 @@ def versions() -> dict[str, str]:
 
 def emit(line: str, kind: str, content: dict[str, Any]) -> None:
     """Shows a line and, in a notebook, attaches `content` to it as application/vnd.vaetl.<kind>+json."""
-    if "ipykernel" not in sys.modules:
+    if not notebook_kernel():
         print(line)
         return
     from IPython.display import display
@@ -170,9 +177,18 @@ def report(
 
     `low` and `high` bound its 95 % interval over `n` repeats; `data` says what it was measured on.
     """
-    interval = "" if low is None else f" [{low:.4g}, {high:.4g}]"
-    repeats = "" if n is None else f", n = {n}"
-    where = "" if data is None else f" ({data}{repeats})"
     value, low, high = (None if number is None else float(number) for number in (value, low, high))
+    n = None if n is None else int(n)
+    interval = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
+    notes = ", ".join(note for note in (data, n and f"n = {n}") if note)
     record = {"name": name, "value": value, "unit": unit, "low": low, "high": high, "n": n, "data": data}
-    emit(f"{name} = {value:.4g}{interval} {unit}{where}", "record", record)
+    emit(f"{name} = {value:.4g}{interval}{unit and f' {unit}'}{notes and f' ({notes})'}", "record", record)
+
+
+def show_table(rows: Mapping[str, str] | Sequence[Sequence[str]], header: Sequence[str] = ("", "")) -> None:
+    """Shows a table, as Markdown in a notebook and as text elsewhere."""
+    from IPython.display import Markdown, display
+
+    rows = list(rows.items()) if isinstance(rows, Mapping) else rows
+    text = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows))
+    display(Markdown(text)) if "ipykernel" in sys.modules else print(text)

@@ -2,6 +2,10 @@
 
 A loss function is called as `loss_fn(model, images, labels)` and returns the batch's mean loss, or that and a dict
 of further means to monitor: `(loss, {"accuracy": ...})`.
+
+`fit` gives the same weights, bit for bit on a CPU, as the loop by hand over `train.batches(batch_size, seed, epoch)`.
+A network that draws numbers (dropout, a VAE's noise) needs `torch.manual_seed(seed * 1_000_003 + epoch)` before each
+epoch for that, which is what `fit` calls.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +133,7 @@ class Run:
         self.checkpoint = Path(checkpoint) if checkpoint else None
         held = sum(len(group["params"]) for group in optimizer.param_groups)
         self.facts = {"seed": seed, "batch_size": batch_size, "images": len(train)}
-        self.facts["optimizer"] = f"{type(optimizer).__name__} of {held} tensors"
+        self.facts["optimiser"] = f"{type(optimizer).__name__} of {held} tensors"
         if self.checkpoint and self.checkpoint.exists():
             self._resume()
 
@@ -177,7 +181,7 @@ class Run:
     def set_learning_rate(self, schedule: Callable[[float], float] | None) -> None:
         """Scales every group's learning rate by schedule(progress); progress is counted in steps."""
         done = (self.epoch * self.steps + len(self.sizes)) / (self.epochs * self.steps)
-        factor = 1.0 if schedule is None else schedule(done)
+        factor = 1.0 if schedule is None else float(schedule(done))
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
         self.rates.append(self.optimizer.param_groups[0]["lr"])
@@ -347,7 +351,8 @@ def save_checkpoint(path: Path | str, model: nn.Module, optimizer: Optimizer | N
         save_file(named, partial, metadata={"vaetl": json.dumps(facts)})
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise CourseError(
             f"The checkpoint {path} cannot be written ({error}): free some space or choose another folder; an older "
             "checkpoint of that name is untouched."

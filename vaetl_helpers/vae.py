@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from safetensors import safe_open
 from torch import Generator, Tensor, nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
@@ -26,13 +27,15 @@ from vaetl_helpers.runtime import CourseError, unknown
 Codes = Float[Tensor, "*batch latent"]  # codes z, noise ε, means μ, log variances
 Images = Float[Tensor, "*batch channels height width"]  # pixels in [0, 1], or logits of them
 Nats = Float[Tensor, "*batch"]  # one number an image (or code)
+Noise = Codes | None  # standard normal; None: drawn here
+Rng = Generator | None
+Sizes = Sequence[int]
 
 LOG_2PI = math.log(2 * math.pi)
 LOG_VAR_RANGE = (-14.0, 14.0)  # σ from 0.0009 to 1,100: nothing overflows, no variance is zero
 PIXELS = (-3, -2, -1)
 PRETRAINED = ("vae-mnist", "vae-mnist-2d")
 MNIST = (1, 28, 28)  # channels, height, width
-Draw = Callable[..., Tensor]  # torch.rand or torch.randn
 
 # ---------------------------------------------------------------- the terms of the bound
 
@@ -57,10 +60,7 @@ def log_likelihood(logits: Images, x: Images) -> Nats:
 
 
 def gaussian_log_likelihood(mean: Images, x: Images, log_var: float = 0.0) -> Nats:
-    """Gaussian log p(x|z) in nats: Σ over pixels of log N(x; mean, exp(log_var)), a density.
-
-    With log_var = 0 it is minus half the *summed* squared error and a constant; averaging would hide a β.
-    """
+    """Gaussian log p(x|z) in nats: Σ over pixels of log N(x; mean, exp(log_var)); a density, may be > 0."""
     return -0.5 * (LOG_2PI + log_var + (x - mean).square() * math.exp(-log_var)).sum(PIXELS)
 
 
@@ -70,7 +70,7 @@ class Posterior(NamedTuple):
     mean: Codes
     log_var: Codes
 
-    def sample(self, noise: Codes | None = None, generator: Generator | None = None) -> Codes:
+    def sample(self, noise: Noise = None, generator: Rng = None) -> Codes:
         """z = μ + σ ε (KW, § 2.4): gradients reach both; noise [k, batch, latent] gives k codes an image."""
         noise = _random(torch.randn, self.mean.shape, self.mean, generator) if noise is None else noise
         return self.mean + (0.5 * self.log_var).exp() * noise
@@ -80,13 +80,14 @@ class Posterior(NamedTuple):
         return -0.5 * (LOG_2PI + self.log_var + (z - self.mean).square() * (-self.log_var).exp()).sum(-1)
 
 
-def _random(draw: Draw, shape: Sequence[int], like: Tensor, generator: Generator | None) -> Tensor:
-    # A generator draws on its own device, so that its seed means the same on every device.
-    device = like.device if generator is None else generator.device
-    return draw(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+def _random(draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: Rng) -> Tensor:
+    if generator is None:
+        return draw(shape, device=like.device, dtype=like.dtype)
+    # On the generator's own device, so that a seed means the same everywhere.
+    return draw(shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
 
 
-def binarise(images: Images, mode: str | None = "dynamic", generator: Generator | None = None) -> Images:
+def binarise(images: Images, mode: str | None = "dynamic", generator: Rng = None) -> Images:
     """Makes grey pixels in [0, 1] black or white; raises CourseError for an unknown mode.
 
     "dynamic": drawn anew at each call, white with the grey value as probability (the protocol of Burda).
@@ -129,23 +130,22 @@ class VAE(nn.Module):
         logits = _wide(self.decoder(z.reshape(-1, z.shape[-1])))
         return logits.view(*z.shape[:-1], *logits.shape[1:])
 
-    def forward(self, x: Images, noise: Codes | None = None) -> tuple[Images, Posterior]:
+    def forward(self, x: Images, noise: Noise = None) -> tuple[Images, Posterior]:
         """Logits of one sampled code an image, and q(z|x)."""
         posterior = self.encode(x)
         return self.decode(posterior.sample(noise)), posterior
 
     def log_likelihood(self, logits: Images, x: Images) -> Nats:
         """log p(x|z) in nats, of the model's own kind."""
-        if self.gaussian_log_var is None:
-            return log_likelihood(logits, x)
-        return gaussian_log_likelihood(logits, x, self.gaussian_log_var)
+        log_var = self.gaussian_log_var
+        return log_likelihood(logits, x) if log_var is None else gaussian_log_likelihood(logits, x, log_var)
 
     @torch.no_grad()
     def picture(self, z: Codes) -> Images:
         """E[x|z], what a code looks like: probabilities of white, or Gaussian means."""
         return self.decode(z).sigmoid() if self.gaussian_log_var is None else self.decode(z)
 
-    def sample(self, count: int, generator: Generator | None = None) -> Images:
+    def sample(self, count: int, generator: Rng = None) -> Images:
         """Pictures of `count` codes drawn from the prior; the decoder must begin with a linear layer."""
         like = self.decoder[0].weight  # [width, latent]
         return self.picture(_random(torch.randn, (count, like.shape[1]), like, generator))
@@ -160,31 +160,20 @@ def _wide(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def mlp_vae(
-    latent: int = 20,
-    widths: Sequence[int] = (400,),
-    shape: Sequence[int] = MNIST,
-    activation: str = "ReLU",
-    **kind: Any,
-) -> VAE:
+def mlp_vae(latent: int = 20, widths: Sizes = (400,), shape: Sizes = MNIST, activation="ReLU", **kind: Any) -> VAE:
     """A fully connected VAE, by default that of pytorch/examples; `kind` may set gaussian_log_var."""
     parts = (latent, widths, tuple(shape), getattr(nn, activation))
     return VAE(nets.mlp_encoder(*parts), nets.mlp_decoder(*parts), **kind)
 
 
-def conv_vae(latent: int = 20, width: int = 16, shape: Sequence[int] = MNIST, **kind: Any) -> VAE:
+def conv_vae(latent: int = 20, width: int = 16, shape: Sizes = MNIST, **kind: Any) -> VAE:
     """A convolutional VAE; height and width must be divisible by 4; `kind` may set gaussian_log_var."""
     parts = (latent, width, tuple(shape))
     return VAE(nets.conv_encoder(*parts), nets.conv_decoder(*parts), **kind)
 
 
 def pretrained(name: str = "vae-mnist") -> tuple[VAE, dict[str, Any]]:
-    """A trained VAE that comes with the course, in eval mode, and its facts: command, data, seed, bound, ….
-
-    "vae-mnist" is made for its bound, "vae-mnist-2d" has two latents. Raises CourseError for another name.
-    """
-    from safetensors import safe_open
-
+    """A trained VAE of the course in eval mode, and its facts: the command that made it, its bound, …."""
     if name not in PRETRAINED:
         raise unknown("trained VAE", name, PRETRAINED)
     asset = resources.files("vaetl_helpers").joinpath("assets", f"{name}.safetensors")
@@ -207,13 +196,11 @@ class Terms(NamedTuple):
     kl: Codes
 
 
-def elbo(
-    model: nn.Module, x: Images, noise: Codes | None = None, beta: float | Tensor = 1, free_bits: float = 0
-) -> Terms:
+def elbo(model: VAE, x: Images, noise: Noise = None, beta: float | Tensor = 1, free_bits: float = 0) -> Terms:
     """log p(x|z) − β KL(q(z|x) ‖ p(z)) of each image in nats, with one sampled z (KW, eq. 10), and its parts.
 
-    β: Higgins et al. 2017. `free_bits` λ: KL becomes Σ over latents of max(λ, mean KL over the batch), one value
-    for all images (Kingma et al. 2016, arXiv 1606.04934, eq. 15). Report only bounds with β = 1 and λ = 0.
+    β: Higgins et al. 2017. `free_bits` λ: KL becomes Σ over latents of max(λ, mean KL over the batch), for
+    all images alike (Kingma et al. 2016, arXiv 1606.04934, eq. 15). Report only bounds with β = 1 and λ = 0.
     """
     logits, posterior = model(x, noise)
     log_px = _bare(model).log_likelihood(logits, x)
@@ -231,7 +218,7 @@ def vae_loss(
 ) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
     """A loss for `fit`: −ELBO, with reconstruction (−log p(x|z)) and kl (without β), in nats per image.
 
-    In eval mode β is that of the warm-up's end, so that epochs compare. A warm-up resumes with its checkpoint.
+    In eval mode β is that of the warm-up's end, so that epochs compare. Checkpoints keep the warm-up.
     """
 
     def loss(model: nn.Module, images: Images, labels: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -245,34 +232,26 @@ def vae_loss(
 
 
 def log_weights(model: VAE, x: Images, q: Posterior, noise: Codes) -> Nats:
-    """log w = log p(x|z) + log p(z) − log q(z|x) in nats [k, batch] for noise [k, batch, latent] (Burda, eq. 6)."""
+    """log w = log p(x|z) + log p(z) − log q(z|x) in nats [k, batch], noise [k, batch, latent] (Burda § 3)."""
     z = q.sample(noise)
     log_prior = -0.5 * (LOG_2PI + z.square()).sum(-1)
     return model.log_likelihood(model.decode(z), x) + log_prior - q.log_prob(z)
 
 
 @torch.no_grad()
-def iw_bound(
-    model: VAE,
-    x: Images,
-    k: int,
-    chunk: int = 2000,
-    generator: Generator | None = None,
-    noise: Codes | None = None,
-) -> Nats:
+def iw_bound(model: VAE, x: Images, k: int, chunk: int = 2000, generator: Rng = None, noise: Noise = None) -> Nats:
     """L_k = log (1/k) Σ w of each image in nats, with exactly k sampled codes (Burda, eq. 8); L_1 is an ELBO.
 
     About `chunk` codes (at least one an image) are decoded at a time, whatever k is; chunks are joined by
-    logsumexp, never averaged as logarithms. `noise` is [k, batch, latent]. Raises CourseError for k or chunk < 1.
+    logsumexp, never averaged as logarithms. CourseError unless k, chunk ≥ 1 and noise has k codes an image.
     """
-    if k < 1 or chunk < 1:
-        raise CourseError(f"k and chunk must be at least 1, not {k} and {chunk}: try k=500, chunk=2000.")
+    if k < 1 or chunk < 1 or (noise is not None and len(noise) != k):
+        raise CourseError(f"k = {k} and chunk = {chunk} must be 1 or more, and noise, if given, must be for k codes.")
     q, step = model.encode(x), max(1, chunk // len(x))
     total = torch.full_like(q.mean[:, 0], -torch.inf)
     for done in range(0, k, step):
-        count = min(step, k - done)
-        part = None if noise is None else noise[done : done + count]
-        part = _random(torch.randn, (count, *q.mean.shape), q.mean, generator) if part is None else part
+        shape = (min(step, k - done), *q.mean.shape)
+        part = _random(torch.randn, shape, q.mean, generator) if noise is None else noise[done : done + step]
         total = torch.logaddexp(total, log_weights(model, x, q, part).logsumexp(0))
     return total - math.log(k)
 
@@ -305,8 +284,8 @@ def keep_latents(model: VAE, keep: Bool[Tensor, " latent"]) -> VAE:
 class LinearGaussian(VAE):
     """p(x|z) = N(W z + b, σ² I), where log p(x) and p(z|x) are exact (Tipping and Bishop 1999).
 
-    Images are [batch, 1, 1, pixels]. The encoder is the best with a diagonal covariance: the exact posterior if
-    the columns of W are orthogonal, otherwise the ELBO stays `gap` below log p(x).
+    Images are [batch, 1, 1, pixels]. The encoder is the best with a diagonal covariance: exact if the columns of W are
+    orthogonal; otherwise the ELBO stays `gap` below log p(x).
     """
 
     def __init__(self, weight: Float[Tensor, "pixels latent"], bias: Float[Tensor, " pixels"], sigma: float):
@@ -317,8 +296,8 @@ class LinearGaussian(VAE):
         self.precision = torch.eye(latent).to(weight) + weight.T @ weight / sigma**2  # of p(z|x), for every x
         self.marginal = MultivariateNormal(bias, weight @ weight.T + sigma**2 * torch.eye(pixels).to(weight))
         to_mean = torch.linalg.solve(self.precision, weight.T / sigma**2)
-        to_log_var = torch.zeros_like(to_mean), -self.precision.diagonal().log()
-        values = (weight, bias), (to_mean, -to_mean @ bias), to_log_var
+        log_var = -self.precision.diagonal().log()
+        values = (weight, bias), (to_mean, -to_mean @ bias), (torch.zeros_like(to_mean), log_var)
         for layer, (matrix, offset) in zip((decoder[0], encoder.mu, encoder.log_var), values, strict=True):
             layer.weight, layer.bias = nn.Parameter(matrix), nn.Parameter(offset)
 
@@ -347,11 +326,8 @@ def mu_gradients(f: Callable[[Codes], Nats], q: Posterior, noise: Codes) -> tupl
     return path, (values[:, None] * noise * (-0.5 * q.log_var).exp()).detach()
 
 
-def nearest(
-    images: Images, pool: Images, chunk: int = 10_000
-) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+def nearest(images: Images, pool: Images, chunk: int = 10_000) -> tuple[Int[Tensor, "*batch"], Nats]:
     """The row of each image's nearest neighbour in `pool` (uint8, or in [0, 1]), and the squared distance."""
     parts = (part / 255 if part.dtype == torch.uint8 else part for part in pool.flatten(1).split(chunk))
-    distances = torch.cat([torch.cdist(images.flatten(1), part) for part in parts], 1)  # by matrix products
-    low, row = distances.min(1)
+    low, row = torch.cat([torch.cdist(images.flatten(1), part) for part in parts], 1).min(1)  # matrix products
     return row, low.square()

@@ -61,7 +61,7 @@ full_data: bool | None = None  # use all of Fashion-MNIST instead of the 12,000 
 data_root: str | None = None  # a folder with your own copy of Fashion-MNIST
 
 # %%
-from vaetl_helpers.runtime import report, setup
+from vaetl_helpers.runtime import report, setup, show_table
 
 P = setup(
     "01",
@@ -76,6 +76,7 @@ P = setup(
 )
 
 # %%
+import itertools
 import math
 import time
 
@@ -459,7 +460,7 @@ def train_and_compare(width, images_used, epochs):
 
 cases = {
     "A: width 2, 9,000 images": train_and_compare(2, 9000, P.epochs),
-    "B: width 512, 300 images": train_and_compare(512, 300, 10 * P.epochs),
+    "B: width 512, 300 images": train_and_compare(512, 300, 60 + 4 * P.epochs),
     "C: width 128, 9,000 images": train_and_compare(128, 9000, P.epochs),
 }
 
@@ -499,39 +500,43 @@ for label, row in {"at the best validation loss": best, "at the end": -1}.items(
 # well to the left of the explosion, where the loss falls fastest.
 
 # %%
+def endless_batches():
+    """The shuffled training batches of one epoch after another, without end."""
+    for epoch in itertools.count():
+        yield from data.train.batches(P.batch_size, seed=P.seed, epoch=epoch)
+
+
 def learning_rate_sweep(network, low=1e-5, high=1.0, steps=120):
     """Trains with a learning rate that grows at every step; returns rates and smoothed losses."""
     adam = torch.optim.Adam(network.parameters(), lr=low)
-    rates, losses, average, step_number = [], [], None, 0
-    for epoch in range(steps):  # more epochs than needed: the loop below ends it
-        for images, labels in data.train.batches(P.batch_size, seed=P.seed, epoch=epoch):
-            rate = low * (high / low) ** (step_number / (steps - 1))
-            adam.param_groups[0]["lr"] = rate
-            loss = step_checked(network, adam, images, labels).item()
-            average = loss if average is None else 0.8 * average + 0.2 * loss
-            rates.append(rate)
-            losses.append(average)
-            step_number += 1
-            if step_number == steps or not math.isfinite(loss) or loss > 10:
-                return rates, losses
+    rates, losses = [], []
+    for number, (images, labels) in zip(range(steps), endless_batches()):
+        rate = low * (high / low) ** (number / (steps - 1))
+        adam.param_groups[0]["lr"] = rate
+        loss = step_checked(network, adam, images, labels).item()
+        if not math.isfinite(loss) or loss > 10:  # it has exploded: nothing more to see
+            break
+        rates.append(rate)
+        losses.append(loss if not losses else 0.8 * losses[-1] + 0.2 * loss)
+    return rates, losses
 
 
 torch.manual_seed(P.seed)
 rates, sweep = learning_rate_sweep(small_cnn().to(P.device))
 plots.lines(
     {"small CNN, Adam": (rates, sweep)},
-    title="Learning-rate sweep: one short run, the rate grows at every step",
+    title="One short run with a growing learning rate",
     x="learning rate",
     y="loss, smoothed (nats)",
     scale="log x",
-    alt="Flat at log 10 for small rates, then a fall between one thousandth and one hundredth, then a rise.",
+    alt="Flat at log 10 for small rates, a steep fall around two thousandths, a valley, and a wall near one tenth.",
 )
 plt.show()
 
 # %% [markdown]
-# The curve is flat on the left, has a valley between $10^{-3}$ and $10^{-2}$, and rises on the right. We take
-# $4\cdot10^{-3}$ as the *largest* rate, and let it fall to zero towards the end of training: large steps to get near,
-# small steps to settle. That is a *schedule*.
+# The curve is flat on the left, falls fastest between $10^{-3}$ and $10^{-2}$, and hits a wall beyond $10^{-1}$. We take
+# $4\cdot10^{-3}$, in the steep part, as the *largest* rate, and let it fall to zero towards the end of training: large
+# steps to get near, small steps to settle. That is a *schedule*.
 #
 # What if the rate is far too large? `fit` notices. It reports the step, restores the weights of the last sound epoch, and
 # stops.
@@ -671,8 +676,8 @@ print(f"{len(runs)} runs that differ only in their seed: best minus worst = {spr
 #
 # ### Exercise 5: debug a loop · 15 minutes
 #
-# The function below runs without an error, and its loss falls. Still it has **three bugs**. Each of them has been in real,
-# published code. Read it slowly.
+# The function below runs without an error, and it learns something at first. Still it has **three bugs**. Each of them has
+# been in real, published code. Read it slowly.
 
 # %%
 def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
@@ -741,13 +746,14 @@ plots.lines(
     title="The same network, with and without the bugs",
     x="epoch",
     y="validation accuracy (fraction)",
-    alt="The repaired loop rises steadily; the buggy one is lower and jumps up and down.",
+    alt="The repaired loop rises epoch by epoch; the buggy one starts lower and gets worse.",
 )
 plt.show()
 
 # %% [markdown]
-# The buggy loop learns *something*. That is what makes such bugs dangerous: nothing fails, the result is only worse. A
-# check against a known value, such as those of the exercises here, is what finds them.
+# The repaired loop rises. The buggy one starts lower and loses what it had learned: old gradients pile up, so that its steps
+# grow and grow. Yet nothing *failed*: there was no error message. Only a comparison with something known, such as the checks
+# of these exercises, finds such bugs.
 
 # %% [markdown]
 # ## 7. What it costs
@@ -876,9 +882,9 @@ for batch in (16, 128, 1024):
     megabytes[f"activations, batch {batch}"] = activation_bytes(cnn, some_images, some_labels)
 plots.bars(
     {name: value / 1e6 for name, value in megabytes.items()},
+    labels=[f"{value / 1e6:.1f} MB" for value in megabytes.values()],
     title="Memory to train the small CNN",
     x="megabytes",
-    unit=" MB",
     alt="Weights, gradients and optimiser take a few megabytes; activations grow with the batch and soon dwarf them.",
 )
 plt.show()
@@ -897,7 +903,7 @@ plt.show()
 
 # %%
 bill = receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
-plots.table(bill.lines(), header=("the CNN, trained once", "cost"))
+show_table(bill.lines(), header=("the CNN, trained once", "cost"))
 report("cnn_training_seconds", bill.seconds, "s", data=data.source)
 report("cnn_training_flops", bill.flops, "FLOPs", data=data.source)
 
@@ -923,14 +929,16 @@ years = {"this CNN": bill.seconds / year, "ResNet-50": resnet50 / rate / year, "
 print(f"this machine trained at {rate / 1e9:.0f} GFLOP/s; ResNet-50 takes {resnet50:.1e} FLOPs, GPT-3 {gpt3:.2e}")
 plots.bars(
     years,
+    labels=[f"{bill.seconds:.0f} seconds", f"{years['ResNet-50']:.1f} years", f"{years['GPT-3']:,.0f} years"],
     title="Training time on this machine, at the rate it reached here",
     x="years, log scale",
     log=True,
-    unit=" years",
     alt="Three bars on a logarithmic scale: the CNN takes a tiny fraction of a year, ResNet-50 years, GPT-3 far longer "
     "than recorded history.",
 )
 plt.show()
+
+# %%
 report("years_for_resnet50", years["ResNet-50"], "years", data="this machine")
 report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 

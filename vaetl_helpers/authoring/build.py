@@ -57,15 +57,18 @@ def build(chapters: list[str] | None, course: Path, execute: bool = True, profil
     for source in sources(course, chapters):
         learner, solution = generate(source)
         path, solved = course / f"{source.stem}.ipynb", course / "solutions" / f"{source.stem}.ipynb"
+        print(_name(path), *lint(learner, solution=False), sep="\n  ", flush=True)  # before the long part
         if execute:
             _execute(solution, course, profile)
-        done = execute or _keep_outputs(solution, solved)
-        for target, notebook in {path: learner, solved: solution}.items() if done else [(path, learner)]:
-            _write(notebook, target)
-            print(_name(target), *lint(notebook, notebook is solution), sep="\n  ")
-            written.append(target)
-        if not done:
+        made = {path: learner}
+        if execute or _keep_outputs(solution, solved):
+            made[solved] = solution
+            print(_name(solved), *lint(solution, solution=True), sep="\n  ")
+        else:
             print(f"{_name(solved)} is left as it was: its code must be executed")
+        for target, notebook in made.items():
+            _write(notebook, target)
+        written += made
     return written
 
 
@@ -185,11 +188,14 @@ def _execute(solution: NotebookNode, course: Path, profile: str) -> None:
 
     chapter = solution.metadata.vaetl.chapter
     options = {"execution_timeout": CELL_SECONDS, "progress_bar": {"desc": chapter}, "kernel_name": "python3"}
+    os.environ["VAETL_GRADING"] = "1"  # a solution that fails its own check stops the build
     try:
         done = papermill.execute_notebook(solution, None, {"profile": profile}, cwd=course, **options)
     except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         what = f"{getattr(error, 'source', '')}\n{error}"
         raise CourseError(f"Chapter {chapter} stopped and nothing was written:\n\n{what}") from error
+    finally:
+        del os.environ["VAETL_GRADING"]
     ran, places = {cell.id: cell for cell in done.cells}, _places(course)
     for count, cell in enumerate(_code(solution), start=1):
         kept = [output for output in ran[cell.id].outputs if WIDGET not in output.get("data", {})]

@@ -39,8 +39,8 @@ def lint(nb: NotebookNode, solution: bool) -> list[str]:
 
 def code_cells(nb: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
     """Each code cell, after what messages call it."""
-    numbered = ((f"cell {i} ({cell.get('id')})", cell) for i, cell in enumerate(nb.cells))
-    return (pair for pair in numbered if pair[1].cell_type == "code")
+    named = ((f"cell {i} ({cell.get('id')})", cell) for i, cell in enumerate(nb.cells))
+    return (pair for pair in named if pair[1].cell_type == "code")
 
 
 def statements(cell: NotebookNode) -> list[ast.stmt]:

@@ -15,7 +15,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from vaetl_helpers.exercises import Exercise, Values, Wrong, floats, judged, mutants, plain, recomputed
 
-# The reference solutions: what `solution` prints.
+# The reference solutions, as a learner would write them: `solution` prints these.
 
 
 def step(model, optimizer, images, labels):
@@ -219,7 +219,7 @@ def _drive_cross_entropy(function: Callable, inputs: Values) -> Values:
     return outputs
 
 
-WRONG_CROSS_ENTROPIES = mutants(
+WRONG_ENTROPIES = mutants(
     cross_entropy,
     ("sum", "you summed over the images: take the mean", {".mean()": ".sum()"}),
     ("sign", "the sign is wrong: the loss is minus the log-probability", {"return -": "return "}),
@@ -250,7 +250,7 @@ def _judge_cross_entropy(inputs: Values, outputs: Values) -> str | None:
         return "logits of 1000 give infinity or NaN: subtract each row's own maximum before exponentials"
     return recomputed(
         _drive_cross_entropy, cross_entropy,
-        (LOSSES[:1], "it is not the mean of log(sum(exp(logits))) - logits[label]", WRONG_CROSS_ENTROPIES),
+        (LOSSES[:1], "it is not the mean of log(sum(exp(logits))) - logits[label]", WRONG_ENTROPIES),
         (LOSSES[1:], "only huge logits go wrong: no clamp, and no small number inside the logarithm"),
         (GRADIENTS, "the gradient is not (softmax - one-hot) / n: is a part of it detached?"),
     )(inputs, outputs)
@@ -314,7 +314,7 @@ _judge_accuracy = recomputed(
 
 
 def _draw_overfit(seed: int) -> Values:
-    return _problem(seed, batches=1) | {"steps": 40 + seed % 7}
+    return _problem(seed, batches=1) | {"steps": 24 + seed % 7}
 
 
 def _drive_overfit(function: Callable, inputs: Values) -> Values:
@@ -407,12 +407,12 @@ EXERCISES = (
     Exercise("training.cross_entropy", 15, 3, (
         "An image's loss is minus the log-probability of its label; log softmax(x) = x - log(sum(exp(x))).",
         "exp(1000) overflows; subtracting a row's own maximum from the row changes no probability.",
-        "x = logits - logits.max(dim=1, keepdim=True).values; x = x - x.exp().sum(dim=1, keepdim=True).log(); "
-        "take x[torch.arange(len(labels)), labels] and return minus the mean.",
-    ), cross_entropy, _draw_cross_entropy, _drive_cross_entropy, _judge_cross_entropy, WRONG_CROSS_ENTROPIES),
+        "x = logits - logits.max(dim=1, keepdim=True).values. In x - x.exp().sum(dim=1, keepdim=True).log(), "
+        "take the entries [torch.arange(len(labels)), labels]; return minus their mean.",
+    ), cross_entropy, _draw_cross_entropy, _drive_cross_entropy, _judge_cross_entropy, WRONG_ENTROPIES),
     Exercise("training.accuracy", 15, 3, (
         "Count right answers and images over all batches, and divide once, at the end.",
-        "Evaluate in eval mode, model.eval(), and without gradients, torch.no_grad(); restore the mode after.",
+        "Evaluate in eval mode, model.eval(), and without gradients, torch.no_grad(); restore the mode.",
         "A batch has (model(images).argmax(dim=1) == labels).sum().item() right answers. was_training = "
         "model.training before model.eval(), and model.train(was_training) after the loop.",
     ), accuracy, _draw_accuracy, _drive_accuracy, _judge_accuracy, WRONG_ACCURACIES),
@@ -424,7 +424,7 @@ EXERCISES = (
     Exercise("training.debug_loop", 20, 4, (
         "Follow one batch line by line: which gradients does the update use, and what was added to them?",
         "Two bugs are in the training step. The third: what does BatchNorm do with test images?",
-        "Each batch: zero_grad, loss, backward, step. model.eval() before the test batches, and model.train() "
-        "at the start of every epoch.",
+        "Each batch: zero_grad, loss, backward, step. model.eval() before the test batches, model.train() at "
+        "the start of every epoch.",
     ), train_and_evaluate, _draw_loop, _drive_loop, _judge_loop, WRONG_LOOPS),
 )

@@ -1,0 +1,357 @@
+"""Runtime: settings, the probe, where it runs, and how numbers leave a notebook."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import vaetl_helpers
+from vaetl_helpers import runtime
+from vaetl_helpers.runtime import (
+    PROFILES,
+    CourseError,
+    Probe,
+    course_dir,
+    emit,
+    platform_name,
+    probe,
+    profiles,
+    report,
+    setup,
+    someone_watches,
+    unknown,
+    versions,
+)
+
+KNOBS = {
+    "01": {profile: {"epochs": number, "full_data": profile == "gpu"} for number, profile in enumerate(PROFILES, 1)},
+    "03b": {profile: {"latent": 2} for profile in PROFILES},
+}
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A plain interpreter without an accelerator, and profiles that do not change."""
+    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(runtime, "profiles", lambda: KNOBS)
+    probe.cache_clear()
+    yield
+    probe.cache_clear()
+
+
+def accelerator(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(device))
+
+
+# ---------------------------------------------------------------- setup
+
+
+def test_setup_fills_what_is_not_given_from_the_profile_and_prints_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = setup("01", "smoke", seed=3, epochs=None, full_data=True)
+    assert vars(settings) == {
+        "chapter": "01", "profile": "smoke", "seed": 3, "platform": "Python", "device": torch.device("cpu"),
+        "epochs": 1, "full_data": True,
+    }  # fmt: skip
+    line = f"Chapter 01 · Python · CPU, {os.cpu_count()} cores · profile smoke · seed 3\n"
+    assert capsys.readouterr() == (line, "")
+    assert setup("01", "paper").epochs == 4
+    assert setup("01", "paper", epochs=0).epochs == 0, "0 and False are values, only None is not"
+    assert setup("01", "gpu", full_data=False).full_data is False
+    assert KNOBS["01"]["gpu"]["full_data"] is True, "the profiles stay as they are"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "message"),
+    [
+        (("1",), {}, "Unknown chapter '1': did you mean '01'? Known: 01, 03b."),
+        ((1,), {}, "Unknown chapter '1': did you mean '01'? Known: 01, 03b."),
+        (("zz",), {}, "Unknown chapter 'zz'. Known: 01, 03b."),
+        (("01", "smok"), {}, "Unknown profile 'smok': did you mean 'smoke'? Known: auto, cpu, gpu, paper, smoke."),
+        (("01", "zz"), {}, "Unknown profile 'zz'. Known: auto, cpu, gpu, paper, smoke."),
+        (("01", "cpu"), {"epoch": 3}, "Unknown parameter 'epoch': did you mean 'epochs'? Known: epochs, full_data."),
+        (("03b", "cpu"), {"epochs": None}, "Unknown parameter 'epochs'. Known: latent."),
+    ],
+)
+def test_setup_refuses_unknown_names_with_the_near_match(
+    arguments: tuple[Any, ...], named: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CourseError) as error:
+        setup(*arguments, **named)
+    assert str(error.value) == message
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.0, "0", None, float("nan")])
+def test_setup_refuses_seeds_that_are_none(seed: Any) -> None:
+    with pytest.raises(CourseError, match="whole number from 0 to 2147483647.*try seed=0"):
+        setup("01", "smoke", seed=seed)
+
+
+def test_setup_seeds_all_generators() -> None:
+    def draw(seed: int) -> tuple[float, ...]:
+        setup("01", "smoke", seed=seed)
+        return torch.rand(()).item(), float(np.random.rand()), random.random()
+
+    assert draw(1) == draw(1)
+    assert all(one != other for one, other in zip(draw(1), draw(2), strict=True))
+    setup("01", "smoke", seed=2**31 - 1)
+
+
+def test_setting_that_does_not_exist_names_the_near_match() -> None:
+    settings = setup("01", "smoke")
+    with pytest.raises(AttributeError, match="'epoch': did you mean 'epochs'"):
+        _ = settings.epoch
+    assert not hasattr(settings, "latent")
+    assert getattr(settings, "latent", 7) == 7
+
+
+def test_profiles_file_holds_every_profile_with_the_same_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert "01" in profiles()
+    for chapter, by_profile in profiles().items():
+        assert tuple(by_profile) == PROFILES, chapter
+        assert len({tuple(knobs) for knobs in by_profile.values()}) == 1, chapter
+        assert all(len(knobs) <= 6 for knobs in by_profile.values()), chapter
+
+
+def test_unknown_says_so_where_nothing_is_known() -> None:
+    assert str(unknown("thing", "x", [])) == "Unknown thing 'x'. Known: none."
+
+
+# ---------------------------------------------------------------- the probe
+
+
+def test_probe_without_an_accelerator_is_the_cpu() -> None:
+    assert probe() == Probe(torch.device("cpu"), f"CPU, {os.cpu_count()} cores", None)
+
+
+def test_auto_is_cpu_here_and_gpu_where_an_accelerator_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert setup("01").profile == "cpu"
+    monkeypatch.setattr(runtime, "probe", lambda: Probe(torch.device("mps"), "MPS", None))
+    settings = setup("01")
+    assert (settings.profile, settings.device.type, settings.epochs) == ("gpu", "mps", 3)
+    assert setup("01", "smoke").profile == "smoke"
+
+
+NO_KERNEL = "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError(NO_KERNEL), "(CUDA error: no kernel image is available for execution on the device)"),
+        (AssertionError("Torch not compiled with CUDA enabled"), "(Torch not compiled with CUDA enabled)"),
+        (RuntimeError(), "(RuntimeError)"),
+        (OSError("libcuda.so: cannot open"), "(libcuda.so: cannot open)"),
+    ],
+)
+def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_cpu_used(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    accelerator(monkeypatch, "cpu")  # stands for one: its tensors can be made
+    monkeypatch.setattr(torch.nn.functional, "conv2d", fail)
+    found = probe()
+    assert found.device == torch.device("cpu")
+    assert found.name == f"CPU, {os.cpu_count()} cores"
+    assert found.problem == f"The cpu device says that it is available but fails {words}; using the CPU."
+    settings = setup("01")
+    assert (settings.profile, settings.device) == ("cpu", torch.device("cpu"))
+    assert capsys.readouterr().out.splitlines()[0] == found.problem
+
+
+def test_probe_does_real_work_and_looks_at_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator(monkeypatch, "meta")  # takes every operation and computes nothing
+    assert probe().device == torch.device("cpu")
+    assert "meta device" in str(probe().problem)
+
+
+def test_probe_of_a_working_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator(monkeypatch, "cpu")
+    assert probe() == Probe(torch.device("cpu"), "CPU", None)
+
+
+# ---------------------------------------------------------------- where it runs
+
+
+def test_platform_is_told_by_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert platform_name() == "Python"
+    monkeypatch.setattr(runtime, "notebook_kernel", lambda: object())
+    assert platform_name() == "JupyterLab"
+    for variable, name in (("BINDER_SERVICE_HOST", "Binder"), ("KAGGLE_KERNEL_RUN_TYPE", "Kaggle"),
+                           ("COLAB_RELEASE_TAG", "Colab")):  # fmt: skip
+        monkeypatch.setenv(variable, "x")
+        assert platform_name() == name
+
+
+def test_a_notebook_is_a_running_kernel_not_an_imported_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ipykernel  # noqa: F401
+
+    assert runtime.notebook_kernel() is None
+    for shell, expected in ((SimpleNamespace(), None), (SimpleNamespace(kernel="kernel"), "kernel")):
+        monkeypatch.setattr("IPython.get_ipython", lambda shell=shell: shell)
+        assert runtime.notebook_kernel() == expected
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_someone_watches_a_terminal_or_a_notebook_that_could_ask(
+    watched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: watched, raising=False)
+    assert someone_watches() is watched
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: not watched, raising=False)
+    monkeypatch.setattr(runtime, "notebook_kernel", lambda: SimpleNamespace(_allow_stdin=watched))
+    assert someone_watches() is watched
+
+
+def test_course_is_in_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "vaetl_helpers"
+    package.mkdir()
+    monkeypatch.setattr(runtime, "__file__", str(package / "runtime.py"))
+    (tmp_path / "course").write_text("a file")
+    with pytest.raises(CourseError, match="notebooks are missing.*install vaetl-helpers again"):
+        course_dir()
+    (tmp_path / "course").unlink()
+    (tmp_path / "course").mkdir()
+    assert course_dir() == tmp_path / "course"
+    (package / "course").mkdir()
+    assert course_dir() == package / "course"
+
+
+def test_course_of_this_checkout_is_found() -> None:
+    assert course_dir() == Path(vaetl_helpers.__file__).parent.parent / "course"
+
+
+def test_versions_are_those_of_what_is_installed() -> None:
+    assert versions()["torch"] == torch.__version__.split("+")[0] or versions()["torch"] == torch.__version__
+    assert list(versions()) == ["python", "torch", "torchvision", "numpy", "vaetl-helpers"]
+
+
+# ---------------------------------------------------------------- numbers out of a notebook
+
+
+@pytest.fixture
+def displayed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a notebook would show."""
+    shown: list[dict[str, Any]] = []
+
+    def display(bundle: dict[str, Any], raw: bool = False) -> None:
+        assert raw
+        shown.append(json.loads(json.dumps(bundle)))  # it has to pass through JSON
+
+    monkeypatch.setattr(runtime, "notebook_kernel", lambda: object())
+    monkeypatch.setattr("IPython.display.display", display)
+    return shown
+
+
+def test_report_shows_a_line_and_attaches_the_record(
+    displayed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report("accuracy", 0.87654, "%", low=0.86, high=0.89, n=5, data="Fashion-MNIST, embedded")
+    assert displayed == [{
+        "text/plain": "accuracy = 0.8765 [0.86, 0.89] % (Fashion-MNIST, embedded, n = 5)",
+        "application/vnd.vaetl.record+json": {
+            "name": "accuracy", "value": 0.87654, "unit": "%", "low": 0.86, "high": 0.89, "n": 5,
+            "data": "Fashion-MNIST, embedded",
+        },
+    }]  # fmt: skip
+    assert capsys.readouterr().out == ""
+
+
+def test_report_takes_tensors_and_numpy_numbers(displayed: list[dict[str, Any]]) -> None:
+    report("loss", torch.tensor(2.5), low=np.float32(2), high=torch.tensor(3), n=np.int64(4))
+    record = displayed[0]["application/vnd.vaetl.record+json"]
+    assert (record["value"], record["low"], record["high"], record["n"]) == (2.5, 2.0, 3.0, 4)
+    assert displayed[0]["text/plain"] == "loss = 2.5 [2, 3] (n = 4)"
+
+
+@pytest.mark.parametrize(
+    ("named", "line"),
+    [
+        ({}, "x = 1.5"),
+        ({"unit": "s"}, "x = 1.5 s"),
+        ({"unit": "s", "data": "MNIST"}, "x = 1.5 s (MNIST)"),
+        ({"unit": "s", "n": 3}, "x = 1.5 s (n = 3)"),
+    ],
+)
+def test_report_prints_a_line_in_a_plain_interpreter(
+    named: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report("x", 1.5, **named)
+    assert capsys.readouterr().out == line + "\n"
+
+
+def test_setup_attaches_the_facts_of_the_run(displayed: list[dict[str, Any]]) -> None:
+    setup("01", "smoke", seed=2)
+    facts = displayed[0]["application/vnd.vaetl.run+json"]
+    assert displayed[0]["text/plain"].startswith("Chapter 01 · JupyterLab")
+    assert (facts["chapter"], facts["profile"], facts["seed"], facts["device"]) == (
+        "01", "smoke", 2, f"CPU, {os.cpu_count()} cores",
+    )  # fmt: skip
+    assert facts["torch"]
+
+
+def test_emit_attaches_any_content(displayed: list[dict[str, Any]]) -> None:
+    emit("line", "data", {"a": 1})
+    assert displayed == [{"text/plain": "line", "application/vnd.vaetl.data+json": {"a": 1}}]
+
+
+# ---------------------------------------------------------------- importing
+
+
+def run(code: str, folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("VAETL_")} | variables
+    command = [sys.executable, *options, "-c", code]
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_importing_the_package_takes_no_time_and_touches_no_accelerator(tmp_path: Path) -> None:
+    code = """if True:
+        import sys, torch
+        before = set(sys.modules)
+        import vaetl_helpers
+        print(sorted(set(sys.modules) - before))
+        from vaetl_helpers import data, nets, runtime, training
+        heavy = {"torchvision", "accelerate", "sklearn", "matplotlib", "IPython", "pooch", "PIL", "tqdm"}
+        print(sorted(heavy & (set(sys.modules) - before)))
+        print(any(getattr(torch, kind).is_initialized() for kind in ("cuda", "xpu")))
+    """
+    done = run(code, tmp_path, "-X", "importtime")
+    assert done.stdout.splitlines() == ["['vaetl_helpers']", "[]", "False"]
+    lines = [line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:")]
+    seconds = {name.strip(): int(total) / 1e6 for _, total, name in lines if total.strip().isdigit()}
+    assert seconds["vaetl_helpers"] <= 0.15
+
+
+@pytest.mark.slow
+def test_folders_of_the_user_are_absolute_from_the_start(tmp_path: Path) -> None:
+    code = """if True:
+        import os
+        from vaetl_helpers import data
+        os.chdir("/")
+        print(data.data_root(), data.cache_dir(), os.environ["VAETL_DATA"], sep="\\n")
+    """
+    (tmp_path / "mine").mkdir()
+    done = run(code, tmp_path, VAETL_DATA="mine", VAETL_CACHE="~/kept", HOME=str(tmp_path / "home"))
+    assert done.stdout.splitlines() == [str(tmp_path / p) for p in ("mine", "home/kept", "mine")]

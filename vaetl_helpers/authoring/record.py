@@ -1,0 +1,40 @@
+"""Keeps the numbers of a run as recorded results: `python -m vaetl_helpers.authoring.record RUN MACHINE`.
+
+RUN is a folder that `vaetl run --profile paper` wrote, MACHINE says in a few words what it ran on. Each chapter's
+records go to recorded/NN_name.json, with the command that makes them again.
+"""
+
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+RECORDED = Path(__file__).parent.parent / "recorded"
+
+
+def record(run: Path, machine: str) -> list[Path]:
+    """Writes one file for each chapter that passed, and returns their paths."""
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    facts = metrics["run"]
+    given = "".join(f" -p {name}={value}" for name, value in facts["parameters"].items())
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    written = []
+    for number, chapter in metrics["chapters"].items():
+        if chapter["status"] != "passed":
+            continue
+        content = {
+            "command": f"vaetl run {number} --profile {facts['profile']}{given}",
+            "commit": commit,
+            "date": date.today().isoformat(),
+            "machine": machine,
+            "versions": facts["versions"],
+            "records": [entry for entry in metrics["records"] if entry["chapter"] == number],
+        }
+        written.append(RECORDED / f"{Path(chapter['notebook']).stem}.json")
+        written[-1].write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    return written
+
+
+if __name__ == "__main__":
+    print(*record(Path(sys.argv[1]), sys.argv[2]), sep="\n")
