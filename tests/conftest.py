@@ -105,6 +105,8 @@ class Notebooks:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Two workers share two cores: with more threads they wait for each other, and small networks run ten times slower.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     config.addinivalue_line("markers", "slow: executes a notebook or trains; -m 'not slow' leaves it out")
     config.addinivalue_line("markers", "debian(package, path): needs this path of a Debian package")
     # A plugin of its own: the hooks of this file alone would not be asked about notebooks in course/.

@@ -357,6 +357,7 @@ def test_full_asked_for_and_not_to_be_had_gives_one_line_and_the_embedded_set(
         out, err = capfd.readouterr()
         line, source = out.splitlines()
         assert line.startswith(f"{title} could not be fetched")
+        assert "does not answer" in line, "nothing was asked of a host that the probe did not reach"
         assert "check the network" in line
         assert f"Until then the embedded {title} images are used." in line
         assert source.startswith(f"{title}, embedded")
@@ -424,6 +425,11 @@ def test_registry_agrees_with_torchvision() -> None:
 # ---------------------------------------------------------------- damaged files
 
 
+def undecodable(content: bytes, at: int) -> bytes:
+    """Deflate has no block of the type that these bits ask for."""
+    return content[:at] + b"\xff" * 4 + content[at + 4 :]
+
+
 @pytest.mark.parametrize("packed", [True, False], ids=["gz", "raw"])
 @pytest.mark.parametrize("keep", [0, 1, 3, 4, 11, 0.5, -1])
 def test_truncated_idx_is_refused(tmp_path: Path, packed: bool, keep: float) -> None:
@@ -440,9 +446,10 @@ def test_idx_with_a_flipped_byte_or_more_than_it_announces_is_refused(tmp_path: 
     packed = bytearray(gzip.compress(idx(small_arrays()["train-images-idx3-ubyte.gz"])))
     packed[len(packed) // 2] ^= 0xFF
     (tmp_path / "flipped.gz").write_bytes(packed)
+    (tmp_path / "undecodable.gz").write_bytes(undecodable(gzip.compress(b"0" * 1000), 10))
     (tmp_path / "long").write_bytes(idx(np.arange(10)) + b"\0")
     (tmp_path / "page").write_bytes(b"<html>" * 100)
-    for name in ("flipped.gz", "long", "page"):
+    for name in ("flipped.gz", "undecodable.gz", "long", "page"):
         with pytest.raises(CourseError):
             data.read_idx(tmp_path / name)
 
@@ -730,6 +737,17 @@ def test_damaged_compressed_tar_is_a_sentence(tmp_path: Path, cut: float) -> Non
         says(error, name, "damaged")
 
 
+def test_undecodable_zip_is_a_sentence(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", b"0" * 1000)
+    content = (tmp_path / "bad.zip").read_bytes()
+    (tmp_path / "bad.zip").write_bytes(undecodable(content, 30 + len("a.jpg")))
+    assert not data._intact(tmp_path / "bad.zip", None)
+    with pytest.raises(CourseError) as error:
+        data.unpack(tmp_path / "bad.zip", tmp_path / "into")
+    says(error, "bad.zip", "damaged")
+
+
 def test_encrypted_zip_is_a_sentence(tmp_path: Path) -> None:
     content = bytearray(photo_zip(tmp_path / "locked.zip", train=1, val=0))
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -797,7 +815,9 @@ def test_photos_without_a_published_hash_are_checked_by_crc_and_count(
     photos: Dataset, server: Server, cache: Path, tmp_path: Path, bad: Callable[[bytes], bytes | None]
 ) -> None:
     good = server.files["photos.zip"]
-    wrong = bad(good) or photo_zip(tmp_path / "few.zip", train=11)
+    wrong = bad(good)
+    if wrong is None:
+        wrong = photo_zip(tmp_path / "few.zip", train=11)
     server.files["photos.zip"] = wrong
     with pytest.raises(CourseError) as error:
         fetch("photos")

@@ -95,6 +95,8 @@ def typed(name: str, given: Any, annotation: str) -> Any:
 def share(given: Mapping[str, Any], chosen: Sequence[Chapter]) -> dict[str, dict[str, Any]]:
     """Each chapter's part of the given parameters, checked; says which chapters do not take one."""
     known = {name for chapter in chosen for name in chapter.parameters} - {"profile"}
+    if "data_root" in given:  # the kernels run in a folder of their own
+        given = {**given, "data_root": str(Path(given["data_root"]).absolute())}
     for name in given:
         if name == "profile":
             raise CourseError("The profile is no parameter of its own: give it as --profile NAME.")

@@ -48,22 +48,44 @@ class Encoder(nn.Module):
         return self.mu(hidden), self.log_var(hidden)
 
 
+class Skip(nn.Sequential):
+    """Its layers, added to what goes in: deep networks then learn as quickly as shallow ones (He et al. 2015)."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + super().forward(hidden)
+
+
+def _hidden(sizes: Sequence[int], activation: Activation, skip: bool) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for size, following in pairwise(sizes):
+        pair = nn.Linear(size, following), activation()
+        layers += [Skip(*pair)] if skip and size == following else pair
+    return layers
+
+
 def mlp_encoder(
-    latent: int, widths: Sequence[int] = (400,), shape: Shape = (1, 28, 28), activation: Activation = nn.ReLU
+    latent: int,
+    widths: Sequence[int] = (400,),
+    shape: Shape = (1, 28, 28),
+    activation: Activation = nn.ReLU,
+    skip: bool = False,
 ) -> Encoder:
-    """Fully connected: pixels → widths → heads; `shape` is (channels, height, width)."""
+    """Pixels → widths → heads; `shape` is (channels, height, width). `skip`: layers that keep their width add to it."""
     sizes = [math.prod(shape), *widths]
-    layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), activation())]
-    return Encoder(nn.Sequential(nn.Flatten(), *layers), sizes[-1], latent)
+    return Encoder(nn.Sequential(nn.Flatten(), *_hidden(sizes, activation, skip)), sizes[-1], latent)
 
 
 def mlp_decoder(
-    latent: int, widths: Sequence[int] = (400,), shape: Shape = (1, 28, 28), activation: Activation = nn.ReLU
+    latent: int,
+    widths: Sequence[int] = (400,),
+    shape: Shape = (1, 28, 28),
+    activation: Activation = nn.ReLU,
+    skip: bool = False,
 ) -> nn.Sequential:
     """Its mirror: codes [batch, latent] → widths, last first → logits [batch, *shape]."""
     sizes = [latent, *reversed(widths)]
-    layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), activation())]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], math.prod(shape)), nn.Unflatten(1, shape))
+    last = nn.Linear(sizes[-1], math.prod(shape))
+    return nn.Sequential(*_hidden(sizes, activation, skip), last, nn.Unflatten(1, shape))
 
 
 def conv_encoder(latent: int, width: int = 16, shape: Shape = (1, 28, 28)) -> Encoder:

@@ -51,8 +51,7 @@ def run(
         raise unknown("profile", profile, CELL_SECONDS)
     if strict and set(given) - {"seed"}:
         raise CourseError("The bands that --strict checks hold without -p: leave out one or the other.")
-    folder = course or course_dir()
-    known = chapters_in(folder / "solutions" if solutions else folder)
+    known = chapters_in((course or course_dir()) / ("solutions" if solutions else ""))
     chosen = choose(chapters or asked.get("chapters", ()), known)
     parts = share(given, chosen)
     given = {name: value for part in parts.values() for name, value in part.items()}

@@ -160,9 +160,11 @@ def _wide(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def mlp_vae(latent: int = 20, widths: Sizes = (400,), shape: Sizes = MNIST, activation="ReLU", **kind: Any) -> VAE:
+def mlp_vae(
+    latent: int = 20, widths: Sizes = (400,), shape: Sizes = MNIST, activation="ReLU", skip: bool = False, **kind: Any
+) -> VAE:
     """A fully connected VAE, by default that of pytorch/examples; `kind` may set gaussian_log_var."""
-    parts = (latent, widths, tuple(shape), getattr(nn, activation))
+    parts = (latent, widths, tuple(shape), getattr(nn, activation), skip)
     return VAE(nets.mlp_encoder(*parts), nets.mlp_decoder(*parts), **kind)
 
 
@@ -200,7 +202,7 @@ def elbo(model: VAE, x: Images, noise: Noise = None, beta: float | Tensor = 1, f
     """log p(x|z) − β KL(q(z|x) ‖ p(z)) of each image in nats, with one sampled z (KW, eq. 10), and its parts.
 
     β: Higgins et al. 2017. `free_bits` λ: KL becomes Σ over latents of max(λ, mean KL over the batch), for
-    all images alike (Kingma et al. 2016, arXiv 1606.04934, eq. 15). Report only bounds with β = 1 and λ = 0.
+    all images alike (Kingma et al. 2016, arXiv 1606.04934). Report only bounds with β = 1 and λ = 0.
     """
     logits, posterior = model(x, noise)
     log_px = _bare(model).log_likelihood(logits, x)
@@ -232,7 +234,7 @@ def vae_loss(
 
 
 def log_weights(model: VAE, x: Images, q: Posterior, noise: Codes) -> Nats:
-    """log w = log p(x|z) + log p(z) − log q(z|x) in nats [k, batch], noise [k, batch, latent] (Burda § 3)."""
+    """log w = log p(x|z) + log p(z) − log q(z|x) in nats [k, batch], noise [k, batch, latent] (Burda)."""
     z = q.sample(noise)
     log_prior = -0.5 * (LOG_2PI + z.square()).sum(-1)
     return model.log_likelihood(model.decode(z), x) + log_prior - q.log_prob(z)
@@ -265,7 +267,7 @@ def held_out_bound(model: VAE, images: Tensor, k: int = 500, count: int = 1000, 
 
 
 def active_units(mu: Float[Tensor, "images latent"], threshold: float = 0.01) -> Bool[Tensor, " latent"]:
-    """Which latents are in use: the variance of μ over images exceeds 0.01 (Burda, § 5.2)."""
+    """Which latents are in use: the variance of μ over images exceeds 0.01 (Burda)."""
     return mu.var(0) > threshold
 
 

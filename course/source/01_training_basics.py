@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "01"
 #     title: Training basics
-#     minutes: {reading: 50, exercises: 55, cpu: 2.5, gpu: 2}
+#     minutes: {reading: 50, exercises: 70, cpu: 2.5, gpu: 2}
 #     requires: []
 # ---
 
@@ -191,7 +191,7 @@ print(f"the untrained network's loss: {loss.item():.4f} nats")
 # The two agree to about a tenth of a nat. If your own network starts far above $\log C$, stop: something is wrong with
 # the input's range, the initial weights or the loss.
 #
-# ### Exercise 1: cross-entropy · 10 minutes
+# ### Exercise 1: cross-entropy · 15 minutes
 #
 # Write the mean cross-entropy yourself, without `F.cross_entropy`.
 #
@@ -345,7 +345,7 @@ print(f"{sum(same)} of {len(same)} parameter tensors are the same, bit for bit; 
 #
 # `fit` also printed the *validation* loss: the mean loss over images that were not trained on.
 #
-# ### Exercise 3: accuracy · 10 minutes
+# ### Exercise 3: accuracy · 15 minutes
 #
 # *Accuracy* is the fraction of images that are classified correctly. Write it for a whole set that comes in batches.
 # Three traps are hidden here, and each has caught published code:
@@ -386,7 +386,7 @@ print(f"validation accuracy after two epochs: {by_your_function:.1%}; a guess wo
 # the batch has images must be able to learn it by heart: the loss must go to nearly 0. If it does not, there is a bug,
 # and more data or more time will not help.
 #
-# ### Exercise 4: overfit one batch · 8 minutes
+# ### Exercise 4: overfit one batch · 10 minutes
 #
 # Train on the same batch for `steps` steps. Return the list of losses as plain numbers, each measured before its update.
 
@@ -674,7 +674,7 @@ print(f"{len(runs)} runs that differ only in their seed: best minus worst = {spr
 # %% [markdown]
 # ## 6. Find the bugs
 #
-# ### Exercise 5: debug a loop · 15 minutes
+# ### Exercise 5: debug a loop · 20 minutes
 #
 # The function below runs without an error, and it learns something at first. Still it has **three bugs**. Each of them has
 # been in real, published code. Read it slowly.

@@ -22,8 +22,8 @@ from vaetl_helpers.training import History, fit, save_checkpoint
 
 ASSETS = Path(__file__).parent.parent / "assets"
 RECIPES = {
-    "vae-mnist": {"latent": 50, "widths": [500], "activation": "ReLU"},
-    "vae-mnist-2d": {"latent": 2, "widths": [500, 250], "activation": "ReLU"},
+    "vae-mnist": {"latent": 50, "widths": [500, 500], "activation": "GELU", "skip": True},
+    "vae-mnist-2d": {"latent": 2, "widths": [500, 500], "activation": "GELU", "skip": True},
 }
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", default="vae-mnist", choices=RECIPES)
     parser.add_argument("--minutes", type=float, help="stop after so long (the same command continues)")
-    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
@@ -75,6 +75,7 @@ def main() -> None:
         raise CourseError("The full MNIST is needed: point VAETL_DATA at it.")
     model, history = train(
         data.train, RECIPES[options.name], options.epochs, options.rate, options.batch_size, options.seed,
+        validation=data.validation,
         checkpoint=options.work / f"{options.name}.training.safetensors",
         max_seconds=60 * options.minutes if options.minutes else None,
     )  # fmt: skip
@@ -86,6 +87,7 @@ def main() -> None:
         "data": f"{data.source}: trained on the {len(data.train):,}, dynamically binarised",
         "seed": options.seed,
         "epochs": len(history),
+        "validation_loss": history["validation_loss"][-1],
         "training_seconds": round(history.seconds),
         "date": datetime.date.today().isoformat(),
         "versions": versions(),

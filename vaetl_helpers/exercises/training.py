@@ -63,7 +63,7 @@ def train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
     """Test accuracy after each epoch of training."""
     accuracies = []
     for _ in range(epochs):
-        model.train()  # evaluation below leaves another mode
+        model.train()
         for images, labels in train_batches:
             optimizer.zero_grad()  # was missing
             loss = F.cross_entropy(model(images), labels)
@@ -83,6 +83,7 @@ def buggy_loop(model, optimizer, train_batches, test_batches, epochs):
     """Test accuracy after each epoch of training, with three bugs."""
     accuracies = []
     for _ in range(epochs):
+        model.train()
         for images, labels in train_batches:
             optimizer.step()
             loss = F.cross_entropy(model(images), labels)
@@ -423,7 +424,7 @@ EXERCISES = (
     ), overfit_one_batch, _draw_overfit, _drive_overfit, _judge_overfit, WRONG_OVERFITS),
     Exercise("training.debug_loop", 20, 4, (
         "Follow one batch line by line: which gradients does the update use, and what was added to them?",
-        "Two bugs are in the training step. The third: what does BatchNorm do with test images?",
+        "Two bugs are in the training step. The third: what do dropout and BatchNorm do with test images?",
         "Each batch: zero_grad, loss, backward, step. model.eval() before the test batches, model.train() at "
         "the start of every epoch.",
     ), train_and_evaluate, _draw_loop, _drive_loop, _judge_loop, WRONG_LOOPS),
