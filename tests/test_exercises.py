@@ -401,7 +401,7 @@ def test_hints_come_one_by_one(capsys, monkeypatch):
     for _ in range(4):
         hint("training.step")
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:13] for line in lines[:4]] == [f"hint {n} of 3: " [:13] for n in (1, 2, 3, 3)]
+    assert [line[:13] for line in lines[:4]] == [f"hint {n} of 3: "[:13] for n in (1, 2, 3, 3)]
     assert "solution(" in lines[4] and len(lines) == 5
 
 

@@ -355,3 +355,17 @@ def test_folders_of_the_user_are_absolute_from_the_start(tmp_path: Path) -> None
     (tmp_path / "mine").mkdir()
     done = run(code, tmp_path, VAETL_DATA="mine", VAETL_CACHE="~/kept", HOME=str(tmp_path / "home"))
     assert done.stdout.splitlines() == [str(tmp_path / p) for p in ("mine", "home/kept", "mine")]
+
+
+def test_setup_leaves_a_core_to_others_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    for cores, variable, expected in ((2, None, [1]), (1, None, [1]), (4, None, [3]), (16, None, [4]), (2, "2", [])):
+        chosen.clear()
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if variable:
+            monkeypatch.setenv("OMP_NUM_THREADS", variable)
+        setup("01")
+        assert chosen == expected

@@ -592,6 +592,20 @@ def test_checkpoint_round_trip_with_facts(tmp_path: Path) -> None:
     assert identical(state(model), state(other)), "the optimiser goes on too"
 
 
+def test_network_with_tied_weights_can_be_saved(tmp_path: Path) -> None:
+    def tied(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.Linear(64, 4))
+        model[3].weight = model[1].weight
+        return model
+
+    model, other = tied(0), tied(9)
+    train(model, epochs=1, checkpoint=tmp_path / "run.safetensors")
+    load_checkpoint(tmp_path / "run.safetensors", other)
+    assert identical(state(model), state(other))
+    assert other[3].weight is other[1].weight
+
+
 def test_checkpoint_shares_no_memory_with_the_model(tmp_path: Path) -> None:
     model = build("mlp")
     path = save_checkpoint(tmp_path / "net.safetensors", model)

@@ -165,6 +165,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], seconds: int
             cwd=str(target.parent.parent),
             start_timeout=180,
             execution_timeout=seconds,
+            coalesce_streams=True,
             kernel_manager_class=_own_kernel(),
             extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log would break the progress lines
         )

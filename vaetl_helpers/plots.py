@@ -5,14 +5,16 @@ Each function draws one figure, needs `alt`, the sentence a screen reader says, 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
+
+from vaetl_helpers.runtime import notebook_kernel
 
 # Okabe and Ito's palette, which people with any kind of colour vision can tell apart; its yellow is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -34,7 +36,7 @@ Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y
 def describe(figure: Figure, alt: str) -> Figure:
     """Attaches the alternative text to a figure, so that notebooks and pages carry it with the picture."""
     figure._vaetl_alt = alt
-    if "ipykernel" in sys.modules:
+    if notebook_kernel():
         from IPython import get_ipython
 
         # Registered at each figure: matplotlib's own formatter may have been put back in the meantime.
@@ -48,19 +50,23 @@ def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, str]]:
     return print_figure(figure, "png", bbox_inches="tight"), {"alt": getattr(figure, "_vaetl_alt", "")}
 
 
-def panels(titles: Sequence[str], alt: str, height: float = 3.4, width: float = 5.4) -> list[Axes]:
-    """A row of empty panels, in the course's style."""
+def panels(titles: Sequence[str], alt: str, height: float = 3.2, width: float = 4.8, columns: int = 2) -> list[Axes]:
+    """Empty panels in the course's style, at most `columns` side by side, so that their text stays readable."""
+    columns = min(columns, len(titles))
+    rows = -(-len(titles) // columns)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(titles), figsize=(width * len(titles), height), squeeze=False)
-        for axis, title in zip(axes[0], titles, strict=True):
+        figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
+        for axis in axes.flat[len(titles) :]:
+            axis.remove()
+        for axis, title in zip(axes.flat, titles, strict=False):
             axis.set_title(title)
     describe(figure, alt)
-    return list(axes[0])
+    return list(axes.flat[: len(titles)])
 
 
 def lines(curves: Lines, title: str, x: str, y: str, alt: str, scale: str = "linear", axis: Axes | None = None) -> Axes:
     """One line a label; `scale` is "linear", "log x", "log y" or "log-log"."""
-    axis = axis or panels([title], alt)[0]
+    axis = axis or panels([title], alt, width=6)[0]
     for label, (xs, ys) in curves.items():
         axis.plot(xs, ys, label=label, marker="o" if len(xs) <= 12 else None, markersize=4)
     axis.set(title=title, xlabel=x, ylabel=y)
@@ -68,7 +74,11 @@ def lines(curves: Lines, title: str, x: str, y: str, alt: str, scale: str = "lin
     axis.set_yscale("log" if scale in ("log y", "log-log") else "linear")
     if axis.get_xscale() == "log" and len(xs) <= 8:  # a few doublings: name each one
         axis.set_xticks(xs, [f"{x:,g}" for x in xs], fontsize=9)
-        axis.minorticks_off()
+        axis.xaxis.set_minor_locator(NullLocator())
+    if axis.get_yscale() == "log":
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_locator(NullLocator())
     if len(curves) > 1:
         axis.legend(frameon=False)
     return axis
@@ -98,12 +108,17 @@ def image_grid(
 
 
 def bars(values: Mapping[str, float], labels: Sequence[str], title: str, x: str, alt: str, log: bool = False) -> Axes:
-    """Horizontal bars, each with its label."""
-    axis = panels([title], alt, height=0.55 * len(values) + 1.2, width=8)[0]
-    drawn = axis.barh(list(values), list(values.values()), color=COLOURS[0])
-    axis.bar_label(drawn, labels=[f" {label}" for label in labels])
+    """Horizontal bars, each with its label; on a logarithmic axis, which has no zero to start from, points."""
+    axis = panels([title], alt, height=0.5 * len(values) + 1.2, width=8)[0]
+    axis.set_axisbelow(True)
+    if log:
+        axis.plot(list(values.values()), list(values), "o", color=COLOURS[0], markersize=9)
+    else:
+        axis.barh(list(values), list(values.values()), color=COLOURS[0])
+    for name, label in zip(values, labels, strict=True):
+        axis.annotate(label, (values[name], name), xytext=(9, 0), textcoords="offset points", va="center")
     axis.set(xlabel=x, xscale="log" if log else "linear")
-    axis.margins(x=0.2)
+    axis.margins(x=0.25, y=0.2)
     axis.invert_yaxis()
     return axis
 

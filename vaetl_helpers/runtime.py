@@ -134,6 +134,7 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
         values[knob] = values[knob] if value is None else value
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise CourseError(f"The seed must be a whole number from 0 to 2147483647, not {seed!r}: try seed=0.")
+    _leave_a_core()
     torch.manual_seed(seed)
     np.random.seed(seed)  # scikit-learn's default
     random.seed(seed)
@@ -144,6 +145,12 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     facts = {"chapter": chapter, "platform": here, "device": name, "profile": profile, "seed": seed}
     emit(line, "run", facts | versions())
     return Settings(chapter=chapter, profile=profile, seed=seed, platform=here, device=device, **values)
+
+
+def _leave_a_core() -> None:
+    # With as many threads as cores, one busy neighbour makes every step of a small network wait: ten times slower.
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - 1)))
 
 
 def versions() -> dict[str, str]:
@@ -191,4 +198,4 @@ def show_table(rows: Mapping[str, str] | Sequence[Sequence[str]], header: Sequen
 
     rows = list(rows.items()) if isinstance(rows, Mapping) else rows
     text = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows))
-    display(Markdown(text)) if "ipykernel" in sys.modules else print(text)
+    display(Markdown(text)) if notebook_kernel() else print(text)

@@ -460,7 +460,7 @@ class Receipt:
             "work": f"{self.flops:.3g} FLOPs",
             "rate": f"{self.flops / self.seconds / 1e9:.1f} GFLOP/s",
             "energy": f"{self.joules / 3600:.3g} Wh ({self.energy_source})",
-            "hire": f"{self.cost:.2g} {self.currency} (at {self.price_per_hour} {self.currency} an hour)",
+            "hire": f"{self.cost:.2g} {self.currency} (at {self.price_per_hour} {self.currency} per hour)",
         }
 
 

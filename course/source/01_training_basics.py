@@ -24,7 +24,7 @@
 # - find the bugs that real training loops have had;
 # - count what training costs (operations, memory, seconds, energy, money) before you pay it.
 #
-# You need Python, and the idea that a function has a slope. Everything else is defined here.
+# You need Python, a little NumPy (arrays, their shapes, sums along an axis), and the idea that a function has a slope.
 
 # %% [markdown]
 # ## The claim that this chapter tests
@@ -41,14 +41,17 @@
 # %% [markdown]
 # ## Set-up
 #
-# The first cell fetches the helper package on Colab and Kaggle. Elsewhere it does nothing.
+# The first cell fetches the helper package where it is not installed, as on Colab and Kaggle. That needs the internet.
 
 # %% tags=["bootstrap"]
 pass
 
 # %% [markdown]
-# The next cell holds the chapter's parameters. `None` means "what the profile says": `cpu` is for a laptop, `gpu` for an
-# accelerator, and `auto` picks one of the two. You may change any of them and run the notebook again.
+# The next cell holds the chapter's parameters. `None` means "what the profile says". The profile `cpu` is for a laptop, `gpu`
+# for an accelerator (a graphics processor; chapter 2 explains), and `auto` picks the one that fits. `smoke` is a quick look: two
+# epochs, few points. Its curves are too short to look as the text describes. `paper` made the recorded results.
+#
+# You may change any of them and run the notebook again.
 
 # %% tags=["parameters"]
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
@@ -57,7 +60,7 @@ epochs: int | None = None  # passes over the training images for the main networ
 repeats: int | None = None  # how many times the main network is trained, each with its own seed
 points: int | None = None  # points on each curve of the cost figure
 batch_size: int | None = None  # images in one training step
-full_data: bool | None = None  # use all of Fashion-MNIST instead of the 12,000 images in the package
+full_data: bool | None = None  # all of Fashion-MNIST (a 30 MB download) instead of the 12,000 images in the package
 data_root: str | None = None  # a folder with your own copy of Fashion-MNIST
 
 # %%
@@ -96,14 +99,16 @@ from vaetl_helpers.training import EnergyMeter, NonFiniteLoss, count_flops, eval
 # ## 1. The data
 #
 # **Fashion-MNIST** holds small grey pictures of clothes. Each picture, or *image*, is a grid of 28 × 28 = 784 numbers
-# called *pixels*. Here a pixel lies between 0 and 1. Each image carries a *label*: the number of its *class*, one of ten
-# kinds of clothes.
+# called *pixels*. They are stored as whole numbers from 0 to 255 and divided by 255 batch by batch, so that the network sees
+# 0 (drawn white here) to 1 (black). Each image carries a *label*: the number of its *class*, one of ten kinds of clothes.
 #
 # The images come in three parts that share no image:
 #
 # - **train**: the network learns from these;
 # - **validation**: we look at these while we make choices;
 # - **test**: opened once, at the end, for the number that we report.
+#
+# The line below says which data are used, and how many images each of the three parts has.
 
 # %%
 data = load("fashion-mnist", full=P.full_data, root=P.data_root, device=P.device)
@@ -126,23 +131,42 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Pullover, coat and shirt have nearly the same outline. Keep that in mind: these are the classes that the network will
-# confuse too.
+# Pullover, coat, shirt and T-shirt have nearly the same outline. Section 5 shows whether the network confuses them too.
 
 # %% [markdown]
 # ## 2. One training step, by hand
 #
+# ### PyTorch in ten lines
+#
+# A *tensor* is PyTorch's array of numbers; `t.shape` is its size along each dimension. Try these before you go on:
+#
+# - `t.sum(dim=1)` adds along dimension 1, that is, along each row. With `keepdim=True` the result stays a column, so that it can
+#   be subtracted from `t`;
+# - `t.max(dim=1).values` is each row's largest entry, `t.argmax(dim=1)` says where it stands;
+# - `t.exp()`, `t.log()` and `t.mean()` do what they say;
+# - `t[[0, 1], [4, 2]]` picks the entries in row 0, column 4 and in row 1, column 2;
+# - `t.item()` turns a tensor with one entry into a Python number, `t.detach()` is the same tensor without the record that
+#   gradients need;
+# - `t.to(device)` moves it to the accelerator if there is one.
+
+# %%
+t = torch.tensor([[1.0, 2.0, 3.0, 4.0, 9.0], [5.0, 4.0, 7.0, 2.0, 1.0]])
+print("sum of each row:", t.sum(dim=1), " largest:", t.max(dim=1).values, " at:", t.argmax(dim=1))
+print("entries (0, 4) and (1, 2):", t[[0, 1], [4, 2]], " mean as a number:", t.mean().item())
+#
 # ### The network
 #
 # A *network* is a function with many adjustable numbers, its *parameters*. Ours takes an image $x$ and returns ten
-# numbers, one a class, called *logits*. The class with the largest logit is the prediction.
+# numbers, one per class, called *logits*. The class with the largest logit is the prediction.
 #
 # The first network has one hidden layer of $w$ units:
 #
 # $$h = \max(0,\; W_1 x + b_1), \qquad \text{logits} = W_2 h + b_2 .$$
 #
-# Here $x$ has 784 entries, $W_1$ is a matrix of $w \times 784$ numbers, $W_2$ is one of $10 \times w$, and $b_1$, $b_2$
-# are vectors. All of them are parameters. They start as small random numbers.
+# Here $x$ is the image as a column of 784 numbers (`Flatten` makes it). The matrices $W_1$ ($w \times 784$ numbers) and $W_2$
+# ($10 \times w$), and the vectors $b_1$ and $b_2$, are the parameters. They start as small random numbers. The entries of $h$ are
+# the *hidden units*. The maximum with 0 is taken entry by entry and is called *ReLU*. PyTorch calls the steps $Wx+b$ `Linear`:
+# they are (1) and (3) in the output below.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
@@ -154,8 +178,8 @@ print(f"{parameters:,} parameters: 784 · 128 + 128 + 128 · 10 + 10 = {784 * 12
 # %% [markdown]
 # ### Forward: from images to logits
 #
-# We never show the network a single image. We show it a *batch*, here of 128 images, because a computer multiplies one
-# large matrix faster than many small ones.
+# While training, we show the network not one image but a *batch*, here of 128. A computer multiplies one large matrix faster
+# than many small ones, and the mean over many images is a steadier guide than one image.
 
 # %%
 torch.manual_seed(P.seed)
@@ -168,13 +192,15 @@ print(f"logits {list(logits.shape)}: batch, classes")
 # %% [markdown]
 # ### The loss: how wrong is it?
 #
+# The *loss* is one number that says how wrong the network is; smaller is better. Ours is the *cross-entropy*.
+#
 # The *softmax* turns logits $s_1, \dots, s_C$ into probabilities that sum to one, $p_c = e^{s_c} / \sum_j e^{s_j}$, where
-# $C$ is the number of classes. The *cross-entropy* is minus the logarithm of the probability that the right class $y$
+# $C$ is the number of classes. The cross-entropy of an image is minus the logarithm of the probability that its right class $y$
 # received:
 #
 # $$\ell = -\log p_y = -s_y + \log \sum_{j=1}^{C} e^{s_j} .$$
 #
-# It is measured in *nats* (natural logarithms). It is 0 for a network that is certain and right, and grows without limit
+# It is measured in *nats* (natural logarithms). It goes to 0 for a network that is certain and right, and grows without limit
 # for one that is certain and wrong. The loss of a batch is the mean over its images.
 #
 # **A number to know by heart.** A network that knows nothing gives each class the probability $1/C$. Its loss is
@@ -188,17 +214,27 @@ loss = F.cross_entropy(logits, labels)
 print(f"the untrained network's loss: {loss.item():.4f} nats")
 
 # %% [markdown]
-# The two agree to about a tenth of a nat. If your own network starts far above $\log C$, stop: something is wrong with
-# the input's range, the initial weights or the loss.
+# The two differ by less than a tenth of a nat. If your own network starts far above $\log C$, stop: something is wrong with
+# the input's range, the initial weights or the loss. Far below is suspicious too: perhaps it can see the answer.
+#
+# ### How the exercises work
+#
+# Write your code in place of `...` and run the cell and the one below it. `check` tests your function on fresh random input and
+# says what is wrong. `hint("training.cross_entropy")`, in a new cell, tells you a little more at each call, and
+# `solution("training.cross_entropy")` shows a complete answer. You can go on in any case: the cells below use
+# `cross_entropy_checked`, which is your function if it is right and ours if it is not yet.
 #
 # ### Exercise 1: cross-entropy · 15 minutes
 #
-# Write the mean cross-entropy yourself, without `F.cross_entropy`.
+# Write the mean cross-entropy yourself, without `F.cross_entropy`. Use tensor operations throughout (no `.item()`), so that
+# gradients can flow through your function.
 #
 # - `logits` has the shape `[batch, classes]`, `labels` has the shape `[batch]`;
 # - return one number (a tensor without dimensions), in nats;
-# - it must survive logits of ±1000. There $e^{s}$ is larger than any floating-point number, so the formula above cannot
-#   be typed in as it stands. Subtracting the largest logit of each row changes nothing in exact arithmetic, and saves you.
+# - it must survive logits of ±1000. On a computer $e^{1000}$ is infinite, and $e^{-1000}$ is 0, whose logarithm is minus
+#   infinity: the formula above cannot be typed in as it stands. Subtracting the largest logit of each row changes no
+#   probability (why?) and cures both.
+
 
 # %% exercise="training.cross_entropy"
 def cross_entropy(logits, labels):
@@ -213,11 +249,6 @@ def cross_entropy(logits, labels):
 # %% check="training.cross_entropy"
 cross_entropy_checked = check("training.cross_entropy", cross_entropy)
 
-# %% [markdown]
-# Stuck? Run `hint("training.cross_entropy")` in a new cell. Each call tells you a little more.
-# `solution("training.cross_entropy")` shows a complete answer. You can go on in any case: the cells below use
-# `cross_entropy_checked`, which is your function if it is right and ours if it is not yet.
-
 # %%
 print(f"checked function {cross_entropy_checked(logits, labels).item():.6f} nats")
 print(f"PyTorch          {F.cross_entropy(logits, labels).item():.6f} nats")
@@ -226,10 +257,12 @@ print(f"PyTorch          {F.cross_entropy(logits, labels).item():.6f} nats")
 # ### Backward: which way is downhill?
 #
 # The *gradient* of the loss says, for each parameter, how fast the loss grows when that parameter grows. PyTorch computes
-# all of them in one sweep from the loss back to the input; hence the name *backward pass*. It **adds** them to what is
-# already stored in `.grad`.
+# all of them in one sweep from the loss back to the first layer; hence the name *backward pass*. It **adds** each of them to what
+# is already stored in that parameter's `.grad`, so old gradients must be cleared first. (To run the next cell twice, run the one
+# that computes `logits` and `loss` again before it: PyTorch throws away what it has used.)
 
 # %%
+model.zero_grad()  # forget old gradients; here there are none yet
 loss.backward()
 for name, parameter in model.named_parameters():
     print(f"{name:9} {str(list(parameter.shape)):11} mean |gradient| {parameter.grad.abs().mean():.2e} nats per unit")
@@ -241,13 +274,13 @@ for name, parameter in model.named_parameters():
 #
 # $$\theta \leftarrow \theta - \eta\, g .$$
 #
-# The *learning rate* $\eta$ says how little. An *optimiser* is an object that does this for all parameters.
+# The *learning rate* $\eta$ says how little. An *optimiser* is an object that does this for all parameters. `SGD` stands for
+# *stochastic gradient descent*: stochastic, because the gradient is that of a random batch, not of all images.
 
 # %%
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 before = loss.item()
 optimizer.step()  # θ ← θ − η g
-optimizer.zero_grad()  # forget the gradients: the next backward adds to what is there
 after = F.cross_entropy(model(images), labels).item()
 print(f"loss on this batch before the step {before:.4f} nats, after it {after:.4f} nats")
 
@@ -256,8 +289,12 @@ print(f"loss on this batch before the step {before:.4f} nats, after it {after:.4
 #
 # ### Exercise 2: one step · 10 minutes
 #
-# Put the four parts into a function: forget old gradients, forward, backward, update. Use `F.cross_entropy` for the loss.
-# Return the loss of the batch, as it was *before* the update. Think about which order is right, and why.
+# Put the four parts into a function: forget old gradients, forward, backward, update. Use `F.cross_entropy` for the loss. The
+# parameters may still hold gradients from somebody else's work: yours must not be added to them.
+#
+# Return the loss of the batch, as it was *before* the update, as a tensor: `return loss.detach()`. (`loss.item()` would be right
+# too, but makes the program wait for the result at every step. That matters on an accelerator.)
+
 
 # %% exercise="training.step"
 def step(model, optimizer, images, labels):
@@ -278,7 +315,8 @@ step_checked = check("training.step", step)
 # ## 3. The loop
 #
 # One pass over all training images is an *epoch*. The images are shuffled before each epoch, so that batches differ.
-# Here is a whole training run, with nothing hidden.
+# Here is a whole training run.
+
 
 # %%
 def train_by_hand(model, optimizer, epochs):
@@ -288,7 +326,7 @@ def train_by_hand(model, optimizer, epochs):
     for epoch in range(epochs):
         for images, labels in data.train.batches(P.batch_size, seed=P.seed, epoch=epoch):
             losses.append(step_checked(model, optimizer, images, labels))
-    return torch.stack(losses).tolist()
+    return [float(loss) for loss in losses]  # to Python numbers once, at the end
 
 
 torch.manual_seed(P.seed)
@@ -297,8 +335,9 @@ initial_weights = {name: value.clone() for name, value in by_hand.state_dict().i
 losses = train_by_hand(by_hand, torch.optim.Adam(by_hand.parameters(), lr=1e-3), epochs=2)
 
 # %% [markdown]
-# We used the optimiser *Adam*, which gives each parameter a step size of its own. Look at where the curve starts, and at
-# how it shakes.
+# We used the optimiser *Adam*. It keeps two running means for each parameter, one of its gradient and one of the gradient's
+# square, and divides the first by the root of the second. So each parameter has a step size of its own, and a rate near 0.001
+# often works. Look at where the curve starts, and at how it shakes.
 
 # %%
 plots.lines(
@@ -317,8 +356,9 @@ plt.show()
 # ### The same loop, as `fit`
 #
 # From here on we use `fit` from the helper package. It is the loop above, plus what a long run needs: validation, a
-# progress bar, checkpoints, a time limit, and a clear message where the loss becomes infinite. You can read it: it is
-# 38 lines. But do not trust us; check. Same initial weights, same batches, same optimiser:
+# progress bar, checkpoints (the state of training, saved to a file), a time limit, and a clear message where the loss stops being
+# a number. You can read it: `fit??` in a new cell shows its 38 lines; the bookkeeping is in the class `Run` beside it. But do not
+# trust us; check. Same initial weights, same batches, same optimiser:
 
 # %%
 by_fit = mlp_classifier(width=128).to(P.device)
@@ -335,24 +375,28 @@ history = fit(
 
 # %%
 same = [torch.equal(a, b) for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True)]
-difference = max(
-    (a - b).abs().max().item() for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True)
-)
+difference = max((a - b).abs().max().item() for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True))
 print(f"{sum(same)} of {len(same)} parameter tensors are the same, bit for bit; largest difference {difference:.1e}")
 
 # %% [markdown]
-# On a CPU every bit agrees. On a GPU some sums are done in another order at each run, so that the last digits may differ.
+# On a CPU every bit agrees. On a GPU some sums may be done in another order from run to run, so that the last digits may differ.
 #
-# `fit` also printed the *validation* loss: the mean loss over images that were not trained on.
+# `fit` also printed the *validation* loss: the mean loss over images that were not trained on. Training loss and accuracy are
+# means over the epoch, *while* the network was still learning; validation is measured *after* the epoch. So early on validation
+# can look better than training. That is no mistake.
 #
 # ### Exercise 3: accuracy · 15 minutes
 #
 # *Accuracy* is the fraction of images that are classified correctly. Write it for a whole set that comes in batches.
-# Three traps are hidden here, and each has caught published code:
+# Four things to watch; published code has missed each of them:
 #
 # - the last batch may be smaller than the others, so batches must not count equally;
-# - some layers behave differently while training (`model.train()`) and while predicting (`model.eval()`);
-# - whoever calls your function may go on training: leave the model in the mode in which you found it.
+# - some layers behave differently while training and while predicting. *Dropout* sets random units to zero while training;
+#   *BatchNorm* uses the batch's own mean while training, and a stored one afterwards. `model.eval()` switches to predicting;
+# - whoever calls your function may go on training. `model.training` tells the mode: leave the model as you found it, with
+#   `model.train(True)` or `model.train(False)`;
+# - nobody needs gradients here: put the loop under `with torch.no_grad():`, which saves memory and time. The check looks for it.
+
 
 # %% exercise="training.accuracy"
 def accuracy(model, batches):
@@ -383,12 +427,14 @@ print(f"validation accuracy after two epochs: {by_your_function:.1%}; a guess wo
 # ### First test: can it learn one batch by heart?
 #
 # Before you train for hours, train for seconds on *one* batch, again and again. A network with far more parameters than
-# the batch has images must be able to learn it by heart: the loss must go to nearly 0. If it does not, there is a bug,
-# and more data or more time will not help.
+# the batch has images must be able to learn it by heart: the loss must go to nearly 0. If it does not, there is a bug, or the
+# learning rate is far off, and more data will not help.
 #
 # ### Exercise 4: overfit one batch · 10 minutes
 #
-# Train on the same batch for `steps` steps. Return the list of losses as plain numbers, each measured before its update.
+# Train on the same batch for `steps` steps. Return the list of losses as plain Python numbers (we want to draw them; here a short
+# wait at each step does not matter), each measured before its update.
+
 
 # %% exercise="training.overfit_one_batch"
 def overfit_one_batch(model, optimizer, images, labels, steps):
@@ -413,7 +459,7 @@ overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
 # images. Guess first: will the network learn *random* labels?
 
 # %%
-few_images, few_labels = images[:64], labels[:64]
+few_images, few_labels = next(data.train.batches(64, seed=P.seed))
 random_labels = few_labels[torch.randperm(64, generator=torch.Generator().manual_seed(P.seed)).to(P.device)]
 curves = {}
 for label, target in {"true labels": few_labels, "shuffled labels": random_labels}.items():
@@ -432,7 +478,7 @@ plots.lines(
 plt.show()
 
 # %% [markdown]
-# Both fall towards zero. Shuffled labels take longer, but they are learned too. So a low *training* loss alone proves
+# Both fall towards zero. Shuffled labels (one in ten is still right, by chance) take longer, but they are learned too. So a low *training* loss alone proves
 # nothing about the world: it may be pure memory. That is why we keep validation images (Zhang et al. 2017 showed the
 # same for large networks).
 
@@ -441,12 +487,14 @@ plt.show()
 #
 # Draw the loss on training and on validation images, epoch by epoch. Three pictures cover most cases:
 #
-# - **underfitting**: both curves stay high. The network is too small, or was trained too little.
+# - **underfitting**: both curves are high, or still falling. The network is too small, or was trained too little.
 # - **overfitting**: the training curve goes on falling while the validation curve rises again. The network learns its
 #   images by heart.
-# - **good**: both fall and stay together.
+# - **good**: both fall and stay close together.
 #
-# We produce each on purpose. Which panel is which?
+# We produce each on purpose. Which panel is which? (B has so few images that one of its epochs is only three steps. It gets more
+# epochs: mind the axis.)
+
 
 # %%
 def train_and_compare(width, images_used, epochs):
@@ -467,8 +515,8 @@ cases = {
 # %%
 axes = plots.panels(
     list(cases),
-    alt="Three panels of training and validation loss. A: both stay high. B: training falls to nearly zero while "
-    "validation turns and rises. C: both fall and stay close together.",
+    alt="Three panels of training and validation loss. A: both fall slowly and stay high. B: training falls to nearly "
+    "zero while validation turns and rises. C: both fall and stay close together.",
 )
 for axis, (title, one) in zip(axes, cases.items(), strict=True):
     both = {"training": (one["epoch"], one["loss"]), "validation": (one["epoch"], one["validation_loss"])}
@@ -477,11 +525,10 @@ for axis, (title, one) in zip(axes, cases.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# A underfits: two hidden units cannot separate ten classes. B overfits: with 300 images the training loss goes to nearly
-# zero, and the validation loss turns and rises. C is what we want.
+# A underfits: with two hidden units the loss falls slowly and stays high. B overfits: with 300 images the training loss goes to
+# nearly zero, and the validation loss turns and rises. C is what we want: both fall, and the gap stays small.
 #
-# Note what B does *not* say. Its accuracy need not get worse while its loss rises: the network becomes more and more
-# certain of the few images that it gets wrong, and the loss punishes certainty. Look at both numbers.
+# One more thing about B. Does its *accuracy* get worse while its loss rises? Compare:
 
 # %%
 overfitted = cases["B: width 512, 300 images"]
@@ -493,11 +540,15 @@ for label, row in {"at the best validation loss": best, "at the end": -1}.items(
     )
 
 # %% [markdown]
+# The loss rises a lot and the accuracy hardly moves. The network becomes more certain of everything, also of the images that it
+# gets wrong, and the loss punishes being certain *and* wrong. So look at both.
+#
 # ### Third test: the learning rate
 #
-# The learning rate is the one setting that you must always choose. A quick way (Smith 2017): start very small, multiply
-# it after every step, and watch the loss. Too small: nothing happens. Then the loss falls. Then it explodes. Take a value
-# well to the left of the explosion, where the loss falls fastest.
+# The learning rate is the one setting that you must always choose. A quick way (after Smith 2017, who raised it linearly): start
+# very small, multiply it by the same factor after every step, and watch the loss. Too small: nothing happens. Then the loss
+# falls. Then it explodes. Take a value between the steepest fall and a tenth of the rate at which it explodes.
+
 
 # %%
 def endless_batches():
@@ -513,30 +564,36 @@ def learning_rate_sweep(network, low=1e-5, high=1.0, steps=120):
     for number, (images, labels) in zip(range(steps), endless_batches()):
         rate = low * (high / low) ** (number / (steps - 1))
         adam.param_groups[0]["lr"] = rate
-        loss = step_checked(network, adam, images, labels).item()
+        loss = float(step_checked(network, adam, images, labels))
         if not math.isfinite(loss) or loss > 10:  # it has exploded: nothing more to see
             break
         rates.append(rate)
-        losses.append(loss if not losses else 0.8 * losses[-1] + 0.2 * loss)
+        losses.append(loss if not losses else 0.8 * losses[-1] + 0.2 * loss)  # smoothed: single batches are noisy
     return rates, losses
 
 
 torch.manual_seed(P.seed)
 rates, sweep = learning_rate_sweep(small_cnn().to(P.device))
-plots.lines(
+axis = plots.lines(
     {"small CNN, Adam": (rates, sweep)},
     title="One short run with a growing learning rate",
     x="learning rate",
     y="loss, smoothed (nats)",
     scale="log x",
-    alt="Flat at log 10 for small rates, a steep fall around two thousandths, a valley, and a wall near one tenth.",
+    alt="Flat at log 10 for small rates, a steep fall around two thousandths, a valley, and a wall near one tenth. A "
+    "vertical line marks the rate that we take, 0.004.",
 )
+axis.axvline(4e-3, color="grey", linewidth=1)
 plt.show()
 
 # %% [markdown]
-# The curve is flat on the left, falls fastest between $10^{-3}$ and $10^{-2}$, and hits a wall beyond $10^{-1}$. We take
-# $4\cdot10^{-3}$, in the steep part, as the *largest* rate, and let it fall to zero towards the end of training: large
-# steps to get near, small steps to settle. That is a *schedule*.
+# The curve is flat on the left, falls fastest between $10^{-3}$ and $3\cdot10^{-3}$, goes on falling unevenly, and hits a wall
+# beyond $10^{-1}$. Such a curve is rough: it fixes the rate to within a factor of three or so. (The smoothing makes it lag a
+# little to the right.)
+#
+# We take $4\cdot10^{-3}$ (the grey line), well below the wall, as the *largest* rate. It grows from zero to that during the first
+# 30 % of the training, while the network is still wild, and then falls back to zero: small steps to settle. That is a *schedule*:
+# a function of the *progress*, which goes from 0 (first step) to 1 (end).
 #
 # What if the rate is far too large? `fit` notices. It reports the step, restores the weights of the last sound epoch, and
 # stops.
@@ -551,10 +608,18 @@ except NonFiniteLoss as error:
 # %% [markdown]
 # ## 5. A network that is good at it
 #
-# The network so far looks at pixels one by one. A *convolutional network* (CNN) slides small filters over the image, so
-# that a sleeve is a sleeve wherever it lies. Ours has two layers of filters and one hidden layer. We train it with the
-# schedule from above, and, because one run proves little, several times: the seed sets the initial weights and the order
-# of the images.
+# The network so far has a separate weight for each pixel and unit. It does not know which pixels are neighbours: what it learns
+# about a sleeve on the left, it must learn again for one further right. A *convolutional network* (CNN) slides the same small
+# filters over the whole image (`Conv2d`), and keeps the largest answer of each 2 × 2 square (`MaxPool2d`).
+
+# %% tags=["nbval-check-output"]
+print(small_cnn())
+print(f"{sum(p.numel() for p in small_cnn().parameters()):,} parameters")
+
+# %% [markdown]
+# We train it with the schedule from above, and, because one run proves little, several times: the seed sets the initial weights
+# and the order of the images.
+
 
 # %%
 def warm_up_then_cosine(progress):
@@ -579,7 +644,7 @@ def train_cnn(seed):
             schedule=warm_up_then_cosine,
             validation=data.validation,
             seed=seed,
-            quiet=seed != P.seed,
+            quiet=seed != P.seed,  # prints the first run only
         )
     return network, history, meter
 
@@ -602,8 +667,9 @@ plots.lines(
 plt.show()
 
 # %% [markdown]
-# Both curves rise and flatten as the learning rate goes to zero. The gap between them at the end is the overfitting that
-# is left.
+# Both curves rise, and flatten as the learning rate goes to zero. After enough epochs training ends a little above validation.
+# Such a gap is normal: the network knows its own images a little better. It would be overfitting in the sense of section 4 if
+# validation got worse.
 #
 # Now, once, the test images:
 
@@ -614,70 +680,86 @@ print("test accuracy of each run: " + ", ".join(f"{value:.1%}" for value in test
 report("cnn_test_accuracy", mean, "fraction", low, high, n=len(runs), data=data.source)
 
 # %% [markdown]
-# The brackets hold a 95 % interval for the mean over seeds (Student's t, from this many runs). With few runs it is wide,
-# and that is honest: it says how little a handful of runs can tell.
+# The brackets are a 95 % interval for the mean accuracy over all possible seeds. (It is *Student's t* interval, which takes the
+# runs to scatter like a bell curve. It is made so that 95 of 100 such intervals would contain that mean.) With few runs it is
+# wide, and that is honest: it says how little a handful of runs can tell.
 #
-# It does not hold another uncertainty: the test images are a sample too. With $m$ test images and accuracy $a$, the
-# standard error from that alone is $\sqrt{a(1-a)/m}$:
+# Another uncertainty is not in it: the test images are a sample too. With $n$ test images and accuracy $a$, the *standard error*
+# from that alone is $\sqrt{a(1-a)/n}$, and about twice that makes a 95 % interval:
 
 # %%
 images_in_test = len(data.test)
-print(f"standard error from {images_in_test:,} test images: {100 * math.sqrt(mean * (1 - mean) / images_in_test):.2f} points")
+half_width = 1.96 * math.sqrt(mean * (1 - mean) / images_in_test)
+print(f"from the sample of {images_in_test:,} test images alone: ±{100 * half_width:.1f} percentage points (95 %)")
 
 # %% [markdown]
 # ### What would more images give?
 #
-# The package carries 9,000 training images, so that you need no network. The full set has 60,000. We trained the same CNN
-# on the full set (55,000 for training, 5,000 for validation) and recorded the result:
+# The package carries 9,000 images for training, so that you need no internet connection. The full set offers 55,000 (and 5,000
+# for validation). We trained the same CNN on it and recorded the result:
 
 # %%
 full = recorded_value("01", "cnn_test_accuracy")
-print(f"this run:  {mean:.1%} on the test images of {data.source}")
+print(f"these runs: {mean:.1%} [{low:.1%}, {high:.1%}], n = {len(runs)}, {data.source}")
 print(f"{full['label']}: {full['value']:.1%} [{full['low']:.1%}, {full['high']:.1%}], n = {full['n']}, {full['data']}")
 
 # %% [markdown]
-# More images help, and more than any trick in this chapter. That is the first half of the article's claim: training *does*
-# want every image it can get. What it costs is the subject of section 7.
+# With all images the network is better by a few points. (The recorded one also took six times as many steps, since an epoch is
+# longer, and it was tested on 10,000 images. So not all of the difference need come from the images alone. And if you set
+# `full_data=True`, both lines are about the same thing.) That is why people train on every object they have. What it costs is the
+# subject of section 7.
 #
 # ### What does it still get wrong?
 #
-# Look for the classes that you found hard in section 1.
+# We look at *validation* images: looking at the test images would tempt us to tune for them. Look for the classes that you found
+# hard in section 1.
 
 # %%
+names_of = data.validation.classes
 with torch.no_grad():
-    test_images, test_labels = next(data.test.batches(len(data.test)))
-    predicted = cnn(test_images).argmax(dim=1)
-wrong = (predicted != test_labels).nonzero().flatten()[:20]
-mistakes = [f"{data.test.classes[predicted[i]]}\n(is {data.test.classes[test_labels[i]]})" for i in wrong]
+    seen, truth = next(data.validation.batches(len(data.validation)))
+    predicted = cnn(seen).argmax(dim=1)
+wrong = (predicted != truth).nonzero().flatten()
+mistakes = [f"{names_of[predicted[i]]}\n(is {names_of[truth[i]]})" for i in wrong[:20]]
 plots.image_grid(
-    data.test.images[wrong],
+    data.validation.images[wrong[:20]],
     mistakes,
     title="Twenty mistakes: what the network said, and what it is",
-    alt="Twenty misclassified pictures. Most are shirts, coats, pullovers and T-shirts taken for one another.",
+    alt="Twenty misclassified pictures. Many are shirts, coats, pullovers and T-shirts taken for one another.",
 )
 plt.show()
 
+# %%
+tops = torch.tensor([names_of.index(name) for name in ("T-shirt", "pullover", "coat", "shirt")], device=P.device)
+both_tops = torch.isin(predicted[wrong], tops) & torch.isin(truth[wrong], tops)
+print(
+    f"{len(wrong)} mistakes in {len(truth):,} validation images; {both_tops.float().mean():.0%} are one top taken for another"
+)
+
 # %% [markdown]
-# Most mistakes are tops taken for other tops. Some you would get wrong too. The network's mistakes are not noise: they are
-# the hard cases.
+# Four classes of ten make most of the mistakes. Some of the pictures you would get wrong too.
 #
 # ### Seeds, and what stays random
 #
-# The same seed gives the same network, on the same machine, library and number of threads. A different seed gives a
-# different network that is about as good. So a difference of half a point between two single runs means nothing. Remember
-# it when you read "our method improves accuracy by 0.3 points".
+# On a CPU, the same seed gives the same network on the same machine, library and number of threads. A different seed gives a
+# different network. How different?
 
 # %%
 spread = 100 * (max(test_accuracies) - min(test_accuracies))
-print(f"{len(runs)} runs that differ only in their seed: best minus worst = {spread:.2f} points")
+print(f"{len(runs)} runs that differ only in their seed: best minus worst = {spread:.2f} percentage points")
+
+# %% [markdown]
+# These runs differ in nothing but the seed. So a difference of half a point between two *single* runs says next to nothing about
+# which method is better. Ask "how many seeds?" when you read that something "improves accuracy by 0.3 points".
 
 # %% [markdown]
 # ## 6. Find the bugs
 #
 # ### Exercise 5: debug a loop · 20 minutes
 #
-# The function below runs without an error, and it learns something at first. Still it has **three bugs**. Each of them has
-# been in real, published code. Read it slowly.
+# The function below runs without an error, and it learns something at first. Still it has **three bugs**, each of a kind that is
+# common in real code. Read it slowly.
+
 
 # %%
 def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
@@ -700,7 +782,8 @@ def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epoc
 
 # %% [markdown]
 # Copy it, and repair it. `train_batches` and `test_batches` are lists of pairs (images, labels). Keep everything that is
-# right: the accuracies come back as a list of floats, one an epoch.
+# right: the accuracies come back as a list of floats, one per epoch.
+
 
 # %% exercise="training.debug_loop"
 def train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
@@ -734,13 +817,15 @@ train_and_evaluate_checked = check("training.debug_loop", train_and_evaluate)
 
 # %%
 train_batches = list(data.train.subset(slice(2000)).batches(64, seed=P.seed))
-test_batches = list(data.validation.batches(250))
+validation_batches = list(data.validation.batches(250))
 results = {}
 for label, function in {"with three bugs": buggy_train_and_evaluate, "repaired": train_and_evaluate_checked}.items():
     torch.manual_seed(P.seed)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10)).to(P.device)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10)).to(
+        P.device
+    )
     sgd = torch.optim.SGD(network.parameters(), lr=0.05)
-    results[label] = (range(1, 9), function(network, sgd, train_batches, test_batches, epochs=8))
+    results[label] = (range(1, 9), function(network, sgd, train_batches, validation_batches, epochs=8))
 plots.lines(
     results,
     title="The same network, with and without the bugs",
@@ -751,9 +836,10 @@ plots.lines(
 plt.show()
 
 # %% [markdown]
-# The repaired loop rises. The buggy one starts lower and loses what it had learned: old gradients pile up, so that its steps
-# grow and grow. Yet nothing *failed*: there was no error message. Only a comparison with something known, such as the checks
-# of these exercises, finds such bugs.
+# The repaired loop rises. The buggy one starts lower and loses what it had learned. Old gradients pile up, so that each update is
+# the sum of all gradients so far, and the network overshoots. Dropout stays on during evaluation, so that even a good network is
+# measured too low. The update comes one batch late, which alone does little harm and is hardly ever noticed. There was no error
+# message: a strange curve, or a failed check, is all the warning you get.
 
 # %% [markdown]
 # ## 7. What it costs
@@ -761,17 +847,19 @@ plt.show()
 # ### Counting by hand
 #
 # Almost all the work of a network is multiplying matrices. A product of an $m \times k$ and a $k \times n$ matrix takes
-# $m\,k\,n$ multiplications and as many additions: $2\,m\,k\,n$ *floating-point operations* (FLOPs).
+# $m\,k\,n$ multiplications and almost as many additions: $2\,m\,k\,n$ *floating-point operations* (FLOPs).
 #
 # Take our first network, $784 \to w \to 10$, on a batch of $B$ images:
 #
 # - **forward**: $2B\,(784\,w + 10\,w)$;
-# - **backward, gradients of the weights**: again $2B\,(784\,w + 10\,w)$;
+# - **backward, gradients of the weights**: again $2B\,(784\,w + 10\,w)$. That of $W_1$, for example, is the product of a
+#   $w \times B$ and a $B \times 784$ matrix;
 # - **backward, gradient passed down to $h$**: $2B \cdot 10\,w$. Nothing is passed below the first layer: nobody needs the
 #   gradient of the pixels.
 #
-# So a step takes about three times the forward pass when layers are alike, and a little over twice here. PyTorch can
-# count as well. Do we agree?
+# When all layers are alike, the third count is nearly as large as the first, and a step takes about three times the forward pass.
+# Here it is a little over twice. PyTorch can count as well; like us it leaves out the small things (adding $b$, ReLU, Adam). Do we
+# agree?
 
 # %% tags=["nbval-check-output"]
 B, w = 128, 128
@@ -784,10 +872,11 @@ print(f"by hand {by_formula:,} FLOPs a step, PyTorch's counter {counted:,}, equa
 # ### How the time grows
 #
 # The article says that cost comes from *every object*, *many times*, through *large matrices*. Each of these is a number
-# that we can turn: images, epochs, width. We turn one at a time, and time it. The batch size is a fourth.
+# that we can change: images, epochs, width. We change one at a time, and time it. The batch size is a fourth.
 #
-# On logarithmic axes, "proportional" is a straight line of *slope 1*: ten times as many images, ten times the time. A
-# slope below 1 means that part of the time does not depend on what we turn.
+# On logarithmic axes, "proportional" is a straight line of *slope 1*: ten times as many images, ten times the time. A slope below
+# 1 means that part of the time does not depend on what we change, or that larger pieces run more efficiently.
+
 
 # %%
 def seconds_to_train(images_used=2000, epochs=1, width=512, batch=128):
@@ -801,14 +890,14 @@ def seconds_to_train(images_used=2000, epochs=1, width=512, batch=128):
         for epoch in range(epochs):
             for images, labels in some.batches(batch, seed=P.seed, epoch=epoch):
                 last_loss = step_checked(network, adam, images, labels)
-        last_loss.item()  # on a GPU the work runs on while Python goes ahead: this waits for it
+        float(last_loss)  # on a GPU the work runs on while Python goes ahead: this waits for it
         times.append(time.perf_counter() - start)
     return min(times[1:])
 
 
 doublings = range(P.points)
 measured = {
-    "images": {500 * 2**i: seconds_to_train(images_used=500 * 2**i) for i in doublings},
+    "images": {500 * 2**i: seconds_to_train(500 * 2**i) for i in doublings if 500 * 2**i <= len(data.train)},
     "epochs": {2**i: seconds_to_train(images_used=500, epochs=2**i) for i in doublings},
     "width": {64 * 2**i: seconds_to_train(images_used=1000, width=64 * 2**i) for i in doublings},
     "batch size": {32 * 2**i: seconds_to_train(batch=32 * 2**i) for i in doublings},
@@ -818,9 +907,8 @@ measured = {
 slopes = {name: plots.slope(list(values), list(values.values())) for name, values in measured.items()}
 axes = plots.panels(
     [f"{name}: slope {slopes[name]:.2f}" for name in measured],
-    width=3.6,
     alt="Four panels on logarithmic axes, seconds against images, epochs, width and batch size. The first two are "
-    "straight lines of slope near one, the third rises less steeply at first, the fourth falls.",
+    "nearly straight lines of slope near one, the third rises less steeply than slope one, the fourth falls.",
 )
 for axis, (name, values) in zip(axes, measured.items(), strict=True):
     first = next(iter(values))
@@ -836,27 +924,32 @@ for name in ("images", "epochs", "width", "batch size"):
     report(f"slope_{name.replace(' ', '_')}", slopes[name], "", data="this machine")
 
 # %% [markdown]
-# *Images* and *epochs* give straight lines with a slope close to 1: the cost is proportional to both. This part of the
-# claim holds.
+# (The dashed line has slope 1 and goes through the first measured point.)
 #
-# *Width* grows less steeply than 1 at first. Small matrices are dominated by costs that do not depend on their size:
-# starting each operation, updating, moving data. Only wide layers cost in proportion.
+# *Images* and *epochs* give nearly straight lines, with slopes close to 1 on a machine that does nothing else meanwhile: the cost is
+# proportional to both. This part of the claim holds.
 #
-# *Batch size* goes the other way. The number of operations is the same, but larger batches need fewer, larger steps.
-# That saves time, up to a point. Chapter 2 looks for that point.
+# *Width*: many times as wide takes far less than so many times as long. Part of each step does not depend on the width, such as
+# starting each operation and fetching the batch; and a computer does more operations a second on larger matrices. Only for
+# matrices much larger than ours would the time follow the number of operations. We have not reached that here.
+#
+# *Batch size* goes the other way. The matrix products are the same in total. But each step also has costs that do not depend on the
+# batch: starting the operations, and Adam's update of every parameter. Larger batches mean fewer steps, so that these are paid less
+# often. That saves time, up to a point. Chapter 2 looks for that point.
 
 # %% [markdown]
 # ### Memory
 #
-# While training, four things must be kept in memory:
+# While training, four things must be kept in memory (the data set and short-lived work space come on top):
 #
 # - the **weights**: 4 bytes each, in 32-bit floating point;
 # - one **gradient** for each weight: the same again;
 # - the **optimiser's state**: Adam keeps two numbers for each weight, so twice the weights;
-# - the **activations**: results of the forward pass that the backward pass needs. They grow with the batch; the other three
-#   do not.
+# - the **activations**: what the forward pass leaves behind for the backward pass, such as each layer's output, the images
+#   themselves, and which pixel each maximum came from. They grow with the batch; the other three do not.
 #
-# We measure the last one with a hook: PyTorch tells us of each tensor that it keeps for the backward pass.
+# We measure the last one with a *hook*, a function that PyTorch calls for each tensor that it keeps for the backward pass.
+
 
 # %%
 def activation_bytes(network, images, labels):
@@ -865,7 +958,7 @@ def activation_bytes(network, images, labels):
     kept = {}
 
     def remember(tensor):
-        pointer = tensor.untyped_storage().data_ptr()
+        pointer = tensor.untyped_storage().data_ptr()  # the address of its memory: shared memory counts once
         if pointer not in own:
             kept[pointer] = tensor.untyped_storage().nbytes()
         return tensor
@@ -885,21 +978,21 @@ plots.bars(
     labels=[f"{value / 1e6:.1f} MB" for value in megabytes.values()],
     title="Memory to train the small CNN",
     x="megabytes",
-    alt="Weights, gradients and optimiser take a few megabytes; activations grow with the batch and soon dwarf them.",
+    alt="Weights, gradients and optimiser take a few megabytes; activations grow with the batch and soon exceed them.",
 )
 plt.show()
 
 # %% [markdown]
-# For a small CNN the activations win by far, and they grow in proportion to the batch. So when a GPU runs out of memory,
-# make the batch smaller first. For a very large model it is the other way round: there the first three fill several
-# machines before a single image has been seen.
+# At batch 16 the activations are still smaller than the other three together. At 128 they are several times as large, at 1024 some
+# forty times: they grow in proportion to the batch. So when a GPU runs out of memory, make the batch smaller first. For a very
+# large model it is the other way round: there weights, gradients and Adam's numbers alone need many GPUs.
 
 # %% [markdown]
 # ### The receipt
 #
-# What did the CNN of section 5 cost, once? Time and operations are measured. Energy is measured where an NVIDIA GPU
-# reports it; elsewhere we *assume* 30 watts for a laptop at work, and say so. The price is an assumption too: a small
-# cloud machine with a GPU, at 0.35 dollars an hour.
+# What did the CNN of section 5 cost, once? The time (of training alone, without validation) is measured. The operations are
+# counted for one step and multiplied. Energy is measured where an NVIDIA GPU reports its own; elsewhere we *assume* 30 watts for a
+# laptop at work, and say so. The price is a round number of our own: as if *this* computer were hired at 0.35 dollars per hour.
 
 # %%
 bill = receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
@@ -910,31 +1003,56 @@ report("cnn_training_flops", bill.flops, "FLOPs", data=data.source)
 # %% [markdown]
 # ### And a large model?
 #
-# Two published models, counted in the same way:
+# Two published models, counted in FLOPs too:
 #
 # - **ResNet-50** on ImageNet (He et al. 2015, arXiv 1512.03385): Table 1 gives $3.8\cdot10^9$ multiply-adds for one image
 #   forward. That is $7.6\cdot10^9$ FLOPs; with the backward pass, three times that. Section 3.4 trains for
-#   $60\cdot10^4$ steps of 256 images.
-# - **GPT-3** (Brown et al. 2020, arXiv 2005.14165): Table D.1 gives $3.14\cdot10^{23}$ FLOPs. The rule of thumb, $6$ FLOPs
-#   for each parameter and token, gives the same from its $174.6\cdot10^9$ parameters and $300\cdot10^9$ tokens.
+#   up to $60\cdot10^4$ steps of 256 images.
+# - **GPT-3** (Brown et al. 2020, arXiv 2005.14165): Table D.1 gives $3.14\cdot10^{23}$ FLOPs, computed as 6 for each parameter and
+#   *token* (a piece of a word): $6 \cdot 174.6\cdot10^9 \cdot 300\cdot10^9$.
 #
-# We divide by the rate that *this machine* reached while it trained the CNN.
+# We divide by the rate that *this machine* reached while it trained the CNN, in FLOPs per second (1 GFLOP/s is $10^9$ of them). As
+# a more generous rate we take that of one large matrix product, the best case for any computer.
+
 
 # %%
+def about(years):
+    """A time in words, with one significant digit."""
+    units = {"years": 1, "days": 365.25, "hours": 365.25 * 24, "seconds": 365.25 * 24 * 3600}
+    unit = next((name for name, per_year in units.items() if years * per_year >= 1), "seconds")
+    return f"about {float(f'{years * units[unit]:.1g}'):,.0f} {unit}"
+
+
+def matrix_product_rate(size=2048):
+    """FLOPs per second of one product of two size x size matrices; the best of five, after one that does not count."""
+    square = torch.ones(size, size, device=P.device)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        (square @ square)[0, 0].item()  # .item() waits for the result
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / min(times[1:])
+
+
 resnet50 = 3 * 2 * 3.8e9 * 60e4 * 256
 gpt3 = 6 * 174.6e9 * 300e9
 rate = bill.flops / bill.seconds
 year = 365.25 * 24 * 3600
 years = {"this CNN": bill.seconds / year, "ResNet-50": resnet50 / rate / year, "GPT-3": gpt3 / rate / year}
-print(f"this machine trained at {rate / 1e9:.0f} GFLOP/s; ResNet-50 takes {resnet50:.1e} FLOPs, GPT-3 {gpt3:.2e}")
+best_rate = matrix_product_rate()
+print(f"ResNet-50 takes {resnet50:.1e} FLOPs, GPT-3 {gpt3:.2e}")
+print(
+    f"this machine trained the CNN at {rate / 1e9:.0f} GFLOP/s; one large matrix product runs at {best_rate / 1e9:.0f}"
+)
+print(f"at the better rate: ResNet-50 {about(resnet50 / best_rate / year)}, GPT-3 {about(gpt3 / best_rate / year)}")
 plots.bars(
     years,
-    labels=[f"{bill.seconds:.0f} seconds", f"{years['ResNet-50']:.1f} years", f"{years['GPT-3']:,.0f} years"],
+    labels=[about(value) for value in years.values()],
     title="Training time on this machine, at the rate it reached here",
     x="years, log scale",
     log=True,
-    alt="Three bars on a logarithmic scale: the CNN takes a tiny fraction of a year, ResNet-50 years, GPT-3 far longer "
-    "than recorded history.",
+    alt="Three points on a logarithmic scale, far apart: the CNN takes seconds, ResNet-50 many million times as long, and "
+    "GPT-3 again about a hundred thousand times as long.",
 )
 plt.show()
 
@@ -943,23 +1061,27 @@ report("years_for_resnet50", years["ResNet-50"], "years", data="this machine")
 report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 
 # %% [markdown]
-# Two warnings. The rate is that of a small network: large matrices run faster, so these times are too long, perhaps by a
-# factor of ten on a CPU. And nobody could store GPT-3's weights on this machine at all. The order of magnitude is the point:
-# between "seconds on a laptop" and "impossible on a laptop" lie more than ten powers of ten.
+# Two warnings. The rate is that of a small network; the second line above shows how much a better one would help. And GPT-3 would
+# not fit into this machine's memory: its weights alone take 0.7 TB in 32 bits, and training with Adam four times that. What counts
+# is the order of magnitude: between the CNN and GPT-3 lie some eleven powers of ten.
 
 # %% [markdown]
 # ## 8. So, was the claim right?
 #
-# | what the article says | what we measured |
+# | what the article says | what we found |
 # | --- | --- |
 # | repeated over every object | time is proportional to the number of images |
 # | many times | time is proportional to the number of epochs |
-# | through large matrices | operations are proportional to the width; time follows only once matrices are large |
-# | *may* need enormous power | true for the largest models; a useful classifier took a minute or less here |
+# | through large matrices | operations are proportional to the width of this network; time grows more slowly (section 7 prints the slope) |
+# | *may* need enormous power | true of the largest models; a useful classifier took what the receipt says |
 #
-# The claim holds where it says "may". It misleads where it is read as "always": the network that you have just trained needed
-# no accelerator, no cloud and next to no money. How much an accelerator would have helped is the question of chapter 2. How
-# much of the cost you can avoid by starting from a trained network is the question of chapter 4.
+# 1. *Does the cost grow with images, repetitions and matrices?* Yes: in proportion to the first two, more slowly with the third.
+# 2. *How much is enormous?* The receipt says what a classifier of clothes took: some $10^{11}$ to $10^{12}$ operations.
+# 3. *What would a really large model cost here?* More than a lifetime, and more memory than there is.
+#
+# The claim holds as it is written, with "may". Read as "always" it would be wrong: the network that you have just trained can do
+# without an accelerator. How much one would have helped is the question of chapter 2. How much of the cost you can avoid by starting
+# from a trained network is the question of chapter 4.
 
 # %% [markdown]
 # ## Quiz
@@ -987,7 +1109,7 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 #
 # <details><summary>Train longer.</summary>
 #
-# No. The network learns its images by heart; more epochs make it worse.
+# No. The network learns its images by heart; more epochs make the loss worse.
 # </details>
 #
 # <details><summary>More training images, or stop at the lowest validation loss.</summary>
@@ -1021,7 +1143,7 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 #
 # <details><summary>The batch size.</summary>
 #
-# Right. Activations grow with the batch, and in a small CNN they are nearly everything.
+# Right. Activations grow with the batch, and in a small CNN at usual batch sizes they are most of it.
 # </details>
 #
 # <details><summary>The number of training images.</summary>
@@ -1035,8 +1157,10 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 # - A training step is: forget old gradients, forward, loss, backward, update. Training repeats it.
 # - Know two numbers: the loss at the start is log C, and one batch learned by heart goes to nearly 0.
 # - Watch training *and* validation curves; open the test set once; repeat with other seeds before you believe a difference.
-# - Time is proportional to images × epochs × operations an image. Memory is weights × 4 (with Adam) plus activations ×
-#   batch.
+# - Operations are images × epochs × operations per image. Time is proportional to images and epochs; with the size of the network
+#   it grows more slowly while the matrices are small.
+# - Memory in 32 bits with Adam is 16 bytes per parameter (weight, gradient, Adam's two numbers), plus the activations of one image
+#   × batch size.
 # - "Training needs enormous power" is true of enormous models. Yours may need a minute.
 
 # %% [markdown]

@@ -152,7 +152,7 @@ def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> Non
     minutes = " · ".join(f"{label} {about['minutes'][key]}" for key, label in MINUTES.items())
     cells[0].source = cells[0].source.replace("{badges}", BADGES.format(name=source.stem, **project))
     aims = (cell for cell in cells if re.search("(?im)^#+ what you will be able to do", cell.source))
-    next(aims, cells[0]).source += f"\n\n**Minutes** (measured): {minutes}"
+    next(aims, cells[0]).source += f"\n\n**Minutes** (runs measured, the rest estimated): {minutes}"
     cells[spots[0]].source = BOOTSTRAP.format(extras=extras, **project)
 
 
@@ -188,6 +188,7 @@ def _execute(solution: NotebookNode, course: Path, profile: str) -> None:
 
     chapter = solution.metadata.vaetl.chapter
     options = {"execution_timeout": CELL_SECONDS, "progress_bar": {"desc": chapter}, "kernel_name": "python3"}
+    options["coalesce_streams"] = True  # one block for the lines that a cell prints, however fast they come
     os.environ["VAETL_GRADING"] = "1"  # a solution that fails its own check stops the build
     try:
         done = papermill.execute_notebook(solution, None, {"profile": profile}, cwd=course, **options)

@@ -167,25 +167,41 @@ ZERO, BACKWARD, UPDATE = "optimizer.zero_grad()", "loss.backward()", "optimizer.
 WRONG_STEPS = mutants(
     step,
     ("no zero_grad", "earlier gradients are added: optimizer.zero_grad() comes first", {ZERO: "pass"}),
-    ("zero_grad last", "old gradients are added to your first step: clear them before it, not after",
-     {ZERO: "pass", UPDATE: f"{UPDATE}; {ZERO}"}),
-    ("update before backward", "the update comes before the gradients: first loss.backward()",
-     {UPDATE: "pass", BACKWARD: f"{UPDATE}; {BACKWARD}"}),
+    (
+        "zero_grad last",
+        "old gradients are added to your first step: clear them before it, not after",
+        {ZERO: "pass", UPDATE: f"{UPDATE}; {ZERO}"},
+    ),
+    (
+        "update before backward",
+        "the update comes before the gradients: first loss.backward()",
+        {UPDATE: "pass", BACKWARD: f"{UPDATE}; {BACKWARD}"},
+    ),
     ("no update", "the weights have not moved: optimizer.step() was never called", {UPDATE: "pass"}),
-    ("cleared between", "the update found no gradients: clear them before loss.backward(), not after it",
-     {ZERO: "pass", BACKWARD: f"{BACKWARD}; {ZERO}"}),
+    (
+        "cleared between",
+        "the update found no gradients: clear them before loss.backward(), not after it",
+        {ZERO: "pass", BACKWARD: f"{BACKWARD}; {ZERO}"},
+    ),
     ("two updates", "optimizer.step() was called twice in each step", {UPDATE: f"{UPDATE}; {UPDATE}"}),
     ("ascent", "you climb the loss: the optimiser itself subtracts the gradient", {"loss.b": "(-loss).b"}),
-    ("softmax first", "the softmax was applied twice: F.cross_entropy takes logits",
-     {"(images)": "(images).softmax(1)"}),
+    (
+        "softmax first",
+        "the softmax was applied twice: F.cross_entropy takes logits",
+        {"(images)": "(images).softmax(1)"},
+    ),
     ("sum", "the loss is summed over the batch: take its mean", {"labels)\n": "labels, reduction='sum')\n"}),
-    ("update first, no zero_grad", "changed between the forward pass and loss.backward()",
-     {ZERO: "pass", UPDATE: "pass", BACKWARD: f"{UPDATE}; {BACKWARD}"}),
+    (
+        "update first, no zero_grad",
+        "changed between the forward pass and loss.backward()",
+        {ZERO: "pass", UPDATE: "pass", BACKWARD: f"{UPDATE}; {BACKWARD}"},
+    ),
     ("another loss returned", "the returned loss is not", {"loss.detach()": "loss.detach() * 2"}),
     ("no return", "is a return missing?", {"return ": ""}),
 )
 _judge_step = recomputed(
-    _drive_step, step,
+    _drive_step,
+    step,
     (("weights", "updates"), "the weights are not those after zero_grad, loss, backward, step", WRONG_STEPS),
     (("the returned losses",), "the returned loss is not the batch's mean loss before the update"),
 )
@@ -226,10 +242,16 @@ WRONG_ENTROPIES = mutants(
     ("sign", "the sign is wrong: the loss is minus the log-probability", {"return -": "return "}),
     ("base 2", "that is in bits: the natural logarithm gives nats", {".mean()": ".mean() / 0.6931472"}),
     ("dim 0", "the softmax runs over the images, not the classes: dim=1", {"dim=1": "dim=0"}),
-    ("mean over classes", "you averaged over the classes too: one log-probability an image, then their mean",
-     {".mean()": ".mean() / logits.shape[1]"}),
-    ("all pairs", "every image met every label: index rows too, as in [torch.arange(n), labels]",
-     {"torch.arange(len(labels))": ":"}),
+    (
+        "mean over classes",
+        "you averaged over the classes too: one log-probability an image, then their mean",
+        {".mean()": ".mean() / logits.shape[1]"},
+    ),
+    (
+        "all pairs",
+        "every image met every label: index rows too, as in [torch.arange(n), labels]",
+        {"torch.arange(len(labels))": ":"},
+    ),
     ("no maximum", "subtract each row's own maximum", {" - logits.max(dim=1, keepdim=True).values": ""}),
     ("one maximum", "subtract each row's own maximum", {"max(dim=1, keepdim=True).values": "max()"}),
     ("epsilon", "no small number inside", {"-log_probabilities": "-(log_probabilities.exp() + 1e-9).log()"}),
@@ -250,7 +272,8 @@ def _judge_cross_entropy(inputs: Values, outputs: Values) -> str | None:
     if not all(value.isfinite().all() for value in values):
         return "logits of 1000 give infinity or NaN: subtract each row's own maximum before exponentials"
     return recomputed(
-        _drive_cross_entropy, cross_entropy,
+        _drive_cross_entropy,
+        cross_entropy,
         (LOSSES[:1], "it is not the mean of log(sum(exp(logits))) - logits[label]", WRONG_ENTROPIES),
         (LOSSES[1:], "only huge logits go wrong: no clamp, and no small number inside the logarithm"),
         (GRADIENTS, "the gradient is not (softmax - one-hot) / n: is a part of it detached?"),
@@ -286,28 +309,43 @@ def _drive_accuracy(function: Callable, inputs: Values) -> Values:
 
 WRONG_ACCURACIES = mutants(
     accuracy,
-    ("mean of batches", "you averaged the per-batch accuracies: the last batch is smaller, so count images",
-     {".sum().item()": ".float().mean().item()", "len(labels)": "1"}),
-    ("full batches", "you divided by batches x batch size: the last batch is smaller, so count images",
-     {"/ total": "/ (len(batches) * len(batches[0][1]))"}),
+    (
+        "mean of batches",
+        "you averaged the per-batch accuracies: the last batch is smaller, so count images",
+        {".sum().item()": ".float().mean().item()", "len(labels)": "1"},
+    ),
+    (
+        "full batches",
+        "you divided by batches x batch size: the last batch is smaller, so count images",
+        {"/ total": "/ (len(batches) * len(batches[0][1]))"},
+    ),
     ("percent", "that is in percent: return a fraction, 0 to 1", {"return": "return 100 *"}),
     ("error rate", "that is the share of wrong answers: count the right ones", {"==": "!="}),
     ("count", "that is a count: divide it by the number of images", {" / total": ""}),
-    ("last batch", "that is the last batch alone: set the counts to 0 before the loop",
-     {"            right +=": "            right = total = 0\n            right +="}),
+    (
+        "last batch",
+        "that is the last batch alone: set the counts to 0 before the loop",
+        {"            right +=": "            right = total = 0\n            right +="},
+    ),
     ("train mode", "the model ran in train mode", {"model.eval()": "pass"}),
     ("left in eval mode", "was not left in the mode it came in", {"model.train(was_training)": "pass"}),
     ("left in train mode", "was not left in the mode it came in", {"was_training)": "True)"}),
     ("gradients", "gradients were recorded", {"no_grad": "enable_grad"}),
 )
 _judge_accuracy = recomputed(
-    _drive_accuracy, accuracy,
-    (("passes in train mode", "statistics"),
-     "the model ran in train mode, which also moves BatchNorm's statistics: call model.eval() first"),
+    _drive_accuracy,
+    accuracy,
+    (
+        ("passes in train mode", "statistics"),
+        "the model ran in train mode, which also moves BatchNorm's statistics: call model.eval() first",
+    ),
     (("passes with gradients",), "gradients were recorded: put the loop under torch.no_grad()"),
     (("modes left",), "the model was not left in the mode it came in: note model.training, restore it"),
-    (("the returned accuracies",), "it is not right answers / images: compare argmax(dim=1) with the labels",
-     WRONG_ACCURACIES),
+    (
+        ("the returned accuracies",),
+        "it is not right answers / images: compare argmax(dim=1) with the labels",
+        WRONG_ACCURACIES,
+    ),
 )
 
 
@@ -336,19 +374,26 @@ WRONG_OVERFITS = mutants(
     overfit_one_batch,
     ("no zero_grad", "gradients add up over the steps: optimizer.zero_grad() in each", {ZERO: "pass"}),
     ("no update", "the weights never move: optimizer.step() after loss.backward()", {UPDATE: "pass"}),
-    ("loss after the update", "these are the losses after each update: note those that the steps computed",
-     {NOTE: "losses.append(F.cross_entropy(model(images), labels).item())"}),
+    (
+        "loss after the update",
+        "these are the losses after each update: note those that the steps computed",
+        {NOTE: "losses.append(F.cross_entropy(model(images), labels).item())"},
+    ),
     ("new images", "the model saw other images", {"model(images)": "model(torch.rand_like(images))"}),
     ("half the batch", "the model saw other images", {"(images), labels)": "(images[::2]), labels[::2])"}),
     ("one step", "the list of losses: expected", {NOTE: f"{NOTE}; break"}),
     ("graphs kept", "append loss.item()", {NOTE: "losses.append(loss)"}),
 )
 _judge_overfit = recomputed(
-    _drive_overfit, overfit_one_batch,
+    _drive_overfit,
+    overfit_one_batch,
     (("losses with a graph",), "each loss in the list keeps its graph in memory: append loss.item()"),
     (("sums of images",), "the model saw other images: every step takes the same batch, unchanged"),
-    (("the list of losses", "weights"), "the losses are not those of so many training steps on this batch",
-     WRONG_OVERFITS),
+    (
+        ("the list of losses", "weights"),
+        "the losses are not those of so many training steps on this batch",
+        WRONG_OVERFITS,
+    ),
 )
 
 
@@ -393,39 +438,93 @@ WRONG_LOOPS = mutants(
 )
 WRONG_LOOPS += (Wrong("the loop as found", buggy_loop, f"{ADDED}; {EARLY}; {TRAIN}"),)
 _judge_loop = recomputed(
-    _drive_loop, train_and_evaluate,
-    (("weights", "statistics", "the list of accuracies"),
-     "weights or accuracies are not those of the repaired loop: mend the three bugs only", WRONG_LOOPS),
+    _drive_loop,
+    train_and_evaluate,
+    (
+        ("weights", "statistics", "the list of accuracies"),
+        "weights or accuracies are not those of the repaired loop: mend the three bugs only",
+        WRONG_LOOPS,
+    ),
 )
 
 
 EXERCISES = (
-    Exercise("training.step", 10, 2, (
-        "Four things in this order: clear the old gradients, compute the loss, its gradients, and update.",
-        "optimizer.zero_grad() clears. F.cross_entropy takes the logits, model(images), as they are.",
-        "loss = F.cross_entropy(model(images), labels); loss.backward(); optimizer.step(); return the loss.",
-    ), step, lambda seed: _problem(seed, 3), _drive_step, _judge_step, WRONG_STEPS),
-    Exercise("training.cross_entropy", 15, 3, (
-        "An image's loss is minus the log-probability of its label; log softmax(x) = x - log(sum(exp(x))).",
-        "exp(1000) overflows; subtracting a row's own maximum from the row changes no probability.",
-        "x = logits - logits.max(dim=1, keepdim=True).values. In x - x.exp().sum(dim=1, keepdim=True).log(), "
-        "take the entries [torch.arange(len(labels)), labels]; return minus their mean.",
-    ), cross_entropy, _draw_cross_entropy, _drive_cross_entropy, _judge_cross_entropy, WRONG_ENTROPIES),
-    Exercise("training.accuracy", 15, 3, (
-        "Count right answers and images over all batches, and divide once, at the end.",
-        "Evaluate in eval mode, model.eval(), and without gradients, torch.no_grad(); restore the mode.",
-        "A batch has (model(images).argmax(dim=1) == labels).sum().item() right answers. was_training = "
-        "model.training before model.eval(), and model.train(was_training) after the loop.",
-    ), accuracy, _draw_accuracy, _drive_accuracy, _judge_accuracy, WRONG_ACCURACIES),
-    Exercise("training.overfit_one_batch", 10, 2, (
-        "It is the training step again and again, on the same images and labels.",
-        "A step returns the loss before its update; the list wants plain numbers: .item().",
-        "for _ in range(steps): losses.append(step(model, optimizer, images, labels).item())",
-    ), overfit_one_batch, _draw_overfit, _drive_overfit, _judge_overfit, WRONG_OVERFITS),
-    Exercise("training.debug_loop", 20, 4, (
-        "Follow one batch line by line: which gradients does the update use, and what was added to them?",
-        "Two bugs are in the training step. The third: what do dropout and BatchNorm do with test images?",
-        "Each batch: zero_grad, loss, backward, step. model.eval() before the test batches, model.train() at "
-        "the start of every epoch.",
-    ), train_and_evaluate, _draw_loop, _drive_loop, _judge_loop, WRONG_LOOPS),
+    Exercise(
+        "training.step",
+        10,
+        2,
+        (
+            "Four things in this order: clear the old gradients, compute the loss, its gradients, and update.",
+            "optimizer.zero_grad() clears. F.cross_entropy takes the logits, model(images), as they are.",
+            "loss = F.cross_entropy(model(images), labels); loss.backward(); optimizer.step(); return the loss.",
+        ),
+        step,
+        lambda seed: _problem(seed, 3),
+        _drive_step,
+        _judge_step,
+        WRONG_STEPS,
+    ),
+    Exercise(
+        "training.cross_entropy",
+        15,
+        3,
+        (
+            "An image's loss is minus the log-probability of its label; log softmax(x) = x - log(sum(exp(x))).",
+            "exp(1000) overflows; subtracting a row's own maximum from the row changes no probability.",
+            "x = logits - logits.max(dim=1, keepdim=True).values. In x - x.exp().sum(dim=1, keepdim=True).log(), "
+            "take the entries [torch.arange(len(labels)), labels]; return minus their mean.",
+        ),
+        cross_entropy,
+        _draw_cross_entropy,
+        _drive_cross_entropy,
+        _judge_cross_entropy,
+        WRONG_ENTROPIES,
+    ),
+    Exercise(
+        "training.accuracy",
+        15,
+        3,
+        (
+            "Count right answers and images over all batches, and divide once, at the end.",
+            "Evaluate in eval mode, model.eval(), and without gradients, torch.no_grad(); restore the mode.",
+            "A batch has (model(images).argmax(dim=1) == labels).sum().item() right answers. was_training = "
+            "model.training before model.eval(), and model.train(was_training) after the loop.",
+        ),
+        accuracy,
+        _draw_accuracy,
+        _drive_accuracy,
+        _judge_accuracy,
+        WRONG_ACCURACIES,
+    ),
+    Exercise(
+        "training.overfit_one_batch",
+        10,
+        2,
+        (
+            "It is the training step again and again, on the same images and labels.",
+            "A step returns the loss before its update; the list wants plain numbers: .item().",
+            "for _ in range(steps): losses.append(step(model, optimizer, images, labels).item())",
+        ),
+        overfit_one_batch,
+        _draw_overfit,
+        _drive_overfit,
+        _judge_overfit,
+        WRONG_OVERFITS,
+    ),
+    Exercise(
+        "training.debug_loop",
+        20,
+        4,
+        (
+            "Follow one batch line by line: which gradients does the update use, and what was added to them?",
+            "Two bugs are in the training step. The third: what do dropout and BatchNorm do with test images?",
+            "Each batch: zero_grad, loss, backward, step. model.eval() before the test batches, model.train() at "
+            "the start of every epoch.",
+        ),
+        train_and_evaluate,
+        _draw_loop,
+        _drive_loop,
+        _judge_loop,
+        WRONG_LOOPS,
+    ),
 )

@@ -44,7 +44,7 @@ def elbo(encode, decode, images, noise):
 
 
 def grow(features, channels, height, width):
-    """Flat features as maps, enlarged twice: [batch, channels * height * width] to [batch, channels, 2h, 2w]."""
+    """Flat features [batch, channels * height * width] as maps, nearest neighbour: [batch, channels, 2h, 2w]."""
     maps = features.view(-1, channels, height, width)
     return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
@@ -158,12 +158,10 @@ iw_bound: The logarithm of a mean is the logarithm of a sum, minus the logarithm
 iw_bound: torch.logsumexp(log_weights, dim=0) is the log of the sum over the k codes, without overflow.
 iw_bound: From that subtract math.log(k), where k is len(log_weights).
 clinic: Each term is a sum over everything, divided by the number of images. Write the KL's formula beside the code.
-clinic_a: The reconstruction is right. By how many numbers does .mean() divide the KL?
-clinic_a: Replace .mean() by .sum() / len(images).
-clinic_b: The reconstruction is right. Compute the KL by hand for mu = 1 and log_var = 0: it is 1/2.
+clinic: The reconstruction is right in all three. Compute the KL of one latent by hand for mu = 1, σ = 1: it is 1/2.
+clinic_a: .mean() divides the KL by images times latents. Replace .mean() by .sum() / len(images).
 clinic_b: The KL begins with -0.5 *, not with -.
-clinic_c: The reconstruction is right. sigma is σ: what are σ² and log σ² of it?
-clinic_c: In the KL, sigma**2 takes the place of sigma.exp(), and 2 * sigma.log() that of sigma.
+clinic_c: sigma is σ itself. In the KL, sigma**2 takes the place of sigma.exp(), and 2 * sigma.log() that of sigma.
 """
 
 # Wrong answers, as edits of the right ones.
@@ -171,10 +169,10 @@ clinic_c: In the KL, sigma**2 takes the place of sigma.exp(), and 2 * sigma.log(
 PIXELS, ON, OFF = "(dim=(1, 2, 3))", "F.logsigmoid(logits)", "F.logsigmoid(-logits)"
 STD, KL, SUM = "(0.5 * log_var).exp()", "kl(mu, log_var)", ").sum() / len(images)"
 TALL, WIDE, VIEW = ".repeat_interleave(2, dim=2)", ".repeat_interleave(2, dim=3)", "view(-1, channels, height, width)"
-C, LOG = "sigma**2 - 1 - 2 * sigma.log()", "log_var.exp() - 1 - "
+LOG, C, PATIENT_C = "log_var.exp() - 1 - ", "sigma**2 - 1 - 2 * sigma.log()", "sigma.exp() - 1 - sigma"
 LOG_K, BOUND = " - math.log(len(log_weights))", "torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))"
 LAST = "view(-1, height, width, channels).movedim(3, 1)"
-BCE = "-F.binary_cross_entropy(logits.sigmoid(), images, reduction='none').sum"
+START, BCE = "log_likelihood = ", "-F.binary_cross_entropy(logits.sigmoid(), images, reduction='none').sum"
 OWN = "that is noise of your own: use the noise that you are given"
 EACH = "one number an image is asked for: leave the images (dimension 0) apart"
 LIKELIHOODS = (
@@ -184,7 +182,7 @@ LIKELIHOODS = (
     ("clamped", "huge logits are cut off at -100: F.binary_cross_entropy does that", {"log_likelihood.sum": BCE}),
     ("mean over batch", EACH, {PIXELS: f"{PIXELS}.mean()"}),
     ("sum of everything", EACH, {PIXELS: "()"}),
-    ("two sigmoids", "the sigmoid came twice: leave yours out", {"log_l": "logits = logits.sigmoid(); log_l"}),
+    ("two sigmoids", "the sigmoid came twice: leave yours out", {START: f"logits = logits.sigmoid(); {START}"}),
     ("white pixels only", "the black pixels are missing: they add log(1 - π)", {f" + (1 - images) * {OFF}": ""}),
 )
 KLS = (
@@ -245,7 +243,7 @@ OBJECTIVES = (
     ("ELBO", "that is the ELBO: the loss is minus it", {"return reconstruction +": "return -reconstruction -"}),
 )
 OBJECTIVES_C = (
-    ("patient C", "you took σ for log σ²: σ² is sigma**2, and log σ² is 2 * sigma.log()", {C: "sigma.exp() - 1 - sigma"}),
+    ("patient C", "you took σ for log σ²: σ² is sigma**2, and log σ² is 2 * sigma.log()", {C: PATIENT_C}),
     ("log sigma", "log σ² is 2 * sigma.log()", {"2 * sigma.log": "sigma.log"}),
     *OBJECTIVES,
 )
