@@ -153,7 +153,8 @@ plt.show()
 t = torch.tensor([[1.0, 2.0, 3.0, 4.0, 9.0], [5.0, 4.0, 7.0, 2.0, 1.0]])
 print("sum of each row:", t.sum(dim=1), " largest:", t.max(dim=1).values, " at:", t.argmax(dim=1))
 print("entries (0, 4) and (1, 2):", t[[0, 1], [4, 2]], " mean as a number:", t.mean().item())
-#
+
+# %% [markdown]
 # ### The network
 #
 # A *network* is a function with many adjustable numbers, its *parameters*. Ours takes an image $x$ and returns ten
