@@ -1,0 +1,799 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   vaetl:
+#     chapter: "03"
+#     title: The variational autoencoder
+#     minutes: {reading: 60, exercises: 60, cpu: 3, gpu: 2}
+#     requires: []
+# ---
+
+# %% [markdown]
+# # The variational autoencoder
+#
+# {badges}
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - say why an autoencoder reconstructs images well and yet cannot invent one;
+# - derive the evidence lower bound (ELBO) in two ways, and compute each of its terms yourself;
+# - train a variational autoencoder (VAE) on digits and on clothes, and read its two curves;
+# - look into its latent space: samples, traversals, interpolations, a map that you can move about in;
+# - recognise two traps: bounds on grey pixels, and a weight hidden in a mean.
+#
+# You need chapter 1 (loss, gradient, epoch), and from probability: the normal distribution, and what an expectation is.
+
+# %% [markdown]
+# ## The claim that this chapter looks at
+#
+# The second article behind this course says, in our translation: *a VAE has an encoder and a decoder, and its objective is to
+# maximise the likelihood and to minimise the Kullback–Leibler divergence.*
+#
+# That is nearly right, and the "nearly" matters. We ask: the likelihood of *what*? The divergence between *which*
+# distributions? And why should their difference be the right thing to optimise?
+
+# %% [markdown]
+# ## Set-up
+
+# %% tags=["bootstrap"]
+pass
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+epochs: int | None = None  # passes over the digits
+latent: int | None = None  # numbers in a code
+batch_size: int | None = None  # images in one training step
+full_data: bool | None = None  # use all of MNIST and Fashion-MNIST instead of the images in the package
+data_root: str | None = None  # a folder with your own copies
+
+# %%
+from vaetl_helpers.runtime import report, setup, show_table
+
+P = setup(
+    "03",
+    profile,
+    seed=seed,
+    epochs=epochs,
+    latent=latent,
+    batch_size=batch_size,
+    full_data=full_data,
+    data_root=data_root,
+)
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+from torch.nn import functional as F
+
+from vaetl_helpers import plots, vae, widgets
+from vaetl_helpers.data import load
+from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.training import evaluate, fit
+
+# %% [markdown]
+# The images are digits this time: **MNIST**, 28 × 28 pixels between 0 and 1. We do not use their labels for training: a VAE
+# learns from images alone.
+
+# %%
+digits = load("mnist", full=P.full_data, root=P.data_root, device=P.device)
+grey = digits.validation.images[:1000].float() / 255  # some images to look at: float, [n, 1, 28, 28]
+generator = torch.Generator().manual_seed(P.seed)
+
+# %% [markdown]
+# ## 1. An autoencoder, and its holes
+#
+# An *autoencoder* is two networks. The **encoder** maps an image $x$ to a short vector $z$ of $d$ numbers, its *code*. The
+# **decoder** maps a code back to an image. They are trained together so that the image that comes out resembles the one that
+# went in. The code is a bottleneck: 784 pixels must pass through $d$ numbers.
+
+
+# %%
+def autoencoder_loss(model, images, labels):
+    """Squared error between an image and its reconstruction: summed over pixels, averaged over the batch."""
+    return (model(images).sigmoid() - images).square().sum(dim=(1, 2, 3)).mean()
+
+
+torch.manual_seed(P.seed)
+encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, P.latent))
+decoder = nn.Sequential(nn.Linear(P.latent, 400), nn.ReLU(), nn.Linear(400, 784), nn.Unflatten(1, (1, 28, 28)))
+autoencoder = nn.Sequential(encoder, decoder).to(P.device)
+fit(autoencoder, digits.train, autoencoder_loss, epochs=P.epochs // 2, batch_size=P.batch_size, seed=P.seed, quiet=True)
+
+# %% [markdown]
+# Look at the two rows: ten digits that were not trained on, and what comes back.
+
+# %%
+with torch.no_grad():
+    back = autoencoder(grey[:10]).sigmoid()
+plots.image_grid(
+    torch.cat([grey[:10], back]),
+    ["original"] * 10 + ["reconstruction"] * 10,
+    title="An autoencoder reconstructs",
+    alt="Ten digits in the upper row; the lower row shows nearly the same digits, a little blurred.",
+)
+plt.show()
+
+# %% [markdown]
+# That works. So, could we *invent* digits? We need only a code, and the decoder makes an image of it. Let us draw codes at
+# random, with the mean and the spread of real codes, and decode them.
+
+# %%
+with torch.no_grad():
+    codes = encoder(grey)
+    random_codes = codes.mean(0) + codes.std(0) * torch.randn(10, P.latent, generator=generator).to(P.device)
+    invented = decoder(random_codes).sigmoid()
+plots.image_grid(
+    invented,
+    None,
+    title="Random codes through the same decoder",
+    alt="Ten blots made of pieces of strokes; few of them look like a digit.",
+)
+plt.show()
+
+# %% [markdown]
+# Most are not digits. The codes of real digits lie in some corner of the space of codes, and nobody asked the encoder to leave
+# no holes between them. Between two good codes there may be nothing.
+#
+# A VAE mends this. It does not add a trick to the autoencoder. It starts from another question.
+
+# %% [markdown]
+# ## 2. Another question: how probable is this image?
+#
+# We assume that every image was made in two steps:
+#
+# 1. a code $z$ was drawn from a fixed distribution, the **prior** $p(z)$. We take $d$ independent standard normal numbers,
+#    $p(z) = \mathcal N(0, I)$;
+# 2. given $z$, the image $x$ was drawn from a distribution $p_\theta(x \mid z)$ whose parameters the **decoder** computes.
+#    $\theta$ are the decoder's weights.
+#
+# This is a *latent-variable model*: $z$ is latent because we never see it. The probability of an image is the mean over all
+# codes that could have made it:
+#
+# $$p_\theta(x) = \int p_\theta(x \mid z)\, p(z)\, dz .$$
+#
+# To train such a model means: find the $\theta$ that makes the images that we have probable. Maximise $\log p_\theta(x)$. This
+# is *the* likelihood.
+#
+# ### Black and white, and the likelihood of a pixel
+#
+# Which distribution has an image? The simplest: each pixel is black or white, and white with a probability of its own (a
+# *Bernoulli* variable). The decoder gives one logit $\ell_i$ for each pixel $i$; the probability of white is
+# $\pi_i = 1/(1+e^{-\ell_i})$. Given the code, pixels are independent, so that the probabilities multiply and their
+# logarithms add up:
+#
+# $$\log p_\theta(x \mid z) = \sum_{i=1}^{784} \Big( x_i \log \pi_i + (1-x_i) \log(1-\pi_i) \Big) .$$
+#
+# The sum runs over *all* pixels of an image. Its unit is *nats per image*.
+#
+# MNIST's pixels are grey. We make them black or white by chance, each time an image is used, white with the grey value as its
+# probability. That is *dynamic binarisation*.
+
+# %%
+drawn = torch.cat([vae.binarise(grey[:5], "dynamic", generator) for _ in range(2)])
+plots.image_grid(
+    torch.cat([grey[:5], drawn]),
+    ["grey"] * 5 + ["drawn once"] * 5 + ["drawn again"] * 5,
+    title="Dynamic binarisation",
+    columns=5,
+    alt="Five grey digits, and twice the same digits in black and white with ragged edges that differ.",
+)
+plt.show()
+
+# %% [markdown]
+# Only the edges change from draw to draw: elsewhere a pixel is surely black or surely white.
+#
+# ### Exercise 1: the Bernoulli log-likelihood · 8 minutes
+#
+# Write $\log p(x \mid z)$ from the decoder's logits. Both arguments have the shape `[batch, channels, height, width]`; return
+# one number for each image, in nats: shape `[batch]`. Sum over pixels. Make it safe for logits of ±1000:
+# `F.logsigmoid(l)` is $\log \pi$ without overflow, and $\log(1-\pi)$ is `F.logsigmoid(-l)`.
+
+
+# %% exercise="vae.bernoulli_log_likelihood"
+def bernoulli_log_likelihood(logits, images):
+    """log p(x|z) of each image in nats: summed over its pixels; shape [batch]."""
+    ### BEGIN SOLUTION
+    log_likelihood = images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)
+    return log_likelihood.sum(dim=(1, 2, 3))
+    ### END SOLUTION
+
+
+# %% check="vae.bernoulli_log_likelihood"
+bernoulli_checked = check("vae.bernoulli_log_likelihood", bernoulli_log_likelihood)
+
+# %% [markdown]
+# **A number to know by heart.** A decoder that knows nothing has logits 0 and gives every pixel the probability ½. The image
+# then costs $784 \log 2$ nats, whatever it shows:
+
+# %% tags=["nbval-check-output"]
+print(f"784 · log 2 = {784 * math.log(2):.2f} nats")
+print(f"function:     {-bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(1, 1, 28, 28)).item():.2f} nats")
+
+# %% [markdown]
+# ### Why not just compute the integral?
+#
+# One could draw many codes from the prior and average $p_\theta(x\mid z)$. It is hopeless. Nearly every code belongs to another
+# image and gives this one a probability of almost zero; the average hangs on the one lucky draw in a million. We need codes
+# that *could* have made this image. That is what the encoder is for.
+
+# %% [markdown]
+# ## 3. The bound
+#
+# Given an image, which codes could have made it? The exact answer is the **posterior** $p_\theta(z \mid x)$. We cannot compute
+# it, so we learn an approximation $q_\phi(z \mid x)$: a normal distribution whose mean $\mu$ and standard deviation $\sigma$
+# the **encoder** computes from the image, one of each for each latent. $\phi$ are the encoder's weights.
+#
+# ### First derivation: Jensen
+#
+# Multiply and divide by $q$ under the integral. The integral is then an expectation over codes drawn from $q$:
+#
+# $$\log p_\theta(x) = \log \int q_\phi(z\mid x)\,\frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)}\,dz
+#   = \log \mathbb E_{q}\!\left[\frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)}\right]
+#   \;\ge\; \mathbb E_{q}\!\left[\log \frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)}\right] .$$
+#
+# The last step is *Jensen's inequality*: the logarithm of a mean is at least the mean of the logarithms, because the logarithm
+# curves downwards. The right side is the **evidence lower bound**, ELBO. Take the logarithm of the fraction apart:
+#
+# $$\mathrm{ELBO}(x) = \underbrace{\mathbb E_{q}\big[\log p_\theta(x\mid z)\big]}_{\text{reconstruction}}
+#   \;-\; \underbrace{\mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p(z)\big)}_{\text{price of the code}} .$$
+#
+# $\mathrm{KL}(q\|p) = \mathbb E_q[\log q(z) - \log p(z)]$ is the *Kullback–Leibler divergence*. It is never negative, and 0 only
+# where $q = p$.
+#
+# ### Second derivation: what is lost
+#
+# Jensen says that something is lost, but not what. By Bayes' rule $p(z)\,p_\theta(x\mid z) = p_\theta(z\mid x)\,p_\theta(x)$.
+# Put that into the expectation above:
+#
+# $$\mathrm{ELBO}(x) = \mathbb E_q\!\left[\log \frac{p_\theta(z\mid x)\,p_\theta(x)}{q_\phi(z\mid x)}\right]
+#   = \log p_\theta(x) - \mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p_\theta(z\mid x)\big) .$$
+#
+# So the gap is exactly how far $q$ is from the true posterior. Maximising the ELBO does two things at once: it makes the image
+# more probable, and it makes the encoder's answer better. Chapter 3b *shows* this gap on a model in which $\log p(x)$ can be
+# computed exactly.
+#
+# Now the article's sentence can be read with care. There are **two** divergences. The one in the objective, to the prior, is the
+# *price* of the code: it is not small in a good model. The one that should be as small as possible, to the true posterior,
+# never appears in the code.
+
+# %% [markdown]
+# ### Exercise 2: the KL divergence · 10 minutes
+#
+# Between two normal distributions the divergence has a closed form. For one latent, against the prior:
+#
+# $$\mathrm{KL}\big(\mathcal N(\mu,\sigma^2)\,\|\,\mathcal N(0,1)\big) = \tfrac12\left(\mu^2 + \sigma^2 - 1 - \log\sigma^2\right) .$$
+#
+# Latents are independent, so that their divergences add up (Kingma and Welling 2013, appendix B). The encoder returns `mu` and
+# `log_var` $= \log\sigma^2$, both of shape `[batch, latent]`: a variance must be positive, its logarithm may be any number.
+# Return one number for each image: sum over latents, do not average.
+
+
+# %% exercise="vae.kl"
+def kl(mu, log_var):
+    """KL(N(mu, exp(log_var)) || N(0, I)) of each image in nats: summed over its latents; shape [batch]."""
+    ### BEGIN SOLUTION
+    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
+    ### END SOLUTION
+
+
+# %% check="vae.kl"
+kl_checked = check("vae.kl", kl)
+
+# %% tags=["nbval-check-output"]
+for m, log_v in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]:
+    ten = kl_checked(torch.full((1, 10), m), torch.full((1, 10), log_v)).item()
+    print(f"ten latents with mu = {m:.0f}, log sigma² = {log_v:.0f}: KL = {ten:.3f} nats")
+
+# %% [markdown]
+# Is the formula right? A divergence is an expectation, so that we can also *estimate* it: draw codes from $q$, average
+# $\log q(z) - \log p(z)$. Watch the estimate close in on the formula as the number of draws grows.
+
+# %%
+q, p = Normal(torch.tensor(1.0), torch.tensor(0.5)), Normal(0.0, 1.0)
+torch.manual_seed(P.seed)
+z = q.sample((20_000,))
+terms = q.log_prob(z) - p.log_prob(z)
+draws = [2**i for i in range(3, 15)]
+estimates = [terms[:n].mean().item() for n in draws]
+exact = kl_divergence(q, p).item()
+axis = plots.lines(
+    {"Monte Carlo": (draws, estimates), "closed form": (draws, [exact] * len(draws))},
+    title="KL(N(1, 0.5²) ‖ N(0, 1)) by sampling",
+    x="number of draws",
+    y="KL (nats)",
+    scale="log x",
+    alt="The estimate scatters around the closed form and comes closer as the number of draws grows.",
+)
+errors = [4 * terms.std().item() / math.sqrt(n) for n in draws]
+axis.fill_between(draws, [exact - e for e in errors], [exact + e for e in errors], alpha=0.15)
+plt.show()
+
+# %% [markdown]
+# The band holds ±4 standard errors. The estimate stays inside and narrows with it. The closed form needs no draws at all, so
+# that is what we train with.
+
+# %% [markdown]
+# ## 4. A gradient through a dice roll
+#
+# The first term of the ELBO is an expectation over codes drawn from $q$. We draw one code and decode it. But we need gradients
+# for the encoder as well, and a random draw has no derivative. The way out is the *reparameterisation*: let the randomness come
+# from outside,
+#
+# $$z = \mu + \sigma\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I) .$$
+#
+# $z$ has the same distribution as before. But now it is an ordinary function of $\mu$ and $\sigma$, with ordinary derivatives.
+#
+# ### Exercise 3: reparameterise · 8 minutes
+#
+# Return $z$ from `mu`, `log_var` and `noise` ($\varepsilon$), all of the same shape. The standard deviation is $\sigma =
+# e^{\frac12\log\sigma^2}$. Gradients must reach both heads.
+
+
+# %% exercise="vae.reparameterise"
+def reparameterise(mu, log_var, noise):
+    """A code z ~ N(mu, exp(log_var)), made of standard normal noise; gradients reach mu and log_var."""
+    ### BEGIN SOLUTION
+    return mu + (0.5 * log_var).exp() * noise
+    ### END SOLUTION
+
+
+# %% check="vae.reparameterise"
+reparameterise_checked = check("vae.reparameterise", reparameterise)
+
+# %% [markdown]
+# Chapter 3b compares this with the older way, the *score function*, which needs no derivative of the decoder and pays for it in
+# variance.
+#
+# ### Exercise 4: the ELBO · 10 minutes
+#
+# Put the pieces together. `encode(images)` returns `(mu, log_var)`, `decode(z)` returns logits. Use the noise that you are
+# given, one code an image. Return the ELBO of each image in nats, shape `[batch]`. Use `bernoulli_checked`, `kl_checked` and
+# `reparameterise_checked`.
+
+
+# %% exercise="vae.elbo"
+def elbo(encode, decode, images, noise):
+    """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, with one sampled code; shape [batch]."""
+    ### BEGIN SOLUTION
+    mu, log_var = encode(images)
+    z = reparameterise_checked(mu, log_var, noise)
+    return bernoulli_checked(decode(z), images) - kl_checked(mu, log_var)
+    ### END SOLUTION
+
+
+# %% check="vae.elbo"
+elbo_checked = check("vae.elbo", elbo)
+
+# %% [markdown]
+# ### Exercise 5: a decoder that knows up from down · 12 minutes
+#
+# A convolutional decoder goes from a code to a small stack of feature maps, and grows them by *transposed convolutions*. The
+# classic mistake swaps height and width on the way. With square images it even trains!
+#
+# `features` has the shape `[batch, channels * height * width]`. Return `[batch, channels, 2*height, 2*width]`: first give the
+# features the shape of maps, then double both sides by repeating each pixel (*nearest neighbour*). `height` and `width` differ
+# in the check, and the picture is not symmetric.
+
+
+# %% exercise="vae.decoder_shape"
+def grow(features, channels, height, width):
+    """Flat features as maps, enlarged twice: [batch, channels * height * width] to [batch, channels, 2h, 2w]."""
+    ### BEGIN SOLUTION
+    maps = features.view(-1, channels, height, width)
+    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    ### END SOLUTION
+
+
+# %% check="vae.decoder_shape"
+grow_checked = check("vae.decoder_shape", grow)
+
+# %% [markdown]
+# ## 5. Training
+#
+# The VAE of the package does just what you have written. Check it: the same images, the same noise.
+
+# %%
+torch.manual_seed(P.seed)
+model = vae.mlp_vae(latent=P.latent).to(P.device)
+x = vae.binarise(grey[:100], "dynamic", generator)
+noise = torch.randn(100, P.latent, generator=generator).to(P.device)
+yours = elbo_checked(model.encode, model.decode, x, noise)
+ours = vae.elbo(model, x, noise).elbo
+print(f"largest difference over 100 images: {(yours - ours).abs().max().item():.1e} nats of {-ours.mean().item():.0f}")
+
+# %% [markdown]
+# Now train it. The loss is minus the ELBO, averaged over the batch. `fit` is the loop of chapter 1.
+
+# %%
+torch.manual_seed(P.seed)
+model = vae.mlp_vae(latent=P.latent).to(P.device)
+adam = torch.optim.Adam(model.parameters(), lr=2e-3, fused=True)
+history = fit(
+    model,
+    digits.train,
+    vae.vae_loss(),
+    epochs=P.epochs,
+    batch_size=P.batch_size,
+    optimizer=adam,
+    validation=digits.validation,
+    seed=P.seed,
+    quiet=True,
+)
+
+# %% [markdown]
+# Look at the two parts of the loss separately. Which rises?
+
+# %%
+axes = plots.panels(
+    ["minus ELBO", "its two parts, training"],
+    alt="Left: minus the ELBO falls on training and validation images, and the two part. Right: the reconstruction "
+    "term falls while the KL term rises and levels off.",
+)
+both = {"training": (history["epoch"], history["loss"]), "validation": (history["epoch"], history["validation_loss"])}
+plots.lines(both, "minus ELBO", "epoch", "nats per image", alt="", axis=axes[0])
+parts = {name: (history["epoch"], history[name]) for name in ("reconstruction", "kl")}
+plots.lines(parts, "its two parts, training", "epoch", "nats per image", alt="", axis=axes[1])
+plt.show()
+
+# %%
+elbo_here = -evaluate(model, digits.test, vae.vae_loss())["loss"]
+report("mnist_test_elbo", elbo_here, "nats", n=1, data=digits.source)
+
+# %% [markdown]
+# The reconstruction term falls. The KL term *rises* from nearly 0: the code carries more and more about the image, and that has
+# a price. So "minimise the KL" is not what happens. The *sum* is minimised; the KL settles where a nat of code saves less than
+# a nat of reconstruction.
+#
+# The test value is an ELBO with one sampled code an image and β = 1. It is a *lower bound* on the log-likelihood of black and
+# white images.
+#
+# ### Does it reconstruct, and can it invent?
+
+# %%
+model.eval()
+with torch.no_grad():
+    pictures = torch.cat([grey[:10], model.reconstruct(grey[:10]), model.sample(10, generator)])
+plots.image_grid(
+    pictures,
+    ["original"] * 10 + ["reconstruction"] * 10 + ["sample"] * 10,
+    title="The VAE trained here: reconstructions, and samples from the prior",
+    alt="Three rows of digits: originals, slightly blurred reconstructions, and invented digits, most of them legible.",
+)
+plt.show()
+
+# %% [markdown]
+# Compare the last row with the random codes of section 1. The decoder has the same size. What changed is that the KL term
+# pulls the codes of all images together towards the prior, so that there is less empty space to fall into. The more digits it
+# has seen, and the longer it has trained, the better the samples: below we load a VAE that was trained for longer.
+#
+# ### The same on clothes
+#
+# Nothing in the model knows that the images are digits. Fashion-MNIST has more grey in it, and that makes the next section
+# necessary.
+
+# %%
+clothes = load("fashion-mnist", full=P.full_data, root=P.data_root, device=P.device)
+torch.manual_seed(P.seed)
+fashion_vae = vae.mlp_vae(latent=P.latent).to(P.device)
+fit(
+    fashion_vae,
+    clothes.train,
+    vae.vae_loss(),
+    epochs=-(-P.epochs // 3),
+    batch_size=P.batch_size,
+    optimizer=torch.optim.Adam(fashion_vae.parameters(), lr=2e-3, fused=True),
+    seed=P.seed,
+    quiet=True,
+)
+report("fashion_test_elbo", -evaluate(fashion_vae, clothes.test, vae.vae_loss())["loss"], "nats", data=clothes.source)
+
+# %%
+some_clothes = clothes.validation.images[:10].float() / 255
+with torch.no_grad():
+    pictures = torch.cat([some_clothes, fashion_vae.reconstruct(some_clothes), fashion_vae.sample(10, generator)])
+plots.image_grid(
+    pictures,
+    ["original"] * 10 + ["reconstruction"] * 10 + ["sample"] * 10,
+    title="The same VAE on clothes",
+    alt="Three rows of clothes: originals, reconstructions without their patterns, and blurred invented garments.",
+)
+plt.show()
+
+# %% [markdown]
+# Shapes survive, patterns do not: stripes and prints cost more code than they save.
+
+# %% [markdown]
+# ## 6. Two traps
+#
+# ### A bound on grey pixels is not a likelihood
+#
+# Much published code skips the binarisation and puts grey pixels straight into the Bernoulli formula. It runs, and gives a
+# number in "nats". But a Bernoulli variable is 0 or 1; it has no probability for 0.37. By linearity the formula gives the
+# *expected* log-likelihood of the image's random binarisations. Even a perfect decoder, $\pi_i = x_i$, cannot bring it to
+# 0: what remains is the entropy of the pixels. Here is that floor, for the digits and for the clothes:
+
+
+# %%
+def floor(images):
+    """The best possible mean Bernoulli cost of grey images, in nats per image: the entropy of their pixels."""
+    pixels = images.float() / 255
+    return -(torch.xlogy(pixels, pixels) + torch.xlogy(1 - pixels, 1 - pixels)).sum(dim=(1, 2, 3)).mean().item()
+
+
+report("entropy_of_grey_digits", floor(digits.test.images), "nats", data=digits.source)
+report("entropy_of_grey_clothes", floor(clothes.test.images), "nats", data=clothes.source)
+
+# %% [markdown]
+# For clothes the floor is most of the loss! So bounds on grey pixels cannot be compared between data sets, nor with bounds on
+# binarised images, nor read as "the image has this probability". Say which one you report. Here it is always the binarised one.
+#
+# ### The weight hidden in a mean
+#
+# Many objectives average where they should sum: the *mean* over pixels plus the *sum* over latents, for example. Multiplying
+# a whole loss by a constant changes nothing but the learning rate. Multiplying only *one term* does. Write
+#
+# $$\text{loss} = \text{reconstruction} + \beta\,\mathrm{KL}$$
+#
+# with $\beta = 1$ for the true bound. **Your turn, on paper**: with $D = 784$ pixels and $d$ latents, which $\beta$ do these
+# three have in effect? Then look at the output.
+
+# %% tags=["nbval-check-output"]
+D, d = 784, 20
+for reconstruction, price, effective in [("sum", "sum", 1), ("mean", "sum", D), ("mean", "mean", D / d)]:
+    print(f"{reconstruction:4} over pixels, {price:4} over latents: effective beta = {effective:g}")
+
+# %% [markdown]
+# Dividing the reconstruction by 784 is the same, up to the learning rate, as multiplying the KL by 784. With such a price no code
+# is worth buying. We try it:
+
+
+# %%
+def loss_with_means(model, images, labels):
+    """The mean over pixels plus the sum over latents: looks harmless, is beta = 784."""
+    terms = vae.elbo(model, vae.binarise(images))
+    return (-terms.log_px / D + terms.kl.sum(dim=1)).mean(), {"kl": terms.kl.sum(dim=1).mean()}
+
+
+torch.manual_seed(P.seed)
+starved = vae.mlp_vae(latent=P.latent).to(P.device)
+adam = torch.optim.Adam(starved.parameters(), lr=2e-3, fused=True)
+starved_history = fit(starved, digits.train, loss_with_means, epochs=-(-P.epochs // 3), optimizer=adam, quiet=True)
+print(f"KL at the end: {starved_history['kl'][-1]:.3f} nats, against {history['kl'][-1]:.1f} nats with sums")
+plots.image_grid(
+    torch.cat([grey[:10], starved.eval().reconstruct(grey[:10])]),
+    ["original"] * 10 + ["reconstruction"] * 10,
+    title="Trained with a mean over pixels: every reconstruction is the same",
+    alt="Ten digits, and below them ten times the same grey blur, the average digit.",
+)
+plt.show()
+
+# %% [markdown]
+# The code carries nothing, so that every image is reconstructed as the average digit. Nothing failed: the loss is small and
+# falls. If your VAE's reconstructions all look alike, count the pixels first.
+
+# %% [markdown]
+# ## 7. A walk through the latent space
+#
+# For this section we *load* two VAEs that were trained for longer on the full MNIST: one with a code of two numbers, so that it
+# can be drawn as a map, and one with more. Here is what they are and how they were made.
+
+# %%
+plane, plane_facts = vae.pretrained("vae-mnist-2d")
+large, large_facts = vae.pretrained("vae-mnist")
+plane, large = plane.to(P.device), large.to(P.device)
+show_table(
+    [
+        (name, facts["command"], facts["date"], f"{facts['bound']:.2f} ± {facts['standard_error']:.2f}")
+        for name, facts in (("two latents", plane_facts), ("large", large_facts))
+    ],
+    header=("loaded", "made with", "date", "log-likelihood bound, nats (± standard error)"),
+)
+
+# %% [markdown]
+# ### Where do the digits lie?
+#
+# Each point is the posterior mean $\mu$ of one digit; its colour and its number are the class, which the VAE has never seen.
+
+# %%
+labels = digits.validation.labels[:1000].cpu()
+with torch.no_grad():
+    centres = plane.encode(grey).mean.cpu()
+plots.latent_scatter(
+    centres,
+    labels,
+    title="Codes of the validation digits (loaded VAE)",
+    alt="A cloud around the origin, about three units wide, in which the ten classes form neighbouring regions.",
+)
+plt.show()
+
+# %% [markdown]
+# Classes form regions without having been asked to. Look at which are neighbours, and which overlap: 4 and 9 look alike, and
+# lie together. Whether such a space helps a *classifier* is the question of chapter 5.
+#
+# ### A map to move about in
+#
+# In JupyterLab, drag the two sliders (or use the arrow keys): the point moves on the map, and its code is decoded at once. Where
+# nothing can be moved, you see the picture for one point and the whole map beside it.
+
+# %%
+widgets.latent_map(plane)
+
+# %% [markdown]
+# Neighbouring codes give similar digits, and between two classes the one turns into the other. There are few holes.
+#
+# ### One latent at a time
+#
+# Take one digit's code and move a single latent from −3 to 3. What does each of the busiest latents do?
+
+# %%
+with torch.no_grad():
+    posterior = large.encode(vae.binarise(grey, "static"))
+    per_latent = vae.kl_per_latent(*posterior).mean(0)
+    busiest = per_latent.argsort(descending=True)[:4]
+    start = posterior.mean[0]
+    steps = torch.linspace(-3, 3, 10, device=P.device)
+    walk = torch.stack(
+        [torch.where(torch.arange(len(start), device=P.device) == i, s, start) for i in busiest for s in steps]
+    )
+plots.image_grid(
+    large.picture(walk),
+    [f"latent {int(i)}: {float(s):.1f}" for i in busiest for s in steps],
+    title="Traversals: one latent moves, the others stay (loaded VAE)",
+    alt="Four rows of ten digits; along each row one property such as slant, width or shape changes gradually.",
+)
+plt.show()
+
+# %% [markdown]
+# Each latent changes several things at once: slant, thickness, sometimes the class. Nothing in the objective asks for one
+# meaning a latent.
+#
+# ### From one digit to another
+#
+# Between two codes $a$ and $b$ there is a straight line. But most of a normal distribution's mass in $d$ dimensions lies near
+# distance $\sqrt d$ from the origin, and the middle of a straight line lies closer. The *spherical* path keeps the distance.
+
+
+# %%
+def straight(a, b, t):
+    """The point a fraction t along the line from a to b."""
+    return (1 - t) * a + t * b
+
+
+def spherical(a, b, t):
+    """The point a fraction t along the arc from a to b (for codes of about the same length)."""
+    angle = torch.acos(F.cosine_similarity(a, b, dim=0).clamp(-0.9999, 0.9999))
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+
+
+a, b = posterior.mean[0], posterior.mean[1]
+fractions = torch.linspace(0, 1, 10, device=P.device)
+paths = torch.stack([path(a, b, t) for path in (straight, spherical) for t in fractions])
+plots.image_grid(
+    large.picture(paths),
+    [f"{name} {float(t):.2f}" for name in ("straight", "spherical") for t in fractions],
+    title="Interpolation between the codes of two digits (loaded VAE)",
+    alt="Two rows in which one digit turns gradually into another; the rows differ little.",
+)
+plt.show()
+
+# %% [markdown]
+# Both paths stay among digits. The difference is small here: posterior means of real digits are well spread, and few latents are in
+# use. Do not expect more of it than that.
+#
+# ### Does it invent, or does it remember?
+#
+# A model could "invent" by copying training images. So we look for the nearest training image (by squared distance of the
+# pixels) of each sample.
+
+# %%
+samples = large.sample(10, generator)
+rows, distance = vae.nearest(samples, digits.train.images)
+plots.image_grid(
+    torch.cat([samples, digits.train.images[rows].float() / 255]),
+    ["sample"] * 10 + [f"nearest: {value:.0f}" for value in distance],
+    title="Samples (loaded VAE) and their nearest neighbours among the training images here",
+    alt="Ten invented digits and below each the most similar training image: alike in class, different in shape.",
+)
+plt.show()
+
+# %% [markdown]
+# The neighbours resemble the samples but are not the same image. (In the profiles `smoke` and `cpu` we search the digits in the
+# package only, a part of what the model was trained on. With `full_data=True` the search is complete.)
+#
+# ### Which latents are in use?
+
+# %%
+active = vae.active_units(posterior.mean)
+order = per_latent.argsort(descending=True).cpu()
+axis = plots.panels(
+    ["KL of each latent, in order (loaded VAE)"],
+    width=8,
+    alt="Bars that fall from about three nats; the last are nearly 0.",
+)[0]
+axis.bar(
+    range(len(order)),
+    per_latent[order].cpu(),
+    color=[plots.COLOURS[0] if active[i] else plots.COLOURS[1] for i in order],
+)
+axis.set(xlabel="latent, by its KL", ylabel="KL (nats)")
+plt.show()
+
+# %%
+print(f"{int(active.sum())} of {len(active)} latents are active: the variance of their mean over images exceeds 0.01")
+
+# %% [markdown]
+# Some latents are used, others have a KL of nearly 0: the encoder returns the prior for them, whatever the image is. Unused
+# latents cost nothing. Whether they are a disease or a good choice is a question for chapter 3b.
+
+# %% [markdown]
+# ## 8. So, was the claim right?
+#
+# *Maximise the likelihood and minimise the KL*: what is maximised is a lower **bound** on the likelihood. One KL is part of the
+# bound, and it *grows* in training. The other is the gap, and it is never computed. And the two terms must be summed alike, or
+# the objective is another one.
+
+# %% [markdown]
+# ## Quiz
+#
+# **1. During training the KL term rises from 0.1 to 20 nats. Is something wrong?**
+#
+# <details><summary>Yes: the objective is to minimise it.</summary>
+#
+# No. The *sum* is minimised. A code that carries information has a price, and it is worth it if the reconstruction gains more.
+# </details>
+#
+# <details><summary>No: the code carries more information about the image.</summary>
+#
+# Right. A KL that stays near 0 would be the problem: then the code is not used.
+# </details>
+#
+# **2. A paper reports 230 "nats" on grey Fashion-MNIST, another 100 nats on binarised MNIST. Which model is better?**
+#
+# <details><summary>The second.</summary>
+#
+# One cannot say. These are other images, and other quantities. Much of the 230 may be the entropy of grey pixels.
+# </details>
+#
+# <details><summary>The numbers cannot be compared.</summary>
+#
+# Right.
+# </details>
+#
+# **3. All reconstructions of your new VAE look like the average image. What do you check first?**
+#
+# <details><summary>Whether the loss sums over pixels.</summary>
+#
+# Right. A mean over 784 pixels is β = 784.
+# </details>
+#
+# <details><summary>Whether the network is too small.</summary>
+#
+# That comes later: even a tiny network does better than the average image.
+# </details>
+
+# %% [markdown]
+# ## Take-away
+#
+# - A VAE is a model of how images come about, $p(z)\,p_\theta(x\mid z)$; the encoder is there to train it.
+# - ELBO = expected log-likelihood − KL to the prior = log p(x) − KL to the true posterior.
+# - Everything in nats per image: *sum* over pixels and latents, average over images only.
+# - $z = \mu + \sigma\varepsilon$ lets gradients pass through a random draw.
+# - Say which likelihood you report, and on which pixels.
+
+# %% [markdown]
+# ## Further reading
+#
+# - Kingma and Welling, *Auto-Encoding Variational Bayes* (2013), arXiv 1312.6114: the paper; appendix B has the KL.
+# - Rezende, Mohamed and Wierstra, *Stochastic Backpropagation* (2014), arXiv 1401.4082: the same idea, found independently.
+# - Kingma and Welling, *An Introduction to Variational Autoencoders* (2019), arXiv 1906.02691: the long version.
+# - Loaiza-Ganem and Cunningham, *The continuous Bernoulli* (2019), arXiv 1907.06845: what to do with grey pixels.
+# - Chapter 3b of this course: the exact model, collapse, rate and distortion, evaluation.
