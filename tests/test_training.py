@@ -932,7 +932,7 @@ def test_receipt_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
         "work": f"{164 * per_image:.3g} FLOPs",
         "rate": "0.0 GFLOP/s",
         "energy": "0.0611 Wh (assumed 20 W)",
-        "hire": "0.011 EUR (at 3.6 EUR an hour)",
+        "hire": "0.011 EUR (at 3.6 EUR per hour)",
     }
 
 

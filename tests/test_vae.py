@@ -259,7 +259,7 @@ def test_the_warm_up_counts_training_images_and_ends_in_validation() -> None:
     for _ in range(4):
         loss, parts = loss_fn(model, x)
         weights.append(((loss - parts["reconstruction"]) / parts["kl"]).item())
-    assert weights == pytest.approx([0, 0.5, 1, 1], abs=1e-4)
+    assert weights == pytest.approx([0, 0.5, 1, 1], abs=1e-3)  # float32: the KL is a small difference of large sums
     model = small_vae()
     loss, parts = loss_fn(model, x)
     torch.testing.assert_close(loss, parts["reconstruction"] + parts["kl"])

@@ -43,17 +43,16 @@ def draw_point(model: VAE, background: Tensor, first: float, second: float) -> b
     return content.getvalue()
 
 
-def latent_map(model: VAE, first: float = 0.0, second: float = 0.0) -> None:
+def latent_map(model: VAE, alt: str, first: float = 0.0, second: float = 0.0) -> None:
     """A map of a VAE with two latents and a point to move: two sliders, for mouse and arrow keys."""
     background = map_of_pictures(model)
     if not someone_watches():
-        _static_map(model, background, first, second)
+        _static_map(model, background, first, second, alt)
         return
     import ipywidgets
     from IPython.display import display
 
     image = ipywidgets.Image(value=draw_point(model, background, first, second), format="png", width=640)
-    image.alt = "Map of decoded codes with a cross, and the decoded picture at the cross"
     options = {"min": -REACH, "max": REACH, "step": 0.05, "continuous_update": True}
     sliders = [ipywidgets.FloatSlider(first, description="latent 1", **options),
                ipywidgets.FloatSlider(second, description="latent 2", **options)]  # fmt: skip
@@ -66,10 +65,7 @@ def latent_map(model: VAE, first: float = 0.0, second: float = 0.0) -> None:
     display(ipywidgets.VBox([*sliders, image]))
 
 
-def _static_map(model: VAE, background: Tensor, first: float, second: float) -> None:
-    import matplotlib.pyplot as plt
-
-    alt = "Left: a map of decoded codes, digits that change gradually. Right: the digit at one point of it, marked."
+def _static_map(model: VAE, background: Tensor, first: float, second: float, alt: str) -> None:
     left, right = plots.panels(["the map, and a point", f"decoded at ({first:g}, {second:g})"], alt, height=4.2)
     extent = (-REACH, REACH, -REACH, REACH)
     left.imshow(background, cmap="gray_r", extent=extent)
@@ -80,4 +76,3 @@ def _static_map(model: VAE, background: Tensor, first: float, second: float) -> 
     for axis in (left, right):
         axis.grid(False)
     right.set(xticks=[], yticks=[])
-    plt.show()

@@ -106,7 +106,9 @@ torch.manual_seed(P.seed)
 encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, P.latent))
 decoder = nn.Sequential(nn.Linear(P.latent, 400), nn.ReLU(), nn.Linear(400, 784), nn.Unflatten(1, (1, 28, 28)))
 autoencoder = nn.Sequential(encoder, decoder).to(P.device)
-fit(autoencoder, digits.train, autoencoder_loss, epochs=P.epochs // 2, batch_size=P.batch_size, seed=P.seed, quiet=True)
+autoencoder_history = fit(
+    autoencoder, digits.train, autoencoder_loss, epochs=P.epochs // 2, batch_size=P.batch_size, seed=P.seed, quiet=True
+)
 
 # %% [markdown]
 # Look at the two rows: ten digits that were not trained on, and what comes back.
@@ -625,7 +627,11 @@ plt.show()
 # nothing can be moved, you see the picture for one point and the whole map beside it.
 
 # %%
-widgets.latent_map(plane)
+widgets.latent_map(
+    plane,
+    alt="Left: a map of decoded codes, digits that change gradually from place to place. Right: the digit at one marked point.",
+)
+plt.show()
 
 # %% [markdown]
 # Neighbouring codes give similar digits, and between two classes the one turns into the other. There are few holes.

@@ -66,8 +66,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--k", type=int, default=500)
-    parser.add_argument("--test-images", type=int, default=1000)
+    parser.add_argument("--paper", action="store_true", help="also L_5000 on all test images, as Burda et al. 2015")
     parser.add_argument("--work", type=Path, default=Path("runs"), help="where the state of training is kept")
     options = parser.parse_args()
     data = load("mnist", full=True)
@@ -81,7 +80,8 @@ def main() -> None:
     )  # fmt: skip
     if len(history) < options.epochs:
         return
-    facts = measure(model, data, options.k, options.test_images) | {
+    facts = measure(model, data, k=500, count=1000) | {
+        "paper": measure(model, data, k=5000, count=10_000) if options.paper else None,
         "command": "python -m vaetl_helpers.authoring.pretrain_vae " + shlex.join(sys.argv[1:]),
         "architecture": RECIPES[options.name],
         "data": f"{data.source}: trained on the {len(data.train):,}, dynamically binarised",
