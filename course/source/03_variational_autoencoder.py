@@ -30,7 +30,8 @@
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The second article behind this course says, in our translation: *a VAE has an encoder and a decoder, and its objective is to
+# The second article behind this course says, in our translation: *a VAE has an encoder and a decoder, and its
+# objective is to
 # maximise the likelihood and to minimise the Kullback–Leibler divergence.*
 #
 # That is nearly right, and the "nearly" matters. We ask: the likelihood of *what*? The divergence between *which*
@@ -80,7 +81,8 @@ from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.training import evaluate, fit
 
 # %% [markdown]
-# The images are digits this time: **MNIST**, 28 × 28 pixels between 0 and 1. We do not use their labels for training: a VAE
+# The images are digits this time: **MNIST**, 28 × 28 pixels between 0 and 1. We do not use their labels for training:
+# a VAE
 # learns from images alone.
 
 # %%
@@ -91,8 +93,10 @@ generator = torch.Generator().manual_seed(P.seed)
 # %% [markdown]
 # ## 1. An autoencoder, and its holes
 #
-# An *autoencoder* is two networks. The **encoder** maps an image $x$ to a short vector $z$ of $d$ numbers, its *code*. The
-# **decoder** maps a code back to an image. They are trained together so that the image that comes out resembles the one that
+# An *autoencoder* is two networks. The **encoder** maps an image $x$ to a short vector $z$ of $d$ numbers, its
+# *code*. The
+# **decoder** maps a code back to an image. They are trained together so that the image that comes out resembles the
+# one that
 # went in. The code is a bottleneck: 784 pixels must pass through $d$ numbers.
 
 
@@ -125,7 +129,8 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# That works. So, could we *invent* digits? We need only a code, and the decoder makes an image of it. Let us draw codes at
+# That works. So, could we *invent* digits? We need only a code, and the decoder makes an image of it. Let us draw
+# codes at
 # random, with the mean and the spread of real codes, and decode them.
 
 # %%
@@ -142,8 +147,10 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Most are not digits. The codes of real digits lie in some corner of the space of codes, and nobody asked the encoder to leave
-# no holes between them. Between two good codes there may be nothing.
+# Most are not digits. We kept the mean and the spread of each latent, but not how latents vary together, nor the
+# shape of the cloud. Nothing in the loss
+# asked the encoder for a cloud from which it is easy to draw, nor for one without holes. Between two good codes there
+# may be nothing.
 #
 # A VAE mends this. It does not add a trick to the autoencoder. It starts from another question.
 
@@ -152,32 +159,37 @@ plt.show()
 #
 # We assume that every image was made in two steps:
 #
-# 1. a code $z$ was drawn from a fixed distribution, the **prior** $p(z)$. We take $d$ independent standard normal numbers,
+# 1. a code $z$ was drawn from a fixed distribution, the **prior** $p(z)$. We take $d$ independent standard normal
+# numbers,
 #    $p(z) = \mathcal N(0, I)$;
-# 2. given $z$, the image $x$ was drawn from a distribution $p_\theta(x \mid z)$ whose parameters the **decoder** computes.
+# 2. given $z$, the image $x$ was drawn from a distribution $p_\theta(x \mid z)$ whose parameters the **decoder**
+# computes.
 #    $\theta$ are the decoder's weights.
 #
-# This is a *latent-variable model*: $z$ is latent because we never see it. The probability of an image is the mean over all
-# codes that could have made it:
+# This is a *latent-variable model*: $z$ is latent because we never see it. The probability of an image is the mean
+# over all codes, drawn from the prior:
 #
 # $$p_\theta(x) = \int p_\theta(x \mid z)\, p(z)\, dz .$$
 #
-# To train such a model means: find the $\theta$ that makes the images that we have probable. Maximise $\log p_\theta(x)$. This
+# To train such a model means: find the $\theta$ that makes the images that we have probable. Maximise $\log
+# p_\theta(x)$. This
 # is *the* likelihood.
 #
 # ### Black and white, and the likelihood of a pixel
 #
-# Which distribution has an image? The simplest: each pixel is black or white, and white with a probability of its own (a
-# *Bernoulli* variable). The decoder gives one logit $\ell_i$ for each pixel $i$; the probability of white is
+# Which distribution shall an image have, given its code? The simplest: each pixel is 1 (ink) or 0 (paper), and 1 with
+# a probability of its own (a *Bernoulli* variable). Our pictures show 1 as black.
+# The decoder gives one logit $\ell_i$ for each pixel $i$; the probability of a 1 is
 # $\pi_i = 1/(1+e^{-\ell_i})$. Given the code, pixels are independent, so that the probabilities multiply and their
 # logarithms add up:
 #
 # $$\log p_\theta(x \mid z) = \sum_{i=1}^{784} \Big( x_i \log \pi_i + (1-x_i) \log(1-\pi_i) \Big) .$$
 #
-# The sum runs over *all* pixels of an image. Its unit is *nats per image*.
+# The sum runs over *all* pixels of an image. Its unit is *nats per image*: a nat is the unit of a natural logarithm,
+# 1.44 bits.
 #
-# MNIST's pixels are grey. We make them black or white by chance, each time an image is used, white with the grey value as its
-# probability. That is *dynamic binarisation*.
+# MNIST's pixels are grey. We make them 0 or 1 by chance, each time an image is used: 1 with the grey value (0 paper,
+# 1 ink) as its probability. That is *dynamic binarisation*.
 
 # %%
 drawn = torch.cat([vae.binarise(grey[:5], "dynamic", generator) for _ in range(2)])
@@ -195,7 +207,8 @@ plt.show()
 #
 # ### Exercise 1: the Bernoulli log-likelihood · 8 minutes
 #
-# Write $\log p(x \mid z)$ from the decoder's logits. Both arguments have the shape `[batch, channels, height, width]`; return
+# Write $\log p(x \mid z)$ from the decoder's logits. Both arguments have the shape `[batch, channels, height,
+# width]`; return
 # one number for each image, in nats: shape `[batch]`. Sum over pixels. Make it safe for logits of ±1000:
 # `F.logsigmoid(l)` is $\log \pi$ without overflow, and $\log(1-\pi)$ is `F.logsigmoid(-l)`.
 
@@ -213,7 +226,8 @@ def bernoulli_log_likelihood(logits, images):
 bernoulli_checked = check("vae.bernoulli_log_likelihood", bernoulli_log_likelihood)
 
 # %% [markdown]
-# **A number to know by heart.** A decoder that knows nothing has logits 0 and gives every pixel the probability ½. The image
+# **A number to know by heart.** A decoder that knows nothing has logits 0 and gives every pixel the probability ½.
+# The image
 # then costs $784 \log 2$ nats, whatever it shows:
 
 # %% tags=["nbval-check-output"]
@@ -223,15 +237,19 @@ print(f"function:     {-bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(
 # %% [markdown]
 # ### Why not just compute the integral?
 #
-# One could draw many codes from the prior and average $p_\theta(x\mid z)$. It is hopeless. Nearly every code belongs to another
-# image and gives this one a probability of almost zero; the average hangs on the one lucky draw in a million. We need codes
+# One could draw many codes from the prior and average $p_\theta(x\mid z)$. It is hopeless. Nearly every code belongs
+# to another
+# image and gives this one a probability of almost zero; the average hangs on the one lucky draw in a million. We need
+# codes
 # that *could* have made this image. That is what the encoder is for.
 
 # %% [markdown]
 # ## 3. The bound
 #
-# Given an image, which codes could have made it? The exact answer is the **posterior** $p_\theta(z \mid x)$. We cannot compute
-# it, so we learn an approximation $q_\phi(z \mid x)$: a normal distribution whose mean $\mu$ and standard deviation $\sigma$
+# Given an image, which codes could have made it? The exact answer is the **posterior** $p_\theta(z \mid x)$. We
+# cannot compute
+# it, so we learn an approximation $q_\phi(z \mid x)$: a normal distribution whose mean $\mu$ and standard deviation
+# $\sigma$
 # the **encoder** computes from the image, one of each for each latent. $\phi$ are the encoder's weights.
 #
 # ### First derivation: Jensen
@@ -242,40 +260,50 @@ print(f"function:     {-bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(
 #   = \log \mathbb E_{q}\!\left[\frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)}\right]
 #   \;\ge\; \mathbb E_{q}\!\left[\log \frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)}\right] .$$
 #
-# The last step is *Jensen's inequality*: the logarithm of a mean is at least the mean of the logarithms, because the logarithm
+# The last step is *Jensen's inequality*: the logarithm of a mean is at least the mean of the logarithms, because the
+# logarithm
 # curves downwards. The right side is the **evidence lower bound**, ELBO. Take the logarithm of the fraction apart:
 #
 # $$\mathrm{ELBO}(x) = \underbrace{\mathbb E_{q}\big[\log p_\theta(x\mid z)\big]}_{\text{reconstruction}}
 #   \;-\; \underbrace{\mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p(z)\big)}_{\text{price of the code}} .$$
 #
-# $\mathrm{KL}(q\|p) = \mathbb E_q[\log q(z) - \log p(z)]$ is the *Kullback–Leibler divergence*. It is never negative, and 0 only
+# $\mathrm{KL}(q\|p) = \mathbb E_q[\log q(z) - \log p(z)]$ is the *Kullback–Leibler divergence*. It is never negative,
+# and 0 only
 # where $q = p$.
 #
 # ### Second derivation: what is lost
 #
-# Jensen says that something is lost, but not what. By Bayes' rule $p(z)\,p_\theta(x\mid z) = p_\theta(z\mid x)\,p_\theta(x)$.
+# Jensen says that something is lost, but not what. By Bayes' rule $p(z)\,p_\theta(x\mid z) = p_\theta(z\mid
+# x)\,p_\theta(x)$.
 # Put that into the expectation above:
 #
 # $$\mathrm{ELBO}(x) = \mathbb E_q\!\left[\log \frac{p_\theta(z\mid x)\,p_\theta(x)}{q_\phi(z\mid x)}\right]
 #   = \log p_\theta(x) - \mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p_\theta(z\mid x)\big) .$$
 #
-# So the gap is exactly how far $q$ is from the true posterior. Maximising the ELBO does two things at once: it makes the image
-# more probable, and it makes the encoder's answer better. Chapter 3b *shows* this gap on a model in which $\log p(x)$ can be
+# So the gap is exactly how far $q$ is from the true posterior. Maximising the ELBO pushes on two things at once: a
+# higher $\log p_\theta(x)$ and a smaller gap. Only their difference, the ELBO, is
+# sure to improve: one of the two may get worse while the other gains more. Chapter 3b *shows* this gap on a model in
+# which $\log p(x)$ can be
 # computed exactly.
 #
-# Now the article's sentence can be read with care. There are **two** divergences. The one in the objective, to the prior, is the
-# *price* of the code: it is not small in a good model. The one that should be as small as possible, to the true posterior,
-# never appears in the code.
+# Now the article's sentence can be read with care. There are **two** divergences. The one in the objective, to the
+# prior, is the
+# *price* of the code: it is not small in a good model. The one that should be as small as possible, to the true
+# posterior,
+# never appears in the program.
 
 # %% [markdown]
 # ### Exercise 2: the KL divergence · 10 minutes
 #
 # Between two normal distributions the divergence has a closed form. For one latent, against the prior:
 #
-# $$\mathrm{KL}\big(\mathcal N(\mu,\sigma^2)\,\|\,\mathcal N(0,1)\big) = \tfrac12\left(\mu^2 + \sigma^2 - 1 - \log\sigma^2\right) .$$
+# $$\mathrm{KL}\big(\mathcal N(\mu,\sigma^2)\,\|\,\mathcal N(0,1)\big) = \tfrac12\left(\mu^2 + \sigma^2 - 1 -
+# \log\sigma^2\right) .$$
 #
-# Latents are independent, so that their divergences add up (Kingma and Welling 2013, appendix B). The encoder returns `mu` and
-# `log_var` $= \log\sigma^2$, both of shape `[batch, latent]`: a variance must be positive, its logarithm may be any number.
+# Under $q$ and under $p$ the latents are independent, so that their divergences add up (Kingma and Welling 2013,
+# appendix B). The encoder returns `mu` and
+# `log_var` $= \log\sigma^2$, both of shape `[batch, latent]`: a variance must be positive, its logarithm may be any
+# number.
 # Return one number for each image: sum over latents, do not average.
 
 
@@ -320,24 +348,29 @@ axis.fill_between(draws, [exact - e for e in errors], [exact + e for e in errors
 plt.show()
 
 # %% [markdown]
-# The band holds ±4 standard errors. The estimate stays inside and narrows with it. The closed form needs no draws at all, so
+# The band holds ±4 standard errors around the closed form. The estimate stays inside while the band narrows like
+# $1/\sqrt n$. (Each point
+# reuses the draws of the points before it, so neighbours are not independent.) The closed form needs no draws at all, so
 # that is what we train with.
 
 # %% [markdown]
 # ## 4. A gradient through a dice roll
 #
-# The first term of the ELBO is an expectation over codes drawn from $q$. We draw one code and decode it. But we need gradients
-# for the encoder as well, and a random draw has no derivative. The way out is the *reparameterisation*: let the randomness come
+# The first term of the ELBO is an expectation over codes drawn from $q$. We draw one code and decode it. But we need
+# gradients
+# for the encoder as well, and a random draw has no derivative. The way out is the *reparameterisation*: let the
+# randomness come
 # from outside,
 #
 # $$z = \mu + \sigma\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I) .$$
 #
-# $z$ has the same distribution as before. But now it is an ordinary function of $\mu$ and $\sigma$, with ordinary derivatives.
+# $z$ has the same distribution as before. But now it is an ordinary function of $\mu$ and $\sigma$, with ordinary
+# derivatives.
 #
 # ### Exercise 3: reparameterise · 8 minutes
 #
 # Return $z$ from `mu`, `log_var` and `noise` ($\varepsilon$), all of the same shape. The standard deviation is $\sigma =
-# e^{\frac12\log\sigma^2}$. Gradients must reach both heads.
+# e^{\frac12\log\sigma^2}$. Gradients must reach both `mu` and `log_var`.
 
 
 # %% exercise="vae.reparameterise"
@@ -352,13 +385,16 @@ def reparameterise(mu, log_var, noise):
 reparameterise_checked = check("vae.reparameterise", reparameterise)
 
 # %% [markdown]
-# Chapter 3b compares this with the older way, the *score function*, which needs no derivative of the decoder and pays for it in
+# Chapter 3b compares this with the older way, the *score function*, which needs no derivative of the decoder and pays
+# for it in
 # variance.
 #
 # ### Exercise 4: the ELBO · 10 minutes
 #
-# Put the pieces together. `encode(images)` returns `(mu, log_var)`, `decode(z)` returns logits. Use the noise that you are
-# given, one code an image. Return the ELBO of each image in nats, shape `[batch]`. Use `bernoulli_checked`, `kl_checked` and
+# Put the pieces together. `encode(images)` returns `(mu, log_var)`, `decode(z)` returns logits. Use the noise that
+# you are
+# given, one code an image. Return the ELBO of each image in nats, shape `[batch]`. Use `bernoulli_checked`,
+# `kl_checked` and
 # `reparameterise_checked`.
 
 
@@ -378,11 +414,15 @@ elbo_checked = check("vae.elbo", elbo)
 # %% [markdown]
 # ### Exercise 5: a decoder that knows up from down · 12 minutes
 #
-# A convolutional decoder goes from a code to a small stack of feature maps, and grows them by *transposed convolutions*. The
+# A convolutional decoder goes from a code to a small stack of feature maps, and enlarges them, by *transposed
+# convolutions* or, as here, by repeating pixels. (The networks of this chapter are
+# fully connected; this exercise stands alone.) The
 # classic mistake swaps height and width on the way. With square images it even trains!
 #
-# `features` has the shape `[batch, channels * height * width]`. Return `[batch, channels, 2*height, 2*width]`: first give the
-# features the shape of maps, then double both sides by repeating each pixel (*nearest neighbour*). `height` and `width` differ
+# `features` has the shape `[batch, channels * height * width]`. Return `[batch, channels, 2*height, 2*width]`: first
+# give the
+# features the shape of maps, then double both sides by repeating each pixel (*nearest neighbour*). `height` and
+# `width` differ
 # in the check, and the picture is not symmetric.
 
 
@@ -451,12 +491,15 @@ elbo_here = -evaluate(model, digits.test, vae.vae_loss())["loss"]
 report("mnist_test_elbo", elbo_here, "nats", n=1, data=digits.source)
 
 # %% [markdown]
-# The reconstruction term falls. The KL term *rises* from nearly 0: the code carries more and more about the image, and that has
-# a price. So "minimise the KL" is not what happens. The *sum* is minimised; the KL settles where a nat of code saves less than
-# a nat of reconstruction.
+# The reconstruction loss (*minus* the first term of the ELBO) falls. The KL term *rises*: the code carries more and
+# more about the image, and that has
+# a price. So "minimise the KL" is not what happens. The *sum* is minimised; the KL settles where one *more* nat of
+# code would save no more than a nat of reconstruction. (In the first epochs the
+# validation curve lies lower: the training value is the mean over an epoch during which the model improves.)
 #
-# The test value is an ELBO with one sampled code an image and β = 1. It is a *lower bound* on the log-likelihood of black and
-# white images.
+# The test value is the mean ELBO, estimated with one sampled code for each image. In expectation it is a *lower
+# bound* on the mean
+# log-likelihood of the binarised images.
 #
 # ### Does it reconstruct, and can it invent?
 
@@ -468,18 +511,24 @@ plots.image_grid(
     pictures,
     ["original"] * 10 + ["reconstruction"] * 10 + ["sample"] * 10,
     title="The VAE trained here: reconstructions, and samples from the prior",
-    alt="Three rows of digits: originals, slightly blurred reconstructions, and invented digits, most of them legible.",
+    alt="Three rows of digits: originals, slightly blurred reconstructions, and invented images, some of them legible, others only strokes.",
 )
 plt.show()
 
 # %% [markdown]
-# Compare the last row with the random codes of section 1. The decoder has the same size. What changed is that the KL term
-# pulls the codes of all images together towards the prior, so that there is less empty space to fall into. The more digits it
+# Compare the last row with the random codes of section 1. With so few digits and so short a training the gain is
+# modest: some
+# samples are digits, others are not. Nor is it a clean comparison, since the autoencoder had half the epochs and
+# another loss. The
+# reason to expect a gain is that the KL term pulls the codes of all images towards the prior, so that there is less
+# empty space to
+# fall into. The more digits it
 # has seen, and the longer it has trained, the better the samples: below we load a VAE that was trained for longer.
 #
 # ### The same on clothes
 #
-# Nothing in the model knows that the images are digits. Fashion-MNIST has more grey in it, and that makes the next section
+# Nothing in the model knows that the images are digits. Fashion-MNIST has more grey in it, and that makes the next
+# section
 # necessary.
 
 # %%
@@ -511,17 +560,20 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Shapes survive, patterns do not: stripes and prints cost more code than they save.
+# Outlines mostly survive, patterns do not. A likely reason: they cost more code than they save, at least after so
+# short a training.
 
 # %% [markdown]
 # ## 6. Two traps
 #
 # ### A bound on grey pixels is not a likelihood
 #
-# Much published code skips the binarisation and puts grey pixels straight into the Bernoulli formula. It runs, and gives a
+# Much published code skips the binarisation and puts grey pixels straight into the Bernoulli formula. It runs, and
+# gives a
 # number in "nats". But a Bernoulli variable is 0 or 1; it has no probability for 0.37. By linearity the formula gives the
 # *expected* log-likelihood of the image's random binarisations. Even a perfect decoder, $\pi_i = x_i$, cannot bring it to
-# 0: what remains is the entropy of the pixels. Here is that floor, for the digits and for the clothes:
+# 0: what remains is the entropy of the binarisation, pixel by pixel. Here is that floor, for the digits and for the
+# clothes:
 
 
 # %%
@@ -535,18 +587,26 @@ report("entropy_of_grey_digits", floor(digits.test.images), "nats", data=digits.
 report("entropy_of_grey_clothes", floor(clothes.test.images), "nats", data=clothes.source)
 
 # %% [markdown]
-# For clothes the floor is most of the loss! So bounds on grey pixels cannot be compared between data sets, nor with bounds on
-# binarised images, nor read as "the image has this probability". Say which one you report. Here it is always the binarised one.
+# For clothes the floor is most of the loss of section 5! (That loss was measured on binarised images. On average they
+# cannot cost less
+# than this entropy either, since the randomness of the draw has to be paid for.) So bounds on grey pixels cannot be
+# compared between data sets, nor with bounds on
+# binarised images, nor read as "the image has this probability". Say which one you report. Here it is always the
+# binarised one.
 #
 # ### The weight hidden in a mean
 #
-# Many objectives average where they should sum: the *mean* over pixels plus the *sum* over latents, for example. Multiplying
+# Many objectives average where they should sum: the *mean* over pixels plus the *sum* over latents, for example.
+# Multiplying
 # a whole loss by a constant changes nothing but the learning rate. Multiplying only *one term* does. Write
 #
 # $$\text{loss} = \text{reconstruction} + \beta\,\mathrm{KL}$$
 #
-# with $\beta = 1$ for the true bound. **Your turn, on paper**: with $D = 784$ pixels and $d$ latents, which $\beta$ do these
-# three have in effect? Then look at the output.
+# where reconstruction now means the loss $-\mathbb E_q[\log p_\theta(x\mid z)]$, and $\beta = 1$ gives minus the true
+# bound. **Your turn, on paper**, before you read the cell: with $D = 784$ pixels and $d = 20$ latents, which $\beta$
+# is in effect if one takes
+# (a) the sum over pixels and the sum over latents, (b) the mean over pixels and the sum over latents, (c) the mean
+# over both?
 
 # %% tags=["nbval-check-output"]
 D, d = 784, 20
@@ -554,7 +614,8 @@ for reconstruction, price, effective in [("sum", "sum", 1), ("mean", "sum", D), 
     print(f"{reconstruction:4} over pixels, {price:4} over latents: effective beta = {effective:g}")
 
 # %% [markdown]
-# Dividing the reconstruction by 784 is the same, up to the learning rate, as multiplying the KL by 784. With such a price no code
+# Dividing the reconstruction by 784 is the same, up to the learning rate, as multiplying the KL by 784. With such a
+# price no code
 # is worth buying. We try it:
 
 
@@ -579,14 +640,18 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# The code carries nothing, so that every image is reconstructed as the average digit. Nothing failed: the loss is small and
+# The code carries nothing, so that every image is reconstructed as the average digit. Nothing failed: the loss is
+# small and
 # falls. If your VAE's reconstructions all look alike, count the pixels first.
 
 # %% [markdown]
 # ## 7. A walk through the latent space
 #
-# For this section we *load* two VAEs that were trained for longer on the full MNIST: one with a code of two numbers, so that it
-# can be drawn as a map, and one with more. Here is what they are and how they were made.
+# For this section we *load* two VAEs that were trained for longer on the full MNIST: one with a code of two numbers,
+# so that it
+# can be drawn as a map, and one with more. Here is what they are and how they were made. The last column is *minus*
+# the bound, so lower is better. It averages many codes inside
+# the logarithm (chapter 3b), so it is not comparable with the ELBO of section 5.
 
 # %%
 plane, plane_facts = vae.pretrained("vae-mnist-2d")
@@ -597,13 +662,14 @@ show_table(
         (name, facts["command"], facts["date"], f"{facts['bound']:.2f} ± {facts['standard_error']:.2f}")
         for name, facts in (("two latents", plane_facts), ("large", large_facts))
     ],
-    header=("loaded", "made with", "date", "log-likelihood bound, nats (± standard error)"),
+    header=("loaded", "made with", "date", "minus the log-likelihood bound, nats (± standard error)"),
 )
 
 # %% [markdown]
 # ### Where do the digits lie?
 #
-# Each point is the posterior mean $\mu$ of one digit; its colour and its number are the class, which the VAE has never seen.
+# Each point is the posterior mean $\mu$ of one digit; its colour is the class, which the VAE has never seen, and each
+# class's number stands in the middle of its points.
 
 # %%
 labels = digits.validation.labels[:1000].cpu()
@@ -613,17 +679,19 @@ plots.latent_scatter(
     centres,
     labels,
     title="Codes of the validation digits (loaded VAE)",
-    alt="A cloud around the origin, about three units wide, in which the ten classes form neighbouring regions.",
+    alt="A cloud around the origin, reaching about three units to each side, in which the classes form neighbouring regions.",
 )
 plt.show()
 
 # %% [markdown]
-# Classes form regions without having been asked to. Look at which are neighbours, and which overlap: 4 and 9 look alike, and
-# lie together. Whether such a space helps a *classifier* is the question of chapter 5.
+# Classes form regions without having been asked to. Look at which are neighbours, and which overlap: 4 and 9 look
+# alike, and lie together, so closely that their numbers may cover each other. Whether such a space helps a
+# *classifier* is the question of chapter 5.
 #
 # ### A map to move about in
 #
-# In JupyterLab, drag the two sliders (or use the arrow keys): the point moves on the map, and its code is decoded at once. Where
+# In JupyterLab, drag the two sliders (or use the arrow keys): the point moves on the map, and its code is decoded at
+# once. Where
 # nothing can be moved, you see the picture for one point and the whole map beside it.
 
 # %%
@@ -654,18 +722,22 @@ plots.image_grid(
     large.picture(walk),
     [f"latent {int(i)}: {float(s):.1f}" for i in busiest for s in steps],
     title="Traversals: one latent moves, the others stay (loaded VAE)",
-    alt="Four rows of ten digits; along each row one property such as slant, width or shape changes gradually.",
+    alt="Four rows of ten digits; along each row slant, width and shape change, and at an end the digit becomes another.",
 )
 plt.show()
 
 # %% [markdown]
-# Each latent changes several things at once: slant, thickness, sometimes the class. Nothing in the objective asks for one
+# Each latent changes several things at once: slant, thickness and, far enough out, the class. Nothing in the
+# objective asks for one
 # meaning a latent.
 #
 # ### From one digit to another
 #
-# Between two codes $a$ and $b$ there is a straight line. But most of a normal distribution's mass in $d$ dimensions lies near
-# distance $\sqrt d$ from the origin, and the middle of a straight line lies closer. The *spherical* path keeps the distance.
+# Between two codes $a$ and $b$ there is a straight line. But most of a normal distribution's mass in $d$ dimensions
+# lies near
+# distance $\sqrt d$ from the origin, and the middle of a straight line lies closer. The *spherical* path keeps the
+# distance, if both ends have the same. (Our ends are posterior means, which lie closer to the origin than
+# draws from the prior.)
 
 
 # %%
@@ -692,8 +764,9 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Both paths stay among digits. The difference is small here: posterior means of real digits are well spread, and few latents are in
-# use. Do not expect more of it than that.
+# Both paths stay among digits. The difference is small here: between two codes of equal length at right angles, the
+# middle of the straight line is still 0.7 times
+# as long as the ends, and this decoder evidently tolerates that.
 #
 # ### Does it invent, or does it remember?
 #
@@ -707,12 +780,13 @@ plots.image_grid(
     torch.cat([samples, digits.train.images[rows].float() / 255]),
     ["sample"] * 10 + [f"nearest: {value:.0f}" for value in distance],
     title="Samples (loaded VAE) and their nearest neighbours among the training images here",
-    alt="Ten invented digits and below each the most similar training image: alike in class, different in shape.",
+    alt="Ten invented digits and below each the most similar training image: mostly alike in class, different in shape.",
 )
 plt.show()
 
 # %% [markdown]
-# The neighbours resemble the samples but are not the same image. (In the profiles `smoke` and `cpu` we search the digits in the
+# The neighbours resemble the samples, most in class too, but are not the same image. (In the profiles `smoke` and
+# `cpu` we search the digits in the
 # package only, a part of what the model was trained on. With `full_data=True` the search is complete.)
 #
 # ### Which latents are in use?
@@ -723,7 +797,7 @@ order = per_latent.argsort(descending=True).cpu()
 axis = plots.panels(
     ["KL of each latent, in order (loaded VAE)"],
     width=8,
-    alt="Bars that fall from about three nats; the last are nearly 0.",
+    alt="Some twenty bars that fall from about 2.6 nats; the others are too low to be seen.",
 )[0]
 axis.bar(
     range(len(order)),
@@ -737,14 +811,17 @@ plt.show()
 print(f"{int(active.sum())} of {len(active)} latents are active: the variance of their mean over images exceeds 0.01")
 
 # %% [markdown]
-# Some latents are used, others have a KL of nearly 0: the encoder returns the prior for them, whatever the image is. Unused
+# Some latents are used, others have a KL of nearly 0: the encoder returns the prior for them, whatever the image is.
+# Unused
 # latents cost nothing. Whether they are a disease or a good choice is a question for chapter 3b.
 
 # %% [markdown]
 # ## 8. So, was the claim right?
 #
-# *Maximise the likelihood and minimise the KL*: what is maximised is a lower **bound** on the likelihood. One KL is part of the
-# bound, and it *grows* in training. The other is the gap, and it is never computed. And the two terms must be summed alike, or
+# *Maximise the likelihood and minimise the KL*: what is maximised is a lower **bound** on the likelihood. One KL is
+# part of the
+# bound, and it *grows* in training. The other is the gap, and it is never computed. And the two terms must be summed
+# alike, or
 # the objective is another one.
 
 # %% [markdown]
@@ -754,7 +831,8 @@ print(f"{int(active.sum())} of {len(active)} latents are active: the variance of
 #
 # <details><summary>Yes: the objective is to minimise it.</summary>
 #
-# No. The *sum* is minimised. A code that carries information has a price, and it is worth it if the reconstruction gains more.
+# No. The *sum* is minimised. A code that carries information has a price, and it is worth it if the reconstruction
+# gains more.
 # </details>
 #
 # <details><summary>No: the code carries more information about the image.</summary>
@@ -799,7 +877,8 @@ print(f"{int(active.sum())} of {len(active)} latents are active: the variance of
 # ## Further reading
 #
 # - Kingma and Welling, *Auto-Encoding Variational Bayes* (2013), arXiv 1312.6114: the paper; appendix B has the KL.
-# - Rezende, Mohamed and Wierstra, *Stochastic Backpropagation* (2014), arXiv 1401.4082: the same idea, found independently.
+# - Rezende, Mohamed and Wierstra, *Stochastic Backpropagation* (2014), arXiv 1401.4082: the same idea, found
+#   independently.
 # - Kingma and Welling, *An Introduction to Variational Autoencoders* (2019), arXiv 1906.02691: the long version.
 # - Loaiza-Ganem and Cunningham, *The continuous Bernoulli* (2019), arXiv 1907.06845: what to do with grey pixels.
 # - Chapter 3b of this course: the exact model, collapse, rate and distortion, evaluation.

@@ -24,7 +24,7 @@
 # - tighten the bound with importance weights, and evaluate a VAE as the literature does;
 # - produce posterior collapse, try its cures, and judge them by the bound;
 # - read the plane of rate and distortion;
-# - find the bug in three objectives of the kind that have been published.
+# - find the bug in three objectives that run without an error.
 #
 # You need chapter 3: ELBO, KL, reparameterisation.
 
@@ -77,13 +77,15 @@ generator = torch.Generator().manual_seed(P.seed)
 # %% [markdown]
 # ## 1. Two gradients
 #
-# Chapter 3 used the *reparameterisation* $z = \mu + \sigma\varepsilon$ to send gradients through a random draw. There is an older
+# Chapter 3 used the *reparameterisation* $z = \mu + \sigma\varepsilon$ to send gradients through a random draw. There
+# is an older
 # way, the **score function** (Williams 1992). For any function $f$ of the code,
 #
 # $$\nabla_\mu\, \mathbb E_{q}[f(z)] = \mathbb E_q\big[f(z)\, \nabla_\mu \log q(z)\big] .$$
 #
-# It needs no derivative of $f$ at all: it tries codes, and moves towards those that turned out well. Both are unbiased: their
-# averages agree. How much do *single draws* scatter? We take $f(z) = \log p(x\mid z)$ for one digit.
+# It needs no derivative of $f$ at all: it tries codes, and moves towards those that turned out well. Both are
+# unbiased: their expectations agree. How much do *single draws* scatter? We take $f(z) = \log p(x\mid z)$ for one
+# digit.
 
 # %%
 model, facts = vae.pretrained("vae-mnist")
@@ -113,23 +115,33 @@ ratio = (score.var(0).sum() / path.var(0).sum()).item()
 report("variance_ratio_score_over_path", ratio, "", n=4000, data="one digit, loaded VAE")
 
 # %% [markdown]
-# The means agree within their errors. The scatter does not: to reach the same precision, the score function needs as many more
-# draws as the *ratio of variances* above says. One draw a step is enough for the reparameterisation. That is why VAEs train.
+# The means agree within their errors, though the score function's error is so large that this is a weak check. The
+# scatter differs
+# greatly: to reach the same precision, the score function needs as many *times* more draws as the *ratio of
+# variances* above says. (The
+# table shows the busiest latent alone; the ratio adds up the variances of all latents.) This is the plain score
+# function: subtracting a
+# constant, a *baseline*, from $f$ leaves its mean as it is and would reduce its scatter. For the reparameterisation,
+# one draw a step is
+# enough in practice.
 #
 # The score function keeps its place where $z$ is discrete and there is nothing to differentiate.
 
 # %% [markdown]
 # ## 2. A model in which the truth is known
 #
-# Is the ELBO a good bound? For a deep decoder nobody can say, since $\log p(x)$ is unknown. So we take a *linear* decoder with
+# Is the ELBO a good bound? For a deep decoder nobody can say, since $\log p(x)$ is unknown. So we take a *linear*
+# decoder with
 # Gaussian noise (this is probabilistic PCA, Tipping and Bishop 1999):
 #
 # $$z\sim\mathcal N(0,I), \qquad x \mid z \sim \mathcal N(Wz + b,\; s^2 I) .$$
 #
-# Sums of normal variables are normal, so that $\log p(x)$ is known: $x \sim \mathcal N(b,\; WW^\top + s^2 I)$. The posterior is
+# Sums of independent normal variables are normal, so that $\log p(x)$ is known: $x \sim \mathcal N(b,\; WW^\top + s^2
+# I)$. The posterior is
 # normal too, with the inverse covariance $I + W^\top W/s^2$.
 #
-# That matrix is diagonal only if the columns of $W$ are orthogonal. Then a VAE's diagonal $q$ can be *exact*. For any other
+# That matrix is diagonal only if the columns of $W$ are orthogonal. Then a VAE's diagonal $q$ can be *exact*. For any
+# other
 # $W$, the best diagonal $q$ leaves a gap. We build both.
 
 # %% tags=["nbval-check-output"]
@@ -148,11 +160,12 @@ print(f"gap of the best diagonal q: orthogonal W {abs(exact.gap):.2e} nats, gene
 # $$L_k = \mathbb E\left[\log \frac1k \sum_{j=1}^k w_j\right], \qquad
 #   w_j = \frac{p_\theta(x\mid z_j)\,p(z_j)}{q_\phi(z_j\mid x)}, \quad z_j \sim q_\phi(z\mid x) .$$
 #
-# $L_1$ is the ELBO. With more draws the bound can only rise, and it tends to $\log p(x)$.
+# $L_1$ is the ELBO. With more draws this *expectation* can only rise, and under mild conditions it tends to $\log p(x)$.
 #
 # ### Exercise 1: the importance-weighted bound · 12 minutes
 #
-# You get the *log-weights* $\log w_j$, shape `[k, batch]`. Return $\log\frac1k\sum_j w_j$ for each image, shape `[batch]`, in
+# You get the *log-weights* $\log w_j$, shape `[k, batch]`. Return $\log\frac1k\sum_j w_j$ for each image, shape
+# `[batch]`, in
 # nats. Log-weights near −1,000 are ordinary: $e^{-1000}$ is 0 on a computer. `torch.logsumexp` is safe.
 
 
@@ -168,7 +181,8 @@ def iw_bound(log_weights):
 iw_checked = check("vae.iw_bound", iw_bound)
 
 # %% [markdown]
-# Now look: the bound on the general linear model, for growing $k$, against the truth. Each point is a mean over 400 repeats; the
+# Now look: the bound on the general linear model, for growing $k$, against the truth. Each point is a mean over 400
+# repeats; the
 # shaded band shows where 90 % of *single* values fall.
 
 # %%
@@ -203,10 +217,13 @@ print(f"log p(x) = {truth:.3f} nats; mean L_1 = {values[1].mean():.3f}, mean L_5
 print(f"single values of L_1 above log p(x): {above:.0%}")
 
 # %% [markdown]
-# Two things to take away. The *mean* stays below the truth and rises with $k$. But a *single* value may lie above the truth: the
+# Two things to take away. The *mean* stays below the truth and rises with $k$. (At $k=1$ the distance should be the
+# gap of the best diagonal $q$ computed above; the rest
+# is the scatter of 400 repeats.) But a *single* value may lie above the truth: the
 # bound holds in expectation. If you ever see a bound above the exact value, ask first how many draws it comes from.
 #
-# With orthogonal $W$ and the exact posterior something stronger holds: *every* weight equals $p(x)$, whatever code was drawn.
+# With orthogonal $W$ and the exact posterior something stronger holds: *every* weight equals $p(x)$, whatever code
+# was drawn.
 
 # %% tags=["nbval-check-output"]
 codes = torch.randn(50, 1, 3, dtype=torch.float64)
@@ -216,18 +233,21 @@ print(f"exact posterior: all 50 log-weights equal log p(x): {bool(spread.abs().m
 # %% [markdown]
 # ## 3. Collapse, on purpose
 #
-# A latent is *collapsed* where $q(z_i\mid x)$ equals the prior for every image: its KL is 0, and it carries nothing. If all
+# A latent is *collapsed* where $q(z_i\mid x)$ equals the prior for every image: its KL is 0, and it carries nothing.
+# If all
 # latents collapse, the decoder ignores the code. We make it happen with a large $\beta$, in
 #
 # $$\text{loss} = -\mathbb E_q[\log p(x\mid z)] + \beta\,\mathrm{KL} .$$
 #
 # Two cures have been proposed:
 #
-# - **warm-up**: let $\beta$ rise from 0 to its value during the first part of training, so that the code is worth using before it
+# - **warm-up**: let $\beta$ rise from 0 to its value during the first part of training, so that the code is worth
+#   using before it
 #   has to be paid for;
 # - **free bits** (Kingma et al. 2016): do not charge the first $\lambda$ nats of each latent.
 #
-# Judge a cure by the *bound at β = 1*, not by the KL. A higher KL is easily bought: it is worth nothing unless the reconstruction
+# Judge a cure by the *bound at β = 1*, not by the KL. A higher KL is easily bought: it is worth nothing unless the
+# reconstruction
 # gains more than it costs.
 
 
@@ -270,19 +290,24 @@ show_table(
 # %% [markdown]
 # Read the table in two columns at once.
 #
-# - β = 20 leaves a KL of nearly 0, and the bound suffers: that is collapse. (The count of active latents asks only whether the mean
+# - β = 20 leaves a KL of nearly 0, and the bound suffers: that is collapse. (The count of active latents asks only
+#   whether the mean
 #   moves at all. It can still count a latent that carries next to nothing: look at the nats.)
 # - Warm-up before β = 20 does not save it: in the end the price is the same, and the code is given up again.
-# - Free bits raise the KL *by construction*. Look whether the bound rises too. If it does not, the extra nats were paid for
-#   nothing.
+# - At β = 1 nearly all latents are active: there is nothing to cure, and the first three rows lie close together. Free bits take
+#   the price off the first nats of each latent, so that a higher KL alone proves nothing: look whether the bound rises too.
+# - Each was trained for fewer epochs than the VAE of chapter 3, hence the lower ELBO.
 #
-# So collapse is not always a disease. With a linear decoder one can prove that unused latents belong to the optimum (Lucas et al.
-# 2019): they are those whose information would cost more than it gives. One run each, here: a difference of a nat between rows
+# Yet an unused latent is not always a disease. With a linear decoder one can prove that unused latents belong to the
+# optimum (Lucas et al.
+# 2019): they are those whose information would cost more than it gives. One run each, here: a difference of a nat
+# between rows
 # means nothing.
 #
 # ### An unused latent can be cut out
 #
-# If a latent carries nothing, removing it must not change the bound. The loaded VAE of section 1 has 50 latents, more than it
+# If a latent carries nothing, removing it must not change the bound. The loaded VAE of section 1 has 50 latents, more
+# than it
 # needs. We remove those that are not active, and compare at the same noise.
 
 # %%
@@ -299,13 +324,15 @@ print(
 )
 
 # %% [markdown]
-# More than half of its latents are unused, and the bound hardly notices their removal. The optimum did not need them.
+# More than half of its latents are unused, and the bound hardly notices their removal. This model does not need them.
 
 # %% [markdown]
 # ## 4. Rate and distortion
 #
-# Call the KL the **rate** $R$ (the price of the code) and minus the reconstruction term the **distortion** $D$ (what the code does
-# not tell). The ELBO is $-(D+R)$. Each $\beta$ buys another mixture (Alemi et al. 2018). All mixtures with the same ELBO lie on a
+# Call the KL the **rate** $R$ (the price of the code) and minus the reconstruction term the **distortion** $D$ (what
+# the code does
+# not tell). The ELBO is $-(D+R)$. Each $\beta$ buys another mixture (Alemi et al. 2018). All mixtures with the same
+# ELBO lie on a
 # line of slope −1.
 
 # %%
@@ -331,17 +358,23 @@ plt.show()
 report("best_beta_for_the_bound", best, "", n=1, data=digits.source)
 
 # %% [markdown]
-# The grey line joins all points that are as good as the best one *for the bound*. Points above it lose. Where the curve touches it,
-# β is near 1: only there is the objective the bound itself. Whether the same β is best for *transfer* is a question of chapter 5.
+# The grey line joins all points that are as good as the best one *for the bound*. Points above it lose. In theory the
+# curve has the slope −β at the point that minimises $D + \beta R$, so it touches a line of slope −1 at
+# β = 1, where the objective is the bound itself. One run each cannot separate β = 1 from its nearest neighbours. (The
+# axes have different
+# scales, so that slope −1 does not look like 45°.) Whether the same β is best for *transfer* is a question of chapter 5.
 
 # %% [markdown]
 # ## 5. How good is it? Evaluation as in the literature
 #
-# Burda et al. (2015, arXiv 1509.00519), Table 1, report for MNIST with dynamic binarisation and one stochastic layer: **86.76** nats
-# for the VAE and **84.78** for their importance-weighted training with $k = 50$. These are *negative* log-likelihoods (lower is
+# Burda et al. (2015, arXiv 1509.00519), Table 1, report for MNIST with dynamic binarisation and one stochastic layer:
+# **86.76** nats
+# for the VAE and **84.78** for their importance-weighted training with $k = 50$. These are *negative* log-likelihoods
+# (lower is
 # better), estimated by $L_{5000}$ on the 10,000 test images.
 #
-# To compare, one must do the same: the same binarisation, the same $k$, the same images. Here is the loaded VAE on the images that
+# To compare, one must do the same: the same binarisation, the same $k$, the same images. Here is the loaded VAE on
+# the images that
 # this run has:
 
 # %%
@@ -366,17 +399,23 @@ show_table(
 # %% [markdown]
 # How to read it:
 #
-# - 1,000 images alone carry a standard error of most of a nat. Differences below that mean nothing.
-# - A smaller $k$ makes the bound looser, never tighter: our number is, if anything, too pessimistic.
-# - The embedded digits come from MNIST's *training* set (the model never saw these, by construction). They are not the paper's test
-#   images. The recorded line is measured on true test images, but 1,000 of them and with a smaller k.
+# - With 1,000 images the standard error is most of a nat. Between two models measured on *different* images the
+#   errors combine, and
+#   differences below about two nats cannot be told from chance. On the *same* images much smaller differences can be
+#   real: then look at
+#   the standard error of the differences image by image.
+# - A smaller $k$ makes the bound looser, never tighter: as far as $k$ is concerned our number is too pessimistic, if
+#   anything.
+# - The embedded *test* digits come from MNIST's training set, but were kept out of the training of the loaded model. They are not
+#   the paper's test images. The recorded line is measured on true test images, but 1,000 of them and with a smaller k.
 # - The architecture is not the paper's: wider layers, another activation, layers that add to their input.
 #   So a value near the paper's says that the method works here, not that this VAE is better.
 
 # %% [markdown]
 # ## 6. Clinic
 #
-# Three objectives, each of a kind that has been published. Each trains. Each has one bug. Repair them: every function returns the
+# Three objectives with bugs that are easy to make. Each runs without an error. Each has one bug. Repair them: every
+# function returns the
 # negative ELBO of a batch, in nats per image, **summed** over pixels and latents and averaged over images.
 #
 # `logits` and `images` have the shape `[batch, channels, height, width]`.
@@ -467,7 +506,9 @@ for name, patient, second in (("A", repaired_a_checked, 0), ("B", repaired_b_che
     print(f"patient {name}: {patient(blank, blank, ones, second * ones).item():.2f} nats")
 
 # %% [markdown]
-# All three patients would have trained, and given pictures. Only a value that is known beforehand tells them from a healthy one.
+# The patients as they came would give 543.93 (A), 553.43 (B) and 552.02 (C). In training nothing would have raised an
+# error: a value that
+# is known beforehand shows the bug at once. (This one has a single image, so it does not test the division by the batch.)
 
 # %% [markdown]
 # ## Quiz
@@ -520,8 +561,10 @@ for name, patient, second in (("A", repaired_a_checked, 0), ("B", repaired_b_che
 # ## Further reading
 #
 # - Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders* (2015), arXiv 1509.00519.
-# - Tipping and Bishop, *Probabilistic principal component analysis*, J. R. Stat. Soc. B 61 (1999): the exact linear model.
-# - Higgins et al., *β-VAE* (2017), ICLR; Alemi et al., *Fixing a Broken ELBO* (2018), arXiv 1711.00464: rate and distortion.
+# - Tipping and Bishop, *Probabilistic principal component analysis*, J. R. Stat. Soc. B 61 (1999): the exact linear
+#   model.
+# - Higgins et al., *β-VAE* (2017), ICLR; Alemi et al., *Fixing a Broken ELBO* (2018), arXiv 1711.00464: rate and
+#   distortion.
 # - Kingma et al., *Improved variational inference with inverse autoregressive flow* (2016), arXiv 1606.04934: free bits.
 # - Lucas, Tucker, Grosse and Norouzi, *Don't Blame the ELBO!* (2019), arXiv 1911.02469: when collapse is the optimum.
 # - Williams, *Simple statistical gradient-following algorithms*, Machine Learning 8 (1992): the score function.
