@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "01"
 #     title: Training basics
-#     minutes: {reading: 50, exercises: 70, cpu: 2.5, gpu: 2}
+#     minutes: {reading: 50, exercises: 70, cpu: 2.5, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "03"
 #     title: The variational autoencoder
-#     minutes: {reading: 60, exercises: 60, cpu: 3, gpu: 2}
+#     minutes: {reading: 60, exercises: 50, cpu: 1.6, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "03b"
 #     title: The VAE in depth
-#     minutes: {reading: 50, exercises: 45, cpu: 3, gpu: 2}
+#     minutes: {reading: 50, exercises: 30, cpu: 1.6, gpu: not yet measured}
 #     requires: []
 # ---
 
