@@ -52,6 +52,7 @@ class Fit:
     """The course: images resident as uint8, fused Adam, `fit`."""
 
     def __init__(self, data: ImageSet, seed: int) -> None:
+        torch.set_flush_denormal(True)  # as `setup` does
         torch.manual_seed(seed)
         self.data, self.seed, self.model = data, seed, mlp_vae()
         self.adam = torch.optim.Adam(self.model.parameters(), 1e-3, fused=True)
@@ -186,6 +187,7 @@ def main() -> None:
     result = {
         "speedup_vs_pytorch_example": middle["classical"] / middle["fit"],
         "fraction_of_bare_step": middle["bare"] / middle["fit"],
+        "speedup_if_data_and_bookkeeping_were_free": middle["classical"] / middle["bare"],
         "loss": ours,
         "loss_pytorch_example": theirs,
         "loss_difference": ours / theirs - 1,

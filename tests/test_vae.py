@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
-from vaetl_helpers import vae
-from vaetl_helpers.data import ImageSet, load
+from vaetl_helpers import nets, vae
+from vaetl_helpers.authoring.pretrain_vae import fingerprint, quick_recipe
+from vaetl_helpers.data import ImageSet, Splits, image_hashes, load
 from vaetl_helpers.runtime import CourseError
 from vaetl_helpers.training import evaluate, fit, load_checkpoint, save_checkpoint
 from vaetl_helpers.vae import Posterior, elbo, iw_bound, kl, log_likelihood, log_weights, vae_loss
@@ -166,6 +167,14 @@ def test_images_keep_their_height_and_width(build) -> None:
     assert model.sample(2).shape == (2, 3, 12, 8) and model.reconstruct(x).shape == x.shape
     assert model.decode(torch.zeros(7, 5, 3)).shape == (7, 5, 3, 12, 8)
     assert model.sample(9).min() >= 0 and model.sample(9).max() <= 1
+
+
+def test_layers_that_keep_their_width_add_to_it_where_asked() -> None:
+    plain, added = (nets.mlp_encoder(2, (8, 5, 5), SHAPE, nn.ReLU, skip) for skip in (False, True))
+    assert not any(isinstance(layer, nets.Skip) for layer in plain.body)
+    assert [isinstance(layer, nets.Skip) for layer in added.body] == [False] * 5 + [True]
+    hidden = torch.randn(3, 5)
+    torch.testing.assert_close(added.body[5](hidden), hidden + added.body[5][0](hidden).relu())
 
 
 def test_pixels_stay_where_they_are() -> None:
@@ -476,17 +485,18 @@ def test_nearest_finds_the_row_and_its_squared_distance_across_chunks() -> None:
 # ---------------------------------------------------------------- trained models
 
 
-def full_mnist_test() -> Tensor:
+def full_mnist() -> Splits:
     if not os.environ.get("VAETL_DATA"):
         pytest.skip("needs the full MNIST: set VAETL_DATA to a folder that holds MNIST/raw")
-    return load("mnist", full=True).test.images
+    return load("mnist", full=True)
 
 
 @pytest.mark.parametrize(("name", "latent"), [("vae-mnist", 50), ("vae-mnist-2d", 2)])
 def test_the_shipped_models_load_and_say_where_they_come_from(name: str, latent: int) -> None:
     model, facts = vae.pretrained(name)
     assert not model.training and model.encoder.mu.out_features == latent
-    assert {"command", "data", "seed", "date", "architecture", "bound", "standard_error"} <= set(facts)
+    wanted = {"command", "data", "fingerprint", "seed", "date", "architecture", "bound", "standard_error"}
+    assert wanted <= set(facts)
     held_out = load("mnist").test.images
     bounds = vae.held_out_bound(model, held_out, k=20, count=200)
     assert -bounds.mean() < facts["bound"] + 12  # fewer samples, fewer images
@@ -494,19 +504,27 @@ def test_the_shipped_models_load_and_say_where_they_come_from(name: str, latent:
         vae.pretrained("vae-minst")
 
 
+@pytest.mark.parametrize("name", vae.PRETRAINED)
+def test_the_shipped_models_have_not_seen_the_embedded_validation_and_held_out_digits(name: str) -> None:
+    train, embedded = full_mnist().train, load("mnist")
+    assert vae.pretrained(name)[1]["fingerprint"] == fingerprint(train)
+    seen = set(image_hashes(train.images.squeeze(1).numpy()))
+    for part in (embedded.validation, embedded.test):
+        assert not seen & set(image_hashes(part.images.squeeze(1).numpy()))
+    assert seen & set(image_hashes(embedded.train.images.squeeze(1).numpy()))  # hashes that could match
+
+
 @pytest.mark.slow
 def test_the_shipped_model_is_below_90_nats_on_the_test_images() -> None:
-    bounds = -vae.held_out_bound(vae.pretrained()[0], full_mnist_test(), k=500, count=1000)
+    bounds = -vae.held_out_bound(vae.pretrained()[0], full_mnist().test.images, k=500, count=1000)
     print(f"{bounds.mean():.2f} ± {bounds.std() / 1000**0.5:.2f} nats")
     assert bounds.mean() <= 90
 
 
 @pytest.mark.slow
 def test_the_quick_recipe_is_below_100_nats_on_the_test_images() -> None:
-    from vaetl_helpers.authoring.pretrain_vae import quick_recipe
-
-    images = full_mnist_test()
-    model, history = quick_recipe(load("mnist", full=True).train)
-    bounds = -vae.held_out_bound(model, images, k=500, count=1000)
+    data = full_mnist()
+    model, history = quick_recipe(data.train)
+    bounds = -vae.held_out_bound(model, data.test.images, k=500, count=1000)
     print(f"{bounds.mean():.2f} ± {bounds.std() / 1000**0.5:.2f} nats after {history.seconds:.0f} s of training")
     assert bounds.mean() <= 100

@@ -33,7 +33,6 @@ Sizes = Sequence[int]
 
 LOG_2PI = math.log(2 * math.pi)
 LOG_VAR_RANGE = (-14.0, 14.0)  # σ from 0.0009 to 1,100: nothing overflows, no variance is zero
-PIXELS = (-3, -2, -1)
 PRETRAINED = ("vae-mnist", "vae-mnist-2d")
 MNIST = (1, 28, 28)  # channels, height, width
 
@@ -56,12 +55,12 @@ def log_likelihood(logits: Images, x: Images) -> Nats:
     On grey pixels, 0 < x < 1, this is *not a log-likelihood of the grey image*: it is the expected one of its
     random binarisations, and a bound built on it bounds that. x may lack leading dimensions of the logits.
     """
-    return -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(PIXELS)
+    return -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").flatten(-3).sum(-1)
 
 
 def gaussian_log_likelihood(mean: Images, x: Images, log_var: float = 0.0) -> Nats:
     """Gaussian log p(x|z) in nats: Σ over pixels of log N(x; mean, exp(log_var)); a density, may be > 0."""
-    return -0.5 * (LOG_2PI + log_var + (x - mean).square() * math.exp(-log_var)).sum(PIXELS)
+    return -0.5 * (LOG_2PI + log_var + (x - mean).square() * math.exp(-log_var)).flatten(-3).sum(-1)
 
 
 class Posterior(NamedTuple):
@@ -81,9 +80,8 @@ class Posterior(NamedTuple):
 
 
 def _random(draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: Rng) -> Tensor:
-    if generator is None:
+    if generator is None:  # otherwise on the generator's own device, so that a seed means the same everywhere
         return draw(shape, device=like.device, dtype=like.dtype)
-    # On the generator's own device, so that a seed means the same everywhere.
     return draw(shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
 
 
@@ -155,8 +153,7 @@ class VAE(nn.Module):
         return self.picture(self.encode(x).mean)
 
 
-def _wide(values: Tensor) -> Tensor:
-    # Losses are computed in float32 at least: half precision is widened, float64 stays.
+def _wide(values: Tensor) -> Tensor:  # losses are computed in float32 at least; float64 stays
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
@@ -225,8 +222,7 @@ def vae_loss(
 
     def loss(model: nn.Module, images: Images, labels: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
         weight = warm_up(_bare(model).seen, warm_up_images, beta) if model.training else beta
-        if model.training:
-            _bare(model).seen += len(images)
+        _bare(model).seen += len(images) if model.training else 0
         terms = elbo(model, binarise(images, binarisation), beta=weight, free_bits=free_bits)
         return -terms.elbo.mean(), {"reconstruction": -terms.log_px.mean(), "kl": terms.kl.sum(-1).mean()}
 
@@ -298,8 +294,7 @@ class LinearGaussian(VAE):
         self.precision = torch.eye(latent).to(weight) + weight.T @ weight / sigma**2  # of p(z|x), for every x
         self.marginal = MultivariateNormal(bias, weight @ weight.T + sigma**2 * torch.eye(pixels).to(weight))
         to_mean = torch.linalg.solve(self.precision, weight.T / sigma**2)
-        log_var = -self.precision.diagonal().log()
-        values = (weight, bias), (to_mean, -to_mean @ bias), (torch.zeros_like(to_mean), log_var)
+        values = (weight, bias), (to_mean, -to_mean @ bias), (0 * to_mean, -self.precision.diagonal().log())
         for layer, (matrix, offset) in zip((decoder[0], encoder.mu, encoder.log_var), values, strict=True):
             layer.weight, layer.bias = nn.Parameter(matrix), nn.Parameter(offset)
 

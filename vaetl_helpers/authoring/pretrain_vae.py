@@ -12,12 +12,13 @@ import math
 import os
 import shlex
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 
 from vaetl_helpers import vae
-from vaetl_helpers.data import ImageSet, Splits, load
+from vaetl_helpers.data import ImageSet, Splits, image_hashes, load
 from vaetl_helpers.runtime import CourseError, versions
 from vaetl_helpers.training import History, fit, save_checkpoint
 
@@ -48,6 +49,11 @@ def train(
 def quick_recipe(data: ImageSet, seed: int = 0, seconds: float = 120) -> tuple[vae.VAE, History]:
     """Below 100 nats (−L_500) on MNIST's test images after less than a minute on two free cores."""
     return train(data, RECIPES["vae-mnist"], epochs=8, rate=2e-3, batch_size=256, seed=seed, max_seconds=seconds)
+
+
+def fingerprint(data: ImageSet) -> str:
+    """sha256 of the images, whatever their order: proves which ones a checkpoint was trained on."""
+    return sha256(b"".join(sorted(image_hashes(data.images.squeeze(1).numpy())))).hexdigest()
 
 
 def measure(model: vae.VAE, data: Splits, k: int, count: int) -> dict[str, float]:
@@ -85,6 +91,7 @@ def main() -> None:
         "command": "python -m vaetl_helpers.authoring.pretrain_vae " + shlex.join(sys.argv[1:]),
         "architecture": RECIPES[options.name],
         "data": f"{data.source}: trained on the {len(data.train):,}, dynamically binarised",
+        "fingerprint": fingerprint(data.train),
         "seed": options.seed,
         "epochs": len(history),
         "validation_loss": history["validation_loss"][-1],
