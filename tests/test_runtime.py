@@ -47,14 +47,21 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr(runtime, "profiles", lambda: KNOBS)
-    probe.cache_clear()
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
     probe.cache_clear()
+    runtime._tried.cache_clear()
 
 
 def accelerator(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(device))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(runtime, "_name", lambda device: f"the {device.type}")
 
 
 # ---------------------------------------------------------------- setup
@@ -66,7 +73,7 @@ def test_setup_fills_what_is_not_given_from_the_profile_and_prints_one_line(
     settings = setup("01", "smoke", seed=3, epochs=None, full_data=True)
     assert vars(settings) == {
         "chapter": "01", "profile": "smoke", "seed": 3, "platform": "Python", "device": torch.device("cpu"),
-        "epochs": 1, "full_data": True,
+        "precision": "no", "epochs": 1, "full_data": True,
     }  # fmt: skip
     line = f"Chapter 01 · Python · CPU, {os.cpu_count()} cores · profile smoke · seed 3\n"
     assert capsys.readouterr() == (line, "")
@@ -150,29 +157,33 @@ def test_auto_is_cpu_here_and_gpu_where_an_accelerator_works(monkeypatch: pytest
 
 
 NO_KERNEL = "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be"
+OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040)."
 
 
+@pytest.mark.parametrize("operation", [(torch.nn.functional, "conv2d"), (torch.Tensor, "__matmul__")])
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "words", "advice"),
     [
-        (RuntimeError(NO_KERNEL), "(CUDA error: no kernel image is available for execution on the device)"),
-        (AssertionError("Torch not compiled with CUDA enabled"), "(Torch not compiled with CUDA enabled)"),
-        (RuntimeError(), "(RuntimeError)"),
-        (OSError("libcuda.so: cannot open"), "(libcuda.so: cannot open)"),
+        (RuntimeError(NO_KERNEL), "(CUDA error: no kernel image is available for execution on the device)", "T4 x2"),
+        (RuntimeError(OLD_DRIVER), "too old (found version 11040).)", "update it, or install a PyTorch made for"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "(CUDA out of memory.)", "end the other programs"),
+        (RuntimeError(), "(RuntimeError)", "restart the kernel"),
+        (OSError("libcuda.so: cannot open"), "(libcuda.so: cannot open)", "restart the kernel"),
     ],
 )
 def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_cpu_used(
-    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    error: Exception, words: str, advice: str, operation: tuple[Any, str],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     accelerator(monkeypatch, "cpu")  # stands for one: its tensors can be made
-    monkeypatch.setattr(torch.nn.functional, "conv2d", fail)
+    monkeypatch.setattr(*operation, fail)
     found = probe()
-    assert found.device == torch.device("cpu")
-    assert found.name == f"CPU, {os.cpu_count()} cores"
-    assert found.problem == f"The cpu device says that it is available but fails {words}; using the CPU."
+    assert (found.device, found.name) == (torch.device("cpu"), "the cpu")
+    assert found.problem.startswith("The device cpu:0 says that it is available but fails (")
+    assert words in found.problem and advice in found.problem and found.problem.endswith(". Using the CPU.")
     settings = setup("01")
     assert (settings.profile, settings.device) == ("cpu", torch.device("cpu"))
     assert capsys.readouterr().out.splitlines()[0] == found.problem
@@ -181,12 +192,61 @@ def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_c
 def test_probe_does_real_work_and_looks_at_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator(monkeypatch, "meta")  # takes every operation and computes nothing
     assert probe().device == torch.device("cpu")
-    assert "meta device" in str(probe().problem)
-
-
-def test_probe_of_a_working_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "The device meta:0 says" in str(probe().problem)
+    forget()
     accelerator(monkeypatch, "cpu")
-    assert probe() == Probe(torch.device("cpu"), "CPU", None)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: torch.zeros(8, 8))
+    assert "computes wrong results" in str(probe().problem)
+
+
+def test_probe_of_a_working_device_is_one_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator(monkeypatch, "cpu")
+    assert probe() == Probe(torch.device("cpu", 0), "the cpu", None)
+    forget()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert probe().device == torch.device("cpu", 1)
+    assert [found.device for found in runtime.devices()] == [torch.device(d) for d in ("cpu", "cpu:0", "cpu:1")]
+
+
+@pytest.mark.parametrize(
+    ("built", "error", "words"),
+    [
+        (None, None, "this PyTorch was built without CUDA"),
+        ("13.2", RuntimeError(OLD_DRIVER), "update it, or install a PyTorch made for an older CUDA"),
+        ("13.2", None, None),
+    ],
+)
+def test_gpu_that_pytorch_does_not_see_is_mentioned(
+    built: str | None, error: Exception | None, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init() -> None:
+        if error:
+            raise error
+
+    monkeypatch.setattr(runtime.Path, "exists", lambda path: str(path) == "/dev/nvidiactl")
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    assert (words in probe().problem) if words else probe().problem is None
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])
+def test_bfloat16_only_where_it_is_native(native: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    assert runtime.best_precision(torch.device("cuda")) == expected
+    assert [runtime.best_precision(torch.device(kind)) for kind in ("cpu", "mps")] == ["no", "no"]
+    assert setup("01").precision == "no"
+
+
+@pytest.mark.parametrize("platform", ["Colab", "Kaggle", "Binder", "Python"])
+def test_advice_names_the_switch_of_the_platform(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "platform_name", lambda: platform)
+    words = {"Colab": "Change runtime type", "Kaggle": "GPU T4 x2", "Binder": "lends no accelerator"}
+    assert words.get(platform, "chapter 2") in runtime.advice()
+
+
+def test_small_numbers_do_not_slow_the_optimiser_down_after_setup() -> None:
+    setup("01")
+    assert (torch.tensor([1e-39]) * 1).item() == 0
 
 
 # ---------------------------------------------------------------- where it runs

@@ -92,8 +92,9 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 def image_grid(
     images: Tensor, titles: Sequence[str] | None, title: str, alt: str, columns: int = 10, scale: float = 1.15
 ) -> Figure:
-    """Images [n, channels, height, width], uint8 or in [0, 1], row by row, each under its title."""
+    """Images [n, channels, height, width], uint8 or in [0, 1]; one title an image, or one a row, at its left."""
     rows = -(-len(images) // columns)
+    of_rows = titles is not None and len(titles) == rows < len(images)
     with plt.rc_context(STYLE | {"axes.grid": False, "font.size": 9}):
         size = (scale * columns, (scale + 0.25) * rows + 0.4)
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
@@ -102,7 +103,9 @@ def image_grid(
             if number < len(images):
                 picture = images[number].detach().cpu().permute(1, 2, 0).numpy()
                 axis.imshow(picture, cmap="gray_r", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
-                axis.set_title("" if titles is None else titles[number], fontsize=8)
+                axis.set_title("" if titles is None or of_rows else titles[number], fontsize=8)
+        for row, text in zip(axes, titles if of_rows else (), strict=False):
+            row[0].text(-0.1, 0.5, text, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
         figure.suptitle(title, fontsize=12)
     return describe(figure, alt)
 
@@ -124,14 +127,12 @@ def bars(values: Mapping[str, float], labels: Sequence[str], title: str, x: str,
 
 
 def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
-    """Codes [n, 2], coloured by class, with each class's number at its median."""
+    """Codes [n, 2], each drawn as the numeral of its class."""
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6.5, 5.5))
-        axis.scatter(codes[:, 0], codes[:, 1], c=labels, cmap="cividis", s=9, alpha=0.7)
-        for label in labels.unique():
-            middle = codes[labels == label].median(0).values
-            box = {"facecolor": "white", "alpha": 0.8, "boxstyle": "circle", "linewidth": 0}
-            axis.text(*middle.tolist(), str(int(label)), fontsize=13, weight="bold", ha="center", va="center", bbox=box)
+        figure, axis = plt.subplots(figsize=(7.5, 6.5))
+        for label in labels.unique().tolist():
+            chosen, colour = codes[labels == label], plt.get_cmap("tab10")(label % 10)
+            axis.scatter(chosen[:, 0], chosen[:, 1], color=colour, marker=f"${label}$", s=32, linewidths=0.2)
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
         axis.set_aspect("equal")
     describe(figure, alt)

@@ -76,29 +76,103 @@ def someone_watches() -> bool:
 
 
 class Probe(NamedTuple):
-    """A device that has done real work, its name, and one sentence on a better one that failed (or None)."""
+    """A device, its name, and one sentence on what is wrong (or None)."""
 
     device: torch.device
     name: str
     problem: str | None
 
 
+def _accelerators() -> list[torch.device]:
+    if os.environ.get("PJRT_DEVICE") == "TPU":
+        import torch_xla
+
+        return [torch_xla.device()]
+    if not torch.accelerator.is_available():
+        return []
+    kind = torch.accelerator.current_accelerator().type
+    return [torch.device(kind, number) for number in range(torch.accelerator.device_count())]
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cpu":
+        return f"CPU, {os.cpu_count()} cores"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else {"xla": "TPU"}.get(device.type, "Apple GPU")
+
+
+def _try(device: torch.device) -> str | None:
+    """Runs a convolution and a matrix product; what is wrong in one sentence, or None."""
+    try:
+        image = torch.ones(1, 1, 8, 8, device=device)
+        product = torch.nn.functional.conv2d(image, image).sum() + (image[0, 0] @ image[0, 0]).sum()
+        works = product.item() == 64 + 512
+    except Exception as error:  # drivers fail in many ways, some without a word
+        return _failure(str(device), error)
+    return None if works else f"The device {device} computes wrong results: restart the machine, or use another."
+
+
+def _failure(device: str, error: Exception) -> str:
+    """A driver's message with what to do about it."""
+    message = (str(error).strip() or type(error).__name__).splitlines()[0]
+    causes = {
+        "no kernel image": "this PyTorch has no code for that GPU: choose another one (on Kaggle, T4 x2 and not P100)",
+        "driver": "the driver is missing or too old: update it, or install a PyTorch made for an older CUDA",
+        "out of memory": "its memory is full: end the other programs that use it, or restart their kernels",
+    }
+    todo = next((text for key, text in causes.items() if key in message.lower()), "restart the kernel and try again")
+    return f"The device {device} says that it is available but fails ({message}): {todo}."
+
+
+def _hidden_gpu() -> str | None:
+    """What is wrong where there is an NVIDIA GPU that PyTorch does not even see."""
+    if torch.cuda.is_available() or not Path("/dev/nvidiactl").exists():
+        return None
+    if not torch.version.cuda:
+        return "There is an NVIDIA GPU, but this PyTorch was built without CUDA; install one with it."
+    try:
+        torch.cuda.init()
+    except Exception as error:  # as above
+        return _failure("cuda", error)
+    return None
+
+
+@functools.cache
+def _tried(device: torch.device) -> Probe:
+    return Probe(device, _name(device), _try(device))
+
+
+def devices() -> list[Probe]:
+    """Every device here, the CPU first, each tried with real work: some say that they are there and then fail."""
+    return [_tried(device) for device in (torch.device("cpu"), *_accelerators())]
+
+
 @functools.cache
 def probe() -> Probe:
-    """Finds the accelerator by running a convolution on it: some say they are there and then fail."""
-    cores = f"CPU, {os.cpu_count()} cores"
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if found is None:
-        return Probe(torch.device("cpu"), cores, None)
-    try:
-        image = torch.ones(1, 1, 8, 8, device=found)
-        torch.nn.functional.conv2d(image, image).sum().item()
-    except Exception as error:  # drivers fail in many ways, some without a word
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        problem = f"The {found.type} device says that it is available but fails ({first_line}); using the CPU."
-        return Probe(torch.device("cpu"), cores, problem)
-    name = torch.cuda.get_device_name(found) if found.type == "cuda" else found.type.upper()
-    return Probe(found, name, None)
+    """The device to use, and what is wrong with a better one; each of several processes gets its own accelerator."""
+    accelerators, cpu = _accelerators(), torch.device("cpu")
+    if not accelerators:
+        hidden = _hidden_gpu()
+        return Probe(cpu, _name(cpu), hidden and f"{hidden} Using the CPU.")
+    mine = _tried(accelerators[int(os.environ.get("LOCAL_RANK", 0)) % len(accelerators)])
+    return mine if mine.problem is None else Probe(cpu, _name(cpu), f"{mine.problem} Using the CPU.")
+
+
+def best_precision(device: torch.device) -> str:
+    """ "bf16" where the device computes in bfloat16 natively, otherwise "no" (float32); never float16 unasked."""
+    native = device.type == "xla" or (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
+    return "bf16" if native else "no"
+
+
+ADVICE = {
+    "Colab": "Runtime > Change runtime type > T4 GPU, then run the notebook from the top",
+    "Kaggle": "Settings > Accelerator > GPU T4 x2 (the account must be verified by telephone), then run from the top",
+    "Binder": "Binder lends no accelerator: open the notebook on Colab or Kaggle",
+}
+
+
+def advice() -> str:
+    """How to get an accelerator on this platform, in a few words."""
+    return ADVICE.get(platform_name(), "the course needs none; Colab and Kaggle lend one, see chapter 2")
 
 
 @functools.cache
@@ -108,7 +182,7 @@ def profiles() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 class Settings(SimpleNamespace):
-    """A chapter's settings: profile, seed, platform, device, and one attribute a knob."""
+    """A chapter's settings: profile, seed, platform, device, precision, and one attribute a knob."""
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(str(unknown("setting", name, vars(self))))
@@ -145,7 +219,8 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     line = f"Chapter {chapter} · {here} · {name} · profile {profile} · seed {seed}"
     facts = {"chapter": chapter, "platform": here, "device": name, "profile": profile, "seed": seed}
     emit(line, "run", facts | versions())
-    return Settings(chapter=chapter, profile=profile, seed=seed, platform=here, device=device, **values)
+    fixed = {"chapter": chapter, "profile": profile, "seed": seed, "platform": here, "device": device}
+    return Settings(**fixed, precision=best_precision(device), **values)
 
 
 def _leave_a_core() -> None:

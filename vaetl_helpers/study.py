@@ -24,7 +24,9 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 def recorded(chapter: str) -> dict[str, Any]:
     """A chapter's recorded run: command, commit, date, machine, versions and records; see recorded/README.md."""
-    found = [f for f in resources.files("vaetl_helpers").joinpath("recorded").iterdir() if f.name.startswith(chapter)]
+    found = [
+        f for f in resources.files("vaetl_helpers").joinpath("recorded").iterdir() if f.name.startswith(f"{chapter}_")
+    ]
     if not found:
         raise CourseError(f"No recorded run of chapter {chapter} is in the package: run it with --profile paper.")
     return json.loads(found[0].read_text("utf-8"))

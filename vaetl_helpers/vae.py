@@ -86,10 +86,10 @@ def _random(draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: 
 
 
 def binarise(images: Images, mode: str | None = "dynamic", generator: Rng = None) -> Images:
-    """Makes grey pixels in [0, 1] black or white; raises CourseError for an unknown mode.
+    """Makes grey pixels in [0, 1] either 0 or 1; raises CourseError for an unknown mode.
 
-    "dynamic": drawn anew at each call, white with the grey value as probability (the protocol of Burda).
-    "static": always the same, white above one half. None: stays grey (see `log_likelihood` for the meaning).
+    "dynamic": drawn anew at each call, 1 with the grey value as probability (the protocol of Burda).
+    "static": always the same, 1 above one half. None: stays grey (see `log_likelihood` for the meaning).
     """
     if mode not in ("dynamic", "static", None):
         raise unknown("binarisation", mode, ("dynamic", "static", "None"))
@@ -140,7 +140,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def picture(self, z: Codes) -> Images:
-        """E[x|z], what a code looks like: probabilities of white, or Gaussian means."""
+        """E[x|z], what a code looks like: probabilities of a 1, or Gaussian means."""
         return self.decode(z).sigmoid() if self.gaussian_log_var is None else self.decode(z)
 
     def sample(self, count: int, generator: Rng = None) -> Images:

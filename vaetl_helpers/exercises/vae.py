@@ -139,7 +139,7 @@ def _exercise(name: str, reference: Callable, minutes: int, points: int, learned
 
 
 HINTS = """\
-bernoulli_log_likelihood: A white pixel (1) adds log π, a black one (0) adds log(1 - π); pixels of one image add up.
+bernoulli_log_likelihood: A pixel that is 1 adds log π, one that is 0 adds log(1 - π); the pixels of one image add up.
 bernoulli_log_likelihood: log π is F.logsigmoid(logits) and log(1 - π) is F.logsigmoid(-logits), safe for any logit.
 bernoulli_log_likelihood: (images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)).sum(dim=(1, 2, 3))
 kl: Write the formula for one latent, for all entries of mu and log_var at once; then add up along one dimension.
@@ -183,7 +183,7 @@ LIKELIHOODS = (
     ("mean over batch", EACH, {PIXELS: f"{PIXELS}.mean()"}),
     ("sum of everything", EACH, {PIXELS: "()"}),
     ("two sigmoids", "the sigmoid came twice: leave yours out", {START: f"logits = logits.sigmoid(); {START}"}),
-    ("white pixels only", "the black pixels are missing: they add log(1 - π)", {f" + (1 - images) * {OFF}": ""}),
+    ("ink only", "the pixels that are 0 are missing: they add log(1 - π)", {f" + (1 - images) * {OFF}": ""}),
 )
 KLS = (
     ("mean over latents", "you averaged over the latents: sum over them", {".sum(": ".mean("}),
@@ -254,7 +254,7 @@ EXERCISES = (
     _exercise("reparameterise", reparameterise, 8, 2, "mu log_var", CODES),
     _exercise("elbo", elbo, 10, 3, "encode decode", ELBOS),
     _exercise("decoder_shape", grow, 12, 3, "features", MAPS),
-    _exercise("iw_bound", iw_bound, 12, 3, "log_weights", BOUNDS),
+    _exercise("iw_bound", iw_bound, 8, 3, "log_weights", BOUNDS),
     _exercise("clinic_a", repaired, 5, 1, "logits mu log_var", OBJECTIVES),
     _exercise("clinic_b", repaired, 5, 1, "logits mu log_var", OBJECTIVES),
     _exercise("clinic_c", repaired_c, 5, 1, "logits mu sigma", OBJECTIVES_C),
