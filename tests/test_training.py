@@ -792,8 +792,8 @@ def test_one_synchronisation_an_epoch_however_many_steps(monkeypatch: pytest.Mon
 # ---------------------------------------------------------------- the device
 
 
-@pytest.mark.parametrize("problem", [None, "The cuda device says that it is available but fails"])
-def test_fit_leaves_a_device_alone_that_failed_the_probe(problem: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["cpu", "mps"])
+def test_fit_uses_the_device_that_passed_the_probe(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def accelerator(**named: Any) -> None:
@@ -801,13 +801,49 @@ def test_fit_leaves_a_device_alone_that_failed_the_probe(problem: str | None, mo
         raise LookupError
 
     monkeypatch.setattr("accelerate.Accelerator", accelerator)
-    monkeypatch.setattr(training, "probe", lambda: Probe(torch.device("cpu"), "CPU", problem))
+    monkeypatch.setattr(training, "probe", lambda: Probe(torch.device(kind), kind, None))
     with pytest.raises(LookupError):
         train(build("mlp"))
-    assert asked == [{"cpu": problem is not None}]
+    assert asked == [{"cpu": kind == "cpu", "mixed_precision": "no"}]
 
 
-# ---------------------------------------------------------------- evaluation, loss functions
+def test_precision_is_checked_before_anything_else() -> None:
+    with pytest.raises(CourseError, match="did you mean 'bf16'"):
+        train(build("mlp"), precision="bf15")
+    with pytest.raises(CourseError, match="fp16 needs a GPU, and this is cpu"):
+        train(build("mlp"), precision="fp16")
+
+
+def test_bfloat16_is_of_the_training_alone_and_leaves_no_trace() -> None:
+    seen, plain = [], build("mlp")
+
+    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        return classification_loss(model, images, labels)[0]
+
+    train(plain, loss_fn=loss, precision="bf16")
+    assert set(seen) == {torch.bfloat16}
+    assert "forward" not in vars(plain) and plain(torch.rand(4, 1, 8, 8)).dtype == torch.float32
+    seen.clear()
+    train(plain, loss_fn=loss)
+    assert set(seen) == {torch.float32}
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiled_network_keeps_its_names_and_its_result(backend: str, tmp_path: Path) -> None:
+    plain, compiled = build("mlp"), build("mlp")
+    compiled.compile(backend=backend)
+    train(plain)
+    train(compiled, checkpoint=tmp_path / "c.safetensors")
+    assert close(state(compiled), state(plain))
+    load_checkpoint(tmp_path / "c.safetensors", build("mlp"))
+
+
+def test_channels_last_gives_the_same_network() -> None:
+    plain, last = build("cnn"), build("cnn").to(memory_format=torch.channels_last)
+    train(plain)
+    train(last)
+    assert close(state(last), state(plain))
 
 
 def test_evaluate_weighs_images_not_batches() -> None:

@@ -73,11 +73,14 @@ class ImageSet:
         """The images at `indices`, in that order."""
         return ImageSet(self.images[indices], self.labels[indices], self.classes)
 
-    def batches(self, batch_size: int, seed: int | None = None, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, batch_size: int, seed: int | None = None, epoch: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields float images in [0, 1] and labels; shuffled by (seed, epoch) if a seed is given.
 
         The last batch holds what is left. The order does not depend on the device or on other random numbers,
-        so a training run that was interrupted sees the same batches again.
+        so a training run that was interrupted sees the same batches again. Of `world` processes number `rank` gets
+        its `share` of each batch, at least one image.
         """
         if batch_size < 1:
             raise CourseError(f"batch_size must be at least 1, not {batch_size}: 64 or 128 is usual.")
@@ -85,8 +88,16 @@ class ImageSet:
         if seed is not None:
             order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
         for chosen in order.to(self.device).split(batch_size):
+            if world > 1:
+                start, stop = share(len(chosen), rank, world)
+                chosen = chosen[start : max(stop, start + 1)]
             # Whole rows at a time: half the time of images[chosen].float().
             yield self.images.index_select(0, chosen).div(255), self.labels.index_select(0, chosen)
+
+
+def share(count: int, rank: int, world: int) -> tuple[int, int]:
+    """Start and stop of what process `rank` of `world` takes of `count` images; the shares differ by at most one."""
+    return count * rank // world, count * (rank + 1) // world
 
 
 def _as_uint8(images: Tensor) -> Tensor:

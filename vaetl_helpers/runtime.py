@@ -9,6 +9,7 @@ import platform
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +74,20 @@ def someone_watches() -> bool:
     """
     kernel = notebook_kernel()
     return bool(getattr(kernel, "_allow_stdin", False)) if kernel else sys.stdout.isatty()
+
+
+class Part(NamedTuple):
+    """Rows start:stop of a batch of `whole` images; `last` of the pieces in which this process works it off."""
+
+    start: int
+    stop: int
+    whole: int
+    last: bool
+
+
+# Set by `fit` where a batch is worked off in pieces, by one process or by several: who draws noise for a batch then
+# draws it for all of it and keeps the rows of the piece, so that the result does not depend on the pieces.
+piece_of_batch: ContextVar[Part | None] = ContextVar("piece_of_batch", default=None)
 
 
 class Probe(NamedTuple):

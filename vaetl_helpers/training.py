@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from vaetl_helpers.data import ImageSet
-from vaetl_helpers.runtime import CourseError, probe, someone_watches, unknown
+from vaetl_helpers.data import ImageSet, share
+from vaetl_helpers.runtime import CourseError, Part, best_precision, piece_of_batch, probe, someone_watches, unknown
 
 LossFunction = Callable[[nn.Module, Tensor, Tensor], Any]
 
@@ -81,16 +81,18 @@ def fit(
     checkpoint: Path | str | None = None,
     max_seconds: float | None = None,
     quiet: bool = False,
+    micro_batch: int | None = None,
+    precision: str | None = None,
 ) -> History:
     """Trains `model` in place and returns its history; the default optimiser is Adam with learning rate 1e-3.
 
     `schedule` maps progress in [0, 1) to a factor of the learning rate. With `checkpoint` (a .safetensors path) the
-    state is saved after each epoch, and the same call continues a run that was cut off. Raises NonFiniteLoss for a
-    loss that is nan or infinite, CourseError for a checkpoint that is damaged, of another run, or cannot be written.
+    same call continues a run that was cut off. `batch_size` counts the images of all processes; gradients are
+    accumulated over pieces of `micro_batch`. `precision`: "no", "bf16", "fp16"; by default what suits the device.
+    Raises NonFiniteLoss; CourseError for a checkpoint that is damaged, of another run, or cannot be written.
     """
-    deadline = time.monotonic() + (float("inf") if max_seconds is None else max_seconds)
-    with Run(model, optimizer, train, batch_size, seed, checkpoint, epochs) as run:
-        while run.epoch < epochs and time.monotonic() < deadline:
+    with Run(model, optimizer, train, batch_size, seed, checkpoint, epochs, max_seconds, micro_batch, precision) as run:
+        while run.epoch < epochs and not run.expired():
             run.begin_epoch()
             try:
                 for images, labels in run.progress(quiet):
@@ -98,7 +100,7 @@ def fit(
                     run.optimizer.zero_grad()
                     run.forward_backward(loss_fn, images, labels)
                     run.optimizer.step()
-                    if time.monotonic() > deadline:
+                    if run.expired(within_epoch=True):
                         break
             except RuntimeError as error:
                 run.halve_micro_batch(error)  # raises again unless memory ran out
@@ -119,19 +121,22 @@ class Run:
         seed: int,
         checkpoint: Path | str | None,
         epochs: int,
+        max_seconds: float | None,
+        micro_batch: int | None,
+        precision: str | None,
     ) -> None:
-        from accelerate import Accelerator, DistributedType
-
-        self.accelerator = Accelerator(cpu=probe().problem is not None)  # not the device that failed
+        self.deadline = time.monotonic() + (float("inf") if max_seconds is None else max_seconds)
+        self.accelerator = _accelerator(precision)
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        self.bare = model  # without the wrapper of data parallelism: what is saved and evaluated
         self.model, wrapped = self.accelerator.prepare(model, optimizer)
         # The wrapper costs 5 % of a small network's step; only a TPU and float16's scaler need it.
-        needed = wrapped.scaler is not None or self.accelerator.distributed_type == DistributedType.XLA
-        self.optimizer = wrapped if needed else optimizer
+        self.optimizer = wrapped if wrapped.scaler or self.accelerator.distributed_type == "XLA" else optimizer
         self.train, self.batch_size, self.seed = train.to(self.accelerator.device), batch_size, seed
         self.epochs, self.steps = epochs, -(-len(train) // max(1, batch_size))
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.micro_batch = batch_size  # smaller only after memory ran out
+        self.micro_batch = batch_size if micro_batch is None else max(1, min(micro_batch, batch_size))
         self.history = History()
         self.checkpoint = Path(checkpoint) if checkpoint else None
         held = sum(len(group["params"]) for group in optimizer.param_groups)
@@ -140,12 +145,30 @@ class Run:
         if self.checkpoint and self.checkpoint.exists():
             self._resume()
 
+    def say(self, text: str) -> None:
+        """Prints once, however many processes there are."""
+        if self.rank == 0:
+            print(text)
+
+    def expired(self, within_epoch: bool = False) -> bool:
+        """Whether max_seconds are over. Several processes ask between epochs only, and the first one decides."""
+        over = time.monotonic() >= self.deadline
+        if self.world == 1 or within_epoch:
+            return over and self.world == 1
+        from accelerate.utils import broadcast
+
+        return bool(broadcast(torch.tensor([over], dtype=torch.int32, device=self.accelerator.device)).item())
+
+    @property
+    def mixed(self) -> bool:
+        return self.accelerator.mixed_precision != "no"
+
     @property
     def epoch(self) -> int:
         return len(self.history)
 
     def _resume(self) -> None:
-        facts, named = _read_checkpoint(self.checkpoint, self.model)
+        facts, named = _read_checkpoint(self.checkpoint, self.bare)
         rows = facts.get("history", [])
         mine = self.facts | {"epochs": self.epochs}
         theirs = facts | {"epochs": max(self.epochs, len(rows))}  # to have done fewer is what resuming is for
@@ -156,14 +179,14 @@ class Run:
                 f"{self.checkpoint} belongs to a run with {told[0]}, this one has {told[1]}: give the new run another "
                 "checkpoint path, or remove the file to start again."
             )
-        _set_tensors(named, self.model, self.optimizer)
+        _set_tensors(named, self.bare, self.optimizer)
         self.history.rows = rows
-        print(f"Continuing after epoch {self.epoch} of {self.epochs}, from {self.checkpoint}.")
+        self.say(f"Continuing after epoch {self.epoch} of {self.epochs}, from {self.checkpoint}.")
 
     def begin_epoch(self) -> None:
         """Notes the state to fall back on; seeds by (seed, epoch), so that a resumed run draws the same numbers."""
         self.fallback = {
-            name: value.to("cpu", copy=True) for name, value in _tensors(self.model, self.optimizer).items()
+            name: value.to("cpu", copy=True) for name, value in _tensors(self.bare, self.optimizer).items()
         }
         self.records: list[Tensor] = []  # stays on the device until the epoch ends
         self.sizes: list[int] = []
@@ -173,9 +196,9 @@ class Run:
         self.started = time.monotonic()
 
     def progress(self, quiet: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's batches, under a progress bar where a person watches."""
-        batches = self.train.batches(self.batch_size, self.seed, self.epoch)
-        if quiet or not someone_watches():
+        """This process's share of the epoch's batches, under a progress bar where a person watches."""
+        batches = self.train.batches(self.batch_size, self.seed, self.epoch, self.rank, self.world)
+        if quiet or self.rank or not someone_watches():
             return batches
         from tqdm.auto import tqdm
 
@@ -191,18 +214,24 @@ class Run:
 
     def forward_backward(self, loss_fn: LossFunction, images: Tensor, labels: Tensor) -> None:
         """Adds the batch's gradients, in micro-batches weighted by their images, and records loss and monitors."""
+        whole = min(self.batch_size, len(self.train) - len(self.sizes) * self.batch_size)  # of all processes
+        start, stop = share(whole, self.rank, self.world)
+        ends = [*range(self.micro_batch, len(images), self.micro_batch), len(images)]
+        alone = len(ends) == self.world == 1
+        state = None if alone else _random_state(self.accelerator.device)
         records = []
-        pieces = list(zip(images.split(self.micro_batch), labels.split(self.micro_batch), strict=True))
-        for number, (piece, piece_labels) in enumerate(pieces, start=1):
-            last = number == len(pieces)
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                loss, monitored = _pair(loss_fn(self.model, piece, piece_labels))
-                weight = len(piece) / len(images)
-                self.accelerator.backward(loss * weight)
+        for first, end in zip([0, *ends], ends, strict=False):
+            part = Part(start + first, start + end, whole, end == len(images))
+            weight = (end - first) / whole if stop > start else 0.0  # the stand-in of an empty share counts nothing
+            sync = nullcontext() if part.last else self.accelerator.no_sync(self.model)
+            with sync, nullcontext() if alone else _draws_of(part, state, self.accelerator.device):
+                with self.accelerator.autocast() if self.mixed else nullcontext():
+                    loss, monitored = _pair(loss_fn(self.model, images[first:end], labels[first:end]))
+                self.accelerator.backward(loss * (weight * self.world))  # the processes' gradients are averaged
             self.names = ["loss", *monitored]
             records.append(weight * torch.stack([loss.detach(), *monitored.values()]))
         self.records.append(sum(records))
-        self.sizes.append(len(images))
+        self.sizes.append(whole)
 
     def halve_micro_batch(self, error: RuntimeError) -> None:
         """After running out of memory: back to the epoch's start, with micro-batches of half the size."""
@@ -211,23 +240,25 @@ class Run:
 
         self.restore()
         no_memory = isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
-        if not no_memory or self.micro_batch == 1:
+        if not no_memory or self.micro_batch == 1 or self.world > 1:  # the others would wait for ever
             raise error
         self.micro_batch //= 2
         release_memory()
-        print(f"Out of memory: epoch {self.epoch + 1} starts again in micro-batches of {self.micro_batch} images; "
-              f"the weights are still updated once every {self.batch_size}.")  # fmt: skip
+        self.say(f"Out of memory: epoch {self.epoch + 1} starts again in micro-batches of {self.micro_batch} images; "
+                 f"the weights are still updated once every {self.batch_size}.")  # fmt: skip
 
     def restore(self) -> None:
         """Puts the model and the optimiser back to the epoch's start."""
-        _set_tensors(self.fallback, self.model, self.optimizer)
+        _set_tensors(self.fallback, self.bare, self.optimizer)
         self.optimizer.zero_grad()
 
     def end_epoch(self, loss_fn: LossFunction, validation: ImageSet | None, quiet: bool) -> None:
         """The epoch's one synchronisation: checks the losses, adds a row to the history, saves the checkpoint."""
         records = torch.stack(self.records)
+        if self.world > 1:
+            records = self.accelerator.reduce(records, "sum")
         broken = ~records[:, :1].isfinite()
-        broken[-1] |= ~torch.stack([p.isfinite().all() for p in self.model.parameters()]).all()  # by the last step
+        broken[-1] |= ~torch.stack([p.isfinite().all() for p in self.bare.parameters()]).all()  # by the last step
         both = torch.cat([records, broken.to(records)], 1).cpu()
         seconds = time.monotonic() - self.started
         records = both[:, :-1]
@@ -238,14 +269,17 @@ class Run:
         row |= {"lr": self.rates[-1], "steps": len(self.sizes), "images": sum(self.sizes), "seconds": seconds}
         if validation is not None:
             validation = validation.to(self.accelerator.device)
-            measured = evaluate(self.model, validation, loss_fn, self.micro_batch)  # which is known to fit
+            # Every process measures all of it, so that the numbers do not depend on how many there are.
+            measured = evaluate(self.bare, validation, loss_fn, self.micro_batch)  # which is known to fit
             row |= {f"validation_{name}": value for name, value in measured.items()}
         self.history.rows.append(row)
         if not quiet:
-            print(_line(row, self.epochs))
+            self.say(_line(row, self.epochs))
         if self.checkpoint and len(self.sizes) == self.steps:  # a part of an epoch could not be resumed exactly
             facts = self.facts | {"history": self.history.rows}
-            save_checkpoint(self.checkpoint, self.model, self.optimizer, **facts)
+            if self.rank == 0:
+                save_checkpoint(self.checkpoint, self.bare, self.optimizer, **facts)
+            self.accelerator.wait_for_everyone()
 
     def _refuse_non_finite(self, records: Tensor, broken: Tensor) -> None:
         if not broken.any():
@@ -267,14 +301,51 @@ class Run:
         """Says why training ended early, where it did, and what is kept; gives the optimiser its own rates back."""
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate
+        if self.mixed:  # the network computes in float32 again
+            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            self.bare.__dict__.pop("forward", None)
         kept = f"the same call continues from {self.checkpoint}" if self.checkpoint else "give `checkpoint` to continue"
         if kind is KeyboardInterrupt:
-            print(f"Interrupted in epoch {self.epoch + 1} of {self.epochs}: the model is as it was then; {kept}.")
+            self.say(f"Interrupted in epoch {self.epoch + 1} of {self.epochs}: the model is as it was then; {kept}.")
         partial = self.history.rows and self.history.rows[-1]["steps"] < self.steps
         if kind is None and (partial or self.epoch < self.epochs):
             when = "in" if partial else "after"
             self.history.stopped = f"Stopped by max_seconds {when} epoch {self.epoch} of {self.epochs}; {kept}."
-            print(self.history.stopped)
+            self.say(self.history.stopped)
+
+
+def _accelerator(precision: str | None) -> Any:
+    """Accelerate on the device that works, in this precision (None: what suits the device)."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    device = probe().device  # not one that failed
+    precision = precision or best_precision(device)
+    if precision not in ("no", "bf16", "fp16"):
+        raise unknown("precision", precision, ("no", "bf16", "fp16"))
+    if precision == "fp16" and device.type not in ("cuda", "xpu", "mps"):
+        raise CourseError(f"fp16 needs a GPU, and this is {device}: use precision='no', or 'bf16'.")
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # it keeps the first precision for ever; the processes' group stays
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    own = [] if device.type in ("cpu", "xla") else [torch.get_device_module(device).get_rng_state()]
+    return [torch.get_rng_state(), *own]
+
+
+@contextmanager
+def _draws_of(part: Part, state: list[Tensor], device: torch.device) -> Iterator[None]:
+    """Inside, a VAE's noise is drawn for the whole batch, from the same state for each piece, and cut to `part`."""
+    torch.set_rng_state(state[0])
+    if len(state) > 1:
+        torch.get_device_module(device).set_rng_state(state[1])
+    token = piece_of_batch.set(part)
+    try:
+        yield
+    finally:
+        piece_of_batch.reset(token)
 
 
 def _pair(result: Any) -> tuple[Tensor, dict[str, Tensor]]:

@@ -22,7 +22,7 @@ from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
 from vaetl_helpers import nets
-from vaetl_helpers.runtime import CourseError, unknown
+from vaetl_helpers.runtime import CourseError, Part, piece_of_batch, unknown
 
 Codes = Float[Tensor, "*batch latent"]  # codes z, noise ε, means μ, log variances
 Images = Float[Tensor, "*batch channels height width"]  # pixels in [0, 1], or logits of them
@@ -80,6 +80,9 @@ class Posterior(NamedTuple):
 
 
 def _random(draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: Rng) -> Tensor:
+    part = piece_of_batch.get()
+    if generator is None and part and shape[0] == part.stop - part.start:
+        return draw((part.whole, *shape[1:]), device=like.device, dtype=like.dtype)[part.start : part.stop]
     if generator is None:  # otherwise on the generator's own device, so that a seed means the same everywhere
         return draw(shape, device=like.device, dtype=like.dtype)
     return draw(shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
@@ -222,7 +225,9 @@ def vae_loss(
 
     def loss(model: nn.Module, images: Images, labels: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
         weight = warm_up(_bare(model).seen, warm_up_images, beta) if model.training else beta
-        _bare(model).seen += len(images) if model.training else 0
+        if model.training:
+            part = piece_of_batch.get() or Part(0, len(images), len(images), last=True)
+            _bare(model).seen += part.whole * part.last  # once a batch, whatever its pieces
         terms = elbo(model, binarise(images, binarisation), beta=weight, free_bits=free_bits)
         return -terms.elbo.mean(), {"reconstruction": -terms.log_px.mean(), "kl": terms.kl.sum(-1).mean()}
 
