@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,10 +11,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from small_course import write
 
 from vaetl_helpers import chapters, cli, data, runtime
@@ -207,23 +212,150 @@ def test_data_fetch_says_where(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert capsys.readouterr().out == "mnist is in here/mnist\n"
 
 
-def test_doctor_ends_in_ready_or_in_what_to_do(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A plain machine: no accelerator, a disk with room, every extra."""
+    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(runtime, "_hidden_gpu", lambda: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=12_340_000_000))
+    monkeypatch.setattr(chapters, "missing", lambda extra, only=(): [])
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """What the probe has found is kept for the process."""
+    runtime.probe.cache_clear()
+    runtime._tried.cache_clear()
+
+
+def accelerators(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Two accelerators: of kind "cpu" they work, of kind "meta" they take every operation and compute nothing."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(runtime, "_name", lambda device: f"the {device}")
+
+
+def doctor(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], list[str]]:
+    """What `vaetl doctor` prints: facts by name, and what there is to do; the exit code is checked."""
+    code = vaetl("doctor")
+    facts, _, todo = capsys.readouterr().out.rpartition("ready\n" if code == 0 else "to do:\n")
+    assert bool(todo) == bool(code)
+    lines = (re.split(r" {2,}", line, maxsplit=1) for line in facts.splitlines())
+    return dict(lines), todo.splitlines()
+
+
+def test_doctor_shows_the_whole_picture_and_ends_in_ready(
+    healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healthy = runtime.Probe(runtime.torch.device("cpu"), "CPU, 2 cores", None)
-    monkeypatch.setattr(runtime, "probe", lambda: healthy)
-    assert vaetl("doctor") == 0
-    said = capsys.readouterr().out
-    assert said.endswith("\nready\n") and f"torch            {metadata.version('torch')}" in said
-    assert vaetl("doctor", "--json") == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["ready"] is True and facts["device"] == "CPU, 2 cores" and facts["extras"]["lab"] == "present"
-    monkeypatch.setattr(runtime, "probe", lambda: healthy._replace(problem="The cuda device fails."))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(chapters, "missing", lambda extra, only=(): ["some>=1"] if extra == "text" else [])
-    assert vaetl("doctor") == 1
+    facts, todo = doctor(capsys)
+    assert todo == []  # a missing extra is said, and nothing to mend
+    assert facts["extra text"] == 'python -m pip install "some>=1"' and facts["extra lab"] == "present"
+    for package in ("torch", "torchvision", "accelerate", "numpy"):
+        assert facts[package] == metadata.version(package)
+    assert (facts["torch cuda"], facts["platform"], facts["disk free"]) == ("13.0", "Python", "12.3 GB")
+    assert facts["accelerator"] == "none found" and facts["device"] == f"CPU, {os.cpu_count()} cores"
+    assert {"python", "system", "processor", "cores", "memory", "notebooks"} <= set(facts)
+    rows = {row["name"]: row for row in data.where()}
+    assert all(facts[f"data {name}"].startswith(rows[name]["status"]) for name in data.DATASETS)
+    assert "advice" not in facts
+
+
+def test_doctor_lists_accelerators_that_work(
+    healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerators(monkeypatch, "cpu")
+    facts, todo = doctor(capsys)
+    assert facts["device"] == "the cpu:0"
+    assert {name: fact for name, fact in facts.items() if name.startswith("accelerator")} == {
+        f"accelerator cpu:{number}": f"the cpu:{number}: works, precision no" for number in (0, 1)
+    }
+
+
+def test_doctor_says_what_there_is_to_do_one_line_a_problem(
+    healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerators(monkeypatch, "meta")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=400_000_000))
+    monkeypatch.setattr(chapters, "missing", lambda extra, only=(): ["jupyterlab>=4.2"] if extra == "lab" else [])
+
+    def no_course() -> Path:
+        raise runtime.CourseError("The notebooks are missing: install again.")
+
+    monkeypatch.setattr(runtime, "course_dir", no_course)
+    facts, todo = doctor(capsys)
+    assert [line.partition(" says")[0] for line in todo[:2]] == ["The device meta:0", "The device meta:1"]
+    assert todo[2:] == [
+        'python -m pip install "jupyterlab>=4.2"',
+        "free some disk space: 0.4 GB are left, runs and data need 2 GB",
+        "The notebooks are missing: install again.",
+    ]
+    assert facts["device"] == "the cpu" and facts["notebooks"] == "missing"
+    assert facts["accelerator meta:1"].startswith("the meta:1: The device meta:1 says that it is available but fails")
+
+
+def test_doctor_names_a_gpu_that_pytorch_does_not_see(
+    healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_hidden_gpu", lambda: "There is a GPU,\nbut its driver is too old.")
+    facts, todo = doctor(capsys)
+    assert todo == ["There is a GPU, but its driver is too old. Using the CPU."] == [facts["accelerator"]]
+
+
+def test_doctor_on_kaggle_without_an_accelerator_shows_the_switch(
+    healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    facts, todo = doctor(capsys)
+    assert facts["platform"] == "Kaggle" and "Settings > Accelerator > GPU T4 x2" in facts["advice"]
+    assert todo == []  # it is no fault
+    forget()
+    accelerators(monkeypatch, "meta")  # a P100 that this PyTorch has no code for: the switch is what mends it
+    facts, todo = doctor(capsys)
+    assert "GPU T4 x2" in facts["advice"] and todo
+
+
+def test_doctor_for_a_bug_report_is_the_same_as_json_and_names_nobody(
+    healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "home" / "ada"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setattr(runtime, "course_dir", lambda: home / "lovelace" / "course")
+    row = {"name": "mnist", "status": "full set", "path": str(home / ".cache" / "mnist")}
+    monkeypatch.setattr(data, "where", lambda: [row, {"name": "x", "status": "not here", "path": f"{home}-2/x"}])
+    monkeypatch.setattr(runtime, "_hidden_gpu", lambda: f"No driver in {home}.")
+    facts, todo = doctor(capsys)
+    assert vaetl("doctor", "--json") == 1
     said = capsys.readouterr().out
-    assert said.endswith("\nto do:\nThe cuda device fails.\n")  # a missing extra is said, and nothing to mend
-    assert 'extra text       python -m pip install "some>=1"' in said
+    report = json.loads(said)
+    assert str(home / ".") not in said and f"{home}." not in said
+    assert report["todo"] == todo == ["No driver in ~. Using the CPU."] and report["ready"] is False
+    assert Path(report["notebooks"]) == Path("~/lovelace/course")
+    assert report["data"]["mnist"] == f"full set, {Path('~/.cache/mnist')}"
+    flat = {name: value for name, value in report.items() if isinstance(value, str)}
+    flat |= {f"extra {name}": state for name, state in report["extras"].items()}
+    flat |= {f"data {name}": state for name, state in report["data"].items()}
+    assert flat == facts
+    monkeypatch.setattr(runtime, "_hidden_gpu", lambda: None)
+    forget()
+    assert vaetl("doctor", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ready"] is True and report["todo"] == [] and report["extras"]["lab"] == "present"
+
+
+def test_doctor_without_a_home_directory_leaves_paths_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    assert cli._presentable({"notebooks": "/opt/course", "todo": ["a\n b"]}) == {
+        "notebooks": "/opt/course",
+        "todo": ["a b"],
+    }
 
 
 def test_site_is_made_of_the_solutions(course: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,3 +130,30 @@ def test_out_of_memory_in_several_processes_ends_them_all(tmp_path: Path) -> Non
     process = torchrun("memory", tmp_path)
     _, err = finish(process)
     assert process.returncode != 0 and "out of memory" in err
+
+
+NOTEBOOK = """
+from accelerate import notebook_launcher
+
+def work():
+    import torch
+    from parallel_worker import images, mlp
+    from vaetl_helpers.training import fit
+    model = mlp().double()
+    fit(model, images(64), lambda m, x, y: torch.nn.functional.cross_entropy(m(x.double()), y), epochs=2, quiet=True)
+    print(torch.distributed.get_world_size(), sum(p.sum().item() for p in model.parameters()), flush=True)
+
+notebook_launcher(work, num_processes=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="notebook_launcher forks")
+def test_notebook_launcher_starts_two_processes_with_the_same_weights(tmp_path: Path) -> None:
+    script = tmp_path / "cell.py"
+    script.write_text(NOTEBOOK)
+    paths = os.pathsep.join([str(WORKER.parent), str(WORKER.parent.parent)])
+    ended = subprocess.run([sys.executable, str(script)], env=ALONE | {"PYTHONPATH": paths}, capture_output=True,
+                           text=True, timeout=120)  # fmt: skip
+    said = [line.split() for line in ended.stdout.splitlines() if line.startswith("2 ")]
+    assert len(said) == 2 and said[0] == said[1], ended.stderr[-2000:]

@@ -101,6 +101,21 @@ def test_records_run_and_data_are_collected(ran: SimpleNamespace) -> None:
 
 
 @pytest.mark.slow
+def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_path: Path) -> None:
+    bill = (
+        "from vaetl_helpers.hardware import Receipt\nReceipt(7200.0, 10, 5e9, 60.0, 'assumed 1 W').show('Ten epochs')"
+    )
+    write(tmp_path / "course", "01_first", "# One", SETUP, REPORT)
+    write(tmp_path / "course", "02_second", "# Two", SETUP, bill)
+    assert running.run(out=tmp_path / "out", course=tmp_path / "course") == 0
+    (found,) = metrics(tmp_path / "out")["receipts"]
+    expected = {"chapter": "02", "title": "Ten epochs", "cost": 0.7, "seconds": 7200.0, "images": 10, "flops": 5e9}
+    expected |= {"joules": 60.0, "energy_source": "assumed 1 W", "peak": 0.0, "memory": 0}
+    assert expected.items() <= found.items()
+    assert [record["chapter"] for record in metrics(tmp_path / "out")["records"]] == ["01"]
+
+
+@pytest.mark.slow
 def test_the_kernel_is_this_interpreter(ran: SimpleNamespace) -> None:
     assert sys.executable in (ran.out / "notebooks" / "01_first.ipynb").read_text("utf-8")
 

@@ -1,4 +1,4 @@
-"""Training: the same weights as a loop by hand, whatever interrupts it; checkpoints; what it cost."""
+"""Training: the same weights as a loop by hand, whatever interrupts it; checkpoints."""
 
 from __future__ import annotations
 
@@ -26,16 +26,12 @@ from vaetl_helpers.data import ImageSet
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.runtime import CourseError, Probe
 from vaetl_helpers.training import (
-    EnergyMeter,
     History,
     NonFiniteLoss,
-    Receipt,
     classification_loss,
-    count_flops,
     evaluate,
     fit,
     load_checkpoint,
-    receipt,
     save_checkpoint,
 )
 
@@ -921,94 +917,3 @@ def test_monitored_values_may_be_numbers_and_other_types() -> None:
     assert history["one"] == [1, 1, 1]
     assert history["count"] == pytest.approx([(6 * 256 + 16) / 100] * 3)
     assert history["attached"] == pytest.approx([2 * mean for mean in history["loss"]])
-
-
-# ---------------------------------------------------------------- what it cost
-
-
-@pytest.mark.parametrize(("width", "batch"), [(128, 128), (7, 1), (300, 33)])
-def test_flops_of_the_mlp_are_those_of_the_formula(width: int, batch: int) -> None:
-    """Forward 2B(784w + 10w), the same for the weights' gradients, 2B·10w for the hidden layer's."""
-    model = mlp_classifier(width)
-    counted = count_flops(model, torch.zeros(batch, 1, 28, 28), torch.zeros(batch, dtype=torch.long))
-    assert counted == 2 * batch * (784 * width + 10 * width) * 2 + 2 * batch * 10 * width
-
-
-def test_counting_flops_leaves_gradients_statistics_and_the_model_alone() -> None:
-    model = build("dropout")
-    x, y = next(images().batches(10))
-    assert count_flops(model, x, y) > 0
-    assert all(parameter.grad is None for parameter in model.parameters())
-    classification_loss(model, x, y)[0].backward()
-    gradients, before = [p.grad.clone() for p in model.parameters()], state(model)
-    objects = [p.grad for p in model.parameters()]
-    assert count_flops(model, x, y) == count_flops(model, x, y)
-    assert all(p.grad is kept for p, kept in zip(model.parameters(), objects, strict=True))
-    assert all(torch.equal(p.grad, kept) for p, kept in zip(model.parameters(), gradients, strict=True))
-    assert identical(before, state(model))
-
-
-def test_receipt_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, model = Clock(monkeypatch), build("mlp")
-    with EnergyMeter(watts=20) as meter:
-        history = train(model, epochs=2, loss_fn=clock.loss, max_seconds=10.5)
-        clock.now += 100  # not training
-    bill = receipt(history, model, images(), meter, price_per_hour=3.6, currency="EUR")
-    assert bill.seconds == history.seconds == 11
-    assert bill.images == 100 + 4 * BATCH
-    per_image = 2 * (64 * 16 + 16 * 4) * 2 + 2 * 16 * 4
-    assert bill.flops == pytest.approx(bill.images * per_image)
-    assert bill.joules == pytest.approx(20 * 11), "mean power times the seconds of training"
-    assert bill.energy_source == "assumed 20 W"
-    assert bill.cost == pytest.approx(0.011)
-    assert bill.lines() == {
-        "time": "11.0 s",
-        "images seen": "164",
-        "speed": "15 images/s",
-        "work": f"{164 * per_image:.3g} FLOPs",
-        "rate": "0.0 GFLOP/s",
-        "energy": "0.0611 Wh (assumed 20 W)",
-        "hire": "0.011 EUR (at 3.6 EUR per hour)",
-    }
-
-
-def test_receipt_counts_the_images_of_the_run_whatever_the_batch_size() -> None:
-    model = build("mlp")
-    with EnergyMeter() as meter:
-        history = train(model, epochs=1, batch_size=100)
-    for size in (1, 128):
-        assert receipt(history, model, images(), meter, size).images == 100
-
-
-def test_receipt_of_a_resumed_run_takes_the_power_of_what_was_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock, path, model = Clock(monkeypatch), tmp_path / "run.safetensors", build("mlp")
-    train(model, epochs=1, loss_fn=clock.loss, checkpoint=path)
-    with EnergyMeter(watts=10) as meter:
-        history = train(model, epochs=2, loss_fn=clock.loss, checkpoint=path)
-    bill = receipt(history, model, images(), meter)
-    assert bill.seconds == 14
-    assert bill.joules == pytest.approx(140)
-
-
-def test_energy_is_read_from_nvml_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    readings = iter([5_000, 5_000, 12_500])  # millijoules: can it be read at all, before, after
-    nvml = SimpleNamespace(
-        nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(readings),
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    with EnergyMeter() as meter:
-        pass
-    assert meter.joules == 7.5
-    assert "NVML" in meter.source
-
-
-def test_receipt_is_plain_data() -> None:
-    bill = Receipt(seconds=3600, images=10, flops=7.2e12, joules=3600, energy_source="assumed 1 W")
-    assert bill.cost == 0.35
-    assert bill.lines()["rate"] == "2.0 GFLOP/s"
-    assert bill.lines()["energy"] == "1 Wh (assumed 1 W)"

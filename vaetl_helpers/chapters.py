@@ -200,8 +200,8 @@ def _own_kernel() -> type:
 
 
 def collect(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """What an executed notebook says of itself: its `record`s, the `run` settings and the `data` it used."""
-    found: dict[str, list[dict[str, Any]]] = {"record": [], "run": [], "data": []}
+    """What an executed notebook says of itself: its `record`s, `receipt`s, `run` settings and the `data` it used."""
+    found: dict[str, list[dict[str, Any]]] = {"record": [], "receipt": [], "run": [], "data": []}
     for cell in json.loads(path.read_text("utf-8"))["cells"] if path.exists() else ():
         for output in cell.get("outputs", ()):
             for kind, contents in found.items():

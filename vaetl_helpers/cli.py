@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -133,31 +134,59 @@ def fetch(name: str, root: Annotated[Path | None, typer.Option(help="another fol
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="for a bug report")] = False) -> None:
     """Look at this machine and say 'ready', or what to do.
 
     \b
     vaetl doctor
-    vaetl doctor --json
+    vaetl doctor --json              the same for a program, or for a bug report
     """
+    facts, todo = _checkup()
+    if as_json:
+        print(json.dumps(facts | {"ready": not todo, "todo": todo}, indent=1))
+        raise typer.Exit(int(bool(todo)))
+    lines: dict[str, str] = {}
+    for name, value in facts.items():
+        parts = value if isinstance(value, dict) else {"": value}  # extras: {lab: present} becomes extra lab: present
+        lines |= {f"{name.removesuffix('s')} {part}" if part else name: state for part, state in parts.items()}
+    width = max(map(len, lines))
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in lines.items()))
+    print("\n".join(["to do:", *todo]) if todo else "ready")
+    raise typer.Exit(int(bool(todo)))
+
+
+def _checkup() -> tuple[dict[str, Any], list[str]]:
+    """What is here (a text for each name; for `data` and `extras` one for each of them), and what there is to mend."""
     from .chapters import extras, install_command, missing
-    from .runtime import course_dir, platform_name, probe, versions
+    from .data import where
+    from .hardware import machine, software
+    from .runtime import ADVICE, CourseError, advice, course_dir, devices, platform_name, probe
 
     device, lacking = probe(), {extra: missing(extra) for extra in extras()}
-    free = shutil.disk_usage(Path.cwd()).free / 1e9
-    todo = [device.problem] if device.problem else []
+    todo = [found.problem for found in devices() if found.problem] or [device.problem] * bool(device.problem)
     todo += [install_command(lacking["lab"])] if lacking["lab"] else []
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
     todo += [f"free some disk space: {free:.1f} GB are left, runs and data need 2 GB"] if free < 2 else []
-    facts: dict[str, Any] = versions() | {"platform": platform_name(), "device": device.name}
-    facts |= {"disk free": f"{free:.1f} GB", "notebooks": str(course_dir())}
-    found = {name: install_command(lacks) if lacks else "present" for name, lacks in lacking.items()}
-    if as_json:
-        print(json.dumps(facts | {"extras": found, "ready": not todo, "todo": todo}, indent=1))
-    else:
-        lines = facts | {f"extra {name}": state for name, state in found.items()}
-        print("\n".join(f"{name:<16} {value}" for name, value in lines.items()))
-        print("\n".join(["to do:", *todo]) if todo else "ready")
-    raise typer.Exit(int(bool(todo)))
+    try:
+        notebooks = str(course_dir())
+    except CourseError as error:
+        notebooks, todo = "missing", [*todo, str(error)]
+    facts: dict[str, Any] = software() | {"platform": platform_name(), "device": device.name} | machine()
+    facts |= {"advice": advice()} if device.device.type == "cpu" and platform_name() in ADVICE else {}
+    facts |= {"disk free": f"{free:.1f} GB", "notebooks": notebooks}
+    facts["data"] = {row["name"]: ", ".join(filter(None, (row["status"], row["path"]))) for row in where()}
+    facts["extras"] = {name: install_command(lacks) if lacks else "present" for name, lacks in lacking.items()}
+    return _presentable(facts), _presentable(todo)
+
+
+def _presentable(content: Any) -> Any:
+    """The same with every text in one line and ~ for the home directory: a bug report names nobody."""
+    if isinstance(content, dict):
+        return {name: _presentable(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_presentable(value) for value in content]
+    home, line = os.path.expanduser("~"), " ".join(content.split())
+    return re.sub(rf"(?<!\w){re.escape(home)}(?!\w)", "~", line) if len(home) > 1 else line
 
 
 @app.command()

@@ -86,7 +86,7 @@ def _content(chosen: Sequence[Chapter], asked: dict[str, Any], earlier: Mapping[
     facts |= {"versions": versions(), "data": [], "parameters": asked["parameters"], "seconds": 0.0}
     facts["started"] = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     facts["asked"] = asked | {"chapters": list(chapters)}
-    return {"run": facts, "chapters": chapters, "records": []}
+    return {"run": facts, "chapters": chapters, "records": [], "receipts": []}
 
 
 def _go(out: Path, content: dict[str, Any], chosen: Sequence[Chapter], parts: Mapping[str, Any], strict: bool) -> int:
@@ -135,18 +135,19 @@ def _chapter(out: Path, content: dict[str, Any], chapter: Chapter, values: Mappi
 
 def _save(out: Path, content: dict[str, Any]) -> None:
     """Gathers what the notebooks say of themselves and writes metrics.json, whole or not at all."""
-    facts, records = content["run"], []
+    facts, records, receipts = content["run"], [], []
     for number, entry in content["chapters"].items():
         outputs = collect(out / entry["notebook"]) if entry["status"] in ("passed", "failed") else {}
         for record in outputs.get("record", ()):
             numbers = {key: record.get(key) for key in ("value", "low", "high")}
             lost = [k for k, v in numbers.items() if not isinstance(v, int | float) or not math.isfinite(v)]
             records.append({"chapter": number} | record | dict.fromkeys(lost))  # Jupyter sends NaN as text
+        receipts += [{"chapter": number} | bill for bill in outputs.get("receipt", ())]
         for setup in outputs.get("run", ()):
             facts |= {key: setup[key] for key in ("profile", "seed", "device", "platform") if key in setup}
         facts["data"] += [d["source"] for d in outputs.get("data", ()) if d["source"] not in facts["data"]]
     facts["seconds"] = round(sum(entry.get("seconds", 0.0) for entry in content["chapters"].values()), 1)
-    content["records"] = records
+    content["records"], content["receipts"] = records, receipts
     part = out / "metrics.json.part"
     part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(part, out / "metrics.json")

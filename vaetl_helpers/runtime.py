@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib.util
 import os
 import platform
 import random
@@ -99,7 +100,7 @@ class Probe(NamedTuple):
 
 
 def _accelerators() -> list[torch.device]:
-    if os.environ.get("PJRT_DEVICE") == "TPU":
+    if os.environ.get("PJRT_DEVICE") == "TPU" and importlib.util.find_spec("torch_xla"):
         import torch_xla
 
         return [torch_xla.device()]

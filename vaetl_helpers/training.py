@@ -1,4 +1,4 @@
-"""One training loop, its history, its checkpoints and what it cost.
+"""One training loop, its history and its checkpoints.
 
 A loss function is called as `loss_fn(model, images, labels)` and returns the batch's mean loss, or that and a dict
 of further means to monitor: `(loss, {"accuracy": ...})`.
@@ -15,7 +15,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -465,89 +464,3 @@ def _read_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Any], dict
             f"{expected.get(name, 'missing')} here): build the network it was made with."
         )
     return facts, named
-
-
-# ---------------------------------------------------------------- what it cost
-
-
-def count_flops(model: nn.Module, images: Tensor, labels: Tensor, loss_fn: LossFunction = classification_loss) -> int:
-    """FLOPs of one training step on this batch (forward and backward), as PyTorch's counter sees them.
-
-    It counts matrix products and convolutions, two FLOPs a multiplication with its addition; the rest is small.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    twin = deepcopy(model)  # the model keeps its gradients and its BatchNorm statistics
-    with FlopCounterMode(display=False) as counter:
-        _pair(loss_fn(twin, images, labels))[0].backward()
-    return counter.get_total_flops()
-
-
-class EnergyMeter:
-    """Measures the joules of a `with` block on an NVIDIA GPU, and otherwise assumes `watts` and says so."""
-
-    def __init__(self, watts: float = 30.0) -> None:
-        self.watts, self.joules, self.source = watts, 0.0, f"assumed {watts:g} W"
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)  # not every GPU can
-            self.read: Callable[[], float] | None = lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
-            self.source = "measured by NVML, the GPU alone"
-        except Exception:  # no library, no driver, no GPU or no counter: all mean "cannot be measured"
-            self.read = None
-
-    def __enter__(self) -> EnergyMeter:
-        self.started, self.at_start = time.monotonic(), self.read() if self.read else 0.0
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds = time.monotonic() - self.started
-        self.joules = self.read() - self.at_start if self.read else self.watts * self.seconds
-
-
-@dataclass
-class Receipt:
-    """What a training run cost. `flops` in total, `joules`, and a price an hour of the machine in `currency`."""
-
-    seconds: float
-    images: int
-    flops: float
-    joules: float
-    energy_source: str
-    price_per_hour: float = 0.35
-    currency: str = "USD"
-
-    @property
-    def cost(self) -> float:
-        """The machine's hire for these seconds."""
-        return self.seconds / 3600 * self.price_per_hour
-
-    def lines(self) -> dict[str, str]:
-        """The receipt as label → value with unit, to print or to put in a table."""
-        return {
-            "time": f"{self.seconds:.1f} s",
-            "images seen": f"{self.images:,}",
-            "speed": f"{self.images / self.seconds:,.0f} images/s",
-            "work": f"{self.flops:.3g} FLOPs",
-            "rate": f"{self.flops / self.seconds / 1e9:.1f} GFLOP/s",
-            "energy": f"{self.joules / 3600:.3g} Wh ({self.energy_source})",
-            "hire": f"{self.cost:.2g} {self.currency} (at {self.price_per_hour} {self.currency} per hour)",
-        }
-
-
-def receipt(
-    history: History, model: nn.Module, train: ImageSet, meter: EnergyMeter, batch_size: int = 128, **price: Any
-) -> Receipt:
-    """The receipt of a `fit` that ran inside `meter`; `price` may set price_per_hour and currency.
-
-    All of it is of the training alone: the energy is the meter's mean power times the seconds of training.
-    """
-    images, labels = next(train.batches(batch_size))
-    device = next(model.parameters()).device
-    flops_per_image = count_flops(model, images.to(device), labels.to(device)) / len(images)
-    seen = int(sum(history["images"]))
-    joules = meter.joules / meter.seconds * history.seconds
-    return Receipt(history.seconds, seen, flops_per_image * seen, joules, meter.source, **price)

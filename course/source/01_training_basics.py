@@ -64,7 +64,7 @@ full_data: bool | None = None  # all of Fashion-MNIST (a 30 MB download) instead
 data_root: str | None = None  # a folder with your own copy of Fashion-MNIST
 
 # %%
-from vaetl_helpers.runtime import report, setup, show_table
+from vaetl_helpers.runtime import report, setup
 
 P = setup(
     "01",
@@ -88,12 +88,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vaetl_helpers import plots
+from vaetl_helpers import hardware, plots
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.study import mean_interval, recorded_value
-from vaetl_helpers.training import EnergyMeter, NonFiniteLoss, count_flops, evaluate, fit, receipt
+from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
 
 # %% [markdown]
 # ## 1. The data
@@ -635,7 +635,7 @@ def train_cnn(seed):
     torch.manual_seed(seed)
     network = small_cnn().to(P.device)
     adam = torch.optim.Adam(network.parameters(), lr=4e-3)
-    with EnergyMeter(watts=30) as meter:
+    with hardware.EnergyMeter(watts=30) as meter:
         history = fit(
             network,
             data.train,
@@ -866,7 +866,7 @@ plt.show()
 B, w = 128, 128
 by_formula = 2 * B * (784 * w + 10 * w) * 2 + 2 * B * 10 * w
 network = mlp_classifier(w)
-counted = count_flops(network, torch.zeros(B, 1, 28, 28), torch.zeros(B, dtype=torch.long))
+counted = hardware.count_flops(network, torch.zeros(B, 1, 28, 28), torch.zeros(B, dtype=torch.long))
 print(f"by hand {by_formula:,} FLOPs a step, PyTorch's counter {counted:,}, equal: {by_formula == counted}")
 
 # %% [markdown]
@@ -996,8 +996,8 @@ plt.show()
 # laptop at work, and say so. The price is a round number of our own: as if *this* computer were hired at 0.35 dollars per hour.
 
 # %%
-bill = receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
-show_table(bill.lines(), header=("the CNN, trained once", "cost"))
+bill = hardware.receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
+bill.show("the CNN, trained once")
 report("cnn_training_seconds", bill.seconds, "s", data=data.source)
 report("cnn_training_flops", bill.flops, "FLOPs", data=data.source)
 
@@ -1024,23 +1024,12 @@ def about(years):
     return f"about {float(f'{years * units[unit]:.1g}'):,.0f} {unit}"
 
 
-def matrix_product_rate(size=2048):
-    """FLOPs per second of one product of two size x size matrices; the best of five, after one that does not count."""
-    square = torch.ones(size, size, device=P.device)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        (square @ square)[0, 0].item()  # .item() waits for the result
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / min(times[1:])
-
-
 resnet50 = 3 * 2 * 3.8e9 * 60e4 * 256
 gpt3 = 6 * 174.6e9 * 300e9
 rate = bill.flops / bill.seconds
 year = 365.25 * 24 * 3600
 years = {"this CNN": bill.seconds / year, "ResNet-50": resnet50 / rate / year, "GPT-3": gpt3 / rate / year}
-best_rate = matrix_product_rate()
+best_rate = hardware.peak_flops(P.device, size=2048)
 print(f"ResNet-50 takes {resnet50:.1e} FLOPs, GPT-3 {gpt3:.2e}")
 print(
     f"this machine trained the CNN at {rate / 1e9:.0f} GFLOP/s; one large matrix product runs at {best_rate / 1e9:.0f}"

@@ -1,0 +1,899 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   vaetl:
+#     chapter: "02"
+#     title: Hardware acceleration
+#     minutes: {reading: 55, exercises: 60, cpu: 3, gpu: not yet measured}
+#     requires: []
+# ---
+
+# %% [markdown]
+# # Hardware acceleration
+#
+# {badges}
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - measure what a machine can compute and what it can move, and say which of the two limits a network;
+# - time code on a device that computes while Python goes on;
+# - say beforehand when an accelerator will help, and when it will not;
+# - pull the levers (resident data, batch size, precision, compilation, …), and tell what each is worth *here*;
+# - train in several processes and get the same weights;
+# - borrow a GPU on Colab or Kaggle, and lose nothing when it is taken away.
+#
+# You need chapter 1: the training loop, FLOPs, batch and epoch.
+
+# %% [markdown]
+# ## The claim that this chapter looks at
+#
+# The first article behind this course says, in our translation: *training takes enormous computing power, so that an
+# accelerator, a GPU or a TPU, is essential; and some platforms lend one for free.*
+#
+# A **GPU** (graphics processing unit) is a processor with thousands of simple arithmetic units. A **TPU** (tensor processing
+# unit) is one made for matrix products. The **CPU** is the processor that every computer has. We ask: essential for
+# *what*? How many times faster, and for which network? And what can be gained without any accelerator?
+#
+# Every measurement below is made on *your* machine. Numbers from other machines come from recorded runs, and say so.
+
+# %% [markdown]
+# ## Set-up
+
+# %% tags=["bootstrap"]
+pass
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+images: int | None = None  # images in one timed pass
+repeats: int | None = None  # times that each measurement is repeated
+batches: list | None = None  # batch sizes for the crossover
+widths: list | None = None  # widths of the network for the crossover
+with_compile: bool | None = None  # measure torch.compile too (its start-up may take half a minute)
+full_data: bool | None = None  # use all of Fashion-MNIST instead of the 12,000 images in the package
+
+# %%
+from vaetl_helpers.runtime import CourseError, advice, report, setup, show_table
+
+P = setup(
+    "02",
+    profile,
+    seed=seed,
+    images=images,
+    repeats=repeats,
+    batches=batches,
+    widths=widths,
+    with_compile=with_compile,
+    full_data=full_data,
+)
+
+# %%
+import copy
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import ToTensor
+
+from vaetl_helpers import hardware, nets, plots, study, vae
+from vaetl_helpers.data import load
+from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.training import classification_loss, evaluate, fit
+
+data = load("fashion-mnist", full=P.full_data, device=P.device)
+train = data.train.subset(slice(0, P.images))
+processor = torch.device("cpu")
+
+# %% [markdown]
+# ## 1. What is here?
+#
+# First a look at the machine. An accelerator is listed only after it has done real work, a convolution and a matrix
+# product: some devices say that they are available, and then fail.
+
+# %%
+show_table(hardware.machine(), header=("this machine", ""))
+print("To get an accelerator:", advice())
+
+# %% [markdown]
+# Two rates describe a processor:
+#
+# - how fast it *computes*, in **FLOPs per second**: the best case is a product of two large matrices;
+# - how fast it *moves* numbers between its memory and its arithmetic units, in **bytes per second** (the *bandwidth*):
+#   the best case is a large copy.
+#
+# A product of two $n\times n$ matrices takes $2n^3$ FLOPs: $n^2$ results, each with $n$ multiplications and $n$
+# additions. A copy reads and writes every byte once. We measure both, on every device.
+
+# %%
+present = {"CPU": processor} | ({} if P.device.type == "cpu" else {P.device.type.upper(): P.device})
+peak = {name: hardware.peak_flops(device) for name, device in present.items()}
+moved = {name: hardware.bandwidth(device) for name, device in present.items()}
+makers = {
+    "NVIDIA T4 (Colab, Kaggle): maker's figure": (8.1e12, 320e9),
+    "NVIDIA H100 SXM: maker's figure": (67e12, 3350e9),
+}
+rates = {f"{name}: measured here": (peak[name], moved[name]) for name in present} | makers
+show_table(
+    [
+        (name, f"{flops / 1e9:,.0f} GFLOP/s", f"{move / 1e9:,.0f} GB/s", f"{flops / move:.0f}")
+        for name, (flops, move) in rates.items()
+    ],
+    header=("device", "computes (float32)", "moves", "FLOPs per byte"),
+)
+report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s")
+report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s")
+
+# %% [markdown]
+# The last column is the first rate divided by the second: that many FLOPs the device can do in the time in which it moves
+# one byte. So a computation that does little with each byte leaves the arithmetic units idle. We come back to that in
+# section 3. (A maker's figure is a peak that real programs do not reach; ours is measured. Both are for 32-bit numbers.)
+#
+# ### Exercise 1: the FLOPs of a layer · 8 minutes
+#
+# How much work is one *training step* of a linear layer without bias? Forward, a batch of inputs, `[batch, inputs]`, is
+# multiplied by the weights, `[inputs, outputs]`. Backward there are two products of the same size: one gives the gradient
+# of the weights, the other the gradient of the layer's *input*, which the layer before needs. If the layer is the first,
+# nobody needs the second one. A multiplication and an addition count as 2 FLOPs.
+
+
+# %% exercise="hardware.flops_linear"
+def flops_linear(batch, inputs, outputs, first):
+    """FLOPs of one training step of a linear layer without bias; `first`: no layer with weights comes before it."""
+    ### BEGIN SOLUTION
+    product = 2 * batch * inputs * outputs  # a multiplication and an addition for each triple
+    forward = product
+    weight_gradient = product
+    input_gradient = 0 if first else product
+    return forward + weight_gradient + input_gradient
+    ### END SOLUTION
+
+
+# %% check="hardware.flops_linear"
+flops_linear_checked = check("hardware.flops_linear", flops_linear)
+
+# %% [markdown]
+# Compare with PyTorch's own counter, for the fully connected network of chapter 1 (784 → 128 → 10, batch 128):
+
+# %% tags=["nbval-check-output"]
+mlp = nets.mlp_classifier(128)
+counted = hardware.count_flops(mlp, torch.zeros(128, 1, 28, 28), torch.zeros(128, dtype=torch.long))
+by_hand = flops_linear_checked(128, 784, 128, first=True) + flops_linear_checked(128, 128, 10, first=False)
+print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
+
+# %% [markdown]
+# ## 2. How to time a device
+#
+# A GPU works *asynchronously*: Python hands it an operation and goes on at once, while the device computes. A clock that
+# is stopped when Python returns has measured the handing over, not the work. So one has to **synchronise**: wait until
+# the device is done, before the clock starts and again before it stops. And the first call does not count: it compiles,
+# allocates memory and fills caches (*warm-up*). Finally, single times scatter, mostly upwards: take the median.
+#
+# ### Exercise 2: time it · 12 minutes
+#
+# `work()` gives the device something to do, `synchronise()` waits until all of it is done. Return the median seconds of
+# one call of `work()` over `repeats` timed calls. Warm up first. Use `time.perf_counter()` for the clock. (The check
+# pretends to be a device with a clock of its own, so the result does not depend on your machine.)
+
+
+# %% exercise="hardware.time_it"
+def time_it(work, synchronise, repeats):
+    """Median seconds of one call of work(), timed `repeats` times on a device that computes while Python goes on."""
+    ### BEGIN SOLUTION
+    work()  # the first call compiles and allocates
+    seconds = []
+    for _ in range(repeats):
+        synchronise()  # what is still queued must not count
+        start = time.perf_counter()
+        work()
+        synchronise()  # work() has only queued it
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+    ### END SOLUTION
+
+
+# %% check="hardware.time_it"
+time_it_checked = check("hardware.time_it", time_it)
+
+# %% [markdown]
+# On your device, with and without waiting. On a CPU the two lines agree: it has finished when Python goes on. On a GPU
+# the second line is far too good to be true.
+
+# %%
+square = torch.ones(1024, 1024, device=P.device)
+waiting = time_it_checked(lambda: square @ square, lambda: hardware.synchronise(P.device), 5)
+not_waiting = time_it_checked(lambda: square @ square, lambda: None, 5)
+print(f"a 1024 x 1024 product on {P.device.type}: {1e3 * waiting:.3f} ms; without waiting: {1e3 * not_waiting:.3f} ms")
+
+# %% [markdown]
+# ## 3. Two roofs
+#
+# A step needs some FLOPs and moves some bytes. Their quotient is its **arithmetic intensity**, in FLOPs per byte. If a
+# device computes $F$ FLOPs per second and moves $B$ bytes per second, then a step of intensity $I$ can reach at most
+#
+# $$\text{rate} \le \min(F,\; B \cdot I) .$$
+#
+# Drawn over $I$ this is a slanted roof, the bandwidth, and a flat one, the peak: the **roofline** (Williams, Waterman and
+# Patterson 2009). Under the slanted part a faster arithmetic unit does not help.
+#
+# We place the networks of this course under it, each with a small and a large batch. FLOPs are counted. Bytes are
+# estimated from below: weights, gradients and Adam's numbers, and each activation written and read a few times.
+
+
+# %%
+def training_step(model, loss_fn, batch_size, device):
+    """A function that trains the model one step on one batch of random images that stays where it is."""
+    model, x = model.to(device), torch.rand(batch_size, 1, 28, 28, device=device)
+    y = torch.zeros(batch_size, dtype=torch.long, device=device)
+    adam = torch.optim.Adam(model.parameters(), fused=True)
+
+    def step():
+        adam.zero_grad()
+        result = loss_fn(model, x, y)
+        loss = result[0] if isinstance(result, tuple) else result
+        loss.backward()
+        adam.step()
+
+    return step
+
+
+networks = {
+    "MLP": (nets.mlp_classifier, classification_loss),
+    "CNN": (nets.small_cnn, classification_loss),
+    "VAE": (vae.mlp_vae, vae.vae_loss()),
+}
+points = {}
+for name, (build, loss_fn) in networks.items():
+    for size in (8, 512):
+        x, y = torch.rand(size, 1, 28, 28), torch.zeros(size, dtype=torch.long)
+        flops, traffic = hardware.count_flops(build(), x, y, loss_fn), hardware.bytes_moved(build(), x)
+        seconds = hardware.time_it(training_step(build(), loss_fn, size, P.device), P.device, P.repeats)
+        points[f"{name}, batch {size}"] = (flops / traffic, flops / seconds)
+
+# %%
+here = list(present)[-1]
+axis = plots.panels(
+    [f"Roofline of this machine ({here})"],
+    width=7.5,
+    height=4.2,
+    alt="Attained FLOPs per second over FLOPs per byte. A rising line, the bandwidth, meets a flat line, the peak. The "
+    "networks lie below; the small batches further to the left and lower than the large ones.",
+)[0]
+intensity = [0.1, peak[here] / moved[here], 1000]
+axis.plot(intensity, [min(peak[here], moved[here] * i) for i in intensity], color="grey", label="the two roofs")
+for number, (name, (x, y)) in enumerate(points.items()):
+    axis.plot(x, y, "os"[number % 2], color=plots.COLOURS[number // 2], label=name)
+axis.set(xlabel="arithmetic intensity (FLOPs per byte)", ylabel="FLOPs per second", xscale="log", yscale="log")
+axis.legend(frameon=False, loc="lower right")
+plt.show()
+
+# %% [markdown]
+# Each colour is a network, a dot its small batch, a square its large one. Look first how the large batch lies further right:
+# the weights are read once and used for more images. Then look how close a point comes to the roofs. One that touches the
+# slanted roof is limited by memory, one near the flat roof by computing. (A small network may even lie above the slanted
+# roof: its weights fit into the processor's cache, which is faster than the memory that we measured.) One that lies well
+# below both is limited by something else: *overhead*, the microseconds that Python and PyTorch need for each operation,
+# however small it is, or a layer whose shape suits the processor badly. On a GPU, which computes a hundred times faster, the
+# same overhead weighs a hundred times more.
+#
+# ## 4. When does an accelerator help?
+#
+# So one would expect: small networks and small batches hardly, large ones a lot. Somewhere the lines must cross. We
+# measure the time of a training step over the batch, for a narrow and a wide network, on every device that is here.
+#
+# There is a small version of the question on *every* machine with two cores or more: is it worth while to let a second
+# core help? Cores have to agree on who does what, for each operation. That is the same trade of overhead against speed.
+
+# %%
+threads = torch.get_num_threads()
+configurations = {"CPU, 1 thread": (processor, 1)}
+if (os.cpu_count() or 1) > 1:
+    configurations[f"CPU, {os.cpu_count()} threads"] = (processor, os.cpu_count())
+if P.device.type != "cpu":
+    configurations[P.device.type.upper()] = (P.device, threads)
+
+
+def step_seconds(width, batch_size, device, threads):
+    """Median seconds of one training step of a fully connected classifier."""
+    torch.set_num_threads(threads)
+    step = training_step(nets.mlp_classifier(width), classification_loss, batch_size, device)
+    return hardware.time_it(step, device, 4 * P.repeats)
+
+
+times = {
+    (name, width): [step_seconds(width, size, *where) for size in P.batches]
+    for width in P.widths
+    for name, where in configurations.items()
+}
+torch.set_num_threads(threads)
+
+# %%
+axes = plots.panels(
+    [f"width {width}" for width in P.widths],
+    alt="For each width, milliseconds per step over the batch size on logarithmic axes, one line for each device: flat for "
+    "small batches, then rising.",
+    height=3.8,
+)
+for axis, width in zip(axes, P.widths):
+    lines = {name: (P.batches, [1e3 * t for t in times[name, width]]) for name in configurations}
+    plots.lines(lines, f"width {width}", "batch size", "ms per step", alt="", scale="log-log", axis=axis)
+plt.show()
+
+# %% [markdown]
+# Two things to see. At the left the lines are flat: a step on 16 images takes almost as long as one on twice as many, since
+# overhead is all there is. And where the lines cross, if they do, the second device (or core) begins to pay. For the
+# narrow network it never may: then the honest answer to "is an accelerator essential?" is *no, it would not even help*.
+#
+# (Other programs disturb the line with several threads most: one busy neighbour and all threads wait for the slowest.
+# That is why the course leaves one core alone.)
+
+# %%
+report_rows = []
+for width in P.widths:
+    one = times["CPU, 1 thread", width]
+    for name in list(configurations)[1:]:
+        gain = [a / b for a, b in zip(one, times[name, width])]
+        first = next((size for size, g in zip(P.batches, gain) if g > 1), None)
+        pays = f"from batch {first}" if first else "at none of these batches"
+        report_rows.append((width, name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
+        report(f"speedup of {name}, width {width}, batch {P.batches[-1]}", gain[-1], "times")
+show_table(
+    report_rows,
+    header=("width", "compared with 1 thread", "pays", f"at batch {P.batches[0]}", f"at batch {P.batches[-1]}"),
+)
+
+# %% [markdown]
+# ### The way to the device
+#
+# An accelerator has memory of its own. What it is to compute must first travel there, over a bus that is slower than
+# either memory. One $28\times 28$ image as float32 has 3,136 bytes, as uint8 784: a quarter. Here is how long the training
+# images travel.
+
+# %%
+rate = hardware.transfer_rate(P.device)
+show_table(
+    [
+        ("as float32", f"{len(data.train) * 3136 / 1e6:.0f} MB", f"{1e3 * len(data.train) * 3136 / rate:.1f} ms"),
+        ("as uint8", f"{len(data.train) * 784 / 1e6:.0f} MB", f"{1e3 * len(data.train) * 784 / rate:.1f} ms"),
+    ],
+    header=(f"{len(data.train):,} images", "size", f"to the {P.device.type}, at {rate / 1e9:.1f} GB/s"),
+)
+
+# %% [markdown]
+# (Without an accelerator this is a plain copy in memory.) Once is cheap. But a loop that sends every batch anew pays again in
+# every epoch, and waits each time. If the data fit, send them *once*, as uint8, and leave them there. That is what this course's
+# `ImageSet` does.
+#
+# ### Exercise 3: resident data · 10 minutes
+#
+# `images` (uint8, `[n, 1, height, width]`) and `labels` lie on the device. Yield one epoch of batches in random order,
+# `torch.randperm(n, generator=generator)`: pairs of images as *floats in [0, 1]* and labels. The last batch holds what is
+# left. Convert each batch by itself, never the whole set: as floats it would take four times the memory.
+
+
+# %% exercise="hardware.batches_resident"
+def batches(images, labels, batch_size, generator):
+    """Yields one epoch of (float images in [0, 1], labels), in random order; the last batch holds what is left."""
+    ### BEGIN SOLUTION
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    for chosen in order.split(batch_size):
+        yield images[chosen].float() / 255, labels[chosen]
+    ### END SOLUTION
+
+
+# %% check="hardware.batches_resident"
+batches_checked = check("hardware.batches_resident", batches)
+
+# %% [markdown]
+# ## 5. The levers, one by one
+#
+# The usual way to feed a network, found in nearly every tutorial, is a `DataLoader` that takes one image at a time, makes
+# a picture object of it, turns that into a tensor, and stacks the tensors to a batch. It is the right tool where images
+# are files that do not fit into memory. For 28 × 28 pixels it is work without need. We take it as the baseline.
+
+
+# %%
+class Pictures(Dataset):
+    """One image at a time, as a picture through a transform: the usual way."""
+
+    def __init__(self, images):
+        self.images, self.labels, self.transform = images.images[:, 0].cpu(), images.labels.cpu(), ToTensor()
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.transform(Image.fromarray(self.images[index].numpy())), int(self.labels[index])
+
+
+class Levers:
+    """One pass over the images with some levers pulled; `seconds` are those of the last pass."""
+
+    def __init__(self, build, loss_fn, size=128, resident=True, fused=True, channels_last=False, bf16=False, pieces=1):
+        self.model = build().to(P.device)
+        if channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.loss_fn, self.size, self.bf16, self.pieces = loss_fn, size, bf16, pieces
+        self.optimizer = torch.optim.Adam(self.model.parameters(), **({"fused": True} if fused else {}))
+        self.loader = None if resident else DataLoader(Pictures(train), size, shuffle=True)
+
+    def batches(self):
+        return self.loader or train.batches(self.size, seed=0)
+
+    def run(self):
+        for x, y in self.batches():
+            self.optimizer.zero_grad()
+            for part, part_y in zip(x.to(P.device).chunk(self.pieces), y.to(P.device).chunk(self.pieces)):
+                with torch.autocast(P.device.type, torch.bfloat16, enabled=self.bf16):
+                    loss = self.loss_fn(self.model, part, part_y)[0]
+                (loss * len(part) / len(x)).backward()
+            self.optimizer.step()
+        hardware.synchronise(P.device)
+
+
+def compare(**levers):
+    """Seconds of each lever's pass, in turns so that a slow moment hits all alike; after one pass that does not count."""
+    seconds = {name: [] for name in levers}
+    for turn in range(P.repeats + 1):
+        for name, lever in levers.items():
+            start = time.perf_counter()
+            lever.run()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+# %% [markdown]
+# The levers, all against the same baseline, the `DataLoader` with batch 128:
+#
+# - **resident**: the data lie on the device as uint8, and are cast batch by batch;
+# - **batch 512**: fewer, larger steps (that changes training too, see chapter 1);
+# - **fused**: Adam's update in one operation instead of many (all but the baseline and "not fused" have it);
+# - **bf16**: products in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits;
+# - **accumulated**: each batch in four pieces. That saves memory; it is not meant to be faster;
+# - **channels last** (CNN only): the colour channels of a pixel lie side by side in memory, which convolutions like.
+
+# %%
+vae_loss = vae.vae_loss()
+vae_seconds = compare(
+    **{
+        "DataLoader": Levers(vae.mlp_vae, vae_loss, resident=False, fused=False),
+        "resident, not fused": Levers(vae.mlp_vae, vae_loss, fused=False),
+        "resident": Levers(vae.mlp_vae, vae_loss),
+        "resident, batch 512": Levers(vae.mlp_vae, vae_loss, size=512),
+        "resident, bf16": Levers(vae.mlp_vae, vae_loss, bf16=True),
+        "resident, accumulated": Levers(vae.mlp_vae, vae_loss, pieces=4),
+        "resident, batch 512, bf16": Levers(vae.mlp_vae, vae_loss, size=512, bf16=True),
+    }
+)
+
+# %%
+cnn_seconds = compare(
+    **{
+        "DataLoader": Levers(nets.small_cnn, classification_loss, resident=False, fused=False),
+        "resident": Levers(nets.small_cnn, classification_loss),
+        "resident, channels last": Levers(nets.small_cnn, classification_loss, channels_last=True),
+        "resident, bf16": Levers(nets.small_cnn, classification_loss, bf16=True),
+    }
+)
+
+
+# %%
+def ratios(seconds):
+    """Mean of each lever's speed against the DataLoader, turn by turn, with the 95 % interval of that mean."""
+    base = seconds["DataLoader"]
+    return {
+        name: study.mean_interval([slow / fast for slow, fast in zip(base, values)])
+        for name, values in seconds.items()
+        if name != "DataLoader"
+    }
+
+
+rows = []
+for network, seconds in (("VAE", vae_seconds), ("CNN", cnn_seconds)):
+    for name, (ratio, low, high) in ratios(seconds).items():
+        report(f"{network}: {name}", ratio, "times", low, high, n=P.repeats)
+        rows.append((network, name, ratio, low, high))
+show_table(
+    [(network, name, f"{ratio:.2f} [{low:.2f}, {high:.2f}]") for network, name, ratio, low, high in rows],
+    header=("network", "levers", f"times as fast as the DataLoader (95 % interval, {P.repeats} turns)"),
+)
+
+# %%
+plots.bars(
+    {f"{network}: {name}": ratio for network, name, ratio, _, _ in rows},
+    [f"{ratio:.2f} ×" for _, _, ratio, _, _ in rows],
+    title="What each lever is worth on this machine",
+    x="times as fast as the DataLoader",
+    alt="Horizontal bars, one for each lever of the VAE and of the CNN: how many times as fast as the DataLoader it is.",
+).axvline(1, color="grey", linewidth=1)
+plt.show()
+
+# %% [markdown]
+# How to read it: a bar at 1 gains nothing. The VAE computes little for each image, so that *feeding* it is a large part
+# of the time, and resident data gain a lot. The CNN computes more for each image: there the same lever gains less, and the
+# levers that speed up computing count. Whether bf16 helps depends on the processor: where it is emulated it costs.
+#
+# A recorded run, for comparison:
+
+# %%
+try:
+    other = study.recorded("02")
+except CourseError as error:
+    print(error)
+else:
+    shown = {record["name"]: record for record in other["records"]}
+    show_table(
+        [
+            (name, f"{ratio:.2f}", f"{shown[name]['value']:.2f}")
+            for name, ratio in [(f"{network}: {lever}", ratio) for network, lever, ratio, _, _ in rows]
+            if name in shown
+        ],
+        header=("levers", "run here", f"recorded ({other['machine']}, {other['date']})"),
+    )
+
+# %% [markdown]
+# No run on a GPU has been recorded yet: the course's authors had none when this was written. If you have one, the bars above
+# *are* that run.
+#
+# ### What does bfloat16 cost?
+#
+# Eight significant bits are few. Does the network still learn as well? The same CNN, the same seeds, in float32 and in
+# bfloat16; the accuracy on validation images, compared seed by seed.
+
+# %%
+accuracies = {"no": [], "bf16": []}
+for number in range(3):
+    for precision, values in accuracies.items():
+        torch.manual_seed(P.seed + number)
+        network = nets.small_cnn().to(P.device)
+        fit(network, train, epochs=1, batch_size=64, seed=P.seed + number, precision=precision, quiet=True)
+        values.append(evaluate(network, data.validation)["accuracy"])
+differences = [100 * (b - a) for a, b in zip(accuracies["no"], accuracies["bf16"])]
+change, low, high = study.mean_interval(differences)
+report("accuracy of bf16 minus float32", change, "points", low, high, n=3, data=data.source)
+
+# %% [markdown]
+# If the interval includes 0, three seeds see no cost. (Weights, their updates and the loss stay in float32 all the time: only
+# the products are made in bfloat16. That is *mixed precision*.) Its older relative *float16* has more digits but a small range:
+# gradients vanish in it unless the loss is scaled up first. `fit(..., precision="fp16")` does that, on a GPU.
+#
+# ### torch.compile
+#
+# `model.compile()` translates a network into code of its own, in place: fewer operations, less overhead. The translation
+# itself takes a while. Is it worth it? That depends on how long you train.
+
+# %%
+if P.with_compile:
+    plain, compiled = Levers(vae.mlp_vae, vae_loss), Levers(vae.mlp_vae, vae_loss)
+    compiled.model.compile()
+    start = time.perf_counter()
+    try:
+        compiled.run()
+        start_up = time.perf_counter() - start
+        both = compare(plain=plain, compiled=compiled)
+        gain = statistics.median(both["plain"]) - statistics.median(both["compiled"])
+        steps = -(-len(train) // 128)
+        needed = (
+            f"repaid after {start_up / gain * steps:,.0f} steps" if gain > 0 else "never repaid: it is no faster here"
+        )
+        print(
+            f"start-up {start_up:.0f} s; a step takes {1 - gain / statistics.median(both['plain']):.0%} of the time; {needed}"
+        )
+    except Exception as error:  # no compiler, for example
+        print(f"torch.compile does not work here: {str(error).splitlines()[0]}")
+else:
+    print("Not measured in this profile: its start-up alone may take half a minute.")
+
+# %% [markdown]
+# ### Exercise 4: accumulate gradients · 12 minutes
+#
+# A batch does not fit into the device's memory? Work it off in pieces and add up their gradients: one update for the
+# whole batch. `loss_fn(logits, labels)` returns the *mean* over its images; the last piece may be smaller than the others,
+# and must count less. The result must equal the step on the whole batch. Return nothing.
+
+
+# %% exercise="hardware.accumulate"
+def accumulated_step(model, loss_fn, optimizer, images, labels, micro_batch):
+    """One training step on the whole batch, with at most `micro_batch` images in memory at a time."""
+    ### BEGIN SOLUTION
+    optimizer.zero_grad()
+    for part, part_labels in zip(images.split(micro_batch), labels.split(micro_batch)):
+        loss = loss_fn(model(part), part_labels)  # a mean over this part
+        share = len(part) / len(images)
+        (share * loss).backward()  # adds to the gradients of the parts before
+    optimizer.step()
+    ### END SOLUTION
+
+
+# %% check="hardware.accumulate"
+accumulated_checked = check("hardware.accumulate", accumulated_step)
+
+# %% [markdown]
+# `fit(..., micro_batch=32)` does the same, and when memory runs out in the middle of an epoch it begins the epoch again with
+# pieces of half the size, and says so. (A network with BatchNorm computes its statistics from each *piece*: there the result
+# is not quite the same.)
+#
+# ## 6. Several devices
+#
+# Two devices can share a batch: each has a copy of the network, takes *half* of the images, and computes the gradients of
+# its half. Then the gradients are averaged, and both make the same update. That is **data parallelism**. In the program
+# nothing changes; it is *started* differently:
+#
+# ```
+# torchrun --nproc-per-node 2 program.py         # two processes on this machine
+# accelerate launch program.py                   # the same, as `accelerate config` was told
+# ```
+#
+# It works without any GPU: here are two processes on the CPU. Each prints nothing but what the first one says.
+
+# %%
+PROGRAM = """
+import sys, torch
+from safetensors.torch import save_file
+from vaetl_helpers.data import load
+from vaetl_helpers.training import fit
+
+def work(kind):
+    torch.manual_seed(0)
+    norm = [torch.nn.BatchNorm1d(64)] if kind == "with BatchNorm" else []
+    layers = torch.nn.Linear(784, 64), *norm, torch.nn.Tanh(), torch.nn.Linear(64, 10)
+    model = torch.nn.Sequential(torch.nn.Flatten(), *layers)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    fit(model, load("fashion-mnist").train.subset(slice(0, 1280)), epochs=2, batch_size=128, optimizer=sgd)
+    return model.state_dict()
+
+if __name__ == "__main__":
+    for kind in ("plain", "with BatchNorm"):
+        save_file(work(kind), f"{sys.argv[1]}/{kind}.safetensors")  # all processes hold the same weights
+"""
+folder = Path(tempfile.mkdtemp())
+(folder / "program.py").write_text(PROGRAM)
+launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+on_cpu = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+for where, how in (("one", []), ("two", launcher)):
+    (folder / where).mkdir()
+    command = [sys.executable, *how, "program.py", where]
+    ended = subprocess.run(command, cwd=folder, env=on_cpu, capture_output=True, text=True, timeout=300)
+    print(f"{where}:\n{ended.stdout if ended.returncode == 0 else ended.stderr[-500:]}")
+
+# %% [markdown]
+# The first one speaks for both, so each line appears once (but for the data, which each process loads for itself). Now the
+# largest difference of any weight:
+
+
+# %%
+def largest_difference(kind):
+    """Between the weights that one process left, and those of two."""
+    files = [folder / where / f"{kind}.safetensors" for where in ("one", "two")]
+    if not all(file.exists() for file in files):
+        return math.nan  # the two processes could not be started here
+    one, two = map(load_file, files)
+    return max((one[name] - two[name]).abs().max().item() for name in two if two[name].is_floating_point())
+
+
+print(f"largest difference between one process and two: {largest_difference('plain'):.1e}")
+
+# %% [markdown]
+# The same weights, up to rounding: sums in another order. For a VAE that takes care: its noise must be drawn for the
+# *whole* batch and then shared out, otherwise both processes would use the same noise. `fit` does that.
+#
+# One thing is *not* the same. **BatchNorm** takes mean and variance from the images that it sees, and each process sees only
+# its half:
+
+# %%
+print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
+
+# %% [markdown]
+# Thousands of times larger, though not wrong: another, slightly noisier network. (`torch.nn.SyncBatchNorm` shares the statistics
+# and costs communication.)
+#
+# **On Kaggle** a session has two T4 GPUs. A notebook cannot be started by `torchrun`; Accelerate's `notebook_launcher` starts
+# the processes from inside. Restart the kernel, and let this be the *first* cell that touches a GPU:
+#
+# ```
+# from accelerate import notebook_launcher
+#
+# def work():
+#     from vaetl_helpers import nets
+#     from vaetl_helpers.data import load
+#     from vaetl_helpers.training import fit
+#     fit(nets.small_cnn(), load("fashion-mnist").train, epochs=5, checkpoint="/kaggle/working/cnn.safetensors")
+#
+# notebook_launcher(work, num_processes=2)       # on a TPU: without num_processes
+# ```
+#
+# **On a cluster**, where training outgrows one machine, the same program runs on several. With Slurm, four machines with
+# four GPUs each:
+#
+# ```
+# #!/bin/bash
+# #SBATCH --nodes=4 --ntasks-per-node=1 --gpus-per-node=4
+# head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# srun bash -c "accelerate launch --num_machines 4 --num_processes 16 --machine_rank \$SLURM_NODEID \
+#     --main_process_ip $head --main_process_port 29500 program.py"
+# ```
+#
+# (We have run two processes on a CPU, as above. The GPU, TPU and Slurm variants are written by their manuals and were not run.)
+#
+# ## 7. Borrow one, and lose nothing
+#
+# | | Colab | Kaggle |
+# |---|---|---|
+# | open | the badge at the top | the badge at the top; sign in |
+# | switch | Runtime > Change runtime type > T4 GPU | Settings > Accelerator > GPU T4 x2 |
+# | condition | a Google account | an account verified by telephone; "Internet on" to install the course |
+# | taken away | after some idle time, or when others need it | after some hours; a weekly allowance of GPU hours |
+# | what stays | what you save in Google Drive | what you save in `/kaggle/working`, with "Save version" |
+#
+# Limits change, so look at each platform's own page. What does not change: *the machine will be taken away*. So save after
+# every epoch, where it stays, and be able to go on. On Colab:
+#
+# ```
+# from google.colab import drive
+# drive.mount("/content/drive")
+# fit(model, train, epochs=50, checkpoint="/content/drive/MyDrive/cnn.safetensors")
+# ```
+#
+# After a disconnect run the same cells again: `fit` finds the file and continues after the last whole epoch. (On Kaggle's
+# P100 recent versions of PyTorch say that the GPU is available, and fail at the first operation. `setup` tries it first,
+# and says so.)
+#
+# ### Exercise 5: what must a checkpoint hold? · 12 minutes
+#
+# Weights alone are not enough to go on *exactly* as if nothing had happened. Return a dict with four keys: `"model"` and
+# `"optimizer"` (their `state_dict()`), `"epoch"` (finished epochs), and `"rng"` (`torch.get_rng_state()`, because dropout
+# and shuffling draw from it). Mind that a `state_dict` refers to the *same tensors* that the next step changes: return
+# copies. (On a GPU dropout has a random state of its own, `torch.cuda.get_rng_state()`; leave it out here.)
+
+
+# %% exercise="hardware.resume"
+def checkpoint(model, optimizer, epoch):
+    """All that training needs to go on after `epoch` finished epochs, as copies."""
+    ### BEGIN SOLUTION
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch": epoch,
+        "rng": torch.get_rng_state(),
+    }
+    return copy.deepcopy(state)  # the next step changes the tensors themselves
+    ### END SOLUTION
+
+
+# %% check="hardware.resume"
+checkpoint_checked = check("hardware.resume", checkpoint)
+
+# %% [markdown]
+# See it work. One network is trained for two epochs in one go. Another, with the same start, loses its machine in the middle
+# of the second epoch. Then everything is built anew, as on a new machine, and `fit` is called again.
+
+
+# %%
+def loss_until_the_machine_goes(model, images, labels):
+    """The loss of chapter 1, which fails at its 15th batch."""
+    seen.append(len(images))
+    if len(seen) == 15:
+        raise ConnectionError("the machine was taken away")
+    return classification_loss(model, images, labels)
+
+
+seen, saved = [], folder / "run.safetensors"
+few = data.train.subset(slice(0, 1280))  # ten batches an epoch
+
+
+def new_network():
+    """The same network each time it is called."""
+    torch.manual_seed(P.seed)
+    return nets.mlp_classifier(32)
+
+
+whole = new_network()
+fit(whole, few, epochs=2, quiet=True)
+try:
+    fit(new_network(), few, loss_until_the_machine_goes, epochs=2, checkpoint=saved, quiet=True)
+except ConnectionError as error:
+    print(error)
+again = new_network()
+fit(again, few, epochs=2, checkpoint=saved, quiet=True)
+same = all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters()))
+print("the interrupted run ended with the same weights, bit for bit:", same)
+
+# %% [markdown]
+# ## 8. The receipt
+#
+# What does a training cost here, with the levers that helped? Time and operations, the share of the measured peak, memory,
+# energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the hire of a machine.
+
+# %%
+with hardware.EnergyMeter(watts=30) as meter:
+    final = nets.small_cnn().to(P.device)
+    final_history = fit(final, data.train.subset(slice(0, 4 * P.images)), epochs=1, quiet=True)
+bill = hardware.receipt(final_history, final, train, meter, peak=peak[here])
+bill.show("the CNN, one pass")
+report("share_of_peak", bill.flops / bill.seconds / bill.peak, "")
+
+# %% [markdown]
+# Look at the share of the peak: it says how much of the processor the network really used. The rest is overhead, memory and
+# small shapes.
+#
+# ## 9. So, was the claim right?
+#
+# *An accelerator is essential.* It depends, and now you can say on what:
+#
+# - **For large networks and large batches, yes.** There the rate of computing decides. The table of section 1 says by what
+#   factor a GPU's peak exceeds what your CPU reaches.
+# - **For small networks, no.** Where overhead decides, a faster processor waits faster. Look at your own crossover.
+# - **Before you rent a GPU, pull the free levers.** Your table says what resident data, the batch, precision and layout are
+#   worth on this machine.
+# - *Platforms lend one for free*: true, with a time limit. So save after every epoch.
+
+# %% [markdown]
+# ## Quiz
+#
+# **1. You time an operation on a GPU: 0.01 ms, for any size of the matrices. What is wrong?**
+#
+# <details><summary>Nothing: GPUs are that fast.</summary>
+#
+# No. A time that does not depend on the size is the time of handing over.
+# </details>
+#
+# <details><summary>The clock was stopped before the device was done.</summary>
+#
+# Right. Synchronise before both readings of the clock.
+# </details>
+#
+# **2. A GPU computes 50 times as fast as your CPU. Your small network trains 3 times as fast on it. Why?**
+#
+# <details><summary>Most of a step is overhead or feeding, which the GPU does not speed up.</summary>
+#
+# Right. Try a larger batch and resident data first.
+# </details>
+#
+# <details><summary>The GPU is broken.</summary>
+#
+# Probably not. Where would this network lie under the roofline?
+# </details>
+#
+# **3. Two processes, batch 128 in all. How many images does each take a step?**
+#
+# <details><summary>128 each.</summary>
+#
+# Then the batch would be 256, and training another one. In this course `batch_size` counts all processes together.
+# </details>
+#
+# <details><summary>64 each.</summary>
+#
+# Right: so the result is that of one process.
+# </details>
+
+# %% [markdown]
+# ## Take-away
+#
+# - Two rates, computing and moving, and the overhead of each operation: one of the three limits you.
+# - Warm up, synchronise, take the median.
+# - Data that fit into memory belong there, as uint8, once.
+# - Several processes give the same weights if shares and noise are those of the whole batch; BatchNorm differs.
+# - Save after every epoch: weights, optimiser, epoch, random state.
+
+# %% [markdown]
+# ## Further reading
+#
+# - Williams, Waterman and Patterson, *Roofline: an insightful visual performance model*, Communications of the ACM 52 (2009).
+# - Micikevicius et al., *Mixed Precision Training* (2018), arXiv 1710.03740: why float16 needs a scaled loss.
+# - Goyal et al., *Accurate, Large Minibatch SGD* (2017), arXiv 1706.02677: data parallelism on 256 GPUs, and BatchNorm in it.
+# - PyTorch's *Performance Tuning Guide*, and Accelerate's documentation of `notebook_launcher`.

@@ -1,0 +1,444 @@
+"""Hardware: what is here, how it is timed, what a training step needs and what a run cost."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vaetl_helpers import hardware, runtime, training
+from vaetl_helpers.data import ImageSet
+from vaetl_helpers.hardware import (
+    EnergyMeter,
+    Receipt,
+    bandwidth,
+    bytes_moved,
+    count_flops,
+    machine,
+    peak_flops,
+    peak_memory,
+    receipt,
+    software,
+    synchronise,
+    time_it,
+    transfer_rate,
+)
+from vaetl_helpers.nets import mlp_classifier, small_cnn
+from vaetl_helpers.runtime import Probe
+from vaetl_helpers.training import History, classification_loss, fit
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+BATCH = 16
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread of a CPU, on whatever machine the tests run."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(training, "probe", lambda: Probe(CPU, "CPU", None))
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # cannot be imported
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def images(count: int = 100) -> ImageSet:
+    """Noise: 8 × 8 pixels, four classes."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (count, 1, 8, 8)).astype(np.uint8)
+    return ImageSet(pixels, generator.integers(0, 4, count), tuple("abcd"))
+
+
+def mlp() -> nn.Sequential:
+    torch.manual_seed(0)
+    return mlp_classifier(16, pixels=64, classes=4)
+
+
+def with_batchnorm() -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+
+
+def train(model: nn.Module, epochs: int = 3, **more: Any) -> History:
+    """`fit` on the images above, silent."""
+    return fit(model, images(), epochs=epochs, **{"batch_size": BATCH, "quiet": True} | more)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def identical(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Clock:
+    """A clock that only moves when it is told, and by a second at each training step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        clock = SimpleNamespace(monotonic=lambda: self.now, perf_counter=lambda: self.now)
+        monkeypatch.setattr(training, "time", clock)
+        monkeypatch.setattr(hardware, "time", clock)
+
+    def loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Any:
+        self.now += model.training
+        return classification_loss(model, x, y)
+
+
+# ---------------------------------------------------------------- timing
+
+
+class QueuedDevice:
+    """An accelerator that takes work in a moment and does it later: only a synchronisation waits for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
+        self.clock, self.seconds, self.queued = Clock(monkeypatch), iter(seconds), 0.0
+        monkeypatch.setattr(torch.accelerator, "synchronize", self.synchronise)
+
+    def work(self) -> None:
+        self.clock.now += 0.25  # Python's part
+        self.queued += next(self.seconds)
+
+    def synchronise(self, device: torch.device) -> None:
+        assert device == GPU
+        self.clock.now, self.queued = self.clock.now + self.queued, 0.0
+
+
+def test_time_it_is_the_median_of_whole_calls_after_one_that_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = QueuedDevice(monkeypatch, [1000, 3, 1, 500, 2, 4])  # the first call compiles, one is disturbed
+    assert time_it(device.work, GPU) == 3.25
+    assert next(device.seconds, None) is None, "six calls: one and five"
+    device = QueuedDevice(monkeypatch, [1000, 1, 2, 9])
+    assert time_it(device.work, GPU, repeats=3) == 2.25
+
+
+def test_on_the_cpu_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: pytest.fail("the CPU computes at once"))
+
+    def work() -> None:
+        clock.now += 2
+
+    assert time_it(work, CPU) == 2
+
+
+def test_on_a_tpu_the_result_is_held_until_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a tensor is computed when somebody synchronises, and only if it still exists."""
+    made: list[weakref.ref] = []
+    computed: list[bool] = []
+
+    def work() -> Tensor:
+        result = torch.ones(1)
+        made.append(weakref.ref(result))
+        return result
+
+    def sync(wait: bool) -> None:
+        assert wait
+        gc.collect()
+        computed.append(made[-1]() is not None)
+
+    monkeypatch.setitem(sys.modules, "torch_xla", SimpleNamespace(sync=sync))
+    time_it(work, torch.device("xla", 0), repeats=3)
+    assert computed == [True] * 6
+
+
+def test_synchronise_asks_the_module_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", asked.append)
+    for device in (CPU, GPU, torch.device("mps")):
+        synchronise(device)
+    assert asked == [GPU, torch.device("mps")]
+
+
+@pytest.fixture
+def half_a_second(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every piece of work takes half a second; the results of the work."""
+    results = []
+
+    def timed(work: Callable[[], Any], device: torch.device) -> float:
+        assert device == CPU
+        results.append(work())
+        return 0.5
+
+    monkeypatch.setattr(hardware, "time_it", timed)
+    return results
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_peak_counts_two_operations_a_product_and_sum(dtype: torch.dtype, half_a_second: list[Tensor]) -> None:
+    assert peak_flops(CPU, size=64, dtype=dtype) == 2 * 64**3 / 0.5
+    (product,) = half_a_second
+    assert product.dtype == dtype and torch.equal(product, torch.full((64, 64), 64, dtype=dtype))
+
+
+def test_bandwidth_counts_what_is_read_and_what_is_written(half_a_second: list[Tensor]) -> None:
+    assert bandwidth(CPU, megabytes=2) == 2 * 2_000_000 / 0.5
+    (copy,) = half_a_second
+    assert copy.nbytes == 2_000_000 and copy.min() == 1
+
+
+def test_transfer_is_a_copy_that_counts_once(half_a_second: list[Tensor]) -> None:
+    assert transfer_rate(CPU, megabytes=3) == 3_000_000 / 0.5
+    (copy,) = half_a_second
+    assert copy.nbytes == 3_000_000 and copy.min() == 1
+
+
+def test_rates_of_this_machine_are_positive() -> None:
+    rates = peak_flops(CPU, size=32), bandwidth(CPU, megabytes=1), transfer_rate(CPU, megabytes=1)
+    assert all(0 < rate < float("inf") for rate in rates)
+
+
+# ---------------------------------------------------------------- what is here
+
+
+def test_machine_lists_every_accelerator_with_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    second, apple = torch.device("cuda", 1), torch.device("mps", 0)
+    found = [
+        Probe(CPU, "CPU, 2 cores", None),
+        Probe(GPU, "Tesla T4", None),
+        Probe(second, "Tesla P100", "The device cuda:1 fails."),
+        Probe(apple, "Apple GPU", None),
+    ]
+    monkeypatch.setattr(hardware, "devices", lambda: found)
+    monkeypatch.setattr(hardware, "best_precision", lambda device: "bf16" if device == GPU else "no")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (15_000_000_000, {GPU: 16_000_000_000}[device]))
+    facts = machine()
+    assert {name: fact for name, fact in facts.items() if name.startswith("accelerator")} == {
+        "accelerator cuda:0": "Tesla T4: works, precision bf16, 15.0 of 16.0 GB free",
+        "accelerator cuda:1": "Tesla P100: The device cuda:1 fails.",
+        "accelerator mps:0": "Apple GPU: works, precision no",
+    }
+    assert list(facts)[:3] == ["processor", "cores", "memory"]
+
+
+@pytest.mark.parametrize("problem", [None, "There is an NVIDIA GPU, but this PyTorch was built without CUDA."])
+def test_machine_without_an_accelerator_says_so_or_why(problem: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "devices", lambda: [Probe(CPU, "CPU", None)])
+    monkeypatch.setattr(hardware, "probe", lambda: Probe(CPU, "CPU", problem))
+    facts = machine()
+    assert list(facts) == ["processor", "cores", "memory", "accelerator"]
+    assert facts["accelerator"] == (problem or "none found")
+    assert facts["processor"] and facts["cores"].endswith(", 1 used")
+    assert float(facts["memory"].removesuffix(" GB")) > 0
+
+
+def test_processor_has_a_name_where_linux_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware.platform, "processor", lambda: "")
+    monkeypatch.setattr(hardware.platform, "machine", lambda: "arm64")
+    for content in ("processor : 0\n", None):  # no such line; no such file
+
+        def read(path: Path, encoding: str, content: str | None = content) -> str:
+            if content is None:
+                raise FileNotFoundError
+            return content
+
+        monkeypatch.setattr(hardware.Path, "read_text", read)
+        assert hardware._processor() == "arm64"
+
+
+@pytest.mark.parametrize("cuda", ["13.0", None])
+def test_software_says_for_which_cuda_torch_was_built(cuda: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    found = software()
+    assert found["torch cuda"] == (cuda or "none")
+    assert {"python", "torch", "torchvision", "numpy", "vaetl-helpers", "accelerate", "system"} <= set(found)
+
+
+def test_peak_memory_is_in_bytes_and_holds_what_was_allocated() -> None:
+    big = torch.ones(25_000_000)
+    peak = peak_memory(CPU)
+    assert peak >= big.nbytes == 100_000_000
+    del big
+    assert peak_memory(CPU) >= peak, "a peak stays"
+
+
+def test_peak_memory_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: {GPU: 12_345}[device])
+    assert peak_memory(GPU) == 12_345
+
+
+# ---------------------------------------------------------------- what a step needs
+
+
+@pytest.mark.parametrize(("width", "batch"), [(128, 128), (7, 1), (300, 33)])
+def test_flops_of_the_mlp_are_those_of_the_formula(width: int, batch: int) -> None:
+    """Forward 2B(784w + 10w), the same for the weights' gradients, 2B·10w for the hidden layer's."""
+    model = mlp_classifier(width)
+    counted = count_flops(model, torch.zeros(batch, 1, 28, 28), torch.zeros(batch, dtype=torch.long))
+    assert counted == 2 * batch * (784 * width + 10 * width) * 2 + 2 * batch * 10 * width
+
+
+def test_flops_of_784_400_10_are_those_counted_by_hand() -> None:
+    """An image: 635,200 forward, as many for the weights' gradients, 8,000 for the hidden layer's."""
+    counted = count_flops(mlp_classifier(400), torch.zeros(50, 1, 28, 28), torch.zeros(50, dtype=torch.long))
+    assert counted == 50 * (635_200 + 635_200 + 8_000)
+
+
+def test_counting_leaves_gradients_statistics_and_the_model_alone() -> None:
+    model = with_batchnorm()
+    x, y = next(images().batches(10))
+    assert count_flops(model, x, y) > 0 and bytes_moved(model, x) > 0
+    assert all(parameter.grad is None for parameter in model.parameters())
+    classification_loss(model, x, y)[0].backward()
+    gradients, before = [p.grad.clone() for p in model.parameters()], state(model)
+    objects = [p.grad for p in model.parameters()]
+    assert count_flops(model, x, y) == count_flops(model, x, y)
+    assert bytes_moved(model, x) == bytes_moved(model, x)
+    assert all(p.grad is kept for p, kept in zip(model.parameters(), objects, strict=True))
+    assert all(torch.equal(p.grad, kept) for p, kept in zip(model.parameters(), gradients, strict=True))
+    assert identical(before, state(model))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_bytes_of_the_mlp_are_those_counted_by_hand() -> None:
+    """Ten images through 64 → 16 → 4: four bytes, ten times each parameter and four times each activation."""
+    parameters = 64 * 16 + 16 + 16 * 4 + 4
+    activations = 64 + 16 + 16 + 4  # images, linear, ReLU, linear; Flatten moves nothing
+    assert bytes_moved(mlp(), torch.rand(10, 1, 8, 8)) == 4 * (10 * parameters + 4 * 10 * activations) == 60_320
+
+
+def test_bytes_of_the_cnn_are_those_counted_by_hand() -> None:
+    parameters = (9 * 4 + 4) + (4 * 9 * 8 + 8) + (32 * 32 + 32) + (32 * 4 + 4)
+    first = 2 * 4 * 8 * 8 + 4 * 4 * 4  # convolution, ReLU, pooling
+    second = 2 * 8 * 4 * 4 + 8 * 2 * 2
+    activations = 64 + first + second + 2 * 32 + 4
+    expected = 4 * (10 * parameters + 4 * 3 * activations)
+    assert bytes_moved(small_cnn(4, size=8, classes=4), torch.rand(3, 1, 8, 8)) == expected == 108_768
+
+
+# ---------------------------------------------------------------- what a run costs
+
+
+@pytest.fixture
+def ten_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "peak_memory", lambda device: 10_000_000)
+
+
+def test_receipt_adds_up(monkeypatch: pytest.MonkeyPatch, ten_megabytes: None) -> None:
+    clock, model = Clock(monkeypatch), mlp()
+    with EnergyMeter(watts=20) as meter:
+        history = train(model, epochs=2, loss_fn=clock.loss, max_seconds=10.5)
+        clock.now += 100  # not training
+    bill = receipt(history, model, images(), meter, price_per_hour=3.6, currency="EUR", peak=1e6)
+    assert bill.seconds == history.seconds == 11
+    assert bill.images == 100 + 4 * BATCH
+    per_image = 2 * (64 * 16 + 16 * 4) * 2 + 2 * 16 * 4
+    assert bill.flops == pytest.approx(bill.images * per_image)
+    assert bill.joules == pytest.approx(20 * 11), "mean power times the seconds of training"
+    assert bill.energy_source == "assumed 20 W"
+    assert bill.cost == pytest.approx(0.011)
+    assert (bill.peak, bill.memory) == (1e6, 10_000_000)
+    assert bill.lines() == {
+        "time": "11.0 s",
+        "images seen": "164",
+        "speed": "15 images/s",
+        "work": f"{164 * per_image:.3g} FLOPs",
+        "rate": "0.0 GFLOP/s",
+        "share of the measured peak": f"{164 * per_image / 11 / 1e6:.1%} of 0 GFLOP/s",
+        "peak memory": "10 MB",
+        "energy": "0.0611 Wh (assumed 20 W)",
+        "hire": "0.011 EUR (at 3.6 EUR per hour)",
+    }
+
+
+def test_receipt_takes_the_memory_before_counting_takes_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(hardware, "peak_memory", lambda device: calls.append(device) or 1)
+    monkeypatch.setattr(hardware, "count_flops", lambda *_: calls.append("count") or 1)
+    meter = SimpleNamespace(joules=1.0, seconds=1.0, source="assumed")
+    model = mlp()
+    history = train(model, epochs=1)
+    assert receipt(history, model, images(), meter).memory == 1
+    assert calls == [CPU, "count"]
+    assert receipt(history, model, images(), meter, memory=7).memory == 7
+
+
+def test_receipt_counts_the_images_of_the_run_whatever_the_batch_size() -> None:
+    model = mlp()
+    with EnergyMeter() as meter:
+        history = train(model, epochs=1, batch_size=100)
+    for size in (1, 128):
+        assert receipt(history, model, images(), meter, size).images == 100
+
+
+def test_receipt_of_a_resumed_run_takes_the_power_of_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, path, model = Clock(monkeypatch), tmp_path / "run.safetensors", mlp()
+    train(model, epochs=1, loss_fn=clock.loss, checkpoint=path)
+    with EnergyMeter(watts=10) as meter:
+        history = train(model, epochs=2, loss_fn=clock.loss, checkpoint=path)
+    bill = receipt(history, model, images(), meter)
+    assert bill.seconds == 14
+    assert bill.joules == pytest.approx(140)
+
+
+def test_energy_is_read_from_nvml_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter([5_000, 5_000, 12_500])  # millijoules: can it be read at all, before, after
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(readings),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    with EnergyMeter() as meter:
+        pass
+    assert meter.joules == 7.5
+    assert "NVML" in meter.source
+
+
+BILL = Receipt(seconds=3600, images=10, flops=7.2e12, joules=3600, energy_source="assumed 1 W")
+
+
+def test_receipt_shows_only_what_was_measured() -> None:
+    lines = BILL.lines()
+    assert BILL.cost == 0.35
+    assert lines["rate"] == "2.0 GFLOP/s"
+    assert lines["energy"] == "1 Wh (assumed 1 W)"
+    assert "share of the measured peak" not in lines and "peak memory" not in lines
+    known = Receipt(3600, 10, 7.2e12, 3600, "assumed 1 W", peak=8e9, memory=1_234_000_000).lines()
+    assert known["share of the measured peak"] == "25.0% of 8 GFLOP/s"
+    assert known["peak memory"] == "1,234 MB"
+
+
+def test_receipt_of_a_run_without_a_step_can_be_read() -> None:
+    lines = Receipt(seconds=0.0, images=0, flops=0.0, joules=0.0, energy_source="assumed 1 W", peak=1e9).lines()
+    assert (lines["speed"], lines["rate"]) == ("0 images/s", "0.0 GFLOP/s")
+
+
+def test_receipt_is_shown_as_a_table_and_attached_as_plain_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(runtime, "notebook_kernel", lambda: object())
+    monkeypatch.setattr("IPython.display.display", lambda content, raw=False: shown.append(content))
+    BILL.show("Ten epochs")
+    table, data = shown
+    rows = [line.strip("| ").split(" | ") for line in table.data.splitlines()]
+    assert rows[0] == ["Ten epochs", "cost"]
+    assert dict(rows[2:]) == BILL.lines()
+    attached = data["application/vnd.vaetl.receipt+json"]
+    assert json.loads(json.dumps(attached, allow_nan=False)) == attached == {
+        "title": "Ten epochs", "cost": 0.35, "seconds": 3600, "images": 10, "flops": 7.2e12, "joules": 3600,
+        "energy_source": "assumed 1 W", "price_per_hour": 0.35, "currency": "USD", "peak": 0.0, "memory": 0,
+    }  # fmt: skip
+
+
+def test_receipt_of_a_real_run_is_plain_data(capsys: pytest.CaptureFixture[str]) -> None:
+    model = mlp()
+    with EnergyMeter() as meter:
+        history = train(model, epochs=1)
+    bill = receipt(history, model, images(), meter, peak=peak_flops(CPU, size=32))
+    assert json.loads(json.dumps(vars(bill), allow_nan=False)) == vars(bill)
+    bill.show("One epoch")
+    assert "| peak memory | " in capsys.readouterr().out
