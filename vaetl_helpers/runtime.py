@@ -188,7 +188,7 @@ ADVICE = {
 
 def advice() -> str:
     """How to get an accelerator on this platform, in a few words."""
-    return ADVICE.get(platform_name(), "the course needs none; Colab and Kaggle lend one, see chapter 2")
+    return ADVICE.get(platform_name(), "the course needs none, and Colab and Kaggle lend one")
 
 
 @functools.cache
