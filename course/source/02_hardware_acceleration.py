@@ -579,7 +579,7 @@ report("accuracy of bf16 minus float32", change, "points", low, high, n=3, data=
 # itself takes a while. Is it worth it? That depends on how long you train.
 
 # %%
-os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # so that an earlier run does not flatter the start-up
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()  # so that an earlier run does not flatter the start-up
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 if P.with_compile:
     plain, compiled = Levers(vae.mlp_vae, vae_loss), Levers(vae.mlp_vae, vae_loss)
