@@ -38,7 +38,8 @@
 # unit) is one made for matrix products. The **CPU** is the processor that every computer has. We ask: essential for
 # *what*? How many times faster, and for which network? And what can be gained without any accelerator?
 #
-# Every measurement below is made on *your* machine. Numbers from other machines come from recorded runs, and say so.
+# Every measurement below is made on *your* machine. Numbers from other machines are recorded runs or makers' figures, and
+# say which.
 
 # %% [markdown]
 # ## Set-up
@@ -122,13 +123,14 @@ print("To get an accelerator:", advice())
 
 # %%
 present = {"CPU": processor} | ({} if P.device.type == "cpu" else {P.device.type.upper(): P.device})
-peak = {name: hardware.peak_flops(device) for name, device in present.items()}
+peak = {name: hardware.peak_flops(device, 1024 if device.type == "cpu" else 4096) for name, device in present.items()}
 moved = {name: hardware.bandwidth(device) for name, device in present.items()}
 makers = {
     "NVIDIA T4 (Colab, Kaggle): maker's figure": (8.1e12, 320e9),
     "NVIDIA H100 SXM: maker's figure": (67e12, 3350e9),
 }
-rates = {f"{name}: measured here": (peak[name], moved[name]) for name in present} | makers
+used = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
+rates = {f"{name}: measured here, {used}": (peak[name], moved[name]) for name in present} | makers
 show_table(
     [
         (name, f"{flops / 1e9:,.0f} GFLOP/s", f"{move / 1e9:,.0f} GB/s", f"{flops / move:.0f}")
@@ -142,9 +144,13 @@ report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s")
 # %% [markdown]
 # The last column is the first rate divided by the second: that many FLOPs the device can do in the time in which it moves
 # one byte. So a computation that does little with each byte leaves the arithmetic units idle. We come back to that in
-# section 3. (A maker's figure is a peak that real programs do not reach; ours is measured. Both are for 32-bit numbers.)
+# section 3. (A maker's figure is a peak that real
+# programs do not reach; ours is measured. Both are for 32-bit numbers. GPUs since 2017 also have *tensor cores*, units
+# for products of 16-bit numbers, several times as fast.)
 #
-# ### Exercise 1: the FLOPs of a layer · 8 minutes
+# ### Exercise 1: the FLOPs of a layer · 5 minutes
+#
+# (Partly a repetition of chapter 1, now as a function.)
 #
 # How much work is one *training step* of a linear layer without bias? Forward, a batch of inputs, `[batch, inputs]`, is
 # multiplied by the weights, `[inputs, outputs]`. Backward there are two products of the same size: one gives the gradient
@@ -168,7 +174,8 @@ def flops_linear(batch, inputs, outputs, first):
 flops_linear_checked = check("hardware.flops_linear", flops_linear)
 
 # %% [markdown]
-# Compare with PyTorch's own counter, for the fully connected network of chapter 1 (784 → 128 → 10, batch 128):
+# Compare with PyTorch's own counter, for the fully connected network of chapter 1 (784 → 128 → 10, batch 128). The counter
+# leaves out the biases, as we do:
 
 # %% tags=["nbval-check-output"]
 mlp = nets.mlp_classifier(128)
@@ -182,7 +189,7 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 # A GPU works *asynchronously*: Python hands it an operation and goes on at once, while the device computes. A clock that
 # is stopped when Python returns has measured the handing over, not the work. So one has to **synchronise**: wait until
 # the device is done, before the clock starts and again before it stops. And the first call does not count: it compiles,
-# allocates memory and fills caches (*warm-up*). Finally, single times scatter, mostly upwards: take the median.
+# allocates memory and fills *caches*, small fast memories close to the arithmetic units (*warm-up*). Finally, single times scatter, mostly upwards: take the median.
 #
 # ### Exercise 2: time it · 12 minutes
 #
@@ -211,28 +218,31 @@ def time_it(work, synchronise, repeats):
 time_it_checked = check("hardware.time_it", time_it)
 
 # %% [markdown]
-# On your device, with and without waiting. On a CPU the two lines agree: it has finished when Python goes on. On a GPU
-# the second line is far too good to be true.
+# On your device, with and without waiting, two times are printed. On a CPU they differ only by scatter, 10 or 20 %: it has
+# finished when Python goes on. On a GPU the second time is far too short to be true.
 
 # %%
 square = torch.ones(1024, 1024, device=P.device)
-waiting = time_it_checked(lambda: square @ square, lambda: hardware.synchronise(P.device), 5)
-not_waiting = time_it_checked(lambda: square @ square, lambda: None, 5)
+waiting = time_it_checked(lambda: square @ square, lambda: hardware.synchronise(P.device), 20)
+not_waiting = time_it_checked(lambda: square @ square, lambda: None, 20)
 print(f"a 1024 x 1024 product on {P.device.type}: {1e3 * waiting:.3f} ms; without waiting: {1e3 * not_waiting:.3f} ms")
 
 # %% [markdown]
 # ## 3. Two roofs
 #
-# A step needs some FLOPs and moves some bytes. Their quotient is its **arithmetic intensity**, in FLOPs per byte. If a
-# device computes $F$ FLOPs per second and moves $B$ bytes per second, then a step of intensity $I$ can reach at most
+# A step needs some FLOPs and moves some bytes. Their quotient is its **arithmetic intensity**, in FLOPs per byte. A device that computes $F$ FLOPs per second and
+# moves $B$ bytes per second needs at least FLOPs/$F$ seconds for the step, and at least bytes/$B$ seconds. So a step of
+# intensity $I$ can reach at most
 #
 # $$\text{rate} \le \min(F,\; B \cdot I) .$$
 #
 # Drawn over $I$ this is a slanted roof, the bandwidth, and a flat one, the peak: the **roofline** (Williams, Waterman and
 # Patterson 2009). Under the slanted part a faster arithmetic unit does not help.
 #
-# We place the networks of this course under it, each with a small and a large batch. FLOPs are counted. Bytes are
-# estimated from below: weights, gradients and Adam's numbers, and each activation written and read a few times.
+# We place the networks of this course under it, each with a small and a large batch. (The VAE is that of chapter 3: a network
+# that encodes an image, adds noise, and decodes it.) FLOPs are counted. Bytes are estimated as if there were no cache: ten
+# numbers for each weight (read forward and backward, its gradient, Adam's) and four for each activation. So a point is
+# uncertain sideways.
 
 
 # %%
@@ -257,25 +267,31 @@ networks = {
     "CNN": (nets.small_cnn, classification_loss),
     "VAE": (vae.mlp_vae, vae.vae_loss()),
 }
-points = {}
+points, needs = {}, {}
 for name, (build, loss_fn) in networks.items():
     for size in (8, 512):
         x, y = torch.rand(size, 1, 28, 28), torch.zeros(size, dtype=torch.long)
         flops, traffic = hardware.count_flops(build(), x, y, loss_fn), hardware.bytes_moved(build(), x)
         seconds = hardware.time_it(training_step(build(), loss_fn, size, P.device), P.device, P.repeats)
         points[f"{name}, batch {size}"] = (flops / traffic, flops / seconds)
+        needs[name, size] = flops, traffic, seconds
 
 # %%
 here = list(present)[-1]
 axis = plots.panels(
-    [f"Roofline of this machine ({here})"],
+    [f"Roofline of this machine ({here}, {used})"],
     width=7.5,
     height=4.2,
     alt="Attained FLOPs per second over FLOPs per byte. A rising line, the bandwidth, meets a flat line, the peak. The "
     "networks lie below; the small batches further to the left and lower than the large ones.",
 )[0]
 intensity = [0.1, peak[here] / moved[here], 1000]
-axis.plot(intensity, [min(peak[here], moved[here] * i) for i in intensity], color="grey", label="the two roofs")
+axis.plot(
+    intensity,
+    [min(peak[here], moved[here] * i) for i in intensity],
+    color="grey",
+    label=f"bandwidth {moved[here] / 1e9:.0f} GB/s, peak {peak[here] / 1e9:,.0f} GFLOP/s",
+)
 for number, (name, (x, y)) in enumerate(points.items()):
     axis.plot(x, y, "os"[number % 2], color=plots.COLOURS[number // 2], label=name)
 axis.set(xlabel="arithmetic intensity (FLOPs per byte)", ylabel="FLOPs per second", xscale="log", yscale="log")
@@ -288,12 +304,12 @@ plt.show()
 # slanted roof is limited by memory, one near the flat roof by computing. (A small network may even lie above the slanted
 # roof: its weights fit into the processor's cache, which is faster than the memory that we measured.) One that lies well
 # below both is limited by something else: *overhead*, the microseconds that Python and PyTorch need for each operation,
-# however small it is, or a layer whose shape suits the processor badly. On a GPU, which computes a hundred times faster, the
-# same overhead weighs a hundred times more.
+# however small it is, or a layer whose shape suits the processor badly. On a device that computes 66 times as fast, the
+# same microseconds are a 66 times larger multiple of the computing time.
 #
 # ## 4. When does an accelerator help?
 #
-# So one would expect: small networks and small batches hardly, large ones a lot. Somewhere the lines must cross. We
+# So one would expect: small networks and small batches hardly, large ones a lot. If so, the lines cross somewhere. We
 # measure the time of a training step over the batch, for a narrow and a wide network, on every device that is here.
 #
 # There is a small version of the question on *every* machine with two cores or more: is it worth while to let a second
@@ -325,22 +341,26 @@ torch.set_num_threads(threads)
 # %%
 axes = plots.panels(
     [f"width {width}" for width in P.widths],
-    alt="For each width, milliseconds per step over the batch size on logarithmic axes, one line for each device: flat for "
-    "small batches, then rising.",
+    alt="For each width, milliseconds per step over the batch size on logarithmic axes, one line for each device, "
+    "rising more slowly at small batches than at large ones.",
     height=3.8,
 )
 for axis, width in zip(axes, P.widths):
     lines = {name: (P.batches, [1e3 * t for t in times[name, width]]) for name in configurations}
     plots.lines(lines, f"width {width}", "batch size", "ms per step", alt="", scale="log-log", axis=axis)
+    axis.set_ylim(0.8e3 * min(map(min, times.values())), 1.3e3 * max(map(max, times.values())))  # one scale for all
 plt.show()
 
 # %% [markdown]
-# Two things to see. At the left the lines are flat: a step on 16 images takes almost as long as one on twice as many, since
-# overhead is all there is. And where the lines cross, if they do, the second device (or core) begins to pay. For the
-# narrow network it never may: then the honest answer to "is an accelerator essential?" is *no, it would not even help*.
+# Read the left end first: from 16 to 64 images the work is four times as large, the time is not. What does not grow with the
+# batch is paid once a step. In the narrow network that is overhead. In the wide one it is mostly memory: its 0.8 million
+# weights, their gradients and Adam's numbers are some 33 MB to move, whatever the batch. Then compare the lines: where
+# one device lies below the other, it pays. For a narrow network and small batches it may not. Then the honest answer to "is an
+# accelerator essential?" is *no, it would not even help*.
 #
-# (Other programs disturb the line with several threads most: one busy neighbour and all threads wait for the slowest.
-# That is why the course leaves one core alone.)
+# (If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`. The course leaves one core
+# alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as
+# long.)
 
 # %%
 report_rows = []
@@ -348,16 +368,50 @@ for width in P.widths:
     one = times["CPU, 1 thread", width]
     for name in list(configurations)[1:]:
         gain = [a / b for a, b in zip(one, times[name, width])]
-        first = next((size for size, g in zip(P.batches, gain) if g > 1), None)
+        first = next((size for size, g in zip(P.batches, gain) if g > 1.1), None)
         pays = f"from batch {first}" if first else "at none of these batches"
         report_rows.append((width, name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
         report(f"speedup of {name}, width {width}, batch {P.batches[-1]}", gain[-1], "times")
 show_table(
     report_rows,
-    header=("width", "compared with 1 thread", "pays", f"at batch {P.batches[0]}", f"at batch {P.batches[-1]}"),
+    header=(
+        "width",
+        "compared with 1 thread",
+        "more than 10 % faster",
+        f"at batch {P.batches[0]}",
+        f"at batch {P.batches[-1]}",
+    ),
 )
 
 # %% [markdown]
+# ### Estimate before you rent
+#
+# A rough prediction for a device that you do not have: $t \approx \text{overhead} + \max(\text{FLOPs}/F,\ \text{bytes}/B)$.
+# Take $F$ and $B$ from its maker and the overhead from your narrowest network at your smallest batch (assuming that Python
+# is as fast there as here).
+
+# %%
+overhead = times["CPU, 1 thread", P.widths[0]][0]
+F, B = makers["NVIDIA T4 (Colab, Kaggle): maker's figure"]
+predicted = {key: overhead + max(flops / F, traffic / B) for key, (flops, traffic, _) in needs.items()}
+show_table(
+    [
+        (
+            name,
+            size,
+            f"{1e3 * seconds:.2f} ms",
+            f"{1e3 * predicted[name, size]:.2f} ms",
+            f"{seconds / predicted[name, size]:.1f}",
+        )
+        for (name, size), (_, _, seconds) in needs.items()
+    ],
+    header=("network", "batch", "measured here", "predicted for a T4", "times as fast"),
+)
+
+# %% [markdown]
+# A prediction, not a measurement, and an optimistic one: it takes the maker's peak for granted. Yet it shows the pattern. The
+# small batches gain little, whatever the device. The large ones gain a lot.
+#
 # ### The way to the device
 #
 # An accelerator has memory of its own. What it is to compute must first travel there, over a bus that is slower than
@@ -371,11 +425,12 @@ show_table(
         ("as float32", f"{len(data.train) * 3136 / 1e6:.0f} MB", f"{1e3 * len(data.train) * 3136 / rate:.1f} ms"),
         ("as uint8", f"{len(data.train) * 784 / 1e6:.0f} MB", f"{1e3 * len(data.train) * 784 / rate:.1f} ms"),
     ],
-    header=(f"{len(data.train):,} images", "size", f"to the {P.device.type}, at {rate / 1e9:.1f} GB/s"),
+    header=(f"{len(data.train):,} images", "size", f"to the {P.device.type.upper()}, at {rate / 1e9:.1f} GB/s"),
 )
 
 # %% [markdown]
-# (Without an accelerator this is a plain copy in memory.) Once is cheap. But a loop that sends every batch anew pays again in
+# (Without an accelerator nothing travels: this is a copy into newly allocated memory, which is slower than section 1's copy
+# into memory in use; and there reading and writing were both counted.) Once is cheap. But a loop that sends every batch anew pays again in
 # every epoch, and waits each time. If the data fit, send them *once*, as uint8, and leave them there. That is what this course's
 # `ImageSet` does.
 #
@@ -387,7 +442,7 @@ show_table(
 
 
 # %% exercise="hardware.batches_resident"
-def batches(images, labels, batch_size, generator):
+def resident_batches(images, labels, batch_size, generator):
     """Yields one epoch of (float images in [0, 1], labels), in random order; the last batch holds what is left."""
     ### BEGIN SOLUTION
     order = torch.randperm(len(images), generator=generator).to(images.device)
@@ -397,14 +452,15 @@ def batches(images, labels, batch_size, generator):
 
 
 # %% check="hardware.batches_resident"
-batches_checked = check("hardware.batches_resident", batches)
+batches_checked = check("hardware.batches_resident", resident_batches)
 
 # %% [markdown]
 # ## 5. The levers, one by one
 #
 # The usual way to feed a network, found in nearly every tutorial, is a `DataLoader` that takes one image at a time, makes
 # a picture object of it, turns that into a tensor, and stacks the tensors to a batch. It is the right tool where images
-# are files that do not fit into memory. For 28 × 28 pixels it is work without need. We take it as the baseline.
+# are files that do not fit into memory. For 28 × 28 pixels it is work without need. We take it as the baseline. (Worker
+# processes, `num_workers`, would hide part of its cost where cores are free; we measure it bare.)
 
 
 # %%
@@ -422,7 +478,7 @@ class Pictures(Dataset):
 
 
 class Levers:
-    """One pass over the images with some levers pulled; `seconds` are those of the last pass."""
+    """A network and how to take it once over the images, with some levers pulled."""
 
     def __init__(self, build, loss_fn, size=128, resident=True, fused=True, channels_last=False, bf16=False, pieces=1):
         self.model = build().to(P.device)
@@ -433,7 +489,9 @@ class Levers:
         self.loader = None if resident else DataLoader(Pictures(train), size, shuffle=True)
 
     def batches(self):
-        return self.loader or train.batches(self.size, seed=0)
+        if self.loader:
+            return self.loader
+        return batches_checked(train.images, train.labels, self.size, torch.Generator().manual_seed(0))
 
     def run(self):
         for x, y in self.batches():
@@ -461,12 +519,13 @@ def compare(**levers):
 # %% [markdown]
 # The levers, all against the same baseline, the `DataLoader` with batch 128:
 #
-# - **resident**: the data lie on the device as uint8, and are cast batch by batch;
+# - **resident**: the data lie on the device as uint8, and are cast batch by batch, by *your* function of exercise 3;
 # - **batch 512**: fewer, larger steps (that changes training too, see chapter 1);
 # - **fused**: Adam's update in one operation instead of many (all but the baseline and "not fused" have it);
 # - **bf16**: products in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits;
 # - **accumulated**: each batch in four pieces. That saves memory; it is not meant to be faster;
-# - **channels last** (CNN only): the colour channels of a pixel lie side by side in memory, which convolutions like.
+# - **channels last** (CNN only): all channels of one pixel (here the 16 and 32 feature maps) lie side by side in memory, the
+#   order in which many convolution routines read.
 
 # %%
 vae_loss = vae.vae_loss()
@@ -486,6 +545,7 @@ vae_seconds = compare(
 cnn_seconds = compare(
     **{
         "DataLoader": Levers(nets.small_cnn, classification_loss, resident=False, fused=False),
+        "resident, not fused": Levers(nets.small_cnn, classification_loss, fused=False),
         "resident": Levers(nets.small_cnn, classification_loss),
         "resident, channels last": Levers(nets.small_cnn, classification_loss, channels_last=True),
         "resident, bf16": Levers(nets.small_cnn, classification_loss, bf16=True),
@@ -515,21 +575,30 @@ show_table(
 )
 
 # %%
-plots.bars(
-    {f"{network}: {name}": ratio for network, name, ratio, _, _ in rows},
-    [f"{ratio:.2f} ×" for _, _, ratio, _, _ in rows],
-    title="What each lever is worth on this machine",
-    x="times as fast as the DataLoader",
-    alt="Horizontal bars, one for each lever of the VAE and of the CNN: how many times as fast as the DataLoader it is.",
-).axvline(1, color="grey", linewidth=1)
+names = [f"{network}: {name}" for network, name, *_ in rows]
+values = [ratio for _, _, ratio, _, _ in rows]
+axis = plots.bars(
+    dict(zip(names, values)),
+    [""] * len(names),
+    title="Levers together, against the DataLoader",
+    x="times as fast as the DataLoader (mean and 95 % interval)",
+    alt="Horizontal bars with intervals, for the VAE and the CNN: how many times as fast as the DataLoader each set of levers is.",
+)
+ends = [[ratio - low for _, _, ratio, low, _ in rows], [high - ratio for _, _, ratio, _, high in rows]]
+axis.errorbar(values, names, xerr=ends, fmt="none", color="black", capsize=3)
+axis.axvline(1, color="grey", linewidth=1)
+axis.margins(y=0.03)
 plt.show()
 
 # %% [markdown]
-# How to read it: a bar at 1 gains nothing. The VAE computes little for each image, so that *feeding* it is a large part
-# of the time, and resident data gain a lot. The CNN computes more for each image: there the same lever gains less, and the
-# levers that speed up computing count. Whether bf16 helps depends on the processor: where it is emulated it costs.
+# How to read it: a bar at 1 gains nothing, and bars whose intervals overlap are not ordered. Each bar is a *set* of levers;
+# compare "resident, bf16" with "resident" to see bf16 alone. Resident data gain most for the VAE. The CNN needs about twice
+# as many FLOPs for an image and, as the roofline shows, reaches a much lower rate: so computing takes most of its time, and
+# feeding only a small part. There a lever helps that raises the rate, such as channels last. Whether bf16 helps depends on
+# the processor: where it is *emulated*, done by float32 units with conversions, it costs.
 #
-# A recorded run, for comparison:
+# A recorded run with more images, for comparison. (The interval covers the scatter within one run, not the difference between
+# two runs: a recorded value may well lie outside.)
 
 # %%
 try:
@@ -566,12 +635,15 @@ for number in range(3):
         values.append(evaluate(network, data.validation)["accuracy"])
 differences = [100 * (b - a) for a, b in zip(accuracies["no"], accuracies["bf16"])]
 change, low, high = study.mean_interval(differences)
+print({name: f"mean accuracy {100 * sum(values) / 3:.1f} %" for name, values in accuracies.items()})
 report("accuracy of bf16 minus float32", change, "points", low, high, n=3, data=data.source)
 
 # %% [markdown]
-# If the interval includes 0, three seeds see no cost. (Weights, their updates and the loss stay in float32 all the time: only
-# the products are made in bfloat16. That is *mixed precision*.) Its older relative *float16* has more digits but a small range:
-# gradients vanish in it unless the loss is scaled up first. `fit(..., precision="fp16")` does that, on a GPU.
+# If the interval includes 0, three seeds cannot tell the two apart. (The weights and their updates stay in float32; the
+# products, and the activations that come out of them, are bfloat16. That is *mixed precision*.) Its older relative *float16*
+# has more digits but a small range: gradients vanish in it unless the loss is scaled up first. `fit(..., precision="fp16")`
+# does that, on a GPU. Which one? `fit` takes bfloat16 where the device has it and float32 elsewhere. The T4 that Colab and
+# Kaggle lend has tensor cores for float16 only: there try `precision="fp16"`.
 #
 # ### torch.compile
 #
@@ -587,16 +659,13 @@ if P.with_compile:
     start = time.perf_counter()
     try:
         compiled.run()
-        start_up = time.perf_counter() - start
-        both = compare(plain=plain, compiled=compiled)
-        gain = statistics.median(both["plain"]) - statistics.median(both["compiled"])
-        steps = -(-len(train) // 128)
-        needed = (
-            f"repaid after {start_up / gain * steps:,.0f} steps" if gain > 0 else "never repaid: it is no faster here"
-        )
-        print(
-            f"start-up {start_up:.0f} s; a step takes {1 - gain / statistics.median(both['plain']):.0%} of the time; {needed}"
-        )
+        first_pass = time.perf_counter() - start
+        both = {name: statistics.median(values) for name, values in compare(plain=plain, compiled=compiled).items()}
+        start_up, gain = first_pass - both["compiled"], both["plain"] - both["compiled"]
+        steps = start_up / gain * -(-len(train) // 128) if gain > 0 else math.inf
+        verdict = f"repaid after {steps:,.0f} steps" if gain > 0.1 * both["plain"] else "no clear gain here"
+        share = both["compiled"] / both["plain"]
+        print(f"start-up {start_up:.0f} s; a compiled step takes {share:.0%} of the time of a plain one: {verdict}")
     except Exception as error:  # no compiler, for example
         print(f"torch.compile does not work here: {str(error).splitlines()[0]}")
 else:
@@ -606,7 +675,7 @@ else:
 # ### Exercise 4: accumulate gradients · 12 minutes
 #
 # A batch does not fit into the device's memory? Work it off in pieces and add up their gradients: one update for the
-# whole batch. `loss_fn(logits, labels)` returns the *mean* over its images; the last piece may be smaller than the others,
+# whole batch. `loss_fn(logits, labels)` (here a plain PyTorch loss, not `fit`'s) returns the *mean* over its images; the last piece may be smaller than the others,
 # and must count less. The result must equal the step on the whole batch. Return nothing.
 
 
@@ -649,19 +718,20 @@ print("the same weights, up to rounding:", gap < 1e-6)
 # ## 6. Several devices
 #
 # Two devices can share a batch: each has a copy of the network, takes *half* of the images, and computes the gradients of
-# its half. Then the gradients are averaged, and both make the same update. That is **data parallelism**. In the program
-# nothing changes; it is *started* differently:
+# its half. Then the gradients are averaged, and both make the same update. That is **data parallelism**. A program that
+# calls `fit` need not change: `fit` shares out the batch and averages the gradients. (A loop of your own would need
+# PyTorch's `DistributedDataParallel`.) It is only *started* differently:
 #
 # ```
 # torchrun --nproc-per-node 2 program.py         # two processes on this machine
 # accelerate launch program.py                   # the same, as `accelerate config` was told
 # ```
 #
-# It works without any GPU: here are two processes on the CPU. Each prints nothing but what the first one says.
+# It works without any GPU: here are two processes on the CPU, beside the same program in one process.
 
 # %%
 PROGRAM = """
-import sys, torch
+import os, sys, torch
 from safetensors.torch import save_file
 from vaetl_helpers.data import load
 from vaetl_helpers.training import fit
@@ -673,11 +743,13 @@ def work(kind):
     model = torch.nn.Sequential(torch.nn.Flatten(), *layers)
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     fit(model, load("fashion-mnist").train.subset(slice(0, 1280)), epochs=2, batch_size=128, optimizer=sgd)
-    return model.state_dict()
+    return dict(model.named_parameters())
 
 if __name__ == "__main__":
     for kind in ("plain", "with BatchNorm"):
-        save_file(work(kind), f"{sys.argv[1]}/{kind}.safetensors")  # all processes hold the same weights
+        weights = work(kind)  # the same in all processes, so the first one writes them
+        if os.environ.get("RANK", "0") == "0":
+            save_file(weights, f"{sys.argv[1]}/{kind}.safetensors")
 """
 folder = Path(tempfile.mkdtemp())
 (folder / "program.py").write_text(PROGRAM)
@@ -694,8 +766,8 @@ for where, process in running.items():
     print(f"{where}:\n{out if process.returncode == 0 else problem[-500:]}")
 
 # %% [markdown]
-# The first one speaks for both, so each line appears once (but for the data, which each process loads for itself). Now the
-# largest difference of any weight:
+# Of two processes the first one speaks for both; only the line about the data comes from each. (For so small a network two
+# processes are no faster: at every step all gradients travel between them.) Now the largest difference of any weight:
 
 
 # %%
@@ -705,7 +777,7 @@ def largest_difference(kind):
     if not all(file.exists() for file in files):
         return math.nan  # the two processes could not be started here
     one, two = map(load_file, files)
-    return max((one[name] - two[name]).abs().max().item() for name in two if two[name].is_floating_point())
+    return max((one[name] - two[name]).abs().max().item() for name in two)
 
 
 print(f"largest difference between one process and two: {largest_difference('plain'):.1e}")
@@ -721,7 +793,7 @@ print(f"largest difference between one process and two: {largest_difference('pla
 print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 
 # %% [markdown]
-# Thousands of times larger, though not wrong: another, slightly noisier network. (`torch.nn.SyncBatchNorm` shares the statistics
+# Hundreds of thousands of times larger: not an error, but another network, trained with slightly noisier statistics. (`torch.nn.SyncBatchNorm` shares the statistics
 # and costs communication.)
 #
 # **On Kaggle** a session has two T4 GPUs. A notebook cannot be started by `torchrun`; Accelerate's `notebook_launcher` starts
@@ -734,20 +806,21 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 #     from vaetl_helpers import nets
 #     from vaetl_helpers.data import load
 #     from vaetl_helpers.training import fit
-#     fit(nets.small_cnn(), load("fashion-mnist").train, epochs=5, checkpoint="/kaggle/working/cnn.safetensors")
+#     fit(nets.small_cnn(), load("fashion-mnist").train, epochs=5,
+#         checkpoint="/kaggle/working/cnn.safetensors")
 #
 # notebook_launcher(work, num_processes=2)       # on a TPU: without num_processes
 # ```
 #
-# **On a cluster**, where training outgrows one machine, the same program runs on several. With Slurm, four machines with
-# four GPUs each:
+# **On a cluster**, where training outgrows one machine, the same program runs on several. With *Slurm*, the program that
+# shares out a cluster, four machines with four GPUs each (the file's first line is `#!/bin/bash`):
 #
 # ```
-# #!/bin/bash
 # #SBATCH --nodes=4 --ntasks-per-node=1 --gpus-per-node=4
-# head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-# srun bash -c "accelerate launch --num_machines 4 --num_processes 16 --machine_rank \$SLURM_NODEID \
-#     --main_process_ip $head --main_process_port 29500 program.py"
+# export HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# srun bash -c 'accelerate launch --num_machines 4 --num_processes 16 \
+#     --machine_rank $SLURM_NODEID --main_process_ip $HEAD \
+#     --main_process_port 29500 program.py'
 # ```
 #
 # (We have run two processes on a CPU, as above. The GPU, TPU and Slurm variants are written by their manuals and were not run.)
@@ -760,7 +833,8 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 # | switch | Runtime > Change runtime type > T4 GPU | Settings > Accelerator > GPU T4 x2 |
 # | condition | a Google account | an account verified by telephone; "Internet on" to install the course |
 # | taken away | after some idle time, or when others need it | after some hours; a weekly allowance of GPU hours |
-# | what stays | what you save in Google Drive | what you save in `/kaggle/working`, with "Save version" |
+# | what stays | what you save in Google Drive | what a "Save version" run leaves in `/kaggle/working` |
+# | to go on | mount the drive again | Add input > your notebook's output, and copy the file to `/kaggle/working` |
 #
 # Limits change, so look at each platform's own page. What does not change: *the machine will be taken away*. So save after
 # every epoch, where it stays, and be able to go on. On Colab:
@@ -778,8 +852,7 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 # ### Exercise 5: what must a checkpoint hold? · 12 minutes
 #
 # Weights alone are not enough to go on *exactly* as if nothing had happened. Return a dict with four keys: `"model"` and
-# `"optimizer"` (their `state_dict()`), `"epoch"` (finished epochs), and `"rng"` (`torch.get_rng_state()`, because dropout
-# and shuffling draw from it). Mind that a `state_dict` refers to the *same tensors* that the next step changes: return
+# `"optimizer"` (their `state_dict()`), `"epoch"` (finished epochs), and `"rng"` (`torch.get_rng_state()`, because dropout draws from it, and often shuffling too). Mind that a `state_dict` refers to the *same tensors* that the next step changes: return
 # copies. (On a GPU dropout has a random state of its own, `torch.cuda.get_rng_state()`; leave it out here.)
 
 
@@ -801,7 +874,8 @@ def checkpoint(model, optimizer, epoch):
 checkpoint_checked = check("hardware.resume", checkpoint)
 
 # %% [markdown]
-# See it work. One network is trained for two epochs in one go. Another, with the same start, loses its machine in the middle
+# See the idea at work in `fit`. It saves weights, optimiser and finished epochs; instead of the random state it begins each
+# epoch with a seed made of the run's seed and the epoch, which serves the same purpose. One network is trained for two epochs in one go. Another, with the same start, loses its machine in the middle
 # of the second epoch. Then everything is built anew, as on a new machine, and `fit` is called again.
 
 
@@ -840,28 +914,28 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 # %% [markdown]
 # ## 8. The receipt
 #
-# What does a training cost here, with the levers that helped? Time and operations, the share of the measured peak, memory,
-# energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the hire of a machine.
+# What does one pass of the CNN cost here, with resident data, fused Adam and channels last, in float32? Time and operations,
+# the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed*
+# elsewhere), and the hire of a machine.
 
 # %%
 with hardware.EnergyMeter(watts=30) as meter:
-    final = nets.small_cnn().to(P.device)
-    final_history = fit(final, data.train.subset(slice(0, 4 * P.images)), epochs=1, quiet=True)
+    final = nets.small_cnn().to(P.device, memory_format=torch.channels_last)
+    final_history = fit(final, data.train.subset(slice(0, 4 * P.images)), epochs=1, precision="no", quiet=True)
 bill = hardware.receipt(final_history, final, train, meter, peak=peak[here])
 bill.show("the CNN, one pass")
 report("share_of_peak", bill.flops / bill.seconds / bill.peak, "")
 
 # %% [markdown]
-# Look at the share of the peak: it says how much of the processor the network really used. The rest is overhead, memory and
-# small shapes.
+# Look at the share of the peak: it says how much of what the cores in use *can* do the network really used.
 #
 # ## 9. So, was the claim right?
 #
 # *An accelerator is essential.* It depends, and now you can say on what:
 #
-# - **For large networks and large batches, yes.** There the rate of computing decides. The table of section 1 says by what
-#   factor a GPU's peak exceeds what your CPU reaches.
-# - **For small networks, no.** Where overhead decides, a faster processor waits faster. Look at your own crossover.
+# - **For large networks and large batches it helps a lot.** The table of section 4 predicts by how much. (We predict it; we
+#   have not measured it. Where a GPU is present, the crossover figure does.)
+# - **For small networks, hardly.** Where overhead decides, a faster processor only waits more. Look at your own crossover.
 # - **Before you rent a GPU, pull the free levers.** Your table says what resident data, the batch, precision and layout are
 #   worth on this machine.
 # - *Platforms lend one for free*: true, with a time limit. So save after every epoch.
@@ -897,7 +971,7 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, "")
 #
 # <details><summary>128 each.</summary>
 #
-# Then the batch would be 256, and training another one. In this course `batch_size` counts all processes together.
+# Then a step would use 256 images, which is another training. In this course `batch_size` counts all processes together.
 # </details>
 #
 # <details><summary>64 each.</summary>
@@ -912,7 +986,7 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, "")
 # - Warm up, synchronise, take the median.
 # - Data that fit into memory belong there, as uint8, once.
 # - Several processes give the same weights if shares and noise are those of the whole batch; BatchNorm differs.
-# - Save after every epoch: weights, optimiser, epoch, random state.
+# - Save after every epoch: weights, optimiser, epoch, and the random state (or a seed for each epoch).
 
 # %% [markdown]
 # ## Further reading

@@ -500,7 +500,7 @@ RESIDENT = _draw_batches, _drive_batches, BATCHES, BATCHES_STAGES
 ACCUMULATE = _draw_accumulate, _drive_accumulate, ACCUMULATIONS, ACCUMULATION_STAGES
 RESUME = _draw_resume, _drive_resume, CHECKPOINTS, RESUME_STAGES
 EXERCISES = (
-    _exercise("flops_linear", 8, 2, flops_linear, LAYERS),
+    _exercise("flops_linear", 5, 2, flops_linear, LAYERS),
     _exercise("time_it", 12, 3, time_it, DEVICE),
     _exercise("batches_resident", 10, 3, batches, RESIDENT),
     _exercise("accumulate", 12, 3, accumulated_step, ACCUMULATE),

@@ -1,0 +1,659 @@
+"""Studies: label draws, runs that survive being killed, and intervals and verdicts that claim falsely in 5 %."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from vaetl_helpers import runtime, study, training
+from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.study import (
+    COLUMNS,
+    Draw,
+    Effect,
+    Method,
+    Reached,
+    Table,
+    draw_labels,
+    effect_of,
+    holm,
+    labels_to,
+    learning_curves,
+    mean_interval,
+    paired,
+    read_table,
+    run_study,
+    saving,
+    time_to,
+    verdict,
+    verdicts,
+)
+
+POOL = torch.arange(400) % 4  # 100 images of each of four classes
+STUDIES, CALIBRATED = 1000, range(30, 71)  # false claims in 1,000 studies without an effect
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def noisy(gain: float) -> Callable[[Draw], dict[str, Any]]:
+    """A method whose accuracy rises with the labels; what it draws comes from its draw's seeds alone."""
+
+    def run(draw: Draw) -> dict[str, Any]:
+        right = torch.rand(200) < 0.5 + 0.1 * np.log10(draw.labels) + gain / 100
+        own = float(np.random.default_rng(draw.pretrain_seed).normal())
+        return {
+            "test accuracy": right,
+            "gap in nats": own + draw.indices.double().mean().item() + np.random.rand(),
+            "steps": Reached(100.0 + draw.number, int(draw.number == 1)),
+            "seconds": 0.5,
+        }
+
+    return run
+
+
+def methods() -> list[Method]:
+    return [Method("scratch", noisy(0)), Method("probe", noisy(5), {"rate": 0.1})]
+
+
+def small_study(**changes: Any) -> Table:
+    options = {"labels": POOL, "data": "toy", "seed": 3, "quiet": True} | changes
+    return run_study("toy", options.pop("methods", methods()), [20, 40], options.pop("draws", 5), **options)
+
+
+# ---------------------------------------------------------------- label draws
+
+
+@pytest.mark.parametrize("per_class, draws, disjoint", [(5, 10, True), (10, 10, True), (30, 3, True), (30, 10, False)])
+def test_draws_are_stratified_and_disjoint_where_the_pool_allows(per_class: int, draws: int, disjoint: bool) -> None:
+    drawn = draw_labels(POOL, per_class, draws, seed=0)
+    for chosen in drawn.indices:
+        assert POOL[chosen].bincount().tolist() == [per_class] * 4
+        assert len(chosen.unique()) == len(chosen) and chosen.tolist() == sorted(chosen.tolist())
+    together = torch.cat(drawn.indices)
+    assert drawn.disjoint == disjoint == (len(together.unique()) == len(together))
+    assert drawn.pool == 400
+    uses = together.bincount(minlength=400)
+    assert uses.max() - uses.min() <= 1, "an image is used a second time before every one was used once"
+    overlaps = [[np.isin(a, b).mean() for b in drawn.indices if b is not a] for a in drawn.indices]
+    np.testing.assert_allclose(drawn.shared, np.mean(overlaps, 1), atol=1e-12)
+
+
+def test_draws_depend_on_seed_and_number_alone() -> None:
+    few, many, other = (draw_labels(POOL, 30, n, seed).indices for n, seed in ((3, 0), (10, 0), (3, 1)))
+    assert all(torch.equal(a, b) for a, b in zip(few, many, strict=False))
+    assert not torch.equal(few[0], other[0])
+
+
+def test_draws_from_classes_of_different_sizes() -> None:
+    labels = torch.tensor([0] * 7 + [1] * 50)
+    drawn = draw_labels(labels, 5, 4, seed=0)
+    assert all(labels[chosen].bincount().tolist() == [5, 5] for chosen in drawn.indices)
+    assert not drawn.disjoint
+
+
+@pytest.mark.parametrize("per_class, draws, disjoint, says", [
+    (101, 1, "where possible", "smallest class of the pool has 100"),
+    (0, 3, "where possible", "at least one"),
+    (5, 0, "where possible", "at least one"),
+    (30, 4, "always", "need at least 120"),
+    (3, 3, "allways", "did you mean 'always'"),
+])  # fmt: skip
+def test_impossible_draws_are_refused(per_class: int, draws: int, disjoint: str, says: str) -> None:
+    with pytest.raises(CourseError, match=says):
+        draw_labels(POOL, per_class, draws, 0, disjoint)
+
+
+# ---------------------------------------------------------------- running
+
+
+def test_table_is_tidy_and_every_method_gets_the_same_pairs(tmp_path: Path) -> None:
+    seen: dict[str, list[Draw]] = {"a": [], "b": []}
+    watched = [Method(name, lambda draw, name=name: seen[name].append(draw) or {"loss": 1.0}) for name in seen]
+    table = run_study("toy", watched, [20, 40], 5, labels=POOL, out=tmp_path / "toy.csv", quiet=True)
+    assert len(seen["a"]) == 10
+    for first, second in zip(seen["a"], seen["b"], strict=True):
+        assert torch.equal(first.indices, second.indices)
+        assert (first.pretrain_seed, first.seed) == (second.pretrain_seed, second.seed)
+    assert len({draw.pretrain_seed for draw in seen["a"]}) == 5, "one fresh seed a draw, the same at every count"
+    assert len({draw.seed for draw in seen["a"]}) == 10
+    lines = (tmp_path / "toy.csv").read_text().splitlines()
+    assert lines[0] == "study,data,method,labels,draw,pretrain_seed,metric,value,seconds" == ",".join(COLUMNS)
+    assert len(lines) == 1 + len(table.rows) == 1 + 2 * 2 * 5 * 2  # the loss and the shared labels
+    assert [row["labels"] for row in table.rows] == [20] * 20 + [40] * 20
+
+
+def test_given_pretraining_seeds_are_taken_in_turn() -> None:
+    table = small_study(pretrain_seeds=[11, 12, 13])
+    seeds = {row["draw"]: row["pretrain_seed"] for row in table.rows}
+    assert seeds == {0: 11, 1: 12, 2: 13, 3: 11, 4: 12}
+
+
+def test_runs_do_not_touch_the_callers_random_numbers_or_threads() -> None:
+    torch.manual_seed(7)
+    np.random.seed(7)
+    expected = torch.rand(3), np.random.rand(3)
+    torch.manual_seed(7)
+    np.random.seed(7)
+    threads = torch.get_num_threads()
+    small_study(threads=threads + 1)
+    assert torch.equal(torch.rand(3), expected[0]) and (np.random.rand(3) == expected[1]).all()
+    assert torch.get_num_threads() == threads
+
+
+def test_jobs_and_backend_do_not_change_the_table(tmp_path: Path) -> None:
+    steady = Method("steady", lambda draw: {"loss": float(draw.seed), "seconds": 1})
+    alone = small_study(out=tmp_path / "alone.csv")
+    two = small_study(out=tmp_path / "two.csv", jobs=2)
+    with joblib.parallel_config("threading", n_jobs=2):
+        seen = small_study(methods=[steady])
+    assert (tmp_path / "alone.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+    assert alone.rows == two.rows
+    assert all((alone.images[key] == two.images[key]).all() for key in alone.images)
+    assert seen.rows == small_study(methods=[steady]).rows
+
+
+def test_all_draws_at_once(tmp_path: Path) -> None:
+    calls = []
+
+    def at_once(draws: list[Draw]) -> list[dict[str, Any]]:
+        calls.append(len(draws))
+        return [{"loss": float(draw.seed)} for draw in draws]
+
+    single = Method("m", lambda draw: {"loss": float(draw.seed)})
+    together = small_study(methods=[Method("m", at_once, together=True)], out=tmp_path / "t.csv")
+    values = [together.values("m", "loss", count) for count in (20, 40)]
+    assert values == [small_study(methods=[single]).values("m", "loss", count) for count in (20, 40)]
+    journal = tmp_path / "t.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-2]))  # two draws are lost
+    again = small_study(methods=[Method("m", at_once, together=True)], out=tmp_path / "t.csv")
+    assert calls == [5, 5, 5] and again.values("m", "loss", 40) == values[1]
+    with pytest.raises(CourseError, match="'m' failed at 20 labels, all draws"):
+        small_study(methods=[Method("m", lambda draws: [{"loss": 1.0}], together=True)])
+
+
+def test_progress_is_a_line_a_count_or_a_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_study(quiet=False)
+    lines = [line.rpartition(",")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["20 labels: 2 methods × 5 draws", "40 labels: 2 methods × 5 draws"]
+    monkeypatch.setattr(study, "someone_watches", lambda: True)
+    small_study(quiet=False)
+    assert "40 labels:" in capsys.readouterr().err
+    small_study()
+    assert capsys.readouterr() == ("", "")
+
+
+KILLED = """
+import sys, time, torch
+sys.path.insert(0, {tests!r})
+from test_study import POOL, methods, noisy
+from vaetl_helpers.study import Method, run_study
+slow = [Method(m.name, lambda draw, run=m.run: (time.sleep({pause}), run(draw))[1], m.settings) for m in methods()]
+run_study("toy", slow, [20, 40], 5, labels=POOL, data="toy", seed=3, out={out!r})
+"""
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["between lines", "within a line"])
+def test_killed_study_goes_on_where_it_stopped(tmp_path: Path, cut: bool) -> None:
+    small_study(out=tmp_path / "whole.csv")
+    out, journal = tmp_path / "killed.csv", tmp_path / "killed.jsonl"
+    code = KILLED.format(tests=str(Path(__file__).parent), pause=0.1, out=str(out))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 8:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = journal.read_bytes()
+    done = kept.count(b"\n") - 1
+    assert 7 <= done < 20 and not out.exists()
+    if cut:
+        journal.write_bytes(kept[:-5] if kept.endswith(b"\n") else kept)
+        done -= kept.endswith(b"\n")
+    ran = []
+    counted = [Method(m.name, lambda draw, run=m.run: ran.append(1) or run(draw), m.settings) for m in methods()]
+    small_study(methods=counted, out=out)
+    assert len(ran) == 20 - done
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert (read_table(out).rows, len(read_table(out).images)) == (small_study().rows, 20)
+
+
+def test_method_that_raises_is_named_and_loses_nothing(tmp_path: Path) -> None:
+    def broken(draw: Draw) -> dict[str, Any]:
+        if (draw.labels, draw.number) == (40, 2):
+            raise ValueError("no such thing")
+        return noisy(5)(draw)
+
+    for jobs in (1, 2):
+        out = tmp_path / f"{jobs}.csv"
+        with pytest.raises(CourseError, match=r"'probe' failed at 40 labels, draw 2 \(ValueError: no such") as caught:
+            small_study(methods=[methods()[0], Method("probe", broken, {"rate": 0.1})], out=out, jobs=jobs)
+        assert "in broken" in caught.value.__notes__[0], "the traceback leads to the reader's own line"
+        done = len(out.with_suffix(".jsonl").read_text().splitlines()) - 1
+        assert done == 19, "all the others at 40 labels are kept too"
+        assert small_study(out=out).rows == small_study().rows
+
+
+@pytest.mark.parametrize("value, says", [
+    (float("nan"), "loss is not finite"),
+    (float("inf"), "Reached"),
+    (torch.tensor([1.0, float("nan")]), "not finite"),
+])  # fmt: skip
+def test_metric_that_is_not_finite_is_refused(value: Any, says: str) -> None:
+    with pytest.raises(CourseError, match=f"'m' failed at 20 labels, draw 0.*{says}"):
+        small_study(methods=[Method("m", lambda draw: {"loss": value})])
+
+
+def test_accuracy_as_a_fraction_is_refused() -> None:
+    with pytest.raises(CourseError, match="0.93, but per cent were expected"):
+        small_study(methods=[Method("m", lambda draw: {"test accuracy": 0.93})])
+    right = torch.tensor([True, True, True, False])
+    table = small_study(methods=[Method("m", lambda draw: {"test accuracy": right})])
+    assert set(table.values("m", "test accuracy", 20).values()) == {75.0}
+
+
+@pytest.mark.parametrize("changes, says", [
+    ({"seed": 4}, "seed 3 there and 4 here"),
+    ({"data": "other"}, "data toy there"),
+    ({"draws": 6}, "pretrain_seeds"),
+    ({"threads": 2}, "threads 1 there"),
+    ({"labels": POOL.flip(0)}, "pool"),
+    ({"pretrain_seeds": [1, 2]}, "pretrain_seeds"),
+    ({"methods": [Method("scratch", noisy(0)), Method("probe", noisy(5), {"rate": 0.2})]}, "'rate': 0.2"),
+])  # fmt: skip
+def test_other_settings_are_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    small_study(out=tmp_path / "s.csv")
+    before = (tmp_path / "s.jsonl").read_bytes()
+    with pytest.raises(CourseError, match=f"another study.*{says}"):
+        small_study(out=tmp_path / "s.csv", **changes)
+    assert (tmp_path / "s.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["nonsense", '{"method": "probe"}', "[1, 2]", "{}", "images"])
+def test_damaged_file_is_refused_and_says_where(tmp_path: Path, damage: str) -> None:
+    whole = small_study(out=tmp_path / "s.csv")
+    journal = tmp_path / "s.jsonl"
+    lines = journal.read_text().splitlines()
+    if damage == "images":
+        entry = json.loads(lines[4])
+        packed = entry["images"]["test accuracy"]
+        damage = json.dumps(entry | {"images": {"test accuracy": packed[:20] + packed[24:]}})
+    journal.write_text("\n".join([*lines[:4], damage, *lines[5:], ""]))
+    for read in (lambda: small_study(out=tmp_path / "s.csv"), lambda: read_table(tmp_path / "s.csv")):
+        with pytest.raises(CourseError, match="damaged in line 5"):
+            read()
+    journal.write_text("\n".join([*lines[:4], *lines[5:], ""]))  # as the message says
+    assert small_study(out=tmp_path / "s.csv").rows == whole.rows
+
+
+def test_studies_that_cannot_be_run(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match="multiple of 4"):
+        run_study("toy", methods(), [21], 5, labels=POOL)
+    with pytest.raises(CourseError, match="name of its own"):
+        run_study("toy", [*methods(), *methods()], [20], 5, labels=POOL)
+    with pytest.raises(CourseError, match="needs numbers of labels"):
+        run_study("toy", methods(), [], 5, labels=POOL)
+    with pytest.raises(CourseError, match="No study was kept"):
+        read_table(tmp_path / "nothing.csv")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CourseError, match="cannot be written"):
+        small_study(out=tmp_path / "file" / "s.csv")
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def test_intervals_are_scipys() -> None:
+    first, second = np.random.default_rng(0).normal(size=(2, 8))
+    effect = effect_of(first - second)
+    reference = stats.ttest_rel(first, second)
+    interval = reference.confidence_interval(0.95)
+    assert effect.effect == pytest.approx(np.mean(first - second))
+    assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high))
+    assert (effect.p, effect.df, effect.n) == (pytest.approx(reference.pvalue), 7, 8)
+    assert mean_interval(first - second) == pytest.approx((effect.effect, effect.low, effect.high))
+
+
+def test_two_way_standard_error_by_hand() -> None:
+    table = np.array([[1.0, 4.0, 1.0], [3.0, 8.0, 1.0]])  # repeats × images
+    effect = effect_of(table)
+    # Means of repeats 2 and 4: s² = 2. Means of images 2, 6, 1: s² = 7. Rest: [[0, -1, 1], [0, 1, -1]], MS = 4 / 2 = 2.
+    repeats, images = 2 / 2, (7 - 2 / 2) / 3
+    assert effect.se**2 == pytest.approx(repeats + images)
+    assert effect.df == pytest.approx((repeats + images) ** 2 / (repeats**2 / 1 + images**2 / 2))
+    assert effect_of(np.array([[1.0, 2.0], [2.0, 1.0]])).se == 0, "no component is below 0"
+
+
+def test_overlap_correction_by_hand() -> None:
+    values = [1.0, 2.0, 3.0, 6.0]
+    plain, corrected = effect_of(values), effect_of(values, shared=0.2)
+    assert (corrected.se / plain.se) ** 2 == pytest.approx((1 / 4 + 0.25) / (1 / 4))
+    assert corrected.sd == plain.sd == pytest.approx(np.std(values, ddof=1))
+
+
+def test_one_repeat_and_values_that_are_not_finite_have_no_interval() -> None:
+    for values, says in (([1.0], "one repeat has none"), ([1.0, np.nan, 2.0], "not finite")):
+        with pytest.raises(CourseError, match=says):
+            effect_of(values)
+
+
+# ---------------------------------------------------------------- calibration: 1,000 studies without an effect each
+
+
+def claims(differences: np.ndarray, **options: Any) -> int:
+    """Of studies [studies, repeats(, images)], how many say supported or contradicted."""
+    return sum(verdict(effect_of(one, **options), 0) in ("supported", "contradicted") for one in differences)
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_false_claims_with_independent_repeats(n: int) -> None:
+    repeats = np.random.default_rng(n).normal(size=(STUDIES, n))
+    assert claims(repeats) in CALIBRATED
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+@pytest.mark.parametrize("of_images", [0.0, 1.0, 1.4], ids=["images alike", "images matter", "images rule"])
+def test_false_claims_with_shared_test_images(n: int, of_images: float) -> None:
+    """D = repeat + image + rest: the 100 images' share of the mean has 0, 1 and 1.4 times the repeats' deviation."""
+    m, rng = 100, np.random.default_rng([n, int(10 * of_images)])
+    repeats = rng.normal(size=(STUDIES, n, 1))
+    images = of_images * np.sqrt(m / n) * rng.normal(size=(STUDIES, 1, m))
+    studies = repeats + images + 3 * rng.normal(size=(STUDIES, n, m))
+    two_way, naive = claims(studies), claims(studies.mean(2))
+    assert two_way in CALIBRATED
+    assert naive in CALIBRATED if of_images == 0 else naive > 100
+    print(f"n {n}, images {of_images}: two-way {two_way}, naive {naive}")
+
+
+@pytest.mark.parametrize("n, per_draw, pool", [(5, 20, 60), (10, 20, 80), (20, 20, 120)])
+def test_false_claims_with_a_shared_label_pool(n: int, per_draw: int, pool: int) -> None:
+    """The difference depends on the labelled images, which come from one pool a study and so come again and again."""
+    drawn = draw_labels(torch.zeros(pool, dtype=torch.long), per_draw, n, seed=0)
+    chosen, shared = torch.stack(drawn.indices).numpy(), float(np.mean(drawn.shared))
+    pools = np.random.default_rng(n).normal(size=(STUDIES, pool))
+    studies = pools[:, chosen].mean(2)
+    corrected, naive = claims(studies, shared=shared), claims(studies)
+    assert corrected in CALIBRATED
+    assert naive > 120
+    print(f"n {n}, shared {shared:.2f}: corrected {corrected}, naive {naive}")
+
+
+def tables_with_everything_shared(
+    seeds: int, each: int, pool: int, of_models: float, of_labels: float, per_draw: int = 20, images: int = 60
+) -> Iterator[Table]:
+    """Studies without an effect on average: each pretrained model, label and test image has an effect of its own."""
+    n, rng = seeds * each, np.random.default_rng([seeds, each])
+    drawn = draw_labels(torch.zeros(pool, dtype=torch.long), per_draw, n, seed=0)
+    chosen = torch.stack(drawn.indices).numpy()
+    for _ in range(STUDIES):
+        models = of_models * np.resize(rng.normal(size=seeds), n)
+        labels = of_labels * np.sqrt(per_draw) * rng.normal(size=pool)[chosen].mean(1)
+        pictures = 2 * rng.normal(size=images)
+        by_image = (models + labels)[:, None] + pictures + rng.normal(size=(n, images))
+        yield table_of(by_image, np.arange(n) % seeds, drawn.shared)
+
+
+def table_of(differences: np.ndarray, seeds: Any, shared: Any, metric: str = "test accuracy") -> Table:
+    """A table of methods a and b that differ by `differences` [draws] or [draws, images], at 50 labels."""
+    table = Table([])
+    for draw, difference in enumerate(differences):
+        for method, values in (("a", np.asarray(difference)), ("b", np.zeros_like(difference))):
+            for name, value in ((metric, values.mean()), (study.SHARED, shared[draw])):
+                row = ("s", "toy", method, 50, draw, int(seeds[draw]), name, float(value), 1.0)
+                table.rows.append(dict(zip(COLUMNS, row, strict=True)))
+            if values.ndim:
+                table.images[method, 50, draw, metric] = values
+    return table
+
+
+@pytest.mark.parametrize("seeds, each, pool", [(5, 2, 120), (10, 2, 240), (10, 1, 120)])
+def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(seeds: int, each: int, pool: int) -> None:
+    """Labels matter as much as the pretrained models, or more: where they matter less, the correction is too wide."""
+    for of_models, of_labels in ((0.5, 1.5), (1.0, 1.0)):
+        honest = naive = 0
+        for table in tables_with_everything_shared(seeds, each, pool, of_models, of_labels):
+            effect = paired(table, "a", "b", "test accuracy", 50, over="seeds")
+            assert effect.n == seeds
+            honest += verdict(effect, 0) in ("supported", "contradicted")
+            naive += verdict(effect_of(list(table.values("a", "test accuracy", 50).values())), 0) != "undecided"
+        print(f"{seeds} seeds × {each}, models {of_models}, labels {of_labels}: honest {honest}, naive {naive}")
+        assert honest in CALIBRATED
+        assert naive > 120
+
+
+@pytest.mark.parametrize("models, low, high", [(1, 30, 70), (3, 30, 70)])
+def test_claims_on_given_models_are_calibrated_for_these_models_alone(models: int, low: int, high: int) -> None:
+    """Draws over the same few models: 5 % false claims on these models, far more on models in general."""
+    rng = np.random.default_rng(models)
+    false_here = false_elsewhere = 0
+    for _ in range(STUDIES):
+        own = rng.normal(size=models)
+        draws = rng.normal(size=12)
+        here = paired(table_of(draws, np.arange(12) % models, np.zeros(12), "nats"), "a", "b", "nats", 50)
+        assert "conditional" in here.label
+        false_here += verdict(here, 0) != "undecided"
+        general = table_of(draws + np.resize(own, 12), np.arange(12) % models, np.zeros(12), "nats")
+        false_elsewhere += verdict(paired(general, "a", "b", "nats", 50), 0) != "undecided"
+        if models > 1:
+            assert verdict(paired(general, "a", "b", "nats", 50, over="seeds"), 0) == "undecided", "below 5 repeats"
+    print(f"{models} models: on these {false_here}, on models in general {false_elsewhere}")
+    assert low <= false_here <= high and false_elsewhere > 200
+
+
+@pytest.mark.parametrize("n, standardised", [(5, 2.2), (10, 1.3)])
+def test_power(n: int, standardised: float) -> None:
+    """By the noncentral t distribution 94.9 % and 95.4 %."""
+    exact = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, standardised * np.sqrt(n))
+    found = np.random.default_rng(n).normal(standardised, 1, (STUDIES, n))
+    power = np.mean([verdict(effect_of(one), 0) == "supported" for one in found])
+    print(f"n {n}: exact {exact:.4f}, found {power:.3f}")
+    assert round(exact, 2) >= 0.95
+    assert abs(power - exact) < 3 * np.sqrt(exact * (1 - exact) / STUDIES)
+
+
+def test_what_is_shared_is_labelled() -> None:
+    values = np.arange(6.0)
+    fresh, none = np.arange(6), np.zeros(6)
+    cases = [
+        (paired(table_of(values, fresh, none, "nats"), "a", "b", "nats", 50), ""),
+        (paired(table_of(values, fresh, none), "a", "b", "test accuracy", 50), "for these test images"),
+        (paired(table_of(values, none, none, "nats"), "a", "b", "nats", 50), "conditional on this pretrained model"),
+        (paired(table_of(values, fresh % 3, none, "nats"), "a", "b", "nats", 50), "these 3 pretrained models"),
+        (paired(table_of(values, fresh, none + 0.25, "nats"), "a", "b", "nats", 50), "share 25 % of their labels"),
+        (paired(table_of(values, none, none + 1, "nats"), "a", "b", "nats", 50), "model; conditional on this pool"),
+    ]
+    for effect, label in cases:
+        assert effect.label.endswith(label) if label else effect.label == ""
+    assert paired(table_of(values, fresh % 3, none, "nats"), "a", "b", "nats", 50, over="seeds").n == 3
+    with pytest.raises(CourseError, match="one repeat has none"):
+        paired(table_of(values, none, none, "nats"), "a", "b", "nats", 50, over="seeds")
+
+
+def test_paired_uses_the_images_and_says_what_is_unknown() -> None:
+    table = small_study()
+    effect = paired(table, "probe", "scratch", "test accuracy", 20)
+    differences = np.stack([
+        table.images["probe", 20, draw, "test accuracy"] - table.images["scratch", 20, draw, "test accuracy"]
+        for draw in range(5)
+    ])  # fmt: skip
+    assert effect == effect_of(differences.astype(float)) and effect.label == ""
+    assert effect.effect > 0 and paired(table, "scratch", "probe", "test accuracy", 20).effect == -effect.effect
+    for names, says in (
+        (("prob", "scratch", "test accuracy", 20), "Unknown method 'prob': did you mean 'probe'"),
+        (("probe", "scratch", "test acuracy", 20), "Unknown metric 'test acuracy': did you mean 'test accuracy'"),
+        (("probe", "scratch", "test accuracy", 30), "Unknown labels '30'"),
+    ):
+        with pytest.raises(CourseError, match=says):
+            paired(table, *names)
+    with pytest.raises(CourseError, match="value of over"):
+        paired(table, "probe", "scratch", "test accuracy", 20, over="draw")
+    with pytest.raises(CourseError, match="at least 2 repeats"):
+        paired(small_study(draws=1), "probe", "scratch", "test accuracy", 20)
+    table.rows = [row for row in table.rows if (row["method"], row["draw"]) != ("probe", 4)]
+    with pytest.raises(CourseError, match="Draw 4 was run with only one of 'probe' and 'scratch'"):
+        paired(table, "probe", "scratch", "test accuracy", 20)
+    table.rows[0]["value"] = float("nan")
+    with pytest.raises(CourseError, match="is not finite in draw 0"):
+        table.values(table.rows[0]["method"], table.rows[0]["metric"], 20)
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def effect(low: float, high: float, n: int = 10) -> Effect:
+    return Effect((low + high) / 2, low, high, n, 1.0, "", 1.0, n - 1)
+
+
+@pytest.mark.parametrize("low, high, n, says", [
+    (0.1, 4.0, 10, "supported"), (0.1, 0.9, 10, "supported"), (-4.0, -0.1, 10, "contradicted"),
+    (-0.5, -0.1, 10, "contradicted"), (-0.9, 0.9, 10, "no gain"), (-0.9, 0.0, 10, "no gain"), (0.0, 0.9, 10, "no gain"),
+    (0.0, 0.0, 10, "no gain"), (-1.0, 0.5, 10, "undecided"), (-0.5, 1.0, 10, "undecided"), (0.0, 3.0, 10, "undecided"),
+    (-3.0, 0.0, 10, "undecided"), (-3.0, 3.0, 10, "undecided"), (1.0, 3.0, 4, "undecided"), (-0.1, 0.1, 3, "undecided"),
+    (1.0, 3.0, 5, "supported"), (-np.inf, -0.1, 10, "contradicted"), (-np.inf, np.inf, 10, "undecided"),
+    (np.nan, np.nan, 10, "undecided"),
+])  # fmt: skip
+def test_verdicts(low: float, high: float, n: int, says: str) -> None:
+    assert verdict(effect(low, high, n), delta=1.0) == says
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02] and holm([]) == []
+
+
+def test_adjusted_verdicts_need_more_evidence() -> None:
+    weak = effect_of([0.1, 2.0, 1.4, 3.9, 0.3, 2.5, 3.6, -0.9, 4.0, 1.6])
+    assert 0.001 < weak.p < 0.05 and verdict(weak) == "supported"
+    noise = [effect_of(np.random.default_rng(seed).normal(size=10)) for seed in range(40)]
+    assert verdicts([weak, *noise])[0] == "undecided"
+    assert verdicts([weak]) == ["supported"]
+    assert verdict(effect(0.1, 0.9), p=0.2) == "no gain", "not above 0 once adjusted, but within the margin"
+    strong = effect_of([5.0, 5.1, 4.9, 5.2, 5.0])
+    assert verdicts([strong, *noise])[0] == "supported"
+
+
+def test_p_without_variance() -> None:
+    assert (effect_of([1.0, 1.0, 1.0]).p, effect_of([0.0, 0.0, 0.0]).p) == (0.0, 1.0)
+
+
+# ---------------------------------------------------------------- costs, censored
+
+
+def test_time_to_a_target() -> None:
+    rows = [(50.0, 10, 1.0), (70.0, 10, 2.0), (60.0, 4, 1.0)]
+    history = training.History(
+        [dict(zip(("validation_accuracy", "steps", "seconds"), row, strict=True)) for row in rows]
+    )
+    assert time_to(history, 70) == Reached(20) and time_to(history, 55, cost="seconds") == Reached(3)
+    assert time_to(history, 71) == Reached(24, 1), "kept, as a bound"
+    with pytest.raises(CourseError, match="empty"):
+        time_to({"steps": [], "validation_accuracy": []}, 70)
+
+
+def costs(a: list[Reached], b: list[Reached]) -> Table:
+    """A table of two methods' costs at 50 labels."""
+    table = Table([])
+    for method, values in (("a", a), ("b", b)):
+        for draw, cost in enumerate(values):
+            for metric, value in (("steps", cost.value), ("steps censored", cost.censored), (study.SHARED, 0)):
+                row = ("s", "toy", method, 50, draw, draw, metric, float(value), 1.0)
+                table.rows.append(dict(zip(COLUMNS, row, strict=True)))
+    return table
+
+
+def test_saving_is_the_mean_ratio_on_the_log_scale() -> None:
+    a, b = [10.0, 20.0, 40.0, 10.0, 30.0], [20.0, 60.0, 80.0, 25.0, 90.0]
+    saved = saving(costs([Reached(x) for x in a], [Reached(x) for x in b]), "a", "b", "steps", 50)
+    logs = np.log(np.array(b) / a)
+    assert saved == effect_of(logs)
+    assert saved.times[0] == pytest.approx(stats.gmean(np.array(b) / a))
+    assert saved.times[1] > 1 and verdict(saved, np.log(1.1)) == "supported"
+
+
+def test_censored_runs_leave_an_end_open() -> None:
+    a, b = [Reached(x) for x in (10.0, 20.0, 40.0, 10.0, 30.0)], [Reached(x) for x in (20.0, 60.0, 80.0, 25.0, 90.0)]
+    plain = saving(costs(a, b), "a", "b", "steps", 50)
+    b_never = [*b[:4], Reached(90.0, 1)]
+    at_least = saving(costs(a, b_never), "a", "b", "steps", 50)
+    assert (at_least.low, at_least.high, at_least.p) == (plain.low, np.inf, plain.p)
+    assert at_least.label == "at least: 1 of 5 pairs are censored" and verdict(at_least) == "supported"
+    at_most = saving(costs(b_never, a), "a", "b", "steps", 50)
+    assert (at_most.low, at_most.high) == (-np.inf, -plain.low) and verdict(at_most) == "contradicted"
+    a_never = saving(costs([*a[:4], Reached(30.0, 1)], b), "a", "b", "steps", 50)
+    assert a_never.low == -np.inf and a_never.p == 1 and verdict(a_never) == "undecided"
+    both = saving(costs([*a[:4], Reached(30.0, 1)], b_never), "a", "b", "steps", 50)
+    assert (both.low, both.high, both.p) == (-np.inf, np.inf, 1.0) and "unknown: 1 of 5" in both.label
+
+
+def test_labels_to_a_target_and_their_ratio() -> None:
+    def line(method: str, values: dict[int, list[float]]) -> list[dict[str, Any]]:
+        return [
+            dict(zip(COLUMNS, ("s", "toy", method, count, draw, draw, "test accuracy", value, 1.0), strict=True))
+            for count, row in values.items()
+            for draw, value in enumerate(row)
+        ]
+
+    a, b = {10: [60.0, 70.0], 100: [80.0, 80.0]}, {10: [50.0, 50.0], 100: [70.0, 69.0]}
+    table = Table(line("a", a) + line("b", b))
+    assert labels_to(table, "a", 70) == {0: Reached(pytest.approx(10**1.5)), 1: Reached(10, -1)}
+    assert labels_to(table, "b", 70) == {0: Reached(pytest.approx(100)), 1: Reached(100, 1)}
+    saved = saving(table, "a", "b", "test accuracy", target=70)
+    assert saved.high == np.inf and saved.times[0] == pytest.approx(np.sqrt(10**0.5 * 10))
+    for options in ({}, {"labels": 10, "target": 70.0}):
+        with pytest.raises(CourseError, match="Say either"):
+            saving(table, "a", "b", "test accuracy", **options)
+    with pytest.raises(CourseError, match="costs above 0"):
+        saving(costs([Reached(0.0)] * 2, [Reached(1.0)] * 2), "a", "b", "steps", 50)
+
+
+def test_runs_record_bounds() -> None:
+    table = small_study()
+    assert table.reached("probe", "steps", 20) == {n: Reached(100.0 + n, int(n == 1)) for n in range(5)}
+
+
+# ---------------------------------------------------------------- figures, and what is nowhere used
+
+
+def test_learning_curves_show_means_with_bands() -> None:
+    table = small_study()
+    axis = learning_curves({"run here": table, "recorded": small_study(seed=9)}, "test accuracy", "Curves", "%", "Alt.")
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels == ["scratch, run here", "probe, run here", "scratch, recorded", "probe, recorded"]
+    assert axis.get_xscale() == "log" and [t.get_text() for t in axis.get_xticklabels()] == ["20", "40"]
+    assert axis.figure._vaetl_alt == "Alt." and len(axis.collections) == 4
+    assert axis.lines[0].get_color() == axis.lines[2].get_color() != axis.lines[1].get_color()
+    expected = [np.mean(list(table.values("scratch", "test accuracy", count).values())) for count in (20, 40)]
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), expected)
+    band = axis.collections[0].get_paths()[0].vertices[:, 1]
+    _, low, high = mean_interval(list(table.values("scratch", "test accuracy", 20).values()))
+    assert {round(low, 6), round(high, 6)} <= {round(y, 6) for y in band}
+    assert learning_curves(small_study(draws=1), "test accuracy", "One", "%", "Alt.").lines
+    with pytest.raises(CourseError, match="Unknown metric"):
+        learning_curves(table, "accuracy", "Curves", "%", "Alt.")
+
+
+def test_no_percentile_bootstrap() -> None:
+    for module in Path(runtime.__file__).parent.glob("*.py"):
+        source = module.read_text("utf-8").lower()
+        assert "percentile(" not in source and "stats.bootstrap" not in source, module.name
