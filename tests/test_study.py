@@ -365,12 +365,14 @@ def claims(differences: np.ndarray, **options: Any) -> int:
     return sum(verdict(effect_of(one, **options), 0) in ("supported", "contradicted") for one in differences)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 10, 20])
 def test_false_claims_with_independent_repeats(n: int) -> None:
     repeats = np.random.default_rng(n).normal(size=(STUDIES, n))
     assert claims(repeats) in CALIBRATED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 10, 20])
 @pytest.mark.parametrize("of_images", [0.0, 1.0, 1.4], ids=["images alike", "images matter", "images rule"])
 def test_false_claims_with_shared_test_images(n: int, of_images: float) -> None:
@@ -385,6 +387,7 @@ def test_false_claims_with_shared_test_images(n: int, of_images: float) -> None:
     print(f"n {n}, images {of_images}: two-way {two_way}, naive {naive}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n, per_draw, pool", [(5, 20, 60), (10, 20, 80), (20, 20, 120)])
 def test_false_claims_with_a_shared_label_pool(n: int, per_draw: int, pool: int) -> None:
     """The difference depends on the labelled images, which come from one pool a study and so come again and again."""
@@ -426,6 +429,7 @@ def table_of(differences: np.ndarray, seeds: Any, shared: Any, metric: str = "te
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds, each, pool", [(5, 2, 120), (10, 2, 240), (10, 1, 120)])
 def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(seeds: int, each: int, pool: int) -> None:
     """Labels matter as much as the pretrained models, or more: where they matter less, the correction is too wide."""
@@ -441,6 +445,7 @@ def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(seeds: int
         assert naive > 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models, low, high", [(1, 30, 70), (3, 30, 70)])
 def test_claims_on_given_models_are_calibrated_for_these_models_alone(models: int, low: int, high: int) -> None:
     """Draws over the same few models: 5 % false claims on these models, far more on models in general."""
@@ -460,6 +465,7 @@ def test_claims_on_given_models_are_calibrated_for_these_models_alone(models: in
     assert low <= false_here <= high and false_elsewhere > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n, standardised", [(5, 2.2), (10, 1.3)])
 def test_power(n: int, standardised: float) -> None:
     """By the noncentral t distribution 94.9 % and 95.4 %."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 
 import torch
@@ -52,13 +54,18 @@ def latent_map(model: VAE, alt: str, first: float = 0.0, second: float = 0.0) ->
     import ipywidgets
     from IPython.display import display
 
-    image = ipywidgets.Image(value=draw_point(model, background, first, second), format="png", width=640)
+    def picture() -> str:
+        content = base64.b64encode(draw_point(model, background, *(slider.value for slider in sliders))).decode()
+        return f'<img alt="{html.escape(alt)}" width="640" src="data:image/png;base64,{content}">'
+
     options = {"min": -REACH, "max": REACH, "step": 0.05, "continuous_update": True}
     sliders = [ipywidgets.FloatSlider(first, description="latent 1", **options),
                ipywidgets.FloatSlider(second, description="latent 2", **options)]  # fmt: skip
 
+    image = ipywidgets.HTML(picture())  # the Image widget has no alternative text
+
     def move(_: object) -> None:
-        image.value = draw_point(model, background, *(slider.value for slider in sliders))
+        image.value = picture()
 
     for slider in sliders:
         slider.observe(move, "value")

@@ -304,8 +304,8 @@ plt.show()
 # slanted roof is limited by memory, one near the flat roof by computing. (A small network may even lie above the slanted
 # roof: its weights fit into the processor's cache, which is faster than the memory that we measured.) One that lies well
 # below both is limited by something else: *overhead*, the microseconds that Python and PyTorch need for each operation,
-# however small it is, or a layer whose shape suits the processor badly. On a device that computes 66 times as fast, the
-# same microseconds are a 66 times larger multiple of the computing time.
+# however small it is, or a layer whose shape suits the processor badly. On a device that computes 50 times as fast, the
+# same microseconds are a 50 times larger multiple of the computing time.
 #
 # ## 4. When does an accelerator help?
 #
