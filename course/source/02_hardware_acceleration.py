@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "02"
 #     title: Hardware acceleration
-#     minutes: {reading: 55, exercises: 60, cpu: 3, gpu: not yet measured}
+#     minutes: {reading: 55, exercises: 55, cpu: 2, gpu: not yet measured}
 #     requires: []
 # ---
 
