@@ -65,7 +65,8 @@ JOBS = {
     "float32": lambda: trained(mlp()),
     "vae": lambda: trained(small_vae(), vae_loss),
     "vae in pieces": lambda: trained(small_vae(), vae_loss, micro_batch=5),
-    "uneven": lambda: trained(mlp().double(), count=97, batch_size=32, epochs=4),  # a last batch of one image
+    "uneven": lambda: trained(mlp().double(), count=99, batch_size=32, epochs=4),  # last, one image and two
+    "one left over": lambda: trained(mlp().double(), count=97, batch_size=32, epochs=4),  # last, none and one
     "validation": lambda: trained(mlp().double(), epochs=2, validation=images(50)),
     "norm": lambda: trained(mlp(norm=True).double(), epochs=3),
 }

@@ -56,7 +56,7 @@ def largest_difference(a: dict[str, Tensor], b: dict[str, Tensor], job: str) -> 
 @pytest.mark.parametrize(
     ("job", "tolerance"),
     [("float64", 1e-10), ("float32", 1e-5), ("vae", 1e-10), ("vae in pieces", 1e-10), ("uneven", 1e-10),
-     ("validation", 1e-10)],
+     ("one left over", 1e-10), ("validation", 1e-10)],
 )  # fmt: skip
 def test_two_processes_give_the_weights_and_the_history_of_one(results: tuple, job: str, tolerance: float) -> None:
     alone, first, second = results

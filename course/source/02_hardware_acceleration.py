@@ -410,7 +410,7 @@ show_table(
 
 # %% [markdown]
 # A prediction, not a measurement, and an optimistic one: it takes the maker's peak for granted. Yet it shows the pattern. The
-# small batches gain little, whatever the device. The large ones gain a lot.
+# small batches gain least, the large ones most.
 #
 # ### The way to the device
 #
