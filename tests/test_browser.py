@@ -28,6 +28,16 @@ from vaetl_helpers import vae, widgets
 plane, facts = vae.pretrained("vae-mnist-2d")
 widgets.latent_map(plane, alt="a map of digits and the digit at one point")
 """
+# The indicator says "idle" before there is a kernel, and cells that are run then are lost without a word.
+READY = """
+async () => {
+  const notebook = window.jupyterapp?.shell.currentWidget?.context;
+  if (!notebook) return false;
+  await notebook.ready;
+  await notebook.sessionContext.ready;
+  return notebook.sessionContext.session?.kernel?.connectionStatus === 'connected';
+}
+"""
 # Milliseconds from each of 51 presses of the arrow key to the new picture; the first does not count.
 DRAG = """
 async handle => {
@@ -94,7 +104,8 @@ def test_moving_the_latent_map_redraws_the_picture_at_once(lab: tuple[str, Path]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MAP)], metadata=kernel)
     nbformat.write(notebook, folder / "map.ipynb")
     page.goto(f"{address}/lab/tree/map.ipynb", timeout=90_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator", timeout=90_000)
+    page.wait_for_function(READY, timeout=90_000)
     page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_selector('.jp-OutputArea img[alt="a map of digits and the digit at one point"]', timeout=90_000)
     handle = page.wait_for_selector(".noUi-handle", timeout=30_000)
