@@ -17,8 +17,10 @@ import pytest
 from small_course import REPORT, SETUP, write
 
 from vaetl_helpers import chapters, running
+from vaetl_helpers.authoring import record
 from vaetl_helpers.chapters import chapters_in, choose, execute, missing, share, typed
 from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.study import COLUMNS
 
 WITHOUT_EPOCHS = 'profile: str = "auto"\nseed: int = 0'
 NAN = 'show("record", name="loss", value=float("inf"), unit="nats", low=None, high=None, n=None, data=None)'
@@ -113,6 +115,25 @@ def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_
     expected |= {"joules": 60.0, "energy_source": "assumed 1 W", "peak": 0.0, "memory": 0}
     assert expected.items() <= found.items()
     assert [record["chapter"] for record in metrics(tmp_path / "out")["records"]] == ["01"]
+
+
+@pytest.mark.slow
+def test_a_studys_table_is_kept_and_recorded_with_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.runtime import Settings\n"
+    study += "kept = Settings(chapter='01').table_path('tops')\nkept.parent.mkdir(exist_ok=True)\n"
+    study += "Table([dict.fromkeys(COLUMNS, 1)]).write(kept)"
+    write(tmp_path / "course", "01_first", "# One", SETUP, study, REPORT)
+    assert running.run(out=tmp_path / "out", course=tmp_path / "course") == 0
+    assert "VAETL_TABLES" not in os.environ, "a notebook opened by hand keeps no table"
+    facts = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
+    facts["run"]["parameters"] = {"task": "tops"}
+    (tmp_path / "out" / "metrics.json").write_text(json.dumps(facts), "utf-8")
+    monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded")
+    record.RECORDED.mkdir()
+    written = {path.name: path.read_text("utf-8") for path in record.record(tmp_path / "out", "a machine")}
+    assert written.keys() == {"01_first_tops.json", "01_tops.csv"}
+    assert written["01_tops.csv"].splitlines()[0] == ",".join(COLUMNS)
+    assert json.loads(written["01_first_tops.json"])["command"].endswith("-p task=tops")
 
 
 @pytest.mark.slow

@@ -663,3 +663,76 @@ def test_no_percentile_bootstrap() -> None:
     for module in Path(runtime.__file__).parent.glob("*.py"):
         source = module.read_text("utf-8").lower()
         assert "percentile(" not in source and "stats.bootstrap" not in source, module.name
+
+
+# ---------------------------------------------------------------- costs along a curve, recorded runs
+
+
+def curves(*rows: tuple[str, int, list[float], list[float]]) -> Table:
+    """A table of runs (method, draw, validation curve, steps by epoch) at 20 labels."""
+    table = Table([])
+    for method, draw, curve, steps in rows:
+        facts = {"study": "s", "data": "d", "method": method, "labels": 20, "draw": draw, "pretrain_seed": draw}
+        table.rows.append(facts | {"metric": "validation curve", "value": float(np.mean(curve)), "seconds": 1.0})
+        table.images[method, 20, draw, "validation curve"] = np.array(curve, np.float32)
+        table.images[method, 20, draw, "steps by epoch"] = np.array(steps, np.float32)
+    return table
+
+
+def test_costs_are_those_of_the_first_epoch_at_the_accuracy_that_the_other_ended_at() -> None:
+    table = curves(
+        ("scratch", 0, [50, 60, 70, 65], [10, 20, 30, 40]),
+        ("tuned", 0, [60, 72], [5, 10]),
+        ("scratch", 1, [50, 80], [10, 20]),
+        ("tuned", 1, [60, 79, 75], [5, 10, 15]),
+    )
+    study.add_costs(table, 20, "scratch")
+    assert table.reached("scratch", "steps to scratch's accuracy", 20) == {0: Reached(30), 1: Reached(20)}
+    assert table.reached("tuned", "steps to scratch's accuracy", 20) == {0: Reached(10), 1: Reached(15, 1)}, "censored"
+    effect = saving(table, "tuned", "scratch", "steps to scratch's accuracy", 20)
+    assert effect.times[0] == pytest.approx((30 / 10 * 20 / 15) ** 0.5)
+    assert effect.low == -np.inf and "at most: 1 of 2 pairs are censored" in effect.label
+
+
+def test_a_cost_that_a_method_does_not_have_is_left_out() -> None:
+    table = curves(("scratch", 0, [50, 60], [10, 20]), ("probe", 0, [70], [0]))
+    del table.images["probe", 20, 0, "steps by epoch"]
+    study.add_costs(table, 20, "scratch")
+    with pytest.raises(CourseError, match="was not measured"):
+        table.reached("probe", "steps to scratch's accuracy", 20)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package whose recorded runs are in a folder of the test."""
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    monkeypatch.setattr(study.resources, "files", lambda _: tmp_path)
+    for name, value in (("04_chapter_tops", 1.0), ("04_chapter_animals", 2.0), ("04b_text", 3.0)):
+        record = {"name": "gain", "value": value, "unit": "points"}
+        content = {"machine": "a machine", "date": "2026-01-01", "records": [record]}
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(("chapter", "task", "value"), [("04", "tops", 1.0), ("04", "animals", 2.0), ("04b", "", 3.0)])
+def test_recorded_runs_are_told_apart_by_their_task(kept: Path, chapter: str, task: str, value: float) -> None:
+    found = study.recorded_value(chapter, "gain", task)
+    assert found["value"] == value and found["label"] == "recorded (a machine, 2026-01-01)"
+
+
+def test_what_was_not_recorded_is_said(kept: Path) -> None:
+    with pytest.raises(CourseError, match="did you mean 'gain'"):
+        study.recorded_value("04", "gains", "tops")
+    with pytest.raises(CourseError, match="chapter 04 with task tap.*--profile paper"):
+        study.recorded("04", "tap")
+    with pytest.raises(CourseError, match="No recorded table 04_tops"):
+        study.recorded_table("04", "tops")
+
+
+def test_a_recorded_table_reads_as_it_was_written(kept: Path) -> None:
+    table = run_study("small", [Method("a", noisy(0))], [8, 16], 3, labels=POOL, quiet=True)
+    table.write(kept / "04_tops.csv")
+    read = study.recorded_table("04", "tops")
+    assert read.rows == table.rows and read.images == {}
+    assert read.values("a", "test accuracy", 8) == table.values("a", "test accuracy", 8)

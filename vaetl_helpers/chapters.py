@@ -206,7 +206,8 @@ def collect(path: Path) -> dict[str, list[dict[str, Any]]]:
         for output in cell.get("outputs", ()):
             for kind, contents in found.items():
                 mime = f"application/vnd.vaetl.{kind}+json"
-                contents += [output["data"][mime]] if mime in output.get("data", {}) else []
+                content = output.get("data", {}).get(mime, [])
+                contents += content if isinstance(content, list) else [content]
     return found
 
 

@@ -257,6 +257,10 @@ def load_folder(folder: Path | str, size: int = 32, device: torch.device | str =
     return _announce(Splits(**parts, source=f"{Path(folder).name}, folder {sizes}"), device)
 
 
+def _read_text(folder: Path) -> Arrays:
+    raise CourseError("Sentences are no images: load them by vaetl_helpers.text.load_text('sentence-polarity').")
+
+
 # ---------------------------------------------------------------- the registry
 # fmt: off
 
@@ -292,6 +296,11 @@ DATASETS: dict[str, Dataset] = {
     "ants-bees": Dataset(
         "Ants and bees", "photos from ImageNet", {"hymenoptera_data.zip": None, "hymenoptera_256.tar": None},
         ("https://download.pytorch.org/tutorial/",), ("ant", "bee"), "hymenoptera_data", _read_photos,
+    ),
+    "sentence-polarity": Dataset(
+        "Sentence polarity", "none stated", {"rt-polaritydata.tar.gz": None},
+        ("https://www.cs.cornell.edu/people/pabo/movie-review-data/",), ("negative", "positive"),
+        "text/rt-polarity.pos", _read_text,
     ),
 }
 
@@ -440,6 +449,8 @@ def _intact(path: Path, known: str | None) -> bool:
 
     if known:
         return pooch.hashes.hash_matches(str(path), known)
+    if path.suffix == ".gz":
+        return tarfile.is_tarfile(path)  # text.load_text knows the files inside
     try:
         with zipfile.ZipFile(path) as opened:
             photos = sum(name.lower().endswith(".jpg") for name in opened.namelist())
@@ -469,7 +480,7 @@ def _fetch_file(item: Dataset, folder: Path, name: str, known: str | None) -> No
             if known or _intact(path, None):
                 return
             path.replace(damaged)
-            problems.append(f"{urlsplit(mirror).hostname} sent something else than the photos")
+            problems.append(f"{urlsplit(mirror).hostname} sent something else than {item.title}")
         except (ValueError, requests.exceptions.RequestException) as error:
             problems.append(f"{urlsplit(mirror).hostname}: {(str(error) or type(error).__name__).splitlines()[0]}")
     where_to = f"FOLDER/{item.folder}" if _is_idx(item) else "FOLDER"
@@ -494,6 +505,8 @@ def load(
     unknown name, and where there is neither.
     """
     item = entry(name)
+    if item.read is _read_text:
+        item.read(Path())
     if item.embedded and not full:
         return _announce(_embedded(item), device)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -30,6 +31,27 @@ def small_cnn(width: int = 16, channels: int = 1, size: int = 28, classes: int =
         nn.Linear(2 * width * (size // 4) ** 2, 8 * width),
         nn.ReLU(),
         nn.Linear(8 * width, classes),
+    )
+
+
+def transfer_cnn(channels: int = 1, classes: int = 2, width: int = 16) -> nn.Sequential:
+    """Three blocks of convolution, BatchNorm and pooling, and a linear head on 4 · width features; returns logits.
+
+    Its four parts, `list(model)`, can be frozen or replaced one by one; images may have any size from 8 × 8.
+    """
+
+    def block(before: int, after: int, pool: nn.Module) -> nn.Sequential:
+        conv = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)  # BatchNorm brings the bias
+        return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(), pool)
+
+    last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # the mean over places: one number a filter
+    return nn.Sequential(
+        OrderedDict(
+            block1=block(channels, width, nn.MaxPool2d(2)),
+            block2=block(width, 2 * width, nn.MaxPool2d(2)),
+            block3=block(2 * width, 4 * width, last),
+            head=nn.Linear(4 * width, classes),
+        )
     )
 
 

@@ -94,12 +94,15 @@ def _go(out: Path, content: dict[str, Any], chosen: Sequence[Chapter], parts: Ma
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
     print(f"Profile {content['run']['profile']}, chapters {', '.join(parts)}, results in {out}", flush=True)
     interrupted = False
+    os.environ["VAETL_TABLES"] = str(out / "tables")
     try:
         for chapter in chosen:
             _chapter(out, content, chapter, parts[chapter.number])
     except KeyboardInterrupt:
         interrupted = True
         print("\ninterrupted: keeping what is finished", flush=True)
+    finally:
+        del os.environ["VAETL_TABLES"]
     _save(out, content)
     return _close(out, content, strict, interrupted)
 

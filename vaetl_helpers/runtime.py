@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.util
+import json
 import os
 import platform
 import random
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
+from safetensors import safe_open
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 
@@ -203,6 +205,11 @@ class Settings(SimpleNamespace):
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(str(unknown("setting", name, vars(self))))
 
+    def table_path(self, name: str) -> Path | None:
+        """Where `vaetl run` keeps a study's table (and lets it resume); None in a notebook that is opened by hand."""
+        folder = os.environ.get("VAETL_TABLES")
+        return Path(folder, f"{self.chapter}_{name}.csv") if folder else None
+
 
 def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> Settings:
     """Fills the knobs that are None from the profile, seeds the generators and prints one line.
@@ -263,7 +270,15 @@ def emit(line: str, kind: str, content: dict[str, Any]) -> None:
     display({"text/plain": line, f"application/vnd.vaetl.{kind}+json": content}, raw=True)
 
 
-def report(
+def packaged_weights(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights of a checkpoint in assets/, by the model's names, and its facts: command, data, seed, results, …."""
+    asset = resources.files("vaetl_helpers").joinpath("assets", f"{name}.safetensors")
+    with resources.as_file(asset) as path, safe_open(path, framework="pt") as file:
+        weights = {key.removeprefix("model."): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return weights, json.loads(file.metadata()["vaetl"])
+
+
+def record(
     name: str,
     value: float,
     unit: str = "",
@@ -271,23 +286,34 @@ def report(
     high: float | None = None,
     n: int | None = None,
     data: str | None = None,
-) -> None:
-    """Shows a number and attaches it as a record that `vaetl run` collects in metrics.json.
-
-    `low` and `high` bound its 95 % interval over `n` repeats; `data` says what it was measured on.
-    """
+) -> dict[str, Any]:
+    """A number as `vaetl run` collects it; `low` and `high` bound its 95 % interval over `n` repeats on `data`."""
     value, low, high = (None if number is None else float(number) for number in (value, low, high))
     n = None if n is None else int(n)
-    interval = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
+    return {"name": name, "value": value, "unit": unit, "low": low, "high": high, "n": n, "data": data}
+
+
+def report(name: str, value: float, unit: str = "", *interval: float | None, **more: Any) -> None:
+    """Shows a number and attaches it as a `record`, which has the same arguments; for many, see `show_table`."""
+    kept = record(name, value, unit, *interval, **more)
+    low, high, n, data = (kept[key] for key in ("low", "high", "n", "data"))
+    between = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
     notes = ", ".join(note for note in (data, n and f"n = {n}") if note)
-    record = {"name": name, "value": value, "unit": unit, "low": low, "high": high, "n": n, "data": data}
-    emit(f"{name} = {value:.4g}{interval}{unit and f' {unit}'}{notes and f' ({notes})'}", "record", record)
+    emit(f"{name} = {kept['value']:.4g}{between}{unit and f' {unit}'}{notes and f' ({notes})'}", "record", kept)
 
 
-def show_table(rows: Mapping[str, str] | Sequence[Sequence[str]], header: Sequence[str] = ("", "")) -> None:
-    """Shows a table, as Markdown in a notebook and as text elsewhere."""
-    from IPython.display import Markdown, display
-
+def show_table(
+    rows: Mapping[str, str] | Sequence[Sequence[str]],
+    header: Sequence[str] = ("", ""),
+    records: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Shows a table, as Markdown in a notebook and as text elsewhere; `records` are attached to it, out of sight."""
     rows = list(rows.items()) if isinstance(rows, Mapping) else rows
     text = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows))
-    display(Markdown(text)) if notebook_kernel() else print(text)
+    if not notebook_kernel():
+        print(text)
+        return
+    from IPython.display import display
+
+    kept = {"application/vnd.vaetl.record+json": list(records)} if records else {}
+    display({"text/plain": text, "text/markdown": text} | kept, raw=True)

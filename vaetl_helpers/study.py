@@ -584,6 +584,28 @@ def time_to(history: Any, target: float, metric: str = "validation_accuracy", co
     return Reached(float(spent[hits[0]])) if len(hits) else Reached(float(spent[-1]), 1)
 
 
+def add_costs(
+    table: Table, labels: int, target_of: str, curve: str = "validation curve", costs: Sequence[str] = ("steps",)
+) -> None:
+    """Adds to each run at `labels` what it cost to reach the accuracy that method `target_of` ended at, in that draw.
+
+    Runs gave `curve` and "COST by epoch" (spent so far) as one value an epoch; the target is the best of the curve,
+    where early stopping ends. A run that never gets there is censored. The new metrics are "COST to NAME's accuracy".
+    """
+    best = {key[2]: float(values.max()) for key, values in table.images.items() if key[3] == curve
+            and key[:2] == (target_of, labels)}  # fmt: skip
+    for method, count, draw, metric in [key for key in table.images if key[1] == labels and key[3] == curve]:
+        row = next(r for r in table.rows if (r["method"], r["labels"], r["draw"]) == (method, count, draw))
+        hits = np.flatnonzero(table.images[method, count, draw, metric] >= best[draw])
+        for cost in costs:
+            spent = table.images.get((method, count, draw, f"{cost} by epoch"))
+            if spent is None:
+                continue
+            name, last = f"{cost} to {target_of}'s accuracy", hits[0] if len(hits) else -1
+            table.rows.append(row | {"metric": name, "value": float(spent[last])})
+            table.rows.append(row | {"metric": name + CENSORED, "value": float(not len(hits))})
+
+
 def labels_to(table: Table, method: str, target: float, metric: str = "test accuracy") -> dict[int, Reached]:
     """For each draw the labels at which `metric` first reaches `target`, linear in log labels between two counts.
 
@@ -688,20 +710,34 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     return mean, mean - half, mean + half
 
 
-def recorded(chapter: str) -> dict[str, Any]:
-    """A chapter's recorded run: command, commit, date, machine, versions and records; see recorded/README.md."""
-    found = [
-        f for f in resources.files("vaetl_helpers").joinpath("recorded").iterdir() if f.name.startswith(f"{chapter}_")
-    ]
+def recorded(chapter: str, task: str = "") -> dict[str, Any]:
+    """A chapter's recorded run, of one `task` if it has several: command, commit, date, machine, versions, records."""
+    ending = f"_{task}.json" if task else ".json"
+    found = [file for file in _recorded_files() if file.name.startswith(f"{chapter}_") and file.name.endswith(ending)]
     if not found:
-        raise CourseError(f"No recorded run of chapter {chapter} is in the package: run it with --profile paper.")
+        what = f"chapter {chapter}" + (f" with task {task}" if task else "")
+        raise CourseError(f"No recorded run of {what} is in the package: run it with --profile paper.")
     return json.loads(found[0].read_text("utf-8"))
 
 
-def recorded_value(chapter: str, name: str) -> dict[str, Any]:
+def _recorded_files() -> list[Any]:
+    return sorted(resources.files("vaetl_helpers").joinpath("recorded").iterdir(), key=lambda file: file.name)
+
+
+def recorded_value(chapter: str, name: str, task: str = "") -> dict[str, Any]:
     """One record of a recorded run: value, unit, low, high, n, data, and `label`, 'recorded (machine, date)'."""
-    run = recorded(chapter)
+    run = recorded(chapter, task)
     record = next((r for r in run["records"] if r["name"] == name), None)
     if record is None:
         raise unknown("recorded number", name, [r["name"] for r in run["records"]])
     return record | {"label": f"recorded ({run['machine']}, {run['date']})"}
+
+
+def recorded_table(chapter: str, name: str) -> Table:
+    """The table of a recorded study, recorded/CHAPTER_NAME.csv, without values by image."""
+    file = next((file for file in _recorded_files() if file.name == f"{chapter}_{name}.csv"), None)
+    if file is None:
+        raise CourseError(f"No recorded table {chapter}_{name} is in the package: run it with --profile paper.")
+    numbers = {"labels": int, "draw": int, "pretrain_seed": int, "value": float, "seconds": float}
+    rows = csv.DictReader(file.read_text("utf-8").splitlines())
+    return Table([{column: numbers.get(column, str)(row[column]) for column in COLUMNS} for row in rows])

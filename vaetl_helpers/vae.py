@@ -8,21 +8,18 @@ Importance Weighted Autoencoders, arXiv 1509.00519.
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable, Sequence
-from importlib import resources
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import safe_open
 from torch import Generator, Tensor, nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
 from vaetl_helpers import nets
-from vaetl_helpers.runtime import CourseError, Part, piece_of_batch, unknown
+from vaetl_helpers.runtime import CourseError, Part, packaged_weights, piece_of_batch, unknown
 
 Codes = Float[Tensor, "*batch latent"]  # codes z, noise ε, means μ, log variances
 Images = Float[Tensor, "*batch channels height width"]  # pixels in [0, 1], or logits of them
@@ -178,10 +175,7 @@ def pretrained(name: str = "vae-mnist") -> tuple[VAE, dict[str, Any]]:
     """A trained VAE of the course in eval mode, and its facts: the command that made it, its bound, …."""
     if name not in PRETRAINED:
         raise unknown("trained VAE", name, PRETRAINED)
-    asset = resources.files("vaetl_helpers").joinpath("assets", f"{name}.safetensors")
-    with resources.as_file(asset) as path, safe_open(path, framework="pt") as file:
-        facts = json.loads(file.metadata()["vaetl"])
-        weights = {key.removeprefix("model."): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    weights, facts = packaged_weights(name)
     model = mlp_vae(**facts["architecture"])
     model.load_state_dict(weights)
     return model.eval(), facts

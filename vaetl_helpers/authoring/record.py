@@ -1,10 +1,12 @@
 """Keeps the numbers of a run as recorded results: `python -m vaetl_helpers.authoring.record RUN MACHINE`.
 
 RUN is a folder that `vaetl run --profile paper` wrote, MACHINE says in a few words what it ran on. Each chapter's
-records go to recorded/NN_name.json, with the command that makes them again.
+records go to recorded/NN_name.json (NN_name_TASK.json where a task was given), with the command that makes them again,
+and its studies' tables beside them.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -31,9 +33,11 @@ def record(run: Path, machine: str) -> list[Path]:
             "versions": facts["versions"],
             "records": [entry for entry in metrics["records"] if entry["chapter"] == number],
         }
-        written.append(RECORDED / f"{Path(chapter['notebook']).stem}.json")
+        task = f"_{facts['parameters']['task']}" if "task" in facts["parameters"] else ""
+        written.append(RECORDED / f"{Path(chapter['notebook']).stem}{task}.json")
         written[-1].write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    return written
+    tables = sorted((run / "tables").glob("*.csv"))
+    return written + [Path(shutil.copy(table, RECORDED)) for table in tables]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1413 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   vaetl:
+#     chapter: "04"
+#     title: Transfer learning
+#     minutes: {reading: 60, exercises: 70, cpu: 3, gpu: not yet measured}
+#     requires: [vision]
+# ---
+
+# %% [markdown]
+# # Transfer learning
+#
+# {badges}
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - reuse a trained network for a new task in four ways, and say what each one changes;
+# - freeze a network so that it really stays as it is;
+# - give it a new head and keep what the old one knew;
+# - prepare images as a pretrained network wants them;
+# - compare methods fairly: the same labels, the same validation, paired differences with intervals;
+# - say what transfer saves in time, work and labels, who paid for it, and when it does not help;
+# - measure what a network forgets, and make it forget less.
+#
+# You need chapters 1 (training) and 2 (FLOPs). Two companions are short: `04b` on text and `04c` on detection.
+
+# %% [markdown]
+# ## The claim that this chapter looks at
+#
+# The first article behind this course says, in our translation: *a model that tells dogs from cats learns to tell dogs from
+# foxes far more cheaply.* The second one names where this is done: networks trained on ImageNet, on text (BERT), on COCO.
+#
+# Neither article gives a number. Here we ask: how many labels less? How much time less, and is the training of the first
+# model counted? Is it always so? And what becomes of the cats?
+
+# %% [markdown]
+# ## Set-up
+
+# %% tags=["bootstrap"]
+pass
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+task: str | None = None  # tops (clothes, in the package), animals (cats, dogs, foxes), or auto
+counts: list | None = None  # labels of each class in the study
+draws: int | None = None  # times that labels are drawn anew
+steps: int | None = None  # optimiser steps of a training, about and at most
+deep: bool | None = None  # also run what is otherwise shown from a recorded run (long)
+data_root: str | None = None  # a folder with your own copies of CIFAR and of photos
+
+# %%
+from vaetl_helpers.runtime import CourseError, record, report, setup, show_table
+
+P = setup(
+    "04",
+    profile,
+    seed=seed,
+    task=task,
+    counts=counts,
+    draws=draws,
+    steps=steps,
+    deep=deep,
+    data_root=data_root,
+)
+
+# %%
+import copy
+import time
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import nn
+
+from vaetl_helpers import data, nets, plots, study, tasks, transfer
+from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.hardware import count_flops
+from vaetl_helpers.training import classification_loss, evaluate, fit
+
+T = tasks.load_task(P.task, P.data_root, P.device)
+old, new = T.rehearsal.classes, T.pool.classes
+shared = new[0] if new[0] in old else "no class"
+print(f"source task: {old[0]} or {old[1]}; target task: {new[0]} or {new[1]}; shared: {shared}")
+
+# %% [markdown]
+# ## 1. Two tasks and a model
+#
+# Somebody with much data has trained a network on a **source task**. We have a related **target task** and few labels.
+# *Transfer learning* means: use what was learned on the source for the target.
+#
+# Two versions of this story run in this notebook, with the same code:
+#
+# - **animals**: source dog or cat, target dog or fox. The pictures are from CIFAR-10 and CIFAR-100, 32 × 32 pixels. They are
+#   used where they are on your machine, or with `task="animals"` after a download;
+# - **tops**: source pullover or coat, target pullover or shirt. The pictures are from Fashion-MNIST, in the package.
+#
+# In both, one class is shared and one is new. The line above says which story you see. Where a number comes from the other
+# one, or from a longer run, it says *recorded*.
+
+# %%
+shown = {f"{old[1]} (source only)": T.source_test.images[T.source_test.labels == 1]}
+shown |= {f"{name} (target)": T.test.images[T.test.labels == number] for number, name in enumerate(new)}
+plots.image_grid(
+    torch.cat([images[:8] for images in shown.values()]) / 255, list(shown), "What the two tasks are made of", columns=8,
+    alt=f"three rows of eight images: {', '.join(shown)}",
+)  # fmt: skip
+plt.show()
+
+# %% [markdown]
+# Look at the second and third row: could you tell them apart at this size? That is the target task.
+#
+# The sets are disjoint. No image of the target task was used to train the source model, not even of the shared class: which
+# image goes where is fixed by a hash of its pixels.
+
+# %%
+source, facts = tasks.source_model(T.name)
+show_table(
+    {
+        "classes": " or ".join(facts["classes"]),
+        "data": facts["data"],
+        "accuracy on test images of its own classes": f"{100 * facts['test_accuracy']:.1f} %",
+        "training": f"{facts['epochs']} epochs, {facts['steps']:,} steps, {facts['seconds']:.0f} s on {facts['machine']}",
+        "work": f"{facts['flops']:.3g} FLOPs",
+        "made by": f"`{facts['command']}`",
+    },
+    header=("the source model", ""),
+)
+
+# %% [markdown]
+# (In the animals story there is one snag: dogs come from CIFAR-10 and foxes from CIFAR-100. Two collections may differ in
+# ways that have nothing to do with animals. Section 7 has a control.)
+#
+# The network has three blocks and a head. A **block** is a convolution, BatchNorm, ReLU and pooling. The blocks together are
+# the **body** (or *backbone*): they turn an image into 64 numbers, its **features**. The **head** is one linear layer that
+# turns features into logits, one for each class.
+
+# %%
+parts = list(source)
+body, head = source[:-1], source.head
+for name, part in source.named_children():
+    print(f"{name}: {sum(p.numel() for p in part.parameters()):,} parameters")
+
+# %% [markdown]
+# ## 2. A linear probe
+#
+# The smallest kind of transfer: keep the body as it is, compute the features of the target images once, and train only a
+# linear classifier on them, a **linear probe**. The network is not trained at all.
+#
+# Why should that work? If the body has learned what a sleeve or an ear is, then images of the new class may already lie apart
+# from those of the shared one. We can look. The features have 64 dimensions; **PCA** (principal component analysis) turns
+# them so that the first two directions hold as much of the variance as two can.
+#
+# Compare the two panels: in which one would a straight line separate the classes better?
+
+# %%
+images = T.test
+views = {
+    "pixels": images.images.flatten(1).cpu() / 255,
+    "features of the source model": transfer.features(body, images),
+}
+axes = plots.panels(
+    list(views),
+    alt=f"{new[0]} and {new[1]} in the plane of two principal components, of pixels and of features",
+    height=3.6,
+)
+for axis, x in zip(axes, views.values()):
+    x = (x - x.mean(0)) / (x.std(0) + 1e-6)
+    plane = x @ torch.linalg.svd(x, full_matrices=False).Vh[:2].T
+    for c, marker in enumerate("o^"):
+        chosen = images.labels.cpu() == c
+        axis.scatter(*plane[chosen].T, s=12, marker=marker, alpha=0.6, label=new[c], color=plots.COLOURS[c])
+    axis.set(xlabel="first component", ylabel="second component")
+    axis.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# Two components are only a shadow of 64. So now a number, and for it a probe.
+#
+# ### Exercise 1: a linear probe · 15 minutes
+#
+# Write it with scikit-learn's `LogisticRegression(C=C, max_iter=2000)`. Small $C$ means strong *regularisation*: weights are
+# kept small. Two rules:
+#
+# - **Standardise**: subtract the mean and divide by the standard deviation, each feature by its own. Both are learned *from
+#   the training features* and used for both sets.
+# - **Choose C on validation**: fit one probe for each strength, and keep the one with the best validation accuracy, the
+#   smallest C of equals.
+#
+# Return the chosen C and the labels that its probe predicts for the validation features.
+
+
+# %% exercise="transfer.linear_probe"
+def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
+    """(C, labels): the strength that is best on validation, the smallest of equals, and what it predicts there.
+
+    Each is a logistic regression, LogisticRegression(C=C, max_iter=2000), on standardised features [n, d].
+    """
+    ### BEGIN SOLUTION
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = train_x.mean(dim=0), train_x.std(dim=0)  # validation is measured with train's ruler
+    train_x, validation_x = (train_x - mean) / std, (validation_x - mean) / std
+    best, chosen = -1.0, None
+    for c in sorted(strengths):
+        probe = LogisticRegression(C=c, max_iter=2000).fit(train_x, train_y)
+        accuracy = probe.score(validation_x, validation_y)
+        if accuracy > best:  # so the first, which is the smallest, of equals stays
+            best, chosen = accuracy, (c, probe.predict(validation_x))
+    return chosen
+    ### END SOLUTION
+
+
+# %% check="transfer.linear_probe"
+linear_probe_checked = check("transfer.linear_probe", linear_probe)
+
+# %% [markdown]
+# Ten labelled images of each class, drawn at random, on the features and on the raw pixels:
+
+# %%
+ten = T.pool.subset(study.draw_labels(T.pool.labels, 10, 1, P.seed).indices[0].to(P.device))
+views = {
+    "features": lambda images: transfer.features(body, images),
+    "pixels": lambda images: images.images.flatten(1).cpu() / 255,
+}
+for name, see in views.items():
+    x, x_validation = see(ten), see(T.validation)
+    varying = x.std(0) > 0  # a pixel that is the same in all images has no standard deviation to divide by
+    c, labels = linear_probe_checked(
+        x[:, varying], ten.labels.cpu(), x_validation[:, varying], T.validation.labels.cpu(), transfer.GRID
+    )
+    right = (torch.as_tensor(labels) == T.validation.labels.cpu()).float().mean()
+    print(f"{name}: C = {c:g}, validation accuracy {100 * right:.1f} %")
+
+# %% [markdown]
+# One draw of ten images proves little: another ten may give another order. Section 5 repeats it.
+
+# %% [markdown]
+# ## 3. Frozen means frozen
+#
+# To **freeze** a part of a network is to fix it while the rest is trained. Three things can change in a network:
+#
+# 1. parameters, by the optimiser;
+# 2. **buffers**: BatchNorm keeps running means and variances of what flows through it. They are no parameters. They are
+#    updated in every forward pass in train mode, with or without an optimiser;
+# 3. behaviour: in train mode dropout drops, and BatchNorm normalises by the batch.
+#
+# Turning off gradients stops only the first. We can see what that does. The body's gradients are off, and target images
+# merely flow through it in train mode. Nothing is trained. After every second batch we look at the source model's *own* task:
+# by how much its features have moved (the length of the change, divided by the length of the features), and its accuracy.
+# Before you look: should either of them change?
+
+# %%
+source = source.to(P.device, memory_format=torch.channels_last)
+passed, passing = range(0, 21, 2), T.pool.images[T.pool.labels == 1] / 255
+still = transfer.features(source[:-1], T.source_test, 200)
+moved, accuracy = {}, {}
+for name in ("only gradients off", "frozen"):
+    model = copy.deepcopy(source)
+    transfer.freeze(model) if name == "frozen" else model.requires_grad_(False)
+    moved[name], accuracy[name] = [], []
+    for number in passed:
+        now = transfer.features(model[:-1], T.source_test, 200)
+        moved[name].append(100 * ((now - still).norm() / still.norm()).item())
+        accuracy[name].append(100 * evaluate(model, T.source_test)["accuracy"])
+        model.train()
+        for images in passing[16 * number : 16 * number + 32].split(16):
+            model(images)
+axes = plots.panels(
+    ["How far the features moved", f"Accuracy on {old[0]} or {old[1]}"],
+    alt="change of the features and source accuracy over 20 batches: constant when frozen, drifting when only gradients are off",
+)
+for axis, values, y in zip(axes, (moved, accuracy), ("change of the features (%)", "source accuracy (%)")):
+    curves = {name: (list(passed), numbers) for name, numbers in values.items()}
+    plots.lines(curves, axis.get_title(), f"batches of {new[1]} that passed", y, alt="", axis=axis)
+axes[1].set_ylim(50, 100)
+plt.show()
+
+# %%
+for name in moved:
+    print(
+        f"{name}: features moved by {moved[name][-1]:.1f} %, accuracy {accuracy[name][0]:.1f} % → {accuracy[name][-1]:.1f} %"
+    )
+
+# %% [markdown]
+# The frozen network stays where it was. The other one moved although no weight did: its BatchNorm statistics went over to the
+# new images. How much accuracy that costs depends on how different they are. Features that were computed once and kept, as
+# for a probe, no longer fit in any case. The clinic below has such a "fixed feature extractor".
+#
+# ### Exercise 2: freeze · 12 minutes
+#
+# Fix the given body itself (not a copy): no gradients, and eval mode that survives `model.train()`. That call reaches every
+# part of a model, also yours, by calling the part's own `train`.
+
+
+# %% exercise="transfer.freeze"
+def freeze(body):
+    """Fixes the body itself: no gradients, BatchNorm and dropout as in eval mode, also after model.train()."""
+    ### BEGIN SOLUTION
+    body.requires_grad_(False)
+    body.eval()
+    body.train = lambda mode=True: body  # model.train() calls this on its parts
+    return body
+    ### END SOLUTION
+
+
+# %% check="transfer.freeze"
+freeze_checked = check("transfer.freeze", freeze)
+
+# %% [markdown]
+# The proof is bit by bit: fifty steps of training, then every parameter and every buffer is compared.
+
+# %% tags=["nbval-check-output"]
+torch.manual_seed(0)
+toy = nn.Sequential(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5)), nn.Linear(8, 2))
+freeze_checked(toy[0])
+before = copy.deepcopy(toy.state_dict())
+adam = torch.optim.Adam(toy.parameters())
+for _ in range(50):
+    toy.train()
+    adam.zero_grad()
+    nn.functional.cross_entropy(toy(torch.randn(16, 6)), torch.randint(2, (16,))).backward()
+    adam.step()
+for name, value in toy.state_dict().items():
+    print(f"{name}: {'the same bits' if value.equal(before[name]) else 'changed'}")
+
+# %% [markdown]
+# (The package's `transfer.freeze` does the same for every part inside, and `transfer.unfreeze` puts all back.)
+
+# %% [markdown]
+# ## 4. A new head, and rates by depth
+#
+# The source head answers "which of the two source classes?". The target has another question, but one class is shared. The
+# head's weight matrix has one row for each class. So keep the shared class's row with its bias, and make a new row for the
+# new class.
+#
+# How long should the new row be? Logits are products of features and rows. A row that is much longer than the others gives
+# larger logits, and its class wins or loses everywhere. So the new row gets a random direction and the *mean norm* of the old
+# rows, and the mean of their biases.
+#
+# ### Exercise 3: a new head · 12 minutes
+#
+# `keep` maps old rows to new ones: `{0: 0}` keeps row 0 as row 0. Draw all directions with
+# `torch.randn(classes, d, generator=generator)`.
+
+
+# %% exercise="transfer.new_head"
+def new_head(old_weight, old_bias, keep, classes, generator):
+    """(weight [classes, d], bias [classes]) of a head that keeps rows of an old one: keep = {old row: new row}.
+
+    A new row has a random direction, the mean norm of the old rows and the mean of their biases.
+    """
+    ### BEGIN SOLUTION
+    direction = torch.randn(classes, old_weight.shape[1], generator=generator)
+    weight = direction / direction.norm(dim=1, keepdim=True) * old_weight.norm(dim=1).mean()
+    bias = old_bias.mean().repeat(classes)
+    for old, new in keep.items():
+        weight[new], bias[new] = old_weight[old], old_bias[old]
+    return weight, bias
+    ### END SOLUTION
+
+
+# %% check="transfer.new_head"
+new_head_checked = check("transfer.new_head", new_head)
+
+# %% [markdown]
+# When the whole network is trained further, this is **fine-tuning**. All of it may change, but the head is new and the body
+# is not. So fine-tuning usually runs in two phases (this is how fastai's `fine_tune` works): first the head alone on the frozen
+# body, then everything, with **discriminative rates**: the first layers, which see edges, learn slowest, the head fastest.
+# Howard and Ruder (2018) divide the rate by 2.6 from one part to the part before it:
+#
+# $$\eta_{\ell} = \eta \,/\, 2.6^{\,L-\ell}$$
+#
+# Here $\ell = 1 \dots L$ numbers the parts from the input to the head, $\eta$ is the head's rate (`rate`), and 2.6 is
+# `factor`.
+#
+# ### Exercise 4: groups of parameters · 10 minutes
+#
+# An optimiser takes a list of dicts `{"params": [...], "lr": ...}`. Make one for each part that has something to train.
+
+
+# %% exercise="transfer.param_groups"
+def param_groups(parts, rate, factor):
+    """Groups {"params": [...], "lr": ...} for an optimiser, from the input to the head, the last of the parts.
+
+    The head learns at `rate`, each part before it `factor` times slower. Frozen parameters are left out.
+    """
+    ### BEGIN SOLUTION
+    groups = []
+    for number, part in enumerate(parts):
+        depth = len(parts) - 1 - number  # 0 for the head; a frozen part counts, too
+        trainable = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        if trainable:
+            groups.append({"params": trainable, "lr": rate / factor**depth})
+    return groups
+    ### END SOLUTION
+
+
+# %% check="transfer.param_groups"
+param_groups_checked = check("transfer.param_groups", param_groups)
+
+# %% tags=["nbval-check-output"]
+net = nets.transfer_cnn()
+for group, name in zip(param_groups_checked(list(net), 1e-3, 2.6), dict(net.named_children())):
+    print(f"{name}: rate {group['lr']:.2e}")
+print(
+    "gradual unfreezing opens:",
+    [len(opened) for opened in transfer.gradual_unfreezing(list(net))],
+    "parts, the head first",
+)
+
+# %% [markdown]
+# The last line is a cousin: *gradual unfreezing* (same paper) trains the head alone, then opens one more part after another.
+#
+# Now one fine-tuning, with ten labels a class. The loop is chapter 1's; `transfer.fine_tune` runs its two phases and
+# keeps the model of the best validation epoch. We compare the network with its new head *before* any training and after it,
+# on the test images of both target classes.
+
+# %%
+HEAD_EPOCHS = 5
+
+
+def length(images):
+    """Batch size and epochs for so many labelled images: about P.steps steps, in small batches where they are few."""
+    batch_size = min(16, len(images) // 4)
+    return {"batch_size": batch_size, "epochs": max(5, P.steps * batch_size // len(images))}
+
+
+def with_new_head(source, keep, seed):
+    """A copy of a source model with a head for two target classes that keeps the rows of `keep`."""
+    model = copy.deepcopy(source).to(P.device, memory_format=torch.channels_last)
+    old, generator = model.head, torch.Generator().manual_seed(seed)
+    weight, bias = new_head_checked(old.weight.detach().cpu(), old.bias.detach().cpu(), keep, 2, generator)
+    model.head = nn.Linear(*weight.T.shape).to(P.device)
+    model.head.weight.data, model.head.bias.data = weight.to(P.device), bias.to(P.device)
+    return model
+
+
+@torch.no_grad()
+def correct(model, images):
+    """Whether each image gets its label: bool [images]."""
+    model.eval()
+    return torch.cat([model(x)[:, :2].argmax(1) == y for x, y in images.batches(200)])
+
+
+model = with_new_head(source, T.keep, P.seed)
+hits = {"before": correct(model, T.test)}
+model, _ = transfer.fine_tune(
+    model, ten, T.validation, parts=list(model), head_epochs=HEAD_EPOCHS, seed=P.seed, **length(ten)
+)
+hits["after"] = correct(model, T.test)
+of = {name: T.test.labels == number for number, name in enumerate(new)}
+show_table(
+    [
+        (f"{name} images recognised", *(f"{100 * hits[when][mask].float().mean():.0f} %" for when in hits))
+        for name, mask in of.items()
+    ],
+    header=("of the test images", "new head, untrained", "fine-tuned on ten a class"),
+)
+
+# %% [markdown]
+# Before training the kept row recognises the shared class more or less often: it meets a row of random direction, so it is a
+# matter of luck (try another `seed`). Training has to balance the two.
+
+# %% [markdown]
+# ## 5. The comparison
+#
+# Now the claim. The methods:
+#
+# - **scratch**: the same network, untrained, on the target labels alone;
+# - **raw pixels**: logistic regression on the pixels, no network at all;
+# - **linear probe**: logistic regression on the source model's features;
+# - **fine-tuned**: as above, all parts.
+#
+# Rules, the same for each method:
+#
+# - The **same labels**: a *draw* picks the labelled images at random; every method gets the same draw. So we can look at the
+#   difference *within* a draw, and what the draw did to both cancels out.
+# - The **same validation set** for early stopping and for C: 50 images of each class. Its labels are labels, too! They come on
+#   top of those that we count, for every method alike.
+# - The **same tuning**: the learning rate of scratch and of fine-tuning was chosen from the same three values (0.001, 0.003,
+#   0.01) on draws that this study does not use.
+# - The **test set** chooses nothing.
+#
+# Each mean difference gets a 95 % interval. It contains the variance between draws, a correction where draws share images
+# (Nadeau and Bengio 2003), and the variance of the test images. The verdict is *supported* if the interval lies above 0,
+# *contradicted* if below, *no gain* if it lies within ±1 point, else *undecided*. Below 5 draws it is always undecided.
+#
+# Whoever makes many comparisons will find some that look decided by chance. So two comparisons were named beforehand as the
+# **primary** ones: the probe against scratch at 10 labels a class, and fine-tuning against scratch at 100. Their verdicts are
+# adjusted for each other (Holm 1979). All others are **exploratory**: hints for another study.
+
+# %%
+RATES = {  # of scratch, and of the head in fine-tuning
+    "tops": {"scratch": 1e-2, "fine-tuned": 3e-3},
+    "animals": {"scratch": 1e-3, "fine-tuned": 1e-2},
+}[T.name]
+one = T.pool.images[:1] / 255, T.pool.labels[:1]
+head_only = with_new_head(source, T.keep, 0)
+transfer.freeze(head_only[:-1])
+work = {
+    "all": count_flops(with_new_head(source, T.keep, 0), *one),
+    "head": count_flops(head_only, *one),
+}  # for one image
+print(f"one image in training: {work['all'] / 1e6:.1f} million FLOPs for the whole network,")
+print(f"{work['head'] / 1e6:.1f} million for the head on a frozen body")
+
+# %% [markdown]
+# What a run hands to the study: which test images it gets right, and after each epoch its validation accuracy and what it
+# had spent.
+
+
+# %%
+def outcome(task, model, *phases):
+    """The results of a run; `phases` are pairs (history, FLOPs for one image)."""
+    rows = [(row, flops) for history, flops in phases for row in history.rows]
+
+    def spent(values):
+        return torch.tensor(list(values)).cumsum(0)
+
+    return {
+        "test accuracy": correct(model, task.test),
+        "validation curve": torch.tensor([100 * row["validation_accuracy"] for row, _ in rows]),
+        "steps by epoch": spent(row["steps"] for row, _ in rows),
+        "seconds by epoch": spent(row["seconds"] for row, _ in rows),
+        "FLOPs by epoch": spent(row["images"] * flops for row, flops in rows),
+    }
+
+
+def labelled(task, draw):
+    """The labelled images of a draw."""
+    return task.pool.subset(draw.indices.to(P.device))
+
+
+def options(images, draw):
+    """What every training in this study has in common."""
+    how = length(images)
+    return how | {"seed": draw.seed, "patience": max(5, how["epochs"] // 3)}
+
+
+def untrained(task):
+    """The source model's network, with random weights."""
+    model = nets.transfer_cnn(task.pool.images.shape[1], 2, facts["architecture"]["width"])
+    return model.to(P.device, memory_format=torch.channels_last)
+
+
+def scratch(task, source, draw, rate=RATES["scratch"]):
+    model = untrained(task)
+    adam = torch.optim.Adam(model.parameters(), rate, fused=True)
+    images = labelled(task, draw)
+    history = transfer.fit_best(model, images, task.validation, optimizer=adam, **options(images, draw))
+    return outcome(task, model, (history, work["all"]))
+
+
+def fine_tuned(task, source, draw, rate=RATES["fine-tuned"]):
+    model, images = with_new_head(source, task.keep, draw.seed), labelled(task, draw)
+    how = options(images, draw) | {"parts": list(model), "rate": rate, "head_epochs": HEAD_EPOCHS}
+    model, (first, second) = transfer.fine_tune(model, images, task.validation, **how)
+    return outcome(task, model, (first, work["head"]), (second, work["all"]))
+
+
+# %% [markdown]
+# The two methods that train no network. The package's `transfer.linear_probe` is your exercise with a little more comfort.
+# What a probe spends: one pass of the body over the labelled images, and the fits.
+
+
+# %%
+def features_of(images, source):
+    return transfer.features(source[:-1], images, 200)
+
+
+def pixels_of(images, source):
+    return images.images.flatten(1).cpu() / 255
+
+
+def probe(see, task, source, draw):
+    """A linear probe on what `see` makes of images."""
+    started = time.perf_counter()
+    images = labelled(task, draw)
+    classifier = transfer.linear_probe(
+        see(images, source), images.labels, see(task.validation, source), task.validation.labels
+    )
+    seconds = time.perf_counter() - started
+    best = classifier.accuracy(see(task.validation, source), task.validation.labels)
+    return {
+        "test accuracy": classifier.predict(see(task.test, source)) == task.test.labels.cpu(),
+        "validation curve": torch.tensor([100 * best]),
+        "seconds by epoch": torch.tensor([seconds]),
+        "FLOPs by epoch": torch.tensor([float(work["head"] * len(images))]),
+    }
+
+
+# %% [markdown]
+# Two more methods run only with `deep=True`, and are otherwise recorded. **LP-FT** (Kumar et al. 2022) fine-tunes from the
+# head of a linear probe, so that a random head does not pull at good features. **Last block** freezes the first two
+# blocks.
+
+
+# %%
+def lp_ft(task, source, draw):
+    model = copy.deepcopy(source).to(P.device, memory_format=torch.channels_last)
+    images = labelled(task, draw)
+    see = [features_of(part, source) for part in (images, task.validation)]
+    model.head = transfer.linear_probe(see[0], images.labels, see[1], task.validation.labels).as_linear().to(P.device)
+    how = options(images, draw) | {"parts": list(model), "rate": RATES["fine-tuned"], "head_epochs": 0}
+    model, (_, history) = transfer.fine_tune(model, images, task.validation, **how)
+    return outcome(task, model, (history, work["all"]))
+
+
+def last_block(task, source, draw):
+    model = with_new_head(source, task.keep, draw.seed)
+    transfer.freeze(model.block1), transfer.freeze(model.block2)
+    adam = torch.optim.Adam(transfer.param_groups(list(model), RATES["fine-tuned"], model=model), fused=True)
+    images = labelled(task, draw)
+    history = transfer.fit_best(model, images, task.validation, optimizer=adam, **options(images, draw))
+    return outcome(task, model, (history, work["all"]))
+
+
+def methods(task, source, names=None):
+    """The study's methods on a task, or those that are named."""
+    runs = {"scratch": scratch, "fine-tuned": fine_tuned, "linear probe": partial(probe, features_of)}
+    runs |= {"raw pixels": partial(probe, pixels_of)} | ({"LP-FT": lp_ft, "last block": last_block} if P.deep else {})
+    settings = {"steps": P.steps, "rates": RATES}
+    return [study.Method(name, partial(runs[name], task, source), settings) for name in names or runs]
+
+
+# %% [markdown]
+# The learning rates in `RATES` were chosen for each story by this tuning study, which runs with `deep=True`: other draws,
+# judged on validation.
+
+# %%
+TUNING = {"scratch": scratch, "fine-tuned": fine_tuned}
+if P.deep:
+    candidates = [
+        study.Method(f"{name}, rate {rate}", partial(run, T, source.to(P.device), rate=rate), {"steps": P.steps})
+        for name, run in TUNING.items()
+        for rate in (1e-3, 3e-3, 1e-2)
+    ]
+    sizes = [2 * count for count in (10, 100)]
+    tuning = study.run_study(
+        f"{T.name}: tuning",
+        candidates,
+        sizes,
+        5,
+        labels=T.pool.labels,
+        seed=P.seed + 1000,
+        out=P.table_path(f"{T.name}/tuning"),
+    )
+    for method in tuning.known("method"):
+        best = [tuning.images[method, n, draw, "validation curve"].max() for n in sizes for draw in range(5)]
+        report(f"tuning: {method}", np.mean(best), "% on validation", n=len(best), data=T.name)
+
+# %% [markdown]
+# `run_study` draws the labels, seeds each run, and keeps what comes back. First with the fewest labels:
+
+# %%
+source = source.to(P.device)
+METHODS = methods(T, source)
+how = {"labels": T.pool.labels, "data": T.name, "seed": P.seed}
+few, *more = [2 * count for count in P.counts]  # of both classes together
+table = study.run_study(T.name, METHODS, [few], P.draws, out=P.table_path(f"{T.name}/{few}"), **how)
+
+# %% [markdown]
+# … and with more:
+
+# %%
+for count in more:
+    later = study.run_study(T.name, METHODS, [count], P.draws, out=P.table_path(f"{T.name}/{count}"), **how)
+    table.rows += later.rows
+    table.images |= later.images
+if kept := P.table_path(T.name):
+    table.write(kept)
+
+# %%
+PRIMARY = [("linear probe", "scratch", 20), ("fine-tuned", "scratch", 200)]
+pairs = [(a, b) for a in ("linear probe", "fine-tuned") for b in ("scratch", "raw pixels")]
+pairs += [("fine-tuned", "linear probe")] + ([("LP-FT", "fine-tuned"), ("last block", "fine-tuned")] if P.deep else [])
+effects = {(a, b, n): study.paired(table, a, b, "test accuracy", n) for n in (few, *more) for a, b in pairs}
+verdicts = {key: f"{study.verdict(e)} (exploratory)" for key, e in effects.items()}
+primary = [key for key in PRIMARY if key in effects]
+verdicts |= dict(zip(primary, study.verdicts([effects[key] for key in primary])))
+show_table(
+    [
+        (f"{a} − {b}", n // 2, f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", e.n, verdicts[a, b, n])
+        for (a, b, n), e in effects.items()
+    ],
+    header=("difference", "labels a class", "points, with 95 % interval", "draws", "verdict"),
+    records=[
+        record(f"{a} − {b}, {n // 2} a class", e.effect, "points", e.low, e.high, e.n, T.name)
+        for (a, b, n), e in effects.items()
+    ],
+)
+
+# %% [markdown]
+# The learning curves: accuracy over the number of labels, with 95 % intervals for the mean over draws. Full points were run
+# here, open ones are recorded. Look at which lines start high on the left, and whether they meet on the right.
+
+# %%
+curves = {"run here": table}
+try:
+    curves["recorded"] = study.recorded_table("04", T.name)
+except CourseError as error:
+    print(error)
+keep = [method.name for method in METHODS]
+curves = {
+    k: study.Table([r for r in t.rows if r["method"] in keep and r["metric"] == "test accuracy"])
+    for k, t in curves.items()
+}
+axis = study.learning_curves(
+    curves,
+    "test accuracy",
+    f"{new[0]} or {new[1]}",
+    "test accuracy (%)",
+    alt="test accuracy over the number of labels for scratch, fine-tuning, a linear probe and raw pixels",
+)
+axis.set_xlabel("training labels of both classes together")
+axis.legend(frameon=False, fontsize=8)
+plt.show()
+
+
+# %%
+SAID = {
+    "supported": "{a} is better than {b}",
+    "contradicted": "{a} is worse than {b}",
+    "no gain": "{a} and {b} differ by less than a point",
+    "undecided": "these draws do not decide between {a} and {b}",
+}
+for a, b, n in primary:
+    e, said = effects[a, b, n], SAID[verdicts[a, b, n]].format(a=a, b=b)
+    print(f"{n // 2} labels a class: {said} ({e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}]).")
+
+# %% [markdown]
+# The other story, recorded, with the same rules. ("open": an interval without an end on that side.)
+
+
+# %%
+def show_recorded(task, names, data=None):
+    """A table of numbers of a recorded run, with the machine and the date; a line where there is none."""
+    try:
+        run = study.recorded("04", task)
+    except CourseError as error:
+        return print(error)
+    found = [r for name in names for r in run["records"] if r["name"] == name and r["data"].startswith(data or task)]
+    rows = []
+    for r in found:
+        low, high = (f"{x:.3g}" if x else "open" for x in (r["low"], r["high"]))
+        none = 1 if r["unit"] == "times" else 0  # what no difference is
+        where = f"above {none}" if (r["low"] or none) > none else f"below {none}" if (r["high"] or none) < none else ""
+        where = where or ("is open" if "open" in (low, high) else f"includes {none}")
+        place = where if r["unit"] in ("times", "points") else ""
+        rows.append((r["name"], f"{r['value']:.3g} [{low}, {high}] {r['unit']}", place, r["n"]))
+    title = f"{data or task}, recorded ({run['machine']}, {run['date']})"
+    return show_table(rows, header=(title, "95 % interval", "the interval", "n"))
+
+
+other_story = "animals" if T.name == "tops" else "tops"
+show_recorded(other_story, [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in pairs])
+
+# %% [markdown]
+# And the two methods that did not run here, in this story:
+
+# %%
+more_methods = [("LP-FT", "fine-tuned"), ("last block", "fine-tuned")]
+show_recorded(T.name, [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in more_methods])
+
+# %% [markdown]
+# ## 6. What transfer saves
+#
+# The claim of the article is about *time*. So the question is not only who is better at the end. We take the accuracy at
+# which training from scratch ends, in each draw (the best epoch on validation, where early stopping ends). Then: how much did each
+# method spend until *it* had that accuracy? Three costs are counted: optimiser steps, seconds of training, and FLOPs.
+#
+# - Costs are compared as **ratios** within a draw: scratch's cost divided by the other's. Above 1 means a saving.
+# - The accuracy is that on validation data. The test set may not decide when to stop.
+# - A run that never reaches the accuracy is not dropped. It is **censored**: its ratio is "at most" so much, and the
+#   interval is open at that end.
+#
+# First one table, training against transfer:
+
+# %%
+COSTS = ("steps", "seconds", "FLOPs")
+for n in (few, *more):
+    study.add_costs(table, n, "scratch", costs=COSTS)
+rows = [(f"the source model, once ({T.name})", "", "", *(f"{facts[cost.lower()]:.3g}" for cost in COSTS), "")]
+for n in (few, *more):
+    for method in ("scratch", "fine-tuned", "linear probe"):
+        costs = [c for c in COSTS if (method, c) != ("linear probe", "steps")]  # a probe takes no optimiser steps
+        runs = {c: table.reached(method, f"{c} to scratch's accuracy", n).values() for c in costs}
+        means = [f"{np.mean([run.value for run in runs[c]]):.3g}" if c in runs else "none" for c in COSTS]
+        there = [not run.censored for run in runs["FLOPs"]]
+        accuracy = np.mean(list(table.values(method, "test accuracy", n).values()))
+        rows.append((method, n // 2, f"{accuracy:.1f} %", *means, f"{sum(there)} of {len(there)}"))
+show_table(
+    rows, header=("training against transfer", "labels a class", "test accuracy", *COSTS, "runs that reached it")
+)
+
+# %% [markdown]
+# (Means over draws of what was spent until scratch's accuracy was reached; for a run that never reached it, all that it
+# spent.) The same as paired ratios:
+
+# %%
+savings = {}
+for n in (few, *more):
+    for method in ("fine-tuned", "linear probe"):
+        for cost in COSTS:
+            if (method, cost) != ("linear probe", "steps"):
+                savings[method, cost, n] = study.saving(table, method, "scratch", f"{cost} to scratch's accuracy", n)
+
+
+def ratio(e):
+    """An effect of logarithms as a ratio with its interval."""
+    mean, low, high = (f"{x:.3g}" if np.isfinite(x) and x > 0 else "open" for x in e.times)
+    return f"{mean} [{low}, {high}]"
+
+
+def saved(name, e):
+    """The record of a saving; an end that is open is left out."""
+    mean, low, high = (x if np.isfinite(x) and x > 0 else None for x in e.times)
+    return record(name, mean, "times", low, high, e.n, f"{T.name}{', some censored' * ('censored' in e.label)}")
+
+
+show_table(
+    [(method, n // 2, cost, ratio(e), e.label or "all reached it") for (method, cost, n), e in savings.items()],
+    header=("method", "labels a class", "cost", "scratch's cost ÷ its own", "what to know"),
+    records=[saved(f"{cost} saved by {method}, {n // 2} a class", e) for (method, cost, n), e in savings.items()],
+)
+
+# %% [markdown]
+# An interval above 1 says: cheaper than scratch, *once the source model is there*. One that contains 1 decides nothing.
+#
+# Somebody trained the source model. Who pays? If one target task saves $c_\text{scratch} - c_\text{transfer}$, and the source
+# training cost $C$, then
+#
+# $$K = \frac{C}{c_\text{scratch} - c_\text{transfer}}$$
+#
+# target tasks repay it: the **break-even**. Here $c$ is what it took to reach scratch's accuracy, and a saving that may be 0
+# makes $K$ infinite.
+
+
+# %%
+def cost_of(method, cost, n):
+    return table.values(method, f"{cost} to scratch's accuracy", n)
+
+
+rows, records = [], []
+for n in (few, *more):
+    for cost in ("seconds", "FLOPs"):
+        from_scratch, tuned = cost_of("scratch", cost, n), cost_of("fine-tuned", cost, n)
+        e, paid = study.effect_of([from_scratch[draw] - tuned[draw] for draw in tuned]), facts[cost.lower()]
+        low, k, high = (paid / x if x > 0 else float("inf") for x in (e.high, e.effect, e.low))
+        gain = f"{e.effect:.3g} [{e.low:.3g}, {e.high:.3g}]"
+        rows.append((n // 2, cost, f"{paid:.3g}", gain, f"{k:,.0f} [{low:,.0f}, {high:,.0f}]"))
+        if np.isfinite(k):
+            name = f"break-even in {cost}, {n // 2} a class"
+            records.append(record(name, k, "tasks", low, high if np.isfinite(high) else None, e.n, T.name))
+header = ("labels a class", "cost", "source training", "saved by fine-tuning, a task", "tasks that repay it")
+show_table(rows, header, records)
+
+# %% [markdown]
+# ("inf" means: these runs cannot exclude that nothing is saved, so perhaps never. Seconds compare the machine that trained
+# the source model with the one that you sit at; FLOPs do not depend on the machine.)
+#
+# The other story, recorded:
+
+# %%
+saved_by = [
+    f"{cost} saved by {m}, {n} a class" for n in (10, 100) for m in ("fine-tuned", "linear probe") for cost in COSTS
+]
+show_recorded(other_story, saved_by + [f"break-even in {cost}, {n} a class" for n in (10, 100) for cost in COSTS[1:]])
+
+# %% [markdown]
+# So there are two honest readings of "far more cheaply". For whoever *downloads* a model, all the savings above are real. For
+# whoever must train it first, a single small target task hardly ever repays it. That is why source models are trained once and
+# shared.
+#
+# **Labels** are the other saving. How many labels does each method need for the accuracy at which scratch ends with the most
+# labels? Between two counts we interpolate on the logarithmic axis.
+
+# %%
+if more:
+    goal = float(np.mean(list(table.values("scratch", "test accuracy", more[-1]).values())))
+    print(f"scratch with {more[-1] // 2} labels a class reaches {goal:.1f} % on average")
+    rows, records = [], []
+    for method in ("fine-tuned", "linear probe"):
+        e = study.saving(table, method, "scratch", "test accuracy", target=goal)
+        rows.append((method, ratio(e), e.label or "all reached it"))
+        records.append(saved(f"labels saved by {method}", e))
+    show_table(rows, ("method", "scratch's labels ÷ its own", "what to know"), records)
+
+# %% [markdown]
+# ## 7. Where it does not help, and a control
+#
+# Transfer needs a source that has something to say about the target. Another pair of clothes: source dress or coat, target
+# dress or shirt, with a source model of its own. Look at the last column, and at what the pixels alone can do.
+
+
+# %%
+def small_study(name, count, names=("scratch", "linear probe", "raw pixels")):
+    """The study of section 5 on another task, at one number of labels."""
+    task, model = tasks.load_task(name, P.data_root, P.device), tasks.source_model(name)[0].to(P.device)
+    return study.run_study(
+        name, methods(task, model, names), [count], P.draws, labels=task.pool.labels, data=name, seed=P.seed
+    )
+
+
+other = small_study("dresses", 20)
+rows, records = [], []
+for method in other.known("method"):
+    accuracy = study.mean_interval(list(other.values(method, "test accuracy", 20).values()))
+    rows.append((f"{method}, test accuracy (%)", "{:.1f} [{:.1f}, {:.1f}]".format(*accuracy), ""))
+for a, b in (("linear probe", "scratch"), ("linear probe", "raw pixels")):
+    e = study.paired(other, a, b, "test accuracy", 20)
+    rows.append((f"{a} − {b} (points)", f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", study.verdict(e)))
+    records.append(record(f"{a} − {b}, 10 a class", e.effect, "points", e.low, e.high, e.n, "dresses"))
+show_table(rows, ("dress or shirt, 10 labels a class", "95 % interval", "verdict (exploratory)"), records)
+
+# %% [markdown]
+# Two things can be read here, and both come from the table, not from us: whether the probe beats scratch, and whether it
+# beats the *pixels*. With few labels a network from scratch is a weak opponent. A fair test of transfer also asks the simplest
+# method that needs no source model at all.
+#
+# Where the probe does not win, why? We think that this target is easy for anybody: a dress differs from a shirt in its
+# outline, and that can be read off the pixels directly. There is little left for features to add. (This is a guess. The
+# numbers say only *that* it is so.)
+#
+# **The control** belongs to the animals. Dogs were collected for CIFAR-10 and foxes for CIFAR-100, so a network could tell
+# them apart by traces of the collection. Foxes and wolves are both from CIFAR-100. No class is shared here, so the head has
+# two new rows. Before you look: what would it mean if transfer did *not* help on wolf or fox?
+
+# %%
+control = [("linear probe", "scratch"), ("fine-tuned", "scratch")]
+if T.name == "animals":
+    for count in (20, 200) if P.deep else (20,):
+        wolves = small_study("wolves", count, ("scratch", "linear probe", "fine-tuned"))
+        for a, b in control:
+            e = study.paired(wolves, a, b, "test accuracy", count)
+            print(
+                f"wolf or fox, {count // 2} a class, {a} − {b}: {e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}], {study.verdict(e)}"
+            )
+            report(f"{a} − {b}, {count // 2} a class", e.effect, "points", e.low, e.high, e.n, data="wolves")
+else:
+    show_recorded("animals", [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in control], data="wolves")
+
+# %% [markdown]
+# Read it together with the table of the animals in section 5. If a method gains on wolf or fox as well, then what it knows of
+# cats and dogs helps with animals like them. If it gains on dog or fox only, two explanations are left: it knows *dogs*, one
+# half of that task, or it uses traces of the two collections. These pictures cannot tell the two apart. So be careful with the
+# sentence "dog or cat makes dog or fox easy": part of it may be "knows dogs" and not "knows animals". And where the probe lies
+# *below* scratch, the features of the source are in the way: what tells a dog from a cat is not what tells a wolf from a fox.
+
+# %% [markdown]
+# ## 8. What becomes of the cats?
+#
+# (Or of the coats.) Fine-tuning changes the body. Does the network still know the source task? We measure **forgetting** so: put the *saved* source
+# head back on the fine-tuned body, and test on source images that no training has seen. (A probe forgets nothing: its body
+# is the same.)
+#
+# Two remedies:
+#
+# - **rehearsal**: mix images of the source into the target training, as many as there are labels. The head gets a third row for
+#   the source's other class, so that it has to stay recognisable;
+# - **L2-SP** (Li et al. 2018; SP: starting point): a penalty that holds the body near where it started,
+#
+# $$\mathcal L = \mathcal L_\text{target} + \frac{\alpha}{2} \sum_i (w_i - w_i^0)^2 .$$
+#
+# Here $w_i$ are the body's parameters, $w_i^0$ their values in the source model, and $\alpha$ (`ALPHA`) is the strength. The
+# new head is free.
+#
+# Look at both columns of the table: a remedy that keeps the source and loses the target is none.
+
+# %%
+ALPHA = 1.0
+
+
+def remember(remedy, task, source, draw):
+    """Fine-tuning with a remedy against forgetting; also measures the source accuracy, with the saved head."""
+    model, images, loss = with_new_head(source, task.keep, draw.seed), labelled(task, draw), classification_loss
+    if remedy == "rehearsal":
+        generator = torch.Generator().manual_seed(draw.seed)
+        model.head = transfer.new_head(source.head, {0: 0, 1: 2}, 3, generator)
+        classes = (*task.pool.classes, task.rehearsal.classes[1])
+        images = transfer.rehearsal(images, task.rehearsal, len(images), {0: 0, 1: 2}, classes, draw.seed)
+    if remedy == "L2-SP":
+        loss = transfer.l2_sp(loss, model, ALPHA, head=model.head)
+    how = options(images, draw) | {"parts": list(model), "rate": RATES["fine-tuned"], "head_epochs": HEAD_EPOCHS}
+    model, _ = transfer.fine_tune(model, images, task.validation, loss_fn=loss, **how)
+    back = nn.Sequential(model[:-1], source.head)
+    return {"test accuracy": correct(model, task.test), "source accuracy": correct(back, task.source_test)}
+
+
+remedies = ("none", "rehearsal", "L2-SP")
+most, repeats = (few, *more)[-1], max(3, P.draws // 2)
+memory = study.run_study(
+    f"{T.name}: forgetting",
+    [study.Method(remedy, partial(remember, remedy, T, source), {"steps": P.steps}) for remedy in remedies],
+    [most], repeats, out=P.table_path(f"{T.name}/forgetting"), **how,
+)  # fmt: skip
+
+# %%
+untouched = 100 * evaluate(source, T.source_test)["accuracy"]
+rows, records = [], []
+for remedy in remedies:
+    both = [list(memory.values(remedy, metric, most).values()) for metric in ("source accuracy", "test accuracy")]
+    rows.append((remedy, *("{:.1f} [{:.1f}, {:.1f}]".format(*study.mean_interval(values)) for values in both)))
+    e = study.effect_of([value - untouched for value in both[0]])
+    name = f"forgetting, remedy {remedy}, {most // 2} a class"
+    records.append(record(name, e.effect, "points", e.low, e.high, e.n, T.name))
+rows.append(("the untouched source model", f"{untouched:.1f}", ""))
+header = (f"remedy ({most // 2} labels a class)", "source accuracy (%), saved head", "target accuracy (%)")
+show_table(rows, header, records)
+
+# %% [markdown]
+# As paired differences to no remedy (exploratory):
+
+# %%
+rows, records = [], []
+for remedy in remedies[1:]:
+    for metric in ("source accuracy", "test accuracy"):
+        e = study.paired(memory, remedy, "none", metric, most)
+        rows.append((f"{remedy} − none, {metric}", f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", study.verdict(e)))
+        name = f"{remedy} − none, {metric}, {most // 2} a class"
+        records.append(record(name, e.effect, "points", e.low, e.high, e.n, T.name))
+show_table(rows, ("difference", "points, with 95 % interval", "verdict"), records)
+
+# %% [markdown]
+# ## 9. Which layers transfer?
+#
+# Yosinski et al. (2014) asked this for ImageNet. Call the source task A and the target task B. Take the first $n$ blocks
+# of a network trained on A, put new blocks and a new head behind them, and train those on B:
+#
+# - **AnB**: the first $n$ blocks come from A and are frozen; **AnB⁺**: they are trained further.
+#
+# If AnB is worse than a network trained on B alone, is it because A's features do not suit B? Not necessarily. Cutting a
+# network in two breaks layers that had learned *together*, and new layers may not find that again. So there are controls,
+# the *selffers*, which do the same with a network that was trained on B itself:
+#
+# - **BnB** and **BnB⁺**: the first $n$ blocks come from a network trained on the *same* target labels.
+#
+# This takes thirteen trainings for each draw, so by default you see the recorded runs (10 draws, 100 labels a class). Look at
+# two things: whether A's blocks beat B's own, and whether that changes with the depth.
+
+
+# %%
+def layers(task, source, draw):
+    """One run for every kind and depth: the accuracy of AnB, AnB⁺, BnB and BnB⁺."""
+
+    images = labelled(task, draw)
+
+    def train(model):
+        adam = torch.optim.Adam(transfer.trainable(model), RATES["scratch"], fused=True)
+        transfer.fit_best(model, images, task.validation, optimizer=adam, **options(images, draw))
+        return model
+
+    base = train(untrained(task))
+    results = {"test accuracy of base": correct(base, task.test)}
+    for kind, donor in (("A", source), ("B", base)):
+        for n in (1, 2, 3):
+            for plus in ("", "+"):
+                model = untrained(task)
+                model[:n].load_state_dict(donor[:n].state_dict())
+                if not plus:
+                    transfer.freeze(model[:n])
+                results[f"test accuracy of {kind}{n}B{plus}"] = correct(train(model), task.test)
+    return results
+
+
+if P.deep:
+    method = study.Method("layers", partial(layers, T, source), {"steps": P.steps})
+    depth = study.run_study(f"{T.name}: layers", [method], [most], P.draws, out=P.table_path(f"{T.name}/layers"), **how)
+    for metric in [m for m in depth.known("metric") if m.startswith("test accuracy of")]:
+        mean, low, high = study.mean_interval(list(depth.values("layers", metric, most).values()))
+        report(metric, mean, "%", low, high, P.draws, data=T.name)
+
+# %%
+try:
+    axes = plots.panels(
+        ["tops, recorded", "animals, recorded"],
+        alt="test accuracy over the number of blocks taken over, for AnB, AnB+, BnB and BnB+",
+        height=3.8,
+    )
+    for axis, name in zip(axes, ("tops", "animals")):
+        base = study.recorded_value("04", "test accuracy of base", name)["value"]
+        for look, (kind, plus) in enumerate((k, p) for k in "AB" for p in ("", "+")):
+            found = [study.recorded_value("04", f"test accuracy of {kind}{n}B{plus}", name) for n in (1, 2, 3)]
+            y, low, high = (np.array([base] + [r[key] for r in found]) for key in ("value", "low", "high"))
+            x = np.arange(4) + 0.06 * (look - 1.5)
+            axis.errorbar(
+                x[1:],
+                y[1:],
+                (y - low, high - y)[0][1:],
+                color=plots.COLOURS[look],
+                linestyle=plots.STYLES[look],
+                marker="o",
+                label=f"{kind}nB{plus}",
+            )
+        axis.axhline(base, color="black", linewidth=1)
+        axis.set(xlabel="blocks taken over (n)", ylabel="test accuracy (%)", xticks=(1, 2, 3))
+    axes[0].legend(frameon=False, fontsize=9)
+    print(study.recorded_value("04", "test accuracy of base", "tops")["label"])
+except CourseError as error:
+    print(error)
+plt.show()
+
+# %% [markdown]
+# How to read it: the black line is the network trained on the target labels alone. Where *BnB* lies below the line, cutting
+# has a price; where it lies on it, the blocks are not so tightly bound. *AnB* above *BnB* at the same $n$ says that the source's
+# blocks are worth more than one's own. In Yosinski's study the target had hundreds of thousands of images, and A's deep layers
+# lost against B's own. Here the target has 200 labels.
+
+# %%
+try:
+    for name in ("tops", "animals"):
+        for n in (1, 2, 3):
+            a, b = (study.recorded_value("04", f"test accuracy of {kind}{n}B", name) for kind in "AB")
+            apart = "apart" if a["low"] > b["high"] or a["high"] < b["low"] else "overlap"
+            print(f"{name}, n = {n}: A{n}B {a['value']:.1f} %, B{n}B {b['value']:.1f} %, their intervals {apart}")
+except CourseError as error:
+    print(error)
+
+# %% [markdown]
+# ## 10. A network trained on ImageNet
+#
+# **ImageNet-1k** has 1.28 million photos in 1,000 classes. A network that was trained on it is what most people mean by "a
+# pretrained backbone". `transfer.backbone` loads EfficientNet-Lite0, which comes with the package's extra `vision`, or
+# torchvision's ResNet-18 and MobileNetV3, which are downloaded once.
+#
+# A pretrained network wants its input exactly as it had it in training. **Preprocessing** has three parts: the size, the
+# range, and the normalisation $(x - m_c) / s_c$ with one mean $m_c$ and one standard deviation $s_c$ for each channel $c$.
+# Every backbone has its own, and a wrong one raises no error by itself.
+#
+# ### Exercise 5: normalise · 6 minutes
+#
+# uint8 images `[n, 3, h, w]` with levels 0 … 255. `mean` and `std` are lists of three numbers, for levels scaled to [0, 1].
+
+
+# %% exercise="transfer.normalise"
+def normalise(images, mean, std):
+    """uint8 images [n, 3, h, w] as a backbone wants them: scaled to [0, 1], then (x - mean) / std in each channel."""
+    ### BEGIN SOLUTION
+    pixels = images.float() / 255
+    mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)  # one number a channel
+    return (pixels - mean) / std
+    ### END SOLUTION
+
+
+# %% check="transfer.normalise"
+normalise_checked = check("transfer.normalise", normalise)
+
+# %% tags=["nbval-check-output"]
+grey = torch.full((1, 3, 1, 1), 127, dtype=torch.uint8)
+print("level 127 for EfficientNet-Lite0:", normalise_checked(grey, [127 / 255] * 3, [128 / 255] * 3).flatten().tolist())
+print(
+    "and for torchvision's ResNet-18:",
+    [round(x, 2) for x in normalise_checked(grey, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).flatten().tolist()],
+)
+
+# %% [markdown]
+# The course's `Backbone` does this in its `prepare`, and refuses images that were prepared for another network:
+
+# %%
+try:
+    lite0 = transfer.backbone("efficientnet-lite0").to(P.device, memory_format=torch.channels_last)
+    print(lite0.source)
+    for_resnet = normalise_checked(
+        torch.full((1, 3, 224, 224), 99, dtype=torch.uint8), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    )
+    lite0(for_resnet.to(P.device))
+except CourseError as error:
+    print(error)
+
+# %% [markdown]
+# Does a network that has seen a million *photos* help with our small pictures? It wants 224 × 224 colour pixels, so ours are
+# enlarged (grey ones are repeated in three channels). Ten labels a class, C by cross-validation inside the
+# training labels for both, a few hundred images, because a forward pass of this network costs much more than ours.
+#
+# Before you look: which features will be better, those of a large network trained on other pictures, or those of a tiny one
+# trained on a task next door?
+
+
+# %%
+def photo_features(images):
+    """EfficientNet-Lite0's features, [n, 1280]; grey images become three equal channels."""
+    return transfer.features(lite0, images.images.expand(-1, 3, -1, -1))
+
+
+few_draws = max(2, P.draws // 2)
+drawn = study.draw_labels(T.pool.labels, 10, few_draws, P.seed + 1).indices
+tested = T.test.subset(study.draw_labels(T.test.labels, 10 * few_draws, 1, P.seed).indices[0].to(P.device))
+pool = T.pool.subset(torch.cat(drawn).unique().to(P.device))
+place = {index: row for row, index in enumerate(torch.cat(drawn).unique().tolist())}
+if "lite0" in globals():
+    views = {
+        "EfficientNet-Lite0 (ImageNet)": photo_features,
+        "our source model": lambda images: features_of(images, source),
+    }
+    accuracy = {}
+    for name, see in views.items():
+        x, x_test = see(pool), see(tested)
+        rows = [[place[index] for index in chosen.tolist()] for chosen in drawn]
+        probes = [transfer.linear_probe(x[row], pool.labels[row]) for row in rows]
+        accuracy[name] = torch.stack([fitted.predict(x_test) == tested.labels.cpu() for fitted in probes]).numpy()
+    for name, right in accuracy.items():
+        print("{}: {:.1f} % [{:.1f}, {:.1f}]".format(name, *study.mean_interval(100 * right.mean(1))))
+    e = study.effect_of(100 * (accuracy["EfficientNet-Lite0 (ImageNet)"].astype(float) - accuracy["our source model"]))
+    print(f"ImageNet − our source: {e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}], n = {e.n}, {study.verdict(e)}")
+    report("ImageNet − our source, 10 a class", e.effect, "points", e.low, e.high, e.n, data=T.name)
+
+# %%
+show_recorded(other_story, ["ImageNet − our source, 10 a class"])
+
+# %% [markdown]
+# Compare the two stories. Animals are what ImageNet is full of; small grey clothes are not. A large network is no better
+# than a tiny one if the tiny one learned the right thing.
+#
+# And on real photos: PyTorch's transfer-learning tutorial has 244 training and 153 validation photos of ants and bees. A
+# linear probe on EfficientNet-Lite0's features, its C chosen by cross-validation inside the training photos, was measured
+# with three preprocessings. Mind what kind of evidence this is: the photos were taken *from ImageNet*, on which the
+# backbone was trained. So they are not new to it, and the accuracy is flattered.
+
+# %%
+if P.deep:
+    try:
+        photos = data.load("ants-bees", full=True, root=P.data_root)
+        both = [
+            torch.cat([photos.train.images, photos.validation.images]),
+            torch.cat([photos.train.labels, photos.validation.labels]),
+        ]
+        prepared = {
+            "its own preprocessing": lite0.prepare,
+            "torchvision's mean and std": lambda x: normalise_checked(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            "levels 0 to 255 as they are": lambda x: x.float(),
+        }
+        for name, prepare in prepared.items():
+            with torch.no_grad():
+                lite0.eval()
+                x, x_test = (
+                    torch.cat([lite0.body(prepare(part)).flatten(1) for part in images.split(32)])
+                    for images in (both[0], photos.test.images)
+                )
+            right = transfer.linear_probe(x, both[1]).predict(x_test) == photos.test.labels
+            mean = 100 * right.float().mean().item()
+            error = 1.96 * (mean * (100 - mean) / len(right)) ** 0.5
+            report(
+                f"ants and bees, {name}",
+                mean,
+                "%",
+                mean - error,
+                min(100.0, mean + error),
+                len(right),
+                data="ants-bees",
+            )
+    except CourseError as error:
+        print(error)
+show_recorded(
+    "tops",
+    [
+        f"ants and bees, {name}"
+        for name in ("its own preprocessing", "torchvision's mean and std", "levels 0 to 255 as they are")
+    ],
+    data="ants-bees",
+)
+
+# %% [markdown]
+# (Here n counts photos, and the intervals are those of a proportion on this one validation set, for one fixed network. A probe
+# hides part of the harm: it is trained on the wrong features and adapts to them. A fixed 1,000-class head cannot.)
+
+# %% [markdown]
+# ## 11. Clinic: a body that is not fixed
+#
+# This is a real case, reported against PyTorch's own tutorials (pytorch/tutorials, issue 449): a "fixed feature extractor"
+# whose features drift. The function below is to train the head alone. It runs, the loss falls, and the body changes. It has
+# three bugs. Compare `body.state_dict()` before and after if you want to see which.
+
+
+# %%
+def drifting_train_head(body, head, images, labels, steps, rate):
+    """The losses of so many steps that are to train the head alone."""
+    model = nn.Sequential(body, head)
+    body.requires_grad = False
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)
+    losses = []
+    for _ in range(steps):
+        model.train()
+        optimizer.zero_grad(set_to_none=False)
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# ### Exercise 6: repair it · 15 minutes
+#
+# Keep the steps, the optimiser's settings and `set_to_none=False`; the body must keep every parameter and every buffer bit for
+# bit, and the head must learn (it may have BatchNorm, too).
+
+
+# %% exercise="transfer.clinic"
+def train_head(body, head, images, labels, steps, rate):
+    """The losses of so many steps that train the head alone: parameters and buffers of the body stay as they are."""
+    ### BEGIN SOLUTION
+    body.requires_grad_(False)  # was body.requires_grad = False, an attribute that nobody reads
+    optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)  # held the body's, too
+    losses = []
+    for _ in range(steps):
+        body.eval()  # was in train mode
+        head.train()
+        optimizer.zero_grad(set_to_none=False)
+        loss = nn.functional.cross_entropy(head(body(images)), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+    ### END SOLUTION
+
+
+# %% check="transfer.clinic"
+train_head_checked = check("transfer.clinic", train_head)
+
+# %%
+for name, train_it in (("as found", drifting_train_head), ("repaired", train_head_checked)):
+    model = copy.deepcopy(source)
+    start = copy.deepcopy(model[:-1].state_dict())
+    train_it(model[:-1], nn.Linear(64, 2).to(P.device), ten.images / 255, ten.labels, 20, 0.01)
+    moved = [key for key, value in model[:-1].state_dict().items() if not value.equal(start[key])]
+    print(f"{name}: {len(moved)} of {len(start)} tensors of the body moved")
+
+# %% [markdown]
+# ## Quiz
+#
+# **1. You set `requires_grad_(False)` on a body with BatchNorm and call `model.train()`. What can still change in it?**
+#
+# <details><summary>Nothing.</summary>
+#
+# Its running means and variances change in every forward pass in train mode. See the figure in section 3.
+# </details>
+#
+# <details><summary>Its buffers.</summary>
+#
+# Right. Freeze means: no gradients, not in the optimiser, and eval mode that survives `train()`.
+# </details>
+#
+# **2. Fine-tuning beats scratch by 4 points [1, 7] with 20 labels. A colleague says: with 5 labels for early stopping instead of
+# our 100 it would look different. Is that a fair objection?**
+#
+# <details><summary>No, validation labels are not training labels.</summary>
+#
+# They are labels all the same. They chose the stopping epoch. Every method had them, so the comparison is fair, but "20 labels" is
+# not the whole bill.
+# </details>
+#
+# <details><summary>Yes.</summary>
+#
+# Right. That is why the text says how many there are.
+# </details>
+#
+# **3. An interval for a saving is [0.7, 9] times. What may you say?**
+#
+# <details><summary>Transfer saves time, about three times.</summary>
+#
+# The interval contains 1: it may also cost more.
+# </details>
+#
+# <details><summary>These runs do not decide it.</summary>
+#
+# Right. More draws, or a larger effect, would.
+# </details>
+#
+# **4. Why is a linear probe on raw pixels in the comparison?**
+#
+# <details><summary>As a lower limit for every method.</summary>
+#
+# It is no lower limit: on dress or shirt look at who wins.
+# </details>
+#
+# <details><summary>To see whether the features are worth anything beyond the pixels.</summary>
+#
+# Right. "Better than scratch" can also mean that scratch is poor.
+# </details>
+
+# %% [markdown]
+# ## Take-away
+#
+# - Freeze parameters, buffers and behaviour. Test it bit by bit.
+# - Keep the shared row of the head; give new rows the norm of the old ones.
+# - Compare with the same labels, validation and tuning; look at paired differences with intervals; keep raw pixels in.
+# - Savings are real for whoever gets the source model for nothing. The break-even says how many tasks would repay its
+#   training.
+# - Transfer depends on the pair: the same recipe that wins on one loses to raw pixels on another.
+# - Fine-tuning forgets; measure it with the saved head.
+# - Use the backbone's own preprocessing.
+
+# %% [markdown]
+# ## Further reading
+#
+# - Yosinski, Clune, Bengio and Lipson, *How transferable are features in deep neural networks?* (2014), arXiv 1411.1792.
+# - Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification* (2018), arXiv 1801.06146: rates by depth,
+#   gradual unfreezing.
+# - Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution* (2022), arXiv 2202.10054:
+#   LP-FT.
+# - Li, Grandvalet and Davoine, *Explicit Inductive Bias for Transfer Learning with Convolutional Networks* (2018), arXiv
+#   1802.01483: L2-SP.
+# - Kornblith, Shlens and Le, *Do Better ImageNet Models Transfer Better?* (2019), arXiv 1805.08974.
+# - Raghu, Zhang, Kleinberg and Bengio, *Transfusion: Understanding Transfer Learning for Medical Imaging* (2019), arXiv
+#   1902.07208: a field where it helps less than people thought.
+# - Nadeau and Bengio, *Inference for the Generalization Error*, Machine Learning 52 (2003).
