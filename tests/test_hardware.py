@@ -424,7 +424,7 @@ def test_receipt_is_shown_as_a_table_and_attached_as_plain_data(monkeypatch: pyt
     monkeypatch.setattr("IPython.display.display", lambda content, raw=False: shown.append(content))
     BILL.show("Ten epochs")
     table, data = shown
-    rows = [line.strip("| ").split(" | ") for line in table.data.splitlines()]
+    rows = [line.strip("| ").split(" | ") for line in table["text/markdown"].splitlines()]
     assert rows[0] == ["Ten epochs", "cost"]
     assert dict(rows[2:]) == BILL.lines()
     attached = data["application/vnd.vaetl.receipt+json"]
