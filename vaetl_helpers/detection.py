@@ -6,7 +6,6 @@ A box is (x1, y1, x2, y2) in pixels: left, top, right, bottom. Labels count from
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,7 @@ from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredict
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 from vaetl_helpers.data import ImageSet
-from vaetl_helpers.runtime import CourseError
-from vaetl_helpers.training import load_checkpoint
+from vaetl_helpers.runtime import CourseError, packaged_weights
 from vaetl_helpers.transfer import _download, one_cycle, trainable
 
 SIZE = 96  # pixels, height and width of a composed scene
@@ -141,9 +139,10 @@ def small_detector(classes: int) -> FasterRCNN:
 
 def pretrained_small() -> tuple[FasterRCNN, dict[str, Any]]:
     """The small detector that the course brings, trained on nine other classes, and the facts stored with it."""
-    asset = resources.files("vaetl_helpers").joinpath("assets", "detector-scenes.safetensors")
-    with resources.as_file(asset) as path:
-        return (detector := small_detector(classes=9)), load_checkpoint(path, detector)
+    weights, facts = packaged_weights("detector-scenes")
+    detector = small_detector(len(facts["classes"]))
+    detector.load_state_dict(weights)
+    return detector, facts
 
 
 def coco_detector(pretrained: bool = True) -> FasterRCNN:

@@ -1,7 +1,7 @@
 """The running example of chapters 4 and 5: a source task, a related target task, and a model that learned the source.
 
 The source models are small checkpoints of our own (see authoring/pretrain_source.py); no image of a target task was
-used to train them. An image's hash decides where it goes, so that the order of a download does not matter.
+used to train them. What an animal's picture is for follows from its hash, whatever the order of a download.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ ANIMALS = ("cat", "dog", "fox", "wolf")
 class Task:
     """A target task with its disjoint sets, and images of the source classes that the source model has not seen.
 
-    `rehearsal` and `source_test` hold the source classes, `pool`, `validation` and `test` the target classes.
+    `pool`, `validation` and `test` hold the target classes, `rehearsal` and `source_test` the source's. Clothes of
+    the shared class are in `pool` and `rehearsal` alike, and in `test` and `source_test`; no animal is in two sets.
     """
 
     name: str

@@ -12,17 +12,15 @@ import os
 import shlex
 import sys
 import time
-from pathlib import Path
 
 import torch
 
-from vaetl_helpers.authoring.pretrain_vae import fingerprint
+from vaetl_helpers.authoring.pretrain_vae import ASSETS, fingerprint
 from vaetl_helpers.data import ImageSet, load
 from vaetl_helpers.detection import Scenes, average_precision, compose, predict, small_detector, train
 from vaetl_helpers.runtime import versions
 from vaetl_helpers.training import save_checkpoint
 
-ASSETS = Path(__file__).parent.parent / "assets"
 NEW = 9  # ankle boot
 
 
