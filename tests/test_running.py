@@ -400,3 +400,17 @@ def test_running_without_papermill_says_what_to_install(tmp_path: Path, monkeypa
     with pytest.raises(CourseError, match='python -m pip install "papermill>='):
         running.run(out=tmp_path / "out", course=tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_records_of_a_table_are_collected_one_by_one(tmp_path: Path) -> None:
+    def output(content: Any) -> dict[str, Any]:
+        return {"data": {"text/plain": "", "application/vnd.vaetl.record+json": content}}
+
+    cells = [
+        {"outputs": [output([{"name": "a"}, {"name": "b"}]), {"data": {}}]},
+        {"outputs": [output({"name": "c"})]},
+        {},
+    ]
+    (tmp_path / "01.ipynb").write_text(json.dumps({"cells": cells}), "utf-8")
+    found = chapters.collect(tmp_path / "01.ipynb")
+    assert found == {"record": [{"name": "a"}, {"name": "b"}, {"name": "c"}], "receipt": [], "run": [], "data": []}
