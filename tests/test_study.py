@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_jobs_and_backend_do_not_change_the_table(tmp_path: Path) -> None:
         seen = small_study(methods=[steady])
     assert (tmp_path / "alone.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
     assert alone.rows == two.rows
-    assert all((alone.images[key] == two.images[key]).all() for key in alone.images)
+    assert_same_images(alone, two)
     assert seen.rows == small_study(methods=[steady]).rows
 
 
@@ -202,40 +203,98 @@ def test_progress_is_a_line_a_count_or_a_bar(
     assert capsys.readouterr() == ("", "")
 
 
+def several() -> list[Method]:
+    """A method of each kind: draw by draw, and all draws at once."""
+    one = noisy(5)
+    return [methods()[0], Method("at once", lambda draws: [one(draw) for draw in draws], together=True)]
+
+
+def after(step: Callable[[Any], Any], method: Method) -> Method:
+    """The method, with a step before each of its runs."""
+    return replace(method, run=lambda work, run=method.run: (step(work), run(work))[1])
+
+
 KILLED = """
-import sys, time, torch
+import sys, time
 sys.path.insert(0, {tests!r})
-from test_study import POOL, methods, noisy
-from vaetl_helpers.study import Method, run_study
-slow = [Method(m.name, lambda draw, run=m.run: (time.sleep({pause}), run(draw))[1], m.settings) for m in methods()]
-run_study("toy", slow, [20, 40], 5, labels=POOL, data="toy", seed=3, out={out!r})
+from test_study import after, several, small_study
+small_study(methods=[after(lambda work: time.sleep(0.2), m) for m in several()], out={out!r}, jobs={jobs})
 """
 
 
-@pytest.mark.parametrize("cut", [False, True], ids=["between lines", "within a line"])
-def test_killed_study_goes_on_where_it_stopped(tmp_path: Path, cut: bool) -> None:
-    small_study(out=tmp_path / "whole.csv")
+@pytest.mark.parametrize(
+    "jobs, cut", [(1, False), (1, True), (2, False)], ids=["between lines", "within a line", "two jobs"]
+)
+def test_killed_study_goes_on_where_it_stopped(tmp_path: Path, jobs: int, cut: bool) -> None:
+    whole = small_study(methods=several(), out=tmp_path / "whole.csv")
     out, journal = tmp_path / "killed.csv", tmp_path / "killed.jsonl"
-    code = KILLED.format(tests=str(Path(__file__).parent), pause=0.1, out=str(out))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    code = KILLED.format(tests=str(Path(__file__).parent), out=str(out), jobs=jobs)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not journal.exists() or journal.read_bytes().count(b"\n") < 8:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()  # SIGKILL
     process.wait()
     kept = journal.read_bytes()
-    done = kept.count(b"\n") - 1
-    assert 7 <= done < 20 and not out.exists()
+    process.communicate(timeout=60)  # the pipe ends with the last process that could write to it
+    assert journal.read_bytes() == kept, "nothing but the killed process writes"
+    assert not out.exists()
     if cut:
-        journal.write_bytes(kept[:-5] if kept.endswith(b"\n") else kept)
-        done -= kept.endswith(b"\n")
-    ran = []
-    counted = [Method(m.name, lambda draw, run=m.run: ran.append(1) or run(draw), m.settings) for m in methods()]
-    small_study(methods=counted, out=out)
-    assert len(ran) == 20 - done
+        journal.write_bytes(kept[: kept.rfind(b"\n") - 5])
+    lines = journal.read_bytes().split(b"\n")[1:-1]
+    done = {(run["method"], run["labels"], run["draw"]) for run in map(json.loads, lines)}
+    assert 5 < len(done) < 20
+    ran: list[Any] = []
+    resumed = small_study(methods=[after(ran.append, m) for m in several()], out=out)
+    lost = [count for count in (20, 40) if not {("at once", count, n) for n in range(5)} <= done]
+    assert len(ran) == 10 - sum(method == "scratch" for method, _, _ in done) + len(lost)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert (read_table(out).rows, len(read_table(out).images)) == (small_study().rows, 20)
+    assert resumed.rows == read_table(out).rows == whole.rows
+    assert_same_images(read_table(out), whole)
+
+
+def assert_same_images(a: Table, b: Table) -> None:
+    assert a.images.keys() == b.images.keys() and a.images
+    assert all((a.images[key] == b.images[key]).all() for key in a.images)
+
+
+@pytest.mark.slow
+def test_dask_with_two_workers_gives_the_same_table(tmp_path: Path) -> None:
+    """Closures and partials that hold a model go to the workers too; only this process writes the study's files."""
+    import distributed
+
+    model = torch.nn.Linear(1, 200)
+
+    def of_model(draw: Draw) -> dict[str, Any]:
+        return {"test accuracy": model(torch.rand(1)) > 0, "seconds": 1}
+
+    def at_once(network: torch.nn.Module, draws: list[Draw]) -> list[dict[str, Any]]:
+        return [{"loss": network(torch.rand(draw.number + 1, 1)).mean(), "seconds": 1} for draw in draws]
+
+    kinds = [*several(), Method("closure", of_model), Method("partial", partial(at_once, model), together=True)]
+    alone = small_study(methods=kinds, out=tmp_path / "alone.csv")
+    pids = tmp_path / "pids"
+
+    def note(_: Any) -> None:
+        with pids.open("a") as file:
+            file.write(f"{os.getpid()} ")
+        time.sleep(0.05)
+
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with cluster, distributed.Client(cluster), joblib.parallel_config("dask"):
+        there = small_study(methods=[after(note, method) for method in kinds], out=tmp_path / "dask.csv")
+    workers = set(map(int, pids.read_text().split()))
+    assert len(workers) == 2 and os.getpid() not in workers
+    assert (tmp_path / "dask.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    assert there.rows == alone.rows
+    assert_same_images(there, alone)
+
+
+def test_dask_without_a_client_says_so() -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(ValueError, match="create a Dask Client"), joblib.parallel_config("dask"):
+        small_study()
 
 
 def test_method_that_raises_is_named_and_loses_nothing(tmp_path: Path) -> None:
@@ -270,6 +329,23 @@ def test_accuracy_as_a_fraction_is_refused() -> None:
     right = torch.tensor([True, True, True, False])
     table = small_study(methods=[Method("m", lambda draw: {"test accuracy": right})])
     assert set(table.values("m", "test accuracy", 20).values()) == {75.0}
+    one_of_200 = small_study(methods=[Method("m", lambda draw: {"test accuracy": torch.arange(200) == 7})])
+    assert set(one_of_200.values("m", "test accuracy", 20).values()) == {0.5}, "booleans are per cent beyond doubt"
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+@pytest.mark.parametrize("shared", [False, True])
+def test_one_label_a_class(tmp_path: Path, classes: int, shared: bool) -> None:
+    """In a study of any kind: draw by draw or all at once, in processes, kept, with counts as NumPy has them."""
+    pool = torch.arange(3 * classes if shared else 40) % classes
+    options = {"labels": pool, "quiet": True, "out": tmp_path / "one.csv"}
+    table = run_study("one", several(), np.array([classes, 2 * classes]), 5, **options, jobs=2)
+    assert run_study("one", several(), [classes, 2 * classes], 5, **options).rows == table.rows
+    for over in ("draws", "seeds"):
+        found = paired(table, "at once", "scratch", "test accuracy", classes, over)
+        assert found.n == 5 and ("share" in found.label) == shared
+    assert labels_to(table, "scratch", 0.1)[0] == Reached(classes, -1)
+    assert learning_curves(table, "test accuracy", "One", "%", "Alt.").lines[0].get_xdata()[0] == classes
 
 
 @pytest.mark.parametrize("changes, says", [
@@ -369,6 +445,7 @@ def claims(differences: np.ndarray, **options: Any) -> int:
 @pytest.mark.parametrize("n", [5, 10, 20])
 def test_false_claims_with_independent_repeats(n: int) -> None:
     repeats = np.random.default_rng(n).normal(size=(STUDIES, n))
+    print(f"n {n}, independent: {claims(repeats)}")
     assert claims(repeats) in CALIBRATED
 
 
@@ -402,18 +479,31 @@ def test_false_claims_with_a_shared_label_pool(n: int, per_draw: int, pool: int)
 
 
 def tables_with_everything_shared(
-    seeds: int, each: int, pool: int, of_models: float, of_labels: float, per_draw: int = 20, images: int = 60
+    seeds: int, n: int, pool: int, of_models: float, of_labels: float, on_these: bool = False
 ) -> Iterator[Table]:
-    """Studies without an effect on average: each pretrained model, label and test image has an effect of its own."""
-    n, rng = seeds * each, np.random.default_rng([seeds, each])
-    drawn = draw_labels(torch.zeros(pool, dtype=torch.long), per_draw, n, seed=0)
+    """Studies of n draws of 20 labels over `seeds` models in turn; each model, label and test image has an effect.
+
+    All effects are 0 on average; with `on_these`, those of a study's own models too.
+    """
+    rng = np.random.default_rng([seeds, n, pool])
+    drawn = draw_labels(torch.zeros(pool, dtype=torch.long), 20, n, seed=0)
     chosen = torch.stack(drawn.indices).numpy()
     for _ in range(STUDIES):
         models = of_models * np.resize(rng.normal(size=seeds), n)
-        labels = of_labels * np.sqrt(per_draw) * rng.normal(size=pool)[chosen].mean(1)
-        pictures = 2 * rng.normal(size=images)
-        by_image = (models + labels)[:, None] + pictures + rng.normal(size=(n, images))
+        labels = of_labels * np.sqrt(20) * rng.normal(size=pool)[chosen].mean(1)
+        pictures = 3.5 * rng.normal(size=60)
+        by_image = (models - on_these * models.mean() + labels)[:, None] + pictures + rng.normal(size=(n, 60))
         yield table_of(by_image, np.arange(n) % seeds, drawn.shared)
+
+
+def beside(effect: Effect) -> bool:
+    """Whether the interval leaves out 0, which is the truth."""
+    return effect.low > 0 or effect.high < 0
+
+
+def naive(table: Table) -> bool:
+    """What a t interval over the draws' means, which takes them for independent, says of the truth."""
+    return beside(effect_of(list(table.values("a", "test accuracy", 50).values())))
 
 
 def table_of(differences: np.ndarray, seeds: Any, shared: Any, metric: str = "test accuracy") -> Table:
@@ -432,17 +522,61 @@ def table_of(differences: np.ndarray, seeds: Any, shared: Any, metric: str = "te
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds, each, pool", [(5, 2, 120), (10, 2, 240), (10, 1, 120)])
 def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(seeds: int, each: int, pool: int) -> None:
-    """Labels matter as much as the pretrained models, or more: where they matter less, the correction is too wide."""
-    for of_models, of_labels in ((0.5, 1.5), (1.0, 1.0)):
-        honest = naive = 0
-        for table in tables_with_everything_shared(seeds, each, pool, of_models, of_labels):
+    """5 % where labels matter more than the pretrained models; else the correction is too wide, about 3 % at (1, 1)."""
+    for of_models, of_labels in ((0.5, 1.5), (0.75, 1.25), (1.0, 1.0)):
+        honest = unaware = 0
+        for table in tables_with_everything_shared(seeds, seeds * each, pool, of_models, of_labels):
             effect = paired(table, "a", "b", "test accuracy", 50, over="seeds")
             assert effect.n == seeds
             honest += verdict(effect, 0) in ("supported", "contradicted")
-            naive += verdict(effect_of(list(table.values("a", "test accuracy", 50).values())), 0) != "undecided"
-        print(f"{seeds} seeds × {each}, models {of_models}, labels {of_labels}: honest {honest}, naive {naive}")
+            unaware += naive(table)
+        print(f"{seeds} seeds × {each}, models {of_models}, labels {of_labels}: honest {honest}, naive {unaware}")
+        assert honest in CALIBRATED if of_models < of_labels else honest <= 70
+        assert 120 <= unaware <= 520
+
+
+SHAPES = pytest.mark.parametrize("pool", [240, 140], ids=["draws disjoint", "draws share 7 %"])
+
+
+@pytest.mark.slow
+@SHAPES
+def test_false_claims_of_a_recorded_study(pool: int) -> None:
+    """Ten fresh pairs with one pool and one test set: 5 % false claims on fresh models, labels and images."""
+    for of_models, of_labels in ((0.5, 1.0), (0.75, 1.25)):
+        honest = unaware = 0
+        for table in tables_with_everything_shared(10, 10, pool, of_models, of_labels):
+            effect = paired(table, "a", "b", "test accuracy", 50)
+            assert "conditional" not in effect.label
+            honest += verdict(effect, 0) in ("supported", "contradicted")
+            unaware += naive(table)
+        print(f"10 pairs, pool {pool}, models {of_models}: honest {honest}, naive {unaware}")
         assert honest in CALIBRATED
-        assert naive > 120
+        assert 120 <= unaware <= 520
+
+
+@pytest.mark.slow
+@SHAPES
+def test_false_claims_of_a_study_with_three_models_in_turn(pool: int) -> None:
+    """Ten draws over three models, as in profile cpu, and what "conditional on these 3 pretrained models" is worth.
+
+    Of these models the interval claims falsely in 5 % where they are alike, and less where they differ, since their
+    differences widen it. Of models in general it claims far too much; three seeds as repeats decide nothing.
+    """
+    for of_models in (0.0, 0.5, 1.0):
+        these = fresh = over_seeds = 0
+        for table in tables_with_everything_shared(3, 10, pool, of_models, 1.0, on_these=True):
+            effect = paired(table, "a", "b", "test accuracy", 50)
+            assert "conditional on these 3 pretrained models" in effect.label
+            these += verdict(effect, 0) in ("supported", "contradicted")
+        for table in tables_with_everything_shared(3, 10, pool, of_models, 1.0):
+            fresh += beside(paired(table, "a", "b", "test accuracy", 50))
+            unconditional = paired(table, "a", "b", "test accuracy", 50, over="seeds")
+            over_seeds += beside(unconditional)
+            assert verdict(unconditional, 0) == "undecided", "below 5 repeats"
+        print(f"3 models, pool {pool}, {of_models}: these {these}, fresh {fresh}, intervals over seeds {over_seeds}")
+        assert these in CALIBRATED if of_models == 0 else these <= 70
+        assert fresh > 120 or of_models < 1
+        assert over_seeds <= 80
 
 
 @pytest.mark.slow
@@ -655,6 +789,10 @@ def test_learning_curves_show_means_with_bands() -> None:
     _, low, high = mean_interval(list(table.values("scratch", "test accuracy", 20).values()))
     assert {round(low, 6), round(high, 6)} <= {round(y, 6) for y in band}
     assert learning_curves(small_study(draws=1), "test accuracy", "One", "%", "Alt.").lines
+    few = learning_curves(
+        {"here": table, "there": table}, "test accuracy", "Few", "%", "Alt.", methods=["probe", "kNN"]
+    )
+    assert [line.get_label() for line in few.lines] == ["probe, here", "probe, there"]
     with pytest.raises(CourseError, match="Unknown metric"):
         learning_curves(table, "accuracy", "Curves", "%", "Alt.")
 
@@ -707,7 +845,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package whose recorded runs are in a folder of the test."""
     folder = tmp_path / "recorded"
     folder.mkdir()
-    monkeypatch.setattr(study.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(study, "__file__", str(tmp_path / "study.py"))
     for name, value in (("04_chapter_tops", 1.0), ("04_chapter_animals", 2.0), ("04b_text", 3.0)):
         record = {"name": "gain", "value": value, "unit": "points"}
         content = {"machine": "a machine", "date": "2026-01-01", "records": [record]}

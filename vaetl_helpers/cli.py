@@ -134,6 +134,24 @@ def fetch(name: str, root: Annotated[Path | None, typer.Option(help="another fol
 
 
 @app.command()
+def claims(
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="a folder that `vaetl run` wrote")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for a program: a list of rows")] = False,
+) -> None:
+    """Weigh what the course's sources claim: effect and verdict.
+
+    \b
+    vaetl claims                     from the recorded runs
+    vaetl claims runs/DIR            with the numbers of your own run beside them
+    vaetl claims runs/DIR --json     the same for a program
+    """
+    from .claims import ledger, text
+
+    rows = ledger(run)
+    print(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) if as_json else text(rows))
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="for a bug report")] = False) -> None:
     """Look at this machine and say 'ready', or what to do.
 

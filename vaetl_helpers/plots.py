@@ -5,12 +5,15 @@ Each function draws one figure, needs `alt`, the sentence a screen reader says, 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
@@ -29,6 +32,14 @@ STYLE = {
     "figure.dpi": 80,
     "savefig.dpi": 100,
     "font.size": 11,
+}
+GREY = "#777777"
+# Mark and colour: each tells the verdicts apart without the other.
+VERDICTS = {
+    "supported": ("o", COLOURS[0]),
+    "contradicted": ("X", COLOURS[1]),
+    "no gain": ("s", COLOURS[2]),
+    "undecided": ("D", GREY),
 }
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y)
 
@@ -124,6 +135,77 @@ def bars(values: Mapping[str, float], labels: Sequence[str], title: str, x: str,
     axis.margins(x=0.25, y=0.2)
     axis.invert_yaxis()
     return axis
+
+
+def forest(rows: Sequence[Mapping[str, Any]], title: str, alt: str) -> list[Axes]:
+    """Rows of the claims ledger, one below the other: effect and 95 % interval, by verdict; a panel for each unit.
+
+    A full mark is a primary comparison, an arrow the open end of an interval; the grey band is the margin around the
+    dashed line of no effect. Within a panel the order is that of the rows.
+    """
+    from vaetl_helpers.claims import CONTRACT, RATIOS
+
+    units = list(dict.fromkeys(row["unit"] for row in rows))
+    parts = [[row for row in rows if row["unit"] == unit] for unit in units]
+    heights = [len(part) + 1.5 for part in parts]
+    with plt.rc_context(STYLE | {"font.size": 9}):
+        size = (11, 0.42 * sum(heights) + 1.3)
+        figure, axes = plt.subplots(len(units), figsize=size, squeeze=False, height_ratios=heights)
+        for axis, unit, part in zip(axes.flat, units, parts, strict=True):
+            ratio = RATIOS.get(unit, 0)
+            _forest_panel(axis, part, abs(ratio), CONTRACT["margins"].get(unit))
+            side = "left" if ratio < 0 else "right"
+            scale = ", log scale" if ratio else ""
+            axis.set_xlabel(f"{unit or 'no unit'}{scale} (the claim's side is {side} of the dashed line)")
+        figure.suptitle(title, fontsize=12)
+        figure.legend(handles=_forest_key(), loc="outside lower center", ncols=4, frameon=False)
+    describe(figure, alt)
+    return list(axes.flat)
+
+
+def _forest_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], null: int, margin: float | None) -> None:
+    """The rows of one unit, whose effects are compared with `null`; 1 means ratios on a logarithmic axis."""
+    axis.set_xscale("log" if null else "linear")
+    axis.axvline(null, color="black", linestyle="--", linewidth=1)
+    if margin:
+        axis.axvspan(1 / margin if null else -margin, margin, color=GREY, alpha=0.2, linewidth=0)
+    known = [row[key] for row in rows for key in ("effect", "low", "high") if row[key] is not None]
+    axis.update_datalim([(x, 0) for x in known])  # the arrows are put at the ends of the axis, so these come first
+    axis.autoscale_view()
+    limits = axis.get_xlim()
+    for y, row in enumerate(rows):
+        _forest_row(axis, y, row, limits)
+    axis.set_xlim(limits)
+    if null:
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    lines = [(f"{row['claim']}: {row['data']} ({row['source']})", textwrap.fill(row["measure"], 80)) for row in rows]
+    axis.set_yticks(range(len(rows)), ["\n".join(line) for line in lines], fontsize=8)
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+
+
+def _forest_row(axis: Axes, y: int, row: Mapping[str, Any], limits: tuple[float, float]) -> None:
+    """An effect with its interval, which is drawn to the limits of the axis where it is open."""
+    (marker, colour), ends = VERDICTS[row["verdict"]], (row["low"], row["high"])
+    if row["effect"] is None:
+        axis.text(0.02, y, "no number", va="center", transform=axis.get_yaxis_transform())
+        return
+    if ends != (None, None):
+        drawn = [limit if end is None else end for end, limit in zip(ends, limits, strict=True)]
+        axis.plot(drawn, [y, y], "-", color=colour)
+        for end, limit, arrow in zip(ends, limits, "<>", strict=True):
+            if end is None:
+                axis.plot(limit, y, arrow, color=colour, markersize=7, clip_on=False)
+    axis.plot(row["effect"], y, marker, color=colour, mfc=colour if row["primary"] else "white", markersize=8)
+
+
+def _forest_key() -> list[Line2D]:
+    """The legend: every verdict, full and hollow marks, and the arrow."""
+    marks = [(marker, colour, colour, name) for name, (marker, colour) in VERDICTS.items()]
+    marks += [("o", "black", "black", "primary"), ("o", "black", "white", "exploratory")]
+    return [
+        Line2D([], [], linestyle="none", marker=marker, color=colour, mfc=face, label=label)
+        for marker, colour, face, label in [*marks, (">", "black", "black", "open end")]
+    ]
 
 
 def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:

@@ -11,21 +11,24 @@ import csv
 import json
 import math
 import os
+import threading
 import time
 import traceback
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from hashlib import sha256
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import joblib
 import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from vaetl_helpers.runtime import CourseError, someone_watches, unknown
 
@@ -86,8 +89,7 @@ def _deal(pool: Tensor, size: int, draws: int, seed: list[int]) -> list[Tensor]:
     for _ in range(draws):
         if len(pack) < size:
             fresh = generator.permutation(pool.numpy())
-            held = np.isin(fresh, pack)
-            pack = np.concatenate([pack, fresh[~held], fresh[held]])
+            pack = np.append(pack, fresh[np.isin(fresh, pack).argsort(kind="stable")])  # those still held come last
         hands.append(torch.from_numpy(pack[:size]))
         pack = pack[size:]
     return hands
@@ -150,19 +152,19 @@ def run_study(
 
     `labels`: class numbers of the pool [pool]. `pretrain_seeds` are taken in turn; by default every draw has a fresh
     one. With `out` (a CSV path) finished runs are kept beside it in a .jsonl file, from which the same call continues.
-    Runs go parallel in `jobs` processes; left at None, `with joblib.parallel_config("dask", n_jobs=2):` around the
-    call decides. The table depends on neither; each run has `threads` threads, because their number changes rounding.
+    Runs go parallel in `jobs` processes. On a cluster leave `jobs` out and put one line around the call:
+    `with distributed.Client("HOST:8786"), joblib.parallel_config("dask"):`, with your scheduler's address and this
+    package on its workers; without a client joblib raises ValueError. Only the caller writes files. The table depends
+    on none of this; each run has `threads` threads, because their number changes rounding.
     Raises CourseError for a method that fails, for other settings than the file's, and where the file is damaged.
     """
-    import joblib
-
-    plan = {count: _repeats(labels, count, draws, seed, pretrain_seeds) for count in counts}
-    journal = _Journal(out, _facts(name, methods, plan, labels, data=data, seed=seed, threads=threads))
+    plan = {int(count): _repeats(labels, int(count), draws, seed, pretrain_seeds) for count in counts}
+    journal = _Journal(out, _facts(methods, plan, labels, study=name, data=data, seed=seed, threads=threads))
     for count, repeats in plan.items():
         started, tasks = time.monotonic(), journal.missing(methods, repeats)
         workers = joblib.Parallel(jobs, return_as="generator_unordered")
-        runs = workers(joblib.delayed(_execute)(method, chosen, threads) for method, chosen in tasks)
-        for entries in _progress(runs, f"{count} labels", len(tasks), quiet):
+        runs = workers(joblib.delayed(_execute)(*task, threads, os.getpid()) for task in tasks)
+        for entries in tqdm(runs, f"{count} labels", len(tasks), leave=False, disable=quiet or not someone_watches()):
             journal.add(entries)
         if journal.failed:
             raise journal.failed
@@ -190,25 +192,27 @@ def _repeats(labels: Tensor, count: int, draws: int, seed: int, pretrain_seeds: 
     ]
 
 
-def _facts(
-    name: str, methods: Sequence[Method], plan: dict[int, list[Draw]], labels: Tensor, **others: Any
-) -> dict[str, Any]:
+def _facts(methods: Sequence[Method], plan: dict[int, list[Draw]], labels: Tensor, **others: Any) -> dict[str, Any]:
     """What two studies must have in common to be the same one, as JSON."""
     settings = {method.name: dict(method.settings) for method in methods}
     if len(settings) < len(methods) or not plan or not methods:
         raise CourseError("A study needs numbers of labels and methods, each with a name of its own: check the lists.")
     seeds = {draw.number: draw.pretrain_seed for repeats in plan.values() for draw in repeats}
     pool = sha256(labels.cpu().numpy().tobytes()).hexdigest()[:12]
-    facts = {"study": name, **others, "pool": pool, "methods": settings, "counts": list(plan), "pretrain_seeds": seeds}
+    facts = others | {"pool": pool, "methods": settings, "counts": list(plan), "pretrain_seeds": seeds}
     return json.loads(json.dumps(facts, default=str))
 
 
-def _progress(runs: Iterable[Any], label: str, total: int, quiet: bool) -> Iterable[Any]:
-    if quiet or not someone_watches():
-        return runs
-    from tqdm.auto import tqdm
+@cache
+def _end_with(study: int) -> None:
+    """Ends this worker process soon after the one that runs the study was killed; joblib would leave it 5 minutes."""
 
-    return tqdm(runs, label, total, leave=False)
+    def watch() -> None:
+        while os.getppid() == study:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -216,20 +220,20 @@ def _alone(seed: int, threads: int) -> Iterator[None]:
     """Seeds the generators and fixes the number of threads; both are put back afterwards."""
     from threadpoolctl import threadpool_limits
 
-    before, state = torch.get_num_threads(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]), threadpool_limits(threads):
+    with torch.random.fork_rng(devices=[]), threadpool_limits(threads), ExitStack() as afterwards:
+        afterwards.callback(torch.set_num_threads, torch.get_num_threads())
+        afterwards.callback(np.random.set_state, np.random.get_state())
         torch.set_num_threads(threads)
+        torch.set_flush_denormal(True)  # as `setup` does, which another process has not called
         torch.manual_seed(seed)
         np.random.seed(seed)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-            np.random.set_state(state)
+        yield
 
 
-def _execute(method: Method, repeats: list[Draw], threads: int) -> list[dict[str, Any]] | CourseError:
+def _execute(method: Method, repeats: list[Draw], threads: int, study: int) -> list[dict[str, Any]] | CourseError:
     """Runs a method, perhaps in another process: one entry a repeat, or what went wrong, to be raised by the study."""
+    if os.getppid() == study:
+        _end_with(study)
     try:
         with _alone(repeats[0].seed, threads):
             started = time.perf_counter()
@@ -252,17 +256,17 @@ def _entry(method: str, draw: Draw, result: dict[str, Any], seconds: float) -> d
     seconds = float(result.pop("seconds", seconds))
     metrics, images = {SHARED: draw.shared}, {}
     for metric, value in result.items():
-        cost = value if isinstance(value, Reached) else None
-        values = torch.as_tensor(cost.value if cost else value).detach().cpu()
-        values = values.double() * (100 if values.dtype == torch.bool else 1)
-        if values.dim():
-            images[metric] = values.float().numpy()  # rounded as in the file, so that a resumed study has the same
-        metrics[metric] = float(images.get(metric, values).mean(dtype=np.float64) if values.dim() else values)
-        if cost:
-            metrics[metric + CENSORED] = float(cost.censored)
+        number, *bound = value if isinstance(value, Reached) else (value,)
+        given = torch.as_tensor(number).detach().cpu()
+        values = given.double().numpy() * (100 if given.dtype == torch.bool else 1)
+        if given.dim():
+            images[metric] = values = values.astype(np.float32)  # as in the file, so that a resumed study has the same
+        metrics[metric] = float(values.mean(dtype=np.float64))
+        if bound:
+            metrics[metric + CENSORED] = float(bound[0])
         if not math.isfinite(metrics[metric]):
             raise CourseError(f"{metric} is not finite: return a number, or Reached(bound, 1) for a censored run")
-        if "accuracy" in metric and 0 < metrics[metric] <= 1:
+        if "accuracy" in metric and 0 < metrics[metric] <= 1 and given.dtype != torch.bool:
             raise CourseError(f"{metric} is {metrics[metric]:.3g}, but per cent were expected: multiply it by 100")
     facts = {"method": method, "labels": draw.labels, "draw": draw.number, "pretrain_seed": draw.pretrain_seed}
     return facts | {"seconds": seconds, "metrics": metrics, "images": images}
@@ -273,24 +277,23 @@ class _Journal:
 
     def __init__(self, path: Path | str | None, facts: dict[str, Any]) -> None:
         self.path = Path(path).with_suffix(".jsonl") if path else None
-        self.facts, self.failed = facts, None
-        stored, *runs = self._read() or [None]
-        if stored is None and not facts:
-            raise CourseError(f"{self.path} holds no study yet: run it first.")
-        if stored is None:
+        self.failed: CourseError | None = None
+        stored = self._read(mend=bool(facts))
+        if not stored and not facts:
+            raise CourseError(f"No study was kept in {self.path}: check the path, or run the study.")
+        if not stored:
             self._append([facts])
-        elif facts and stored != facts:
-            differ = [key for key in facts if stored.get(key) != facts[key]]
-            told = "; ".join(f"{key} {stored.get(key)} there and {facts[key]} here" for key in differ)
+        self.facts, *runs = stored or [facts]
+        if differ := [key for key in facts if self.facts.get(key) != facts[key]]:
+            told = "; ".join(f"{key} {self.facts.get(key)} there and {facts[key]} here" for key in differ)
             raise CourseError(f"{self.path} is of another study ({told}): give another `out`, or remove the file.")
-        self.facts = stored or facts
         self.runs = {_key(run): run for run in runs}
 
-    def _read(self) -> list[dict[str, Any]]:
-        """The lines; one that a kill cut off is dropped from the file too."""
+    def _read(self, mend: bool) -> list[dict[str, Any]]:
+        """The lines; one that a kill cut off is dropped, from the file too unless a study may still be writing it."""
         content = self.path.read_bytes() if self.path and self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
-        if whole != content and self.facts:  # not where it is only read: a study may be writing it
+        if mend and whole != content:
             os.truncate(self.path, len(whole))
         lines = []
         for number, line in enumerate(whole.splitlines(), 1):
@@ -315,8 +318,6 @@ class _Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
                 file.write("".join(json.dumps(entry, default=_pack) + "\n" for entry in entries).encode())
-                file.flush()
-                os.fsync(file.fileno())
         except OSError as error:
             raise CourseError(
                 f"{self.path} cannot be written ({error.strerror}): free some space or choose another `out`, and run "
@@ -331,26 +332,23 @@ class _Journal:
 
     def add(self, entries: list[dict[str, Any]] | CourseError) -> None:
         """Keeps the entries of a finished run; where one failed, raises, or says so and keeps those still to come."""
-        if isinstance(entries, CourseError):
-            if not self.path:
-                raise entries
+        if not isinstance(entries, CourseError):
+            self._append(entries)
+            self.runs |= {_key(entry): entry for entry in entries}
+        elif self.path:
             print(entries)
             self.failed = self.failed or entries
-            return
-        self._append(entries)
-        self.runs |= {_key(entry): entry for entry in entries}
+        else:
+            raise entries
 
     def table(self) -> Table:
         """The table of all runs, in the plan's order whatever the order in which they ended."""
-        table, facts = Table([]), self.facts
-        names, counts = list(facts["methods"]), facts["counts"]
-        for run in sorted(
-            self.runs.values(), key=lambda r: (counts.index(r["labels"]), r["draw"], names.index(r["method"]))
-        ):
-            for metric, value in run["metrics"].items():
-                known = run | {"study": facts["study"], "data": facts["data"], "metric": metric, "value": value}
+        table, names, counts = Table([]), list(self.facts["methods"]), self.facts["counts"]
+        for key in sorted(self.runs, key=lambda key: (counts.index(key[1]), key[2], names.index(key[0]))):
+            for metric, value in self.runs[key]["metrics"].items():
+                known = self.facts | self.runs[key] | {"metric": metric, "value": value}
                 table.rows.append({column: known[column] for column in COLUMNS})
-            table.images |= {(*_key(run), metric): values for metric, values in run["images"].items()}
+            table.images |= {(*key, metric): values for metric, values in self.runs[key]["images"].items()}
         return table
 
 
@@ -414,8 +412,6 @@ class Table:
 
 def read_table(path: Path | str) -> Table:
     """The runs that a study kept beside its CSV `path`, with values by image; CourseError where there are none."""
-    if not Path(path).with_suffix(".jsonl").exists():
-        raise CourseError(f"No study was kept beside {path} (as .jsonl): check the path, or run the study.")
     return _Journal(path, {}).table()
 
 
@@ -480,9 +476,8 @@ def effect_of(differences: Any, shared: float = 0.0, label: str = "") -> Effect:
         of_image = table.mean(0)
         rest = ((table - means[:, None] - of_image + effect) ** 2).sum() / ((n - 1) * (m - 1))
         images = max(0.0, of_image.var(ddof=1) - rest / n) / m
-    squared = repeats + images
-    df = squared**2 / (repeats**2 / (n - 1) + images**2 / (m - 1)) if images else n - 1
-    se = math.sqrt(squared)
+    se = math.sqrt(repeats + images)
+    df = (repeats + images) ** 2 / (repeats**2 / (n - 1) + images**2 / (m - 1)) if images else n - 1
     half = float(stats.t.ppf(0.975, df)) * se
     return Effect(effect, effect - half, effect + half, n, math.sqrt(variance), label, se, float(df))
 
@@ -493,35 +488,29 @@ def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "
     Test images enter the interval where runs gave values by image. `over="seeds"` takes the mean of the draws with one
     pretraining seed as a repeat; over draws, seeds that repeat make the interval conditional, and the label says so.
     """
-    first, second = table.values(a, metric, labels), table.values(b, metric, labels)
-    _check_pairs(first, second, a, b)
-    by_image = [[table.images.get((method, labels, draw, metric)) for method in (a, b)] for draw in first]
-    differences = np.array([first[draw] - second[draw] for draw in first])
-    notes = []
-    if all(value is not None for pair in by_image for value in pair):
-        differences = np.stack([left.astype(float) - right for left, right in by_image])
-    elif "test" in metric:
-        notes.append("for these test images")
-    return _over(table, differences, list(first), [labels], over, notes)
+    pairs = _pairs(table.values(a, metric, labels), table.values(b, metric, labels), a, b)
+    images = {draw: [table.images.get((method, labels, draw, metric)) for method in (a, b)] for draw in pairs}
+    if all(values is not None for pair in images.values() for values in pair):
+        by_image = {draw: left.astype(float) - right for draw, (left, right) in images.items()}
+        return _over(table, by_image, [labels], over)
+    notes = ["for these test images"] if "test" in metric else []
+    return _over(table, {draw: left - right for draw, (left, right) in pairs.items()}, [labels], over, notes)
 
 
-def _check_pairs(first: Mapping[int, Any], second: Mapping[int, Any], a: str, b: str) -> None:
-    if first.keys() != second.keys():
-        odd = sorted(first.keys() ^ second.keys())[0]
-        raise CourseError(f"Draw {odd} was run with only one of '{a}' and '{b}': run the study to its end.")
+def _pairs(first: Mapping[int, Any], second: Mapping[int, Any], a: str, b: str) -> dict[int, tuple[Any, Any]]:
+    if odd := sorted(first.keys() ^ second.keys()):
+        raise CourseError(f"Draw {odd[0]} was run with only one of '{a}' and '{b}': run the study to its end.")
+    return {draw: (first[draw], second[draw]) for draw in first}
 
 
-def _over(
-    table: Table, differences: np.ndarray, draws: list[int], counts: Sequence[int], over: str, notes: list[str]
-) -> Effect:
-    """The effect over draws or over pretraining seeds, corrected or labelled for what the repeats share."""
+def _over(table: Table, of: Mapping[int, Any], counts: Sequence[int], over: str, notes: Sequence[str] = ()) -> Effect:
+    """The effect of differences by draw, over draws or pretraining seeds, corrected or labelled for what they share."""
     if over not in ("draws", "seeds"):
         raise unknown("value of over", over, ("draws", "seeds"))
     rows = [row for row in table.rows if row["labels"] in counts]
-    shares = [row["value"] for row in rows if row["metric"] == SHARED]
-    shared = float(np.mean(shares)) if shares else 0.0
+    shared = float(np.mean([row["value"] for row in rows if row["metric"] == SHARED] or 0.0))
     seed_of = {row["draw"]: row["pretrain_seed"] for row in rows}
-    seeds = np.array([seed_of[draw] for draw in draws])
+    seeds, differences = np.array([seed_of[draw] for draw in of]), np.stack(list(of.values()))
     different = len(set(seeds))
     if over == "seeds":
         differences = np.stack([differences[seeds == seed].mean(0) for seed in dict.fromkeys(seeds)])
@@ -546,27 +535,22 @@ def verdict(effect: Effect, delta: float = 1.0, p: float | None = None) -> str:
     """
     if effect.n < 5:
         return "undecided"
-    if p is None or p < 0.05:
-        if effect.low > 0:
-            return "supported"
-        if effect.high < 0:
-            return "contradicted"
+    beyond = "supported" if effect.low > 0 else "contradicted" if effect.high < 0 else ""
+    if beyond and (p is None or p < 0.05):
+        return beyond
     return "no gain" if -delta < effect.low and effect.high < delta else "undecided"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) adjusted p values: comparing them with 0.05 keeps the chance of any false claim below 5 %."""
     order = np.argsort(p_values, kind="stable")
-    steps = np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return adjusted.tolist()
+    steps = np.sort(p_values) * np.arange(len(order), 0, -1)
+    return np.minimum(1, np.maximum.accumulate(steps))[np.argsort(order)].tolist()
 
 
 def verdicts(effects: Sequence[Effect], delta: float = 1.0) -> list[str]:
     """The verdicts of the primary comparisons together, adjusted by Holm."""
-    adjusted = holm([effect.p for effect in effects])
-    return [verdict(effect, delta, p) for effect, p in zip(effects, adjusted, strict=True)]
+    return [verdict(e, delta, p) for e, p in zip(effects, holm([e.p for e in effects]), strict=True)]
 
 
 # ---------------------------------------------------------------- what it takes to reach an accuracy
@@ -592,18 +576,15 @@ def add_costs(
     Runs gave `curve` and "COST by epoch" (spent so far) as one value an epoch; the target is the best of the curve,
     where early stopping ends. A run that never gets there is censored. The new metrics are "COST to NAME's accuracy".
     """
-    best = {key[2]: float(values.max()) for key, values in table.images.items() if key[3] == curve
-            and key[:2] == (target_of, labels)}  # fmt: skip
-    for method, count, draw, metric in [key for key in table.images if key[1] == labels and key[3] == curve]:
-        row = next(r for r in table.rows if (r["method"], r["labels"], r["draw"]) == (method, count, draw))
-        hits = np.flatnonzero(table.images[method, count, draw, metric] >= best[draw])
+    runs = {key[:3]: values for key, values in table.images.items() if key[1] == labels and key[3] == curve}
+    for key, values in runs.items():
+        row = next(row for row in table.rows if _key(row) == key)
+        hits = np.flatnonzero(values >= runs[target_of, labels, key[2]].max())
         for cost in costs:
-            spent = table.images.get((method, count, draw, f"{cost} by epoch"))
-            if spent is None:
-                continue
-            name, last = f"{cost} to {target_of}'s accuracy", hits[0] if len(hits) else -1
-            table.rows.append(row | {"metric": name, "value": float(spent[last])})
-            table.rows.append(row | {"metric": name + CENSORED, "value": float(not len(hits))})
+            if (spent := table.images.get((*key, f"{cost} by epoch"))) is not None:
+                name, last = f"{cost} to {target_of}'s accuracy", hits[0] if len(hits) else -1
+                table.rows.append(row | {"metric": name, "value": float(spent[last])})
+                table.rows.append(row | {"metric": name + CENSORED, "value": float(not len(hits))})
 
 
 def labels_to(table: Table, method: str, target: float, metric: str = "test accuracy") -> dict[int, Reached]:
@@ -616,25 +597,17 @@ def labels_to(table: Table, method: str, target: float, metric: str = "test accu
     found = {}
     for draw in values[0]:
         curve = [value[draw] for value in values]
-        k = next((k for k, value in enumerate(curve) if value >= target), None)
-        if k is None:
-            found[draw] = Reached(counts[-1], 1)
-        elif k == 0:
-            found[draw] = Reached(counts[0], -1)
-        else:
+        k = next((k for k, value in enumerate(curve) if value >= target), len(curve))
+        if 0 < k < len(curve):
             part = (target - curve[k - 1]) / (curve[k] - curve[k - 1])
             found[draw] = Reached(counts[k - 1] * (counts[k] / counts[k - 1]) ** part)
+        else:
+            found[draw] = Reached(counts[-1], 1) if k else Reached(counts[0], -1)
     return found
 
 
 def saving(
-    table: Table,
-    a: str,
-    b: str,
-    metric: str,
-    labels: int | None = None,
-    target: float | None = None,
-    over: str = "draws",
+    table: Table, a: str, b: str, metric: str, labels: int = 0, target: float | None = None, over: str = "draws"
 ) -> Effect:
     """How much less `a` takes than `b`: log(b's cost / a's cost), above 0 where `a` needs less; `times` is the ratio.
 
@@ -642,55 +615,51 @@ def saving(
     A censored cost counts as its bound, and the end of the interval that it leaves open is infinite: where `b` takes
     "at least" so much, the true ratio is larger, the lower end holds and there is no upper one.
     """
-    if (labels is None) == (target is None):
+    if bool(labels) != (target is None):
         raise CourseError("Say either at which number of labels the cost counts, or the target for labels to reach it.")
-    counts = [labels] if target is None else table.known("labels")
-    costs = [
-        table.reached(method, metric, labels) if target is None else labels_to(table, method, target, metric)
-        for method in (a, b)
-    ]
-    _check_pairs(*costs, a, b)
-    pairs = [(costs[0][draw], costs[1][draw]) for draw in costs[0]]
-    if any(cost.value <= 0 for pair in pairs for cost in pair):
+    costs = [table.reached(m, metric, labels) if labels else labels_to(table, m, target, metric) for m in (a, b)]
+    pairs = _pairs(*costs, a, b)
+    if any(cost.value <= 0 for pair in pairs.values() for cost in pair):
         raise CourseError(f"A ratio needs costs above 0, but {metric} is 0 in a draw: measure it in another unit.")
-    logs = np.array([math.log(right.value / left.value) for left, right in pairs])
-    effect = _over(table, logs, list(costs[0]), counts, over, [])
-    more = any(left.censored < 0 or right.censored > 0 for left, right in pairs)
-    less = any(left.censored > 0 or right.censored < 0 for left, right in pairs)
-    censored = sum(bool(left.censored or right.censored) for left, right in pairs)
+    logs = {draw: math.log(right.value / left.value) for draw, (left, right) in pairs.items()}
+    beyond = [{-left.censored, right.censored} - {0} for left, right in pairs.values()]  # 1: the true ratio is larger
+    more, less = (any(end in ends for ends in beyond) for end in (1, -1))
     bound = "unknown" if more and less else "at least" if more else "at most"
-    note = [f"{bound}: {censored} of {len(pairs)} pairs are censored"] if censored else []
-    low, high = (-math.inf if less else effect.low), (math.inf if more else effect.high)
-    return replace(effect, low=low, high=high, label="; ".join([*note, effect.label] if effect.label else note))
+    notes = [f"{bound}: {sum(map(bool, beyond))} of {len(pairs)} pairs are censored"] if more or less else []
+    effect = _over(table, logs, [labels] if labels else table.known("labels"), over, notes)
+    return replace(effect, low=-math.inf if less else effect.low, high=math.inf if more else effect.high)
 
 
 # ---------------------------------------------------------------- figures
 
 
+Tables = Table | Mapping[str, Table]  # one, or several named by their origin
+
+
 def learning_curves(
-    tables: Table | Mapping[str, Table], metric: str, title: str, y: str, alt: str, axis: Axes | None = None
+    tables: Tables, metric: str, title: str, y: str, alt: str, axis: Axes | None = None, methods: Sequence[str] = ()
 ) -> Axes:
     """Mean and 95 % interval over draws, a line a method, over the number of labels (logarithmic).
 
     Several tables are named by their origin ("run here", "recorded (machine, date)"); the first one's points are full.
+    `methods`, by default all, are those to draw from the tables that have them.
     """
     from vaetl_helpers import plots
 
     tables = {"": tables} if isinstance(tables, Table) else tables
-    methods = list(dict.fromkeys(method for table in tables.values() for method in table.known("method")))
-    axis = axis or plots.panels([title], alt, width=6)[0]
-    ticks = set()
+    methods = methods or list(dict.fromkeys(method for table in tables.values() for method in table.known("method")))
+    axis, ticks = axis or plots.panels([title], alt, width=6)[0], set()
     for number, (origin, table) in enumerate(tables.items()):
-        for method in table.known("method"):
-            counts = sorted(table.known("labels"))
-            intervals = [mean_interval(list(table.values(method, metric, count).values())) for count in counts]
-            mean, low, high = zip(*intervals, strict=True)
+        counts = sorted(table.known("labels"))
+        for method in (name for name in methods if name in table.known("method")):
+            values = (list(table.values(method, metric, count).values()) for count in counts)
+            mean, low, high = zip(*map(mean_interval, values), strict=True)
             look = methods.index(method) % len(plots.COLOURS)
             style = {"color": plots.COLOURS[look], "linestyle": plots.STYLES[look]}
-            name = f"{method}, {origin}" if origin else method
-            axis.plot(counts, mean, marker="o", fillstyle="none" if number else "full", label=name, **style)
+            label, fill = f"{method}, {origin}" if origin else method, "none" if number else "full"
+            axis.plot(counts, mean, marker="o", fillstyle=fill, label=label, **style)
             axis.fill_between(counts, low, high, color=style["color"], alpha=0.15, linewidth=0)
-            ticks |= set(counts)
+        ticks |= set(counts)
     axis.set(title=title, xlabel="labels", ylabel=y, xscale="log")
     axis.set_xticks(sorted(ticks), [f"{count:,}" for count in sorted(ticks)], fontsize=9)
     axis.set_xticks([], minor=True)
@@ -704,24 +673,21 @@ def learning_curves(
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean and the ends of its Student t interval over independent repeats; the ends are nan for one repeat."""
     mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)) if len(values) > 1 else math.nan
     return mean, mean - half, mean + half
 
 
 def recorded(chapter: str, task: str = "") -> dict[str, Any]:
     """A chapter's recorded run, of one `task` if it has several: command, commit, date, machine, versions, records."""
-    ending = f"_{task}.json" if task else ".json"
-    found = [file for file in _recorded_files() if file.name.startswith(f"{chapter}_") and file.name.endswith(ending)]
-    if not found:
-        what = f"chapter {chapter}" + (f" with task {task}" if task else "")
-        raise CourseError(f"No recorded run of {what} is in the package: run it with --profile paper.")
-    return json.loads(found[0].read_text("utf-8"))
+    what = f"run of chapter {chapter}" + (f" with task {task}" if task else "")
+    return json.loads(_recorded(f"{chapter}_*_{task}.json" if task else f"{chapter}_*.json", what))
 
 
-def _recorded_files() -> list[Any]:
-    return sorted(resources.files("vaetl_helpers").joinpath("recorded").iterdir(), key=lambda file: file.name)
+def _recorded(pattern: str, what: str) -> str:
+    """The text of the package's first recorded file of this pattern."""
+    if not (files := sorted((Path(__file__).parent / "recorded").glob(pattern))):
+        raise CourseError(f"No recorded {what} is in the package: run it with --profile paper.")
+    return files[0].read_text("utf-8")
 
 
 def recorded_value(chapter: str, name: str, task: str = "") -> dict[str, Any]:
@@ -735,9 +701,6 @@ def recorded_value(chapter: str, name: str, task: str = "") -> dict[str, Any]:
 
 def recorded_table(chapter: str, name: str) -> Table:
     """The table of a recorded study, recorded/CHAPTER_NAME.csv, without values by image."""
-    file = next((file for file in _recorded_files() if file.name == f"{chapter}_{name}.csv"), None)
-    if file is None:
-        raise CourseError(f"No recorded table {chapter}_{name} is in the package: run it with --profile paper.")
+    rows = csv.DictReader(_recorded(f"{chapter}_{name}.csv", f"table {chapter}_{name}").splitlines())
     numbers = {"labels": int, "draw": int, "pretrain_seed": int, "value": float, "seconds": float}
-    rows = csv.DictReader(file.read_text("utf-8").splitlines())
     return Table([{column: numbers.get(column, str)(row[column]) for column in COLUMNS} for row in rows])

@@ -1,0 +1,462 @@
+"""VAE and transfer learning: sources, targets, pretraining, and what each method does with few labels.
+
+A *source* is a set of images whose labels a VAE does not see; a *target* is a task with few labels. Methods are
+functions of a label draw, to be partially applied and given to `study.run_study`; they return accuracies as booleans
+by image, losses in nats an image, and what they cost.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.nn import functional as F
+
+from vaetl_helpers import nets, tasks
+from vaetl_helpers.data import ImageSet, Splits, load
+from vaetl_helpers.runtime import CourseError, record, someone_watches, unknown
+from vaetl_helpers.study import Draw, Effect, Method, Table, add_costs, paired, saving
+from vaetl_helpers.training import History, LossFunction, classification_loss, fit
+from vaetl_helpers.transfer import features, linear_probe, one_cycle
+from vaetl_helpers.vae import VAE, conv_vae, mlp_vae, vae_loss
+
+LATENT, WIDTH = 32, 256
+SOURCES = {  # of each target, the first one being its own
+    "digits": ("digits 0–4",),
+    "mnist": ("MNIST", "Fashion-MNIST"),
+    "fashion": ("Fashion-MNIST", "MNIST"),
+    "tops": ("pullover/coat",),
+    "animals": ("dog/cat",),
+}
+LOW, HIGH = tuple("01234"), tuple("56789")
+PER_CLASS = 50  # validation images of each class, whatever the target: their labels are labels, too
+GRID = (1e-3, 1e-2, 1e-1, 1.0)  # strengths of a probe
+
+# ---------------------------------------------------------------- sources and targets
+
+
+def load_target(name: str, full: bool = False, root: Path | str | None = None) -> Splits:
+    """A target task: `train` is the pool that labels are drawn from, `validation` has 50 images a class.
+
+    `name`: a key of SOURCES. Raises CourseError for another one, and where the pictures cannot be had.
+    """
+    if name not in SOURCES:
+        raise unknown("target", name, SOURCES)
+    if name in ("tops", "animals"):
+        task = tasks.load_task(name, root)
+        return Splits(task.pool, task.validation, task.test, task.source)
+    whole = load("fashion-mnist" if name == "fashion" else "mnist", full=full, root=root)
+    classes = HIGH if name == "digits" else whole.train.classes
+    pool, validation, test = (tasks.pick(part, classes) for part in (whole.train, whole.validation, whole.test))
+    few = [(validation.labels == number).nonzero().flatten()[:PER_CLASS] for number in range(len(classes))]
+    return Splits(pool, validation.subset(torch.cat(few)), test, f"{whole.source}, classes {', '.join(classes)}")
+
+
+def load_source(name: str, full: bool = False, root: Path | str | None = None) -> ImageSet:
+    """The images of a source. Its labels are there for supervised pretraining alone.
+
+    "digits 0–4" has all of those digits, MNIST's test images among them: the target has none. "pullover/coat" shares
+    its pullovers with the target's pool, unless `full`. Others are training images. No source has an image of its
+    target's validation or test set. Raises CourseError for an unknown name, and where the pictures cannot be had.
+    """
+    if name == "dog/cat" or (name == "pullover/coat" and full):
+        return tasks.source_data("animals" if name == "dog/cat" else "tops", root).train
+    if name == "pullover/coat":
+        return tasks.load_task("tops").rehearsal
+    if name not in ("digits 0–4", "MNIST", "Fashion-MNIST"):
+        raise unknown("source", name, {source for sources in SOURCES.values() for source in sources})
+    whole = load("fashion-mnist" if name == "Fashion-MNIST" else "mnist", full=full, root=root)
+    if name != "digits 0–4":
+        return whole.train
+    parts = [tasks.pick(part, LOW) for part in (whole.train, whole.validation, whole.test)]
+    return ImageSet(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]), LOW)
+
+
+# ---------------------------------------------------------------- pretraining
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A VAE (or an encoder trained with labels), in eval mode, and what its training cost."""
+
+    encoder: nets.Encoder
+    seconds: float
+    steps: int
+    model: VAE | None = None
+
+
+def untrained_vae(shape: Sequence[int], seed: int) -> VAE:
+    """The chapter's VAE with fresh weights: one hidden layer for grey images, convolutions for colour."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return mlp_vae(LATENT, (WIDTH,), shape) if shape[0] == 1 else conv_vae(LATENT, 8, shape)
+
+
+def pretrain(source: ImageSet, seed: int, seen: int, beta: float = 1.0, checkpoint: Path | None = None) -> Pretrained:
+    """A VAE trained without labels on about `seen` images (with repetition), grey pixels as they are.
+
+    Its bound is then not a log-likelihood of the grey images (see `vae.log_likelihood`). With `checkpoint` the same
+    call continues a training that was cut off, or returns what is finished.
+    """
+    model = untrained_vae(source.images.shape[1:], seed).to(source.device)
+    history = _pretrain(model, source, vae_loss(beta, binarisation=None), seed, seen, checkpoint)
+    return Pretrained(model.eval().encoder, history.seconds, int(sum(history["steps"])), model)
+
+
+def pretrain_supervised(source: ImageSet, seed: int, seen: int, checkpoint: Path | None = None) -> Pretrained:
+    """The same encoder trained with the source's labels: a head on μ, cross-entropy; nothing for its log variance."""
+    encoder = untrained_vae(source.images.shape[1:], seed).encoder.to(source.device)
+    model = classifier(encoder, len(source.classes), seed)
+    history = _pretrain(model, source, classification_loss, seed, seen, checkpoint)
+    encoder.body, encoder.mu = model.body, model.mu
+    return Pretrained(encoder.eval(), history.seconds, int(sum(history["steps"])))
+
+
+def _pretrain(
+    model: nn.Module, source: ImageSet, loss: LossFunction, seed: int, seen: int, checkpoint: Path | None
+) -> History:
+    torch.set_flush_denormal(True)  # as `setup` does, which was not called in another process
+    adam = torch.optim.Adam(model.parameters(), 2e-3, fused=True)
+    how = {"epochs": max(1, round(seen / len(source))), "batch_size": 128, "seed": seed, "checkpoint": checkpoint}
+    return fit(model, source, loss, optimizer=adam, schedule=one_cycle, quiet=True, **how)
+
+
+def pretrain_all(
+    sources: Mapping[str, ImageSet], seeds: Sequence[int], seen: int, train: Callable[..., Pretrained] = pretrain,
+    kept: Callable[[str], Path | None] = lambda name: None, jobs: int = 1,
+) -> dict[str, dict[int, Pretrained]]:  # fmt: skip
+    """{source: {seed: what `train` made of it}}, in `jobs` processes; `kept` names a checkpoint's path, or None."""
+    from joblib import Parallel, delayed
+
+    plan = [(name, seed) for name in sources for seed in seeds]
+    calls = [
+        delayed(train)(sources[name], seed, seen, checkpoint=kept(f"{train.__name__}-{name}-{seed}".replace("/", "-")))
+        for name, seed in plan
+    ]
+    runs = Parallel(jobs, return_as="generator")(calls)
+    if someone_watches():
+        from tqdm.auto import tqdm
+
+        runs = tqdm(runs, "pretraining", len(plan), leave=False)
+    made = dict(zip(plan, runs, strict=True))
+    return {name: {seed: made[name, seed] for seed in seeds} for name in sources}
+
+
+def classifier(encoder: nets.Encoder, classes: int, seed: int) -> nn.Sequential:
+    """A copy of the encoder up to μ, and a fresh linear head on it: images → logits [batch, classes]."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = nn.Linear(encoder.mu.out_features, classes).to(encoder.mu.weight.device)
+    return nn.Sequential(OrderedDict(body=copy.deepcopy(encoder.body), mu=copy.deepcopy(encoder.mu), head=head))
+
+
+# ---------------------------------------------------------------- many small networks at once
+
+
+def fit_together(
+    models: Sequence[nn.Module],
+    sets: Sequence[ImageSet],
+    validation: ImageSet,
+    seeds: Sequence[int],
+    *,
+    rate: float,
+    epochs: int,
+    batch_size: int,
+    patience: int,
+) -> list[History]:
+    """`transfer.fit_best` for several networks of one shape at once, each on its own images; in place.
+
+    Their weights are stacked and every operation is done for all of them by `torch.vmap`, which for small networks is
+    several times faster than one after the other. Adam works by element, so the networks stay independent: each ends
+    as it would alone (a test holds it against `fit_best`), with early stopping of its own. Seconds are shared equally.
+    Networks with BatchNorm or dropout are not supported. Raises CourseError for sets of different sizes.
+    """
+    if len({len(images) for images in sets}) != 1:
+        raise CourseError(
+            "Networks that are trained together need as many images each: draw the same number of labels."
+        )
+    stack = _Stack(models, validation)
+    adam = torch.optim.Adam(list(stack.weights.values()), rate, fused=True)
+    stack.validate(0.0, 0, patience)
+    steps = math.ceil(len(sets[0]) / batch_size)
+    for epoch in range(epochs):
+        started = time.monotonic()
+        orders = [s.batches(batch_size, 1000 * seed + epoch) for s, seed in zip(sets, seeds, strict=True)]
+        for number, batch in enumerate(zip(*orders, strict=True)):
+            adam.param_groups[0]["lr"] = rate * one_cycle((epoch + number / steps) / epochs)
+            images, labels = (torch.stack(part) for part in zip(*batch, strict=True))
+            adam.zero_grad()
+            stack.loss(images, labels).sum().backward()
+            adam.step()
+        if stack.validate((time.monotonic() - started) / len(models), steps, patience):
+            break
+    return stack.finish(models)
+
+
+class _Stack:
+    """The weights of several networks as one tensor each, [networks, …], and the best of each so far."""
+
+    def __init__(self, models: Sequence[nn.Module], validation: ImageSet) -> None:
+        weights, self.buffers = stack_module_state(list(models))
+        self.weights = {name: value.detach().requires_grad_() for name, value in weights.items()}
+        self.best = {name: value.detach().clone() for name, value in self.weights.items()}
+        base = copy.deepcopy(models[0]).to("meta")
+
+        def call(weights: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Tensor:
+            return functional_call(base, (weights, buffers), (images,))
+
+        self.each, self.same = torch.vmap(call), torch.vmap(call, (0, 0, None))
+        self.images, self.labels = validation.images / 255, validation.labels
+        self.accuracy = torch.full((len(models),), -1.0)
+        self.lowest, self.waited = torch.full_like(self.accuracy, math.inf), torch.zeros(len(models))
+        self.histories = [History() for _ in models]
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of each network on its own images, in nats [networks]."""
+        logits = self.each(self.weights, self.buffers, images)
+        return F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
+
+    @torch.no_grad()
+    def validate(self, seconds: float, steps: int, patience: int) -> bool:
+        """Looks at validation, keeps what is better, adds a row to each history; whether all have stopped."""
+        logits = self.same(self.weights, self.buffers, self.images)
+        labels = self.labels.expand(len(logits), -1)
+        loss = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1).cpu()
+        accuracy = (logits.argmax(2) == labels).float().mean(1).cpu()
+        running = self.waited < patience
+        better = running & ((accuracy > self.accuracy) | (accuracy == self.accuracy) & (loss < self.lowest))
+        self.accuracy[better], self.lowest[better] = accuracy[better], loss[better]
+        self.waited = torch.where(better, 0, self.waited + running)
+        for name, value in self.weights.items():
+            self.best[name][better] = value.detach()[better]
+        for number, history in enumerate(self.histories):
+            if running[number] and steps:
+                row = {"epoch": len(history) + 1, "steps": steps, "seconds": seconds}
+                row |= {"validation_accuracy": accuracy[number].item(), "validation_loss": loss[number].item()}
+                history.rows.append(row)
+        return bool((self.waited >= patience).all())
+
+    def finish(self, models: Sequence[nn.Module]) -> list[History]:
+        """Puts the best weights into the networks."""
+        for number, model in enumerate(models):
+            model.load_state_dict({name: value[number] for name, value in self.best.items()}, strict=False)
+            model.eval()
+        return self.histories
+
+
+# ---------------------------------------------------------------- methods
+
+Starts = Mapping[int, Pretrained]  # by pretraining seed
+View = Callable[[ImageSet, Draw], Tensor]  # images → features [images, d]
+
+
+def scratch(target: Splits, draws: Sequence[Draw], **how: Any) -> list[dict[str, Any]]:
+    """The untrained network, on the labels alone."""
+    shape = target.train.images.shape[1:]
+    starts = [Pretrained(untrained_vae(shape, draw.seed).encoder.to(target.train.device), 0.0, 0) for draw in draws]
+    return _trained(target, starts, draws, **how)
+
+
+def fine_tuned(target: Splits, pretrained: Starts, draws: Sequence[Draw], **how: Any) -> list[dict[str, Any]]:
+    """A pretrained encoder with a fresh head, all of it trained on the labels."""
+    return _trained(target, [pretrained[draw.pretrain_seed] for draw in draws], draws, **how)
+
+
+def _trained(
+    target: Splits, starts: Sequence[Pretrained], draws: Sequence[Draw], rate: float = 3e-3, steps: int = 200
+) -> list[dict[str, Any]]:
+    """All draws together, in batches of 16, for about `steps` steps at most."""
+    classes = len(target.train.classes)
+    models = [classifier(start.encoder, classes, draw.seed) for start, draw in zip(starts, draws, strict=True)]
+    sets = [target.train.subset(draw.indices.to(target.train.device)) for draw in draws]
+    batch_size = min(16, max(1, len(sets[0]) // 4))
+    epochs = max(5, steps * batch_size // len(sets[0]))
+    how = {"rate": rate, "epochs": epochs, "batch_size": batch_size, "patience": max(5, epochs // 3)}
+    histories = fit_together(models, sets, target.validation, [draw.seed for draw in draws], **how)
+    return [_outcome(target, *run) for run in zip(models, sets, histories, starts, strict=True)]
+
+
+def _outcome(target: Splits, model: nn.Module, images: ImageSet, history: History, start: Pretrained) -> dict[str, Any]:
+    """What a run hands to the study; losses are cross-entropies in nats an image."""
+    logits, labels = _logits(model, target.test), target.test.labels
+    training = F.cross_entropy(_logits(model, images), images.labels)
+    seconds = torch.tensor(history["seconds"]).cumsum(0)
+    return {
+        "test accuracy": logits.argmax(1) == labels,
+        "train–test gap": F.cross_entropy(logits, labels, reduction="none") - training,  # by test image
+        "training loss": training.item(),
+        "validation curve": 100 * torch.tensor(history["validation_accuracy"]),
+        "seconds by epoch": seconds,
+        "seconds with pretraining by epoch": seconds + start.seconds,
+        "steps by epoch": torch.tensor(history["steps"]).cumsum(0),
+        "pretraining seconds": start.seconds,
+    }
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, images: ImageSet) -> Tensor:
+    return torch.cat([model(part / 255) for part in images.images.split(1000)])
+
+
+def pixels(images: ImageSet, draw: Draw) -> Tensor:
+    """The raw pixels in [0, 1]."""
+    return images.images.flatten(1).cpu() / 255
+
+
+def fit_pca(source: ImageSet, components: int = LATENT, most: int = 20_000) -> View:
+    """Principal components of (at most 20,000 of) a source's images, as many as the VAE has latents."""
+    from sklearn.decomposition import PCA
+
+    fitted = PCA(components, svd_solver="covariance_eigh").fit(source.images[:most].flatten(1).cpu().numpy() / 255)
+    return partial(_project, fitted)
+
+
+def _project(fitted: Any, images: ImageSet, draw: Draw) -> Tensor:
+    return torch.as_tensor(fitted.transform(pixels(images, draw).numpy())).float()
+
+
+def mu_of(pretrained: Starts, images: ImageSet, draw: Draw) -> Tensor:
+    """The posterior mean of each image [images, latent], by the draw's own VAE."""
+    encoder = pretrained[draw.pretrain_seed].encoder
+    return features(nn.Sequential(encoder.body, encoder.mu), images, 1000)
+
+
+def hidden_of(pretrained: Starts, images: ImageSet, draw: Draw) -> Tensor:
+    """What the encoder's last hidden layer makes of each image [images, width]."""
+    return features(pretrained[draw.pretrain_seed].encoder.body, images, 1000)
+
+
+def random_mu(images: ImageSet, draw: Draw) -> Tensor:
+    """The same as `mu_of`, by an encoder that was never trained."""
+    shape = images.images.shape[1:]
+    return mu_of({draw.pretrain_seed: Pretrained(untrained_vae(shape, draw.seed).encoder, 0.0, 0)}, images, draw)
+
+
+def probe(target: Splits, see: View, draw: Draw, kind: str = "linear") -> dict[str, Any]:
+    """A classifier on fixed features: "linear", "kNN" or "SVM" (RBF), its one setting chosen on validation."""
+    images = target.train.subset(draw.indices.to(target.train.device))
+    x, x_validation, x_test = (see(part, draw) for part in (images, target.validation, target.test))
+    y, y_validation = images.labels.cpu(), target.validation.labels.cpu()
+    if kind == "linear":
+        chosen = linear_probe(x, y, x_validation, y_validation, GRID)
+        pipeline = chosen.pipeline
+    else:
+        pipeline = _best_of(_candidates(kind, len(x)), x, y, x_validation, y_validation)
+    right = torch.as_tensor(pipeline.predict(x_test.numpy())) == target.test.labels.cpu()
+    return {"test accuracy": right, "validation accuracy": 100 * pipeline.score(x_validation.numpy(), y_validation)}
+
+
+def _candidates(kind: str, labels: int) -> list[Any]:
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import SVC
+
+    if kind not in ("kNN", "SVM"):
+        raise unknown("kind of probe", kind, ("linear", "kNN", "SVM"))
+    if kind == "kNN":
+        return [make_pipeline(KNeighborsClassifier(k)) for k in (1, 3, 5, 9) if k <= labels]
+    return [make_pipeline(SVC(C=c)) for c in (0.1, 1.0, 10.0, 100.0)]  # its width follows the features' variance
+
+
+def _best_of(candidates: Sequence[Any], x: Tensor, y: Tensor, x_validation: Tensor, y_validation: Tensor) -> Any:
+    fitted = [candidate.fit(x.numpy(), y) for candidate in candidates]
+    return max(fitted, key=lambda one: one.score(x_validation.numpy(), y_validation))  # the first of equals
+
+
+# ---------------------------------------------------------------- the study of a target, and its effects
+
+TITLES = {
+    "digits": "digits 0–4 → 5–9",
+    "mnist": "MNIST",
+    "fashion": "Fashion-MNIST",
+    "tops": "pullover/coat → pullover/shirt",
+    "animals": "dog/cat → dog/fox",
+}
+COSTS = ("seconds", "seconds with pretraining", "steps")
+
+
+def methods(
+    target: Splits,
+    own: str,
+    pretrained: Mapping[str, Starts],
+    views: Mapping[str, View],
+    supervised: Mapping[str, Starts] | None = None,
+    more: bool = False,
+    **how: Any,
+) -> list[Method]:
+    """The methods of a study; `pretrained` and `supervised` by source, `own` being the one whose VAE has no other name.
+
+    `views` are features besides the VAE's ({"PCA": …, "raw pixels": …}), each for a linear probe. `more` adds what is
+    otherwise recorded: a random encoder, kNN and SVM. `how` goes to every network alike.
+    """
+
+    def named(verb: str, source: str) -> str:
+        return verb if source == own else f"{verb} ({source})"
+
+    together = {"scratch": partial(scratch, target, **how)}
+    together |= {
+        named("VAE fine-tuned", s): partial(fine_tuned, target, starts, **how) for s, starts in pretrained.items()
+    }
+    starts = (supervised or {}).items()
+    together |= {named("supervised", s): partial(fine_tuned, target, begun, **how) for s, begun in starts}
+    seen = {named("probe on μ", s): partial(mu_of, starts) for s, starts in pretrained.items()}
+    seen |= {"probe on hidden": partial(hidden_of, pretrained[own])} | dict(views)
+    seen |= {"random encoder": random_mu} if more else {}
+    alone = {name: partial(probe, target, see) for name, see in seen.items()}
+    if more:
+        mu = partial(mu_of, pretrained[own])
+        alone |= {
+            "kNN on μ": partial(probe, target, mu, kind="kNN"),
+            "SVM on μ": partial(probe, target, mu, kind="SVM"),
+        }
+        alone |= {"SVM on pixels": partial(probe, target, pixels, kind="SVM")}
+    made = [Method(name, run, how, together=True) for name, run in together.items()]
+    return made + [Method(name, run) for name, run in alone.items()]
+
+
+def effects(table: Table, data: str, main: int, source: str = "") -> list[dict[str, Any]]:
+    """The records of a study's comparisons for the claims ledger, for the VAE of another `source` if it is named.
+
+    Differences are positive where they speak for the VAE. `main`: the number of labels at which scratch's mean
+    accuracy is the target of "labels to …", and at which costs are compared.
+    """
+    tuned, probed = (f"{name} ({source})" if source else name for name in ("VAE fine-tuned", "probe on μ"))
+    known, records = table.known("method"), []
+    counts = sorted({row["labels"] for row in table.rows if row["method"] == tuned})
+
+    def keep(name: str, effect: Effect, unit: str) -> None:
+        values = effect.times if unit == "times" else (effect.effect, effect.low, effect.high)
+        low, high = (end if 0 < abs(end) < math.inf else None for end in values[1:])
+        records.append(record(name, values[0], unit, low, high, effect.n, data))
+
+    pairs = [(a, b) for a in (tuned, probed) for b in ("scratch", "PCA", "raw pixels", "supervised", "random encoder")]
+    pairs = [(a, f"{b} ({source})" if source and b == "supervised" else b) for a, b in [*pairs, (tuned, probed)]]
+    for a, b in [pair for pair in pairs if pair[1] in known]:
+        for count in counts:
+            name = f"test accuracy, {a} − {b}, {count} labels".replace(f" ({source})", "")
+            keep(name, paired(table, a, b, "test accuracy", count), "points")
+    for count in counts:
+        keep(f"train–test gap, scratch − VAE fine-tuned, {count} labels",
+             paired(table, "scratch", tuned, "train–test gap", count), "nats")  # fmt: skip
+    if main in counts:
+        add_costs(table, main, "scratch", costs=COSTS)
+        for cost in COSTS:
+            name = f"{cost} to scratch's accuracy"
+            effect = saving(table, tuned, "scratch", name, main)
+            keep(f"{name}, scratch ÷ VAE fine-tuned, {main} labels", effect, "times")
+        if len(counts) > 1:
+            reach = float(np.mean(list(table.values("scratch", "test accuracy", main).values())))
+            effect = saving(table, tuned, "scratch", "test accuracy", target=reach)
+            keep(f"labels to scratch's accuracy at {main} labels, scratch ÷ VAE fine-tuned", effect, "times")
+    return records
