@@ -12,6 +12,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from vaetl_helpers import claims, cli, plots, study
+from vaetl_helpers.chapters import collect
 from vaetl_helpers.claims import comparisons, ledger, sentence, text
 from vaetl_helpers.runtime import CourseError, record
 
@@ -587,3 +588,20 @@ def test_a_wrong_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_the_package_carries_the_contract() -> None:
     file = Path(claims.__file__).with_name("claims.yaml")
     assert file.parent == Path(claims.__file__).with_name("profiles.yaml").parent and file.exists()
+
+
+# ---------------------------------------------------------------- the chapter's own run
+
+
+def test_the_stored_run_has_its_rows_live() -> None:
+    """The solved chapter 5 was executed in profile cpu on embedded data: what it measured, as the ledger sees it."""
+    (solved,) = (Path(__file__).parent.parent / "course" / "solutions").glob("05_*.ipynb")
+    records = collect(solved)["record"]
+    live = [row for row in ledger(records=records) if row["source"] == "live"]
+    assert len(live) >= 12 and all(row["n"] >= 10 for row in live)
+    for data in ("digits 0–4 → 5–9, embedded", "MNIST, embedded", "Fashion-MNIST, embedded"):
+        said = " ".join(row["measure"] for row in live if row["data"] == data)
+        for measure in ("train–test gap", "labels to the accuracy", "pretraining counted", "pretraining not counted"):
+            assert measure in said, (data, measure)
+        assert all(f"test accuracy of the fine-tuned VAE against scratch, {n} labels" in said for n in (50, 100, 500))
+        assert "conditional on these 3 VAEs" in said

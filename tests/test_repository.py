@@ -93,8 +93,8 @@ def test_package_stays_small() -> None:
     # The chapters' checks are content, mostly tables of wrong answers: they have a limit of their own.
     checks = {path for path in every if path.parts[0] == "exercises" and path.name != "__init__.py"}
     apart = {path for path in every if path.parts[0] in ("authoring", "grading")} | checks
-    assert sum(lines for path, lines in every.items() if path not in apart) <= 3700
-    assert sum(lines for path, lines in every.items() if path not in checks) <= 4500
+    assert sum(lines for path, lines in every.items() if path not in apart) <= 4250
+    assert sum(lines for path, lines in every.items() if path not in checks) <= 5050
     assert all(every[path] <= 450 for path in checks)
 
 

@@ -171,7 +171,8 @@ for name, target in targets.items():
 
 # %%
 seeds = [1000 * P.seed + number for number in range(P.seeds or P.draws)]
-holds = "" if len(seeds) >= P.draws else f", conditional on these {len(seeds)} VAEs"
+these = "this VAE" if len(seeds) == 1 else f"these {len(seeds)} VAEs"
+holds = "" if len(seeds) >= P.draws else f", conditional on {these}"
 
 
 def kept(name):
@@ -490,8 +491,8 @@ for unit, margin in claims.CONTRACT["margins"].items():
 # - **raw pixels**: logistic regression on the pixels.
 #
 # Rules, the same for each: the same labels, the same validation images (for early stopping and for the strength of the
-# regression), no look at the test set. Scratch and fine-tuning have the same optimiser, steps and learning rate, 0.003. (It was
-# chosen from 0.001, 0.003 and 0.01 for both, on other draws, by validation; recorded below.)
+# regression), no look at the test set. Scratch and fine-tuning have the same optimiser and steps. Each has the learning rate that was
+# best for it of 0.001, 0.003 and 0.01, on other draws, by validation (`combine.RATES`; the choice is recorded below).
 #
 # Ten draws of two networks at three sizes are sixty trainings. Networks as small as these leave the processor idle between
 # operations. `combine.fit_together` stacks the weights of ten networks and trains them in one go, each on its own draw. A test of the
@@ -515,7 +516,8 @@ def run_target(name):
     views = {"PCA": combine.fit_pca(sources[own]), "raw pixels": combine.pixels}
     taught = {s: supervised[s] for s in supervised if s in (others or [own])}
     used = {s: pretrained[s] for s in (own, *others)}
-    methods = combine.methods(target, own, used, views, taught, more="more" in P.parts, steps=P.steps)
+    more, rates = "more" in P.parts, combine.RATES[name]
+    methods = combine.methods(target, own, used, views, taught, more, rates, steps=P.steps)
     how = {"labels": target.train.labels, "data": name, "seed": P.seed, "pretrain_seeds": seeds, "jobs": P.jobs}
     table = tables[name] = study.run_study(name, methods, counts, P.draws, out=P.table_path(name), **how)
     records = []
@@ -571,18 +573,18 @@ if "digits" in targets:
 
 
 # %%
-def show_curves(name):
+FEW = ["scratch", "VAE fine-tuned", "probe on μ", "PCA", "raw pixels"]
+
+
+def show_curves(name, alt):
     """Accuracy over labels, of the methods that matter most."""
-    few = ["scratch", "VAE fine-tuned", "probe on μ", "PCA", "raw pixels"]
-    table = study.Table([row for row in tables[name].rows if row["method"] in few])
-    alt = f"test accuracy over the number of labels for {', '.join(few)}"
     title = f"{combine.TITLES[name]}, {size} (run here)"
-    axis = study.learning_curves(table, "test accuracy", title, "test accuracy (%)", alt=alt)
+    axis = study.learning_curves(tables[name], "test accuracy", title, "test accuracy (%)", alt, methods=FEW)
     axis.set_xlabel("training labels of all classes together")
     axis.legend(frameon=False, fontsize=9)
 
 
-show_curves(example)
+show_curves(example, alt=f"test accuracy over the number of labels, for {', '.join(FEW)}")
 plt.show()
 
 # %% [markdown]
@@ -601,8 +603,8 @@ if "mnist" in targets:
 # %%
 if "mnist" in targets:
     main_effects("mnist")
-    show_curves("mnist")
-    plt.show()
+    show_curves("mnist", alt=f"test accuracy over the number of labels, for {', '.join(FEW)}")
+plt.show()
 
 # %% [markdown]
 # ### Fashion-MNIST, M1-style and from MNIST
@@ -614,8 +616,8 @@ if "fashion" in targets:
 # %%
 if "fashion" in targets:
     main_effects("fashion")
-    show_curves("fashion")
-    plt.show()
+    show_curves("fashion", alt=f"test accuracy over the number of labels, for {', '.join(FEW)}")
+plt.show()
 
 # %% [markdown]
 # ### Chapter 4's example
@@ -660,8 +662,8 @@ for name in ("digits", "mnist", "fashion"):
     recorded_accuracies(name)
 
 # %% [markdown]
-# Three things to look for in each table. Is the random encoder far below the VAE? (If not, the VAE has learned nothing that
-# helps.) Which is better, $\mu$ or the hidden layer before it? And is anything better than an SVM on pixels?
+# Three things to look for in each table. Is the random encoder far below the probe on $\mu$? (If not, the VAE has learned nothing that a
+# linear classifier can use.) Which is better, $\mu$ or the hidden layer before it? And is anything better than an SVM on pixels?
 #
 # The intervals of the comparison, recorded:
 
@@ -677,14 +679,14 @@ def recorded_effects(wanted, data):
     kept = [r for r in run["records"] if r["data"] in data and any(text in r["name"] for text in wanted)]
     show_table(
         [
-            (r["name"].removeprefix("test accuracy, "), r["data"], f"{r['value']:+.1f} {between(r)}", r["n"])
+            (r["name"].removeprefix("test accuracy, "), r["data"], f"{r['value']:+.1f} {bracket(r)}", r["n"])
             for r in kept
         ],
         header=(f"recorded ({run['machine']}, {run['date']})", "data", "points, with 95 % interval", "pairs of seeds"),
     )
 
 
-def between(r):
+def bracket(r):
     low, high = ("open" if end is None else f"{end:+.1f}" for end in (r["low"], r["high"]))
     return f"[{low}, {high}]"
 
@@ -762,10 +764,20 @@ recorded_effects(
 )
 
 # %% [markdown]
-{{RUNNING}}
+# What to see in the recorded tables. With 20 labels the fine-tuned VAE is not shown to be better than scratch on either pair. In
+# chapter 4, on the same clothes with the same labels, fine-tuning gained about 11 points over scratch: that source network had been
+# *told* what separates a pullover from a coat. A VAE was never told that there are two kinds of clothes. It spends its 32 latents on
+# whatever makes up most of the pixels: brightness, outline, pattern. Part of the difference is the network: the rows within chapter 5
+# have the same one, and there the source's labels are worth less than chapter 4's rows suggest.
+#
+# And on dog or fox, the first article's own example, the interval at 20 labels lies *below* 0: there the VAE did harm. (In the ledger, where
+# this comparison is one of many, that may not be enough for a verdict.) An image of a dog is mostly grass, sofa and fur colour, and that is
+# what a VAE learns to reconstruct. Our network is a small convolutional one without BatchNorm, and its VAE saw each image some
+# seventeen times; longer pretraining might change this.
 
 # %% [markdown]
-# The learning rate was chosen by this recorded study: five other draws, judged on validation, for scratch and fine-tuning alike.
+# The learning rates were chosen by this recorded study: five other draws, judged on validation, for scratch and for fine-tuning. (The
+# networks with supervised pretraining have the rate of the fine-tuned VAE.)
 
 # %%
 if "tuning" in P.parts:
@@ -811,7 +823,7 @@ BETAS = [0.1, 0.25, 0.5, 1, 2, 4] if "beta" in P.parts else [0.1, 1, 4]
 beta_target = targets["mnist" if "mnist" in targets else example]
 beta_source = sources["MNIST" if "mnist" in targets else own]
 beta_labels = 10 * len(beta_target.train.classes)
-beta_seeds = seeds if "beta" in P.parts else seeds[:1]
+beta_seeds = seeds[:5] if "beta" in P.parts else seeds[:1]
 drawn = study.draw_labels(beta_target.train.labels, 10, max(5, P.draws), P.seed + 2000).indices[: P.draws]
 
 
@@ -872,7 +884,7 @@ if "beta" in P.parts:
 try:
     for r in study.recorded("05")["records"]:
         if "best for" in r["name"] or "best β" in r["name"]:
-            interval = between(r) if r["low"] is not None else ""
+            interval = bracket(r) if r["low"] is not None else ""
             print(f"recorded: {r['name']}: {r['value']:.3g} {r['unit']} {interval}")
 except CourseError as error:
     print(error)
@@ -931,8 +943,8 @@ def test_bound(model):
 
 small = P.profile == "smoke"
 repeats = P.draws if "parts" in P.parts else min(P.draws, 3 if small else 5)
-source_steps = 60 if small else 500
-budgets = [20] if small else [200, 800] if "parts" in P.parts else [200]  # gradient steps on the target
+source_steps = 60 if small else 300
+budgets = [20] if small else [200, 800] if "parts" in P.parts else [120]  # gradient steps on the target
 low_vaes = [train_vae(new_vae(seed), only(digits.train, low), source_steps, seed) for seed in range(min(repeats, 3))]
 
 # %%
@@ -1049,7 +1061,7 @@ panels = {
 stages = list(layers(low_vaes[0]))
 axes = plots.panels(
     list(panels),
-    "Three heat maps of CKA between the stages of two VAEs, with the numbers printed in the cells.",
+    alt="Three heat maps of CKA between the stages of two VAEs, with the numbers printed in the cells.",
     height=3.6,
     width=3.9,
     columns=3,
@@ -1101,7 +1113,7 @@ show_table(
 # ($\alpha$ was chosen on validation images too, with other draws of the labels.)
 
 # %%
-alpha, passes = 20.0, 2 if small else 10
+alpha, passes = 20.0, 2 if small else 8
 live = P.draws if "parts" in P.parts else 2 if small else 3
 drawn = study.draw_labels(digits.train.labels, per_class=10, draws=live, seed=P.seed)
 checked = digits.validation
@@ -1134,7 +1146,7 @@ def two_stages(labelled, seed):
     adam = torch.optim.Adam([*model.encoder.parameters(), *model.decoder.parameters()], lr=1e-3, fused=True)
     fit(model, digits.train, vae.vae_loss(), epochs=passes, optimizer=adam, seed=seed, quiet=True)
     classifier = OnMean(model)
-    transfer.fit_best(classifier, labelled, checked, epochs=5 if small else 60, batch_size=25, seed=seed)
+    transfer.fit_best(classifier, labelled, checked, epochs=20 if small else 60, batch_size=25, seed=seed)
     return accuracy(classifier)
 
 
@@ -1290,7 +1302,7 @@ plt.show()
 
 # %% [markdown]
 # In a short run on 3,500 images the drawings are blurred. Where a row shows the same digit ten times, $z$ has kept the class to itself;
-# where a column shows different digits, $y$ has become something else than the class. Both happen, and the bound does not forbid
+# where a column shows different digits, $y$ has become something else than the class. Both can happen, and the bound does not forbid
 # either: it asks for a good description of the images, and says nothing about what each part of the code has to mean.
 #
 # ### On all of MNIST
@@ -1329,28 +1341,33 @@ if "m2" in P.parts:
         return joint.M2(10, 20, 256, (1, 1, size), gaussian_log_var=-1.0, classifier=unsure_classifier(size, 256))
 
     recipes = {
-        "M2": (m2, (2, 4, 24), vae.binarise, black_and_white),
-        "M1+M2": (stacked, (0, 1, 29), code, mean_code),
+        "M2": (m2, (2, 2, 20), vae.binarise, black_and_white),
+        "M1+M2": (stacked, (0, 1, 19), code, mean_code),
     }
-    fresh_draws = study.draw_labels(whole.train.labels, per_class=10, draws=max(5, P.draws), seed=P.seed)
-    for name, (build, epochs, prepare, look) in recipes.items():
-        errors = {"from the labels alone": [], "at the end": []}
-        for draw, indices in enumerate(fresh_draws.indices):
-            model, chosen = build(300 + draw), whole.train.subset(indices)
-            for when in train_m2(whole.train, chosen, epochs, 300 + draw, model, alpha=1.0, prepare=prepare):
-                errors[when].append(100 - m2_accuracy(model, whole.test, look))
-                print(f"{name}, draw {draw}, {when}: test error {errors[when][-1]:.2f} %")
-        for what, values in errors.items():
-            mean, *ends = study.mean_interval(values)
-            report(f"test error, {name}, 100 labels, {what}", mean, "%", *ends, n=len(values), data="MNIST, full")
+
+    def semi_supervised(name, draw):
+        """Accuracies (%) on the test images: of q(y|x) from the labels alone, and at the end."""
+        build, epochs, prepare, look = recipes[name]
+        model, labelled = build(draw.seed), whole.train.subset(draw.indices.to(P.device))
+        steps = train_m2(whole.train, labelled, epochs, draw.seed, model, alpha=1.0, prepare=prepare)
+        return {f"test accuracy {when}": m2_accuracy(model, whole.test, look) for when in steps}
+
+    methods = [study.Method(name, partial(semi_supervised, name), {"epochs": recipes[name][1]}) for name in recipes]
+    how = {"labels": whole.train.labels, "data": "MNIST, full", "seed": P.seed, "jobs": P.jobs}
+    table = study.run_study("m2", methods, [100], 5, out=P.table_path("m2"), **how)
+    for name in recipes:
+        for what in ("from the labels alone", "at the end"):
+            errors = [100 - value for value in table.values(name, f"test accuracy {what}", 100).values()]
+            mean, *ends = study.mean_interval(errors)
+            report(f"test error, {name}, 100 labels, {what}", mean, "%", *ends, n=len(errors), data="MNIST, full")
 
 # %%
 try:
     for name, paper in (("M2", 11.97), ("M1+M2", 3.33)):
         for what in ("from the labels alone", "at the end"):
             found = study.recorded_value("05", f"test error, {name}, 100 labels, {what}")
-            between = f"[{found['low']:.1f}, {found['high']:.1f}]"
-            print(f"{name}, {what}: {found['value']:.1f} % {between}, n = {found['n']}; {found['label']}")
+            interval = f"[{found['low']:.1f}, {found['high']:.1f}]"
+            print(f"{name}, {what}: {found['value']:.1f} % {interval}, n = {found['n']}; {found['label']}")
         print(f"{name} in the paper: {paper} %")
 except CourseError as error:
     print(f"{error} The numbers of the paper stand above.")
@@ -1499,12 +1516,19 @@ for claim, entry in claims.CONTRACT["claims"].items():
 # decides nothing. The grey band is the margin. Look first at the filled dots, the primary comparisons: how many bars lie wholly to
 # the right?
 
+
 # %%
-drawn_rows = [row for row in ledger if row["primary"] or ("M1" in row["data"])]
+def question(row):
+    """Claim and measure, without what the interval is conditional on."""
+    return row["claim"], row["measure"].partition(", conditional")[0]
+
+
+main_questions = {question(row) for row in ledger if row["primary"]}
+drawn_rows = [row for row in ledger if question(row) in main_questions]  # the M1-style rows beside the primary ones
 plots.forest(
     drawn_rows,
     "The claims, tested",
-    alt="forest plot of the claims ledger: effect and 95 % interval of each primary row",
+    alt="forest plot of the main rows of the claims ledger: effects with 95 % intervals",
 )
 plt.show()
 
@@ -1521,6 +1545,21 @@ for row in ledger:
 #
 # **How to read it.** A claim of the form "A is better" that is supported on one data set and contradicted on another is not "true
 # on average". It depends on the data, and then the question is: on what about them?
+#
+# **What the recorded rows of this chapter say**, with fresh VAEs, in short:
+#
+# - *better?* At 100 labels fine-tuning a VAE gains between half a point and two points over scratch on the digits and the clothes,
+#   and a VAE of clothes helps to read digits about as much as a VAE of digits. With few labels (20, 50) most rows are undecided. An
+#   SVM on raw pixels, which needs no VAE at all, is as good as the fine-tuned network or better in most columns: the baseline
+#   matters more than the method.
+# - *less overfitting?* It depends. On the digits the gap is smaller; on clothes with 500 labels it is the same to within 0.05 nats.
+# - *more efficient?* In labels a little: scratch needs 1.1 to 1.4 times as many for the same accuracy. In seconds no: with the
+#   pretraining counted it takes some hundred times *longer*. Whoever gets the VAE for nothing saves little or nothing, either, since
+#   training on 100 labels takes less than a second.
+#
+# Why so little? Our guess, which you can test: a VAE describes *everything* in the image, and what a label asks for is a small part of
+# that. The network learns that part from the labels, nearly as well without the VAE. A larger gain would need features that are chosen
+# for classes. That is what the source's labels do in chapter 4, and what self-supervised methods try.
 
 # %% [markdown]
 # ## 14. Where this is used today
