@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,17 @@ def load_target(name: str, full: bool = False, root: Path | str | None = None) -
     if name in ("tops", "animals"):
         task = tasks.load_task(name, root)
         return Splits(task.pool, task.validation, task.test, task.source)
-    whole = load("fashion-mnist" if name == "fashion" else "mnist", full=full, root=root)
+    whole = _whole("fashion-mnist" if name == "fashion" else "mnist", full, root)
     classes = HIGH if name == "digits" else whole.train.classes
     pool, validation, test = (tasks.pick(part, classes) for part in (whole.train, whole.validation, whole.test))
     few = [(validation.labels == number).nonzero().flatten()[:PER_CLASS] for number in range(len(classes))]
     return Splits(pool, validation.subset(torch.cat(few)), test, f"{whole.source}, classes {', '.join(classes)}")
+
+
+@lru_cache(2)
+def _whole(name: str, full: bool, root: Path | str | None) -> Splits:
+    """A data set, read and announced once although several sources and targets are made of it."""
+    return load(name, full=full, root=root)
 
 
 def load_source(name: str, full: bool = False, root: Path | str | None = None) -> ImageSet:
@@ -76,7 +82,7 @@ def load_source(name: str, full: bool = False, root: Path | str | None = None) -
         return tasks.load_task("tops").rehearsal
     if name not in ("digits 0–4", "MNIST", "Fashion-MNIST"):
         raise unknown("source", name, {source for sources in SOURCES.values() for source in sources})
-    whole = load("fashion-mnist" if name == "Fashion-MNIST" else "mnist", full=full, root=root)
+    whole = _whole("fashion-mnist" if name == "Fashion-MNIST" else "mnist", full, root)
     if name != "digits 0–4":
         return whole.train
     parts = [tasks.pick(part, LOW) for part in (whole.train, whole.validation, whole.test)]
@@ -444,9 +450,11 @@ def effects(table: Table, data: str, main: int, source: str = "") -> list[dict[s
         low, high = (end if 0 < abs(end) < math.inf else None for end in values[1:])
         records.append(record(name, values[0], unit, low, high, effect.n, data))
 
-    pairs = [(a, b) for a in (tuned, probed) for b in ("scratch", "PCA", "raw pixels", "supervised", "random encoder")]
+    others = ("scratch", "raw pixels", "supervised", "random encoder", *(() if source else ("PCA",)))  # PCA is of `own`
+    pairs = [(a, b) for a in (tuned, probed) for b in others]
     pairs = [(a, f"{b} ({source})" if source and b == "supervised" else b) for a, b in [*pairs, (tuned, probed)]]
-    for a, b in [pair for pair in pairs if pair[1] in known]:
+    pairs += [] if source else [("SVM on μ", "SVM on pixels")]
+    for a, b in [pair for pair in pairs if set(pair) <= set(known)]:
         for count in counts:
             name = f"test accuracy, {a} − {b}, {count} labels".replace(f" ({source})", "")
             keep(name, paired(table, a, b, "test accuracy", count), "points")

@@ -158,7 +158,7 @@ def forest(rows: Sequence[Mapping[str, Any]], title: str, alt: str) -> list[Axes
             scale = ", log scale" if ratio else ""
             axis.set_xlabel(f"{unit or 'no unit'}{scale} (the claim's side is {side} of the dashed line)")
         figure.suptitle(title, fontsize=12)
-        figure.legend(handles=_forest_key(), loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(handles=_forest_key(rows), loc="outside lower center", ncols=4, frameon=False)
     describe(figure, alt)
     return list(axes.flat)
 
@@ -178,7 +178,8 @@ def _forest_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], null: int, marg
     axis.set_xlim(limits)
     if null:
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    lines = [(f"{row['claim']}: {row['data']} ({row['source']})", textwrap.fill(row["measure"], 80)) for row in rows]
+    asked = [textwrap.fill(row["measure"].partition(", conditional")[0], 80) for row in rows]
+    lines = [(f"{row['claim']}: {row['data']} ({row['source']})", what) for row, what in zip(rows, asked, strict=True)]
     axis.set_yticks(range(len(rows)), ["\n".join(line) for line in lines], fontsize=8)
     axis.set_ylim(len(rows) - 0.4, -0.6)
 
@@ -198,13 +199,18 @@ def _forest_row(axis: Axes, y: int, row: Mapping[str, Any], limits: tuple[float,
     axis.plot(row["effect"], y, marker, color=colour, mfc=colour if row["primary"] else "white", markersize=8)
 
 
-def _forest_key() -> list[Line2D]:
-    """The legend: every verdict, full and hollow marks, and the arrow."""
-    marks = [(marker, colour, colour, name) for name, (marker, colour) in VERDICTS.items()]
-    marks += [("o", "black", "black", "primary"), ("o", "black", "white", "exploratory")]
+def _forest_key(rows: Sequence[Mapping[str, Any]]) -> list[Line2D]:
+    """The legend: the verdicts, full and hollow marks, and the arrow, as far as they are drawn."""
+    marks = [(*VERDICTS[name], name) for name in VERDICTS if name in {row["verdict"] for row in rows}]
+    kinds = [("o", "primary", "black")] * any(row["primary"] for row in rows)
+    kinds += [("o", "exploratory", "white")] * any(not row["primary"] for row in rows)
+    kinds += [(">", "open end", "black")] * any((row["low"] is None) != (row["high"] is None) for row in rows)
     return [
         Line2D([], [], linestyle="none", marker=marker, color=colour, mfc=face, label=label)
-        for marker, colour, face, label in [*marks, (">", "black", "black", "open end")]
+        for marker, colour, face, label in [
+            *((marker, colour, colour, name) for marker, colour, name in marks),
+            *((marker, "black", face, label) for marker, label, face in kinds),
+        ]
     ]
 
 
