@@ -767,7 +767,7 @@ recorded_effects(
 # (Exploratory, ten fresh pairs of seeds each. The VAE has seen five times as many images as the supervised source network. An SVM on $\mu$
 # also uses the VAE of the first source.) What we read from these tables:
 #
-# - *Fine-tuning against scratch*: mostly a gain, mostly small, up to about two points. It does not simply shrink with more labels: at 20 labels
+# - *Fine-tuning against scratch*: mostly a gain, mostly small, at most two and a half points. It does not simply shrink with more labels: at 20 labels
 #   none of the five intervals excludes 0.
 # - *Against a source network that had labels*: on the digits not decided. From clothes to digits and back the VAE is the better start. Labels
 #   of a source that has nothing to do with the target teach the network to throw away what the target needs.
@@ -819,7 +819,7 @@ recorded_effects(
 #
 # - *Pullover or shirt, 20 labels*: fine-tuning the VAE is not shown to be better than scratch. In chapter 4, on the same clothes with as many
 #   labels, fine-tuning a network that had learned with the *labels* of the source gained about 11 points over its scratch. Within the network of
-#   this chapter those labels gain a point or two. So most of chapter 4's gain needs chapter 4's convolutions, too.
+#   this chapter those labels gain a point or two. So much of chapter 4's gain seems to need chapter 4's convolutions, too.
 # - *Dog or fox*, the first article's own example: the intervals at 20 and 100 labels lie *below* 0. Here starting from the VAE did harm. (In
 #   the ledger, among so many comparisons, that is not enough for a verdict.) Why? Our guess: a photo of a dog is mostly grass, sofa and colour of
 #   fur, and that is what a VAE spends its latents on. Also, ours is a small convolutional network without BatchNorm, whose VAE saw each image
