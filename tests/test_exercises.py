@@ -51,6 +51,7 @@ def test_it_is_complete(id):
     assert len(exercise.wrong) >= 4 and all(len(wrong.says) > 10 for wrong in exercise.wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", IDS)
 def test_the_reference_is_correct_over_many_seeds(id):
     exercise = get(id)
@@ -98,6 +99,7 @@ HOSTILE = (float("nan"), float("inf"), 10**400, "hello", -7.5, torch.ones(2, 3, 
 HOSTILE += (torch.tensor(1j), torch.tensor(True), torch.full((3,), torch.nan), torch.tensor(3.5).half())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", IDS)
 def test_hostile_outputs_get_a_message(id):
     exercise = get(id)

@@ -223,7 +223,9 @@ small_study(methods=[after(lambda work: time.sleep(0.2), m) for m in several()],
 
 
 @pytest.mark.parametrize(
-    "jobs, cut", [(1, False), (1, True), (2, False)], ids=["between lines", "within a line", "two jobs"]
+    "jobs, cut",
+    [(1, False), (1, True), pytest.param(2, False, marks=pytest.mark.slow)],
+    ids=["between lines", "within a line", "two jobs"],
 )
 def test_killed_study_goes_on_where_it_stopped(tmp_path: Path, jobs: int, cut: bool) -> None:
     whole = small_study(methods=several(), out=tmp_path / "whole.csv")
