@@ -371,3 +371,28 @@ def test_encoders_are_encoders() -> None:
     before = torch.get_rng_state()
     combine.untrained_vae((1, 28, 28), 0)
     assert torch.equal(before, torch.get_rng_state()), "the caller's random numbers stay as they are"
+
+
+# ---------------------------------------------------------------- learning rates
+
+
+def test_each_network_gets_its_own_rate() -> None:
+    target = small_target()
+    starts = {"own": {7: combine.pretrain(target.train, 7, 100)}}
+    made = combine.methods(target, "own", starts, {}, starts, rates=(0.25, 0.5), steps=20)
+    used = {method.name: method.run.keywords for method in made if method.together}
+    assert used == {
+        "scratch": {"rate": 0.25, "steps": 20},
+        "VAE fine-tuned": {"rate": 0.5, "steps": 20},
+        "supervised": {"rate": 0.5, "steps": 20},
+    }
+    assert all(dict(method.settings) == used[method.name] for method in made if method.together)
+
+
+def test_the_rates_are_those_that_the_recorded_tuning_chose() -> None:
+    records = [r for r in study.recorded("05")["records"] if r["name"].startswith("tuning: ")]
+    for name, rates in combine.RATES.items():
+        for method, rate in zip(("scratch", "VAE fine-tuned"), rates, strict=True):
+            found = [r for r in records if r["data"] == name and r["name"].startswith(f"tuning: {method}, rate ")]
+            assert len(found) == 3
+            assert float(max(found, key=lambda r: r["value"])["name"].rpartition(" ")[2]) == rate, (name, method)
