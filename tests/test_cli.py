@@ -23,7 +23,7 @@ from small_course import write
 from vaetl_helpers import chapters, cli, data, runtime
 from vaetl_helpers.authoring import build as builder
 
-COMMANDS = ("run", "lab", "data", "claims", "doctor", "site", "build")
+COMMANDS = ("run", "lab", "data", "claims", "doctor", "site", "assign", "check-submission", "grade", "build")
 
 
 @pytest.fixture

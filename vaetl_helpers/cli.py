@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,8 @@ app = typer.Typer(
 data_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
+# What Formgrader's browser may load: the pages of this server, and nothing from elsewhere.
+LOCAL = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 Chapters = Annotated[list[str] | None, typer.Argument(metavar="CHAPTER", show_default=False)]
 
 
@@ -49,7 +52,7 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="fail if a number leaves its band")] = False,
     solutions: Annotated[bool, typer.Option("--solutions", help="run the solved notebooks")] = False,
 ) -> None:
-    """Run chapters, or all, and gather numbers and pages in one folder.
+    """Run chapters, or all, and gather what comes out.
 
     \b
     vaetl run                            every chapter, quickly
@@ -58,55 +61,163 @@ def run(
     vaetl run --resume --out DIR         go on after Ctrl-C
     """
     from .running import run as run_chapters
-    from .runtime import CourseError
 
-    wrong = next((text for text in parameter or () if not text.partition("=")[0] or "=" not in text), None)
-    if wrong is not None:
-        raise CourseError(f"-p takes NAME=VALUE, not '{wrong}': for example -p epochs=3.")
-    given = dict(text.split("=", 1) for text in parameter) if parameter else None
+    given = _given(parameter)
     code = run_chapters(chapters or (), profile, given, out, resume=resume, strict=strict, solutions=solutions or None)
     raise typer.Exit(code)
 
 
 @app.command()
 def lab(
-    folder: Annotated[Path, typer.Option("--dir", help="your copy of the course")] = Path("~/vaetl-course"),
+    folder: Annotated[Path | None, typer.Option("--dir", help="your copy [~/vaetl-course], or --out of assign")] = None,
+    instructor: Annotated[bool, typer.Option("--instructor", help="open Formgrader on an assignment's folder")] = False,
     browser: Annotated[bool, typer.Option(help="open a browser")] = True,
     port: Annotated[int, typer.Option(help="the port of the server")] = 8888,
 ) -> None:
     """Open your own copy of the course in JupyterLab.
 
     \b
-    vaetl lab                        in ~/vaetl-course
-    vaetl lab --dir here             in another folder
-    vaetl lab --no-browser           on another machine: open the printed address
+    vaetl lab                               in ~/vaetl-course
+    vaetl lab --dir here                    in another folder
+    vaetl lab --no-browser                  on another machine: open the printed address
+    vaetl lab --instructor --dir teaching   Formgrader: what `vaetl assign` and `vaetl grade` wrote
 
     What you have changed is never overwritten: a newer notebook arrives beside yours.
     """
     from .chapters import copy_course, install_command, missing
     from .runtime import CourseError, course_dir
 
-    lacking = missing("lab")
+    lacking = missing("lab") + (missing("grading") if instructor else [])
     if lacking:
-        raise CourseError(f"JupyterLab needs some packages more: {install_command(lacking)}")
-    folder = folder.expanduser().absolute()
+        raise CourseError(f"This needs some packages more: {install_command(lacking)}")
+    if instructor:
+        folder = (folder or Path()).absolute()
+        if not (folder / "nbgrader_config.py").exists():
+            raise CourseError(f"{folder} is no folder of `vaetl assign`: give the one of --out as --dir.")
+        print(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
+        # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
+        local = {"headers": {"Content-Security-Policy": LOCAL}}
+        options = (f"--ServerApp.tornado_settings={local}",)
+        raise typer.Exit(_serve(folder, "/lab?formgrader=true", browser, port, options))
+    folder = (folder or Path("~/vaetl-course")).expanduser().absolute()
     first = copy_course(course_dir(), folder)
     print(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
+    raise typer.Exit(_serve(folder, f"/lab/tree/{first.name}", browser, port))
+
+
+def _serve(folder: Path, url: str, browser: bool, port: int, options: Sequence[str] = ()) -> int:
+    """Runs JupyterLab on a folder until it ends; returns its exit code."""
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", f"--port={port}"]
-    command += [f"--LabApp.default_url=/lab/tree/{first.name}", *([] if browser else ["--no-browser"])]
+    command += [f"--LabApp.default_url={url}", *([] if browser else ["--no-browser"]), *options]
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     # The kernel is this interpreter's, whatever kernels the user has registered elsewhere.
     server = subprocess.Popen(command, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}, cwd=folder)
     while True:
         try:
-            raise typer.Exit(server.wait())
+            return server.wait()
         except KeyboardInterrupt:  # the server has received it too, and asks whether to stop
             continue
 
 
+def _given(parameters: list[str] | None) -> dict[str, str] | None:
+    """-p NAME=VALUE, many times, as a dict; None where there is none."""
+    from .runtime import CourseError
+
+    wrong = next((text for text in parameters or () if not text.partition("=")[0] or "=" not in text), None)
+    if wrong is not None:
+        raise CourseError(f"-p takes NAME=VALUE, not '{wrong}': for example -p epochs=3.")
+    return dict(text.split("=", 1) for text in parameters) if parameters else None
+
+
+def _need_grading() -> None:
+    from .chapters import install_command, missing
+    from .runtime import CourseError
+
+    lacking = missing("lab", only=("papermill", "nbformat", "nbconvert", "ipykernel")) + missing("grading")
+    if lacking:
+        raise CourseError(f"Grading needs some packages more: {install_command(lacking)}")
+
+
+@app.command()
+def assign(
+    chapter: str,
+    out: Annotated[Path, typer.Option(help="the folder of your course, made if need be")] = Path("teaching"),
+) -> None:
+    """Write the version of a chapter to hand out.
+
+    \b
+    vaetl assign 03 --out teaching   teaching/release/03/...ipynb
+
+    Solutions are removed, points and checksums set. The folder is a course of nbgrader: its commands work there.
+    """
+    _need_grading()
+    from .grading import gradebook
+    from .grading.submissions import assignment
+
+    print(f"hand out: {gradebook.assign(assignment(chapter), out)}")
+    print(f"next: vaetl grade SUBMISSIONS --assignment {chapter} --out {out}")
+
+
+@app.command("check-submission")
+def check_submission(
+    notebook: Path,
+    assignment: Annotated[str | None, typer.Option(help="the chapter, where the file's name does not say")] = None,
+) -> None:
+    """Look at a notebook before it is handed in.
+
+    \b
+    vaetl check-submission 03_variational_autoencoder.ipynb
+
+    Says which graded cells are missing, doubled or changed, and runs the public checks. Exit code 1 where a graded
+    cell is missing.
+    """
+    from .chapters import install_command, missing
+    from .runtime import CourseError
+
+    lacking = missing("lab", only=("papermill", "nbformat", "nbconvert", "ipykernel", "cloudpickle"))
+    if lacking:
+        raise CourseError(f"Running the checks needs some packages more: {install_command(lacking)}")
+    from .grading.session import check_submission as check
+
+    raise typer.Exit(check(notebook, assignment))
+
+
+@app.command()
+def grade(
+    submissions: Annotated[Path, typer.Argument(help="a folder of notebooks or of students' folders, or an LMS's zip")],
+    assignment: Annotated[str, typer.Option(help="the chapter, such as 03")],
+    out: Annotated[Path, typer.Option(help="the folder of your course, as for assign")] = Path("teaching"),
+    jobs: Annotated[int, typer.Option(help="submissions at a time", min=1)] = 2,
+    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="such as seed=7")] = None,
+    seconds: Annotated[int, typer.Option(help="for one cell, or the tests of one exercise", min=1)] = 60,
+    total: Annotated[int, typer.Option("--total-seconds", help="for one submission", min=1)] = 600,
+    memory: Annotated[int, typer.Option(help="MB for one submission", min=500)] = 3000,
+    disk: Annotated[int, typer.Option(help="MB that it may write", min=1)] = 256,
+    processes: Annotated[int, typer.Option(help="processes and threads that it may start", min=32)] = 128,
+    unsafe: Annotated[bool, typer.Option("--unsafe-no-sandbox", help="run with your own rights: dangerous")] = False,
+) -> None:
+    """Grade submissions, each in a sandbox, with hidden tests.
+
+    \b
+    vaetl grade submissions.zip --assignment 03 --out teaching
+    vaetl grade teaching/submitted --assignment 03 --out teaching --jobs 8
+    vaetl grade inbox --assignment 03 --out teaching -p seed=7    other data, other hidden tests
+
+    Writes grades.csv, report.html, feedback pages and nbgrader's gradebook. What is graded stays graded: after
+    Ctrl-C, or when late submissions have come, run the same command again.
+    """
+    _need_grading()
+    from .grading.sandbox import Limits
+    from .grading.session import grade as grade_course
+
+    limits = Limits(cell_seconds=seconds, seconds=total, memory=memory, disk=disk, processes=processes)
+    given = _given(parameter)
+    raise typer.Exit(grade_course(submissions, assignment, out, jobs, given, limits, safe=not unsafe))
+
+
 @data_app.callback(invoke_without_command=True)
 def data(context: typer.Context) -> None:
-    """List the data sets and what is found where, or download one.
+    """List the data sets and where they are, or download one.
 
     \b
     vaetl data                       what is where
@@ -138,7 +249,7 @@ def claims(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="a folder that `vaetl run` wrote")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for a program: a list of rows")] = False,
 ) -> None:
-    """Weigh what the course's sources claim: effect and verdict.
+    """Weigh the claims of the course's sources.
 
     \b
     vaetl claims                     from the recorded runs

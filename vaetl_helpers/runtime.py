@@ -220,8 +220,9 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     if chapter not in profiles():
         raise unknown("chapter", chapter, profiles())
     if profile == "auto":
-        on_binder = platform_name() == "Binder"  # little memory and a share of a core
-        profile = "smoke" if on_binder else "cpu" if device.type == "cpu" else "gpu"
+        # On Binder there is little memory and a share of a core; a grader runs a hundred notebooks.
+        small = platform_name() == "Binder" or os.environ.get("VAETL_GRADING") == "1"
+        profile = "smoke" if small else "cpu" if device.type == "cpu" else "gpu"
     if profile not in profiles()[chapter]:
         raise unknown("profile", profile, PROFILES + ("auto",))
     values = dict(profiles()[chapter][profile])

@@ -161,7 +161,8 @@ def _link(name: str, text: str, attributes: str = "") -> str:
     return f'<a href="{html.escape(name)}"{attributes}>{html.escape(text)}</a>'
 
 
-def _document(title: str, navigation: str, contents: str, body: str) -> str:
+def document(title: str, navigation: str, contents: str, body: str) -> str:
+    """A whole page of HTML fragments (the title is text) that asks for nothing from elsewhere."""
     head = f"<head>\n{HEAD}\n<title>{html.escape(title)}</title>\n{_styles()}\n</head>"
     course = f'<nav class="course" aria-label="Course">{navigation}</nav>' if navigation else ""
     top = f'<a class="skip" href="#main">Skip to the text</a>\n{course}'
@@ -175,7 +176,7 @@ def _page(page: Page, before: Page | None, after: Page | None, title: str) -> st
     links += [_link(f"{after.name}.html", f"{after.title} →", ' rel="next"')] if after else []
     items = "".join(f"<li>{_link('#' + name, text)}</li>" for name, text in page.sections)
     contents = f'<nav class="toc" aria-label="On this page"><ul>{items}</ul></nav>' if items else ""
-    return _document(f"{page.title} – {title}", " ".join(links), contents, page.body)
+    return document(f"{page.title} – {title}", " ".join(links), contents, page.body)
 
 
 def _index(pages: list[Page], title: str, tables: Sequence[Table]) -> str:
@@ -191,7 +192,7 @@ def _index(pages: list[Page], title: str, tables: Sequence[Table]) -> str:
             rows += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
         caption = f"<caption>{html.escape(table.caption)}</caption>"
         body += f'<div class="scroll" tabindex="0"><table>{caption}<tr>{head}</tr>\n{rows}</table></div>\n'
-    return _document(title, "", "", body)
+    return document(title, "", "", body)
 
 
 def write_site(notebooks: list[Path], out: Path, title: str, tables: Sequence[Table] = ()) -> Path:

@@ -1,0 +1,186 @@
+"""The sandbox's command and its watch, without a kernel: what a process in it can see, write and reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from vaetl_helpers.grading import sandbox, watch
+from vaetl_helpers.grading.sandbox import PACKAGE, WATCH, Limits
+
+bubblewrap = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
+USERS = ("root", "ordinary user")
+
+
+@pytest.fixture(params=USERS)
+def shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Runs a script in the sandbox of a grader who is root, and of one who is not; returns what it wrote."""
+    root = os.geteuid() == 0
+    if request.param == "root" and not root:
+        pytest.skip("needs to be root")
+    given = {"user": 65534, "group": 65534, "extra_groups": []} if request.param != "root" and root else {}
+    if given:
+        monkeypatch.setattr(sandbox.os, "geteuid", lambda: 65534)
+        monkeypatch.setattr(sandbox, "_python_folders", list)  # that user need not be able to read them
+        monkeypatch.setattr(sandbox, "_font_list", lambda: None)
+
+    def run(script: str) -> str:
+        command = [*sandbox._bwrap(Limits(disk=4)), "--remount-ro", "/", "--", "/bin/sh", "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", **given)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@bubblewrap
+def test_there_is_no_network(shell: Callable[[str], str]) -> None:
+    assert [line.split(":")[0].strip() for line in shell("cat /proc/net/dev").splitlines()[2:]] == ["lo"]
+
+
+@bubblewrap
+def test_only_the_system_python_and_the_package_are_there(shell: Callable[[str], str]) -> None:
+    assert set(shell("ls /etc").split()) <= {*sandbox.SETTINGS}
+    assert not {"home", "mnt", "media", "srv", "var", "run", "sys"} & set(shell("ls /").split())
+    checkout = PACKAGE.parent
+    seen = set(shell(f"ls -A {checkout} 2>/dev/null; true").split())
+    assert seen <= {"vaetl_helpers", ".venv"}  # no tests, no solutions, no history
+
+
+@bubblewrap
+def test_only_memory_of_a_limited_size_can_be_written(shell: Callable[[str], str]) -> None:
+    places = ("/", "/usr", "/etc", "/dev", "/proc/sys/kernel", "/bin", "/tmp", "/tmp/home", "/dev/shm")
+    script = "".join(f"(echo x > {place}/file) 2>/dev/null && echo {place};" for place in places)
+    assert shell(f"{script} true").split() == ["/tmp", "/tmp/home", "/dev/shm"]
+    filled = shell(
+        "head -c 9000000 /dev/zero > /tmp/a; head -c 9000000 /dev/zero > /dev/shm/b; stat -c %s /tmp/a /dev/shm/b"
+    )
+    assert all(int(size) <= 4 * 2**20 for size in filled.split())
+
+
+@bubblewrap
+def test_no_process_outside_is_seen(shell: Callable[[str], str]) -> None:
+    assert len([name for name in shell("ls /proc").split() if name.isdigit()]) <= 4
+
+
+@bubblewrap
+def test_the_variables_are_the_sandboxs_own(shell: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY", "bird")
+    assert "bird" not in shell("env")
+
+
+def test_the_process_around_the_sandbox_has_no_variables_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANARY", "bird")  # a process in the sandbox can read /proc/1/environ
+    done = watched(tmp_path, "/usr/bin/env >&2; echo x >&2")
+    assert done.stderr.endswith("x\n") and "bird" not in done.stderr
+
+
+def watched(folder: Path, script: str, **limits: int) -> subprocess.CompletedProcess[str]:
+    limits = {"memory": 2**30, "processes": 40, "seconds": 30, "parent": os.getpid()} | limits
+    (folder / "sockets").mkdir(exist_ok=True)
+    command = [sys.executable, str(WATCH), json.dumps(limits), str(folder), "/bin/sh", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("for i in $(seq 60); do sleep 20 & done; wait", "processes"),
+        ("x = bytearray(2**28)", "memory"),
+        ("import mmap; m = mmap.mmap(-1, 2**28); m.write(bytes(2**28))", "memory"),
+        ("import os; f = os.memfd_create('a'); os.write(f, bytes(2**28))", "memory"),
+        ("sleep 20 & wait", "time"),
+    ],
+    ids=["processes", "memory", "shared memory", "a file without a name", "time"],
+)
+def test_all_processes_together_are_ended_at_a_limit(script: str, reason: str, tmp_path: Path) -> None:
+    limits = {"seconds": 1} if reason == "time" else {"memory": 2**27} if reason == "memory" else {}
+    if reason == "memory":  # the watch looks at what its command has started
+        script = f'{sys.executable} -c "{script}; import time; time.sleep(20)" & wait'
+    assert watched(tmp_path, script, **limits).returncode != 0
+    assert (tmp_path / "killed").read_text() == reason
+
+
+def test_what_keeps_within_the_limits_ends_by_itself(tmp_path: Path) -> None:
+    done = watched(tmp_path, "sleep 0.3; exit 3")
+    assert done.returncode == 3 and not (tmp_path / "killed").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "many sockets"])
+def test_only_sockets_may_lie_where_the_sandbox_can_write_outside(kind: str, tmp_path: Path) -> None:
+    assert not watch.strange(tmp_path / "absent")
+    made = [socket.socket(socket.AF_UNIX) for _ in range(20 if kind == "many sockets" else 1)]
+    for number, one in enumerate(made):
+        one.bind(str(tmp_path / str(number)))
+    assert watch.strange(tmp_path) == (kind == "many sockets")
+    {"file": (tmp_path / "x").touch, "folder": (tmp_path / "x").mkdir}.get(kind, lambda: None)()
+    if kind == "link":
+        (tmp_path / "x").symlink_to("/etc/passwd")
+    assert watch.strange(tmp_path)
+    for one in made:
+        one.close()
+
+
+def test_an_open_file_without_a_name_is_found_on_the_device_of_the_sockets(tmp_path: Path) -> None:
+    with open(tmp_path / "x", "wb") as file:
+        file.write(bytes(10**6))
+        file.flush()
+        assert watch.nameless(os.getpid(), tmp_path.stat().st_dev)["outside"] == 0
+        (tmp_path / "x").unlink()
+        assert watch.nameless(os.getpid(), tmp_path.stat().st_dev)["outside"] >= 10**6
+    assert watch.memory(os.getpid())["RssAnon"] > 10**7
+    assert watch.memory(2**22 + 1) == Counter()  # a process that has gone
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"platform": "darwin"}, "needs Linux"),
+        ({"which": None}, "sudo apt-get install bubblewrap"),
+        ({"which": "/bin/false"}, "forbids user namespaces"),
+    ],
+)
+def test_without_a_sandbox_it_says_what_to_do(
+    change: dict[str, str | None], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.problem.cache_clear()
+    if "platform" in change:
+        monkeypatch.setattr(sandbox.sys, "platform", change["platform"])
+    else:
+        monkeypatch.setattr(sandbox.shutil, "which", lambda name: change["which"])
+    assert says in sandbox.problem()
+    sandbox.problem.cache_clear()
+
+
+def test_a_graded_kernel_sees_neither_checks_nor_solutions(tmp_path: Path) -> None:
+    graded = sandbox.command(["-f", "c.json"], tmp_path, Limits(), tmp_path / "exercises")
+    masked = {graded[i + 1] for i, word in enumerate(graded) if word == "--tmpfs"}
+    assert {str(PACKAGE / "exercises"), str(PACKAGE / "grading")} <= masked
+    assert "VAETL_GRADING" not in graded
+    public = sandbox.command(["-f", "c.json"], tmp_path, Limits(), None)
+    assert str(PACKAGE / "exercises") not in public and "VAETL_GRADING" in public
+
+
+def test_the_watch_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    inner = [sys.executable, str(WATCH), "LIMITS", str(tmp_path), "/bin/sleep", "50"]
+    code = f"""import json, os, subprocess, sys
+limits = json.dumps({{"memory": 2**30, "processes": 40, "seconds": 60, "parent": os.getpid()}})
+p = subprocess.Popen([limits if word == "LIMITS" else word for word in {inner}])
+print(p.pid, flush=True)
+sys.stdin.read()"""
+    outer = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    watching = psutil.Process(int(outer.stdout.readline()))
+    outer.kill()
+    outer.wait()
+    assert psutil.wait_procs([watching], timeout=10)[1] == []

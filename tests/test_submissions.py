@@ -1,0 +1,650 @@
+"""Submissions: every layout finds its students, every broken or hostile file gives a sentence and no crash."""
+
+import contextlib
+import copy
+import json
+import os
+import random
+import re
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vaetl_helpers import exercises
+from vaetl_helpers.grading import submissions
+from vaetl_helpers.grading.submissions import Submission, Unreadable, assignment, collect, read
+from vaetl_helpers.runtime import CourseError, course_dir
+
+GRADED = ("01", "02", "03", "03b", "04", "05")
+OF = assignment("03")
+NAME = "03_variational_autoencoder"
+LEARNER = (course_dir() / f"{NAME}.ipynb").read_bytes()
+OTHER = (course_dir() / "01_training_basics.ipynb").read_bytes()
+MOODLE = "assignsubmission_file"
+SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,59}")
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def folder(path: Path, members: dict[str, bytes]) -> Path:
+    for name, data in members.items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            target.mkdir()
+        else:
+            target.write_bytes(data)
+    return path
+
+
+def names(found: list[Submission]) -> dict[str, bytes]:
+    return {one.name: one.data for one in found}
+
+
+def changed(change: Callable[[dict[str, Any]], Any], data: bytes = LEARNER) -> bytes:
+    notebook = json.loads(data)
+    change(notebook)
+    return json.dumps(notebook).encode()
+
+
+def cell(notebook: dict[str, Any], grade_id: str) -> dict[str, Any]:
+    return next(c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade_id") == grade_id)
+
+
+def without(grade_id: str) -> Callable[[dict[str, Any]], None]:
+    return lambda notebook: notebook["cells"].remove(cell(notebook, grade_id))
+
+
+# The assignment
+
+
+@pytest.mark.parametrize("name", ["3", "03", NAME, "variational_autoencoder", f"course/{NAME}.ipynb"])
+def test_a_chapter_has_several_names(name: str) -> None:
+    assert assignment(name) == OF
+    assert (OF.number, OF.name, OF.title) == ("03", NAME, "The variational autoencoder")
+
+
+def test_the_tasks_of_chapter_three() -> None:
+    functions = {task.id: task.function for task in OF.tasks}
+    assert functions == {
+        "vae.bernoulli_log_likelihood": "bernoulli_log_likelihood",
+        "vae.kl": "kl",
+        "vae.reparameterise": "reparameterise",
+        "vae.elbo": "elbo",
+        "vae.decoder_shape": "grow",
+    }
+    kl = OF.tasks[1]
+    assert (kl.grade_id, kl.points, kl.checked) == ("vae-kl", 2, 'kl_checked = check("vae.kl", kl)')
+    assert "BEGIN SOLUTION" in kl.solution and "log_var.exp(" in kl.solution
+    assert "return ...  # your code" in kl.stub and "BEGIN SOLUTION" not in kl.stub
+    assert OF.parameters.startswith("profile: str") and len(OF.setup) == 2
+    assert OF.setup[0].startswith("from vaetl_helpers.runtime") and OF.setup[1].startswith("import math")
+
+
+@pytest.mark.parametrize("number", GRADED)
+def test_every_chapter_agrees_with_its_exercises(number: str) -> None:
+    of = assignment(number)
+    assert {task.id: task.points for task in of.tasks} == {t.id: exercises.get(t.id).points for t in of.tasks}
+    assert of.setup and of.parameters
+    for path in (course_dir() / f"{of.name}.ipynb", course_dir() / "solutions" / f"{of.name}.ipynb"):
+        content = read(path.read_bytes(), of)
+        assert content.problems == {} and content.setup == of.setup
+        expected = {t.id: (t.solution if path.parent.name == "solutions" else t.stub,) for t in of.tasks}
+        assert content.cells == expected
+
+
+@pytest.mark.parametrize("number", ["04b", "04c", "05b"])
+def test_a_chapter_without_exercises(number: str) -> None:
+    with pytest.raises(CourseError, match=rf"{number} has no exercises.*{', '.join(GRADED)}"):
+        assignment(number)
+
+
+@pytest.mark.parametrize("number", ["", "9", "04x", "../03", "vae"])
+def test_an_unknown_chapter(number: str) -> None:
+    if number == "../03":  # a path is read by its last part
+        assert assignment(number) == OF
+    else:
+        with pytest.raises(CourseError, match="Unknown chapter"):
+            assignment(number)
+
+
+# Whose notebooks there are
+
+A, B = LEARNER, LEARNER + b"\n"
+LAYOUTS = {
+    "flat": ({f"ada_{NAME}.ipynb": A, "bob.ipynb": B, f"{NAME}-carl.IPYNB": A, "list.pdf": b"x"}, "ada;bob;carl"),
+    "folders": ({"ada/x.ipynb": A, "bob/deep/er/x.ipynb": B, "notes.txt": b""}, "ada;bob"),
+    "junk": (
+        {"ada/x.ipynb": A, "ada/.ipynb_checkpoints/x.ipynb": B, "__MACOSX/ada/._x.ipynb": b"", ".DS_Store": b""}
+        | {"bob/x.ipynb": A, "bob/.x.ipynb": B, "ada/__MACOSX/y.ipynb": B},
+        "ada;bob",
+    ),
+    "nbgrader": ({"submitted/ada/03/x.ipynb": A, "submitted/bob/03/x.ipynb": B, "source/03/x.ipynb": b""}, "ada;bob"),
+    "nbgrader, two": ({"submitted/ada/03/x.ipynb": A, "submitted/bob/04/x.ipynb": B, "gradebook.db": b""}, "ada"),
+    "moodle": ({f"Ada L_12_{MOODLE}_/x.ipynb": A, f"Bob_13_{MOODLE}/x.ipynb": B}, "Ada L;Bob"),
+    "moodle, flat": ({f"Ada L_12_{MOODLE}_x.ipynb": A, f"Bob O_13_{MOODLE}_y_1_z.ipynb": B}, "Ada L;Bob O"),
+    "moodle, odd names": ({f"._12_{MOODLE}_/x.ipynb": A, f"-_13_{MOODLE}_x.ipynb": B}, "-;."),
+    "moodle, text": (
+        {f"Ada L_12_{MOODLE}_/x.ipynb": A, "Ada L_12_assignsubmission_onlinetext_/onlinetext.html": b""},
+        "Ada L",
+    ),
+    "canvas": ({"lovelaceada_123_4567_x.ipynb": A, "byronbob_LATE_124_4568_x-1.ipynb": B}, "byronbob;lovelaceada"),
+    "namesakes": ({"anon_123_4567_x.ipynb": A, "anon_124_4568_x.ipynb": B}, "anon / 123;anon / 124"),
+    "one top, folders": ({"hand-in/ada/x.ipynb": A, "hand-in/bob/x.ipynb": B, "hand-in/list.csv": b""}, "ada;bob"),
+    "one top, moodle": ({f"all/Ada L_12_{MOODLE}_/x.ipynb": A}, "Ada L"),
+    "one student": ({"ada/work/x.ipynb": A}, "ada"),
+    "digits": ({"group_1_2.ipynb": A, "group_1_3.ipynb": B}, "group_1_2;group_1_3"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("write", [folder, zipped])
+def test_layouts(layout: str, write: Callable[..., Path], tmp_path: Path) -> None:
+    members, expected = LAYOUTS[layout]
+    found = collect(write(tmp_path / "in.zip", members), OF)
+    assert sorted(names(found)) == expected.split(";")
+    assert [one.student for one in found] == sorted(one.student for one in found)
+    assert all(one.data in (A, B) and not one.fault and not one.notes for one in found)
+
+
+def test_each_gets_their_own_notebook(tmp_path: Path) -> None:
+    assert names(collect(zipped(tmp_path / "a.zip", LAYOUTS["moodle"][0]), OF)) == {"Ada L": A, "Bob": B}
+    assert names(collect(folder(tmp_path / "a", LAYOUTS["canvas"][0]), OF)) == {"lovelaceada": A, "byronbob": B}
+
+
+def test_a_zip_of_one_folder_with_flat_notebooks(tmp_path: Path) -> None:
+    found = collect(zipped(tmp_path / "a.zip", {"all/ada.ipynb": A, "all/bob.ipynb": B}), OF)
+    assert names(found) == {"ada": A, "bob": B}
+
+
+def test_a_single_notebook(tmp_path: Path) -> None:
+    path = folder(tmp_path, {f"ada {NAME}.ipynb": A}) / f"ada {NAME}.ipynb"
+    assert collect(path, OF) == [Submission("ada", "ada", A)]
+    (tmp_path / "submitted").mkdir()
+    folder(tmp_path / "submitted", {"ada.ipynb": A})  # only its name is nbgrader's
+    assert names(collect(tmp_path / "submitted", OF)) == {"ada": A}
+
+
+@pytest.mark.parametrize(
+    ("members", "fault"),
+    [
+        ({"ada/": b""}, "no notebook in the folder"),
+        ({"ada/.ipynb_checkpoints/x.ipynb": A}, "no notebook in the folder"),
+        ({"ada/b.pdf": b"", "ada/a.txt": b""}, "no notebook, only a.txt, b.pdf"),
+        ({"ada/x.zip": b"PK"}, "no notebook, only x.zip: an archive within is not opened"),
+        ({"ada.7z": b"PK"}, "no notebook, only ada.7z: an archive within is not opened"),
+        ({f"ada_1_{MOODLE}_x.pdf": b""}, f"no notebook, only ada_1_{MOODLE}_x.pdf"),
+        ({"ada/x.ipynb": b" " * 100_001}, "larger than 0.1 MB"),
+    ],
+)
+@pytest.mark.parametrize("write", [folder, zipped])
+def test_faults(members: dict[str, bytes], fault: str, write: Callable[..., Path], tmp_path: Path) -> None:
+    found = collect(write(tmp_path / "in", members | {"bob/x.ipynb": A[:100_000]}), OF, megabytes=0.1)
+    assert found[0] == Submission("ada", "ada", b"", (), fault)
+    assert names(found[1:]) == {"bob": A[:100_000]}  # the others are not affected; the limit itself is allowed
+
+
+@pytest.mark.parametrize("name", ["none", "empty", "list.pdf", "empty.zip", "junk.zip", "cut.zip", "fifo.ipynb"])
+def test_nothing_to_collect(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.pdf").write_bytes(b"%PDF")
+    zipped(tmp_path / "empty.zip", {})
+    (tmp_path / "junk.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    whole = zipped(tmp_path / "whole.zip", {"ada.ipynb": A}).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    os.mkfifo(tmp_path / "fifo.ipynb")
+    expected = "damaged" if name in ("junk.zip", "cut.zip") else "give a notebook, a folder of notebooks"
+    with pytest.raises(CourseError, match=expected):
+        collect(tmp_path / name, OF)
+
+
+def test_of_several_notebooks_the_newest_that_fits(tmp_path: Path) -> None:
+    folder(tmp_path, {"ada/old.ipynb": A, "ada/new.ipynb": B, "ada/other.ipynb": OTHER, "ada/bad.ipynb": b"{"})
+    for seconds, name in enumerate(("old", "new", "other", "bad")):
+        os.utime(tmp_path / "ada" / f"{name}.ipynb", (1000 + seconds, 1000 + seconds))
+    (ada,) = collect(tmp_path, OF)
+    assert ada.data == B and not ada.fault
+    note = "There were 4 notebooks (ada/bad.ipynb, ada/new.ipynb, ada/old.ipynb, ada/other.ipynb): taken was "
+    assert ada.notes == (note + "ada/new.ipynb, the newest with exercises of chapter 03.",)
+    os.utime(tmp_path / "ada" / "old.ipynb", (2000, 2000))
+    assert collect(tmp_path, OF)[0].data == A
+
+
+@pytest.mark.parametrize(("first", "second"), [("x", "x-1"), ("x-2", "x-10"), ("a", "b")])
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_equally_old_notebooks_the_last_name(first: str, second: str, turned: bool, tmp_path: Path) -> None:
+    pairs = [(f"ada_12_345_{first}.ipynb", A), (f"ada_12_345_{second}.ipynb", B)]
+    (ada,) = collect(zipped(tmp_path / "a.zip", dict(pairs[::-1] if turned else pairs)), OF)
+    assert ada.data == B and f"taken was ada_12_345_{second}.ipynb" in ada.notes[0]
+
+
+def test_a_file_with_a_fault_comes_last(tmp_path: Path) -> None:
+    members = {"ada/b.ipynb": bytes(200_000), "ada/a.ipynb": A, "bob/x.ipynb": A}
+    ada, _ = collect(zipped(tmp_path / "a.zip", members), OF, megabytes=0.15)
+    assert ada.data == A and not ada.fault and "2 notebooks" in ada.notes[0]
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("ada", "ada"),
+        ("Ada.L-1_x", "Ada.L-1_x"),
+        ("Ada Lovelace", "Ada_Lovelace-*"),
+        ("Zoë Ångström", "Zoe_Angstrom-*"),
+        ("李雷", "__-*"),
+        ("-rf", "rf-*"),
+        ("... ", "_-*"),
+        ("'; DROP TABLE--", "___DROP_TABLE-*"),
+        ('Ada "..\\x"', "*"),
+        ("x" * 200, "x" * 49 + "-*"),
+        ("x\n\x1b[31m\u202e", "x___31m_-*"),
+        ("\udcff", "_-*"),
+    ],
+)
+def test_names_are_safe(name: str, plain: str, tmp_path: Path) -> None:
+    student = submissions._safe(name)
+    assert SAFE.fullmatch(student) and student == submissions._safe(name)
+    assert re.fullmatch(re.escape(plain).replace(r"\*", ".*"), student)
+    assert (student == name) == ("*" not in plain)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "---", "."])
+def test_no_name_is_empty_or_a_folder_of_its_own(name: str) -> None:
+    assert re.fullmatch("student-[0-9a-f]{10}", submissions._safe(name))
+
+
+@pytest.mark.parametrize(
+    "several",
+    [("Ada", "ada"), ("a b", "a_b", "a?b"), ("x" * 61, "x" * 62), ("Zoë", "Zoe"), ("ö", "ü", "_")],
+)
+def test_no_two_students_share_a_folder(several: tuple[str, ...], tmp_path: Path) -> None:
+    found = collect(zipped(tmp_path / "a.zip", {f"{name}/x.ipynb": A for name in several}), OF)
+    assert len({one.student.lower() for one in found}) == len(several)
+    assert {one.name for one in found} == set(several)
+    again = collect(zipped(tmp_path / "b.zip", {f"{name}/x.ipynb": A for name in several[::-1]}), OF)
+    assert [(one.student, one.name) for one in again] == [(one.student, one.name) for one in found]
+
+
+def test_a_name_cannot_be_taken_over(tmp_path: Path) -> None:
+    hashed = submissions._safe("a b")
+    found = collect(zipped(tmp_path / "a.zip", {"a b/x.ipynb": A, f"{hashed}/x.ipynb": B}), OF)
+    assert len({one.student for one in found}) == 2
+    members = {"Ada_5_999_x.ipynb": A, "Ada_55_999_x.ipynb": A, "Ada_66_999_x.ipynb": A, "Ada (55)_77_999_x.ipynb": B}
+    found = collect(zipped(tmp_path / "b.zip", members), OF)
+    assert len({one.student for one in found}) == 4
+
+
+def test_a_decomposed_name_is_the_same_name(tmp_path: Path) -> None:
+    found = [collect(zipped(tmp_path / "a.zip", {f"{n}/x.ipynb": A}), OF)[0] for n in ("Zo\u00eb", "Zoe\u0308")]
+    assert found[0] == found[1]
+
+
+# Hostile files
+
+
+def test_members_that_would_leave_the_folder(tmp_path: Path) -> None:
+    members = {"../../evil.ipynb": A, "/etc/x.ipynb": A, "..\\win\\x.ipynb": A, 'Ada "../x"_1_assign/x.ipynb': B}
+    before = sorted(tmp_path.parent.rglob("*"))
+    found = collect(zipped(tmp_path / "a.zip", members), OF)
+    assert len(found) == 4 and all(SAFE.fullmatch(one.student) and one.data for one in found)
+    assert sorted(tmp_path.parent.rglob("*")) == sorted([*before, tmp_path / "a.zip"])  # nothing was unpacked
+
+
+def rewritten(path: Path, change: Callable[[bytearray, int, int], None]) -> Path:
+    """The zip with bytes of its first member's two headers changed: `change(data, local, central)`."""
+    data = bytearray(path.read_bytes())
+    change(data, data.index(b"PK\x03\x04"), data.index(b"PK\x01\x02"))
+    path.write_bytes(data)
+    return path
+
+
+def encrypted(data: bytearray, local: int, central: int) -> None:
+    data[local + 6] |= 1
+    data[central + 8] |= 1
+
+
+def smaller(data: bytearray, local: int, central: int) -> None:
+    data[local + 22 : local + 26] = data[central + 24 : central + 28] = (1000).to_bytes(4, "little")
+
+
+def bzip2(data: bytearray, local: int, central: int) -> None:
+    data[local + 8] = data[central + 10] = 12
+
+
+def damaged(data: bytearray, local: int, central: int) -> None:
+    data[local + 500 : local + 520] = bytes(20)
+
+
+def renamed(data: bytearray, local: int, central: int) -> None:
+    data[local + 30] = 66
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (encrypted, "encrypted"),
+        (smaller, "not readable"),
+        (bzip2, "not supported"),
+        (damaged, "not readable"),
+        (renamed, "not readable"),
+    ],
+)
+def test_members_that_cannot_be_read(change: Callable[..., None], fault: str, tmp_path: Path) -> None:
+    path = rewritten(zipped(tmp_path / "a.zip", {"ada.ipynb": A, "bob.ipynb": B}), change)
+    ada, bob = collect(path, OF)
+    assert fault in ada.fault and ada.data == b"" and (bob.data, bob.fault) == (B, "")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zipped(tmp_path / "a.zip", {"ada.ipynb": bytes(50_000_000), "bob.ipynb": A})
+    asked = []
+    reader = zipfile.ZipExtFile.read
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda file, n=-1: asked.append(n) or reader(file, n))
+    ada, bob = collect(path, OF, megabytes=1)
+    assert (ada.fault, ada.data, bob.data) == ("larger than 1 MB", b"", A)
+    # Where the header says 1 MB, no more than that is ever unpacked, and the sum does not fit.
+    header = lambda data, local, central: smaller(data, local, central)  # noqa: E731
+    ada, bob = collect(rewritten(path, header), OF, megabytes=1)
+    assert "not readable" in ada.fault and bob.data == A
+    assert asked and all(0 < n <= 1_000_001 for n in asked)
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+def test_links_and_devices_in_a_zip(kind: int, tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("ada/x.ipynb")
+    info.external_attr, info.create_system = (kind | 0o777) << 16, 3
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+        archive.writestr("bob/x.ipynb", A)
+    ada, bob = collect(tmp_path / "a.zip", OF)
+    assert ada.fault == submissions.LINK and ada.data == b"" and bob.data == A
+
+
+@pytest.mark.timeout(20)
+def test_links_and_devices_in_a_folder(tmp_path: Path) -> None:
+    secret = folder(tmp_path / "secret", {"key.ipynb": b"secret"})
+    root = folder(tmp_path / "in", {"ada/": b"", "bob/x.ipynb": A, "carl/": b"", "dora/": b""})
+    (root / "ada" / "x.ipynb").symlink_to(secret / "key.ipynb")
+    (root / "carl" / "work").symlink_to(secret)
+    os.mkfifo(root / "dora" / "x.ipynb")
+    (root / "eve").symlink_to(secret)
+    (root / "fay.ipynb").symlink_to("/dev/zero")
+    (root / "bob" / "round").symlink_to(root)
+    found = {one.name: one for one in collect(root, OF)}
+    assert sorted(found) == ["ada", "bob", "carl", "dora", "eve", "fay"]
+    assert found.pop("bob").data == A
+    assert all(one.data == b"" and submissions.LINK in one.fault for one in found.values())
+
+
+@pytest.mark.parametrize(("depth", "fault"), [(15, ""), (25, "no notebook in the folder")])
+def test_folders_are_followed_so_far(depth: int, fault: str, tmp_path: Path) -> None:
+    (one,) = collect(folder(tmp_path, {f"ada/{'d/' * depth}x.ipynb": A}), OF)
+    assert one.name == "ada" and one.fault == fault
+
+
+def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: str) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+    folder(tmp_path, {"ada/x.ipynb": A})
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    (ada,) = collect(tmp_path, OF)
+    assert "PermissionError" in ada.fault and ada.data == b""
+
+
+def test_whatever_is_damaged_gives_a_sentence(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    small = json.dumps(SMALL | {"cells": json.loads(LEARNER)["cells"][20:22]}).encode()
+    whole = zipped(tmp_path / "a.zip", {"ada.ipynb": small, "bob/x.ipynb": small}).read_bytes()
+    kinds = {"damaged": 0, "read": 0}
+    for _ in range(300):
+        data, text = bytearray(whole), bytearray(small)
+        for some in (data, text):
+            some[draw.randrange(len(some))] = draw.randrange(256)
+        (tmp_path / "a.zip").write_bytes(data)
+        try:
+            kinds["read"] += len(collect(tmp_path / "a.zip", OF)) > 0
+        except CourseError:
+            kinds["damaged"] += 1
+        with contextlib.suppress(Unreadable):
+            read(bytes(text), OF)
+    assert min(kinds.values()) > 0 and sum(kinds.values()) == 300
+
+
+# What a notebook holds
+
+DEEP = b'{"nbformat": 4, "metadata": {}, "cells": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+SMALL = {"nbformat": 4, "metadata": {}, "cells": []}
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (LEARNER[:5000], "cut off after 5000 bytes"),
+        (LEARNER.rstrip()[:-1], "cut off after"),
+        (b"{", "cut off after 1 bytes"),
+        (b"<!DOCTYPE html>", "is no notebook"),
+        (b'{"a": 1} x', "is no notebook"),
+        (bytes(1000), "is no notebook"),
+        (b'{"nbformat": \xff}', "no text in UTF-8"),
+        (LEARNER.decode().encode("utf-16"), "no text in UTF-8"),
+        (DEEP, "far too deep"),
+        (b'{"nbformat": ' + b"9" * 100_000 + b"}", "too long"),
+        (b"[]", "no notebook"),
+        (b"4", "no notebook"),
+        (b"null", "no notebook"),
+        (b'{"nbformat": 4, "metadata": []}', "no notebook"),
+        (b'{"nbformat": 4, "metadata": {}}', "no list of cells"),
+        (b'{"nbformat": 4, "cells": {"a": 1}}', "no list of cells"),
+        (b'{"nbformat": 3, "worksheets": []}', "not in format 4"),
+        (b'{"nbformat": [[1]], "cells": []}', "not in format 4"),
+        (b'{"cells": []}', "not in format 4"),
+    ],
+    ids=range(22),
+)
+def test_unreadable(data: bytes, says: str) -> None:
+    with pytest.raises(Unreadable, match=says) as caught:
+        read(data, OF)
+    assert caught.value.status == "unreadable" and re.search("ask for|hand in", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        1,
+        None,
+        [],
+        {"cell_type": "code", "source": 1, "metadata": {}},
+        {"cell_type": "code", "source": None, "metadata": {}},
+        {"cell_type": "code", "source": ["a", 1], "metadata": {}},
+        {"cell_type": "code", "source": {"a": "b"}, "metadata": {}},
+        {"cell_type": "code", "source": "", "metadata": []},
+        {"cell_type": ["code"], "source": "", "metadata": {}},
+        {"source": "", "metadata": {}},
+    ],
+)
+def test_a_damaged_cell(damage: Any) -> None:
+    with pytest.raises(Unreadable, match="Cell 3 of the notebook is damaged"):
+        read(changed(lambda notebook: notebook["cells"].insert(2, damage)), OF)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"nbgrader": 1, "vaetl": "x", "tags": "parameters"},
+        {"nbgrader": {"grade_id": ["vae-kl"]}, "vaetl": {"exercise": {"a": 1}, "check": 7}, "tags": [[], {}, None]},
+        {"nbgrader": {"grade_id": ""}, "vaetl": None, "tags": 5},
+        {"nbgrader": {"grade_id": None, "points": 10**400, "grade": float("nan")}},
+    ],
+)
+def test_strange_metadata_is_no_graded_cell(metadata: dict[str, Any]) -> None:
+    strange = {"cell_type": "code", "source": "1", "metadata": metadata}
+    content = read(changed(lambda notebook: notebook["cells"].append(strange)), OF)
+    assert content.problems == {} and len(content.cells) == 5
+
+
+def test_sources_may_be_strings_or_lists_and_begin_with_a_mark() -> None:
+    def join(notebook: dict[str, Any]) -> None:
+        for one in notebook["cells"]:
+            one["source"] = "".join(one["source"])
+
+    assert read(changed(join), OF) == read(LEARNER, OF) == read(b"\xef\xbb\xbf" + LEARNER, OF)
+
+
+def test_half_a_character_can_be_written_out() -> None:
+    data = changed(lambda notebook: cell(notebook, "vae-kl").update(source="x = '\ud800'"))
+    assert read(data, OF).cells["vae.kl"] == ("x = '?'",)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (OTHER, "it is of chapter 01"),
+        (changed(lambda notebook: notebook.update(metadata={}), OTHER), "it is of chapter 01"),
+        ((course_dir() / "03b_vae_in_depth.ipynb").read_bytes(), "it is of chapter 03b"),
+        ((course_dir() / "04b_text_with_bert.ipynb").read_bytes(), "it is of chapter 04b"),
+        (json.dumps(SMALL).encode(), "no graded cells of the course"),
+        (json.dumps(SMALL | {"metadata": {"vaetl": {"chapter": [1]}}}).encode(), "no graded cells of the course"),
+        (json.dumps(SMALL | {"metadata": {"vaetl": 3}}).encode(), "no graded cells of the course"),
+        (json.dumps(SMALL | {"metadata": {"vaetl": {"chapter": "03"}}}).encode(), "all graded cells of chapter 03 are"),
+    ],
+    ids=range(8),
+)
+def test_the_wrong_notebook(data: bytes, says: str) -> None:
+    with pytest.raises(Unreadable, match=f"{says}.*Ask for {NAME}.ipynb") as caught:
+        read(data, OF)
+    assert caught.value.status == "wrong notebook"
+
+
+def twice(grade_id: str, times: int = 2) -> Callable[[dict[str, Any]], None]:
+    def change(notebook: dict[str, Any]) -> None:
+        for number in range(1, times):
+            again = copy.deepcopy(cell(notebook, grade_id)) | {"source": f"copy = {number}"}
+            notebook["cells"].insert(notebook["cells"].index(cell(notebook, grade_id)) + number, again)
+
+    return change
+
+
+def edit(grade_id: str, **changes: Any) -> Callable[[dict[str, Any]], None]:
+    """Sets a cell's fields, or nbgrader's where the cell has no such field; None removes nbgrader's metadata."""
+
+    def change(notebook: dict[str, Any]) -> None:
+        mine = cell(notebook, grade_id)
+        for key, value in changes.items():
+            if key == "nbgrader":
+                mine["metadata"].pop("nbgrader")
+            else:
+                (mine if key in mine else mine["metadata"]["nbgrader"])[key] = value
+
+    return change
+
+
+STUB = OF.tasks[1].stub
+RESTORED = "it is restored from the course, nothing is lost."
+EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
+
+
+@pytest.mark.parametrize(
+    ("change", "cells", "problems"),
+    [
+        (without("vae-kl"), None, ["The exercise's cell is missing: put it back from a fresh copy of the notebook."]),
+        (edit("vae-kl", cell_type="markdown"), None, [EXERCISE + "a Markdown cell now: change its type back to code."]),
+        (edit("vae-kl", cell_type="raw"), None, [EXERCISE + "a raw cell now: change its type back to code."]),
+        (edit("vae-kl", cell_type="x\x1b"), None, [EXERCISE + "a strange cell now: change its type back to code."]),
+        (
+            twice("vae-kl"),
+            (STUB, "copy = 1"),
+            [EXERCISE + "there 2 times: both are run in order, so that the last definition counts."],
+        ),
+        (
+            twice("vae-kl", 3),
+            (STUB, "copy = 1", "copy = 2"),
+            [EXERCISE + "there 3 times: all are run in order, so that the last definition counts."],
+        ),
+        (edit("vae-kl", source=["def kl():\n", "    pass"]), ("def kl():\n    pass",), []),
+        (edit("vae-kl", nbgrader=None), (STUB,), [f"The settings of the exercise's cell were changed: {RESTORED}"]),
+        (edit("vae-kl", grade=True), (STUB,), [f"The settings of the exercise's cell were changed: {RESTORED}"]),
+        (without("vae-kl-check"), (STUB,), [f"{CHECK}is missing: {RESTORED}"]),
+        (edit("vae-kl-check", source="1"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
+        (edit("vae-kl-check", cell_type="markdown"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
+        (edit("vae-kl-check", source=OF.tasks[1].checked + " \n"), (STUB,), []),
+        (
+            twice("vae-kl-check"),
+            (STUB,),
+            [f"{CHECK}is there 2 times: {RESTORED}", f"{CHECK}was changed: {RESTORED}"],
+        ),
+        *(
+            (
+                edit("vae-kl-check", **{key: value}),
+                (STUB,),
+                [f"The points or settings of the check cell were changed: {RESTORED}"],
+            )
+            for key, value in (("points", 200), ("locked", False), ("grade", False), ("points", [[]]), ("nbgrader", 0))
+        ),
+    ],
+)
+def test_problems(change: Callable[[Any], None], cells: tuple[str, ...] | None, problems: list[str]) -> None:
+    content = read(changed(change), OF)
+    assert content.cells.get("vae.kl") == cells
+    assert content.problems == ({"vae.kl": tuple(problems)} if problems else {})
+    assert len(content.cells) == (5 if cells else 4)
+
+
+def test_cells_that_are_not_of_the_assignment() -> None:
+    def add(notebook: dict[str, Any]) -> None:
+        for grade_id in ("vae-iw_bound", "\x1b[31m"):
+            meta = {"nbgrader": {"grade_id": grade_id, "solution": True}}
+            notebook["cells"].append({"cell_type": "code", "source": "evil()", "metadata": meta})
+
+    content = read(changed(add), OF)
+    assert content.problems == {"": ("Graded cells that are not in chapter 03 are ignored: ?[31m, vae-iw_bound.",)}
+    assert "evil()" not in str(content.cells)
+
+
+# The setup
+
+
+def place(*cells: dict[str, Any]) -> bytes:
+    """The learner's notebook with these cells in the place of the parameters cell and the setup."""
+
+    def change(notebook: dict[str, Any]) -> None:
+        notebook["cells"][5:8] = [{"metadata": {}, "cell_type": "code"} | one for one in cells]
+
+    return changed(change)
+
+
+PARAMETERS = {"source": "seed = 0", "metadata": {"tags": ["parameters"]}}
+INJECTED = {"source": "seed = 7", "metadata": {"tags": ["injected-parameters"]}}
+GRADED_CELL = {"source": "kl = 1", "metadata": {"vaetl": {"exercise": "vae.kl"}}}
+
+
+@pytest.mark.parametrize(
+    ("cells", "setup"),
+    [
+        ([PARAMETERS, {"source": "a"}, {"source": ["b\n", "c"]}], ("a", "b\nc")),
+        ([PARAMETERS, INJECTED, {"source": "a"}], ("a",)),
+        ([PARAMETERS, INJECTED], None),
+        ([PARAMETERS], None),
+        ([{"source": "a"}], None),
+        ([PARAMETERS, GRADED_CELL, {"source": "a"}], ("a",)),
+        ([PARAMETERS, {"source": "a"}, {"source": "text", "cell_type": "markdown"}, {"source": "b"}], ("a",)),
+        ([PARAMETERS | {"cell_type": "markdown"}, {"source": "a"}], None),
+    ],
+)
+def test_setup(cells: list[dict[str, Any]], setup: tuple[str, ...] | None) -> None:
+    assert read(place(*cells), OF).setup == setup
