@@ -40,7 +40,7 @@ WHY = {
 }
 
 
-class Tests:
+class HiddenTests:
     """The hidden tests of an assignment: inputs drawn from a secret, kept here, and written out for the sandbox."""
 
     def __init__(self, of: Assignment, seeds: Mapping[str, Sequence[int]], folder: Path) -> None:
@@ -127,9 +127,12 @@ def parameters_source(of: Assignment, parameters: Mapping[str, Any]) -> str:
 class Grader:
     """Runs the submissions of one assignment, each in a process and a sandbox of its own, and judges them here."""
 
-    def __init__(self, of: Assignment, tests: Tests, parameters: str, limits: Limits, sandbox: bool = True) -> None:
+    def __init__(
+        self, of: Assignment, tests: HiddenTests, parameters: str, limits: Limits, sandbox: bool = True
+    ) -> None:
         self.of, self.tests, self.parameters, self.limits, self.sandbox = of, tests, parameters, limits, sandbox
         self.running: set[subprocess.Popen] = set()
+        self.stopped = False
 
     def run(self, content: Content | Outcome) -> Ran:
         """What becomes of each exercise in the sandbox; may be called by several threads at once."""
@@ -161,6 +164,8 @@ class Grader:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self.running.add(process)
+        if self.stopped:  # between the start of this one and here
+            process.kill()
         try:
             process.wait(self.limits.seconds + 60)
         except subprocess.TimeoutExpired:
@@ -170,7 +175,8 @@ class Grader:
             self.running.discard(process)
 
     def stop(self) -> None:
-        """Ends what is running."""
+        """Ends what is running, and what is about to."""
+        self.stopped = True
         for process in list(self.running):
             process.kill()
 
@@ -242,10 +248,10 @@ def _reference(task: Task) -> str:
 
 
 @contextmanager
-def hidden_tests(of: Assignment, seeds: Mapping[str, Sequence[int]]) -> Iterator[Tests]:
+def hidden_tests(of: Assignment, seeds: Mapping[str, Sequence[int]]) -> Iterator[HiddenTests]:
     """The tests in a folder of their own, which is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="vaetl-tests-") as folder:
-        yield Tests(of, seeds, Path(folder))
+        yield HiddenTests(of, seeds, Path(folder))
 
 
 def grade_all(grader: Grader, submissions: Sequence[Submission], jobs: int, kind: str = "hidden") -> Iterator[Result]:
