@@ -149,10 +149,22 @@ def test_outcomes_of_a_run_become_points(tests: HiddenTests) -> None:
 
 
 def test_a_sandbox_that_does_not_start_is_nobodys_zero(tests: HiddenTests, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failed(self: Grader, command: list[str], folder: Path) -> None:
+    def failed(self: Grader, command: list[str], folder: Path) -> int:
         (folder / "outcome.json").write_text('{"failed": "no kernel", "notes": [], "tasks": {}}')
         (folder / "log").write_text("bwrap: no room\n")
+        return 0
 
     monkeypatch.setattr(Grader, "_wait", failed)
     with pytest.raises(CourseError, match="does not start .bwrap: no room"):
         Grader(OF, tests, "", Limits()).run(Content(None, {"vae.kl": ("pass",)}, {}))
+
+
+def test_a_fault_of_the_grader_is_said_and_tried_again(tests: HiddenTests) -> None:
+    content, submission = Content(None, {"vae.kl": ("pass",)}, {}), Submission("ada", "Ada", b"{}")
+    grader = Grader(OF, tests, "", Limits())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grading.sys, "executable", "/bin/false")
+        ran = grader.run(content)
+    result = grader.judge(submission, content, ran)
+    assert result["broken"] and {row["status"] for row in result["exercises"]} == {"missing", "not run"}
+    assert not grader.judge(submission, content, {"notes": [], "tasks": {}})["broken"]

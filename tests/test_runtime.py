@@ -263,6 +263,17 @@ def test_platform_is_told_by_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert platform_name() == name
 
 
+@pytest.mark.parametrize(("variable", "value"), [("BINDER_SERVICE_HOST", "x"), ("VAETL_GRADING", "1")])
+def test_auto_is_small_on_binder_and_where_a_grader_runs_many(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chapter = next(iter(KNOBS))
+    assert setup(chapter).profile == "cpu"
+    monkeypatch.setenv(variable, value)
+    assert setup(chapter).profile == "smoke"
+    assert setup(chapter, "cpu").profile == "cpu"
+
+
 def test_a_notebook_is_a_running_kernel_not_an_imported_package(monkeypatch: pytest.MonkeyPatch) -> None:
     import ipykernel  # noqa: F401
 

@@ -147,18 +147,19 @@ class Grader:
         job["parent"] = os.getpid()
         with tempfile.TemporaryDirectory(prefix="vaetl-job-") as folder:
             Path(folder, "job.json").write_text(json.dumps(job), encoding="utf-8")
-            self._wait([sys.executable, "-m", "vaetl_helpers.grading.runner", folder], Path(folder))
+            code = self._wait([sys.executable, "-m", "vaetl_helpers.grading.runner", folder], Path(folder))
             try:
                 ran = json.loads(Path(folder, "outcome.json").read_text("utf-8"))
             except (OSError, ValueError):
                 ran = {"notes": [], "tasks": {}}
+            last = (Path(folder, "log").read_text("utf-8", errors="replace").strip().splitlines() or ["no word"])[-1]
             if "failed" in ran:
-                said = Path(folder, "log").read_text("utf-8", errors="replace").strip().splitlines()
-                why = said[-1] if said else ran["failed"]
-                raise CourseError(f"The sandbox's kernel does not start ({why}): see `vaetl doctor`, then grade again.")
-            return ran
+                raise CourseError(
+                    f"The sandbox's kernel does not start ({last}): see `vaetl doctor`, then grade again."
+                )
+            return ran | ({"broken": last} if code > 0 else {})
 
-    def _wait(self, command: list[str], folder: Path) -> None:
+    def _wait(self, command: list[str], folder: Path) -> int:
         with open(folder / "log", "wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -173,6 +174,7 @@ class Grader:
             process.wait()
         finally:
             self.running.discard(process)
+        return process.returncode
 
     def stop(self) -> None:
         """Ends what is running, and what is about to."""
@@ -186,7 +188,7 @@ class Grader:
         content = Content(None, {}, {}) if isinstance(content, Outcome) else content
         rows = []
         for task in self.of.tasks:
-            outcome = shared or self._outcome(task, content, ran["tasks"].get(task.id))
+            outcome = shared or self._outcome(task, content, ran)
             cells = dict(content.cells)
             code = "\n\n".join(cells.pop(task.id, ()))
             others = [*(content.setup or ()), *(cell for parts in cells.values() for cell in parts)]
@@ -197,6 +199,7 @@ class Grader:
             rows.append(row)
         facts = {"assignment": self.of.number, "student": submission.student, "name": submission.name, "tests": kind}
         notes = [*submission.notes, *content.problems.get("", ()), *ran["notes"]]
+        facts["broken"] = "broken" in ran
         return clean(facts | {"notes": notes, "flags": self._setup_flags(content), "exercises": rows})
 
     def _setup_flags(self, content: Content) -> list[str]:
@@ -205,9 +208,12 @@ class Grader:
         own = "\n".join(content.setup or ())
         return flags(own, Task("setup", 0, "", "", course, course)) if own else []
 
-    def _outcome(self, task: Task, content: Content, ran: Ran | None) -> Outcome:
+    def _outcome(self, task: Task, content: Content, whole: Ran) -> Outcome:
+        ran = whole["tasks"].get(task.id)
         if task.id not in content.cells:
             return Outcome("missing", " ".join(content.problems.get(task.id, ())))
+        if ran is None and "broken" in whole:
+            return Outcome("not run", f"the grader's own process failed, and will try again: {whole['broken']}")
         if ran is None:
             return Outcome("over a limit", "the process that ran the submission had to be ended")
         why = ran["message"]
