@@ -96,7 +96,7 @@ def test_package_stays_small() -> None:
     apart = {path for path in every if path.parts[0] == "authoring"} | grading | checks
     assert sum(lines for path, lines in every.items() if path not in apart) <= 4350
     assert sum(lines for path, lines in every.items() if path not in grading | checks) <= 5150
-    assert sum(every[path] for path in grading) <= 1600  # who does not grade need not read it
+    assert sum(every[path] for path in grading) <= 1650  # who does not grade need not read it
     assert all(every[path] <= 450 for path in checks)
 
 

@@ -24,7 +24,7 @@ from unicodedata import category
 from vaetl_helpers import exercises
 from vaetl_helpers.exercises import Exercise, Outcome
 from vaetl_helpers.grading.flags import flags
-from vaetl_helpers.grading.sandbox import Limits
+from vaetl_helpers.grading.sandbox import SHORT, Limits
 from vaetl_helpers.grading.submissions import Assignment, Content, Submission, Task, Unreadable, read
 from vaetl_helpers.runtime import CourseError
 
@@ -145,7 +145,7 @@ class Grader:
         job = {"parameters": self.parameters, "own": content.setup or (), "course": self.of.setup, "tasks": tasks}
         job |= {"limits": asdict(self.limits), "sandbox": self.sandbox, "exercises": str(self.tests.folder)}
         job["parent"] = os.getpid()
-        with tempfile.TemporaryDirectory(prefix="vaetl-job-") as folder:
+        with tempfile.TemporaryDirectory(prefix="vaetl-job-", dir=SHORT if self.sandbox else None) as folder:
             Path(folder, "job.json").write_text(json.dumps(job), encoding="utf-8")
             code = self._wait([sys.executable, "-m", "vaetl_helpers.grading.runner", folder], Path(folder))
             try:

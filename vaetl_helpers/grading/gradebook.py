@@ -18,6 +18,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.converters import Autograde
 from nbgrader.preprocessors import Execute
+from nbgrader.utils import parse_utc
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
@@ -96,7 +97,8 @@ def assign(of: Assignment, out: Path) -> Path:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-        cell.metadata.get("tags", []).count("nbval-check-output") and cell.metadata.tags.remove("nbval-check-output")
+        if "tags" in cell.metadata:
+            cell.metadata.tags = [tag for tag in cell.metadata.tags if tag != "nbval-check-output"]
     for key in ("executed", "profile"):
         notebook.metadata.vaetl.pop(key, None)
     source = out / "source" / of.number / f"{of.name}.ipynb"
@@ -126,9 +128,10 @@ def record(of: Assignment, out: Path, results: Sequence[dict[str, Any]]) -> None
         warnings.simplefilter("ignore", SAWarning)  # nbgrader's own code has them for each new submission
         for result in results:
             student = result["student"]
-            named = {"last_name": result["name"]} if result["name"] != student else {}
-            book.update_or_create_student(student, **named)
-            book.update_or_create_submission(of.number, student)
+            found = book.update_or_create_student(student)
+            if not (found.first_name or found.last_name):  # names from a class list stay
+                found.first_name, found.last_name = "", result["name"]
+            book.update_or_create_submission(of.number, student, **_collected(of, out, student))
             for row in result["exercises"]:
                 name = row["id"].replace(".", "-")
                 grade = book.find_grade(f"{name}-check", of.name, of.number, student)
@@ -137,6 +140,22 @@ def record(of: Assignment, out: Path, results: Sequence[dict[str, Any]]) -> None
                 comment.auto_comment = said(row)
             book.db.commit()
             _show(of, out, release, result)
+
+
+def _collected(of: Assignment, out: Path, student: str) -> dict[str, Any]:
+    """When a submission came through nbgrader's exchange, which needs its files beside the feedback to return it."""
+    source, found = out / "submitted" / student / of.number, {}
+    for name in ("timestamp.txt", "submission_secret.txt"):
+        if (source / name).is_symlink() or not (source / name).is_file():
+            continue
+        for kind in ("autograded", "feedback"):
+            copy = out / kind / student / of.number / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.unlink(missing_ok=True)
+            copy.write_bytes((source / name).read_bytes())
+    with contextlib.suppress(OSError, ValueError):
+        found["timestamp"] = parse_utc((source / "timestamp.txt").read_text("utf-8").strip())
+    return found
 
 
 def said(row: dict[str, Any]) -> str:
@@ -154,7 +173,6 @@ def _show(of: Assignment, out: Path, release: nbformat.NotebookNode, result: dic
         elif about.get("check") in rows:
             text = f"hidden tests: {said(rows[about['check']])}\n"
             cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
-    notebook.metadata.vaetl["graded"] = result["digest"]
     path = out / "autograded" / result["student"] / of.number / f"{of.name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # nbgrader leaves it without the right to write

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .inside import EXERCISES, OUTPUTS
-from .sandbox import Limits, SandboxedKernel
+from .sandbox import Limits, SandboxedKernel, kernel_folder
 
 GRACE = 5  # seconds that an interrupted cell has to end
 OWN_MEMORY = 2**30
@@ -40,9 +40,10 @@ class Dead(Exception):
 class Kernel:
     """A kernel that runs code within limits of time and of output."""
 
-    def __init__(self, limits: Limits, exercises: Path, sandboxed: bool) -> None:
+    def __init__(self, limits: Limits, exercises: Path, sandboxed: bool, folder: Path) -> None:
         self.limits, self.received, self.client = limits, 0, None
-        self.manager = SandboxedKernel(limits=limits, exercises=exercises, sandboxed=sandboxed)
+        own = kernel_folder(folder)  # goes with the job's, should this process be killed
+        self.manager = SandboxedKernel(limits=limits, exercises=exercises, sandboxed=sandboxed, folder=own)
 
     async def start(self) -> None:
         await self.manager.start_kernel()
@@ -98,9 +99,9 @@ def _after(ran: Ran, message: dict[str, Any]) -> Ran:
     if message["msg_type"] == "error":
         lines = str(content.get("evalue", "")).strip().splitlines() or [""]
         return ran._replace(status="error", message=f"{content.get('ename')}: {lines[0]}"[:300])
-    if message["msg_type"] == "display_data" and isinstance(content.get("data", {}).get(OUTPUTS), list):
-        return ran._replace(sent=[str(item) for item in content["data"][OUTPUTS]])
-    return ran
+    data = content.get("data")
+    sent = data.get(OUTPUTS) if message["msg_type"] == "display_data" and isinstance(data, dict) else None
+    return ran._replace(sent=[str(item) for item in sent]) if isinstance(sent, list) else ran
 
 
 class Submission:
@@ -117,7 +118,7 @@ class Submission:
     async def work(self) -> None:
         """One kernel after the other until each exercise has an outcome: one that kills its kernel harms no other."""
         while self._open() and "failed" not in self.outcome:
-            kernel = Kernel(self.limits, Path(self.job["exercises"]), self.job["sandbox"])
+            kernel = Kernel(self.limits, Path(self.job["exercises"]), self.job["sandbox"], self.folder)
             try:
                 if await self._started(kernel) and await self._set_up(kernel):
                     await self._exercises(kernel)

@@ -25,6 +25,7 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SETTINGS = ("ld.so.cache", "alternatives", "fonts", "localtime")  # of /etc; no accounts, no keys
 INSTALL = "sudo apt-get install bubblewrap  (Fedora: sudo dnf install bubblewrap)"
 HOME = "/tmp/home"
+SHORT = Path("/tmp")  # for sockets: their paths have at most 107 characters
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def _python_folders() -> list[Path]:
 def _environment() -> list[str]:
     variables = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": HOME, "USER": "learner"}
     variables |= {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": "/tmp"}
+    variables["PYTHONPATH"] = str(PACKAGE.parent)  # the package that grades, wherever it was imported from
     words = ["--clearenv"]
     for name, value in (variables | {"MPLCONFIGDIR": f"{HOME}/.matplotlib"}).items():
         words += ["--setenv", name, value]
@@ -136,6 +138,14 @@ def _spare_uid() -> int:
     return SPARE_UID + os.getpid() % 400 if os.geteuid() == 0 else 0
 
 
+def kernel_folder(parent: Path | None) -> Path:
+    """A new folder for a kernel's connection file and its sockets; nobody but the grader can enter it."""
+    folder = Path(tempfile.mkdtemp(prefix="vaetl-", dir=parent))
+    (folder / "sockets").mkdir()
+    (folder / "sockets").chmod(0o777)  # the sandbox's user may be another one
+    return folder
+
+
 class SandboxedKernel(AsyncKernelManager):
     """Starts this interpreter's kernel in a sandbox, whatever kernel a notebook asks for."""
 
@@ -146,11 +156,7 @@ class SandboxedKernel(AsyncKernelManager):
 
     @default("folder")
     def _folder_default(self) -> Path:
-        # In /tmp: the path of a socket has at most 107 characters.
-        folder = Path(tempfile.mkdtemp(prefix="vaetl-", dir="/tmp" if self.sandboxed else None))
-        (folder / "sockets").mkdir()
-        (folder / "sockets").chmod(0o777)  # the folder around it is the grader's alone
-        return folder
+        return kernel_folder(SHORT if self.sandboxed else None)
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)

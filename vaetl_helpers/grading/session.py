@@ -171,8 +171,9 @@ def grades(results: Sequence[Result]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("student", "exercise", "points", "status"))
     for result in sorted(results, key=lambda r: (r["assignment"], r["student"])):
+        kind = ", by public checks only" if result["tests"] == "public" else ""
         for row in result["exercises"]:
-            writer.writerow((result["student"], row["id"], f"{row['points']:g}", row["status"]))
+            writer.writerow((result["student"], row["id"], f"{row['points']:g}", row["status"] + kind))
     return out.getvalue()
 
 
