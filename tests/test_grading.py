@@ -36,7 +36,7 @@ from vaetl_helpers.runtime import CourseError, course_dir
 
 OF = assignment("03")
 POINTS = {task.id.removeprefix("vae."): task.points for task in OF.tasks}
-LIMITS = Limits(cell_seconds=15, seconds=200, memory=1500, disk=32, output=2, processes=96)
+LIMITS = Limits(cell_seconds=25, seconds=300, memory=1500, disk=32, output=2, processes=96)
 SCRIPT = "<script>alert(1)</script>"
 NAME = '../../=O\'Neil "<img src=x onerror=alert(1)>"'
 CANARY = "VAETL_CANARY"
@@ -526,7 +526,7 @@ BOMBS = [
         "output",
         {"bernoulli_log_likelihood": OVER, "kl": OVER},
         {
-            "bernoulli_log_likelihood": "while True:\n    print('x' * 1000)",
+            "bernoulli_log_likelihood": "import time\nwhile True:\n    print('x' * 100_000)\n    time.sleep(0.01)",
             "kl": "from IPython.display import display\ndisplay({'text/plain': 'x' * 50_000_000}, raw=True)",
             "elbo": then(NO_MESSAGES, "elbo"),
         },

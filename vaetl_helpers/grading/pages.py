@@ -156,7 +156,7 @@ def _hardest(results: list[Result]) -> list[tuple[str, ...]]:
     for id, given in found.items():
         counted = Counter(sorted(e["status"] for e in given)).most_common()
         share = dict(counted).get("correct", 0) / len(given)
-        bar = f'<meter value="{share:.3f}" aria-hidden="true"></meter> {100 * share:.0f} %'
+        bar = f'<meter value="{share:.3f}" aria-hidden="true"></meter>&nbsp;{100 * share:.0f}&nbsp;%'
         outcomes = ", ".join(f"{number}&nbsp;{_words(status)}" for status, number in counted)
         worth = max(exercise["of"] for exercise in given)
         points = f"{worth:g}&nbsp;point{'' if worth == 1 else 's'}"
