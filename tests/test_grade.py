@@ -14,6 +14,7 @@ import torch
 
 from vaetl_helpers import exercises
 from vaetl_helpers.grading import grade as grading
+from vaetl_helpers.grading import session
 from vaetl_helpers.grading.grade import Grader, HiddenTests, derive, fingerprint, secret_of
 from vaetl_helpers.grading.sandbox import Limits
 from vaetl_helpers.grading.submissions import Content, Submission, assignment
@@ -83,15 +84,6 @@ def test_the_secret_is_kept_and_nobody_else_can_read_it(tmp_path: Path) -> None:
     assert secret_of(tmp_path / "other", None) != first
 
 
-@pytest.mark.parametrize("number", ["01", "02", "03", "03b", "04", "05"])
-def test_what_goes_into_the_sandbox_can_judge_nothing(number: str) -> None:
-    chosen = [exercises.get(task.id) for task in assignment(number).tasks]
-    inner = grading.shared(chosen)
-    assert all(exercise.id.encode() in inner for exercise in chosen)
-    assert b"judge" not in inner
-    assert not [hint for exercise in chosen for hint in exercise.hints if hint.encode() in inner]
-
-
 def test_a_submission_is_graded_again_if_anything_that_counts_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Submission("ada", "Ada", b"{}")
     first = fingerprint(one, OF, SECRET, "seed = 1")
@@ -146,6 +138,20 @@ def test_outcomes_of_a_run_become_points(tests: HiddenTests) -> None:
     assert result["notes"] == ["two files", "odd", "n"] and "os" in result["flags"][0]
     lost = grader.judge(Submission("ada", "Ada", b"{}"), content, {"notes": [], "tasks": {}})
     assert {row["status"] for row in lost["exercises"]} == {"over a limit", "missing"}
+
+
+def test_a_name_that_is_not_there_is_explained(tests: HiddenTests) -> None:
+    ran = {"status": "error", "message": "NameError: name 'helper' is not defined", "outputs": [], "seconds": 0.1}
+    content = Content(None, {"vae.kl": ("pass",)}, {})
+    grader, submission = Grader(OF, tests, "", Limits()), Submission("ada", "Ada", b"{}")
+    result = grader.judge(submission, content, {"notes": [], "tasks": {"vae.kl": ran}})
+    assert grading.ONLY in result["exercises"][1]["message"]
+
+
+def test_a_course_folder_among_the_submissions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match="choose another folder"):
+        session.grade(tmp_path, "03", tmp_path / "course", safe=False)
+    assert not (tmp_path / "course").exists()
 
 
 def test_a_sandbox_that_does_not_start_is_nobodys_zero(tests: HiddenTests, monkeypatch: pytest.MonkeyPatch) -> None:

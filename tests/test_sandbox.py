@@ -163,10 +163,13 @@ def test_without_a_sandbox_it_says_what_to_do(
     sandbox.problem.cache_clear()
 
 
-def test_a_graded_kernel_sees_neither_checks_nor_solutions(tmp_path: Path) -> None:
+def test_a_graded_kernel_sees_neither_checks_nor_solutions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "site-packages" / "vaetl_helpers" / "course"
+    copy.mkdir(parents=True)  # as an editable installation makes it
+    monkeypatch.setattr(sandbox.sys, "path", [*sys.path, str(copy.parents[1])])
     graded = sandbox.command(["-f", "c.json"], tmp_path, Limits(), tmp_path / "exercises")
     masked = {graded[i + 1] for i, word in enumerate(graded) if word == "--tmpfs"}
-    assert {str(PACKAGE / "exercises"), str(PACKAGE / "grading")} <= masked
+    assert {str(PACKAGE / "exercises"), str(PACKAGE / "grading"), str(copy)} <= masked
     assert "VAETL_GRADING" not in graded
     public = sandbox.command(["-f", "c.json"], tmp_path, Limits(), None)
     assert str(PACKAGE / "exercises") not in public and "VAETL_GRADING" in public

@@ -31,6 +31,7 @@ from vaetl_helpers.runtime import CourseError
 TRIALS = 5  # inputs for each exercise
 Result = dict[str, Any]
 Ran = dict[str, Any]  # what `runner` writes of a submission or, in its tasks, of an exercise
+ONLY = "only the setup cells at the top and the exercise cells are run: define it in one of them"
 WHY = {
     "time": "took longer than {cell_seconds} s and could not be interrupted",
     "memory": "used more than {memory} MB of memory",
@@ -188,7 +189,7 @@ class Grader:
         content = Content(None, {}, {}) if isinstance(content, Outcome) else content
         rows = []
         for task in self.of.tasks:
-            outcome = shared or self._outcome(task, content, ran)
+            outcome = _explained(shared or self._outcome(task, content, ran))
             cells = dict(content.cells)
             code = "\n\n".join(cells.pop(task.id, ()))
             others = [*(content.setup or ()), *(cell for parts in cells.values() for cell in parts)]
@@ -224,6 +225,13 @@ class Grader:
         if ran["status"] == "dead" and why in WHY:
             return Outcome("over a limit", WHY[why].format(**asdict(self.limits)))
         return Outcome("not run" if ran["status"] == "not run" else "crashed", why)
+
+
+def _explained(outcome: Outcome) -> Outcome:
+    """The outcome, with what is not in the error's own words: a helper in another cell is the common case."""
+    if outcome.status == "crashed" and outcome.message.startswith("NameError"):
+        return outcome._replace(message=f"{outcome.message}; {ONLY}")
+    return outcome
 
 
 def clean(value: Any) -> Any:

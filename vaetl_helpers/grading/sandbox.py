@@ -69,12 +69,18 @@ def command(arguments: list[str], folder: Path, limits: Limits, exercises: Path 
     if exercises:
         given["folder"] = "/exercises"
         hidden = ["--ro-bind", str(exercises), "/exercises"]
-        for name in ("exercises", "grading", "course"):
-            hidden += ["--tmpfs", str(PACKAGE / name)] if (PACKAGE / name).exists() else []
+        hidden += [word for folder in _hidden_folders() for word in ("--tmpfs", str(folder))]
     start = [sys.executable, "/inside.py", json.dumps(given), *arguments]
     sockets = _bind("--bind", folder / "sockets") + _bind("--ro-bind", folder / "connection.json")
     sandbox = [*_bwrap(limits), "--ro-bind", str(INSIDE), "/inside.py", *sockets, *hidden, "--remount-ro", "/"]
     return [sys.executable, str(WATCH), json.dumps(watched), str(folder), *sandbox, "--", *start]
+
+
+def _hidden_folders() -> list[Path]:
+    """Where checks and solutions lie; an editable installation has copies of the notebooks beside its packages."""
+    packages = {PACKAGE} | {Path(folder).resolve() / PACKAGE.name for folder in sys.path}
+    parts = [package / name for package in sorted(packages) for name in ("exercises", "grading", "course")]
+    return [part for part in parts if part.is_dir()]
 
 
 def _bwrap(limits: Limits) -> list[str]:
