@@ -149,7 +149,7 @@ def test_a_name_that_is_not_there_is_explained(tests: HiddenTests) -> None:
 
 
 def test_a_course_folder_among_the_submissions_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CourseError, match="choose another folder"):
+    with pytest.raises(CourseError, match="choose another with --out"):
         session.grade(tmp_path, "03", tmp_path / "course", safe=False)
     assert not (tmp_path / "course").exists()
 

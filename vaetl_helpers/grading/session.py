@@ -44,11 +44,7 @@ def grade(
     """
     from vaetl_helpers.grading import gradebook
 
-    _refuse_or_warn(safe)
-    if out.resolve().is_relative_to(source.resolve()):
-        raise CourseError(
-            f"{out} lies in {source}, where submissions are looked for: choose another folder with --out."
-        )
+    _refuse_or_warn(safe, source, out)
     of = assignment(number)
     submissions = collect(source, of)
     given = _parameters(of, parameters or {})
@@ -74,9 +70,7 @@ def grade(
 
 def _refuse_or_warn(safe: bool, source: Path, out: Path) -> None:
     if out.resolve().is_relative_to(source.resolve()):
-        raise CourseError(
-            f"{out} lies in {source}, where submissions are looked for: choose another folder with --out."
-        )
+        raise CourseError(f"{out} lies in {source}, where submissions are looked for: choose another with --out.")
     why = sandbox.problem() if safe else None
     if why:
         raise CourseError(f"No sandbox, so nothing was run: {why}. --unsafe-no-sandbox does without, at your own risk.")
