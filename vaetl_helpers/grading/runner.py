@@ -154,7 +154,7 @@ class Submission:
         for source in [NO_EXIT, self.job["parameters"], *self.job[self.setup]]:
             ran = await kernel.run(source, self._seconds(patience))
             if ran.status != "ok":
-                self._setup_failed(ran.message or f"it took longer than {self.limits.cell_seconds} s")
+                self._setup_failed(ran.message or f"it took longer than {patience * self.limits.cell_seconds} s")
                 return False
         return True
 
