@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from test_browser import CHROMIUM, FLAGS
+from in_browser import CHROMIUM, FLAGS
 
 from vaetl_helpers.runtime import course_dir
 

@@ -1,5 +1,6 @@
 """`vaetl grade` against broken and hostile submissions: what each one gets, and that nothing outside notices."""
 
+import asyncio
 import base64
 import contextlib
 import csv
@@ -30,6 +31,7 @@ from vaetl_helpers import exercises
 from vaetl_helpers.grading import grade as grading
 from vaetl_helpers.grading import sandbox, session
 from vaetl_helpers.grading.inside import OUTPUTS
+from vaetl_helpers.grading.runner import Dead, Kernel
 from vaetl_helpers.grading.sandbox import PACKAGE, Limits
 from vaetl_helpers.grading.submissions import Unreadable, assignment
 from vaetl_helpers.runtime import CourseError, course_dir
@@ -979,8 +981,9 @@ class TestUse:
         said = capsys.readouterr().out
         assert [word for word in words if word not in said] == []
 
-    def test_check_submission_refuses_a_damaged_file(self, tmp_path: Path) -> None:
-        file = folder_of(tmp_path / "in", OF.name, WHOLE[:1000]) / f"{OF.name}.ipynb"
+    @pytest.mark.parametrize("name", [OF.name, "mine"])
+    def test_check_submission_refuses_a_damaged_file(self, tmp_path: Path, name: str) -> None:
+        file = folder_of(tmp_path / "in", name, WHOLE[:1000]) / f"{name}.ipynb"
         with pytest.raises(Unreadable, match="cut off"):
             session.check_submission(file)
 
@@ -993,6 +996,33 @@ class TestUse:
         rows = rows_of(tmp_path / "out")
         expected = [(task.id, str(task.points), "correct") for task in assignment(number).tasks]
         assert [(row["exercise"], row["points"], row["status"]) for row in rows] == expected
+
+
+DESCRIPTORS = """
+import os
+for number in range(64):
+    try:
+        os.write(number, b'{"status": "correct"}' * 1000)
+    except OSError:
+        pass
+"""
+
+
+async def broken_and_stopped(folder: Path) -> None:
+    kernel = Kernel(LIMITS, folder, True, folder)
+    await kernel.start()
+    with contextlib.suppress(Dead):
+        await kernel.run(DESCRIPTORS, 1)
+    await kernel.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
+def test_a_kernel_that_writes_garbage_into_its_own_sockets_can_be_stopped(tmp_path: Path) -> None:
+    thread = threading.Thread(target=lambda: asyncio.run(broken_and_stopped(tmp_path)), daemon=True)
+    thread.start()
+    thread.join(180)
+    assert not thread.is_alive()
 
 
 class TestSecret:

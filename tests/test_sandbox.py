@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vaetl_helpers.grading import sandbox, watch
+from vaetl_helpers.grading import inside, sandbox, watch
 from vaetl_helpers.grading.sandbox import PACKAGE, WATCH, Limits
 
 bubblewrap = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
@@ -99,15 +100,28 @@ def watched(folder: Path, script: str, **limits: int) -> subprocess.CompletedPro
         ("for i in $(seq 60); do sleep 20 & done; wait", "processes"),
         ("x = bytearray(2**28)", "memory"),
         ("import mmap; m = mmap.mmap(-1, 2**28); m.write(bytes(2**28))", "memory"),
+        (
+            """import mmap, os
+m = mmap.mmap(-1, 2**28)
+for _ in range(4):  # each one is below the limit
+    pid = os.fork()
+    if pid == 0:
+        [m.write(bytes(2**20)) for _ in range(2**6)]
+        os._exit(0)
+    os.waitpid(pid, 0)
+    m.seek(2**6 * 2**20, os.SEEK_CUR)
+""",
+            "memory",
+        ),
         ("import os; f = os.memfd_create('a'); os.write(f, bytes(2**28))", "memory"),
         ("sleep 20 & wait", "time"),
     ],
-    ids=["processes", "memory", "shared memory", "a file without a name", "time"],
+    ids=["processes", "memory", "shared memory", "shared memory of one that has gone", "a file without a name", "time"],
 )
 def test_all_processes_together_are_ended_at_a_limit(script: str, reason: str, tmp_path: Path) -> None:
     limits = {"seconds": 1} if reason == "time" else {"memory": 2**27} if reason == "memory" else {}
     if reason == "memory":  # the watch looks at what its command has started
-        script = f'{sys.executable} -c "{script}; import time; time.sleep(20)" & wait'
+        script = f'{sys.executable} -c "{script}\nimport time; time.sleep(20)" & wait'
     assert watched(tmp_path, script, **limits).returncode != 0
     assert (tmp_path / "killed").read_text() == reason
 
@@ -187,3 +201,45 @@ sys.stdin.read()"""
     outer.kill()
     outer.wait()
     assert psutil.wait_procs([watching], timeout=10)[1] == []
+
+
+# Each would make memory, or a place to write, that belongs to no process. Numbers of x86_64 and aarch64.
+HIDING = """\
+import ctypes, os, platform, sys
+sys.path.insert(0, sys.argv[1])
+libc, arm = ctypes.CDLL(None, use_errno=True), platform.machine() == "aarch64"
+def call(number, *given):
+    ctypes.set_errno(0)
+    result = libc.syscall(number[arm], *(ctypes.c_long(value) for value in given))
+    return ctypes.get_errno() if result < 0 else 0
+def tried():
+    return [call((272, 97), 0x10000000), call((29, 194), 0, 4096, 0o1600), call((319, 279), 0, 0),
+            call((425, 425), 8, 0), call((56, 220), 0x10000000 | 17, 0, 0, 0, 0), call((435, 435), 0, 0)]
+if sys.argv[2] == "yes":
+    import inside
+    inside.forbid()
+print(tried())
+import subprocess, threading
+thread = threading.Thread(target=lambda: print(subprocess.run(["echo", "alive"], capture_output=True).stdout))
+thread.start(); thread.join()
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in inside.CALLS, reason="the filter knows other processors")
+def test_memory_that_belongs_to_no_process_cannot_be_made() -> None:
+    command = [sys.executable, "-c", HIDING, str(Path(inside.__file__).parent)]
+    done = subprocess.run([*command, "yes"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [f"{[1, 1, 1, 1, 1, 38]}", "b'alive\\n'"], done.stderr  # EPERM; no clone3
+    freely = subprocess.run([*command, "no"], capture_output=True, text=True, timeout=60).stdout.splitlines()[0]
+    assert freely.startswith("[") and "[1, 1, 1" not in freely  # it is the filter that refuses
+
+
+def test_a_socket_counts_as_if_it_were_full() -> None:
+    before = watch.mapped(os.getpid()).total()
+    pairs = [socket.socketpair() for _ in range(10)]
+    try:
+        assert watch.mapped(os.getpid()).total() == before + 20 * watch.BUFFER
+    finally:
+        for pair in pairs:
+            for one in pair:
+                one.close()

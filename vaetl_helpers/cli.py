@@ -6,9 +6,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +22,6 @@ app = typer.Typer(
 data_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-# What Formgrader's browser may load: the pages of this server, and nothing from elsewhere.
-LOCAL = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 Chapters = Annotated[list[str] | None, typer.Argument(metavar="CHAPTER", show_default=False)]
 
 
@@ -70,6 +66,7 @@ def run(
 @app.command()
 def lab(
     folder: Annotated[Path | None, typer.Option("--dir", help="your copy [~/vaetl-course], or --out of assign")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="use no network, even where there is one")] = False,
     instructor: Annotated[bool, typer.Option("--instructor", help="open Formgrader on an assignment's folder")] = False,
     browser: Annotated[bool, typer.Option(help="open a browser")] = True,
     port: Annotated[int, typer.Option(help="the port of the server")] = 8888,
@@ -79,12 +76,14 @@ def lab(
     \b
     vaetl lab                               in ~/vaetl-course
     vaetl lab --dir here                    in another folder
+    vaetl lab --offline                     nothing is fetched, nothing leaves this machine
     vaetl lab --no-browser                  on another machine: open the printed address
     vaetl lab --instructor --dir teaching   Formgrader: what `vaetl assign` and `vaetl grade` wrote
 
     What you have changed is never overwritten: a newer notebook arrives beside yours.
     """
-    from .chapters import copy_course, install_command, missing
+    from . import lab as server
+    from .chapters import chapters_in, copy_course, install_command, missing
     from .runtime import CourseError, course_dir
 
     lacking = missing("lab") + (missing("grading") if instructor else [])
@@ -96,27 +95,15 @@ def lab(
             raise CourseError(f"{folder} is no folder of `vaetl assign`: give the one of --out as --dir.")
         print(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
         # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
-        local = {"headers": {"Content-Security-Policy": LOCAL}}
-        options = (f"--ServerApp.tornado_settings={local}",)
-        raise typer.Exit(_serve(folder, "/lab?formgrader=true", browser, port, options))
+        ended = server.serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline)
+        raise typer.Exit(ended)
     folder = (folder or Path("~/vaetl-course")).expanduser().absolute()
-    first = copy_course(course_dir(), folder)
+    copy_course(course_dir(), folder)
+    names = [chapter.path.name for chapter in chapters_in(course_dir()).values()]
+    layout = server.open_first(folder, names[:2])  # the start page in front, chapter 1 behind it
     print(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
-    raise typer.Exit(_serve(folder, f"/lab/tree/{first.name}", browser, port))
-
-
-def _serve(folder: Path, url: str, browser: bool, port: int, options: Sequence[str] = ()) -> int:
-    """Runs JupyterLab on a folder until it ends; returns its exit code."""
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", f"--port={port}"]
-    command += [f"--LabApp.default_url={url}", *([] if browser else ["--no-browser"]), *options]
-    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    # The kernel is this interpreter's, whatever kernels the user has registered elsewhere.
-    server = subprocess.Popen(command, env=os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}, cwd=folder)
-    while True:
-        try:
-            return server.wait()
-        except KeyboardInterrupt:  # the server has received it too, and asks whether to stop
-            continue
+    options = (f"--LabApp.workspaces_dir={layout}",)
+    raise typer.Exit(server.serve(folder, "/lab", browser, port, options, local=offline, offline=offline))
 
 
 def _given(parameters: list[str] | None) -> dict[str, str] | None:

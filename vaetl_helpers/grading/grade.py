@@ -286,12 +286,6 @@ def grade_all(grader: Grader, submissions: Sequence[Submission], jobs: int, kind
 def fingerprint(submission: Submission, of: Assignment, secret: bytes, parameters: str) -> str:
     """Another one means that a submission must be graded again: it, the tests or the course have changed."""
     course = "".join(inspect.getsource(inspect.getmodule(exercises.get(task.id).reference)) for task in of.tasks)
-    parts = (
-        submission.data,
-        submission.fault.encode(),
-        secret,
-        parameters.encode(),
-        repr(of).encode(),
-        course.encode(),
-    )
+    texts = (submission.fault, parameters, repr(of), course)
+    parts = (submission.data, secret, *(text.encode() for text in texts))
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

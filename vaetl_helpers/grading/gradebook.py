@@ -130,7 +130,8 @@ def record(of: Assignment, out: Path, results: Sequence[dict[str, Any]]) -> None
             student = result["student"]
             found = book.update_or_create_student(student)
             if not (found.first_name or found.last_name):  # names from a class list stay
-                found.first_name, found.last_name = "", result["name"]
+                name = result["name"]  # nbgrader exports it as it is: no formula for a spreadsheet
+                found.first_name, found.last_name = "", f"'{name}" if name[:1] in ("=", "+", "-", "@") else name
             book.update_or_create_submission(of.number, student, **_collected(of, out, student))
             for row in result["exercises"]:
                 name = row["id"].replace(".", "-")

@@ -48,7 +48,7 @@ class Kernel:
     async def start(self) -> None:
         await self.manager.start_kernel()
         self.client = self.manager.client()
-        self.client.start_channels()
+        self.client.start_channels(hb=False)  # its thread never ends where a kernel answers garbage
         await self.client.wait_for_ready(timeout=120)
 
     async def stop(self) -> None:

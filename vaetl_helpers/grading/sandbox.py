@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import zmq
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Bool, Instance, default
@@ -64,7 +66,8 @@ def command(arguments: list[str], folder: Path, limits: Limits, exercises: Path 
     watched = {"memory": size["memory"], "processes": limits.processes, "seconds": limits.seconds}
     watched["parent"] = os.getpid()
     rlimits = {"RLIMIT_DATA": size["memory"], "RLIMIT_FSIZE": size["disk"], "RLIMIT_NPROC": limits.processes}
-    given = {"limits": rlimits | {"RLIMIT_CORE": 0}, "uid": _spare_uid()}
+    rlimits |= {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 512}  # every open socket has a buffer
+    given = {"limits": rlimits, "uid": _spare_uid()}
     hidden = ["--setenv", "VAETL_GRADING", "1"]
     if exercises:
         given["folder"] = "/exercises"
@@ -188,6 +191,15 @@ class SandboxedKernel(AsyncKernelManager):
             raise CourseError(f"No sandbox, so nothing was run: {why}.")
         Path(self.connection_file).chmod(0o644)
         return command(kernel[3:], self.folder, self.limits, self.exercises)
+
+    async def _async_interrupt_kernel(self) -> None:
+        """Asks for an interrupt, and waits for nothing: a kernel may have broken its end of the socket."""
+        self._connect_control_socket()
+        self._control_socket.sndtimeo = 0
+        with contextlib.suppress(zmq.Again):
+            await super()._async_interrupt_kernel()
+
+    interrupt_kernel = _async_interrupt_kernel
 
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         """Removes the sockets too."""

@@ -19,7 +19,7 @@ from vaetl_helpers.grading import grade as grading
 from vaetl_helpers.grading import pages, sandbox
 from vaetl_helpers.grading.grade import Grader, Result, hidden_tests
 from vaetl_helpers.grading.sandbox import Limits
-from vaetl_helpers.grading.submissions import Assignment, Submission, Unreadable, assignment, collect, read
+from vaetl_helpers.grading.submissions import Assignment, Submission, Unreadable, assignment, collect, parse, read
 from vaetl_helpers.running import table
 from vaetl_helpers.runtime import CourseError, course_dir, unknown
 
@@ -189,9 +189,9 @@ def _keep_submitted(of: Assignment, out: Path, submissions: Sequence[Submission]
 
 
 def _chapter(data: bytes, file: Path) -> str:
-    """The chapter that a notebook says it is of, or else its name."""
-    with suppress(ValueError, KeyError, TypeError, RecursionError):
-        return str(json.loads(data)["metadata"]["vaetl"]["chapter"])
+    """The chapter that a notebook says it is of, or else its name; Unreadable where it is no notebook."""
+    with suppress(KeyError, TypeError):
+        return str(parse(data)["metadata"]["vaetl"]["chapter"])
     return file.stem.partition("_")[0]
 
 
@@ -207,11 +207,8 @@ def check_submission(file: Path, number: str | None = None) -> int:
     of = assignment(number or _chapter(data, file))
     content = read(data, of)
     problems = [f"{id or 'notebook'}: {sentence}" for id, many in content.problems.items() for sentence in many]
-    print(
-        "\n".join(
-            ["cells to look at:", *(f"  {line}" for line in problems)] if problems else ["All graded cells are there."]
-        )
-    )
+    heading = "cells to look at:" if problems else "All graded cells are there."
+    print("\n".join([heading, *(f"  {line}" for line in problems)]))
     with hidden_tests(of, {task.id: range(grading.TRIALS) for task in of.tasks}) as tests:
         text = grading.parameters_source(of, {"profile": "smoke"})
         grader = Grader(of, tests, text, Limits(), sandbox=False)

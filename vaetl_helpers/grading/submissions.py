@@ -127,7 +127,7 @@ def assignment(number: str, course: Path | None = None) -> Assignment:
     """The assignment of a chapter ("03", "3", "03_variational_autoencoder"); CourseError where it has no exercises."""
     course, stem = course or course_dir(), Path(number).name.removesuffix(".ipynb")
     known = _chapters(course)
-    fits = [n for n, p in known.items() if stem in (n, n.lstrip("0"), p.stem, p.stem.partition("_")[2])]
+    fits = [n for n, p in known.items() if stem in (n, n.removeprefix("0"), p.stem, p.stem.partition("_")[2])]
     if len(fits) != 1:
         raise unknown("chapter", number, known)
     path = known[fits[0]]
@@ -135,7 +135,7 @@ def assignment(number: str, course: Path | None = None) -> Assignment:
     if not stubs:
         graded = ", ".join(n for n, p in known.items() if _graded(p))
         raise CourseError(f"Chapter {fits[0]} has no exercises to grade: choose one of {graded}.")
-    notebook, tasks = _parse(path.read_bytes()), []
+    notebook, tasks = parse(path.read_bytes()), []
     for id in [cell.vaetl["exercise"] for cell in stubs.values() if "exercise" in cell.vaetl]:
         cell, check = (stubs[id.replace(".", "-") + end] for end in ("", "-check"))
         points, solution = check.nbgrader["points"], solved[cell.grade_id].source
@@ -151,7 +151,7 @@ def _chapters(course: Path) -> dict[str, Path]:
 
 def _graded(path: Path) -> dict[str, _Cell]:
     """The graded cells of one of the course's own notebooks, in order."""
-    return {cell.grade_id: cell for cell in _cells(_parse(path.read_bytes())) if cell.grade_id}
+    return {cell.grade_id: cell for cell in _cells(parse(path.read_bytes())) if cell.grade_id}
 
 
 def _passed_on(source: str) -> str:
@@ -319,7 +319,7 @@ def _ranked(one: _Found, of: Assignment, limit: int) -> tuple[Any, ...]:
 
 def _fits(data: bytes, of: Assignment) -> bool:
     try:
-        return any(cell.grade_id in _ids(of) for cell in _cells(_parse(data)))
+        return any(cell.grade_id in _ids(of) for cell in _cells(parse(data)))
     except Unreadable:
         return False
 
@@ -330,7 +330,7 @@ def _ids(of: Assignment) -> set[str]:
 
 def read(data: bytes, of: Assignment) -> Content:
     """What a notebook holds for the assignment; raises Unreadable, and nothing else, where that is nothing."""
-    notebook = _parse(data)
+    notebook = parse(data)
     cells, by_id = _cells(notebook), defaultdict(list)
     for cell in cells:
         by_id[cell.grade_id].append(cell)
@@ -344,7 +344,7 @@ def read(data: bytes, of: Assignment) -> Content:
     return Content(_setup(cells), *({id: some for id, some in kept.items() if some} for kept in (code, problems)))
 
 
-def _parse(data: bytes) -> dict[str, Any]:
+def parse(data: bytes) -> dict[str, Any]:
     """A notebook of format 4 as it is in its file."""
     try:
         notebook = json.loads(data.decode("utf-8-sig"))

@@ -22,6 +22,7 @@ from typing import BinaryIO
 import psutil
 
 EVERY = 0.1  # seconds between two looks
+BUFFER = 2 * 212992  # bytes that may wait in a socket, as Linux sets it where nobody has changed it
 PR_SET_PDEATHSIG = 1
 
 
@@ -72,27 +73,45 @@ def excess(root: psutil.Process, limits: dict[str, int], sockets: Path) -> str |
         processes = [process.pid for process in root.children(recursive=True)]
     except psutil.Error:  # it has just ended
         return None
-    used = Counter()
+    used, shared = Counter(), Counter()
     for pid in processes:
         used += memory(pid)
+        shared |= mapped(pid)
     if used["Threads"] > limits["processes"]:
         return "processes"
     outside = sockets.stat().st_dev if sockets.exists() else None
     for pid in processes:
         used += nameless(pid, outside)
-    if used["RssAnon"] + used["RssShmem"] + used["nameless"] > limits["memory"]:
+    if used["RssAnon"] + used["nameless"] + shared.total() > limits["memory"]:
         return "memory"
     return "disk" if used["outside"] or strange(sockets) else None
 
 
 def memory(pid: int) -> Counter[str]:
-    """A process's threads, and its memory in bytes but for files: those of Python are shared."""
+    """A process's threads, and the bytes that are its own: the files of Python are shared."""
     found = Counter()
     with contextlib.suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             name, _, value = line.partition(":")
-            if name in ("Threads", "RssAnon", "RssShmem"):
+            if name in ("Threads", "RssAnon"):
                 found[name] = int(value.split()[0]) * (1 if name == "Threads" else 1024)
+    return found
+
+
+def mapped(pid: int) -> Counter[str]:
+    """Bytes that processes share: mapped memory, whoever has filled it, and sockets, as if their buffers were full."""
+    found = Counter()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                facts = entry.stat()
+                found[f"socket {facts.st_ino}"] = BUFFER if stat.S_ISSOCK(facts.st_mode) else 0
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            where, access, _, device, inode, *_ = line.split(maxsplit=5)
+            if access[3] == "s" and device == "00:01":  # the kernel's own file system: mmap, memfd, System V
+                start, end = (int(place, 16) for place in where.split("-"))
+                found[inode] += end - start
     return found
 
 
