@@ -332,6 +332,28 @@ def test_unpacked_idx_files_serve_too(small: Dataset, cache: Path) -> None:
     assert np.array_equal(splits.test.images.squeeze(1).numpy(), expected)
 
 
+def test_data_sets_attached_on_kaggle_are_found_in_any_layout_and_told_apart(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attached = tmp_path / "input"
+    monkeypatch.setattr(data, "ATTACHED", attached)
+    monkeypatch.setitem(DATASETS, "fashion-mnist", replace(DATASETS["fashion-mnist"], also=(), begins=(9, 0, 0, 3)))
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], begins=(0, 1, 2, 3)))  # as write_set does
+    write_set(attached / "cut short")
+    (attached / "cut short" / "train-labels-idx1-ubyte.gz").write_bytes(b"cut short")
+    (attached / "a folder" / "train-labels-idx1-ubyte").mkdir(parents=True)
+    for name, content in write_set(attached / "datasets" / "someone" / "digits").items():  # unpacked, as Kaggle does
+        (attached / "datasets" / "someone" / "digits" / name).unlink()
+        (attached / "datasets" / "someone" / "digits" / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
+    before = sorted(attached.rglob("*"))
+    assert data._find(DATASETS["mnist"], None)["train"][0].shape == (120, 28, 28)
+    with pytest.raises(FileNotFoundError):
+        data._find(DATASETS["fashion-mnist"], None)  # files of the same names, with other labels
+    photo_zip(attached / "photos" / "hymenoptera_data.zip", train=122, val=77)
+    assert len(data._find(DATASETS["ants-bees"], None)["train"][0]) == 244
+    assert [path for path in sorted(attached.rglob("*")) if "photos" not in str(path)] == before, "only read"
+
+
 def test_a_data_root_that_is_no_folder_is_named(
     photos: Dataset, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

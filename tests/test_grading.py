@@ -493,14 +493,14 @@ LOOPS = [
 BOMBS = [
     Case(
         "memory",
-        {"kl": "crashed", "reparameterise": OVER, "elbo": OVER, "decoder_shape": OVER},
+        {"kl": "crashed", "reparameterise": OVER, "elbo": OVER, "decoder_shape": "crashed"},
         {
             "kl": "def kl(mu, log_var):\n    return torch.ones(2 * 10**9)",
             "reparameterise": then(MANY_SMALL, "reparameterise"),
             "elbo": then(SHARED_PAGES, "elbo"),
             "decoder_shape": then(UNSEEN_FILES, "decoder_shape"),
         },
-        says={"reparameterise": "memory", "elbo": "memory", "decoder_shape": "used more than 1500 MB"},
+        says={"reparameterise": "memory", "elbo": "memory", "decoder_shape": "Operation not permitted"},
     ),
     Case(
         "crowd",

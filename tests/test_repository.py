@@ -94,9 +94,9 @@ def test_package_stays_small() -> None:
     checks = {path for path in every if path.parts[0] == "exercises" and path.name != "__init__.py"}
     grading = {path for path in every if path.parts[0] == "grading"}
     apart = {path for path in every if path.parts[0] == "authoring"} | grading | checks
-    assert sum(lines for path, lines in every.items() if path not in apart) <= 4350
-    assert sum(lines for path, lines in every.items() if path not in grading | checks) <= 5150
-    assert sum(every[path] for path in grading) <= 1650  # who does not grade need not read it
+    assert sum(lines for path, lines in every.items() if path not in apart) <= 4750
+    assert sum(lines for path, lines in every.items() if path not in grading | checks) <= 5700
+    assert sum(every[path] for path in grading) <= 1700  # who does not grade need not read it
     assert all(every[path] <= 450 for path in checks)
 
 

@@ -25,7 +25,7 @@ TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook of the course: what it is called, the extras it needs, its parameters with their types."""
+    """A notebook of the course: its names, the extras it needs, its parameters' types, minutes and exercises."""
 
     number: str
     name: str
@@ -33,6 +33,8 @@ class Chapter:
     path: Path
     requires: tuple[str, ...]
     parameters: dict[str, str]
+    minutes: dict[str, Any]
+    exercises: tuple[str, ...]
 
     @property
     def digest(self) -> str:
@@ -50,7 +52,9 @@ def chapters_in(folder: Path) -> dict[str, Chapter]:
         facts = notebook.metadata.get("vaetl", {})
         number, title = str(facts.get("chapter", path.stem.partition("_")[0])), facts.get("title", path.stem)
         requires, parameters = tuple(facts.get("requires", ())), _parameters(notebook)
-        found[number] = Chapter(number, path.stem, title, path, requires, parameters)
+        checks = tuple(c.metadata.vaetl.check for c in notebook.cells if "check" in c.metadata.get("vaetl", {}))
+        minutes = dict(facts.get("minutes", {}))
+        found[number] = Chapter(number, path.stem, title, path, requires, parameters, minutes, checks)
     if not found:
         raise CourseError(f"There are no notebooks in {folder}: write them with `vaetl build`.")
     return found

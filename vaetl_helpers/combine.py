@@ -324,8 +324,8 @@ def fit_pca(source: ImageSet, components: int = LATENT, most: int = 20_000) -> V
     """Principal components of (at most 20,000 of) a source's images, as many as the VAE has latents."""
     from sklearn.decomposition import PCA
 
-    fitted = PCA(components, svd_solver="covariance_eigh").fit(source.images[:most].flatten(1).cpu().numpy() / 255)
-    return partial(_project, fitted)
+    pixels = source.images[:most].flatten(1).cpu().numpy() / 255
+    return partial(_project, PCA(components, svd_solver="arpack", random_state=0).fit(pixels))
 
 
 def _project(fitted: Any, images: ImageSet, draw: Draw) -> Tensor:

@@ -31,6 +31,7 @@ from torch import Tensor
 from vaetl_helpers.runtime import CourseError, emit, someone_watches, unknown
 
 TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
+ATTACHED = Path("/kaggle/input")  # the data sets that are attached to a Kaggle notebook, in any layout; only read
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # {"train": (images, labels), ...}
 
 
@@ -151,6 +152,7 @@ class Dataset:
     read: Callable[[Path], Arrays]
     also: tuple[Path, ...] = field(default=())  # folders where a system package puts it
     embedded: str | None = None
+    begins: tuple[int, ...] = ()  # the first labels, where another data set has files of the same names
 
 
 # ---------------------------------------------------------------- reading
@@ -278,11 +280,12 @@ DATASETS: dict[str, Dataset] = {
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
         ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
         "FashionMNIST/raw", _read_mnist, (Path("/usr/share/datasets/fashion-mnist"),), "fashion-mnist.npz",
+        begins=(9, 0, 0, 3),
     ),
     "mnist": Dataset(
         "MNIST", "CC BY-SA 3.0", dict(zip(_IDX, ("md5:" + h for h in _MNIST_MD5), strict=True)),
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        tuple("0123456789"), "MNIST/raw", _read_mnist, (), "mnist.npz",
+        tuple("0123456789"), "MNIST/raw", _read_mnist, (), "mnist.npz", begins=(5, 0, 4, 1),
     ),
     "cifar10": Dataset(
         "CIFAR-10", "none stated", {"cifar-10-python.tar.gz": "md5:c58f30108f718f92721af3b95e74349a"},
@@ -356,7 +359,7 @@ def _is_idx(item: Dataset) -> bool:
 
 def _read_from(item: Dataset, place: Path) -> Arrays:
     """Reads `item` below `place`, unpacking an archive found there into the cache; FileNotFoundError if absent."""
-    if place in item.also:
+    if place in item.also or (_is_idx(item) and ATTACHED in place.parents):
         return item.read(place)
     archive = next((place / name for name in item.files if (place / name).is_file()), None)
     if archive is None or _is_idx(item) or (place / item.folder).is_dir():
@@ -389,8 +392,21 @@ def _unwritable(folder: Path, error: OSError) -> CourseError:
 
 
 def _places(item: Dataset, root: Path | str | None) -> list[Path]:
-    """The search order: the data root, the system's folders, the cache."""
-    return [place for place in (data_root(root), *item.also, cache_dir()) if place and place.is_dir()]
+    """The search order: the data root, what is attached on Kaggle, the system's folders, the cache."""
+    return [place for place in (data_root(root), *_attached(item), *item.also, cache_dir()) if place and place.is_dir()]
+
+
+def _attached(item: Dataset) -> list[Path]:
+    """The folders of attached data sets that hold `item`, unpacked or as it is published."""
+    if not _is_idx(item):
+        names = {*item.files, Path(item.folder).name}
+        return [path.parent for path in sorted(ATTACHED.rglob("*")) if path.name in names]
+    found = []
+    for labels in sorted(ATTACHED.rglob("train-labels-idx1-ubyte*")):
+        with suppress(CourseError):  # damaged, or a folder of that name
+            if tuple(read_idx(labels)[:4]) == item.begins:
+                found.append(labels.parent)
+    return found
 
 
 def _find(item: Dataset, root: Path | str | None) -> Arrays:
@@ -408,6 +424,8 @@ def _find(item: Dataset, root: Path | str | None) -> Arrays:
 def _reachable(url: str, seconds: float = 2.0) -> bool:
     """Whether a host answers in time; in a thread, because nothing else limits the look-up of its name."""
     parts = urlsplit(url)
+    if os.environ.get("VAETL_OFFLINE") == "1":  # vaetl lab --offline
+        return False
     if parts.scheme in getproxies():
         return True  # only the proxy can say
     answered: list[bool] = []

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from vaetl_helpers.runtime import notebook_kernel
 
-# Okabe and Ito's palette, which people with any kind of colour vision can tell apart; its yellow is too pale for lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe and Ito's palette, which people with any kind of colour vision can tell apart. On white its sky blue, orange and
+# yellow are too pale for lines (below 3:1, WCAG 2.1, 1.4.11), so violet and brown stand in for them.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#9040F0", "#5C3000", "#000000")
+ON_GREY = ("#56B4E9", "#E69F00")  # the palette's sky blue and orange, for marks on a grey or dark picture
 STYLES = ("-", "--", "-.", ":", "-", "--", "-.")
 STYLE = {
     "axes.prop_cycle": plt.cycler(color=COLOURS, linestyle=STYLES),
@@ -33,12 +35,12 @@ STYLE = {
     "savefig.dpi": 100,
     "font.size": 11,
 }
-GREY = "#777777"
+GREY = "#6E6E6E"  # dark enough for small letters
 # Mark and colour: each tells the verdicts apart without the other.
 VERDICTS = {
     "supported": ("o", COLOURS[0]),
     "contradicted": ("X", COLOURS[1]),
-    "no gain": ("s", COLOURS[2]),
+    "no gain": ("s", COLOURS[4]),
     "undecided": ("D", GREY),
 }
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y)
@@ -219,7 +221,8 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.5, 6.5))
         for label in labels.unique().tolist():
-            chosen, colour = codes[labels == label], plt.get_cmap("tab10")(label % 10)
+            chosen = codes[labels == label]
+            colour = [0.75 * part for part in plt.get_cmap("tab10")(label % 10)[:3]]  # as it is, some are too pale
             axis.scatter(chosen[:, 0], chosen[:, 1], color=colour, marker=f"${label}$", s=32, linewidths=0.2)
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
         axis.set_aspect("equal")

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -21,6 +22,8 @@ import numpy as np
 import torch
 import yaml
 from safetensors import safe_open
+
+from vaetl_helpers.bootstrap import lender
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 
@@ -52,10 +55,8 @@ def course_dir() -> Path:
 
 def platform_name() -> str:
     """One of Colab, Kaggle, Binder, JupyterLab or Python (a plain interpreter)."""
-    if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
-        return "Colab"
-    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
-        return "Kaggle"
+    if name := lender():
+        return name
     if "BINDER_SERVICE_HOST" in os.environ:
         return "Binder"
     return "JupyterLab" if notebook_kernel() else "Python"
@@ -193,6 +194,34 @@ def advice() -> str:
     return ADVICE.get(platform_name(), "the course needs none, and Colab and Kaggle lend one")
 
 
+DRIVE, KAGGLE = Path("/content/drive/MyDrive"), Path("/kaggle")
+
+
+def kept(name: str) -> Path:
+    """The path for the file `name` in the folder that this platform keeps when it takes the machine away.
+
+    On Kaggle a file of that name in an attached notebook's output is copied there first, so that work goes on from it.
+    """
+    here = platform_name()
+    if here == "Colab" and not DRIVE.is_dir():
+        print(
+            f"Google Drive is not mounted, so {name} will be lost with this machine. To keep it, run first: "
+            'from google.colab import drive; drive.mount("/content/drive")'
+        )
+    elif here == "Colab":
+        (DRIVE / "vaetl").mkdir(exist_ok=True)
+        return DRIVE / "vaetl" / name
+    if here != "Kaggle":
+        return Path(name).absolute()
+    path, earlier = KAGGLE / "working" / name, [*(KAGGLE / "input").rglob(name)]
+    if earlier and not path.exists():
+        newest = max(earlier, key=lambda file: file.stat().st_mtime)
+        shutil.copyfile(newest, path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)  # whole or not at all
+        print(f"Going on from {newest}.")
+    return path
+
+
 @functools.cache
 def profiles() -> dict[str, dict[str, dict[str, Any]]]:
     """What each profile means: {chapter: {profile: {knob: value}}}."""
@@ -233,6 +262,7 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise CourseError(f"The seed must be a whole number from 0 to 2147483647, not {seed!r}: try seed=0.")
     _leave_a_core()
+    np.finfo(np.float32), np.finfo(np.float64)  # once: numpy 1 would warn after the next line that denormals are gone
     torch.set_flush_denormal(True)  # numbers below 1e-38, as Adam keeps for unused pixels, make its step 4 times slower
     torch.manual_seed(seed)
     np.random.seed(seed)  # scikit-learn's default

@@ -756,7 +756,11 @@ folder = Path(tempfile.mkdtemp())
 launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 on_cpu = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 running = {}
-for where, how in (("one", []), ("two", launcher)):  # both at once
+ways = (("one", []), ("two", launcher))
+if P.platform == "Binder":
+    print("Binder has too little memory for this cell: run it on your own machine, on Colab or on Kaggle.")
+    ways = ()
+for where, how in ways:  # both at once
     (folder / where).mkdir()
     command = [sys.executable, *how, "program.py", where]
     pipe = subprocess.PIPE
@@ -833,16 +837,33 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 # | switch | Runtime > Change runtime type > T4 GPU | Settings > Accelerator > GPU T4 x2 |
 # | condition | a Google account | an account verified by telephone; "Internet on" to install the course |
 # | taken away | after some idle time, or when others need it | after some hours; a weekly allowance of GPU hours |
-# | what stays | what you save in Google Drive | what a "Save version" run leaves in `/kaggle/working` |
-# | to go on | mount the drive again | Add input > your notebook's output, and copy the file to `/kaggle/working` |
+# | what stays | what you save in Google Drive | what lies in `/kaggle/working` when you press "Save version" |
+# | to go on | mount the drive again | Add input > your notebook's output |
 #
-# Limits change, so look at each platform's own page. What does not change: *the machine will be taken away*. So save after
-# every epoch, where it stays, and be able to go on. On Colab:
+# Limits change, so look at each platform's own page. (We have not run the course on either; a test of it rebuilds the
+# versions of PyTorch and NumPy that they had at the end of 2025, and runs the first cells of a notebook with them.)
+#
+# The first code cell of each notebook adds what the course needs there, and moves nothing that is installed. On Kaggle without
+# the internet it looks for an attached data set with wheels. Make one where there is a network:
+# `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell. Full data
+# sets are found in attached data sets, too.
+#
+# What does not change: *the machine will be taken away*. So save after every epoch, where it stays, and be able to go on. Where
+# that is differs, and `kept` knows it:
+
+# %%
+from vaetl_helpers.runtime import kept
+
+print("a checkpoint that is kept:", kept("cnn.safetensors"))
+
+# %% [markdown]
+# On your own machine that is the current folder. On Kaggle it is `/kaggle/working`; if an attached output holds a file of
+# that name, it is copied there first. On Colab it is the folder `vaetl` of your Google Drive. Mount the drive before:
 #
 # ```
 # from google.colab import drive
 # drive.mount("/content/drive")
-# fit(model, train, epochs=50, checkpoint="/content/drive/MyDrive/cnn.safetensors")
+# fit(model, train, epochs=50, checkpoint=kept("cnn.safetensors"))
 # ```
 #
 # After a disconnect run the same cells again: `fit` finds the file and continues after the last whole epoch. (On Kaggle's

@@ -82,7 +82,7 @@ from vaetl_helpers.data import load
 from vaetl_helpers.transfer import freeze, trainable
 
 clothes, digits = load("fashion-mnist"), load("mnist")
-TRUE, FOUND = plots.COLOURS[4], plots.COLOURS[5]  # of true boxes (solid) and of a detector's (dashed)
+TRUE, FOUND = plots.ON_GREY  # of true boxes (solid) and of a detector's (dashed)
 jobs = 2 if P.profile == "cpu" else None  # how many runs of a study go on at the same time
 
 # %% [markdown]

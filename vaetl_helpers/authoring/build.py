@@ -25,18 +25,23 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 CELL_SECONDS = 600  # always a limit: without one, a widget can hang an execution for ever (nbclient#312)
 OPTIONS = {"exercise", "check", "tags", "lines_to_next_cell"}  # the last one is jupytext's own
 MINUTES = {"reading": "reading", "exercises": "exercises", "cpu": "run on CPU", "gpu": "run on GPU"}
-BADGES = """\
-[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]\
-(https://colab.research.google.com/github/{repository}/blob/{tag}/course/{name}.ipynb)
-[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]\
-(https://kaggle.com/kernels/welcome?src=https://github.com/{repository}/blob/{tag}/course/{name}.ipynb)
-[![Launch Binder](https://mybinder.org/badge_logo.svg)]\
-(https://mybinder.org/v2/gh/{repository}/{tag}?labpath=course%2F{name}.ipynb)"""
-WHY = "# Colab, Kaggle: fetch the helpers once; torch and numpy stay as they are"
-BOOTSTRAP = f"""\
-import importlib.util
-if importlib.util.find_spec("vaetl_helpers") is None:  {WHY}
-    %pip install -q "vaetl-helpers{{extras}} @ https://github.com/{{repository}}/archive/refs/tags/{{tag}}.tar.gz\""""
+# Links, not pictures: a notebook that is opened asks no other machine for anything.
+BADGES = (
+    "**Run it yourself:** "
+    "[Open in Colab](https://colab.research.google.com/github/{repository}/blob/{tag}/course/{name}.ipynb) · "
+    "[Open in Kaggle](https://kaggle.com/kernels/welcome?src="
+    "https://github.com/{repository}/blob/{tag}/course/{name}.ipynb) · "
+    "[Launch Binder](https://mybinder.org/v2/gh/{repository}/{tag}?labpath=course%2F{name}.ipynb)"
+)
+# Where the package comes from; this package alone, so that nothing can move, or one sentence; then the rest.
+BOOTSTRAP = """\
+import glob, importlib.util, IPython, os, sys; source = max(glob.glob(os.getenv("VAETL_SOURCE", \
+"/kaggle/input/**/vaetl_helpers-*.whl"), recursive=True), \
+default="https://github.com/{repository}/archive/refs/tags/{tag}.tar.gz")
+if not importlib.util.find_spec("vaetl_helpers") and os.system(f'"{{sys.executable}}" -m pip install -qqq --no-deps \
+--retries 0 "{{source}}"'): raise IPython.core.error.UsageError("The course's helpers could not be fetched: check the \
+connection (on Kaggle: Settings > Internet on, or attach a data set with their wheels), then run this cell again.")
+from vaetl_helpers.bootstrap import ready; ready({extras})  # on Colab, Kaggle: what is missing; nothing else moves"""
 KAGGLE = {"accelerator": "nvidiaTeslaT4", "isGpuEnabled": True, "isInternetEnabled": True}
 METADATA = {
     "accelerator": "GPU",
@@ -148,7 +153,7 @@ def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> Non
     badges = [i for i, cell in enumerate(cells) if re.search(r"(?m)^\{badges\}$", cell.source)]
     if badges != [0] or len(spots) != 1 or cells[spots[0]].source != "pass":
         raise _faulty(source, "first cell needs a line {badges}; one cell, tagged bootstrap, must be pass")
-    extras = f"[{','.join(about['requires'])}]" if about["requires"] else ""
+    extras = ", ".join(f'"{extra}"' for extra in about["requires"])
     minutes = " · ".join(f"{label} {about['minutes'][key]}" for key, label in MINUTES.items())
     cells[0].source = cells[0].source.replace("{badges}", BADGES.format(name=source.stem, **project))
     aims = (cell for cell in cells if re.search("(?im)^#+ what you will be able to do", cell.source))

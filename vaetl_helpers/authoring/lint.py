@@ -13,10 +13,10 @@ from vaetl_helpers import exercises
 
 ORDER = {  # what every notebook contains, in this order of first occurrence
     "a title": r"^# \S",
-    "badges": r"^\[!\[.*colab\.research\.google\.com",
+    "badges": r"^\*\*Run it yourself:\*\* \[Open in Colab\]\(https://colab\.",
     "'What you will be able to do'": r"^#+ (?i:what you will be able to do)",
     "the line of measured minutes": r"^\*\*Minutes\*\*",
-    "the bootstrap cell": r'^if importlib\.util\.find_spec\("vaetl_helpers"\)',
+    "the bootstrap cell": r'^if not importlib\.util\.find_spec\("vaetl_helpers"\)',
     "the parameters cell": r'^profile: str = "auto"',
     "the setup cell": r"^P = setup\(",
     "a quiz with <details> blocks": r"<details",
@@ -28,6 +28,7 @@ HIDING = {"raises-exception", "nbval-skip", "nbval-ignore-output", "nbval-raises
 MACHINE_PATH = re.compile(r"(?<![\w.])(/(home|root|Users|tmp)/\w|[A-Z]:\\+Users)")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ALT = re.compile(r"""\balt=(?!""|'')[\w"'(]""")
+SHORTEST = 20  # letters: fewer name a figure and do not describe it
 NO_ALT = re.compile(r"""!\[\s*\]\(|<img(?![^>]*\balt=["'][^"'])""")
 
 
@@ -100,8 +101,12 @@ def figures(nb: NotebookNode) -> Iterator[str]:
         draws = images or any(re.fullmatch(r"(plt|plots)\.(?!table)\w+", call) for call in calls)
         if draws and not (body and ast.unparse(body[-1]) == "plt.show()"):
             yield f"{where}: it draws, so it must end in plt.show()"
-        if (images or "plt.show" in calls) and not ALT.search(cell.source):
+        texts = [image.metadata.get("image/png", {}).get("alt", "") for image in images]
+        if (images or "plt.show" in calls) and not (ALT.search(cell.source) and all(texts)):
             yield f'{where}: a figure has no alternative text; give alt="..." to the function that draws it'
+        source = cell.source.lower()
+        if any(len(text) < SHORTEST or source.count(text.lower().rstrip(".")) > 1 for text in filter(None, texts)):
+            yield f"{where}: an alternative text must say what the figure shows, and not in the words of its title"
 
 
 def image_texts(nb: NotebookNode) -> Iterator[str]:

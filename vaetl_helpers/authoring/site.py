@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ from vaetl_helpers.runtime import CourseError
 
 RAW_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.DOTALL)
 RAW_CODE = re.compile(r"(<(?:code|pre)\b.*?</(?:code|pre)>|<[^>]+>)", re.DOTALL)
+SOLVED = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?\n) *### END SOLUTION$", re.MULTILINE | re.DOTALL)
+MINUTES = {"reading": "minutes to read", "exercises": "for exercises", "cpu": "to run on a laptop"}
+WIDE = 24  # letters; a formula in a line that has more may be wider than a phone
 GENERATOR = '<meta name="generator" content="vaetl">'
 # The browser itself refuses whatever the sweep below might have missed.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -30,6 +34,13 @@ HEAD = f"""<meta charset="utf-8">
 <meta name="color-scheme" content="light dark">
 {GENERATOR}
 <link rel="icon" href="data:,">"""
+ABOUT = """<p>Two articles claim that training needs enormous computing power, that accelerators are essential,
+that a network which tells dogs from cats learns to tell dogs from foxes with little work, and that variational
+autoencoders make such reuse better. They give no evidence. <strong>This course tests each claim with real data,
+repeated runs and intervals, and keeps the cases in which it fails.</strong></p>
+<p>These pages show every chapter after it was run, and need no network. Solutions of exercises are folded: try first.
+To write and run the code yourself, follow “Open in Colab” below a chapter's title, or install the course and type
+<code>vaetl lab</code>.</p>"""
 
 
 class Table(NamedTuple):
@@ -41,12 +52,15 @@ class Table(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One notebook's page: file name without suffix, title, body, and its sections as (id, text)."""
+    """One notebook's page: file name without suffix, title, HTML, sections as (id, text), and what it is about."""
 
     name: str
     title: str
+    head: str
     body: str
     sections: list[tuple[str, str]]
+    aim: str
+    facts: Mapping[str, Any]
 
 
 class _Renderer(IPythonRenderer):
@@ -56,7 +70,10 @@ class _Renderer(IPythonRenderer):
         return f'<div class="formula" tabindex="0">{mathml(body, "block")}</div>'
 
     def inline_math(self, body: str) -> str:
-        return mathml(body)
+        formula = mathml(body)
+        if len(re.sub(r"<[^>]+>|\s", "", formula)) <= WIDE:
+            return formula
+        return f'<span class="formula" tabindex="0">{formula}</span>'
 
     def latex_environment(self, name: str, body: str) -> str:
         return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
@@ -84,6 +101,7 @@ def read_page(path: Path, names: set[str]) -> Page:
     """Converts one notebook; links to the notebooks in `names` become links to their pages."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
+    notebook.cells = [part for cell in notebook.cells for part in _tried_first(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [_plain(output) for output in cell.outputs if not _needs_script(output)]
@@ -92,9 +110,23 @@ def read_page(path: Path, names: set[str]) -> Page:
     body, _ = _Exporter(template_name="basic", log=quiet).from_notebook_node(notebook)
     soup = BeautifulSoup(body, "html.parser")
     _sweep(soup, names)
-    sections = _sections(soup)
-    heading = soup.h1.get_text() if soup.h1 else path.stem
-    return Page(path.stem, notebook.metadata.get("vaetl", {}).get("title") or heading, str(soup), sections)
+    sections, facts = _sections(soup), notebook.metadata.get("vaetl", {})
+    title = facts.get("title") or (soup.h1.get_text() if soup.h1 else path.stem)
+    aim = soup.select_one("#What-you-will-be-able-to-do ~ ul > li")
+    learnt = f"You learn to {aim.decode_contents().strip().rstrip(';.')}." if aim else ""
+    head = soup.h1.find_parent(class_="cell").extract() if soup.h1 else ""
+    return Page(path.stem, title, str(head), str(soup), sections, learnt, facts)
+
+
+def _tried_first(cell: Any) -> list[Any]:
+    """A solved exercise as two cells: the stub that a learner gets, and the solution, to be folded away."""
+    if cell.cell_type != "code" or not SOLVED.search(cell.source):
+        return [cell]
+    stub = copy.deepcopy(cell)
+    stub.id, stub.outputs = f"{cell.id}-stub", []
+    stub.source, cell.source = (SOLVED.sub(new, cell.source) for new in (r"\1return ...  # your code", r"\2"))
+    cell.metadata.tags = [*cell.metadata.get("tags", []), "solution"]
+    return [stub, cell]
 
 
 def _needs_script(output: Any) -> bool:
@@ -110,16 +142,41 @@ def _plain(output: Any) -> Any:
 
 
 def _sweep(soup: BeautifulSoup, names: set[str]) -> None:
-    """Takes out whatever would be fetched, mends the links between notebooks, and lets wide tables scroll."""
+    """Takes out whatever would be fetched, folds solutions, mends links, and lets wide tables and figures scroll."""
     for tag in soup(["script", "link", "iframe", "object", "embed", "base"]):
         tag.decompose()
-    for image in soup("img"):
-        if not str(image.get("src", "")).startswith("data:"):  # a badge: its text says the same
-            image.replace_with(image.get("alt", ""))
+    for image in soup.select("img:not([src^='data:'])"):
+        image.replace_with(image.get("alt", ""))
+    if badge := soup.select_one("p > a[href^='https://colab.research.google.com/github/']"):
+        badge.parent["class"] = "open"
     for table in soup("table"):
-        table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
+        _mend_table(table)
+        _wrap(soup, table, "div", **{"class": "scroll", "role": "group", "aria-label": "Table"})
+    for image in soup.select(".output_png img"):
+        _wrap(soup, image, "div", **{"class": "scroll figure", "role": "group", "aria-label": "Figure"})
+    for cell in soup.select(".celltag_solution"):
+        _wrap(soup, cell, "details").insert(0, BeautifulSoup("<summary>A solution</summary>", "html.parser"))
     for link in soup("a", href=True):
         _mend_link(link, names)
+
+
+def _wrap(soup: BeautifulSoup, tag: Tag, name: str, **attributes: str) -> Tag:
+    """Puts the tag into a new one; one that scrolls can be reached by keyboard."""
+    return tag.wrap(soup.new_tag(name, attrs=attributes | ({"tabindex": "0"} if attributes else {})))
+
+
+def _mend_table(table: Tag) -> None:
+    """Says what each header belongs to; without column headers, the first cell of each row is a header."""
+    heads = table.select("thead th")
+    for cell in heads:
+        cell["scope"] = "col"
+        if not cell.get_text(strip=True):
+            cell.name = "td"
+            del cell["scope"]
+    if heads and all(cell.name == "td" for cell in heads):
+        table.thead.decompose()
+        for cell in table.select("tr > td:first-child"):
+            cell.name, cell["scope"] = "th", "row"
 
 
 def _mend_link(link: Tag, names: set[str]) -> None:
@@ -151,10 +208,10 @@ def _sections(soup: BeautifulSoup) -> list[tuple[str, str]]:
 
 def _styles() -> str:
     """The style sheet and the colours of code, light and dark."""
-    light = HtmlFormatter(style="default").get_style_defs(".highlight")
+    light = HtmlFormatter(style="xcode").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
     own = Path(__file__).with_name("site.css").read_text("utf-8")
-    return f"<style>\n{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}</style>"
+    return f"<style>\n{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}</style>"
 
 
 def _link(name: str, text: str, attributes: str = "") -> str:
@@ -164,10 +221,13 @@ def _link(name: str, text: str, attributes: str = "") -> str:
 def document(title: str, navigation: str, contents: str, body: str) -> str:
     """A whole page of HTML fragments (the title is text) that asks for nothing from elsewhere."""
     head = f"<head>\n{HEAD}\n<title>{html.escape(title)}</title>\n{_styles()}\n</head>"
-    course = f'<nav class="course" aria-label="Course">{navigation}</nav>' if navigation else ""
-    top = f'<a class="skip" href="#main">Skip to the text</a>\n{course}'
-    main = f'{contents}\n<main id="main">\n{body}\n</main>\n{course}'
-    return f'<!doctype html>\n<html lang="en">\n{head}\n<body>\n{top}\n{main}\n</body>\n</html>\n'
+    top, end = (
+        f'<nav class="course" aria-label="{label}">{navigation}</nav>' if navigation else ""
+        for label in ("Chapters", "Chapters, again")
+    )
+    skip = '<a class="skip" href="#main">Skip to the text</a>'
+    main = f'{skip}\n{top}\n{contents}\n<main id="main" tabindex="-1">\n{body}\n</main>\n{end}'
+    return f'<!doctype html>\n<html lang="en">\n{head}\n<body>\n{main}\n</body>\n</html>\n'
 
 
 def _page(page: Page, before: Page | None, after: Page | None, title: str) -> str:
@@ -175,15 +235,15 @@ def _page(page: Page, before: Page | None, after: Page | None, title: str) -> st
     links += [_link(f"{before.name}.html", f"← {before.title}", ' rel="prev"')] if before else []
     links += [_link(f"{after.name}.html", f"{after.title} →", ' rel="next"')] if after else []
     items = "".join(f"<li>{_link('#' + name, text)}</li>" for name, text in page.sections)
-    contents = f'<nav class="toc" aria-label="On this page"><ul>{items}</ul></nav>' if items else ""
-    return document(f"{page.title} – {title}", " ".join(links), contents, page.body)
+    fold = f"<details><summary>On this page</summary><ul>{items}</ul></details>"
+    contents = f'<nav class="toc" aria-label="On this page">{fold}</nav>' if items else ""
+    return document(f"{page.title} – {title}", " ".join(links), "", page.head + contents + page.body)
 
 
 def _index(pages: list[Page], title: str, tables: Sequence[Table]) -> str:
-    """The tables, which link to the pages; without tables, a list of the pages."""
+    """The tables, which link to the pages; without tables, what the course is and its chapters."""
     titles = {page.name: page.title for page in pages}
-    items = "".join(f"<li>{_link(page.name + '.html', page.title)}</li>" for page in pages)
-    body = f"<h1>{html.escape(title)}</h1>\n" + ("" if tables else f"<ol>{items}</ol>")
+    body = f"<h1>{html.escape(title)}</h1>\n" + ("" if tables else _chapters(pages))
     for table in tables:
         head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
         rows = ""
@@ -193,6 +253,22 @@ def _index(pages: list[Page], title: str, tables: Sequence[Table]) -> str:
         caption = f"<caption>{html.escape(table.caption)}</caption>"
         body += f'<div class="scroll" tabindex="0"><table>{caption}<tr>{head}</tr>\n{rows}</table></div>\n'
     return document(title, "", "", body)
+
+
+def _chapters(pages: list[Page]) -> str:
+    """What the course is, where to begin, and for each chapter what one learns and the minutes it takes."""
+    items = ""
+    for page in pages:
+        number, minutes = str(page.facts.get("chapter", "")).lstrip("0"), page.facts.get("minutes", {})
+        words = [f"{minutes[key]} {what}" for key, what in MINUTES.items() if minutes.get(key)]
+        heading = f"<h3>{_link(page.name + '.html', f'{number} {page.title}'.strip())}</h3>"
+        texts = [f"<p>{page.aim}</p>"] * bool(page.aim) + [f'<p class="faint">{", ".join(words)}</p>'] * bool(words)
+        items += f"<li>{heading}{''.join(texts)}</li>\n"
+    given = [page.facts.get("minutes", {}) for page in pages]
+    hours = round(sum(m.get("reading", 0) + m.get("exercises", 0) for m in given) / 60)
+    first = f"Begin with {_link(pages[0].name + '.html', pages[0].title)}. " if pages else ""
+    rest = f"A chapter whose number has a letter goes deeper and can wait. All of it takes about {hours} hours."
+    return f'{ABOUT}\n<p>{first}{rest}</p>\n<h2>Chapters</h2><ul class="list">{items}</ul>'
 
 
 def write_site(notebooks: list[Path], out: Path, title: str, tables: Sequence[Table] = ()) -> Path:

@@ -29,6 +29,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vaetl_helpers import progress
 from vaetl_helpers.runtime import CourseError, unknown
 
 Values = dict[str, Tensor | int | float | str]
@@ -295,12 +296,14 @@ def evaluate(exercise: Exercise, function: Any, seeds: Iterable[int] = range(5))
 def check(id: str, function: Callable) -> Callable:
     """Prints how the learner's function does and returns it if it is correct, otherwise the reference.
 
+    Where a person works on it, the outcome is also noted in progress.jsonl, beside the notebook.
     Raises only CourseError: on an unknown id, and where VAETL_GRADING=1 on anything that is not correct.
     """
     exercise = get(id)
     outcome = evaluate(exercise, function)
     line = f"{MARKS[outcome.status]} {id}: {': '.join(filter(None, outcome))}"
     print(line.encode(errors="replace").decode())
+    progress.note(id, outcome.status)
     if outcome.status == "correct":
         print("     Later cells use your function.")
         return function

@@ -1,0 +1,232 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   vaetl:
+#     chapter: "00"
+#     title: Start here
+#     minutes: {reading: 8, exercises: 3, cpu: 0.3, gpu: not yet measured}
+#     requires: []
+# ---
+
+# %% [markdown]
+# # Start here
+#
+# {badges}
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - find the chapter that you want, and see how far you are;
+# - run a chapter on your machine, small or large;
+# - work with the exercises: try, check, take a hint, look at a solution;
+# - know in seconds whether this machine has what the course needs.
+#
+# You need Python, a little NumPy, and the idea that a function has a slope. Each chapter says what else it builds on.
+
+# %% [markdown]
+# ## What this course is
+#
+# Two articles stand behind it. They claim that training needs enormous computing power and that accelerators are
+# therefore essential. They claim that a network which tells dogs from cats learns to tell dogs from foxes with little
+# work. And they claim that a variational autoencoder (chapter 3 says what that is), combined with this kind of reuse,
+# overfits less, trains more efficiently and performs better.
+#
+# The articles give no evidence. **This course tests each claim with real data, repeated runs and intervals, and keeps the
+# cases in which it fails.** Its last page is a table of all claims with what came out.
+
+# %% [markdown]
+# ## Wake the notebook
+#
+# A notebook is a page of text and *cells* of code. Click into a cell and press **Shift+Enter** to run it. `Run > Run All
+# Cells` runs all of them from top to bottom.
+#
+# The next three cells stand at the top of every chapter. The first fetches the helper package where it is not installed,
+# as on Colab and Kaggle.
+
+# %% tags=["bootstrap"]
+pass
+
+# %% [markdown]
+# The second holds the parameters. `profile` says how much is computed:
+#
+# | profile | made for | a chapter takes |
+# |---|---|---|
+# | `smoke` | a first look, and Binder | about half a minute; the curves are too short to show much |
+# | `cpu` | a laptop | up to 3.5 minutes; the numbers in the text come from it |
+# | `gpu` | a graphics processor, as Colab and Kaggle lend one | not yet measured |
+# | `paper` | the authors' long runs | hours; you need not run it, its results are stored |
+#
+# `auto` takes `cpu` or `gpu`, whichever fits the machine. `seed` is the start of all random numbers: with another one you
+# see what changes by chance alone.
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+
+# %% [markdown]
+# The third reads them, and says where the notebook runs.
+
+# %%
+from vaetl_helpers.runtime import setup
+
+P = setup("00", profile, seed=seed)
+
+# %% [markdown]
+# ## Is this machine ready?
+#
+# This cell tries what the chapters need: the packages, the device that computes, the images, a short training, a formula
+# against a simulation, and the folder that keeps your work. Look for `[ok]` in the first column. Where it says `[!!]`,
+# the third column says what to do.
+
+# %%
+from vaetl_helpers.start import course_map, self_test
+
+self_test()
+
+# %% [markdown]
+# ## Where am I?
+#
+# A click on a name opens the chapter. `reading` and `exercises` are minutes that we estimate for a learner; `run` are the
+# measured minutes in which the whole chapter is computed in the profile `cpu`, on two cores without an accelerator. The
+# last column fills up while you work. Run this cell again whenever you come back.
+
+# %%
+course_map()
+
+# %% [markdown]
+# Chapters 1 to 5 build on each other. The chapters with a letter go deeper into one of them and can wait:
+#
+# - **1** What does training cost, and what does good training look like?
+# - **2** What does an accelerator buy, and when?
+# - **3** What is a variational autoencoder? **3b** Is its mathematics right, and how good is it?
+# - **4** What does it save to reuse a trained network? **4b** The same for text, **4c** for finding objects in pictures.
+# - **5** Does what a variational autoencoder has learned help another task? **5b** Why, and which part of it?
+#
+# *Short of time?* Read 1 and 3, then 5. *Here for transfer learning?* 1, then 4. *No time at all?* Chapter 5 ends with
+# the table of claims.
+
+# %% [markdown]
+# ## How the exercises work
+#
+# An exercise is a cell with a function to finish. The cell below it checks your answer on numbers that are drawn anew.
+# Here is a small one to practise on; it counts for nothing.
+#
+# ### Practice: a share · 3 minutes
+#
+# `values` is a tensor of numbers. Return the share of them that are larger than `threshold`: 0 where none is, 1 where all
+# are. For the values 1, 2, 3, 4 and the threshold 2 that is one half.
+
+# %%
+import torch
+
+from vaetl_helpers.exercises import check, hint, solution
+
+
+# %% exercise="start.share_above"
+def share_above(values, threshold):
+    """The share of the numbers in values [n] that are larger than the threshold: from 0 to 1."""
+    ### BEGIN SOLUTION
+    return (values > threshold).float().mean()
+    ### END SOLUTION
+
+
+# %% check="start.share_above"
+share_above_checked = check("start.share_above", share_above)
+
+# %% [markdown]
+# The check says one of four things:
+#
+# | mark | meaning |
+# |---|---|
+# | `[--]` not attempted | the function still returns `...` |
+# | `[ok]` correct | on to the next |
+# | `[no]` incorrect | with a sentence on what is wrong |
+# | `[!!]` crashed | with Python's reason and the line |
+#
+# It returns a function under a new name, here `share_above_checked`: yours if it is correct, otherwise the reference. The
+# cells below use that one. So you can skip an exercise, and the rest of the chapter still runs.
+
+# %% tags=["nbval-check-output"]
+print(float(share_above_checked(torch.tensor([1.0, 2.0, 3.0, 4.0]), 2.0)))
+
+# %% [markdown]
+# Stuck? Each call gives the next hint.
+
+# %% tags=["nbval-check-output"]
+hint("start.share_above")
+
+# %% [markdown]
+# And this prints the solution. Try first: what you have looked for, you keep.
+#
+# ```
+# solution("start.share_above")
+# ```
+
+# %% [markdown]
+# ## Where your work is
+#
+# **In JupyterLab** (`vaetl lab`) you work on your own copy of the course. It is in the folder `vaetl-course` of your home,
+# unless you chose another. Nothing that you have changed there is ever overwritten. When a newer version of the course
+# arrives, its notebooks are put beside yours, as `NAME.new-VERSION.ipynb`.
+#
+# Every check adds a line to the file `progress.jsonl` beside the notebooks, and nowhere else. The table above reads it.
+# Delete the file to start from nothing.
+#
+# **On Colab and Kaggle** a session ends, and with it what is not saved: save a copy of the notebook first (`File > Save a
+# copy in Drive`; *Save Version*). Chapter 2 shows how to keep a training run, too.
+#
+# **Without a network** everything works that is in the profiles `smoke` and `cpu`. The images come with the package.
+
+# %% tags=["nbval-check-output"]
+from vaetl_helpers.data import load
+
+images = load("mnist")
+
+# %% [markdown]
+# These are the 5,000 digits that the package carries. The line says which images are used and how many there are to train,
+# to make choices, and to test. Every chapter prints such a line.
+
+# %% [markdown]
+# ## Quiz
+#
+# **1. A check says `[--] not attempted`. What do the cells below it use?**
+#
+# <details><summary>Nothing: they will fail.</summary>
+#
+# No. Every chapter runs from top to bottom, solved or not.
+# </details>
+#
+# <details><summary>The reference solution.</summary>
+#
+# Right. The check returned it under the name that ends in <code>_checked</code>.
+# </details>
+#
+# **2. You ran a chapter in `smoke` and its accuracy is lower than in the text. What is wrong?**
+#
+# <details><summary>The machine.</summary>
+#
+# No. <code>smoke</code> trains for seconds only, on any machine.
+# </details>
+#
+# <details><summary>Nothing. The text quotes the profile <code>cpu</code>.</summary>
+#
+# Right. Set <code>profile = "cpu"</code> in the parameters cell and run all cells.
+# </details>
+
+# %% [markdown]
+# ## Take-away
+#
+# - `profile` decides how much is computed, `seed` what is drawn by chance.
+# - Try, `check`, `hint`, and only then `solution`.
+# - The chapters run without a network, without a GPU, and with unsolved exercises.
+#
+# Go on with [chapter 1](01_training_basics.ipynb).
+
+# %% [markdown]
+# ## Further reading
+#
+# - The [documentation of JupyterLab](https://jupyterlab.readthedocs.io): notebooks, cells and shortcuts.
+# - The README of the course: all commands, such as `vaetl run`, which runs chapters without opening them.
