@@ -128,7 +128,8 @@ needles = [text[::-1].encode() for text in {needles!r}]
 found = [str(module) for module in sys.modules if module.startswith("vaetl_helpers.exercises.")]
 names = ("judge", "verdict", "careful", "recomputed")
 functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
-found += [repr(f) for f in functions if f.__name__ in names and "vaetl_helpers" in str(f.__module__)]
+found += [repr(f) for f in functions if f.__name__ in names and "vaetl_helpers" in str(f.__module__)
+          and f.__module__ != "vaetl_helpers.study"]  # its verdict is on claims
 for folder, folders, files in os.walk({top!r}):
     known = folder in ("/proc", "/sys", "/usr") or folder.endswith("site-packages")
     folders[:] = [name for name in folders if not known or "vaetl" in name]

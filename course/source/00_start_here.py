@@ -43,8 +43,8 @@
 # A notebook is a page of text and *cells* of code. Click into a cell and press **Shift+Enter** to run it. `Run > Run All
 # Cells` runs all of them from top to bottom.
 #
-# The next three cells stand at the top of every chapter. The first fetches the helper package where it is not installed,
-# as on Colab and Kaggle.
+# The next three cells stand at the top of every chapter. The first is folded: its long lines fetch the course's helpers
+# where they are not installed, as on Colab and Kaggle. A click on the three dots shows them.
 
 # %% tags=["bootstrap"]
 pass
@@ -84,7 +84,7 @@ P = setup("00", profile, seed=seed)
 # %%
 from vaetl_helpers.start import course_map, self_test
 
-self_test()
+ready = self_test()
 
 # %% [markdown]
 # ## Where am I?

@@ -42,6 +42,7 @@ if not importlib.util.find_spec("vaetl_helpers") and os.system(f'"{{sys.executab
 --retries 0 "{{source}}"'): raise IPython.core.error.UsageError("The course's helpers could not be fetched: check the \
 connection (on Kaggle: Settings > Internet on, or attach a data set with their wheels), then run this cell again.")
 from vaetl_helpers.bootstrap import ready; ready({extras})  # on Colab, Kaggle: what is missing; nothing else moves"""
+FOLDED = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}  # long lines that nobody need read
 KAGGLE = {"accelerator": "nvidiaTeslaT4", "isGpuEnabled": True, "isInternetEnabled": True}
 METADATA = {
     "accelerator": "GPU",
@@ -166,6 +167,7 @@ def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
     if odd := set(raw.metadata) - OPTIONS:
         raise _faulty(source, f"cell {ordinal} has the option {odd} (known: exercise, check and tags)")
     name, metadata = f"{ordinal:03d}", {"tags": raw.metadata.tags} if "tags" in raw.metadata else {}
+    metadata |= FOLDED if "bootstrap" in metadata.get("tags", ()) else {}
     for kind in {"exercise", "check"} & set(raw.metadata):
         exercise, grade = exercises.get(raw.metadata[kind]), kind == "check"
         name = exercise.id.replace(".", "-") + ("-check" if grade else "")

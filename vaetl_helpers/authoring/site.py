@@ -23,6 +23,7 @@ from vaetl_helpers.runtime import CourseError
 RAW_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.DOTALL)
 RAW_CODE = re.compile(r"(<(?:code|pre)\b.*?</(?:code|pre)>|<[^>]+>)", re.DOTALL)
 SOLVED = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?\n) *### END SOLUTION$", re.MULTILINE | re.DOTALL)
+FOLDED = {"solution": "A solution", "bootstrap": "A cell that fetches the course's helpers where they are missing"}
 MINUTES = {"reading": "minutes to read", "exercises": "for exercises", "cpu": "to run on a laptop"}
 WIDE = 24  # letters; a formula in a line that has more may be wider than a phone
 GENERATOR = '<meta name="generator" content="vaetl">'
@@ -154,8 +155,9 @@ def _sweep(soup: BeautifulSoup, names: set[str]) -> None:
         _wrap(soup, table, "div", **{"class": "scroll", "role": "group", "aria-label": "Table"})
     for image in soup.select(".output_png img"):
         _wrap(soup, image, "div", **{"class": "scroll figure", "role": "group", "aria-label": "Figure"})
-    for cell in soup.select(".celltag_solution"):
-        _wrap(soup, cell, "details").insert(0, BeautifulSoup("<summary>A solution</summary>", "html.parser"))
+    for tag, summary in FOLDED.items():
+        for cell in soup.select(f".celltag_{tag}"):
+            _wrap(soup, cell, "details").insert(0, BeautifulSoup(f"<summary>{summary}</summary>", "html.parser"))
     for link in soup("a", href=True):
         _mend_link(link, names)
 
