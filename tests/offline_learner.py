@@ -61,5 +61,5 @@ def whole_course() -> None:
 if __name__ == "__main__":
     who_and_where()
     in_jupyterlab()
-    # whole_course()
+    whole_course()
     say(done=True)

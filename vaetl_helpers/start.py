@@ -119,13 +119,14 @@ def course_map(folder: Path | None = None) -> None:
     """Shows every chapter with its minutes, and how many of its exercises progress.jsonl in `folder` has as correct."""
     done = solved(folder)
     chapters = [chapter for chapter in chapters_in(course_dir()).values() if chapter.number != "00"]
-    show_table([_row(chapter, done) for chapter in chapters], ("chapter", "reading", "exercises", "run", "solved"))
+    header = ("chapter", "solved", "reading (min)", "exercises (min)", "run (min)")
+    show_table([_row(chapter, done) for chapter in chapters], header)
     every = {exercise for chapter in chapters for exercise in chapter.exercises}
     print(f"{len(every & done)} of {len(every)} exercises are solved.")
 
 
 def _row(chapter: Chapter, done: set[str]) -> tuple[str, ...]:
-    minutes = [f"{chapter.minutes.get(kind, '?')} min" for kind in ("reading", "exercises", "cpu")]
+    minutes = [f"{chapter.minutes.get(kind) or '–'}" for kind in ("reading", "exercises", "cpu")]
     count, of = len(done.intersection(chapter.exercises)), len(chapter.exercises)
-    bar = f"{'■' * count}{'□' * (of - count)} {count} of {of}" if of else "no exercises"
-    return (f"[{chapter.number} {chapter.title}]({chapter.name}.ipynb)", *minutes, bar)
+    bar = f"{'■' * count}{'□' * (of - count)} {count} of {of}" if of else "–"
+    return (f"[{chapter.number} {chapter.title}]({chapter.name}.ipynb)", bar, *minutes)

@@ -217,7 +217,7 @@ def thresholds(alt: str, method: str = "fine-tuned", labels: int = 10, draw: int
         _draw_counts(left, counts, (other, name))
         _draw_trade_off(right, positive, runs, draw - 1)
         right.plot(scores[2], scores[1], "o", color=plots.COLOURS[1], markersize=11, zorder=4)
-        right.set(xlabel=f"recall (% of the {name}s found)", ylabel=f"precision (% {name}s of those found)")
+        right.set(xlabel=f"recall (% of the {name}s found)", ylabel=f"precision (% of those called {name})")
         return left.figure
 
     choices = {"method": ("method", facts["methods"], method), "labels": ("labels a class", facts["counts"], labels)}

@@ -35,16 +35,19 @@
 # overfits less, trains more efficiently and performs better.
 #
 # The articles give no evidence. **This course tests each claim with real data, repeated runs and intervals, and keeps the
-# cases in which it fails.** Its last page is a table of all claims with what came out.
+# cases in which it fails.** A table in [chapter 5, section 11](05_vae_transfer_learning.ipynb#11.-The-claims-ledger) lists all
+# claims with what came out.
 
 # %% [markdown]
 # ## Wake the notebook
 #
-# A notebook is a page of text and *cells* of code. Click into a cell and press **Shift+Enter** to run it. `Run > Run All
-# Cells` runs all of them from top to bottom.
+# A notebook is a page of text and *cells* of code. Click into a cell and press **Shift+Enter** to run it. `[*]` beside it means
+# that it is running. `Run > Run All Cells` runs all of them from top to bottom. `Ctrl+S` saves. If all hangs, take
+# `Kernel > Restart Kernel` and run from the top.
 #
 # The next three cells stand at the top of every chapter. The first is folded: its long lines fetch the course's helpers
-# where they are not installed, as on Colab and Kaggle. A click on the three dots shows them.
+# where they are not installed, as on Colab and Kaggle. A click on the three dots (on a web page: the triangle) shows them. You
+# need not read them; just run the cell.
 
 # %% tags=["bootstrap"]
 pass
@@ -55,11 +58,11 @@ pass
 # | profile | made for | a chapter takes |
 # |---|---|---|
 # | `smoke` | a first look, and Binder | about half a minute; the curves are too short to show much |
-# | `cpu` | a laptop | up to 3.5 minutes; the numbers in the text come from it |
+# | `cpu` | a laptop | up to 3 minutes; the numbers in the text come from it |
 # | `gpu` | a graphics processor, as Colab and Kaggle lend one | not yet measured |
 # | `paper` | the authors' long runs | hours; you need not run it, its results are stored |
 #
-# `auto` takes `cpu` or `gpu`, whichever fits the machine. `seed` is the start of all random numbers: with another one you
+# `auto` takes `gpu` where there is one, otherwise `cpu`, and on Binder `smoke`. `seed` is the start of all random numbers: with another one you
 # see what changes by chance alone.
 
 # %% tags=["parameters"]
@@ -77,9 +80,10 @@ P = setup("00", profile, seed=seed)
 # %% [markdown]
 # ## Is this machine ready?
 #
-# This cell tries what the chapters need: the packages, the device that computes, the images, a short training, a formula
-# against a simulation, and the folder that keeps your work. Look for `[ok]` in the first column. Where it says `[!!]`,
-# the third column says what to do.
+# This cell tries what the chapters need: the packages, the device that computes, the images, a short training (one *epoch*,
+# that is, one pass over the images), a formula against a simulation, and the folder that keeps your work. (What the formula
+# computes, a *KL* in *nats*, chapters 1 and 3 explain. Here the two numbers must only nearly agree.) Look for `[ok]` in the
+# first column. Where it says `[!!]`, the column *found* says what to do.
 
 # %%
 from vaetl_helpers.start import course_map, self_test
@@ -91,7 +95,7 @@ ready = self_test()
 #
 # A click on a name opens the chapter. `reading` and `exercises` are minutes that we estimate for a learner; `run` are the
 # measured minutes in which the whole chapter is computed in the profile `cpu`, on two cores without an accelerator. The
-# last column fills up while you work. Run this cell again whenever you come back.
+# column `solved` fills up while you work. When you come back, run the cells above first, in order, then this one again.
 
 # %%
 course_map()
@@ -105,18 +109,21 @@ course_map()
 # - **4** What does it save to reuse a trained network? **4b** The same for text, **4c** for finding objects in pictures.
 # - **5** Does what a variational autoencoder has learned help another task? **5b** Why, and which part of it?
 #
-# *Short of time?* Read 1 and 3, then 5. *Here for transfer learning?* 1, then 4. *No time at all?* Chapter 5 ends with
-# the table of claims.
+# *Short of time?* Read 1 and 3, then 5. *Here for transfer learning?* 1, then 4. *No time at all?* Read the table
+# of claims in chapter 5, section 11.
 
 # %% [markdown]
 # ## How the exercises work
 #
 # An exercise is a cell with a function to finish. The cell below it checks your answer on numbers that are drawn anew.
-# Here is a small one to practise on; it counts for nothing.
+# Here is a small one to practise on; it counts for nothing. Put your code in place of the `...`, run that cell (Shift+Enter),
+# then run the check below it. After every change run both again.
+#
+# (On a web page each exercise was solved before the run: the output below it is that of the folded solution.)
 #
 # ### Practice: a share · 3 minutes
 #
-# `values` is a tensor of numbers. Return the share of them that are larger than `threshold`: 0 where none is, 1 where all
+# `values` is a *tensor*, PyTorch's array of numbers; like a NumPy array it can be compared, averaged and so on. Return the share of them that are larger than `threshold`: 0 where none is, 1 where all
 # are. For the values 1, 2, 3, 4 and the threshold 2 that is one half.
 
 # %%
@@ -159,7 +166,8 @@ print(float(share_above_checked(torch.tensor([1.0, 2.0, 3.0, 4.0]), 2.0)))
 hint("start.share_above")
 
 # %% [markdown]
-# And this prints the solution. Try first: what you have looked for, you keep.
+# And this line prints the solution; copy it into a new cell (the **+** of the toolbar). Try first: what you have found
+# yourself, you keep.
 #
 # ```
 # solution("start.share_above")
@@ -175,10 +183,13 @@ hint("start.share_above")
 # Every check adds a line to the file `progress.jsonl` beside the notebooks, and nowhere else. The table above reads it.
 # Delete the file to start from nothing.
 #
-# **On Colab and Kaggle** a session ends, and with it what is not saved: save a copy of the notebook first (`File > Save a
-# copy in Drive`; *Save Version*). Chapter 2 shows how to keep a training run, too.
+# **On Colab and Kaggle** a session ends, and with it all that is not saved. Save a copy of the notebook early (Colab: `File >
+# Save a copy in Drive`; Kaggle: *Save Version*). `progress.jsonl` is not in that copy: download it from the panel of files, or
+# run the checks anew. Chapter 2 shows how to keep a training run, too.
 #
-# **Without a network** everything works that is in the profiles `smoke` and `cpu`. The images come with the package.
+# **Without a network**, once the course is installed, everything in the profiles `smoke` and `cpu` runs: the images come with
+# the package. `vaetl lab --offline` asks no other machine for anything. (On Colab the first cell needs the network; on Kaggle
+# it can take the course from an attached data set: chapter 2, section 7.)
 
 # %% tags=["nbval-check-output"]
 from vaetl_helpers.data import load
@@ -229,4 +240,5 @@ images = load("mnist")
 # ## Further reading
 #
 # - The [documentation of JupyterLab](https://jupyterlab.readthedocs.io): notebooks, cells and shortcuts.
-# - The README of the course: all commands, such as `vaetl run`, which runs chapters without opening them.
+# - `vaetl --help`: all commands, such as `vaetl run`, which runs chapters without opening them. The file README.md in the
+#   course's repository explains them.

@@ -64,7 +64,7 @@ full_data: bool | None = None  # all of Fashion-MNIST (a 30 MB download) instead
 data_root: str | None = None  # a folder with your own copy of Fashion-MNIST
 
 # %%
-from vaetl_helpers.runtime import report, setup
+from vaetl_helpers.runtime import report, setup, show_table
 
 P = setup(
     "01",
@@ -479,9 +479,9 @@ plots.lines(
 plt.show()
 
 # %% [markdown]
-# Both fall towards zero. Shuffled labels (one in ten is still right, by chance) take longer, but they are learned too. So a low *training* loss alone proves
-# nothing about the world: it may be pure memory. That is why we keep validation images (Zhang et al. 2017 showed the
-# same for large networks).
+# Both fall towards zero. Shuffled labels (one in ten is still right, by chance) take longer, but they are learned too. (Zhang et al. 2017
+# showed it for large networks.) So a low *training* loss alone proves nothing about the world: it may be pure memory. That is why we
+# keep validation images.
 
 # %% [markdown]
 # ### Second test: two curves
@@ -549,6 +549,8 @@ for label, row in {"at the best validation loss": best, "at the end": -1}.items(
 # The learning rate is the one setting that you must always choose. A quick way (after Smith 2017, who raised it linearly): start
 # very small, multiply it by the same factor after every step, and watch the loss. Too small: nothing happens. Then the loss
 # falls. Then it explodes. Take a value between the steepest fall and a tenth of the rate at which it explodes.
+#
+# We do it for the network that section 5 trains, a small *convolutional network* (CNN). What that is comes there.
 
 
 # %%
@@ -589,7 +591,7 @@ plt.show()
 
 # %% [markdown]
 # The curve is flat on the left, falls fastest between $10^{-3}$ and $3\cdot10^{-3}$, goes on falling unevenly, and hits a wall
-# beyond $10^{-1}$. Such a curve is rough: it fixes the rate to within a factor of three or so. (The smoothing makes it lag a
+# beyond $10^{-1}$. (There the run was stopped: the first batch with a loss above 10 is not drawn.) Such a curve is rough: it fixes the rate to within a factor of three or so. (The smoothing makes it lag a
 # little to the right.)
 #
 # We take $4\cdot10^{-3}$ (the grey line), well below the wall, as the *largest* rate. It grows from zero to that during the first
@@ -610,12 +612,12 @@ except NonFiniteLoss as error:
 # ### The learning rate and the batch size
 #
 # The best rate does not belong to the network alone. It depends on the batch size, too. We trained the network of section 2 with plain
-# `SGD` for ten epochs, with nine rates and six batch sizes, five times each, and recorded the losses.
+# `SGD` for ten epochs, with nine rates (0.005 to 2) and six batch sizes (16 to 512), five times each, and recorded the losses.
 #
 # In JupyterLab, move the two sliders; the arrow keys work, too. On the left are the curves for your choice: the mean of five runs, and a
 # band from the lowest to the highest. On the right is the validation loss at the end for *all* rates at this batch size, a dot for each
-# run. A run has *diverged* if it ends no better than a network that knows nothing, at $\log 10$ or above. (Where nothing can be moved, you
-# see one figure.)
+# run. A run has *diverged* if it ends no better than a network that knows nothing, at $\log 10$ or above. It may also
+# end far above the best loss without having diverged. (A web page shows one setting only; the table below the figure has the others.)
 #
 # Guess first. With a batch of 16, the rate 0.05 is best. Now the batch is 8 times larger, 128: which rate is best? Does it get as far in
 # ten epochs? And do runs diverge from another rate on?
@@ -626,6 +628,17 @@ widgets.rates(
 )
 plt.show()
 
+# %%
+arrays, about = widgets.recorded_arrays("01_rates")
+ends = torch.from_numpy(arrays["validation"][..., -1])  # [rates, batch sizes, runs]
+rows = []
+for column, batch in enumerate(about["batches"]):
+    means, diverged = ends[:, column].mean(1).nan_to_num(math.inf), ~(ends[:, column] < math.log(10))
+    lost = [int(diverged[about["rates"].index(rate)].sum()) for rate in (0.5, 1.0, 2.0)]
+    rows.append((batch, f"{about['rates'][means.argmin()]:g}", f"{means.min():.2f}", " / ".join(map(str, lost))))
+show_table(rows, ("batch size", "best rate", "mean loss there (nats)", "of 5 runs diverged at rate 0.5 / 1 / 2"))
+print(about["label"])
+
 # %% [markdown]
 # What is to be seen in the recorded runs:
 #
@@ -633,11 +646,13 @@ plt.show()
 #   is a steadier guide, so one may take longer steps. And one has to: ten epochs are 5,630 steps with a batch of 16, and 180 with 512.
 # - Far below the best rate, twice the batch with twice the rate ends at nearly the same loss: 0.53 nats for rate 0.005 and batch size 16,
 #   0.54 for 0.01 and 32, 0.54 for 0.02 and 64. There are half as many steps, each about twice as long.
-# - **The wall hardly moves.** At rate 1 the mean is above 1.8 nats at every batch size (up to 128 most runs diverge), and at rate 2 nearly
-#   all runs diverge. So a large batch cannot make up for its few steps: the best loss after ten epochs is 0.40 nats for 16 and 0.56 for 512.
+# - **The wall moves much less.** For a batch of 16 it stands between 0.2 and 0.5 (at 0.5 the mean loss is 1.71 nats), for 512 between 0.5
+#   and 1 (0.56 and 1.85 nats). The best rate grew tenfold, the wall about twofold. So in ten epochs a large batch cannot make up for its
+#   few steps: the best loss is 0.40 nats for 16, 0.49 for 128 and 0.56 for 512.
 #
-# Near the best rate the curve on the right is flat, and the five runs do not agree on the best one. So it is known to within a factor of
-# about two. Adam has other best rates, but what you do is the same: change the batch, and look for the rate anew.
+# Near the best rate the curve on the right is flat, and the runs disagree: with a batch of 256 their own best rates go from 0.1 to 0.5. So
+# five runs fix the best rate only roughly, to within a factor of two to five. Adam has other best rates, but what you do is the same:
+# change the batch, and look for the rate anew.
 
 # %% [markdown]
 # ## 5. A network that is good at it

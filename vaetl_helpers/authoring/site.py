@@ -39,9 +39,11 @@ ABOUT = """<p>Two articles claim that training needs enormous computing power, t
 that a network which tells dogs from cats learns to tell dogs from foxes with little work, and that variational
 autoencoders make such reuse better. They give no evidence. <strong>This course tests each claim with real data,
 repeated runs and intervals, and keeps the cases in which it fails.</strong></p>
-<p>These pages show every chapter after it was run, and need no network. Solutions of exercises are folded: try first.
-To write and run the code yourself, follow “Open in Colab” below a chapter's title, or install the course and type
-<code>vaetl lab</code>.</p>"""
+<p>These pages show every chapter after it was run, and need no network. Each exercise was solved before the run; its
+solution is folded: try first. To write and run the code yourself, follow “Open in Colab” below a chapter's title, or
+install the course as its README says and start JupyterLab on it: <code>.venv/bin/vaetl lab</code>.</p>"""
+NOWHERE = """<p>The course has no public address yet: until it has one, the links to Colab, Kaggle and Binder lead
+nowhere.</p>"""
 
 
 class Table(NamedTuple):
@@ -270,7 +272,8 @@ def _chapters(pages: list[Page]) -> str:
     hours = round(sum(m.get("reading", 0) + m.get("exercises", 0) for m in given) / 60)
     first = f"Begin with {_link(pages[0].name + '.html', pages[0].title)}. " if pages else ""
     rest = f"A chapter whose number has a letter goes deeper and can wait. All of it takes about {hours} hours."
-    return f'{ABOUT}\n<p>{first}{rest}</p>\n<h2>Chapters</h2><ul class="list">{items}</ul>'
+    about = ABOUT + (NOWHERE if any("/github/ORG/REPO/" in page.head for page in pages) else "")
+    return f'{about}\n<p>{first}{rest}</p>\n<h2>Chapters</h2><ul class="list">{items}</ul>'
 
 
 def write_site(notebooks: list[Path], out: Path, title: str, tables: Sequence[Table] = ()) -> Path:
