@@ -69,19 +69,21 @@ OUTPUTS = """
 
 
 @contextlib.contextmanager
-def jupyter(folder: Path, settings: Path, *options: str) -> Iterator[str]:
-    """`vaetl lab` on a copy of the course in `folder`; gives its address. `settings` is for this server alone."""
+def jupyter(folder: Path, settings: Path, *options: str, **environment: str) -> Iterator[str]:
+    """`vaetl lab --dir FOLDER`; gives its address. `settings` is this server's; without a token all may enter."""
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings.mkdir(parents=True, exist_ok=True)
-    config = {"LabApp": {"expose_app_in_browser": True}, "IdentityProvider": {"token": ""}}
+    config = {"LabApp": {"expose_app_in_browser": True}}
+    config |= {} if "JUPYTER_TOKEN" in environment else {"IdentityProvider": {"token": ""}}
     (settings / "jupyter_lab_config.json").write_text(json.dumps(config), encoding="utf-8")
     given = {"JUPYTER_CONFIG_DIR": str(settings), "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(settings / "ipython")}
+    given = os.environ | given | environment
     command = [sys.executable, "-c", "from vaetl_helpers.cli import main; main()", "lab", "--dir", str(folder)]
     command += ["--no-browser", "--port", str(port), *options]
     with open(settings / "log", "w", encoding="utf-8") as log:
-        server = subprocess.Popen(command, env=os.environ | given, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(command, env=given, stdout=log, stderr=log, start_new_session=True)
     try:
         deadline = time.monotonic() + 90
         while True:

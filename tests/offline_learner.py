@@ -13,9 +13,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
+import nbformat
 from in_browser import chromium, jupyter, open_notebook, outside, run_all
+from nbformat import v4
 
 OUT = Path(sys.argv[1])
 VAETL = [sys.executable, "-c", "from vaetl_helpers.cli import main; main()"]
@@ -36,8 +39,22 @@ def who_and_where() -> None:
     say(uid=os.getuid(), home=os.listdir(Path.home()), writable=writable, network=reached)
 
 
+# Formulas, a control, and what the kernel was told: under the policy that --offline gives to the browser.
+FORMULA = r"A formula: $\frac{a}{b}$, and a picture: ![of another machine](https://example.org/a.png)"
+KERNEL = "import os\nprint(*(os.environ.get(name) for name in ('VAETL_OFFLINE', 'HF_HUB_OFFLINE', 'PIP_NO_INDEX')))"
+MAP = """\
+from vaetl_helpers import vae, widgets
+widgets.latent_map(vae.pretrained("vae-mnist-2d")[0], alt="a map of digits")"""
+
+
+def a_notebook(path: Path) -> None:
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [v4.new_markdown_cell(FORMULA), v4.new_code_cell(KERNEL), v4.new_code_cell(MAP)]
+    nbformat.write(v4.new_notebook(metadata=python, cells=cells), path)
+
+
 def in_jupyterlab() -> None:
-    """The start page and the latent map of chapter 3, in a browser."""
+    """The start page; a notebook with a formula, a control, and a picture that is not to be had."""
     home = Path.home()
     with jupyter(home / "vaetl-course", home / "settings", "--offline") as address, chromium() as page:
         open_notebook(page, address, "00_start_here.ipynb")
@@ -47,6 +64,15 @@ def in_jupyterlab() -> None:
         tested = next(cell["text"] for cell in cells if "tests passed" in cell["text"])
         say(notebooks=sorted(path.name for path in (home / "vaetl-course").glob("*.ipynb")), errors=errors,
             tested=tested, outside=outside(page, address))  # fmt: skip
+        with urllib.request.urlopen(f"{address}/lab") as answer:
+            say(policy=answer.headers["Content-Security-Policy"])
+        a_notebook(home / "vaetl-course" / "mine.ipynb")
+        open_notebook(page, address, "mine.ipynb")
+        told = run_all(page)[0]["text"].strip()
+        page.wait_for_selector(".noUi-handle")
+        page.wait_for_selector("mjx-container")
+        picture = page.evaluate("document.querySelector('img[alt^=\"of another\"]').naturalWidth")
+        say(told=told, maps=page.locator('img[alt^="a map of digits"]').count(), picture=picture)
 
 
 def whole_course() -> None:

@@ -95,7 +95,7 @@ def test_the_course_opens_with_the_start_page_and_the_first_chapter(lab: tuple[s
     page.screenshot(path=SCREENS / "lab_first_view.png")
 
 
-def test_an_exercise_goes_from_not_attempted_to_correct_and_the_map_sees_it(lab: tuple[str, Path], page: Any) -> None:
+def test_an_exercise_goes_from_not_attempted_to_correct_and_is_noted(lab: tuple[str, Path], page: Any) -> None:
     address, folder = lab
     open_notebook(page, address, "00_start_here.ipynb")
     cells = run_all(page)

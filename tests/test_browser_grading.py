@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from in_browser import CHROMIUM, FLAGS
+from in_browser import CHROMIUM, FLAGS, SCREENS, jupyter
 
 from vaetl_helpers.runtime import course_dir
 
@@ -27,7 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning"),
 ]
 FILE = "03_variational_autoencoder.ipynb"
-SCREENS = Path(__file__).parents[1] / ".screens"
 TOKEN = "vaetl-test"
 ANSWERS = {
     "vae-bernoulli_log_likelihood": """
@@ -109,39 +101,12 @@ def graded_course(root: Path) -> Path:
     return out
 
 
-def quiet(folder: Path) -> dict[str, str]:
-    """JupyterLab's own settings in a folder for the test, with the answer to whether it may ask for news."""
-    settings = folder / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"fetchNews": "false"}', encoding="utf-8")
-    return {"JUPYTERLAB_SETTINGS_DIR": str(folder), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """`vaetl lab --instructor` on the graded course."""
     out = graded_course(tmp_path_factory.mktemp("grading"))
-    with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from vaetl_helpers.cli import main; main()", "lab", "--instructor"]
-    command += ["--dir", str(out), "--no-browser", "--port", str(port)]
-    given = os.environ | {"JUPYTER_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"} | quiet(tmp_path_factory.mktemp("settings"))
-    server = subprocess.Popen(
-        command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=2).close()
-                break
-            assert time.monotonic() < deadline and server.poll() is None, "JupyterLab does not start"
-            time.sleep(0.3)
-        yield Lab(f"http://127.0.0.1:{port}", out)
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(20)
+    with jupyter(out, tmp_path_factory.mktemp("settings"), "--instructor", JUPYTER_TOKEN=TOKEN) as address:
+        yield Lab(address, out)
 
 
 @pytest.fixture(scope="module")

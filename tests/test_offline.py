@@ -60,6 +60,8 @@ def test_the_whole_course_works_without_a_network_for_an_ordinary_user(tmp_path:
     assert facts["notebooks"] == [chapter.path.name for chapter in chapters.values()]
     assert (facts["errors"], facts["outside"]) == ([], [])
     assert "6 of 6 tests passed" in facts["tested"], facts["tested"]
+    assert facts["policy"].startswith("default-src 'self'")
+    assert (facts["told"], facts["maps"], facts["picture"]) == ("1 1 1", 1, 0)
     assert facts["run"] == dict.fromkeys(chapters, "passed"), facts["end"]
     assert facts["code"] == 0
     SCREENS.mkdir(exist_ok=True)

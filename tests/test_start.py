@@ -18,6 +18,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, and a person who watches."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(progress, "someone_watches", lambda: True)
+    monkeypatch.setattr(progress, "notebook_kernel", object)
     monkeypatch.delenv("VAETL_GRADING", raising=False)
     return tmp_path
 
@@ -34,10 +35,11 @@ def test_checks_are_noted_and_what_was_solved_once_stays_solved(here: Path, caps
     assert progress.solved() == progress.solved(here) == {"start.share_above"}
 
 
-@pytest.mark.parametrize("who", ["nobody", "a grader"])
+@pytest.mark.parametrize("who", ["nobody", "a grader", "a terminal"])
 def test_runs_and_graders_leave_no_notes(here: Path, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
     monkeypatch.setattr(progress, "someone_watches", lambda: who != "nobody")
-    monkeypatch.setenv("VAETL_GRADING", "0" if who == "nobody" else "1")
+    monkeypatch.setattr(progress, "notebook_kernel", lambda: None if who == "a terminal" else object())
+    monkeypatch.setenv("VAETL_GRADING", "1" if who == "a grader" else "0")
     check("start.share_above", get("start.share_above").reference)
     assert not list(here.iterdir()) and progress.solved() == set()
 
@@ -124,6 +126,21 @@ def test_a_layout_is_written_once(tmp_path: Path) -> None:
     space.write_text("the learner's own", encoding="utf-8")
     lab.open_first(tmp_path, ["00_a.ipynb", "01_b.ipynb"])
     assert space.read_text("utf-8") == "the learner's own"
+
+
+def test_a_file_in_the_place_of_the_settings_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / lab.OWN).touch()
+    with pytest.raises(CourseError, match="cannot be written .* choose another folder with --dir"):
+        lab.open_first(tmp_path, ["00_a.ipynb"])
+
+
+def test_a_lent_machine_is_not_told_to_install_what_chapters_add_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "missing", lambda extra: ["transformers>=4.48"] if extra == "text" else [])
+    monkeypatch.setattr(start, "lender", lambda: "Colab")
+    assert "torch" in start._packages()
+    monkeypatch.setattr(start, "lender", lambda: None)
+    with pytest.raises(CourseError, match='for text run .*"transformers>=4.48"'):
+        start._packages()
 
 
 @pytest.mark.parametrize("offline", [False, True])

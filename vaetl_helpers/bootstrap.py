@@ -90,7 +90,9 @@ def _add(lacking: list[str], before: Mapping[str, str]) -> None:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
                 return
-    if "ResolutionImpossible" in done.stderr:
+    if "No module named pip" in done.stderr:
+        todo = "this Python has no pip; run python -m ensurepip, then this cell again"
+    elif "ResolutionImpossible" in done.stderr:
         todo = "it does not go with what is installed, which must not move; take a newer course, or a newer machine"
     else:
         todo = f"{ADVICE.get(lender(), 'check the connection')}, then run this cell again"

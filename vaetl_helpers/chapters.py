@@ -224,14 +224,14 @@ def copy_course(course: Path, folder: Path) -> Path:
     note = folder / ".vaetl-copied.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        copied = json.loads(note.read_text("utf-8")) if note.exists() else {}
+        copied = dict(json.loads(note.read_text("utf-8"))) if note.exists() else {}
         for notebook in notebooks:
             digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
             if copied.get(notebook.name) != digest or not (folder / notebook.name).exists():
                 _copy_beside(notebook, folder)
             copied[notebook.name] = digest
         note.write_text(json.dumps(copied, indent=1), encoding="utf-8")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise CourseError(f"{folder} cannot hold the course ({error}): choose another with --dir.") from error
     return folder / notebooks[0].name
 
@@ -240,6 +240,8 @@ def _copy_beside(notebook: Path, folder: Path) -> None:
     target = folder / notebook.name
     if target.exists() and target.read_bytes() != notebook.read_bytes():
         target = folder / f"{notebook.stem}.new-{metadata.version('vaetl-helpers')}.ipynb"
+        if target.exists() and target.read_bytes() != notebook.read_bytes():  # a checkout: same version, another state
+            target = target.with_stem(f"{target.stem}-{hashlib.sha256(notebook.read_bytes()).hexdigest()[:6]}")
         print(f"{notebook.name} has a newer version; yours stays, the new one is {target.name}")
     if not target.exists():
         shutil.copyfile(notebook, target)  # not the permissions: the installed course may be read-only

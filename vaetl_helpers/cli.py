@@ -95,8 +95,7 @@ def lab(
             raise CourseError(f"{folder} is no folder of `vaetl assign`: give the one of --out as --dir.")
         print(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
         # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
-        ended = server.serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline)
-        raise typer.Exit(ended)
+        raise typer.Exit(server.serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline))
     folder = (folder or Path("~/vaetl-course")).expanduser().absolute()
     copy_course(course_dir(), folder)
     names = [chapter.path.name for chapter in chapters_in(course_dir()).values()]

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# The address without thirty lines around it; and news, updates and extensions would be fetched.
+from .runtime import CourseError
+
+# News, updates and extensions would be fetched; a folder that the user prefers would lie outside this one.
 QUIET = (
-    "--Application.log_level=WARN",
+    "--FileContentsManager.preferred_dir=",
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
@@ -24,11 +26,20 @@ OFFLINE = {"VAETL_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1"}  # 
 OWN = ".jupyter-course"  # this folder's layout and settings: the user's other work keeps its own
 
 
+def own_folder(folder: Path) -> Path:
+    """The folder below `folder` for JupyterLab's layout and settings; CourseError where it cannot be written."""
+    try:
+        (folder / OWN / "labconfig").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CourseError(f"{folder / OWN} cannot be written ({error}): choose another folder with --dir.") from error
+    return folder / OWN
+
+
 def open_first(folder: Path, names: Sequence[str]) -> Path:
     """Writes the layout with which JupyterLab opens these notebooks, the first in front; one that is there stays."""
     from jupyterlab_server.workspaces_handler import WorkspacesManager
 
-    layouts = folder / OWN / "workspaces"
+    layouts = own_folder(folder) / "workspaces"
     if not layouts.exists():
         tabs = [f"notebook:{name}" for name in names]
         area = {"type": "tab-area", "currentIndex": 0, "widgets": tabs}
@@ -46,12 +57,12 @@ def serve(
 
     With `local` the browser loads from this server alone, with `offline` the kernels, too, ask no other machine.
     """
-    config = folder / OWN / "labconfig" / "page_config.json"
-    config.parent.mkdir(parents=True, exist_ok=True)
+    config = own_folder(folder) / "labconfig" / "page_config.json"
     config.write_text(json.dumps(NO_NEWS), encoding="utf-8")
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", f"--port={port}"]
     command += [f"--LabApp.default_url={url}", *([] if browser else ["--no-browser"]), *QUIET, *options]
-    command += LOCAL if local else ()
+    # With a browser nobody need read thirty lines; without one the address must be seen, whatever else is said.
+    command += [f"--Application.log_level={'WARN' if browser else 'INFO'}", *(LOCAL if local else ())]
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     # The kernel is this interpreter's, whatever kernels the user has registered elsewhere.
     environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"} | (OFFLINE if offline else {})

@@ -209,12 +209,15 @@ def kept(name: str) -> Path:
             'from google.colab import drive; drive.mount("/content/drive")'
         )
     elif here == "Colab":
-        (DRIVE / "vaetl").mkdir(exist_ok=True)
+        try:
+            (DRIVE / "vaetl").mkdir(exist_ok=True)
+        except OSError as error:
+            raise CourseError(f"Google Drive cannot be written ({error}): mount it again, not read-only.") from error
         return DRIVE / "vaetl" / name
     if here != "Kaggle":
         return Path(name).absolute()
-    path, earlier = KAGGLE / "working" / name, [*(KAGGLE / "input").rglob(name)]
-    if earlier and not path.exists():
+    path = KAGGLE / "working" / name
+    if not path.exists() and (earlier := [*(KAGGLE / "input").rglob(name)]):
         newest = max(earlier, key=lambda file: file.stat().st_mtime)
         shutil.copyfile(newest, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)  # whole or not at all

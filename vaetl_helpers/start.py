@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from vaetl_helpers import data, nets, vae
+from vaetl_helpers.bootstrap import lender
 from vaetl_helpers.chapters import Chapter, chapters_in, extras, install_command, missing
 from vaetl_helpers.progress import solved
 from vaetl_helpers.runtime import CourseError, course_dir, probe, show_table, versions
@@ -19,9 +20,8 @@ from vaetl_helpers.training import evaluate, fit
 
 
 def _packages() -> str:
-    lacking = {extra: needs for extra in extras() if extra != "grading" and (needs := missing(extra))}
-    if "lab" in lacking:
-        del lacking["lab"]  # Colab and Kaggle have a notebook of their own, and this one runs
+    asked = () if lender() else extras()  # where a machine is lent, each chapter's first cell adds what that one needs
+    lacking = {extra: needs for extra in asked if extra not in ("grading", "lab") and (needs := missing(extra))}
     if lacking:
         needs = [need for part in lacking.values() for need in part]
         raise CourseError(f"for {', '.join(lacking)} run {install_command(needs)}")

@@ -93,7 +93,7 @@ ready = self_test()
 # %% [markdown]
 # ## Where am I?
 #
-# A click on a name opens the chapter. `reading` and `exercises` are minutes that we estimate for a learner; `run` are the
+# In JupyterLab a click on a name opens the chapter; elsewhere open it from the course's repository. `reading` and `exercises` are minutes that we estimate for a learner; `run` are the
 # measured minutes in which the whole chapter is computed in the profile `cpu`, on two cores without an accelerator. The
 # column `solved` fills up while you work. When you come back, run the cells above first, in order, then this one again.
 

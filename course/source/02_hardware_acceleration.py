@@ -833,7 +833,7 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 #
 # | | Colab | Kaggle |
 # |---|---|---|
-# | open | the badge at the top | the badge at the top; sign in |
+# | open | the link at the top | the link at the top; sign in |
 # | switch | Runtime > Change runtime type > T4 GPU | Settings > Accelerator > GPU T4 x2 |
 # | condition | a Google account | an account verified by telephone; "Internet on" to install the course |
 # | taken away | after some idle time, or when others need it | after some hours; a weekly allowance of GPU hours |
@@ -845,8 +845,8 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 #
 # The first code cell of each notebook adds what the course needs there, and moves nothing that is installed. On Kaggle without
 # the internet it looks for an attached data set with wheels. Make one where there is a network:
-# `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell. Full data
-# sets are found in attached data sets, too.
+# `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell (chapters 4, 4b
+# and 4c want the wheels of their extras, too). Full data sets are found in attached data sets, too.
 #
 # What does not change: *the machine will be taken away*. So save after every epoch, where it stays, and be able to go on. Where
 # that is differs, and `kept` knows it:

@@ -35,12 +35,13 @@ BADGES = (
 )
 # Where the package comes from; this package alone, so that nothing can move, or one sentence; then the rest.
 BOOTSTRAP = """\
-import glob, importlib.util, IPython, os, sys; source = max(glob.glob(os.getenv("VAETL_SOURCE", \
+import glob, importlib.util, IPython, os, subprocess, sys; source = max(glob.glob(os.getenv("VAETL_SOURCE", \
 "/kaggle/input/**/vaetl_helpers-*.whl"), recursive=True), \
 default="https://github.com/{repository}/archive/refs/tags/{tag}.tar.gz")
-if not importlib.util.find_spec("vaetl_helpers") and os.system(f'"{{sys.executable}}" -m pip install -qqq --no-deps \
---retries 0 "{{source}}"'): raise IPython.core.error.UsageError("The course's helpers could not be fetched: check the \
-connection (on Kaggle: Settings > Internet on, or attach a data set with their wheels), then run this cell again.")
+if not importlib.util.find_spec("vaetl_helpers") and subprocess.call([sys.executable, "-m", "pip", "install", "-qqq", \
+"--no-deps", "--retries", "0", source]): raise IPython.core.error.UsageError("The course's helpers could not be \
+fetched: check the connection (on Kaggle: Settings > Internet on, or attach a data set with their wheels), then run \
+this cell again.")
 from vaetl_helpers.bootstrap import ready; ready({extras})  # on Colab, Kaggle: what is missing; nothing else moves"""
 FOLDED = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}  # long lines that nobody need read
 KAGGLE = {"accelerator": "nvidiaTeslaT4", "isGpuEnabled": True, "isInternetEnabled": True}

@@ -28,7 +28,7 @@ MINUTES = {"reading": "minutes to read", "exercises": "for exercises", "cpu": "t
 WIDE = 24  # letters; a formula in a line that has more may be wider than a phone
 GENERATOR = '<meta name="generator" content="vaetl">'
 # The browser itself refuses whatever the sweep below might have missed.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'"
 HEAD = f"""<meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -146,7 +146,7 @@ def _plain(output: Any) -> Any:
 
 def _sweep(soup: BeautifulSoup, names: set[str]) -> None:
     """Takes out whatever would be fetched, folds solutions, mends links, and lets wide tables and figures scroll."""
-    for tag in soup(["script", "link", "iframe", "object", "embed", "base"]):
+    for tag in soup(["script", "link", "meta", "form", "iframe", "object", "embed", "base"]):
         tag.decompose()
     for image in soup.select("img:not([src^='data:'])"):
         image.replace_with(image.get("alt", ""))
