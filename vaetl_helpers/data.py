@@ -490,7 +490,8 @@ def _fetch_file(item: Dataset, folder: Path, name: str, known: str | None) -> No
     problems = []
     for mirror in item.mirrors:
         if not _reachable(mirror):
-            problems.append(f"{urlsplit(mirror).hostname} does not answer")
+            off = os.environ.get("VAETL_OFFLINE") == "1"
+            problems.append("downloads are off" if off else f"{urlsplit(mirror).hostname} does not answer")
             continue
         store = pooch.create(folder, mirror, registry={name: known}, retry_if_failed=2)
         try:
@@ -502,8 +503,9 @@ def _fetch_file(item: Dataset, folder: Path, name: str, known: str | None) -> No
         except (ValueError, requests.exceptions.RequestException) as error:
             problems.append(f"{urlsplit(mirror).hostname}: {(str(error) or type(error).__name__).splitlines()[0]}")
     where_to = f"FOLDER/{item.folder}" if _is_idx(item) else "FOLDER"
+    why = "; ".join(dict.fromkeys(problems))
     raise CourseError(
-        f"{item.title} could not be fetched ({'; '.join(problems)}): check the network and try again, or put "
+        f"{item.title} could not be fetched ({why}): check the network and try again, or put "
         f"{', '.join(item.files)} into {where_to} and set VAETL_DATA=FOLDER."
     )
 
