@@ -19,25 +19,26 @@ import time
 
 import torch
 
-from vaetl_helpers import combine, study, transfer
+from vaetl_helpers import study, vae_transfer
+from vaetl_helpers.training import loop
 
 EPOCHS = {50: 64, 100: 32, 500: 6}  # about 200 steps
 
 
-def compare(target: combine.Splits, labels: int, draws: int) -> float:
+def compare(target: vae_transfer.Splits, labels: int, draws: int) -> float:
     """The ratio of seconds, and a check that both ended with the same validation accuracy."""
     indices = study.draw_labels(target.train.labels, labels // 10, draws, 0).indices
     sets = [target.train.subset(chosen) for chosen in indices]
-    together = [combine.classifier(combine.untrained_vae((1, 28, 28), k).encoder, 10, k) for k in range(draws)]
+    together = [vae_transfer.classifier(vae_transfer.untrained_vae((1, 28, 28), k).encoder, 10, k) for k in range(draws)]
     alone = copy.deepcopy(together)
     how = {"epochs": EPOCHS[labels], "batch_size": 16, "patience": EPOCHS[labels]}
     started = time.perf_counter()
-    first = combine.fit_together(together, sets, target.validation, range(draws), rate=3e-3, **how)
+    first = together.fit_together(together, sets, target.validation, range(draws), rate=3e-3, **how)
     at_once = time.perf_counter() - started
     started = time.perf_counter()
     for number, (model, images) in enumerate(zip(alone, sets, strict=True)):
         adam = torch.optim.Adam(model.parameters(), 3e-3, fused=True)
-        history = transfer.fit_best(model, images, target.validation, optimizer=adam, seed=number, **how)
+        history = loop.fit_best(model, images, target.validation, optimizer=adam, seed=number, **how)
         gap = max(history["validation_accuracy"]) - max(first[number]["validation_accuracy"])
         assert abs(gap) < 0.02, "the two do not train the same network"
     return (time.perf_counter() - started) / at_once
@@ -52,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    target = combine.load_target("mnist")
+    target = vae_transfer.load_target("mnist")
     ratios = {n: statistics.median(compare(target, n, options.draws) for _ in range(options.turns)) for n in EPOCHS}
     facts = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
     if options.json:

@@ -25,9 +25,9 @@ from pathlib import Path
 import nbformat
 import psutil
 
+from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.grading import gradebook
 from vaetl_helpers.grading.submissions import assignment
-from vaetl_helpers.runtime import course_dir
 
 NUMBER = "03"
 PLAIN = """\

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from vae_epoch import Pictures, sixty_thousand
 
-from vaetl_helpers import hardware, nets, vae
+from vaetl_helpers import device, nets, vae
 from vaetl_helpers.data import ImageSet
-from vaetl_helpers.runtime import probe
+from vaetl_helpers.device import best_device
 from vaetl_helpers.training import classification_loss, fit
 
-DEVICE = probe().device
+DEVICE = best_device().device
 Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Loss]] = {
     "mlp": (vae.mlp_vae, vae.vae_loss(binarisation=None)),
@@ -62,7 +62,7 @@ def by_hand(
                     loss = loss_fn(model, part, part_labels)[0]
                 (loss if pieces == 1 else loss * (len(part) / len(images))).backward()
             adam.step()
-        hardware.synchronise(DEVICE)
+        device.synchronise(DEVICE)
 
     return one_pass
 
@@ -149,7 +149,7 @@ def main() -> None:
     if DEVICE.type != "cpu":
         result["vae_epoch_512"] = epoch_512(data, options.turns)
     result |= {"images": options.images, "turns": options.turns, "threads": options.threads, "load_before": load_before}
-    result |= {"device": probe().name, "torch": torch.__version__, "machine": platform.machine()}
+    result |= {"device": best_device().name, "torch": torch.__version__, "machine": platform.machine()}
     if options.json:
         print(json.dumps(result))
         return

@@ -31,9 +31,8 @@ from typing import Any
 import psutil
 from jupyter_client import BlockingKernelClient
 
-from vaetl_helpers.chapters import chapters_in, choose
-from vaetl_helpers.running import table
-from vaetl_helpers.runtime import course_dir
+from vaetl_helpers.chapters import chapters_in, choose, course_dir
+from vaetl_helpers.output import format_table
 
 LIMIT = 1.5  # GB; Binder promises 1 and stops a session at 2
 GB = 1e9
@@ -140,7 +139,7 @@ def main() -> None:
     found = [measure(chapter) for chapter in choose(options.chapters, chapters_in(course_dir()))]
     head = ("chapter", "PSS, GB", "anonymous, GB", "RSS, GB", "server alone, GB", "seconds", "said")
     keys = ("pss", "anonymous", "rss", "server", "seconds")
-    print(table(head, [(row["chapter"], *(f"{row[key]:.2f}" for key in keys), row["setup"]) for row in found]))
+    print(format_table(head, [(row["chapter"], *(f"{row[key]:.2f}" for key in keys), row["setup"]) for row in found]))
     most = max(row["pss"] for row in found)
     print(f"\nmost: {most:.2f} GB PSS, {'below' if most < LIMIT else 'ABOVE'} the {LIMIT} GB that were set as a limit")
     if options.json:

@@ -30,7 +30,7 @@ def say(**facts: object) -> None:
 
 def who_and_where() -> None:
     import vaetl_helpers
-    from vaetl_helpers.runtime import course_dir
+    from vaetl_helpers.chapters import course_dir
 
     with socket.socket() as one:
         one.settimeout(3)

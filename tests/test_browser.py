@@ -13,8 +13,7 @@ import nbformat
 import pytest
 from in_browser import CHROMIUM, LOOK, READY, SCREENS, chromium, jupyter, open_notebook, outside, run_all
 
-from vaetl_helpers.chapters import chapters_in
-from vaetl_helpers.runtime import course_dir
+from vaetl_helpers.chapters import chapters_in, course_dir
 
 pytestmark = [pytest.mark.slow, pytest.mark.debian("chromium", CHROMIUM)]
 MAP = """\

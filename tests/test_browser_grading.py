@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from in_browser import CHROMIUM, FLAGS, SCREENS, jupyter
 
-from vaetl_helpers.runtime import course_dir
+from vaetl_helpers.chapters import course_dir
 
 pytestmark = [
     pytest.mark.slow,

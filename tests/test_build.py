@@ -20,7 +20,7 @@ from vaetl_helpers import exercises
 from vaetl_helpers.authoring import build as builder
 from vaetl_helpers.authoring.build import build, check, generate
 from vaetl_helpers.authoring.lint import lint
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.errors import CourseError
 
 ROOT = Path(__file__).parent.parent
 SOURCE = '''\

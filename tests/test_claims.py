@@ -11,10 +11,13 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.colors import to_hex
 
-from vaetl_helpers import claims, cli, plots, study
+from vaetl_helpers import claims, plots, recorded, study
+from vaetl_helpers.app import cli, ledger_text
+from vaetl_helpers.app.ledger_text import sentence, text
 from vaetl_helpers.chapters import collect
-from vaetl_helpers.claims import comparisons, ledger, sentence, text
-from vaetl_helpers.runtime import CourseError, record
+from vaetl_helpers.claims import comparisons, ledger
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import record
 
 VERDICTS = ("supported", "contradicted", "no gain", "undecided")
 SOURCE, OTHER, M1 = "digits 0–4 → 5–9, embedded", "MNIST → Fashion-MNIST, embedded", "MNIST, embedded"
@@ -126,7 +129,7 @@ def test_the_package_has_rows_of_every_earlier_chapter_and_of_no_run() -> None:
     rows = ledger()
     assert {"transfer", "cost", "acceleration"} <= {row["claim"] for row in rows}
     assert {row["source"] for row in rows} == {"recorded"}
-    kept = study.recorded_value("04", "FLOPs saved by fine-tuned, 10 a class", "animals")
+    kept = recorded.recorded_value("04", "FLOPs saved by fine-tuned, 10 a class", "animals")
     row = only([r for r in rows if r["data"] == "dog/cat → dog/fox"], "FLOPs to scratch's accuracy by fine-tuning, 10 ")
     assert [row[key] for key in ("effect", "low", "high", "n")] == [kept[key] for key in ("value", "low", "high", "n")]
 
@@ -339,7 +342,7 @@ def test_a_conditional_interval_says_so(kept: Path) -> None:
     row = only(ledger(records=[noted]))
     assert row["data"] == SOURCE and row["measure"].endswith(", 100 labels, conditional on these 3 pretrained models")
     assert f"  {row['measure']}" not in text([row]).split("not measured")[-1]
-    missing = claims.unmeasured([row], "performance")
+    missing = ledger_text.unmeasured([row], "performance")
     at = [line for line in missing if line == "  test accuracy of the fine-tuned VAE against scratch, 100 labels"]
     assert at and not any(line.startswith(f"not measured: {SOURCE}") and at[0] in missing[k + 1 : k + 2]
                           for k, line in enumerate(missing))  # fmt: skip

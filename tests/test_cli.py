@@ -20,8 +20,10 @@ import pytest
 import torch
 from small_course import write
 
-from vaetl_helpers import chapters, cli, data, runtime
+from vaetl_helpers import chapters, data, device, errors, requirements
+from vaetl_helpers.app import cli
 from vaetl_helpers.authoring import build as builder
+from vaetl_helpers.data import registry
 
 COMMANDS = ("run", "lab", "data", "claims", "doctor", "site", "assign", "check-submission", "grade", "build")
 
@@ -29,13 +31,13 @@ COMMANDS = ("run", "lab", "data", "claims", "doctor", "site", "assign", "check-s
 @pytest.fixture
 def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A course of two chapters, in a folder of its own, as the installed one."""
-    from vaetl_helpers import running
+    from vaetl_helpers.app import running
 
     folder = tmp_path / "course"
     for name in ("01_first", "02_second"):
         write(folder, name, f"# {name}")
         write(folder / "solutions", name, f"# {name}\n\n$x^2$")
-    monkeypatch.setattr(runtime, "course_dir", lambda: folder)
+    monkeypatch.setattr(chapters, "course_dir", lambda: folder)
     monkeypatch.setattr(running, "course_dir", lambda: folder)
     monkeypatch.chdir(tmp_path)
     return folder
@@ -155,7 +157,7 @@ def test_a_damaged_note_of_what_was_copied_is_one_sentence(course: Path) -> None
     mine = course.parent / "mine"
     chapters.copy_course(course, mine)
     (mine / ".vaetl-copied.json").write_text("[3]", encoding="utf-8")
-    with pytest.raises(runtime.CourseError, match="choose another with --dir"):
+    with pytest.raises(errors.CourseError, match="choose another with --dir"):
         chapters.copy_course(course, mine)
 
 
@@ -179,7 +181,7 @@ def test_lab_says_what_is_wrong(
     (course.parent / "file").touch()
     assert vaetl("lab", "--dir", str(course.parent / "file" / "mine")) == 2
     assert "choose another with --dir" in capsys.readouterr().err
-    monkeypatch.setattr(chapters, "missing", lambda extra, only=(): ["jupyterlab>=4.2"])
+    monkeypatch.setattr(requirements, "missing", lambda extra, only=(): ["jupyterlab>=4.2"])
     assert vaetl("lab", "--dir", "mine") == 2
     assert 'python -m pip install "jupyterlab>=4.2"' in capsys.readouterr().err
     assert not (course.parent / "mine").exists()
@@ -230,7 +232,7 @@ def test_data_lists_what_is_where(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_data_fetch_says_where(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "fetch", lambda name, root: Path(root) / name)
+    monkeypatch.setattr(registry, "fetch", lambda name, root: Path(root) / name)
     assert vaetl("data", "fetch", "mnist", "--root", "here") == 0
     assert capsys.readouterr().out == "mnist is in here/mnist\n"
 
@@ -241,9 +243,9 @@ def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    monkeypatch.setattr(runtime, "_hidden_gpu", lambda: None)
+    monkeypatch.setattr(device, "_hidden_gpu", lambda: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=12_340_000_000))
-    monkeypatch.setattr(chapters, "missing", lambda extra, only=(): [])
+    monkeypatch.setattr(requirements, "missing", lambda extra, only=(): [])
     forget()
     yield
     forget()
@@ -251,8 +253,8 @@ def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     """What the probe has found is kept for the process."""
-    runtime.probe.cache_clear()
-    runtime._tried.cache_clear()
+    device.best_device.cache_clear()
+    device._tried.cache_clear()
 
 
 def accelerators(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
@@ -260,7 +262,7 @@ def accelerators(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr(runtime, "_name", lambda device: f"the {device}")
+    monkeypatch.setattr(device, "_name", lambda device: f"the {device}")
 
 
 def doctor(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], list[str]]:
@@ -276,7 +278,7 @@ def test_doctor_shows_the_whole_picture_and_ends_in_ready(
     healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(chapters, "missing", lambda extra, only=(): ["some>=1"] if extra == "text" else [])
+    monkeypatch.setattr(requirements, "missing", lambda extra, only=(): ["some>=1"] if extra == "text" else [])
     facts, todo = doctor(capsys)
     assert todo == []  # a missing extra is said, and nothing to mend
     assert facts["extra text"] == 'python -m pip install "some>=1"' and facts["extra lab"] == "present"
@@ -306,12 +308,12 @@ def test_doctor_says_what_there_is_to_do_one_line_a_problem(
 ) -> None:
     accelerators(monkeypatch, "meta")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=400_000_000))
-    monkeypatch.setattr(chapters, "missing", lambda extra, only=(): ["jupyterlab>=4.2"] if extra == "lab" else [])
+    monkeypatch.setattr(requirements, "missing", lambda extra, only=(): ["jupyterlab>=4.2"] if extra == "lab" else [])
 
     def no_course() -> Path:
-        raise runtime.CourseError("The notebooks are missing: install again.")
+        raise errors.CourseError("The notebooks are missing: install again.")
 
-    monkeypatch.setattr(runtime, "course_dir", no_course)
+    monkeypatch.setattr(chapters, "course_dir", no_course)
     facts, todo = doctor(capsys)
     assert [line.partition(" says")[0] for line in todo[:2]] == ["The device meta:0", "The device meta:1"]
     assert todo[2:] == [
@@ -326,7 +328,7 @@ def test_doctor_says_what_there_is_to_do_one_line_a_problem(
 def test_doctor_names_a_gpu_that_pytorch_does_not_see(
     healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "_hidden_gpu", lambda: "There is a GPU,\nbut its driver is too old.")
+    monkeypatch.setattr(device, "_hidden_gpu", lambda: "There is a GPU,\nbut its driver is too old.")
     facts, todo = doctor(capsys)
     assert todo == ["There is a GPU, but its driver is too old. Using the CPU."] == [facts["accelerator"]]
 
@@ -350,10 +352,10 @@ def test_doctor_for_a_bug_report_is_the_same_as_json_and_names_nobody(
     home = tmp_path / "home" / "ada"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setattr(runtime, "course_dir", lambda: home / "lovelace" / "course")
+    monkeypatch.setattr(chapters, "course_dir", lambda: home / "lovelace" / "course")
     row = {"name": "mnist", "status": "full set", "path": str(home / ".cache" / "mnist")}
-    monkeypatch.setattr(data, "where", lambda: [row, {"name": "x", "status": "not here", "path": f"{home}-2/x"}])
-    monkeypatch.setattr(runtime, "_hidden_gpu", lambda: f"No driver in {home}.")
+    monkeypatch.setattr(registry, "where", lambda: [row, {"name": "x", "status": "not here", "path": f"{home}-2/x"}])
+    monkeypatch.setattr(device, "_hidden_gpu", lambda: f"No driver in {home}.")
     facts, todo = doctor(capsys)
     assert vaetl("doctor", "--json") == 1
     said = capsys.readouterr().out
@@ -366,7 +368,7 @@ def test_doctor_for_a_bug_report_is_the_same_as_json_and_names_nobody(
     flat |= {f"extra {name}": state for name, state in report["extras"].items()}
     flat |= {f"data {name}": state for name, state in report["data"].items()}
     assert flat == facts
-    monkeypatch.setattr(runtime, "_hidden_gpu", lambda: None)
+    monkeypatch.setattr(device, "_hidden_gpu", lambda: None)
     forget()
     assert vaetl("doctor", "--json") == 0
     report = json.loads(capsys.readouterr().out)

@@ -13,14 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers import claims, combine, study, transfer
+from vaetl_helpers import claims, recorded, study, vae_transfer
 from vaetl_helpers.data import ImageSet, Splits, data_root, image_hashes
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.nets import Encoder
-from vaetl_helpers.runtime import CourseError
 from vaetl_helpers.study import Draw, Table
+from vaetl_helpers.training import loop, together
 
-EMBEDDED = [(name, source) for name, sources in combine.SOURCES.items() if name != "animals" for source in sources]
-FULL = [(name, source) for name, sources in combine.SOURCES.items() for source in sources]
+EMBEDDED = [(name, source) for name, sources in vae_transfer.SOURCES.items() if name != "animals" for source in sources]
+FULL = [(name, source) for name, sources in vae_transfer.SOURCES.items() for source in sources]
 
 
 def hashes(*parts: ImageSet) -> set[bytes]:
@@ -50,7 +51,7 @@ def small_draw(target: Splits, number: int = 0, labels: int = 15, seed: int = 5)
 
 @pytest.mark.parametrize("name, source", EMBEDDED)
 def test_no_embedded_source_has_an_image_of_its_targets_test_or_validation(name: str, source: str) -> None:
-    target, images = combine.load_target(name), combine.load_source(source)
+    target, images = vae_transfer.load_target(name), vae_transfer.load_source(source)
     assert not hashes(images) & hashes(target.test, target.validation)
     assert not hashes(target.train) & hashes(target.test, target.validation)
 
@@ -60,7 +61,7 @@ def test_no_embedded_source_has_an_image_of_its_targets_test_or_validation(name:
 def test_no_full_source_has_an_image_of_its_targets_test_or_validation(name: str, source: str) -> None:
     if data_root() is None:
         pytest.skip("needs VAETL_DATA")
-    target, images = combine.load_target(name, full=True), combine.load_source(source, full=True)
+    target, images = vae_transfer.load_target(name, full=True), vae_transfer.load_source(source, full=True)
     assert len(images) > 5000
     assert not hashes(images) & hashes(target.test, target.validation)
     if name in ("digits", "tops", "animals"):
@@ -69,22 +70,22 @@ def test_no_full_source_has_an_image_of_its_targets_test_or_validation(name: str
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion", "tops"])
 def test_a_target_has_fifty_validation_images_of_each_class(name: str) -> None:
-    target = combine.load_target(name)
+    target = vae_transfer.load_target(name)
     assert target.validation.labels.bincount().tolist() == [50] * len(target.train.classes)
     assert set(target.train.labels.tolist()) == set(range(len(target.train.classes)))
 
 
 def test_the_digits_are_parted() -> None:
-    target, source = combine.load_target("digits"), combine.load_source("digits 0–4")
+    target, source = vae_transfer.load_target("digits"), vae_transfer.load_source("digits 0–4")
     assert (source.classes, target.train.classes) == (tuple("01234"), tuple("56789"))
     assert len(source) == 2500 and len(target.train) == 1750 and len(target.test) == 500
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(CourseError, match="did you mean 'digits'"):
-        combine.load_target("digit")
+        vae_transfer.load_target("digit")
     with pytest.raises(CourseError, match="Unknown source 'ImageNet'"):
-        combine.load_source("ImageNet")
+        vae_transfer.load_source("ImageNet")
 
 
 # ---------------------------------------------------------------- what methods see
@@ -105,10 +106,10 @@ def watched(images: ImageSet) -> Watched:
 
 
 def every_method(target: Splits, source: ImageSet) -> list[study.Method]:
-    starts = {"own": combine.pretrain_all({"own": source}, [7, 8], 200)["own"]}
-    taught = {"own": combine.pretrain_all({"own": source}, [7, 8], 200, combine.pretrain_supervised)["own"]}
-    views = {"PCA": combine.fit_pca(source), "raw pixels": combine.pixels}
-    return combine.methods(target, "own", starts, views, taught, more=True, steps=20)
+    starts = {"own": vae_transfer.pretrain_all({"own": source}, [7, 8], 200)["own"]}
+    taught = {"own": vae_transfer.pretrain_all({"own": source}, [7, 8], 200, vae_transfer.pretrain_supervised)["own"]}
+    views = {"PCA": vae_transfer.fit_pca(source), "raw pixels": vae_transfer.pixels}
+    return vae_transfer.methods(target, "own", starts, views, taught, more=True, steps=20)
 
 
 def test_every_method_gets_the_same_labels() -> None:
@@ -129,15 +130,15 @@ def test_every_method_gets_the_same_labels() -> None:
 
 def test_pretraining_sees_its_source_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[ImageSet] = []
-    monkeypatch.setattr(combine, "fit", lambda model, images, *rest, **more: given.append(images) or _nothing())
+    monkeypatch.setattr(vae_transfer, "fit", lambda model, images, *rest, **more: given.append(images) or _nothing())
     for name, source in EMBEDDED:
         if source == "pullover/coat":
             continue
         given.clear()
-        for train in (combine.pretrain, combine.pretrain_supervised):
-            train(combine.load_source(source), 0, 10)
+        for train in (vae_transfer.pretrain, vae_transfer.pretrain_supervised):
+            train(vae_transfer.load_source(source), 0, 10)
         assert len(given) == 2
-        target = combine.load_target(name)
+        target = vae_transfer.load_target(name)
         assert not hashes(*given) & hashes(target.test, target.validation)
 
 
@@ -153,15 +154,15 @@ def _nothing() -> Any:
 def test_pretraining_depends_on_its_seed_alone(tmp_path: Path) -> None:
     source = small_target(1).train
     torch.manual_seed(3)
-    first = combine.pretrain(source, 5, 300)
+    first = vae_transfer.pretrain(source, 5, 300)
     torch.manual_seed(4)
     before = torch.get_rng_state()
-    again = combine.pretrain(source, 5, 300, checkpoint=tmp_path / "v.safetensors")
-    other = combine.pretrain(source, 6, 300)
+    again = vae_transfer.pretrain(source, 5, 300, checkpoint=tmp_path / "v.safetensors")
+    other = vae_transfer.pretrain(source, 6, 300)
     assert _equal(first.model, again.model) and not _equal(first.model, other.model)
     assert not first.encoder.training and first.steps > 0
     assert before.shape == torch.get_rng_state().shape
-    resumed = combine.pretrain(source, 5, 300, checkpoint=tmp_path / "v.safetensors")
+    resumed = vae_transfer.pretrain(source, 5, 300, checkpoint=tmp_path / "v.safetensors")
     assert _equal(first.model, resumed.model) and resumed.seconds == again.seconds
 
 
@@ -171,22 +172,22 @@ def _equal(a: nn.Module, b: nn.Module) -> bool:
 
 def test_pretraining_in_two_processes_gives_the_same(tmp_path: Path) -> None:
     source = small_target(1).train
-    alone, two = (combine.pretrain_all({"s": source}, [1, 2], 200, jobs=jobs)["s"] for jobs in (1, 2))
+    alone, two = (vae_transfer.pretrain_all({"s": source}, [1, 2], 200, jobs=jobs)["s"] for jobs in (1, 2))
     assert all(_equal(alone[seed].model, two[seed].model) for seed in (1, 2))
 
 
 def test_the_vae_learns_and_the_supervised_encoder_knows_its_labels() -> None:
     target = small_target(per_class=60)
-    made = combine.pretrain_supervised(target.train, 0, 3000)
-    see = partial(combine.mu_of, {7: made})
-    right = combine.probe(target, see, small_draw(target, labels=30))["test accuracy"]
+    made = vae_transfer.pretrain_supervised(target.train, 0, 3000)
+    see = partial(vae_transfer.mu_of, {7: made})
+    right = vae_transfer.probe(target, see, small_draw(target, labels=30))["test accuracy"]
     assert right.float().mean() > 0.9
     from vaetl_helpers.vae import elbo
 
     bounds = []
     for seen in (180, 6000):
         torch.manual_seed(0)
-        model = combine.pretrain(target.train, 0, seen).model
+        model = vae_transfer.pretrain(target.train, 0, seen).model
         bounds.append(elbo(model, target.test.images / 255).elbo.mean().item())
     assert bounds[1] > bounds[0] + 1
 
@@ -201,14 +202,14 @@ def test_networks_trained_together_end_as_they_would_alone(colour: bool) -> None
         parts = (target.train, target.validation, target.test)
         target = Splits(*(ImageSet(p.images.expand(-1, 3, -1, -1), p.labels, p.classes) for p in parts), "")
     sets = [target.train.subset(small_draw(target, number, 30).indices) for number in range(3)]
-    encoders = [combine.untrained_vae(target.train.images.shape[1:], seed).encoder for seed in range(3)]
-    together = [combine.classifier(encoder, 3, seed) for seed, encoder in enumerate(encoders)]
+    encoders = [vae_transfer.untrained_vae(target.train.images.shape[1:], seed).encoder for seed in range(3)]
+    together = [vae_transfer.classifier(encoder, 3, seed) for seed, encoder in enumerate(encoders)]
     alone = copy.deepcopy(together)
     how = {"epochs": 30, "batch_size": 8, "patience": 2}
-    histories = combine.fit_together(together, sets, target.validation, [4, 5, 6], rate=1e-2, **how)
+    histories = together.fit_together(together, sets, target.validation, [4, 5, 6], rate=1e-2, **how)
     for number, (one, images) in enumerate(zip(alone, sets, strict=True)):
         adam = torch.optim.Adam(one.parameters(), 1e-2, fused=True)
-        history = transfer.fit_best(one, images, target.validation, optimizer=adam, seed=4 + number, **how)
+        history = loop.fit_best(one, images, target.validation, optimizer=adam, seed=4 + number, **how)
         assert len(history) == len(histories[number])
         assert histories[number]["validation_accuracy"] == pytest.approx(history["validation_accuracy"])
         assert histories[number]["validation_loss"] == pytest.approx(history["validation_loss"], rel=1e-3)
@@ -219,32 +220,32 @@ def test_networks_trained_together_end_as_they_would_alone(colour: bool) -> None
 
 def test_a_network_without_a_better_epoch_goes_back_to_its_start() -> None:
     target = small_target()
-    model = combine.classifier(combine.untrained_vae((1, 8, 8), 0).encoder, 3, 0)
+    model = vae_transfer.classifier(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 3, 0)
     how = {"epochs": 20, "batch_size": 8}
-    combine.fit_together([model], [target.train], target.validation, [0], rate=3e-3, patience=20, **how)
+    together.fit_together([model], [target.train], target.validation, [0], rate=3e-3, patience=20, **how)
     before = copy.deepcopy(model)
     wrong = ImageSet(target.train.images, (target.train.labels + 1) % 3, target.train.classes)
-    history = combine.fit_together([model], [wrong], target.validation, [0], rate=1e-2, patience=3, **how)
+    history = together.fit_together([model], [wrong], target.validation, [0], rate=1e-2, patience=3, **how)
     assert _equal(model, before) and len(history[0]) == 3
 
 
 def test_sets_of_different_sizes_are_refused() -> None:
     target = small_target()
-    models = [combine.classifier(combine.untrained_vae((1, 8, 8), 0).encoder, 3, 0)] * 2
+    models = [vae_transfer.classifier(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 3, 0)] * 2
     sets = [target.train.subset(slice(0, 5)), target.train.subset(slice(0, 6))]
     with pytest.raises(CourseError, match="as many images each"):
-        combine.fit_together(models, sets, target.validation, [0, 1], rate=1e-3, epochs=1, batch_size=4, patience=1)
+        together.fit_together(models, sets, target.validation, [0, 1], rate=1e-3, epochs=1, batch_size=4, patience=1)
 
 
 def test_a_classifier_starts_from_the_encoder_and_leaves_it_alone() -> None:
-    encoder = combine.untrained_vae((1, 8, 8), 0).encoder
-    model = combine.classifier(encoder, 3, 1)
+    encoder = vae_transfer.untrained_vae((1, 8, 8), 0).encoder
+    model = vae_transfer.classifier(encoder, 3, 1)
     images = torch.rand(4, 1, 8, 8)
     torch.testing.assert_close(model[:-1](images), encoder(images)[0])
     model[0][1].weight.data.zero_()
     assert encoder.body[1].weight.any()
-    assert torch.equal(combine.classifier(encoder, 3, 1).head.weight, model.head.weight)
-    assert not torch.equal(combine.classifier(encoder, 3, 2).head.weight, model.head.weight)
+    assert torch.equal(vae_transfer.classifier(encoder, 3, 1).head.weight, model.head.weight)
+    assert not torch.equal(vae_transfer.classifier(encoder, 3, 2).head.weight, model.head.weight)
 
 
 # ---------------------------------------------------------------- what a run returns
@@ -252,9 +253,9 @@ def test_a_classifier_starts_from_the_encoder_and_leaves_it_alone() -> None:
 
 def test_outcome_by_hand() -> None:
     target, draw = small_target(), small_draw(small_target())
-    start = combine.Pretrained(combine.untrained_vae((1, 8, 8), 0).encoder, 12.5, 3)
-    (result,) = combine.fine_tuned(target, {7: start}, [draw], steps=20)
-    (plain,) = combine.scratch(target, [draw], steps=20)
+    start = vae_transfer.Pretrained(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 12.5, 3)
+    (result,) = vae_transfer.fine_tuned(target, {7: start}, [draw], steps=20)
+    (plain,) = vae_transfer.scratch(target, [draw], steps=20)
     assert result["test accuracy"].dtype == torch.bool and result["test accuracy"].shape == (60,)
     spent, whole = result["seconds by epoch"], result["seconds with pretraining by epoch"]
     torch.testing.assert_close(whole - spent, torch.full_like(spent, 12.5))
@@ -266,9 +267,9 @@ def test_outcome_by_hand() -> None:
 def test_the_gap_is_test_loss_minus_training_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     target, draw = small_target(), small_draw(small_target())
     kept: list[nn.Module] = []
-    logits = combine._logits
-    monkeypatch.setattr(combine, "_logits", lambda model, images: kept.append(model) or logits(model, images))
-    (result,) = combine.scratch(target, [draw], steps=20)
+    logits = vae_transfer._logits
+    monkeypatch.setattr(vae_transfer, "_logits", lambda model, images: kept.append(model) or logits(model, images))
+    (result,) = vae_transfer.scratch(target, [draw], steps=20)
     model, images = kept[0], target.train.subset(draw.indices)
     loss = [nn.functional.cross_entropy(model(s.images / 255), s.labels).item() for s in (target.test, images)]
     assert result["train–test gap"].mean().item() == pytest.approx(loss[0] - loss[1], abs=1e-5)
@@ -277,25 +278,25 @@ def test_the_gap_is_test_loss_minus_training_loss(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("kind", ["linear", "kNN", "SVM"])
 def test_probes_learn_and_choose_on_validation(kind: str) -> None:
     target = small_target()
-    result = combine.probe(target, combine.pixels, small_draw(target, labels=30), kind)
+    result = vae_transfer.probe(target, vae_transfer.pixels, small_draw(target, labels=30), kind)
     assert result["test accuracy"].float().mean() > 0.8 and result["validation accuracy"] > 80
 
 
 def test_unknown_kind_of_probe() -> None:
     target = small_target()
     with pytest.raises(CourseError, match="did you mean 'SVM'"):
-        combine.probe(target, combine.pixels, small_draw(target), "SVN")
+        vae_transfer.probe(target, vae_transfer.pixels, small_draw(target), "SVN")
 
 
 def test_views_show_what_they_say() -> None:
     target, draw = small_target(), small_draw(small_target())
-    made = combine.pretrain(target.train, 7, 100)
+    made = vae_transfer.pretrain(target.train, 7, 100)
     x = target.test.images / 255
-    assert torch.equal(combine.pixels(target.test, draw), x.flatten(1))
-    torch.testing.assert_close(combine.mu_of({7: made}, target.test, draw), made.model.encode(x).mean.detach())
-    assert combine.hidden_of({7: made}, target.test, draw).shape == (60, combine.WIDTH)
-    assert combine.fit_pca(target.train)(target.test, draw).shape == (60, combine.LATENT)
-    first, second = (combine.random_mu(target.test, small_draw(target, n)) for n in (0, 1))
+    assert torch.equal(vae_transfer.pixels(target.test, draw), x.flatten(1))
+    torch.testing.assert_close(vae_transfer.mu_of({7: made}, target.test, draw), made.model.encode(x).mean.detach())
+    assert vae_transfer.hidden_of({7: made}, target.test, draw).shape == (60, vae_transfer.WIDTH)
+    assert vae_transfer.fit_pca(target.train)(target.test, draw).shape == (60, vae_transfer.LATENT)
+    first, second = (vae_transfer.random_mu(target.test, small_draw(target, n)) for n in (0, 1))
     assert not torch.equal(first, second), "each draw has another random encoder"
 
 
@@ -318,7 +319,7 @@ def made_up(better: Callable[[str], float], methods: list[str], counts: list[int
                     rows.append(known | {"metric": metric, "value": value})
                 curve = np.array([accuracy - 9, accuracy], np.float32)
                 images[method, count, draw, "validation curve"] = curve
-                for cost in combine.COSTS:
+                for cost in vae_transfer.COSTS:
                     images[method, count, draw, f"{cost} by epoch"] = np.array([1, 4], np.float32)
     return Table(rows, images)
 
@@ -326,7 +327,7 @@ def made_up(better: Callable[[str], float], methods: list[str], counts: list[int
 def test_effects_are_positive_where_they_speak_for_the_vae() -> None:
     methods = ["scratch", "VAE fine-tuned", "probe on μ", "PCA", "raw pixels", "supervised", "random encoder"]
     table = made_up(lambda method: 3.0 * (method == "VAE fine-tuned"), methods, [50, 100, 500])
-    found = {r["name"]: r for r in combine.effects(table, "here", 100)}
+    found = {r["name"]: r for r in vae_transfer.effects(table, "here", 100)}
     main = found["test accuracy, VAE fine-tuned − scratch, 100 labels"]
     assert main["value"] == pytest.approx(3, abs=0.2) and main["low"] > 2.5 and main["unit"] == "points"
     gap = found["train–test gap, scratch − VAE fine-tuned, 100 labels"]
@@ -343,7 +344,7 @@ def test_the_ledger_asks_for_effects_that_a_study_makes() -> None:
     methods = ["scratch", "VAE fine-tuned", "probe on μ", "PCA", "raw pixels", "supervised"]
     made = set()
     for counts, main in (([50, 100, 500], 100), ([20, 200], 20)):
-        made |= {r["name"] for r in combine.effects(made_up(lambda method: 1.0, methods, counts), "d", main)}
+        made |= {r["name"] for r in vae_transfer.effects(made_up(lambda method: 1.0, methods, counts), "d", main)}
     asked = {each["record"] for each in claims.comparisons() if each["chapter"] == "05"}
     assert asked - made == {"seconds for twice the images"}, "which the notebook itself measures"
 
@@ -352,7 +353,7 @@ def test_open_ends_of_costs_are_none() -> None:
     table = made_up(
         lambda method: -3.0 * (method == "VAE fine-tuned"), ["scratch", "VAE fine-tuned", "probe on μ"], [100]
     )
-    found = {r["name"]: r for r in combine.effects(table, "here", 100)}
+    found = {r["name"]: r for r in vae_transfer.effects(table, "here", 100)}
     cost = found["seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"]
     assert cost["low"] is None and cost["high"] is not None, "fine-tuning never got there: at least so much"
 
@@ -360,16 +361,16 @@ def test_open_ends_of_costs_are_none() -> None:
 def test_effects_of_another_source_have_its_values_and_the_common_names() -> None:
     methods = ["scratch", "VAE fine-tuned", "probe on μ", "VAE fine-tuned (X)", "probe on μ (X)", "supervised (X)"]
     table = made_up(lambda method: 5.0 * (method == "VAE fine-tuned (X)"), methods, [50, 100])
-    found = {r["name"]: r for r in combine.effects(table, "X → here", 100, "X")}
+    found = {r["name"]: r for r in vae_transfer.effects(table, "X → here", 100, "X")}
     assert found["test accuracy, VAE fine-tuned − scratch, 50 labels"]["value"] == pytest.approx(5, abs=0.3)
     assert found["test accuracy, VAE fine-tuned − supervised, 50 labels"]["value"] == pytest.approx(5, abs=0.3)
 
 
 def test_encoders_are_encoders() -> None:
-    assert isinstance(combine.untrained_vae((3, 32, 32), 0).encoder, Encoder)
+    assert isinstance(vae_transfer.untrained_vae((3, 32, 32), 0).encoder, Encoder)
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    combine.untrained_vae((1, 28, 28), 0)
+    vae_transfer.untrained_vae((1, 28, 28), 0)
     assert torch.equal(before, torch.get_rng_state()), "the caller's random numbers stay as they are"
 
 
@@ -378,8 +379,8 @@ def test_encoders_are_encoders() -> None:
 
 def test_each_network_gets_its_own_rate() -> None:
     target = small_target()
-    starts = {"own": {7: combine.pretrain(target.train, 7, 100)}}
-    made = combine.methods(target, "own", starts, {}, starts, rates=(0.25, 0.5), steps=20)
+    starts = {"own": {7: vae_transfer.pretrain(target.train, 7, 100)}}
+    made = vae_transfer.methods(target, "own", starts, {}, starts, rates=(0.25, 0.5), steps=20)
     used = {method.name: method.run.keywords for method in made if method.together}
     assert used == {
         "scratch": {"rate": 0.25, "steps": 20},
@@ -390,8 +391,8 @@ def test_each_network_gets_its_own_rate() -> None:
 
 
 def test_the_rates_are_those_that_the_recorded_tuning_chose() -> None:
-    records = [r for r in study.recorded("05")["records"] if r["name"].startswith("tuning: ")]
-    for name, rates in combine.RATES.items():
+    records = [r for r in recorded.recorded("05")["records"] if r["name"].startswith("tuning: ")]
+    for name, rates in vae_transfer.RATES.items():
         for method, rate in zip(("scratch", "VAE fine-tuned"), rates, strict=True):
             found = [r for r in records if r["data"] == name and r["name"].startswith(f"tuning: {method}, rate ")]
             assert len(found) == 3

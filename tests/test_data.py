@@ -29,8 +29,20 @@ import torch
 from PIL import Image
 
 from vaetl_helpers import data
-from vaetl_helpers.data import DATASETS, Dataset, ImageSet, Splits, fetch, image_hashes, load, load_folder, where
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.data import (
+    DATASETS,
+    Dataset,
+    ImageSet,
+    Splits,
+    fetch,
+    files,
+    image_hashes,
+    load,
+    load_folder,
+    readers,
+    where,
+)
+from vaetl_helpers.errors import CourseError
 
 FULL = Path(__file__).parents[2] / "shared" / "data"
 needs_full = pytest.mark.skipif(not FULL.is_dir(), reason=f"the full data sets are not at {FULL}")
@@ -184,7 +196,7 @@ def small(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Da
 def photos(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """A small set of ants and bees as 'photos', without a published hash."""
     server.files = {"photos.zip": photo_zip(tmp_path / "published" / "photos.zip")}
-    monkeypatch.setattr(data, "_PHOTOS", {"train": 24, "val": 6})
+    monkeypatch.setattr(readers, "PHOTOS", {"train": 24, "val": 6})
     item = replace(DATASETS["ants-bees"], title="Photos", files={"photos.zip": None}, mirrors=(server.url,))
     monkeypatch.setitem(DATASETS, "photos", item)
     return item
@@ -336,7 +348,7 @@ def test_data_sets_attached_on_kaggle_are_found_in_any_layout_and_told_apart(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     attached = tmp_path / "input"
-    monkeypatch.setattr(data, "ATTACHED", attached)
+    monkeypatch.setattr(files, "ATTACHED", attached)
     monkeypatch.setitem(DATASETS, "fashion-mnist", replace(DATASETS["fashion-mnist"], also=(), begins=(9, 0, 0, 3)))
     monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], begins=(0, 1, 2, 3)))  # as write_set does
     write_set(attached / "cut short")
@@ -346,11 +358,11 @@ def test_data_sets_attached_on_kaggle_are_found_in_any_layout_and_told_apart(
         (attached / "datasets" / "someone" / "digits" / name).unlink()
         (attached / "datasets" / "someone" / "digits" / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
     before = sorted(attached.rglob("*"))
-    assert data._find(DATASETS["mnist"], None)["train"][0].shape == (120, 28, 28)
+    assert files.find_arrays(DATASETS["mnist"], None)["train"][0].shape == (120, 28, 28)
     with pytest.raises(FileNotFoundError):
-        data._find(DATASETS["fashion-mnist"], None)  # files of the same names, with other labels
+        files.find_arrays(DATASETS["fashion-mnist"], None)  # files of the same names, with other labels
     photo_zip(attached / "photos" / "hymenoptera_data.zip", train=122, val=77)
-    assert len(data._find(DATASETS["ants-bees"], None)["train"][0]) == 244
+    assert len(files.find_arrays(DATASETS["ants-bees"], None)["train"][0]) == 244
     assert [path for path in sorted(attached.rglob("*")) if "photos" not in str(path)] == before, "only read"
 
 
@@ -575,7 +587,7 @@ def test_fetch_into_another_folder_can_be_read_from_there(small: Dataset, tmp_pa
 def test_failing_download_is_one_sentence_and_leaves_nothing_under_the_final_name(
     small: Dataset, cache: Path, server: Server, manner: str, tries: int, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "TIMEOUT", 0.1)
+    monkeypatch.setattr(files, "TIMEOUT", 0.1)
     server.answers[IDX[0]] = [manner]
     with pytest.raises(CourseError) as error:
         fetch("small")
@@ -610,18 +622,18 @@ def test_probe_of_the_network_gives_up_where_the_name_server_is_silent(monkeypat
         return SimpleNamespace(close=lambda: None)
 
     monkeypatch.setattr(socket, "create_connection", silent)
-    assert not data._reachable("http://example.org/", seconds=0.05)
+    assert not files.is_reachable("http://example.org/", seconds=0.05)
     assert waited == [], "it did not wait for the answer"
     answer.set()
 
 
 def test_a_proxy_is_left_to_answer_for_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not data._reachable("http://example.org/")
+    assert not files.is_reachable("http://example.org/")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert data._reachable("http://example.org/")
+    assert files.is_reachable("http://example.org/")
 
 
-@pytest.mark.parametrize("ask", [fetch, lambda name: data._unpacked(DATASETS[name].also[0])])
+@pytest.mark.parametrize("ask", [fetch, lambda name: files.unpacked_folder(DATASETS[name].also[0])])
 def test_cache_that_cannot_be_made_is_one_sentence(
     small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable
 ) -> None:
@@ -764,7 +776,7 @@ def test_undecodable_zip_is_a_sentence(tmp_path: Path) -> None:
         archive.writestr("a.jpg", b"0" * 1000)
     content = (tmp_path / "bad.zip").read_bytes()
     (tmp_path / "bad.zip").write_bytes(undecodable(content, 30 + len("a.jpg")))
-    assert not data._intact(tmp_path / "bad.zip", None)
+    assert not files.is_intact(tmp_path / "bad.zip", None)
     with pytest.raises(CourseError) as error:
         data.unpack(tmp_path / "bad.zip", tmp_path / "into")
     says(error, "bad.zip", "damaged")
@@ -799,7 +811,7 @@ def test_archive_in_the_root_is_unpacked_into_the_cache_once(
     (only,) = (cache / "unpacked").iterdir()
     assert (only / "hymenoptera_data" / "val" / "ants" / "0.jpg").is_file()
     assert tree(tmp_path / "mine") == before
-    monkeypatch.setattr(data, "unpack", lambda *_: pytest.fail("unpacked again"))
+    monkeypatch.setattr(files, "unpack", lambda *_: pytest.fail("unpacked again"))
     load("photos", root=tmp_path / "mine")
 
 
@@ -812,7 +824,7 @@ def unpack_in_a_process(archive: str, cache: str, barrier: multiprocessing.Barri
         barrier.wait(30)  # both have unpacked, neither has named its folder
 
     data.unpack = both_at_once
-    folder = data._unpacked(Path(archive))
+    folder = files.unpacked_folder(Path(archive))
     assert len(list(folder.rglob("*.jpg"))) == 30
 
 
@@ -862,7 +874,7 @@ def test_folder_of_photos_with_some_missing_is_refused(photos: Dataset, tmp_path
         opened.extractall(tmp_path / "mine")
     (tmp_path / "mine" / "hymenoptera_data" / "train" / "bees" / "3.jpg").unlink()
     with pytest.raises(CourseError) as error:
-        data._read_from(photos, tmp_path / "mine")
+        files.read_from(photos, tmp_path / "mine")
     says(error, "23 of 24 photos")
 
 

@@ -31,7 +31,8 @@ from vaetl_helpers.detection import (
     small_detector,
     train,
 )
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.training import schedules
 from vaetl_helpers.transfer import freeze, trainable, unfreeze
 
 SOURCE = Path(__file__).parent.parent / "course" / "source" / "04c_detection_with_coco.py"
@@ -263,7 +264,7 @@ def test_training_is_the_usual_loop(few: Scenes) -> None:
         batch = few.subset(order[2 * step : 2 * step + 2])
         again = sum(twin(list(batch.images / 255), batch.targets).values())
         assert again.item() == loss
-        adam.param_groups[0]["lr"] = 1e-2 * transfer.one_cycle(step / 3)
+        adam.param_groups[0]["lr"] = 1e-2 * schedules.one_cycle(step / 3)
         adam.zero_grad()
         again.backward()
         adam.step()

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from vaetl_helpers import exercises
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises import check, evaluate, get, hint, pack, solution, unpack, verdict
 from vaetl_helpers.exercises import training as chapter1
-from vaetl_helpers.runtime import CourseError
 
 IDS = exercises.all_ids()
 WRONG = [pytest.param(get(id), wrong, id=f"{id}-{wrong.name}") for id in IDS for wrong in get(id).wrong]

@@ -29,11 +29,11 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 from typer.testing import CliRunner
 
-from vaetl_helpers.cli import app
+from vaetl_helpers.app.cli import app
+from vaetl_helpers.app.lab import POLICY
+from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.grading import gradebook, session
 from vaetl_helpers.grading.submissions import Assignment, assignment
-from vaetl_helpers.lab import POLICY
-from vaetl_helpers.runtime import course_dir
 
 CHAPTERS = ("01", "02", "03", "03b", "04", "05")
 OF = assignment("03")

@@ -28,13 +28,14 @@ import psutil
 import pytest
 
 from vaetl_helpers import exercises
+from vaetl_helpers.chapters import course_dir
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading import grade as grading
 from vaetl_helpers.grading import sandbox, session
 from vaetl_helpers.grading.inside import OUTPUTS
 from vaetl_helpers.grading.runner import Dead, Kernel
 from vaetl_helpers.grading.sandbox import PACKAGE, Limits
 from vaetl_helpers.grading.submissions import Unreadable, assignment
-from vaetl_helpers.runtime import CourseError, course_dir
 
 OF = assignment("03")
 POINTS = {task.id.removeprefix("vae."): task.points for task in OF.tasks}

@@ -16,8 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers import hardware, runtime, training
+from vaetl_helpers import hardware, output, training
 from vaetl_helpers.data import ImageSet
+from vaetl_helpers.device import DeviceStatus, synchronise
 from vaetl_helpers.hardware import (
     EnergyMeter,
     Receipt,
@@ -29,12 +30,10 @@ from vaetl_helpers.hardware import (
     peak_memory,
     receipt,
     software,
-    synchronise,
     time_it,
     transfer_rate,
 )
 from vaetl_helpers.nets import mlp_classifier, small_cnn
-from vaetl_helpers.runtime import Probe
 from vaetl_helpers.training import History, classification_loss, fit
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -45,7 +44,7 @@ BATCH = 16
 def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread of a CPU, on whatever machine the tests run."""
     before = torch.get_num_threads()
-    monkeypatch.setattr(training, "probe", lambda: Probe(CPU, "CPU", None))
+    monkeypatch.setattr(training, "probe", lambda: DeviceStatus(CPU, "CPU", None))
     monkeypatch.setitem(sys.modules, "pynvml", None)  # cannot be imported
     torch.set_num_threads(1)
     yield
@@ -205,10 +204,10 @@ def test_rates_of_this_machine_are_positive() -> None:
 def test_machine_lists_every_accelerator_with_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     second, apple = torch.device("cuda", 1), torch.device("mps", 0)
     found = [
-        Probe(CPU, "CPU, 2 cores", None),
-        Probe(GPU, "Tesla T4", None),
-        Probe(second, "Tesla P100", "The device cuda:1 fails."),
-        Probe(apple, "Apple GPU", None),
+        DeviceStatus(CPU, "CPU, 2 cores", None),
+        DeviceStatus(GPU, "Tesla T4", None),
+        DeviceStatus(second, "Tesla P100", "The device cuda:1 fails."),
+        DeviceStatus(apple, "Apple GPU", None),
     ]
     monkeypatch.setattr(hardware, "devices", lambda: found)
     monkeypatch.setattr(hardware, "best_precision", lambda device: "bf16" if device == GPU else "no")
@@ -224,8 +223,8 @@ def test_machine_lists_every_accelerator_with_what_is_wrong_with_it(monkeypatch:
 
 @pytest.mark.parametrize("problem", [None, "There is an NVIDIA GPU, but this PyTorch was built without CUDA."])
 def test_machine_without_an_accelerator_says_so_or_why(problem: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "devices", lambda: [Probe(CPU, "CPU", None)])
-    monkeypatch.setattr(hardware, "probe", lambda: Probe(CPU, "CPU", problem))
+    monkeypatch.setattr(hardware, "devices", lambda: [DeviceStatus(CPU, "CPU", None)])
+    monkeypatch.setattr(hardware, "probe", lambda: DeviceStatus(CPU, "CPU", problem))
     facts = machine()
     assert list(facts) == ["processor", "cores", "memory", "accelerator"]
     assert facts["accelerator"] == (problem or "none found")
@@ -420,7 +419,7 @@ def test_receipt_of_a_run_without_a_step_can_be_read() -> None:
 
 def test_receipt_is_shown_as_a_table_and_attached_as_plain_data(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr(runtime, "notebook_kernel", lambda: object())
+    monkeypatch.setattr(output, "notebook_kernel", lambda: object())
     monkeypatch.setattr("IPython.display.display", lambda content, raw=False: shown.append(content))
     BILL.show("Ten epochs")
     table, data = shown

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from vaetl_helpers import vae
 from vaetl_helpers.data import ImageSet
-from vaetl_helpers.joint import M2, JointVAE, debiased_cka, m2_loss, multitask_loss, reuse
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.m2 import M2, JointVAE, m2_loss, multitask_loss
 from vaetl_helpers.nets import mlp_decoder, mlp_encoder
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.representations import debiased_cka, reuse
 from vaetl_helpers.training import evaluate, fit
 
 SHAPE = (1, 2, 3)  # six pixels: every image can be listed

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from in_browser import CHROMIUM, SCREENS
 
-from vaetl_helpers.chapters import chapters_in
-from vaetl_helpers.runtime import course_dir
+from vaetl_helpers.chapters import chapters_in, course_dir
 
 ROOT = Path(__file__).parent.parent
 BWRAP = "/usr/bin/bwrap"

@@ -15,7 +15,7 @@ from parallel_worker import everything
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vaetl_helpers.data import share
+from vaetl_helpers.data import shard
 
 WORKER = Path(__file__).with_name("parallel_worker.py")
 ALONE = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -80,7 +80,7 @@ def test_batch_norm_sees_each_process_for_itself(results: tuple) -> None:
 
 @pytest.mark.parametrize(("count", "world"), [(32, 2), (97, 4), (1, 3), (5, 8)])
 def test_shares_are_even_and_cover_everything_once(count: int, world: int) -> None:
-    shares = [share(count, rank, world) for rank in range(world)]
+    shares = [shard(count, rank, world) for rank in range(world)]
     assert [index for start, stop in shares for index in range(start, stop)] == list(range(count))
     sizes = [stop - start for start, stop in shares]
     assert max(sizes) - min(sizes) <= 1

@@ -25,10 +25,10 @@ from nbformat import NotebookNode
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from vaetl_helpers import bootstrap, runtime
+from vaetl_helpers import bootstrap, errors, settings
 from vaetl_helpers.authoring.build import generate
 from vaetl_helpers.bootstrap import NotReadyError, ready
-from vaetl_helpers.runtime import kept
+from vaetl_helpers.settings import persistent_path
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(ROOT.glob("course/*.ipynb"))
@@ -267,26 +267,26 @@ raise SystemExit(type(result.error_in_exec).__name__ != "UsageError")"""
 
 def test_on_ones_own_machine_the_current_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert kept("run.safetensors") == tmp_path / "run.safetensors"
+    assert persistent_path("run.safetensors") == tmp_path / "run.safetensors"
 
 
 def test_on_colab_the_mounted_drive_is_kept_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLAB_RELEASE_TAG", "any")
-    monkeypatch.setattr(runtime, "DRIVE", tmp_path / "MyDrive")
+    monkeypatch.setattr(settings, "DRIVE", tmp_path / "MyDrive")
     monkeypatch.chdir(tmp_path)
-    assert kept("run.safetensors") == tmp_path / "run.safetensors"
+    assert persistent_path("run.safetensors") == tmp_path / "run.safetensors"
     warning = capsys.readouterr().out
     assert warning.count("\n") == 1 and "run.safetensors will be lost" in warning and "drive.mount" in warning
     (tmp_path / "MyDrive").mkdir()
-    path = kept("run.safetensors")
+    path = persistent_path("run.safetensors")
     assert path == tmp_path / "MyDrive" / "vaetl" / "run.safetensors" and path.parent.is_dir()
     assert capsys.readouterr().out == ""
     path.parent.rmdir()
     path.parent.touch()  # no folder can be made there, by root neither
-    with pytest.raises(runtime.CourseError, match="Google Drive cannot be written"):
-        kept("run.safetensors")
+    with pytest.raises(errors.CourseError, match="Google Drive cannot be written"):
+        persistent_path("run.safetensors")
 
 
 @pytest.mark.slow
@@ -305,11 +305,11 @@ def test_on_kaggle_a_new_session_goes_on_from_the_attached_output(
         return nets.mlp_classifier(8)
 
     def session(name: str, epochs: int) -> torch.nn.Module:
-        monkeypatch.setattr(runtime, "KAGGLE", tmp_path / name)
+        monkeypatch.setattr(settings, "KAGGLE", tmp_path / name)
         (tmp_path / name / "working").mkdir(parents=True)
         if name == "second":  # the output of the first is attached, read-only on the platform
             shutil.copytree(tmp_path / "first" / "working", tmp_path / name / "input" / "my-notebook" / "output")
-        fit(model := network(), images, epochs=epochs, checkpoint=kept("run.safetensors"), quiet=True)
+        fit(model := network(), images, epochs=epochs, checkpoint=persistent_path("run.safetensors"), quiet=True)
         return model
 
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
@@ -321,7 +321,7 @@ def test_on_kaggle_a_new_session_goes_on_from_the_attached_output(
     fit(whole := network(), images, epochs=2, quiet=True)
     assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), whole.parameters(), strict=True))
     there = (tmp_path / "second" / "working" / "run.safetensors").read_bytes()
-    kept("run.safetensors")
+    persistent_path("run.safetensors")
     assert (tmp_path / "second" / "working" / "run.safetensors").read_bytes() == there, (
         "what is newer is not overwritten"
     )

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from vaetl_helpers import __version__
-from vaetl_helpers.runtime import PROFILES, profiles
+from vaetl_helpers.settings import PROFILES, profiles
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "vaetl_helpers"

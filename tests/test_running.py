@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 from small_course import REPORT, SETUP, write
 
-from vaetl_helpers import chapters, running
+from vaetl_helpers import chapters, requirements
+from vaetl_helpers.app import running
 from vaetl_helpers.authoring import record
-from vaetl_helpers.chapters import chapters_in, choose, execute, missing, share, typed
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.chapters import chapters_in, choose, execute, share, typed
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.requirements import missing
 from vaetl_helpers.study import COLUMNS
 
 WITHOUT_EPOCHS = 'profile: str = "auto"\nseed: int = 0'
@@ -385,7 +387,7 @@ def test_a_parameter_of_some_chapters_goes_to_those(tmp_path: Path, capsys: pyte
 
 
 def test_extras_are_those_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"lab", "vision", "text", "detection", "grading"} <= set(chapters.extras())
+    assert {"lab", "vision", "text", "detection", "grading"} <= set(requirements.extras())
     assert missing("lab") == []
     without({"papermill": None, "nbconvert": "5.0", "torch": None}, monkeypatch)
     lacking = missing("lab")

@@ -17,22 +17,12 @@ import pytest
 import torch
 
 import vaetl_helpers
-from vaetl_helpers import runtime
-from vaetl_helpers.runtime import (
-    PROFILES,
-    CourseError,
-    Probe,
-    course_dir,
-    emit,
-    platform_name,
-    probe,
-    profiles,
-    report,
-    setup,
-    someone_watches,
-    unknown,
-    versions,
-)
+from vaetl_helpers import chapters, device, output, recorded, settings
+from vaetl_helpers.chapters import course_dir
+from vaetl_helpers.device import DeviceStatus, best_device
+from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import emit, is_interactive, report
+from vaetl_helpers.settings import PROFILES, platform_name, profiles, setup, versions
 
 KNOBS = {
     "01": {profile: {"epochs": number, "full_data": profile == "gpu"} for number, profile in enumerate(PROFILES, 1)},
@@ -46,22 +36,22 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    monkeypatch.setattr(runtime, "profiles", lambda: KNOBS)
+    monkeypatch.setattr(settings, "profiles", lambda: KNOBS)
     forget()
     yield
     forget()
 
 
 def forget() -> None:
-    probe.cache_clear()
-    runtime._tried.cache_clear()
+    best_device.cache_clear()
+    device._tried.cache_clear()
 
 
 def accelerator(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(device))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr(runtime, "_name", lambda device: f"the {device.type}")
+    monkeypatch.setattr(device, "_name", lambda device: f"the {device.type}")
 
 
 # ---------------------------------------------------------------- setup
@@ -139,19 +129,19 @@ def test_profiles_file_holds_every_profile_with_the_same_knobs(monkeypatch: pyte
 
 
 def test_unknown_says_so_where_nothing_is_known() -> None:
-    assert str(unknown("thing", "x", [])) == "Unknown thing 'x'. Known: none."
+    assert str(unknown_name_error("thing", "x", [])) == "Unknown thing 'x'. Known: none."
 
 
 # ---------------------------------------------------------------- the probe
 
 
 def test_probe_without_an_accelerator_is_the_cpu() -> None:
-    assert probe() == Probe(torch.device("cpu"), f"CPU, {os.cpu_count()} cores", None)
+    assert best_device() == DeviceStatus(torch.device("cpu"), f"CPU, {os.cpu_count()} cores", None)
 
 
 def test_auto_is_cpu_here_and_gpu_where_an_accelerator_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert setup("01").profile == "cpu"
-    monkeypatch.setattr(runtime, "probe", lambda: Probe(torch.device("mps"), "MPS", None))
+    monkeypatch.setattr(device, "best_device", lambda: DeviceStatus(torch.device("mps"), "MPS", None))
     settings = setup("01")
     assert (settings.profile, settings.device.type, settings.epochs) == ("gpu", "mps", 3)
     assert setup("01", "smoke").profile == "smoke"
@@ -181,7 +171,7 @@ def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_c
 
     accelerator(monkeypatch, "cpu")  # stands for one: its tensors can be made
     monkeypatch.setattr(*operation, fail)
-    found = probe()
+    found = best_device()
     assert (found.device, found.name) == (torch.device("cpu"), "the cpu")
     assert found.problem.startswith("The device cpu:0 says that it is available but fails (")
     assert words in found.problem and advice in found.problem and found.problem.endswith(". Using the CPU.")
@@ -192,21 +182,21 @@ def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_c
 
 def test_probe_does_real_work_and_looks_at_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator(monkeypatch, "meta")  # takes every operation and computes nothing
-    assert probe().device == torch.device("cpu")
-    assert "The device meta:0 says" in str(probe().problem)
+    assert best_device().device == torch.device("cpu")
+    assert "The device meta:0 says" in str(best_device().problem)
     forget()
     accelerator(monkeypatch, "cpu")
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: torch.zeros(8, 8))
-    assert "computes wrong results" in str(probe().problem)
+    assert "computes wrong results" in str(best_device().problem)
 
 
 def test_probe_of_a_working_device_is_one_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator(monkeypatch, "cpu")
-    assert probe() == Probe(torch.device("cpu", 0), "the cpu", None)
+    assert best_device() == DeviceStatus(torch.device("cpu", 0), "the cpu", None)
     forget()
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert probe().device == torch.device("cpu", 1)
-    assert [found.device for found in runtime.devices()] == [torch.device(d) for d in ("cpu", "cpu:0", "cpu:1")]
+    assert best_device().device == torch.device("cpu", 1)
+    assert [found.device for found in device.devices()] == [torch.device(d) for d in ("cpu", "cpu:0", "cpu:1")]
 
 
 @pytest.mark.parametrize(
@@ -224,25 +214,25 @@ def test_gpu_that_pytorch_does_not_see_is_mentioned(
         if error:
             raise error
 
-    monkeypatch.setattr(runtime.Path, "exists", lambda path: str(path) == "/dev/nvidiactl")
+    monkeypatch.setattr(device.Path, "exists", lambda path: str(path) == "/dev/nvidiactl")
     monkeypatch.setattr(torch.version, "cuda", built)
     monkeypatch.setattr(torch.cuda, "init", init)
-    assert (words in probe().problem) if words else probe().problem is None
+    assert (words in best_device().problem) if words else best_device().problem is None
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])
 def test_bfloat16_only_where_it_is_native(native: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
-    assert runtime.best_precision(torch.device("cuda")) == expected
-    assert [runtime.best_precision(torch.device(kind)) for kind in ("cpu", "mps")] == ["no", "no"]
+    assert device.best_precision(torch.device("cuda")) == expected
+    assert [device.best_precision(torch.device(kind)) for kind in ("cpu", "mps")] == ["no", "no"]
     assert setup("01").precision == "no"
 
 
 @pytest.mark.parametrize("platform", ["Colab", "Kaggle", "Binder", "Python"])
 def test_advice_names_the_switch_of_the_platform(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "platform_name", lambda: platform)
+    monkeypatch.setattr(settings, "platform_name", lambda: platform)
     words = {"Colab": "Change runtime type", "Kaggle": "GPU T4 x2", "Binder": "lends no accelerator"}
-    assert words.get(platform, "lend one") in runtime.advice()
+    assert words.get(platform, "lend one") in settings.advice()
 
 
 def test_small_numbers_do_not_slow_the_optimiser_down_after_setup() -> None:
@@ -255,7 +245,7 @@ def test_small_numbers_do_not_slow_the_optimiser_down_after_setup() -> None:
 
 def test_platform_is_told_by_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert platform_name() == "Python"
-    monkeypatch.setattr(runtime, "notebook_kernel", lambda: object())
+    monkeypatch.setattr(output, "notebook_kernel", lambda: object())
     assert platform_name() == "JupyterLab"
     for variable, name in (("BINDER_SERVICE_HOST", "Binder"), ("KAGGLE_KERNEL_RUN_TYPE", "Kaggle"),
                            ("COLAB_RELEASE_TAG", "Colab")):  # fmt: skip
@@ -277,10 +267,10 @@ def test_auto_is_small_on_binder_and_where_a_grader_runs_many(
 def test_a_notebook_is_a_running_kernel_not_an_imported_package(monkeypatch: pytest.MonkeyPatch) -> None:
     import ipykernel  # noqa: F401
 
-    assert runtime.notebook_kernel() is None
+    assert output.notebook_kernel() is None
     for shell, expected in ((SimpleNamespace(), None), (SimpleNamespace(kernel="kernel"), "kernel")):
         monkeypatch.setattr("IPython.get_ipython", lambda shell=shell: shell)
-        assert runtime.notebook_kernel() == expected
+        assert output.notebook_kernel() == expected
 
 
 @pytest.mark.parametrize("watched", [True, False])
@@ -288,16 +278,16 @@ def test_someone_watches_a_terminal_or_a_notebook_that_could_ask(
     watched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: watched, raising=False)
-    assert someone_watches() is watched
+    assert is_interactive() is watched
     monkeypatch.setattr(sys.stdout, "isatty", lambda: not watched, raising=False)
-    monkeypatch.setattr(runtime, "notebook_kernel", lambda: SimpleNamespace(_allow_stdin=watched))
-    assert someone_watches() is watched
+    monkeypatch.setattr(output, "notebook_kernel", lambda: SimpleNamespace(_allow_stdin=watched))
+    assert is_interactive() is watched
 
 
 def test_course_is_in_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "vaetl_helpers"
     package.mkdir()
-    monkeypatch.setattr(runtime, "__file__", str(package / "runtime.py"))
+    monkeypatch.setattr(chapters, "__file__", str(package / "chapters.py"))
     (tmp_path / "course").write_text("a file")
     with pytest.raises(CourseError, match="notebooks are missing.*install vaetl-helpers again"):
         course_dir()
@@ -329,7 +319,7 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         assert raw
         shown.append(json.loads(json.dumps(bundle)))  # it has to pass through JSON
 
-    monkeypatch.setattr(runtime, "notebook_kernel", lambda: object())
+    monkeypatch.setattr(output, "notebook_kernel", lambda: object())
     monkeypatch.setattr("IPython.display.display", display)
     return shown
 
@@ -446,9 +436,9 @@ def test_setup_leaves_a_core_to_others_unless_told_otherwise(monkeypatch: pytest
 def test_a_table_carries_its_records_out_of_sight(
     displayed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records = [runtime.record("gain", torch.tensor(2.0), "points", 1, 3, 5, "tops"), runtime.record("loss", 1.0)]
-    runtime.show_table([("gain", "+2.0")], header=("what", "points"), records=records)
-    runtime.show_table({"a": "b"})
+    records = [output.record("gain", torch.tensor(2.0), "points", 1, 3, 5, "tops"), output.record("loss", 1.0)]
+    output.show_table([("gain", "+2.0")], header=("what", "points"), records=records)
+    output.show_table({"a": "b"})
     assert displayed[0]["application/vnd.vaetl.record+json"][0] == {
         "name": "gain", "value": 2.0, "unit": "points", "low": 1.0, "high": 3.0, "n": 5, "data": "tops",
     }  # fmt: skip
@@ -459,6 +449,6 @@ def test_a_table_carries_its_records_out_of_sight(
 
 
 def test_the_weights_of_a_model_come_with_their_facts() -> None:
-    weights, facts = runtime.packaged_weights("source-tops")
+    weights, facts = recorded.packaged_weights("source-tops")
     assert weights["head.weight"].shape == (2, 64) and facts["classes"] == ["pullover", "coat"]
     assert "pretrain_source tops" in facts["command"]

@@ -17,7 +17,7 @@ from small_course import PARAMETERS, write
 
 from vaetl_helpers.authoring.formulas import mathml
 from vaetl_helpers.authoring.site import Table, write_site
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.errors import CourseError
 
 ROOT = Path(__file__).parent.parent
 # No name of a host has an address: whatever a page asked for could not arrive.

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaetl_helpers import chapters, data, lab, progress, runtime, start, training, vae
-from vaetl_helpers.exercises import check, get
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers import chapters, data, device, training, vae
+from vaetl_helpers.app import lab, start
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.exercises import check, get, progress
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_the_map_counts_what_is_solved(
     said = capsys.readouterr().out
     row = next(line for line in said.splitlines() if "01_training_basics.ipynb" in line)
     assert row.startswith("| [01 Training basics](01_training_basics.ipynb) | ■■□□□ 2 of 5 | 53 | 70 |")
-    every = [id for chapter in chapters.chapters_in(runtime.course_dir()).values() for id in chapter.exercises]
+    every = [id for chapter in chapters.chapters_in(chapters.course_dir()).values() for id in chapter.exercises]
     assert f"2 of {len(every) - 1} exercises are solved." in said  # the one to practise on does not count
     assert "00_start_here" not in said and said.count("0 of 5") >= 2
 
@@ -88,7 +89,7 @@ def with_one_wrong_pixel(name: str) -> data.Splits:
 
 FAULTS = {
     "packages": (start, "missing", lambda extra: ["transformers>=4.48"] if extra == "text" else [], "pip install"),
-    "device": (start, "probe", lambda: runtime.Probe(torch.device("cpu"), "CPU", "The GPU fails."), "The GPU fails."),
+    "device": (start, "probe", lambda: device.DeviceStatus(torch.device("cpu"), "CPU", "The GPU fails."), "The GPU fails."),
     "images": (data, "load", with_one_wrong_pixel, "install vaetl-helpers again"),
     "training": (start, "evaluate", lambda *_: {"accuracy": 0.1}, "One epoch gives 10 %"),
     "mathematics": (vae, "kl", lambda mu, log_var: torch.tensor([0.25]), "came out as 0.4"),

@@ -20,8 +20,9 @@ import pytest
 import torch
 from scipy import stats
 
-from vaetl_helpers import runtime, study, training
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers import errors, recorded, study, training
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.plots import learning_curves
 from vaetl_helpers.study import (
     COLUMNS,
     Draw,
@@ -33,7 +34,6 @@ from vaetl_helpers.study import (
     effect_of,
     holm,
     labels_to,
-    learning_curves,
     mean_interval,
     paired,
     read_table,
@@ -800,7 +800,7 @@ def test_learning_curves_show_means_with_bands() -> None:
 
 
 def test_no_percentile_bootstrap() -> None:
-    for module in Path(runtime.__file__).parent.glob("*.py"):
+    for module in Path(errors.__file__).parent.rglob("*.py"):
         source = module.read_text("utf-8").lower()
         assert "percentile(" not in source and "stats.bootstrap" not in source, module.name
 
@@ -857,15 +857,15 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(("chapter", "task", "value"), [("04", "tops", 1.0), ("04", "animals", 2.0), ("04b", "", 3.0)])
 def test_recorded_runs_are_told_apart_by_their_task(kept: Path, chapter: str, task: str, value: float) -> None:
-    found = study.recorded_value(chapter, "gain", task)
+    found = recorded.recorded_value(chapter, "gain", task)
     assert found["value"] == value and found["label"] == "recorded (a machine, 2026-01-01)"
 
 
 def test_what_was_not_recorded_is_said(kept: Path) -> None:
     with pytest.raises(CourseError, match="did you mean 'gain'"):
-        study.recorded_value("04", "gains", "tops")
+        recorded.recorded_value("04", "gains", "tops")
     with pytest.raises(CourseError, match="chapter 04 with task tap.*--profile paper"):
-        study.recorded("04", "tap")
+        recorded.recorded("04", "tap")
     with pytest.raises(CourseError, match="No recorded table 04_tops"):
         study.recorded_table("04", "tops")
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from vaetl_helpers import exercises
+from vaetl_helpers.chapters import course_dir
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading import submissions
 from vaetl_helpers.grading.submissions import Submission, Unreadable, assignment, collect, read
-from vaetl_helpers.runtime import CourseError, course_dir
 
 GRADED = ("01", "02", "03", "03b", "04", "05")
 OF = assignment("03")

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from vaetl_helpers import data, nets, tasks, transfer
-from vaetl_helpers.data import ImageSet, Splits, image_hashes
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers import data, nets, transfer
+from vaetl_helpers.data import ImageSet, Splits, image_hashes, tasks
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.study import Draw, Method, paired, run_study
-from vaetl_helpers.training import evaluate
+from vaetl_helpers.training import evaluate, loop
 
 PARTS = ("rehearsal", "source_test", "pool", "validation", "test")
 needs_data = pytest.mark.skipif(not os.environ.get("VAETL_DATA"), reason="needs CIFAR's animals under VAETL_DATA")
@@ -179,7 +179,7 @@ def probe_and_scratch(task: tasks.Task, source: torch.nn.Sequential) -> list[Met
         model = nets.transfer_cnn(**tasks.source_model(task.name)[1]["architecture"])
         adam = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
         how = {"epochs": 60, "batch_size": 5, "patience": 20, "seed": draw.seed, "optimizer": adam}
-        transfer.fit_best(model, task.pool.subset(draw.indices), task.validation, **how)
+        loop.fit_best(model, task.pool.subset(draw.indices), task.validation, **how)
         right = [model(images).argmax(1) == labels for images, labels in task.test.batches(200)]
         return {"test accuracy": torch.cat(right)}
 

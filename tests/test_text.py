@@ -23,7 +23,8 @@ import pytest
 import torch
 
 from vaetl_helpers import data, study, text
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.data import files, registry
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.transfer import linear_probe
 
 SOURCE = Path(__file__).parents[1] / "course" / "source" / "04b_text_with_bert.py"
@@ -207,7 +208,7 @@ def test_reviews_are_read_from_an_archive_in_the_data_root(reviews: Path, tmp_pa
 
 
 def test_auto_downloads_nothing(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "fetch", lambda name: pytest.fail("it downloads"))
+    monkeypatch.setattr(registry, "fetch", lambda name: pytest.fail("it downloads"))
     assert text.load_text("auto").source.startswith("Docstrings of torch ")
 
 
@@ -253,7 +254,7 @@ def test_a_damaged_or_missing_file_falls_back_with_a_line(
 def test_where_nothing_can_be_fetched_docstrings_take_their_place(
     reviews: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(data, "_reachable", lambda url: False)
+    monkeypatch.setattr(files, "is_reachable", lambda url: False)
     assert text.load_text("sentence-polarity").source.startswith("Docstrings")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and "does not answer" in lines[0] and lines[0].endswith("docstrings are used.")
@@ -337,7 +338,7 @@ def test_a_model_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(data, "_reachable", lambda url: False)
+    monkeypatch.setattr(files, "is_reachable", lambda url: False)
     for name in ("nobody/has-this-model", str(tmp_path)):
         with pytest.raises(CourseError) as error:
             text.encoder(name)

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from vaetl_helpers import training
 from vaetl_helpers.data import ImageSet
+from vaetl_helpers.device import DeviceStatus
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.nets import mlp_classifier, small_cnn
-from vaetl_helpers.runtime import CourseError, Probe
 from vaetl_helpers.training import (
     History,
     NonFiniteLoss,
@@ -797,7 +798,7 @@ def test_fit_uses_the_device_that_passed_the_probe(kind: str, monkeypatch: pytes
         raise LookupError
 
     monkeypatch.setattr("accelerate.Accelerator", accelerator)
-    monkeypatch.setattr(training, "probe", lambda: Probe(torch.device(kind), kind, None))
+    monkeypatch.setattr(training, "probe", lambda: DeviceStatus(torch.device(kind), kind, None))
     with pytest.raises(LookupError):
         train(build("mlp"))
     assert asked == [{"cpu": kind == "cpu", "mixed_precision": "no"}]

@@ -18,23 +18,23 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from vaetl_helpers import transfer
 from vaetl_helpers.data import ImageSet, load
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.nets import mlp_encoder
-from vaetl_helpers.runtime import CourseError
 from vaetl_helpers.training import classification_loss, evaluate, fit, load_checkpoint, save_checkpoint
+from vaetl_helpers.training.loop import fit_best
+from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.transfer import (
     Preprocessing,
     Probe,
     backbone,
     features,
     fine_tune,
-    fit_best,
     freeze,
     gradual_unfreezing,
     grey_filters,
     l2_sp,
     linear_probe,
     new_head,
-    one_cycle,
     param_groups,
     rehearsal,
     trainable,

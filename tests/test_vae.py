@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
-from vaetl_helpers import nets, vae
+from vaetl_helpers import linear_gaussian, nets, vae
 from vaetl_helpers.authoring.pretrain_vae import fingerprint, quick_recipe
 from vaetl_helpers.data import ImageSet, Splits, image_hashes, load
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.training import evaluate, fit, load_checkpoint, save_checkpoint
 from vaetl_helpers.vae import Posterior, elbo, iw_bound, kl, log_likelihood, log_weights, vae_loss
 
@@ -34,12 +34,12 @@ def small_vae(seed: int = 0, shape: tuple[int, int, int] = SHAPE, latent: int = 
     return vae.mlp_vae(latent, (16,), shape).eval()
 
 
-def linear_model(orthogonal: bool) -> tuple[vae.LinearGaussian, Tensor]:
+def linear_model(orthogonal: bool) -> tuple[linear_gaussian.LinearGaussian, Tensor]:
     """An exact model in float64 and 20 images drawn from it."""
     weight = double(6, 3, seed=1)
     if orthogonal:  # columns of different lengths
         weight = torch.linalg.qr(weight)[0] * torch.tensor([2.0, 1.0, 0.5])
-    model = vae.LinearGaussian(weight, double(6, seed=2), sigma=0.7)
+    model = linear_gaussian.LinearGaussian(weight, double(6, seed=2), sigma=0.7)
     codes, noise = double(20, 3, seed=3), double(20, 6, seed=4)
     return model, (codes @ weight.T + model.decoder[0].bias + 0.7 * noise).detach().view(20, 1, 1, 6)
 

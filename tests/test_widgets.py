@@ -18,7 +18,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vaetl_helpers import study, vae, widgets
+from vaetl_helpers import recorded, study, vae, widgets
 
 
 def small_map(alt: str) -> None:
@@ -142,7 +142,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_recorded_arrays_carry_their_facts(name: str) -> None:
-    arrays, facts = widgets.recorded_arrays(name)
+    arrays, facts = recorded.recorded_arrays(name)
     assert {key: array.shape for key, array in arrays.items()} == SHAPES[name]
     assert {"command", "commit", "date", "machine", "versions", "data"} <= facts.keys()
     assert facts["command"].startswith(f"python -m vaetl_helpers.authoring.record_controls {name} ")
@@ -152,7 +152,7 @@ def test_recorded_arrays_carry_their_facts(name: str) -> None:
 
 
 def test_the_losses_are_those_of_the_arrays(plain: Callable[[str], Any]) -> None:
-    arrays, facts = widgets.recorded_arrays("01_rates")
+    arrays, facts = recorded.recorded_arrays("01_rates")
     row, column = facts["rates"].index(1.0), facts["batches"].index(16)
     last = [float(run[-1]) for run in arrays["validation"][row, column]]
     failed = sum(not loss < math.log(10) for loss in last)
@@ -161,12 +161,12 @@ def test_the_losses_are_those_of_the_arrays(plain: Callable[[str], Any]) -> None
 
 
 def test_an_untrained_network_starts_at_log_10() -> None:
-    arrays, _ = widgets.recorded_arrays("01_rates")
+    arrays, _ = recorded.recorded_arrays("01_rates")
     assert np.allclose(arrays["validation"][..., 0], math.log(10), atol=0.1)
 
 
 def test_the_confusion_table_is_that_of_the_arrays(plain: Callable[[str], Any]) -> None:
-    arrays, _ = widgets.recorded_arrays("04_thresholds")
+    arrays, _ = recorded.recorded_arrays("04_thresholds")
     shirt, odds = arrays["validation_labels"].astype(bool), arrays["validation"][2, 0, 3].astype(float)
     says = odds >= math.log(0.3 / 0.7)
     hits, misses, false = (int(part.sum()) for part in (says & shirt, ~says & shirt, says & ~shirt))
@@ -184,7 +184,7 @@ def test_where_nothing_is_found_there_is_no_precision() -> None:
 
 
 def test_the_probabilities_are_those_of_the_recorded_study() -> None:
-    arrays, facts = widgets.recorded_arrays("04_thresholds")
+    arrays, facts = recorded.recorded_arrays("04_thresholds")
     table, shirt = study.recorded_table("04", "tops"), arrays["test_labels"] == 1
     for m, method in enumerate(facts["methods"]):
         for c, count in enumerate(facts["counts"]):
@@ -218,7 +218,7 @@ def test_what_was_not_run_is_said(plain: Callable[[str], Any]) -> None:
 
 
 def test_chapter_1_says_what_the_arrays_say() -> None:
-    arrays, facts = widgets.recorded_arrays("01_rates")
+    arrays, facts = recorded.recorded_arrays("01_rates")
     last, rates, batches = arrays["validation"][..., -1], facts["rates"], facts["batches"]
     mean, failed = last.mean(2), (~(last < math.log(10))).sum(2)
     best = {batch: rates[row] for batch, row in zip(batches, mean.argmin(0), strict=True)}
@@ -232,7 +232,7 @@ def test_chapter_1_says_what_the_arrays_say() -> None:
 
 
 def test_chapter_4_says_what_the_arrays_say() -> None:
-    arrays, facts = widgets.recorded_arrays("04_thresholds")
+    arrays, facts = recorded.recorded_arrays("04_thresholds")
     shirt = {part: arrays[f"{part}_labels"] == 1 for part in ("validation", "test")}
     probe = arrays["validation"][facts["methods"].index("linear probe"), facts["counts"].index(10)].astype(float)
     assert (probe >= math.log(0.48 / 0.52)).all() and (probe < math.log(0.52 / 0.48)).all()

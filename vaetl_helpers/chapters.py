@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from .runtime import CourseError, unknown
+from vaetl_helpers.errors import CourseError, unknown_name_error
 
 NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "list": list}
@@ -74,7 +74,7 @@ def choose(names: Iterable[str], known: Mapping[str, Chapter]) -> list[Chapter]:
         stem = Path(name).name.removesuffix(".ipynb")
         fits = [n for n, c in known.items() if stem in (n, n.lstrip("0"), c.name, c.name.partition("_")[2])]
         if len(fits) != 1:
-            raise unknown("chapter", name, known)
+            raise unknown_name_error("chapter", name, known)
         chosen.update(fits)
     return [chapter for number, chapter in known.items() if number in chosen or not chosen]
 
@@ -105,7 +105,7 @@ def share(given: Mapping[str, Any], chosen: Sequence[Chapter]) -> dict[str, dict
         if name == "profile":
             raise CourseError("The profile is no parameter of its own: give it as --profile NAME.")
         if name not in known:
-            raise unknown("parameter", name, known)
+            raise unknown_name_error("parameter", name, known)
     parts = {}
     for chapter in chosen:
         types = chapter.parameters
@@ -115,38 +115,6 @@ def share(given: Mapping[str, Any], chosen: Sequence[Chapter]) -> dict[str, dict
         if without:
             print(f"The parameter {name} is not known to {', '.join(without)}: left out there.")
     return parts
-
-
-def missing(extra: str, only: Iterable[str] = ()) -> list[str]:
-    """What an extra of the package (or `only` some of it) asks for and this environment lacks."""
-    from packaging.requirements import Requirement
-
-    if extra not in extras():
-        raise unknown("extra", extra, extras())
-    lacking = []
-    for requirement in map(Requirement, metadata.requires("vaetl-helpers") or ()):
-        marker = requirement.marker
-        ours = marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
-        if ours and (not only or requirement.name in only) and not _installed(requirement):
-            lacking.append(f"{requirement.name}{requirement.specifier}")
-    return lacking
-
-
-def extras() -> list[str]:
-    """The names of the package's extras."""
-    return metadata.metadata("vaetl-helpers").get_all("Provides-Extra") or []
-
-
-def _installed(requirement: Any) -> bool:
-    try:
-        return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
-    except metadata.PackageNotFoundError:
-        return False
-
-
-def install_command(requirements: Iterable[str]) -> str:
-    """The command that installs them into this environment."""
-    return " ".join(["python -m pip install", *(f'"{requirement}"' for requirement in requirements)])
 
 
 def execute(source: Path, target: Path, parameters: dict[str, Any], seconds: int, bar: Any = False) -> str | None:
@@ -245,3 +213,12 @@ def _copy_beside(notebook: Path, folder: Path) -> None:
         print(f"{notebook.name} has a newer version; yours stays, the new one is {target.name}")
     if not target.exists():
         shutil.copyfile(notebook, target)  # not the permissions: the installed course may be read-only
+
+
+def course_dir() -> Path:
+    """The folder of the notebooks: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "course", package.parent / "course"):
+        if folder.is_dir():
+            return folder
+    raise CourseError("The course's notebooks are missing from this installation: install vaetl-helpers again.")

@@ -16,9 +16,12 @@ from torchvision.models import detection as models
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
-from vaetl_helpers.data import ImageSet
-from vaetl_helpers.runtime import CourseError, packaged_weights
-from vaetl_helpers.transfer import _download, one_cycle, trainable
+from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.nets import trainable
+from vaetl_helpers.recorded import packaged_weights
+from vaetl_helpers.training.schedules import one_cycle
+from vaetl_helpers.transfer.backbones import download_weights
 
 SIZE = 96  # pixels, height and width of a composed scene
 Boxes = list[dict[str, Tensor]]  # for each scene "boxes" [k, 4] and "labels" [k]; predictions have "scores" [k] too
@@ -154,7 +157,7 @@ def coco_detector(pretrained: bool = True) -> FasterRCNN:
     if not pretrained:
         return build(weights=None, weights_backbone=None)
     try:
-        _download(weights.DEFAULT)  # into torchvision's cache, checked
+        download_weights(weights.DEFAULT)  # into torchvision's cache, checked
     except CourseError as error:
         raise CourseError(
             f"The COCO weights could not be fetched ({error.__cause__}): try again with a network, or go on with the "

@@ -20,21 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers.data import ImageSet
-from vaetl_helpers.runtime import best_precision, devices, emit, probe, show_table, versions
-from vaetl_helpers.training import History, LossFunction, _pair, classification_loss
+from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.device import best_device, best_precision, devices, synchronise
+from vaetl_helpers.output import emit, show_table
+from vaetl_helpers.settings import versions
+from vaetl_helpers.training.evaluation import History, LossFunction, classification_loss, loss_and_monitored
 
 FLOAT_BYTES = 4
-
-
-def synchronise(device: torch.device) -> None:
-    """Waits until the device has done what it was given: an accelerator computes while Python goes on."""
-    if device.type == "xla":
-        import torch_xla
-
-        torch_xla.sync(wait=True)
-    elif device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def time_it(work: Callable[[], Any], device: torch.device, repeats: int = 5) -> float:
@@ -85,7 +77,7 @@ def machine() -> dict[str, str]:
     for found in accelerators:
         state = found.problem or f"works, precision {best_precision(found.device)}{_device_memory(found.device)}"
         facts[f"accelerator {found.device}"] = f"{found.name}: {state}"
-    return facts | ({} if accelerators else {"accelerator": probe().problem or "none found"})
+    return facts | ({} if accelerators else {"accelerator": best_device().problem or "none found"})
 
 
 def _processor() -> str:
@@ -123,9 +115,6 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-# ---------------------------------------------------------------- what a step needs
-
-
 def count_flops(model: nn.Module, images: Tensor, labels: Tensor, loss_fn: LossFunction = classification_loss) -> int:
     """FLOPs of one training step on this batch (forward and backward), as PyTorch's counter sees them.
 
@@ -135,7 +124,7 @@ def count_flops(model: nn.Module, images: Tensor, labels: Tensor, loss_fn: LossF
 
     twin = deepcopy(model)  # the model keeps its gradients and its BatchNorm statistics
     with FlopCounterMode(display=False) as counter:
-        _pair(loss_fn(twin, images, labels))[0].backward()
+        loss_and_monitored(loss_fn(twin, images, labels))[0].backward()
     return counter.get_total_flops()
 
 
@@ -160,9 +149,6 @@ def bytes_moved(model: nn.Module, images: Tensor) -> int:
         twin(images)
     parameters = sum(p.numel() for p in model.parameters())
     return FLOAT_BYTES * (10 * parameters + 4 * activations)
-
-
-# ---------------------------------------------------------------- what a run costs
 
 
 class EnergyMeter:

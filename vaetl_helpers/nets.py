@@ -139,3 +139,8 @@ def conv_decoder(latent: int, width: int = 16, shape: Shape = (1, 28, 28)) -> nn
         nn.ReLU(),
         nn.ConvTranspose2d(width, channels, kernel_size=4, stride=2, padding=1),
     )
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen: what an optimiser gets."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -17,7 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
-from vaetl_helpers.runtime import notebook_kernel
+from vaetl_helpers.output import notebook_kernel
+from vaetl_helpers.study.effects import mean_interval
+from vaetl_helpers.study.table import Table
 
 # Okabe and Ito's palette, which people with any kind of colour vision can tell apart. On white its sky blue, orange and
 # yellow are too pale for lines (below 3:1, WCAG 2.1, 1.4.11), so violet and brown stand in for them.
@@ -227,4 +229,38 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
         axis.set_aspect("equal")
     describe(figure, alt)
+    return axis
+
+
+Tables = Table | Mapping[str, Table]  # one, or several named by their origin
+
+
+def learning_curves(
+    tables: Tables, metric: str, title: str, y: str, alt: str, axis: Axes | None = None, methods: Sequence[str] = ()
+) -> Axes:
+    """Mean and 95 % interval over draws, a line a method, over the number of labels (logarithmic).
+
+    Several tables are named by their origin ("run here", "recorded (machine, date)"); the first one's points are full.
+    `methods`, by default all, are those to draw from the tables that have them.
+    """
+    from vaetl_helpers import plots
+
+    tables = {"": tables} if isinstance(tables, Table) else tables
+    methods = methods or list(dict.fromkeys(method for table in tables.values() for method in table.known("method")))
+    axis, ticks = axis or plots.panels([title], alt, width=6)[0], set()
+    for number, (origin, table) in enumerate(tables.items()):
+        counts = sorted(table.known("labels"))
+        for method in (name for name in methods if name in table.known("method")):
+            values = (list(table.values(method, metric, count).values()) for count in counts)
+            mean, low, high = zip(*map(mean_interval, values), strict=True)
+            look = methods.index(method) % len(plots.COLOURS)
+            style = {"color": plots.COLOURS[look], "linestyle": plots.STYLES[look]}
+            label, fill = f"{method}, {origin}" if origin else method, "none" if number else "full"
+            axis.plot(counts, mean, marker="o", fillstyle=fill, label=label, **style)
+            axis.fill_between(counts, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        ticks |= set(counts)
+    axis.set(title=title, xlabel="labels", ylabel=y, xscale="log")
+    axis.set_xticks(sorted(ticks), [f"{count:,}" for count in sorted(ticks)], fontsize=9)
+    axis.set_xticks([], minor=True)
+    axis.legend(frameon=False)
     return axis

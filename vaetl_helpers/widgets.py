@@ -8,11 +8,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -20,11 +18,11 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from safetensors import safe_open
 from torch import Tensor
 
-from vaetl_helpers import plots, study
-from vaetl_helpers.runtime import someone_watches
+from vaetl_helpers import plots, recorded, study
+from vaetl_helpers.output import is_interactive
+from vaetl_helpers.recorded import recorded_arrays
 from vaetl_helpers.vae import VAE
 
 Choices = dict[str, tuple[str, Sequence[Any], Any]]  # name → (label, options, start)
@@ -37,7 +35,7 @@ def explore(
 
     `quick(**values)` stands in for a `draw` that is too slow to follow a slider: a PNG and its alternative text.
     """
-    if not someone_watches():
+    if not is_interactive():
         draw(**{name: start for name, (_, _, start) in choices.items()})
         return
     import ipywidgets
@@ -74,24 +72,10 @@ def _png(figure: Figure) -> tuple[bytes, str]:
     return content.getvalue(), figure._vaetl_alt
 
 
-def recorded_arrays(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of recorded/NAME.safetensors, and its facts: command, commit, date, machine, versions, what they are.
-
-    Made by authoring/record_controls.py; `facts["label"]` is 'recorded (machine, date)'.
-    """
-    with safe_open(Path(__file__).parent / "recorded" / f"{name}.safetensors", framework="np") as file:
-        facts = json.loads(file.metadata()["vaetl"])
-        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    return arrays, facts | {"label": f"recorded ({facts['machine']}, {facts['date']})"}
-
-
 def _panels(titles: Sequence[str], alt: str, origin: str) -> tuple[Axes, Axes]:
     left, right = plots.panels(titles, alt, height=4)
     left.figure.suptitle(origin, fontsize=9, color=plots.GREY)
     return left, right
-
-
-# ---------------------------------------------------------------- chapter 1: learning rate and batch size
 
 
 def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
@@ -124,8 +108,6 @@ def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
 
     explore(draw, {"rate": ("learning rate", facts["rates"], rate), "batch": ("batch size", facts["batches"], batch)})
 
-
-# ---------------------------------------------------------------- chapter 3: the latent map
 
 REACH, CELLS = 3.0, 15  # the map covers ±3 in both latents with 15 × 15 pictures
 
@@ -183,8 +165,6 @@ def latent_map(model: VAE, alt: str, first: float = 0.0, second: float = 0.0) ->
     start = tuple(min(steps, key=lambda step: abs(step - value)) for value in (first, second))
     explore(draw, {n: (f"latent {k}", steps, start[k - 1]) for k, n in enumerate(("first", "second"), 1)}, quick)
 
-
-# ---------------------------------------------------------------- chapter 4: labels and threshold
 
 THRESHOLDS = [round(0.02 * step, 2) for step in range(1, 50)]
 
@@ -247,14 +227,12 @@ def _draw_trade_off(axis: Axes, positive: np.ndarray, runs: np.ndarray, bold: in
     axis.set(xlim=(0, 103), ylim=(0, 103))
 
 
-# ---------------------------------------------------------------- chapter 5: learning curves
-
 COMPARED = ("scratch", "VAE fine-tuned", "probe on μ", "supervised", "random encoder", "raw pixels", "SVM on pixels")
 
 
 def data_pairs() -> dict[str, tuple[str, str]]:
     """{"source → target": (a study of chapter 5, what the names of its methods from this source end in)}."""
-    from vaetl_helpers.combine import SOURCES, TITLES
+    from vaetl_helpers.vae_transfer import SOURCES, TITLES
 
     pairs = {}
     for name, (_, *others) in SOURCES.items():
@@ -272,7 +250,7 @@ def _accuracies(name: str) -> study.Table:
 
 def curves(alt: str, method: str = "VAE fine-tuned", against: str = "scratch", labels: int = 100) -> None:
     """Recorded learning curves of two methods and their paired difference, for data, methods and labels to choose."""
-    pairs, run = data_pairs(), study.recorded("05")
+    pairs, run = data_pairs(), recorded.recorded("05")
     origin = f"recorded ({run['machine']}, {run['date']})"
 
     def draw(pair: str, method: str, against: str, labels: int) -> Figure:
@@ -289,7 +267,7 @@ def curves(alt: str, method: str = "VAE fine-tuned", against: str = "scratch", l
         chosen, e = f"{method} − {against}, {n:,} labels{missing}", effects[n]
         said = f"{e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}], {study.verdict(e)}"
         left, right = _panels([pair, f"{chosen}:\n{said}"], f"{alt} {pair}. {chosen}: {said} ({e.label}).", origin)
-        study.learning_curves(table, "test accuracy", pair, "test accuracy (%)", "", left, [a, b])
+        plots.learning_curves(table, "test accuracy", pair, "test accuracy (%)", "", left, [a, b])
         left.set_xlabel("labels in all (log scale)")
         _draw_effects(right, effects, n)
         return left.figure

@@ -69,6 +69,7 @@ from torch.nn import functional as F
 from vaetl_helpers import plots, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.linear_gaussian import LinearGaussian
 from vaetl_helpers.study import mean_interval
 from vaetl_helpers.training import evaluate, fit
 
@@ -171,8 +172,8 @@ for name, g in (("score", score), ("baseline", with_baseline)):
 torch.manual_seed(0)
 W = torch.randn(8, 1, dtype=torch.float64) + 0.5 * torch.randn(8, 3, dtype=torch.float64)  # columns that are alike
 orthogonal, _ = torch.linalg.qr(W)
-exact = vae.LinearGaussian(1.5 * orthogonal, torch.zeros(8, dtype=torch.float64), sigma=0.5)
-general = vae.LinearGaussian(W, torch.zeros(8, dtype=torch.float64), sigma=0.5)
+exact = LinearGaussian(1.5 * orthogonal, torch.zeros(8, dtype=torch.float64), sigma=0.5)
+general = LinearGaussian(W, torch.zeros(8, dtype=torch.float64), sigma=0.5)
 print(f"gap of the best diagonal q: orthogonal W {abs(exact.gap):.2e} nats, general W {general.gap:.3f} nats")
 
 # %% [markdown]

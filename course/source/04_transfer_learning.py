@@ -79,7 +79,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from vaetl_helpers import data, nets, plots, study, tasks, transfer, widgets
+from vaetl_helpers import data, nets, plots, study, transfer, widgets
+from vaetl_helpers.data import tasks
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.hardware import count_flops
 from vaetl_helpers.training import classification_loss, evaluate, fit
@@ -726,7 +727,7 @@ curves = {
     k: study.Table([r for r in t.rows if r["method"] in keep and r["metric"] == "test accuracy"])
     for k, t in curves.items()
 }
-axis = study.learning_curves(
+axis = plots.learning_curves(
     curves,
     "test accuracy",
     f"{new[0]} or {new[1]}",

@@ -443,10 +443,10 @@ def add_chance(axis, number_of_classes):
 recorded = recorded_table("labels")
 titles = [f"{data.source.split(',')[0].split(' of ')[0]}, run here"] + ["Film reviews, recorded"] * bool(recorded)
 axes = plots.panels(titles, alt="test accuracy of each method over the number of labels, with bands", height=3.8)
-study.learning_curves(table, "test accuracy", titles[0], "test accuracy (%)", alt="", axis=axes[0])
+plots.learning_curves(table, "test accuracy", titles[0], "test accuracy (%)", alt="", axis=axes[0])
 add_chance(axes[0], len(classes))
 if recorded:
-    study.learning_curves(recorded[0], "test accuracy", titles[1], "test accuracy (%)", alt="", axis=axes[1])
+    plots.learning_curves(recorded[0], "test accuracy", titles[1], "test accuracy (%)", alt="", axis=axes[1])
     add_chance(axes[1], 2)
     print(f"recorded: {recorded[1]['machine']}, {recorded[1]['date']}, {recorded[0].rows[0]['data']}")
 plt.show()

@@ -511,7 +511,7 @@ def recorded(name):
 
 
 # %%
-axis = study.learning_curves(
+axis = plots.learning_curves(
     table,
     METRIC,
     title="A new object class from few scenes",

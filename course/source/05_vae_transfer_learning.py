@@ -90,7 +90,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from vaetl_helpers import claims, combine, data, nets, plots, study, transfer, vae, widgets
+from vaetl_helpers import claims, data, nets, plots, study, transfer, vae, vae_transfer, widgets
+from vaetl_helpers.app import ledger_text
 from vaetl_helpers.exercises import check, hint, solution
 
 # %% [markdown]
@@ -123,16 +124,16 @@ from vaetl_helpers.exercises import check, hint, solution
 # 50 validation images of each class.
 
 # %%
-targets = {name: combine.load_target(name, P.full_data, P.data_root).to(P.device) for name in P.targets}
+targets = {name: vae_transfer.load_target(name, P.full_data, P.data_root).to(P.device) for name in P.targets}
 sources = {}
 for name in P.targets:
-    for source in combine.SOURCES[name]:
+    for source in vae_transfer.SOURCES[name]:
         if source not in sources:
-            sources[source] = combine.load_source(source, P.full_data, P.data_root).to(P.device)
+            sources[source] = vae_transfer.load_source(source, P.full_data, P.data_root).to(P.device)
 size = "full" if P.full_data else "embedded"
 
 # %%
-example, own = P.targets[0], combine.SOURCES[P.targets[0]][0]
+example, own = P.targets[0], vae_transfer.SOURCES[P.targets[0]][0]
 rows = {f"source: {own}": sources[own], "target": targets[example].test}
 shown = {
     f"{name}": images.images[torch.linspace(0, len(images) - 1, 10).long().to(P.device)]
@@ -152,7 +153,7 @@ plt.show()
 # %%
 for name, target in targets.items():
     kept_apart = {h for part in (target.validation, target.test) for h in data.image_hashes(part.images.cpu().numpy())}
-    for source in combine.SOURCES[name]:
+    for source in vae_transfer.SOURCES[name]:
         seen_by_vae = set(data.image_hashes(sources[source].images.cpu().numpy()))
         print(f"{name}: images that {source} shares with validation or test: {len(kept_apart & seen_by_vae)}")
         assert not kept_apart & seen_by_vae
@@ -181,7 +182,7 @@ def kept(name):
 pretrained = {}
 for source, images in sources.items():
     views = P.seen if images.images.shape[1] == 1 else P.seen // 4  # convolutions on colour take longer
-    pretrained |= combine.pretrain_all({source: images}, seeds, views, kept=kept, jobs=P.jobs)
+    pretrained |= vae_transfer.pretrain_all({source: images}, seeds, views, kept=kept, jobs=P.jobs)
     spent = [one.seconds for one in pretrained[source].values()]
     print(f"{source}: {len(images):,} images, {len(spent)} VAEs, {np.mean(spent):.1f} s each")
 
@@ -484,38 +485,38 @@ for unit in ("points", "nats", "times"):
 #
 # Rules, the same for each: the same labels, the same validation images (for early stopping and for the strength of the
 # regression), no look at the test set. Scratch and fine-tuning have the same optimiser and steps. Each has the learning rate that was
-# best for it of 0.001, 0.003 and 0.01, on other draws, by validation (`combine.RATES`; the choice is recorded below).
+# best for it of 0.001, 0.003 and 0.01, on other draws, by validation (`vae_transfer.RATES`; the choice is recorded below).
 #
 # Ten draws of two networks at three sizes are sixty trainings. Networks as small as these leave the processor idle between
-# operations. `combine.fit_together` stacks the weights of ten networks and trains them in one go, each on its own draw. A test of the
+# operations. `training.fit_together` stacks the weights of ten networks and trains them in one go, each on its own draw. A test of the
 # package makes sure that each ends as it would alone.
 
 # %%
 supervised = {}
 if "more" in P.parts:  # the source's labels, too: for chapter 4's kind of transfer
     for source, images in sources.items():
-        made = combine.pretrain_all({source: images}, seeds, P.seen // 5, combine.pretrain_supervised, kept, P.jobs)
+        made = vae_transfer.pretrain_all({source: images}, seeds, P.seen // 5, vae_transfer.pretrain_supervised, kept, P.jobs)
         supervised |= made
 
 LIVE, tables = [], {}  # the records of this run for the ledger, and the tables of its studies
-MAIN = dict.fromkeys(combine.SOURCES, 100) | {"tops": 20, "animals": 20}  # labels of the primary comparison
+MAIN = dict.fromkeys(vae_transfer.SOURCES, 100) | {"tops": 20, "animals": 20}  # labels of the primary comparison
 
 
 def run_target(name):
     """Runs the study of one target, keeps its effects, and shows accuracies and the main effects."""
-    target, (own, *others) = targets[name], combine.SOURCES[name]
+    target, (own, *others) = targets[name], vae_transfer.SOURCES[name]
     counts = P.few if len(target.train.classes) == 2 else P.counts
-    views = {"PCA": combine.fit_pca(sources[own]), "raw pixels": combine.pixels}
+    views = {"PCA": vae_transfer.fit_pca(sources[own]), "raw pixels": vae_transfer.pixels}
     taught = {s: supervised[s] for s in supervised if s in (others or [own])}
     used = {s: pretrained[s] for s in (own, *others)}
-    more, rates = "more" in P.parts, combine.RATES[name]
-    methods = combine.methods(target, own, used, views, taught, more, rates, steps=P.steps)
+    more, rates = "more" in P.parts, vae_transfer.RATES[name]
+    methods = vae_transfer.methods(target, own, used, views, taught, more, rates, steps=P.steps)
     how = {"labels": target.train.labels, "data": name, "seed": P.seed, "pretrain_seeds": seeds, "jobs": P.jobs}
     table = tables[name] = study.run_study(name, methods, counts, P.draws, out=P.table_path(name), **how)
     records = []
     for source in used:
-        title = combine.TITLES[name] if source == own else f"{source} → {combine.TITLES[name]}"
-        records += combine.effects(table, f"{title}, {size}{holds}", MAIN[name], "" if source == own else source)
+        title = vae_transfer.TITLES[name] if source == own else f"{source} → {vae_transfer.TITLES[name]}"
+        records += vae_transfer.effects(table, f"{title}, {size}{holds}", MAIN[name], "" if source == own else source)
     LIVE.extend(records)
     show_table(accuracies(table), ("test accuracy (%), mean of the draws", *(f"{n} labels" for n in counts)), records)
 
@@ -533,8 +534,8 @@ def accuracies(table):
 
 def main_effects(name):
     """Fine-tuning against scratch at each number of labels, with exploratory verdicts."""
-    for source in combine.SOURCES[name]:
-        tuned = "VAE fine-tuned" if source == combine.SOURCES[name][0] else f"VAE fine-tuned ({source})"
+    for source in vae_transfer.SOURCES[name]:
+        tuned = "VAE fine-tuned" if source == vae_transfer.SOURCES[name][0] else f"VAE fine-tuned ({source})"
         for n in tables[name].known("labels"):
             e = study.paired(tables[name], tuned, "scratch", "test accuracy", n)
             print(f"{tuned} − scratch, {n} labels: {e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}], n = {e.n}, "
@@ -544,8 +545,8 @@ def main_effects(name):
 def show_study(name, alt):
     """Accuracy over labels, and the paired difference between fine-tuning and scratch."""
     few = ["scratch", "VAE fine-tuned", "probe on μ", "probe on hidden", "raw pixels"]
-    left, right = plots.panels([f"{combine.TITLES[name]}, {size}", "VAE fine-tuned − scratch"], alt, height=3.8)
-    study.learning_curves(tables[name], "test accuracy", left.get_title(), "test accuracy (%)", "", left, few)
+    left, right = plots.panels([f"{vae_transfer.TITLES[name]}, {size}", "VAE fine-tuned − scratch"], alt, height=3.8)
+    plots.learning_curves(tables[name], "test accuracy", left.get_title(), "test accuracy (%)", "", left, few)
     left.set_xlabel("training labels of all classes (log scale)")
     left.legend(frameon=False, fontsize=8)
     counts = tables[name].known("labels")
@@ -681,14 +682,14 @@ def gaps_and_costs(name, labels):
         costs = [mean(method, f"{cost} to scratch's accuracy") for cost in ways]
         rows.append((method, f"{loss:.2f}", f"{loss + gap:.2f}", f"{gap:.2f}", *(f"{cost:.2f}" for cost in costs)))
     names = ("training loss", "test loss", "gap", "steps", "seconds", "seconds with pretraining")
-    show_table(rows, (f"{combine.TITLES[name]}, {labels} labels", *names))
+    show_table(rows, (f"{vae_transfer.TITLES[name]}, {labels} labels", *names))
 
 
 gaps_and_costs(example, MAIN[example])
 for r in LIVE:
-    title = f"{combine.TITLES[example]}, {size}"
+    title = f"{vae_transfer.TITLES[example]}, {size}"
     if r["data"].startswith(title) and r["unit"] in ("nats", "times"):
-        print(f"{r['name']}: {claims.shown(r | {'effect': r['value']})}")
+        print(f"{r['name']}: {ledger_text.shown(r | {'effect': r['value']})}")
 
 # %% [markdown]
 # One thing makes the VAE look dearer than it is: the classifiers were trained ten at a time, and each is charged a tenth, while each VAE
@@ -715,7 +716,7 @@ def recorded_accuracies(name, counts=None):
     except CourseError as error:
         print(error)
         return
-    header = (f"{combine.TITLES[name]}: accuracy (%)", *(f"{n} labels" for n in table.known("labels")))
+    header = (f"{vae_transfer.TITLES[name]}: accuracy (%)", *(f"{n} labels" for n in table.known("labels")))
     show_table(accuracies(table), header)
 
 
@@ -805,7 +806,7 @@ def beside_chapter_4(name):
         for method in methods:
             means = [f"{np.mean(list(table.values(method, 'test accuracy', n).values())):.1f}" for n in (20, 200)]
             rows.append((f"chapter {int(chapter)}: {method}", *means))
-    show_table(rows, (f"{combine.TITLES[name]}: accuracy (%)", "20 labels", "200 labels"))
+    show_table(rows, (f"{vae_transfer.TITLES[name]}: accuracy (%)", "20 labels", "200 labels"))
 
 
 beside_chapter_4("tops")
@@ -879,10 +880,10 @@ show_table(rows, ("VAE fine-tuned − SVM on pixels, points", *(f"{n:,} labels" 
 # %%
 if "tuning" in P.parts:
     for name, target in targets.items():
-        starts = pretrained[combine.SOURCES[name][0]]
+        starts = pretrained[vae_transfer.SOURCES[name][0]]
         runs = {
-            "scratch": partial(combine.scratch, target),
-            "VAE fine-tuned": partial(combine.fine_tuned, target, starts),
+            "scratch": partial(vae_transfer.scratch, target),
+            "VAE fine-tuned": partial(vae_transfer.fine_tuned, target, starts),
         }
         candidates = [
             study.Method(
@@ -1015,7 +1016,7 @@ for number in range(min(P.draws, 10)):
     pair = []
     for count in (half, 2 * half):
         started = time.perf_counter()
-        combine.pretrain(timed.subset(slice(0, count)), number, count)
+        vae_transfer.pretrain(timed.subset(slice(0, count)), number, count)
         pair.append(time.perf_counter() - started)
     ratios.append(np.log(pair[1] / pair[0]))
 e = study.effect_of(ratios)
@@ -1046,7 +1047,7 @@ for claim, entry in claims.CONTRACT["claims"].items():
         (
             f"{r['data']} ({r['source']})",
             question(r)[1],
-            claims.shown(r),
+            ledger_text.shown(r),
             r["n"],
             r["verdict"],
             "yes" if r["primary"] else "",
@@ -1081,7 +1082,7 @@ plt.show()
 # %%
 for row in main_rows:
     if row["verdict"] != "undecided" and row["primary"]:
-        print("-", claims.sentence(row))
+        print("-", ledger_text.sentence(row))
 print({v: sum(row["verdict"] == v for row in main_rows if row["primary"]) for v in plots.VERDICTS}, "primary rows")
 
 # %% [markdown]

@@ -73,7 +73,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vaetl_helpers import combine, data, joint, plots, study, transfer, vae
+from vaetl_helpers import data, m2, plots, representations, study, transfer, vae, vae_transfer
 from vaetl_helpers.training import evaluate, fit
 
 digits = data.load("mnist", device=P.device)
@@ -117,8 +117,8 @@ print(
 )
 
 # %%
-target = combine.load_target("mnist", P.full_data, P.data_root).to(P.device)
-source = combine.load_source("MNIST", P.full_data, P.data_root).to(P.device)
+target = vae_transfer.load_target("mnist", P.full_data, P.data_root).to(P.device)
+source = vae_transfer.load_source("MNIST", P.full_data, P.data_root).to(P.device)
 drawn = study.draw_labels(target.train.labels, 10, max(5, P.draws), P.seed + 2000).indices[: P.draws]
 
 
@@ -143,16 +143,16 @@ def probe_of(one, images):
     found = []
     for indices in drawn:
         few = target.train.subset(indices.to(P.device))
-        fitted = transfer.linear_probe(transfer.features(see, few), few.labels, x_chosen, chosen.labels, combine.GRID)
+        fitted = transfer.linear_probe(transfer.features(see, few), few.labels, x_chosen, chosen.labels, vae_transfer.GRID)
         found.append(100 * fitted.accuracy(x_images, images.labels))
     return np.mean(found)
 
 
 by_beta = {}
 for beta in P.betas:
-    train = partial(combine.pretrain, beta=beta)
+    train = partial(vae_transfer.pretrain, beta=beta)
     train.__name__ = f"beta-{beta}"
-    made = combine.pretrain_all({"β": source}, range(P.seeds), P.seen, train, kept, P.jobs)["β"]
+    made = vae_transfer.pretrain_all({"β": source}, range(P.seeds), P.seen, train, kept, P.jobs)["β"]
     by_beta[beta] = {
         part: [(bound_of(one, images), probe_of(one, images)) for one in made.values()]
         for part, images in (("validation", target.validation), ("test", target.test))
@@ -268,8 +268,8 @@ def four_ways(draw, steps):
     few = pool.subset(chosen.to(P.device))
     ways = {
         "from scratch": new_vae(fresh),
-        "new decoder": joint.reuse(source, new_vae(fresh), "encoder"),
-        "new encoder": joint.reuse(source, new_vae(fresh), "decoder"),
+        "new decoder": representations.reuse(source, new_vae(fresh), "encoder"),
+        "new encoder": representations.reuse(source, new_vae(fresh), "decoder"),
         "all fine-tuned": copy.deepcopy(source),
     }
     found = {name: test_bound(train_vae(model, few, steps, seed=fresh)) for name, model in ways.items()}
@@ -329,8 +329,8 @@ noise = torch.randn(2, 50, 400, dtype=torch.float64, generator=torch.Generator()
 rotation, _ = torch.linalg.qr(noise[0].T @ noise[1])
 centred = noise - noise.mean(1, keepdim=True)
 naive = (centred[0].T @ centred[1]).square().sum() / torch.stack([(c.T @ c).norm() for c in centred]).prod()
-print(f"50 images, 400 features, independent: naive CKA {naive:.2f}, debiased {joint.debiased_cka(*noise):.2f}")
-print(f"the same features, rotated and doubled: {joint.debiased_cka(noise[0], 2 * noise[0] @ rotation):.2f}")
+print(f"50 images, 400 features, independent: naive CKA {naive:.2f}, debiased {representations.debiased_cka(*noise):.2f}")
+print(f"the same features, rotated and doubled: {representations.debiased_cka(noise[0], 2 * noise[0] @ rotation):.2f}")
 
 # %% [markdown]
 # Now the VAEs. Each is asked about the same 500 test images of all ten digits, layer by layer. The first panel compares
@@ -355,7 +355,7 @@ def layers(model):
 def likeness(first, second):
     """CKA of each stage of one VAE (rows) with each of the other (columns)."""
     rows = layers(second).values()
-    return torch.tensor([[joint.debiased_cka(a, b) for b in rows] for a in layers(first).values()])
+    return torch.tensor([[representations.debiased_cka(a, b) for b in rows] for a in layers(first).values()])
 
 
 twin = low_vaes[1] if len(low_vaes) > 1 else train_vae(new_vae(1), only(digits.train, low), source_steps, 1)
@@ -417,7 +417,7 @@ show_table(
 # $$-\frac1B\sum_{x}\mathrm{ELBO}(x) \;+\; \alpha\cdot\frac1{B_l}\sum_{(x,\,y)} -\log q(y\mid \mu(x)) ,$$
 #
 # adds minus the ELBO of a batch of $B$ images, whose labels nobody looks at, and $\alpha$ times the cross-entropy of a batch
-# of $B_l$ labelled ones. `joint.multitask_loss(alpha, labelled)` is this loss, for a `joint.JointVAE`. The weight
+# of $B_l$ labelled ones. `m2.multitask_loss(alpha, labelled)` is this loss, for a `m2.JointVAE`. The weight
 # $\alpha$ is needed: the ELBO is a hundred nats or more below 0, the cross-entropy about 2.3 for a uniform guess, and less later. We take $\alpha = 20$ (`alpha`).
 #
 # We compare on the digits 0–9 of the package with 100 labels. *Two stages*: the encoder learns in a VAE first; then
@@ -436,7 +436,7 @@ def network(seed):
     """The chapter's encoder, decoder and a linear head on μ."""
     torch.manual_seed(seed)
     parts = new_vae(seed)
-    return joint.JointVAE(parts.encoder, parts.decoder, classes=10).to(P.device)
+    return m2.JointVAE(parts.encoder, parts.decoder, classes=10).to(P.device)
 
 
 class OnMean(nn.Module):
@@ -466,7 +466,7 @@ def two_stages(labelled, seed):
 def one_stage(labelled, seed):
     model = network(seed)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    loss = joint.multitask_loss(alpha, labelled, batch_size=25)
+    loss = m2.multitask_loss(alpha, labelled, batch_size=25)
     transfer.fit_best(model, digits.train, checked, loss, epochs=passes, optimizer=adam, patience=passes, seed=seed)
     return accuracy(OnMean(model))
 
@@ -529,7 +529,7 @@ print(f"certain of the first class: -U = {class_bounds[0]:.2f} nats, its labelle
 # The *labelled bound* does not contain $q(y\mid x)$. So the paper adds a
 # cross-entropy on the labelled images (equation 9), with $\alpha = 0.1\cdot N$ where the bounds of $N$ images are *added up*. Our loss is a
 # mean *per image*, the sum divided by $N$, where their setting would be $\alpha = 0.1$. Ours differs from theirs in two things: we take
-# $\alpha = 1$, and leave out $\mathcal L$ of the labelled images, since 100 among thousands hardly weigh (`joint.m2_loss(alpha, labelled)`;
+# $\alpha = 1$, and leave out $\mathcal L$ of the labelled images, since 100 among thousands hardly weigh (`m2.m2_loss(alpha, labelled)`;
 # its `weight` would put $\mathcal L$ back).
 #
 # Now a small M2 on the digits of the package, with 100 labels.
@@ -568,7 +568,7 @@ def train_m2(pool, labelled, epochs, seed, model, alpha, prepare=vae.binarise):
         F.cross_entropy(model.classify(prepare(x)), y).backward()
         adam.step()
     yield "from the labels alone"
-    loss = joint.m2_loss(alpha, labelled, prepare=prepare)
+    loss = m2.m2_loss(alpha, labelled, prepare=prepare)
     settings = {"batch_size": 100, "optimizer": adam, "quiet": True}
     nn.init.zeros_(model.z_to_hidden.weight)  # the decoder does not see z
     frozen = [transfer.freeze(model.classifier), transfer.freeze(model.z_to_hidden)]
@@ -583,7 +583,7 @@ def train_m2(pool, labelled, epochs, seed, model, alpha, prepare=vae.binarise):
 labelled = digits.train.subset(drawn.indices[0])
 torch.manual_seed(P.seed)
 latent, width, epochs = (10, 32, (1, 1, 1)) if small else (20, 128, (1, 3, 7))
-m2_model = joint.M2(10, latent, width, classifier=unsure_classifier(784, width))
+m2_model = m2.M2(10, latent, width, classifier=unsure_classifier(784, width))
 for when in train_m2(digits.train, labelled, epochs, P.seed, m2_model, alpha=1.0):
     print(f"q(y|x) {when}: test accuracy {m2_accuracy(m2_model, digits.test, black_and_white):.1f} % (one draw)")
 
@@ -649,17 +649,17 @@ if "m2" in P.parts:
         with torch.no_grad():
             return shared_vae.encode(images).mean[:, None, None]
 
-    def m2(seed):
+    def new_m2(seed):
         torch.manual_seed(seed)
-        return joint.M2(10, 50, 256, classifier=unsure_classifier(784, 256))
+        return m2.M2(10, 50, 256, classifier=unsure_classifier(784, 256))
 
     def stacked(seed):
         torch.manual_seed(seed)
         size = int(used.sum())
-        return joint.M2(10, 20, 256, (1, 1, size), gaussian_log_var=-1.0, classifier=unsure_classifier(size, 256))
+        return m2.M2(10, 20, 256, (1, 1, size), gaussian_log_var=-1.0, classifier=unsure_classifier(size, 256))
 
     recipes = {
-        "M2": (m2, (2, 2, 20), vae.binarise, black_and_white),
+        "M2": (new_m2, (2, 2, 20), vae.binarise, black_and_white),
         "M1+M2": (stacked, (0, 1, 19), code, mean_code),
     }
 

@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 
 from vaetl_helpers import exercises
 from vaetl_helpers.authoring.lint import WIDGET, lint
-from vaetl_helpers.runtime import CourseError, unknown
+from vaetl_helpers.errors import CourseError, unknown_name_error
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 CELL_SECONDS = 600  # always a limit: without one, a widget can hang an execution for ever (nbclient#312)
@@ -103,7 +103,7 @@ def sources(course: Path, chapters: list[str] | None = None) -> list[Path]:
     if not found or not (course.parent / "pyproject.toml").exists():
         raise CourseError(f"{course} has no source/NN_name.py, or no pyproject.toml above: use a checkout.")
     if odd := [chapter for chapter in chapters or [] if chapter not in found]:
-        raise unknown("chapter", odd[0], found)
+        raise unknown_name_error("chapter", odd[0], found)
     return [found[chapter] for chapter in sorted({*chapters} if chapters else found)]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vaetl_helpers.data import DATASETS, Arrays
+from vaetl_helpers.data.readers import Arrays
+from vaetl_helpers.data.registry import DATASETS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 

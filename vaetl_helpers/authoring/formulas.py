@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from latex2mathml.converter import convert_to_element
 
-from vaetl_helpers.runtime import CourseError
+from vaetl_helpers.errors import CourseError
 
 # What the converter does not know, by what it does; `align` would number its lines, which Jupyter does not.
 ENVIRONMENTS = {"aligned": "split", "align": "align*"}

@@ -16,10 +16,11 @@ import time
 import torch
 
 from vaetl_helpers.authoring.pretrain_vae import ASSETS, fingerprint
-from vaetl_helpers.data import ImageSet, load
+from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.data.registry import load
 from vaetl_helpers.detection import Scenes, average_precision, compose, predict, small_detector, train
-from vaetl_helpers.runtime import versions
-from vaetl_helpers.training import save_checkpoint
+from vaetl_helpers.settings import versions
+from vaetl_helpers.training.checkpoints import save_checkpoint
 
 NEW = 9  # ankle boot
 

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from vaetl_helpers.authoring.pretrain_vae import ASSETS, fingerprint
+from vaetl_helpers.data.tasks import source_data
 from vaetl_helpers.hardware import count_flops
 from vaetl_helpers.nets import transfer_cnn
-from vaetl_helpers.runtime import versions
-from vaetl_helpers.tasks import source_data
-from vaetl_helpers.training import classification_loss, evaluate, save_checkpoint
-from vaetl_helpers.transfer import fit_best
+from vaetl_helpers.settings import versions
+from vaetl_helpers.training.checkpoints import save_checkpoint
+from vaetl_helpers.training.evaluation import classification_loss, evaluate
+from vaetl_helpers.training.loop import fit_best
 
 
 def augmented_loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -18,9 +18,13 @@ from pathlib import Path
 import torch
 
 from vaetl_helpers import vae
-from vaetl_helpers.data import ImageSet, Splits, image_hashes, load
-from vaetl_helpers.runtime import CourseError, versions
-from vaetl_helpers.training import History, fit, save_checkpoint
+from vaetl_helpers.data.images import ImageSet, Splits, image_hashes
+from vaetl_helpers.data.registry import load
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.settings import versions
+from vaetl_helpers.training.checkpoints import save_checkpoint
+from vaetl_helpers.training.evaluation import History
+from vaetl_helpers.training.loop import fit
 
 ASSETS = Path(__file__).parent.parent / "assets"
 RECIPES = {

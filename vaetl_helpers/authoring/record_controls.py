@@ -19,11 +19,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vaetl_helpers import nets, study, tasks, transfer
+from vaetl_helpers import nets, study, transfer
 from vaetl_helpers.authoring.record import RECORDED
-from vaetl_helpers.data import Splits, load
-from vaetl_helpers.runtime import versions
-from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
+from vaetl_helpers.data import tasks
+from vaetl_helpers.data.images import Splits
+from vaetl_helpers.data.registry import load
+from vaetl_helpers.settings import versions
+from vaetl_helpers.training import loop
+from vaetl_helpers.training.evaluation import NonFiniteLoss, evaluate
+from vaetl_helpers.training.loop import fit
 
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 BATCHES = (16, 32, 64, 128, 256, 512)
@@ -73,7 +77,7 @@ def trained(name: str, task: tasks.Task, source: nn.Sequential, draw: study.Draw
     if name == "scratch":
         model = nets.transfer_cnn().to(memory_format=torch.channels_last)
         adam = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
-        transfer.fit_best(model, images, task.validation, optimizer=adam, **how)
+        loop.fit_best(model, images, task.validation, optimizer=adam, **how)
     else:
         model = copy.deepcopy(source).to(memory_format=torch.channels_last)
         model.head = transfer.new_head(model.head, task.keep, 2, torch.Generator().manual_seed(draw.seed))

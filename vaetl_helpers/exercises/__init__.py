@@ -29,8 +29,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from vaetl_helpers import progress
-from vaetl_helpers.runtime import CourseError, unknown
+from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.exercises import progress
 
 Values = dict[str, Tensor | int | float | str]
 Judge = Callable[[Values, Values], str | None]
@@ -344,5 +344,5 @@ def get(id: str) -> Exercise:
     """The exercise of this id; CourseError with the nearest id where there is none."""
     exercise = _chapter(str(id).partition(".")[0]).get(str(id))
     if exercise is None:
-        raise unknown("exercise", id, all_ids())
+        raise unknown_name_error("exercise", id, all_ids())
     return exercise

@@ -22,11 +22,11 @@ from typing import Any
 from unicodedata import category
 
 from vaetl_helpers import exercises
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises import Exercise, Outcome
 from vaetl_helpers.grading.flags import flags
 from vaetl_helpers.grading.sandbox import SHORT, Limits
 from vaetl_helpers.grading.submissions import Assignment, Content, Submission, Task, Unreadable, read
-from vaetl_helpers.runtime import CourseError
 
 TRIALS = 5  # inputs for each exercise
 Result = dict[str, Any]

@@ -22,9 +22,10 @@ from nbgrader.utils import parse_utc
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
+from vaetl_helpers.chapters import course_dir
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading.sandbox import SandboxedKernel
 from vaetl_helpers.grading.submissions import Assignment
-from vaetl_helpers.runtime import CourseError, course_dir
 
 COURSE = "vaetl"
 TAGS = {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "span", "del"}

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .inside import EXERCISES, OUTPUTS
-from .sandbox import Limits, SandboxedKernel, kernel_folder
+from vaetl_helpers.grading.inside import EXERCISES, OUTPUTS
+from vaetl_helpers.grading.sandbox import Limits, SandboxedKernel, kernel_folder
 
 GRACE = 5  # seconds that an interrupted cell has to end
 OWN_MEMORY = 2**30
@@ -232,7 +232,7 @@ def main() -> None:
     if sys.platform.startswith("linux"):
         import resource
 
-        from .watch import die_with
+        from vaetl_helpers.grading.watch import die_with
 
         die_with(submission.job["parent"])
         # The soft limit only: the kernel inherits it, and sets its own.

@@ -186,7 +186,7 @@ class SandboxedKernel(AsyncKernelManager):
             given = {"folder": str(self.exercises)} if self.exercises else {}
             return [sys.executable, str(INSIDE), json.dumps(given), *kernel[3:]]
         if why := problem():
-            from vaetl_helpers.runtime import CourseError  # not above: it brings torch, which `runner` does without
+            from vaetl_helpers.errors import CourseError  # not above: it brings torch, which `runner` does without
 
             raise CourseError(f"No sandbox, so nothing was run: {why}.")
         Path(self.connection_file).chmod(0o644)

@@ -14,14 +14,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vaetl_helpers.chapters import chapters_in, typed
+from vaetl_helpers.chapters import chapters_in, course_dir, typed
+from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.grading import grade as grading
 from vaetl_helpers.grading import pages, sandbox
 from vaetl_helpers.grading.grade import Grader, Result, hidden_tests
 from vaetl_helpers.grading.sandbox import Limits
 from vaetl_helpers.grading.submissions import Assignment, Submission, Unreadable, assignment, collect, parse, read
-from vaetl_helpers.running import table
-from vaetl_helpers.runtime import CourseError, course_dir, unknown
+from vaetl_helpers.output import format_table
 
 UNSAFE = (
     "Without a sandbox each submission runs with your rights: it can read and delete your files and use the network."
@@ -91,7 +91,7 @@ def _parameters(of: Assignment, given: Mapping[str, str]) -> dict[str, Any]:
     known = chapters_in(course_dir())[of.number].parameters
     for name in given:
         if name not in known:
-            raise unknown("parameter", name, known)
+            raise unknown_name_error("parameter", name, known)
     return {name: typed(name, value, known[name]) for name, value in given.items()}
 
 
@@ -158,7 +158,7 @@ def _hand_over(of: Assignment, out: Path, submissions: Sequence[Submission]) -> 
     (out / "grades.csv").write_text(grades(everything), encoding="utf-8", newline="")
     (out / "report.html").write_text(pages.report(everything, assignments), encoding="utf-8")
     rows = [(r["student"], score(r), _rest(r)) for r in results]
-    print("\n" + table(("student", "points", "not correct"), rows))
+    print("\n" + format_table(("student", "points", "not correct"), rows))
     print(f"\ngrades: {out / 'grades.csv'}\nreport: {out / 'report.html'}\nfeedback: {out / 'feedback'}")
     print(f"next: vaetl lab --instructor --dir {out}  (Formgrader, with the same points)")
 
@@ -216,7 +216,7 @@ def check_submission(file: Path, number: str | None = None) -> int:
         print(f"running the setup cells and {len(content.cells)} exercises …", flush=True)
         result = next(iter(grading.grade_all(grader, [submission], 1, "public")))
     rows = [(row["id"], row["status"], row["message"]) for row in result["exercises"]]
-    print("\n" + table(("exercise", "status", "message"), rows))
+    print("\n" + format_table(("exercise", "status", "message"), rows))
     print("\n".join(result["notes"]))
     print(
         f"{score(result)} in the public checks, and only these were run.",

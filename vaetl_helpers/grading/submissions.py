@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vaetl_helpers.runtime import CourseError, course_dir, unknown
+from vaetl_helpers.chapters import course_dir
+from vaetl_helpers.errors import CourseError, unknown_name_error
 
 ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
 MOODLE = re.compile(r"(.+?)_(\d+)_assignsubmission_[a-z]+(?:_|$)")
@@ -129,7 +130,7 @@ def assignment(number: str, course: Path | None = None) -> Assignment:
     known = _chapters(course)
     fits = [n for n, p in known.items() if stem in (n, n.removeprefix("0"), p.stem, p.stem.partition("_")[2])]
     if len(fits) != 1:
-        raise unknown("chapter", number, known)
+        raise unknown_name_error("chapter", number, known)
     path = known[fits[0]]
     stubs, solved = _graded(path), _graded(course / "solutions" / path.name)
     if not stubs:

@@ -21,7 +21,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(data_app, name="data")
-
 Chapters = Annotated[list[str] | None, typer.Argument(metavar="CHAPTER", show_default=False)]
 
 
@@ -30,7 +29,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from .runtime import CourseError
+        from vaetl_helpers.errors import CourseError
 
         if not isinstance(error, CourseError):
             raise
@@ -56,7 +55,7 @@ def run(
     vaetl run 01 -p epochs=3 -p seed=7   other parameters
     vaetl run --resume --out DIR         go on after Ctrl-C
     """
-    from .running import run as run_chapters
+    from vaetl_helpers.app.running import run as run_chapters
 
     given = _given(parameter)
     code = run_chapters(chapters or (), profile, given, out, resume=resume, strict=strict, solutions=solutions or None)
@@ -82,9 +81,10 @@ def lab(
 
     What you have changed is never overwritten: a newer notebook arrives beside yours.
     """
-    from . import lab as server
-    from .chapters import chapters_in, copy_course, install_command, missing
-    from .runtime import CourseError, course_dir
+    from vaetl_helpers.app import lab as server
+    from vaetl_helpers.chapters import chapters_in, copy_course, course_dir
+    from vaetl_helpers.errors import CourseError
+    from vaetl_helpers.requirements import install_command, missing
 
     lacking = missing("lab") + (missing("grading") if instructor else [])
     if lacking:
@@ -107,7 +107,7 @@ def lab(
 
 def _given(parameters: list[str] | None) -> dict[str, str] | None:
     """-p NAME=VALUE, many times, as a dict; None where there is none."""
-    from .runtime import CourseError
+    from vaetl_helpers.errors import CourseError
 
     wrong = next((text for text in parameters or () if not text.partition("=")[0] or "=" not in text), None)
     if wrong is not None:
@@ -116,8 +116,8 @@ def _given(parameters: list[str] | None) -> dict[str, str] | None:
 
 
 def _need_grading() -> None:
-    from .chapters import install_command, missing
-    from .runtime import CourseError
+    from vaetl_helpers.errors import CourseError
+    from vaetl_helpers.requirements import install_command, missing
 
     lacking = missing("lab", only=("papermill", "nbformat", "nbconvert", "ipykernel")) + missing("grading")
     if lacking:
@@ -137,8 +137,8 @@ def assign(
     Solutions are removed, points and checksums set. The folder is a course of nbgrader: its commands work there.
     """
     _need_grading()
-    from .grading import gradebook
-    from .grading.submissions import assignment
+    from vaetl_helpers.grading import gradebook
+    from vaetl_helpers.grading.submissions import assignment
 
     print(f"hand out: {gradebook.assign(assignment(chapter), out)}")
     print(f"next: vaetl grade SUBMISSIONS --assignment {chapter} --out {out}")
@@ -157,13 +157,13 @@ def check_submission(
     Says which graded cells are missing, doubled or changed, and runs the public checks. Exit code 1 where a graded
     cell is missing.
     """
-    from .chapters import install_command, missing
-    from .runtime import CourseError
+    from vaetl_helpers.errors import CourseError
+    from vaetl_helpers.requirements import install_command, missing
 
     lacking = missing("lab", only=("papermill", "nbformat", "nbconvert", "ipykernel", "cloudpickle"))
     if lacking:
         raise CourseError(f"Running the checks needs some packages more: {install_command(lacking)}")
-    from .grading.session import check_submission as check
+    from vaetl_helpers.grading.session import check_submission as check
 
     raise typer.Exit(check(notebook, assignment))
 
@@ -193,8 +193,8 @@ def grade(
     Ctrl-C, or when late submissions have come, run the same command again.
     """
     _need_grading()
-    from .grading.sandbox import Limits
-    from .grading.session import grade as grade_course
+    from vaetl_helpers.grading.sandbox import Limits
+    from vaetl_helpers.grading.session import grade as grade_course
 
     limits = Limits(cell_seconds=seconds, seconds=total, memory=memory, disk=disk, processes=processes)
     given = _given(parameter)
@@ -211,11 +211,11 @@ def data(context: typer.Context) -> None:
     """
     if context.invoked_subcommand:
         return
-    from .data import where
-    from .running import table
+    from vaetl_helpers.data.registry import where
+    from vaetl_helpers.output import format_table
 
     rows = where()
-    print(table([key.replace("_", " ") for key in rows[0]], [[str(c) for c in row.values()] for row in rows]))
+    print(format_table([key.replace("_", " ") for key in rows[0]], [[str(c) for c in row.values()] for row in rows]))
 
 
 @data_app.command()
@@ -225,7 +225,7 @@ def fetch(name: str, root: Annotated[Path | None, typer.Option(help="another fol
     \b
     vaetl data fetch fashion-mnist
     """
-    from .data import fetch as fetch_data
+    from vaetl_helpers.data.registry import fetch as fetch_data
 
     print(f"{name} is in {fetch_data(name, root)}")
 
@@ -242,7 +242,8 @@ def claims(
     vaetl claims runs/DIR            with the numbers of your own run beside them
     vaetl claims runs/DIR --json     the same for a program
     """
-    from .claims import ledger, text
+    from vaetl_helpers.app.ledger_text import text
+    from vaetl_helpers.claims import ledger
 
     rows = ledger(run)
     print(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) if as_json else text(rows))
@@ -272,12 +273,15 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="for a bug repor
 
 def _checkup() -> tuple[dict[str, Any], list[str]]:
     """What is here (a text for each name; for `data` and `extras` one for each of them), and what there is to mend."""
-    from .chapters import extras, install_command, missing
-    from .data import where
-    from .hardware import machine, software
-    from .runtime import ADVICE, CourseError, advice, course_dir, devices, platform_name, probe
+    from vaetl_helpers.chapters import course_dir
+    from vaetl_helpers.data.registry import where
+    from vaetl_helpers.device import best_device, devices
+    from vaetl_helpers.errors import CourseError
+    from vaetl_helpers.hardware import machine, software
+    from vaetl_helpers.requirements import extras, install_command, missing
+    from vaetl_helpers.settings import ADVICE, advice, platform_name
 
-    device, lacking = probe(), {extra: missing(extra) for extra in extras()}
+    device, lacking = best_device(), {extra: missing(extra) for extra in extras()}
     todo = [found.problem for found in devices() if found.problem] or [device.problem] * bool(device.problem)
     todo += [install_command(lacking["lab"])] if lacking["lab"] else []
     free = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -311,9 +315,8 @@ def site(out: Annotated[Path, typer.Option(help="the folder of the pages")] = Pa
     \b
     vaetl site                       into ./site; open site/index.html
     """
-    from .authoring.site import write_site
-    from .chapters import chapters_in
-    from .runtime import course_dir
+    from vaetl_helpers.authoring.site import write_site
+    from vaetl_helpers.chapters import chapters_in, course_dir
 
     notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
     print(write_site(notebooks, out, "Training, acceleration, VAEs and transfer").absolute())
@@ -332,8 +335,8 @@ def build(
     vaetl build --no-execute         all, keeping the outputs of unchanged code
     vaetl build --check              exit code 1 if the notebooks are stale
     """
-    from .authoring import build as builder
-    from .runtime import course_dir
+    from vaetl_helpers.authoring import build as builder
+    from vaetl_helpers.chapters import course_dir
 
     if check:
         faults = builder.check(course_dir())

@@ -14,8 +14,11 @@ from typing import Any
 
 import yaml
 
-from .chapters import Chapter, chapters_in, choose, collect, execute, install_command, missing, share
-from .runtime import CourseError, course_dir, unknown, versions
+from vaetl_helpers.chapters import Chapter, chapters_in, choose, collect, course_dir, execute, share
+from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import format_table
+from vaetl_helpers.requirements import install_command, missing
+from vaetl_helpers.settings import versions
 
 # Always a limit: without one, a cell that waits for a widget's answer can hang for ever (nbclient#312).
 CELL_SECONDS = {"smoke": 900, "cpu": 1800, "gpu": 3600, "auto": 3600, "paper": 7 * 24 * 3600}
@@ -48,7 +51,7 @@ def run(
     given = dict(asked.get("parameters", {}) if parameters is None else parameters)
     solutions = asked.get("solutions", False) if solutions is None else solutions
     if profile not in CELL_SECONDS:
-        raise unknown("profile", profile, CELL_SECONDS)
+        raise unknown_name_error("profile", profile, CELL_SECONDS)
     if strict and set(given) - {"seed"}:
         raise CourseError("The bands that --strict checks hold without -p: leave out one or the other.")
     known = chapters_in((course or course_dir()) / ("solutions" if solutions else ""))
@@ -179,7 +182,7 @@ def outside(content: Mapping[str, Any]) -> list[str]:
 
 def _close(out: Path, content: dict[str, Any], strict: bool, interrupted: bool) -> int:
     """Writes the pages, prints the closing tables and what to do next, and returns the exit code."""
-    from .authoring.site import Table, write_site
+    from vaetl_helpers.authoring.site import Table, write_site
 
     entries = content["chapters"]
     names = {number: Path(entry.get("notebook") or number).stem for number, entry in entries.items()}
@@ -191,7 +194,7 @@ def _close(out: Path, content: dict[str, Any], strict: bool, interrupted: bool) 
     results = [(record["chapter"], record["name"], _number(record)) for record in content["records"]]
     tables += [Table("Results", ("chapter", "name", "value"), results)] if results else []
     warnings = outside(content)
-    print("\n" + "\n\n".join(table(t.header, t.rows) for t in tables) + "\n")
+    print("\n" + "\n\n".join(format_table(t.header, t.rows) for t in tables) + "\n")
     notes = [f"data: {line}" for line in content["run"]["data"]] + [f"warning: {line}" for line in warnings]
     print("\n".join(notes))
     made = [out / "notebooks" / f"{name}.ipynb" for name in names.values()]
@@ -214,10 +217,3 @@ def _number(record: Mapping[str, Any]) -> str:
     shown = "not finite" if value is None else f"{value:.4g}"
     interval = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
     return f"{shown}{interval} {record.get('unit') or ''}".strip()
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in plain text."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in [header, *rows]]
-    return "\n".join(line.rstrip() for line in lines)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .runtime import CourseError
+from vaetl_helpers.errors import CourseError
 
 # News, updates and extensions would be fetched; a folder that the user prefers would lie outside this one.
 QUIET = (

@@ -1,111 +1,30 @@
-"""One training loop, its history and its checkpoints.
-
-A loss function is called as `loss_fn(model, images, labels)` and returns the batch's mean loss, or that and a dict
-of further means to monitor: `(loss, {"accuracy": ...})`.
-
-`fit` gives the same weights, bit for bit on a CPU, as the loop by hand over `train.batches(batch_size, seed, epoch)`.
-A network that draws numbers (dropout, a VAE's noise) needs `torch.manual_seed(seed * 1_000_003 + epoch)` before each
-epoch for that, which is what `fit` calls.
-"""
+"""The state of a training run: device, precision, micro-batches, shards, out of memory, checkpoints."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from vaetl_helpers.data import ImageSet, share
-from vaetl_helpers.runtime import CourseError, Part, best_precision, piece_of_batch, probe, someone_watches, unknown
-
-LossFunction = Callable[[nn.Module, Tensor, Tensor], Any]
-
-
-class NonFiniteLoss(CourseError):
-    """The loss became nan or infinite; the model is back at the end of the last epoch that was sound."""
-
-
-def classification_loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean cross-entropy in nats an image, and the fraction of the batch that is classified correctly."""
-    logits = model(images)
-    return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
-
-
-@dataclass
-class History:
-    """One row an epoch: epoch, loss, monitored values, validation_…, lr, steps, images, seconds (training only).
-
-    `history["loss"]` is a column; CourseError for a name that was not recorded.
-    """
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    stopped: str | None = None  # why training ended before its last epoch
-
-    def __getitem__(self, name: str) -> list[float]:
-        if any(name not in row for row in self.rows):
-            raise unknown("column of the history", name, self.rows[0])
-        return [row[name] for row in self.rows]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, without validation."""
-        return sum(self["seconds"])
-
-
-def fit(
-    model: nn.Module,
-    train: ImageSet,
-    loss_fn: LossFunction = classification_loss,
-    *,
-    epochs: int,
-    batch_size: int = 128,
-    optimizer: Optimizer | None = None,
-    schedule: Callable[[float], float] | None = None,
-    validation: ImageSet | None = None,
-    seed: int = 0,
-    checkpoint: Path | str | None = None,
-    max_seconds: float | None = None,
-    quiet: bool = False,
-    micro_batch: int | None = None,
-    precision: str | None = None,
-) -> History:
-    """Trains `model` in place and returns its history; the default optimiser is Adam with learning rate 1e-3.
-
-    `schedule` maps progress in [0, 1) to a factor of the learning rate. With `checkpoint` (a .safetensors path) the
-    same call continues a run that was cut off. `batch_size` counts the images of all processes; gradients are
-    accumulated over pieces of `micro_batch`. `precision`: "no", "bf16", "fp16"; by default what suits the device.
-    Raises NonFiniteLoss; CourseError for a checkpoint that is damaged, of another run, or cannot be written.
-    """
-    with Run(model, optimizer, train, batch_size, seed, checkpoint, epochs, max_seconds, micro_batch, precision) as run:
-        while run.epoch < epochs and not run.expired():
-            run.begin_epoch()
-            try:
-                for images, labels in run.progress(quiet):
-                    run.set_learning_rate(schedule)
-                    run.optimizer.zero_grad()
-                    run.forward_backward(loss_fn, images, labels)
-                    run.optimizer.step()
-                    if run.expired(within_epoch=True):
-                        break
-            except RuntimeError as error:
-                run.halve_micro_batch(error)  # raises again unless memory ran out
-                continue
-            run.end_epoch(loss_fn, validation, quiet)
-    return run.history
+from vaetl_helpers.data.images import ImageSet, shard
+from vaetl_helpers.device import Part, best_device, best_precision, piece_of_batch
+from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import is_interactive
+from vaetl_helpers.training.checkpoints import read_checkpoint, save_checkpoint, set_state_tensors, state_tensors
+from vaetl_helpers.training.evaluation import (
+    History,
+    LossFunction,
+    NonFiniteLoss,
+    evaluate,
+    history_line,
+    loss_and_monitored,
+)
 
 
 class Run:
@@ -167,7 +86,7 @@ class Run:
         return len(self.history)
 
     def _resume(self) -> None:
-        facts, named = _read_checkpoint(self.checkpoint, self.bare)
+        facts, named = read_checkpoint(self.checkpoint, self.bare)
         rows = facts.get("history", [])
         mine = self.facts | {"epochs": self.epochs}
         theirs = facts | {"epochs": max(self.epochs, len(rows))}  # to have done fewer is what resuming is for
@@ -178,14 +97,14 @@ class Run:
                 f"{self.checkpoint} belongs to a run with {told[0]}, this one has {told[1]}: give the new run another "
                 "checkpoint path, or remove the file to start again."
             )
-        _set_tensors(named, self.bare, self.optimizer)
+        set_state_tensors(named, self.bare, self.optimizer)
         self.history.rows = rows
         self.say(f"Continuing after epoch {self.epoch} of {self.epochs}, from {self.checkpoint}.")
 
     def begin_epoch(self) -> None:
         """Notes the state to fall back on; seeds by (seed, epoch), so that a resumed run draws the same numbers."""
         self.fallback = {
-            name: value.to("cpu", copy=True) for name, value in _tensors(self.bare, self.optimizer).items()
+            name: value.to("cpu", copy=True) for name, value in state_tensors(self.bare, self.optimizer).items()
         }
         self.records: list[Tensor] = []  # stays on the device until the epoch ends
         self.sizes: list[int] = []
@@ -197,7 +116,7 @@ class Run:
     def progress(self, quiet: bool) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's share of the epoch's batches, under a progress bar where a person watches."""
         batches = self.train.batches(self.batch_size, self.seed, self.epoch, self.rank, self.world)
-        if quiet or self.rank or not someone_watches():
+        if quiet or self.rank or not is_interactive():
             return batches
         from tqdm.auto import tqdm
 
@@ -214,7 +133,7 @@ class Run:
     def forward_backward(self, loss_fn: LossFunction, images: Tensor, labels: Tensor) -> None:
         """Adds the batch's gradients, in micro-batches weighted by their images, and records loss and monitors."""
         whole = min(self.batch_size, len(self.train) - len(self.sizes) * self.batch_size)  # of all processes
-        start, stop = share(whole, self.rank, self.world)
+        start, stop = shard(whole, self.rank, self.world)
         ends = [*range(self.micro_batch, len(images), self.micro_batch), len(images)]
         alone = len(ends) == self.world == 1
         state = None if alone else _random_state(self.accelerator.device)
@@ -225,7 +144,7 @@ class Run:
             sync = nullcontext() if part.last else self.accelerator.no_sync(self.model)
             with sync, nullcontext() if alone else _draws_of(part, state, self.accelerator.device):
                 with self.accelerator.autocast() if self.mixed else nullcontext():
-                    loss, monitored = _pair(loss_fn(self.model, images[first:end], labels[first:end]))
+                    loss, monitored = loss_and_monitored(loss_fn(self.model, images[first:end], labels[first:end]))
                 self.accelerator.backward(loss * (weight * self.world))  # the processes' gradients are averaged
             self.names = ["loss", *monitored]
             records.append(weight * torch.stack([loss.detach(), *monitored.values()]))
@@ -248,7 +167,7 @@ class Run:
 
     def restore(self) -> None:
         """Puts the model and the optimiser back to the epoch's start."""
-        _set_tensors(self.fallback, self.bare, self.optimizer)
+        set_state_tensors(self.fallback, self.bare, self.optimizer)
         self.optimizer.zero_grad()
 
     def end_epoch(self, loss_fn: LossFunction, validation: ImageSet | None, quiet: bool) -> None:
@@ -273,7 +192,7 @@ class Run:
             row |= {f"validation_{name}": value for name, value in measured.items()}
         self.history.rows.append(row)
         if not quiet:
-            self.say(_line(row, self.epochs))
+            self.say(history_line(row, self.epochs))
         if self.checkpoint and len(self.sizes) == self.steps:  # a part of an epoch could not be resumed exactly
             facts = self.facts | {"history": self.history.rows}
             if self.rank == 0:
@@ -318,10 +237,10 @@ def _accelerator(precision: str | None) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    device = probe().device  # not one that failed
+    device = best_device().device  # not one that failed
     precision = precision or best_precision(device)
     if precision not in ("no", "bf16", "fp16"):
-        raise unknown("precision", precision, ("no", "bf16", "fp16"))
+        raise unknown_name_error("precision", precision, ("no", "bf16", "fp16"))
     if precision == "fp16" and device.type not in ("cuda", "xpu", "mps"):
         raise CourseError(f"fp16 needs a GPU, and this is {device}: use precision='no', or 'bf16'.")
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
@@ -345,122 +264,3 @@ def _draws_of(part: Part, state: list[Tensor], device: torch.device) -> Iterator
         yield
     finally:
         piece_of_batch.reset(token)
-
-
-def _pair(result: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    loss, monitored = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
-    if not isinstance(monitored, dict):
-        raise CourseError(f"A loss function may return (loss, dict of values), not (loss, {type(monitored).__name__}).")
-    for name, value in [("loss", loss), *monitored.items()]:
-        number = name != "loss" and isinstance(value, (int, float))
-        if not number and (not isinstance(value, Tensor) or value.dim() != 0):
-            got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise CourseError(
-                f"The loss function must return one number (a tensor without dimensions) as {name}, not {got}: average."
-            )
-    return loss, {name: torch.as_tensor(value).detach().to(loss) for name, value in monitored.items()}
-
-
-def _line(row: dict[str, float], epochs: int) -> str:
-    skip = ("epoch", "steps", "images", "lr", "seconds")
-    values = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name not in skip)
-    return f"epoch {row['epoch']}/{epochs}  {values}  {row['seconds']:.1f} s"
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module, data: ImageSet, loss_fn: LossFunction = classification_loss, batch_size: int = 1000
-) -> dict[str, float]:
-    """Mean loss and monitored values over a whole set, in eval mode, each image weighted equally."""
-    modes = [(module, module.training) for module in model.modules()]  # a part may be frozen in eval mode
-    model.eval()
-    total: Tensor | float = 0.0
-    names: list[str] = []
-    try:
-        for images, labels in data.batches(batch_size):
-            loss, monitored = _pair(loss_fn(model, images, labels))
-            names = ["loss", *monitored]
-            total = total + len(images) * torch.stack([loss, *monitored.values()])
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    return dict(zip(names, (total / len(data)).tolist(), strict=True))
-
-
-# ---------------------------------------------------------------- checkpoints
-
-
-def _tensors(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Tensor]:
-    """The state as named tensors, sharing memory: 'model.<name>' and 'optimizer.<parameter number>.<name>'."""
-    named = {f"model.{name}": value for name, value in model.state_dict().items()}
-    if optimizer is not None:
-        for number, state in optimizer.state_dict()["state"].items():
-            named |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in state.items()
-                      if value is not None}  # fmt: skip
-    return named
-
-
-def _set_tensors(named: dict[str, Tensor], model: nn.Module, optimizer: Optimizer | None) -> None:
-    model.load_state_dict({k.removeprefix("model."): v for k, v in named.items() if k.startswith("model.")})
-    if optimizer is not None:
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in named.items():
-            if key.startswith("optimizer."):
-                _, number, name = key.split(".", 2)
-                state.setdefault(int(number), {})[name] = value.clone()
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-
-
-def save_checkpoint(path: Path | str, model: nn.Module, optimizer: Optimizer | None = None, **facts: Any) -> Path:
-    """Writes weights, optimiser state and `facts` (anything JSON takes) to one .safetensors file, whole or not at all.
-
-    The facts are JSON in the file's header. Raises CourseError where it cannot be written; an older file then stays.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")  # of a process that was killed: written over
-    named = {name: value.detach().cpu().contiguous().clone() for name, value in _tensors(model, optimizer).items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(named, partial, metadata={"vaetl": json.dumps(facts)})
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise CourseError(
-            f"The checkpoint {path} cannot be written ({error}): free some space or choose another folder; an older "
-            "checkpoint of that name is untouched."
-        ) from error
-    return path
-
-
-def load_checkpoint(path: Path | str, model: nn.Module, optimizer: Optimizer | None = None) -> dict[str, Any]:
-    """Fills the model (and the optimiser) from a checkpoint and returns the facts stored with it.
-
-    Raises CourseError where the file is missing, damaged, or of a network of another shape; nothing is changed then.
-    """
-    facts, named = _read_checkpoint(Path(path), model)
-    _set_tensors(named, model, optimizer)
-    return facts
-
-
-def _read_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["vaetl"])
-            named = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise CourseError(f"There is no checkpoint {path}: check the path, or train without it.") from error
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CourseError(
-            f"The checkpoint {path} is damaged or cut short ({error}): nothing was changed; remove it to start again, "
-            "or put back a whole copy."
-        ) from error
-    weights = {name: tuple(value.shape) for name, value in named.items() if name.startswith("model.")}
-    expected = {name: tuple(value.shape) for name, value in _tensors(model, None).items()}
-    if weights != expected:
-        name = next(n for n in sorted(weights | expected) if weights.get(n) != expected.get(n))
-        raise CourseError(
-            f"The checkpoint {path} is of another network ({name} is {weights.get(name, 'missing')} there and "
-            f"{expected.get(name, 'missing')} here): build the network it was made with."
-        )
-    return facts, named

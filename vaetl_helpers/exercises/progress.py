@@ -8,14 +8,14 @@ import json
 import os
 from pathlib import Path
 
-from vaetl_helpers.runtime import notebook_kernel, someone_watches
+from vaetl_helpers.output import is_interactive, notebook_kernel
 
 FILE = "progress.jsonl"  # in the kernel's folder, which is the notebook's
 
 
 def note(exercise: str, status: str) -> None:
     """Adds a line for the outcome of a check, where a person works on it: not for runs, tests and graders."""
-    if not (notebook_kernel() and someone_watches()) or os.environ.get("VAETL_GRADING") == "1":
+    if not (notebook_kernel() and is_interactive()) or os.environ.get("VAETL_GRADING") == "1":
         return
     time = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     line = json.dumps({"time": time, "exercise": exercise, "status": status})

@@ -1,0 +1,1 @@
+"""The application around the course: commands, running chapters, JupyterLab, the start page."""

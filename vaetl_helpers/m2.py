@@ -1,0 +1,136 @@
+"""A VAE with labels: the multi-task loss, and the semi-supervised model M2 of Kingma et al. (2014)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaetl_helpers import nets, vae
+from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.representations import _some
+from vaetl_helpers.training.evaluation import LossFunction
+
+OneHot = Float[Tensor, "*batch classes"]
+
+
+class JointVAE(vae.VAE):
+    """A VAE with a linear classifier on μ: one encoder serves both."""
+
+    def __init__(self, encoder: nets.Encoder, decoder: nn.Module, classes: int, **kind: Any) -> None:
+        super().__init__(encoder, decoder, **kind)
+        self.head = nn.Linear(encoder.mu.out_features, classes)
+
+    def classify(self, x: vae.Images) -> Float[Tensor, "batch classes"]:
+        """Logits of the classes, from the posterior mean."""
+        return self.head(self.encode(x).mean)
+
+
+def multitask_loss(alpha: float, labelled: ImageSet, batch_size: int = 100, **objective: Any) -> LossFunction:
+    """A loss for `fit` on unlabelled images: −ELBO + α · cross-entropy of a batch of labelled ones, in nats per image.
+
+    For a JointVAE. The images' own labels are not used in training; `labelled` should be among them, since its images
+    get no ELBO of their own. In eval mode the labels are those of the images, so that validation monitors `accuracy`.
+    `objective` goes to `vae.vae_loss`.
+    """
+    bound = vae.vae_loss(**objective)
+
+    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        negative_elbo, monitored = bound(model, images)
+        x, y = _some(labelled, batch_size, images) if model.training else (images, labels)
+        return _with_labels(negative_elbo, alpha, vae.without_wrapper(model).classify(x), y, monitored)
+
+    return loss
+
+
+def _with_labels(bound: Tensor, alpha: float, logits: Tensor, y: Tensor, monitored: dict[str, Tensor]) -> Any:
+    cross_entropy = F.cross_entropy(logits, y)
+    more = {"cross_entropy": cross_entropy, "accuracy": (logits.argmax(1) == y).float().mean()}
+    return bound + alpha * cross_entropy, monitored | more
+
+
+class M2(nn.Module):
+    """Images from a class and a code: p(y) uniform, p(z) = N(0, I), p(x|y,z); and q(y|x), q(z|x,y) (M2, section 2.1).
+
+    One hidden layer each; `classifier` may be any network, images → logits. Labels y are one-hot, or what broadcasts
+    like it, so that all classes can be tried at once. With `gaussian_log_var` the decoder gives the mean of a Gaussian:
+    for features of another model (M1+M2).
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        latent: int = 50,
+        width: int = 500,
+        shape: nets.Shape = vae.MNIST,
+        gaussian_log_var: float | None = None,
+        classifier: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.classes, pixels = classes, math.prod(shape)
+        self.classifier = classifier or nets.mlp_classifier(width, pixels, classes)  # logits of q(y|x)
+        self.x_to_hidden, self.y_to_hidden = nn.Linear(pixels, width), nn.Linear(classes, width, bias=False)
+        self.encoder = nets.Encoder(nn.ReLU(), width, latent)  # q(z|x,y), after the two
+        self.z_to_hidden, self.y_to_image = nn.Linear(latent, width), nn.Linear(classes, width, bias=False)
+        self.decoder = nn.Sequential(nn.ReLU(), nn.Linear(width, pixels), nn.Unflatten(-1, shape))
+        self.gaussian_log_var = gaussian_log_var
+
+    def classify(self, x: vae.Images) -> Float[Tensor, "batch classes"]:
+        """Logits of q(y|x)."""
+        return vae.at_least_float32(self.classifier(x))
+
+    def decode(self, y: OneHot, z: vae.Codes) -> vae.Images:
+        """Logits (or Gaussian means) of p(x|y,z)."""
+        return vae.at_least_float32(self.decoder(self.z_to_hidden(z) + self.y_to_image(y)))
+
+    def labelled_bound(self, x: vae.Images, y: OneHot, noise: vae.Noise = None) -> vae.Nats:
+        """−L(x, y) = log p(x|y,z) + log p(y) − KL(q(z|x,y) ‖ p(z)) ≤ log p(x, y) in nats, with one z (M2, eq. 6).
+
+        x: [batch, …]; y: [batch, classes], or [classes, 1, classes] for all classes at once, and then the result is
+        [classes, batch]. Noise [batch, latent] is the same for every class: their bounds then differ by y alone.
+        """
+        mu, log_var = self.encoder(self.x_to_hidden(x.flatten(1)) + self.y_to_hidden(y))  # the x part once for all y
+        q = vae.Posterior(vae.at_least_float32(mu), vae.at_least_float32(log_var).clamp(*vae.LOG_VAR_RANGE))
+        if noise is None:
+            noise = vae.draw_noise(torch.randn, (len(x), mu.shape[-1]), q.mean, None)
+        mean_or_logits = self.decode(y, q.sample(noise))
+        return vae.VAE.log_likelihood(self, mean_or_logits, x) - math.log(self.classes) - vae.kl(*q)
+
+    def unlabelled_bound(self, x: vae.Images, noise: vae.Noise = None) -> vae.Nats:
+        """−U(x) = Σ_y q(y|x) (−L(x, y)) + H(q(y|x)) ≤ log p(x) of each image in nats (M2, eq. 7)."""
+        log_q = self.classify(x).log_softmax(-1).T  # [classes, batch]
+        every_y = torch.eye(self.classes, device=x.device, dtype=x.dtype)[:, None]
+        return (log_q.exp() * (self.labelled_bound(x, every_y, noise) - log_q)).sum(0)
+
+
+def m2_loss(
+    alpha: float,
+    labelled: ImageSet,
+    weight: float = 0.0,
+    batch_size: int = 100,
+    prepare: Callable[[Tensor], Tensor] = vae.binarise,
+) -> LossFunction:
+    """A loss for `fit` on unlabelled images: U + weight · L + α · cross-entropy, in nats per image (M2, eq. 8 and 9).
+
+    L and the cross-entropy are means over a batch of `labelled`. The paper adds up N images and takes α = 0.1 · N:
+    divided by N, that is α = 0.1 here, and weight = labelled images / N. The images' own labels are not used in
+    training; in eval mode they give the `accuracy`. `prepare` makes of images in [0, 1] what M2 models: features of a
+    frozen VAE, say, for M1+M2.
+    """
+
+    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        bare = vae.without_wrapper(model)
+        bound = -bare.unlabelled_bound(prepare(images)).mean()
+        monitored = {"unlabelled": bound}
+        x, y = _some(labelled, batch_size, images) if model.training else (images, labels)
+        x = prepare(x)
+        if weight and model.training:
+            bound = bound - weight * bare.labelled_bound(x, F.one_hot(y, bare.classes).to(x)).mean()
+        return _with_labels(bound, alpha, bare.classify(x), y, monitored)
+
+    return loss

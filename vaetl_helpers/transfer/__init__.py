@@ -1,0 +1,34 @@
+"""Transfer learning: freezing, probes, fine-tuning and pretrained backbones."""
+
+from vaetl_helpers.nets import trainable
+from vaetl_helpers.training.loop import fit_best
+from vaetl_helpers.training.schedules import one_cycle
+from vaetl_helpers.transfer.backbones import BACKBONES, Backbone, Preprocessing, backbone, download_weights
+from vaetl_helpers.transfer.finetuning import fine_tune, grey_filters, l2_sp, new_head, rehearsal
+from vaetl_helpers.transfer.freezing import freeze, gradual_unfreezing, param_groups, unfreeze
+from vaetl_helpers.transfer.probes import GRID, Probe, checked, features, linear_probe
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "GRID",
+    "Preprocessing",
+    "Probe",
+    "backbone",
+    "checked",
+    "download_weights",
+    "features",
+    "fine_tune",
+    "fit_best",
+    "freeze",
+    "gradual_unfreezing",
+    "grey_filters",
+    "l2_sp",
+    "linear_probe",
+    "new_head",
+    "one_cycle",
+    "param_groups",
+    "rehearsal",
+    "trainable",
+    "unfreeze",
+]
