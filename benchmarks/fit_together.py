@@ -29,7 +29,10 @@ def compare(target: vae_transfer.Splits, labels: int, draws: int) -> float:
     """The ratio of seconds, and a check that both ended with the same validation accuracy."""
     indices = study.draw_labels(target.train.labels, labels // 10, draws, 0).indices
     sets = [target.train.subset(chosen) for chosen in indices]
-    together = [vae_transfer.classifier(vae_transfer.untrained_vae((1, 28, 28), k).encoder, 10, k) for k in range(draws)]
+    together = [
+        vae_transfer.classifier(vae_transfer.untrained_vae((1, 28, 28), k).encoder, 10, k)
+        for k in range(draws)
+    ]
     alone = copy.deepcopy(together)
     how = {"epochs": EPOCHS[labels], "batch_size": 16, "patience": EPOCHS[labels]}
     started = time.perf_counter()
@@ -38,7 +41,9 @@ def compare(target: vae_transfer.Splits, labels: int, draws: int) -> float:
     started = time.perf_counter()
     for number, (model, images) in enumerate(zip(alone, sets, strict=True)):
         adam = torch.optim.Adam(model.parameters(), 3e-3, fused=True)
-        history = loop.fit_best(model, images, target.validation, optimizer=adam, seed=number, **how)
+        history = loop.fit_best(
+            model, images, target.validation, optimizer=adam, seed=number, **how
+        )
         gap = max(history["validation_accuracy"]) - max(first[number]["validation_accuracy"])
         assert abs(gap) < 0.02, "the two do not train the same network"
     return (time.perf_counter() - started) / at_once
@@ -46,7 +51,9 @@ def compare(target: vae_transfer.Splits, labels: int, draws: int) -> float:
 
 def main() -> None:
     """Prints the ratios, as JSON with --json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)
@@ -54,13 +61,18 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     target = vae_transfer.load_target("mnist")
-    ratios = {n: statistics.median(compare(target, n, options.draws) for _ in range(options.turns)) for n in EPOCHS}
+    ratios = {
+        n: statistics.median(compare(target, n, options.draws) for _ in range(options.turns))
+        for n in EPOCHS
+    }
     facts = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
     if options.json:
         print(json.dumps({"speedup": ratios} | facts))
         return
     for n, ratio in ratios.items():
-        print(f"{n} labels: {options.draws} networks at once are {ratio:.1f} times faster than one after the other")
+        print(
+            f"{n} labels: {options.draws} networks at once are {ratio:.1f} times faster than one after the other"
+        )
 
 
 if __name__ == "__main__":

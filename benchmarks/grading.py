@@ -92,7 +92,7 @@ def by_vaetl(folder: Path, count: int, jobs: int) -> tuple[float, float]:
     """`vaetl grade` on the same submissions, with the same result."""
     folder.mkdir()
     inbox(folder / "inbox", count)
-    script = "from vaetl_helpers.cli import main; main()"
+    script = "from vaetl_helpers.app.cli import main; main()"
     options = ["grade", "inbox", "--assignment", NUMBER, "--out", "course", "--jobs", str(jobs)]
     spent = timed([sys.executable, "-c", script, *options], folder)
     rows = (folder / "course" / "grades.csv").read_text().splitlines()[1:]
@@ -103,7 +103,9 @@ def by_vaetl(folder: Path, count: int, jobs: int) -> tuple[float, float]:
 
 def main() -> None:
     """Prints seconds, memory and their ratio, as JSON with --json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--submissions", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=2)
@@ -112,8 +114,16 @@ def main() -> None:
         ours, memory = by_vaetl(Path(folder, "vaetl"), options.submissions, options.jobs)
         theirs, peer_memory = by_nbgrader(Path(folder, "nbgrader"), options.submissions)
     facts = {"submissions": options.submissions, "jobs": options.jobs, "seconds": round(ours, 1)}
-    facts |= {"nbgrader_seconds": round(theirs, 1), "ratio": round(theirs / ours, 2), "GB": round(memory, 2)}
-    facts |= {"nbgrader_GB": round(peer_memory, 2), "cores": os.cpu_count(), "machine": platform.machine()}
+    facts |= {
+        "nbgrader_seconds": round(theirs, 1),
+        "ratio": round(theirs / ours, 2),
+        "GB": round(memory, 2),
+    }
+    facts |= {
+        "nbgrader_GB": round(peer_memory, 2),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+    }
     if options.json:
         print(json.dumps(facts))
         return

@@ -64,11 +64,17 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 def measure(model: VAE, x: Tensor, k: int, repeats: int) -> dict[str, float]:
     """Seconds a million (image, sample) pairs, the ratios, and both values."""
-    iw_bound(model, x, 4), pair_at_a_time(model, x[:10], 2), image_at_a_time(model, x[:2], k)  # warm up
+    (
+        iw_bound(model, x, 4),
+        pair_at_a_time(model, x[:10], 2),
+        image_at_a_time(model, x[:2], k),
+    )  # warm up
     per_million = {
         "vectorised": seconds(lambda: iw_bound(model, x, k), repeats) / (len(x) * k) * 1e6,
         "pair_at_a_time": seconds(lambda: pair_at_a_time(model, x[:200], 10), repeats) / 2000 * 1e6,
-        "image_at_a_time": seconds(lambda: image_at_a_time(model, x[:100], k), repeats) / (100 * k) * 1e6,
+        "image_at_a_time": seconds(lambda: image_at_a_time(model, x[:100], k), repeats)
+        / (100 * k)
+        * 1e6,
     }
     ours, other = iw_bound(model, x[:100], k), image_at_a_time(model, x[:100], k)
     difference = ours - other
@@ -85,8 +91,13 @@ def measure(model: VAE, x: Tensor, k: int, repeats: int) -> dict[str, float]:
 
 def main() -> None:
     """Prints the result, as one JSON object with --json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", help="a folder that holds MNIST/raw (default: VAETL_DATA, or embedded digits)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data-root",
+        help="a folder that holds MNIST/raw (default: VAETL_DATA, or embedded digits)",
+    )
     parser.add_argument("--k", type=int, default=500)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -98,7 +109,8 @@ def main() -> None:
     load_before = os.getloadavg()[0]
     x, source = test_images(options.images, options.data_root)
     result = measure(pretrained()[0], x, options.k, options.repeats) | {
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # the whole process
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        / 1024,  # the whole process
         "k": options.k,
         "images": len(x),
         "data": source,

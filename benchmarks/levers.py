@@ -51,7 +51,11 @@ def by_hand(
     if compiled:
         model.compile()
     adam = torch.optim.Adam(model.parameters(), **({"fused": True} if fused else {}))
-    loader = None if resident else DataLoader(Pictures(data.to("cpu")), size, shuffle=True, num_workers=0)
+    loader = (
+        None
+        if resident
+        else DataLoader(Pictures(data.to("cpu")), size, shuffle=True, num_workers=0)
+    )
 
     def one_pass() -> None:
         for images, labels in loader or data.batches(size, seed=0):
@@ -73,7 +77,9 @@ def by_fit(kind: str, data: ImageSet) -> Callable[[], None]:
     torch.manual_seed(0)
     model = build().to(DEVICE)
     adam = torch.optim.Adam(model.parameters(), fused=True)
-    return lambda: fit(model, data, loss_fn, epochs=1, optimizer=adam, quiet=True, precision="no") and None
+    return lambda: (
+        fit(model, data, loss_fn, epochs=1, optimizer=adam, quiet=True, precision="no") and None
+    )
 
 
 def interleaved(passes: dict[str, Callable[[], None]], turns: int) -> dict[str, list[float]]:
@@ -104,9 +110,13 @@ def measure(data: ImageSet, turns: int, with_compile: bool) -> dict[str, float]:
             levers["channels_last_vs_dataloader"] = by_hand(kind, data, channels_last=True)
         if with_compile:
             levers["compile_vs_dataloader"] = by_hand(kind, data, compiled=True)
-        seconds = interleaved({"baseline": by_hand(kind, data, resident=False, fused=False)} | levers, turns)
+        seconds = interleaved(
+            {"baseline": by_hand(kind, data, resident=False, fused=False)} | levers, turns
+        )
         for name in levers:
-            ratios = [base / lever for base, lever in zip(seconds["baseline"], seconds[name], strict=True)]
+            ratios = [
+                base / lever for base, lever in zip(seconds["baseline"], seconds[name], strict=True)
+            ]
             result[f"{name}_{kind}"] = statistics.median(ratios)
     return result
 
@@ -114,7 +124,10 @@ def measure(data: ImageSet, turns: int, with_compile: bool) -> dict[str, float]:
 def accelerate_overhead(data: ImageSet, turns: int) -> float:
     """What `fit` adds to the same loop by hand; the VAE, where it weighs most."""
     seconds = interleaved({"fit": by_fit("mlp", data), "by hand": by_hand("mlp", data)}, turns)
-    return statistics.median(a / b for a, b in zip(seconds["fit"], seconds["by hand"], strict=True)) - 1
+    return (
+        statistics.median(a / b for a, b in zip(seconds["fit"], seconds["by hand"], strict=True))
+        - 1
+    )
 
 
 def epoch_512(data: ImageSet, turns: int) -> float:
@@ -131,7 +144,9 @@ def epoch_512(data: ImageSet, turns: int) -> float:
 
 def main() -> None:
     """Prints the result, as one JSON object with --json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", help="a folder that holds MNIST/raw (default: VAETL_DATA)")
     parser.add_argument("--images", type=int, default=12_800, help="images in one pass")
     parser.add_argument("--turns", type=int, default=5)
@@ -144,17 +159,31 @@ def main() -> None:
     load_before = os.getloadavg()[0]
     data = sixty_thousand(options.data_root).to(DEVICE)
     few = data.subset(slice(0, options.images))
-    result = {"accelerate_overhead": accelerate_overhead(data, options.turns)}  # whole epochs: starting costs little
+    result = {
+        "accelerate_overhead": accelerate_overhead(data, options.turns)
+    }  # whole epochs: starting costs little
     result |= measure(few, options.turns, not options.no_compile)
     if DEVICE.type != "cpu":
         result["vae_epoch_512"] = epoch_512(data, options.turns)
-    result |= {"images": options.images, "turns": options.turns, "threads": options.threads, "load_before": load_before}
-    result |= {"device": best_device().name, "torch": torch.__version__, "machine": platform.machine()}
+    result |= {
+        "images": options.images,
+        "turns": options.turns,
+        "threads": options.threads,
+        "load_before": load_before,
+    }
+    result |= {
+        "device": best_device().name,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
     if options.json:
         print(json.dumps(result))
         return
     for name, value in result.items():
-        print(f"{name:<36} {value:.3f}" if isinstance(value, float) else f"{name:<36} {value}", file=sys.stdout)
+        print(
+            f"{name:<36} {value:.3f}" if isinstance(value, float) else f"{name:<36} {value}",
+            file=sys.stdout,
+        )
 
 
 if __name__ == "__main__":

@@ -51,8 +51,17 @@ class Peak(threading.Thread):
             now: Counter[str] = Counter()
             for process in (self.root, *self.root.children(recursive=True)):
                 with contextlib.suppress(OSError):  # it has ended in the meantime
-                    lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text("utf-8").splitlines()[1:]
-                    now.update({key: int(size.split()[0]) * 1024 for key, size in (x.split(":") for x in lines)})
+                    lines = (
+                        Path(f"/proc/{process.pid}/smaps_rollup")
+                        .read_text("utf-8")
+                        .splitlines()[1:]
+                    )
+                    now.update(
+                        {
+                            key: int(size.split()[0]) * 1024
+                            for key, size in (x.split(":") for x in lines)
+                        }
+                    )
             self.most |= now  # the larger of the two, for each key
 
 
@@ -65,7 +74,11 @@ def lab(folder: Path) -> Iterator[tuple[str, int]]:
     command = [str(START), sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}",
                "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}",
                "--allow-root", "--ServerApp.port_retries=0"]  # fmt: skip
-    binder = {"BINDER_SERVICE_HOST": "127.0.0.1", "JUPYTER_RUNTIME_DIR": str(folder), "JUPYTER_PREFER_ENV_PATH": "1"}
+    binder = {
+        "BINDER_SERVICE_HOST": "127.0.0.1",
+        "JUPYTER_RUNTIME_DIR": str(folder),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+    }
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(command, env=os.environ | binder, stdout=log, stderr=log)
     try:
@@ -82,7 +95,9 @@ def lab(folder: Path) -> Iterator[tuple[str, int]]:
 
 def ask(address: str, content: dict[str, Any] | None = None) -> Any:
     """What the server answers; with content, to a POST."""
-    request = urllib.request.Request(address, data=json.dumps(content).encode() if content else None)
+    request = urllib.request.Request(
+        address, data=json.dumps(content).encode() if content else None
+    )
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
@@ -106,7 +121,9 @@ def run(notebook: str, address: str, folder: Path) -> str:
 
     for cell in cells:
         if cell["cell_type"] == "code":
-            reply = client.execute_interactive(cell["source"], output_hook=hear, timeout=900, allow_stdin=False)
+            reply = client.execute_interactive(
+                cell["source"], output_hook=hear, timeout=900, allow_stdin=False
+            )
             if reply["content"]["status"] == "error":
                 return f"{reply['content']['ename']}: {reply['content']['evalue']}"
     return next((text for text in said if text.startswith("Chapter ")), "no line of the set-up")
@@ -127,21 +144,37 @@ def measure(chapter: Any) -> dict[str, Any]:
             peak.done.set()
             peak.join()
     seconds = time.perf_counter() - started
-    sizes = {"pss": peak.most["Pss"], "anonymous": peak.most["Pss_Anon"], "rss": peak.most["Rss"], "server": alone}
-    return {"chapter": chapter.number, "seconds": seconds, "setup": said} | {k: v / GB for k, v in sizes.items()}
+    sizes = {
+        "pss": peak.most["Pss"],
+        "anonymous": peak.most["Pss_Anon"],
+        "rss": peak.most["Rss"],
+        "server": alone,
+    }
+    return {"chapter": chapter.number, "seconds": seconds, "setup": said} | {
+        k: v / GB for k, v in sizes.items()
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("chapters", nargs="*")
     parser.add_argument("--json", type=Path, help="a file for the numbers")
     options = parser.parse_args()
     found = [measure(chapter) for chapter in choose(options.chapters, chapters_in(course_dir()))]
     head = ("chapter", "PSS, GB", "anonymous, GB", "RSS, GB", "server alone, GB", "seconds", "said")
     keys = ("pss", "anonymous", "rss", "server", "seconds")
-    print(format_table(head, [(row["chapter"], *(f"{row[key]:.2f}" for key in keys), row["setup"]) for row in found]))
+    print(
+        format_table(
+            head,
+            [(row["chapter"], *(f"{row[key]:.2f}" for key in keys), row["setup"]) for row in found],
+        )
+    )
     most = max(row["pss"] for row in found)
-    print(f"\nmost: {most:.2f} GB PSS, {'below' if most < LIMIT else 'ABOVE'} the {LIMIT} GB that were set as a limit")
+    print(
+        f"\nmost: {most:.2f} GB PSS, {'below' if most < LIMIT else 'ABOVE'} the {LIMIT} GB that were set as a limit"
+    )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

@@ -65,7 +65,9 @@ def checkout(commit: str, folder: Path) -> Path:
 
 def measure(clone: Path, part: str) -> dict[str, float | str | int]:
     """Runs one part of the tests and returns its seconds and pytest's last line."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("VAETL_", "PYTEST_"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("VAETL_", "PYTEST_"))
+    }
     environment["PATH"] = f"{clone / '.venv/bin'}:{environment['PATH']}"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
@@ -78,7 +80,12 @@ def measure(clone: Path, part: str) -> dict[str, float | str | int]:
     lines = run.stdout.strip().splitlines() or ["no output"]
     if run.returncode:
         print("\n".join(lines[-20:]), file=sys.stderr)
-    return {"cpu_seconds": round(cpu, 1), "wall_seconds": round(wall, 1), "exit": run.returncode, "last": lines[-1]}
+    return {
+        "cpu_seconds": round(cpu, 1),
+        "wall_seconds": round(wall, 1),
+        "exit": run.returncode,
+        "last": lines[-1],
+    }
 
 
 def ratios(records: list[dict], old: str, new: str) -> list[str]:
@@ -92,16 +99,26 @@ def ratios(records: list[dict], old: str, new: str) -> list[str]:
                 medians.append(statistics.median(values) if values else None)
             if None not in medians:
                 first, second = medians
-                lines.append(f"{part:6} {key:13} {first:8.1f} -> {second:8.1f}   ratio {second / first:.2f}")
+                lines.append(
+                    f"{part:6} {key:13} {first:8.1f} -> {second:8.1f}   ratio {second / first:.2f}"
+                )
     return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("commits", nargs="+", help="one or two commits; the first is what the second is compared with")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "commits",
+        nargs="+",
+        help="one or two commits; the first is what the second is compared with",
+    )
     parser.add_argument("--part", choices=[*PARTS, "both"], default="both")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/vaetl-suite"), help="where the checkouts are kept")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("/tmp/vaetl-suite"), help="where the checkouts are kept"
+    )
     parser.add_argument("--out", type=Path, default=Path("/tmp/vaetl-suite/seconds.jsonl"))
     options = parser.parse_args()
     adopt_orphans()
@@ -112,8 +129,16 @@ def main() -> None:
         for part in parts:
             for clone in clones:
                 load = os.getloadavg()[0]
-                facts = {"date": date.today().isoformat(), "machine": platform.node(), "cores": os.cpu_count()}
-                record = {"commit": clone.name, "part": part, "load_before": load} | facts | measure(clone, part)
+                facts = {
+                    "date": date.today().isoformat(),
+                    "machine": platform.node(),
+                    "cores": os.cpu_count(),
+                }
+                record = (
+                    {"commit": clone.name, "part": part, "load_before": load}
+                    | facts
+                    | measure(clone, part)
+                )
                 with options.out.open("a") as file:
                     print(json.dumps(record), file=file)
                 print(json.dumps(record), flush=True)

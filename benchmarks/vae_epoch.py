@@ -42,9 +42,15 @@ def sixty_thousand(root: str | None) -> ImageSet:
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result
         splits = load("mnist", full=True, root=root)
     parts = splits.train, splits.validation
-    data = ImageSet(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]), splits.train.classes)
+    data = ImageSet(
+        torch.cat([p.images for p in parts]),
+        torch.cat([p.labels for p in parts]),
+        splits.train.classes,
+    )
     if len(data) != 60_000:
-        raise SystemExit("This benchmark needs the full MNIST: give --data-root, or set VAETL_DATA.")
+        raise SystemExit(
+            "This benchmark needs the full MNIST: give --data-root, or set VAETL_DATA."
+        )
     return data
 
 
@@ -57,7 +63,9 @@ class Fit:
         self.data, self.seed, self.model = data, seed, mlp_vae()
         self.adam = torch.optim.Adam(self.model.parameters(), 1e-3, fused=True)
         self.loss_fn = vae_loss(binarisation=None)
-        fit(mlp_vae(), data.subset(slice(0, 10 * BATCH)), self.loss_fn, epochs=1, quiet=True)  # imports, first steps
+        fit(
+            mlp_vae(), data.subset(slice(0, 10 * BATCH)), self.loss_fn, epochs=1, quiet=True
+        )  # imports, first steps
 
     def epoch(self, number: int) -> float:
         """A call of `fit` for one epoch, which goes on with the same optimiser; returns the mean loss."""
@@ -102,7 +110,13 @@ class ClassicalVAE(nn.Module):
         self.fc1, self.fc21, self.fc22 = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
         self.fc3, self.fc4 = nn.Linear(20, 400), nn.Linear(400, 784)
         own = (self.fc1, self.fc21, self.fc22, self.fc3, self.fc4)
-        given = (model.encoder.body[1], model.encoder.mu, model.encoder.log_var, model.decoder[0], model.decoder[2])
+        given = (
+            model.encoder.body[1],
+            model.encoder.mu,
+            model.encoder.log_var,
+            model.decoder[0],
+            model.decoder[2],
+        )
         for layer, source in zip(own, given, strict=True):
             layer.load_state_dict(source.state_dict())
 
@@ -155,9 +169,14 @@ def epoch(number: int) -> tuple[float, float]:
     return time.perf_counter() - began, loss
 
 
-def measure(root: str | None, epochs: int, threads: int, seed: int) -> dict[str, dict[str, list[float]]]:
+def measure(
+    root: str | None, epochs: int, threads: int, seed: int
+) -> dict[str, dict[str, list[float]]]:
     """Seconds and losses of each epoch of each kind; the kinds take turns."""
-    pools = {kind: ProcessPoolExecutor(1, get_context("spawn"), start, (kind, root, threads, seed)) for kind in KINDS}
+    pools = {
+        kind: ProcessPoolExecutor(1, get_context("spawn"), start, (kind, root, threads, seed))
+        for kind in KINDS
+    }
     results = {kind: [] for kind in KINDS}
     for pool in pools.values():
         pool.submit(abs, 0).result()  # ready before the first epoch is timed
@@ -172,7 +191,9 @@ def measure(root: str | None, epochs: int, threads: int, seed: int) -> dict[str,
 
 def main() -> None:
     """Prints the result, as one JSON object with --json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", help="a folder that holds MNIST/raw (default: VAETL_DATA)")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

@@ -21,7 +21,11 @@ class Notebook(IPyNbFile):
     def collect(self) -> Iterator[IPyNbCell]:
         """nbval's items; the parameters go into their own cell, so that each item is still one cell."""
         items = list(super().collect())
-        cells = [cell.source for cell in self.nb.cells if cell.cell_type == "code" and cell.source.strip()]
+        cells = [
+            cell.source
+            for cell in self.nb.cells
+            if cell.cell_type == "code" and cell.source.strip()
+        ]
         for item in items:
             if "parameters" in item.cell.metadata.get("tags", []):
                 item.cell.source += f"\n\n{injected(self.path)}"
@@ -37,7 +41,9 @@ class Notebook(IPyNbFile):
         finally:
             del os.environ["VAETL_GRADING"]
 
-    def get_kernel_message(self, timeout: float | None = None, stream: str = "iopub") -> dict[str, Any]:
+    def get_kernel_message(
+        self, timeout: float | None = None, stream: str = "iopub"
+    ) -> dict[str, Any]:
         """nbval's reader of messages: an execute_input is the kernel's own word that it runs a cell."""
         message = super().get_kernel_message(timeout, stream)
         if message["msg_type"] == "execute_input":
@@ -51,7 +57,9 @@ def injected(path: Path) -> str:
     from papermill.parameterize import parameterize_notebook
 
     notebook = parameterize_notebook(load_notebook_node(str(path)), PARAMETERS)
-    return next(cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.tags)
+    return next(
+        cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.tags
+    )
 
 
 class Notebooks:
@@ -86,12 +94,18 @@ class Notebooks:
         if report.when == "teardown" and "notebook" in facts:
             name, cells = facts["notebook"]
             self.cells[name] = cells
-            self.executed.setdefault(name, set()).update({report.nodeid} if facts.get("executed") else ())
+            self.executed.setdefault(name, set()).update(
+                {report.nodeid} if facts.get("executed") else ()
+            )
 
     def unexecuted(self) -> list[str]:
         """One line for each notebook with cells that no kernel ran."""
         counts = ((name, len(self.executed[name]), cells) for name, cells in self.cells.items())
-        return [f"{name}: {ran} of {of} code cells were executed" for name, ran, of in counts if ran != of]
+        return [
+            f"{name}: {ran} of {of} code cells were executed"
+            for name, ran, of in counts
+            if ran != of
+        ]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -101,13 +115,17 @@ class Notebooks:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self.unexecuted():
             terminalreporter.section("notebook not executed", red=True, bold=True)
-            terminalreporter.line(f"{line}; run the whole notebook, without skipping or deselecting cells")
+            terminalreporter.line(
+                f"{line}; run the whole notebook, without skipping or deselecting cells"
+            )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # Two workers share two cores: with more threads they wait for each other, and small networks run ten times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    config.addinivalue_line("markers", "slow: executes a notebook or trains; -m 'not slow' leaves it out")
+    config.addinivalue_line(
+        "markers", "slow: executes a notebook or trains; -m 'not slow' leaves it out"
+    )
     config.addinivalue_line("markers", "debian(package, path): needs this path of a Debian package")
     # A plugin of its own: the hooks of this file alone would not be asked about notebooks in course/.
     config.pluginmanager.register(Notebooks(), "notebooks")
@@ -120,5 +138,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if Path(path).exists():
             continue
         if os.environ.get("CI") == "true":
-            pytest.fail(f"{path} is missing and CI allows no skip: apt-get install {package}", pytrace=False)
+            pytest.fail(
+                f"{path} is missing and CI allows no skip: apt-get install {package}", pytrace=False
+            )
         pytest.skip(f"needs the Debian package {package} ({path} is missing)")

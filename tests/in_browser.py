@@ -78,12 +78,25 @@ def jupyter(folder: Path, settings: Path, *options: str, **environment: str) -> 
     config = {"LabApp": {"expose_app_in_browser": True}}
     config |= {} if "JUPYTER_TOKEN" in environment else {"IdentityProvider": {"token": ""}}
     (settings / "jupyter_lab_config.json").write_text(json.dumps(config), encoding="utf-8")
-    given = {"JUPYTER_CONFIG_DIR": str(settings), "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(settings / "ipython")}
+    given = {
+        "JUPYTER_CONFIG_DIR": str(settings),
+        "OMP_NUM_THREADS": "1",
+        "IPYTHONDIR": str(settings / "ipython"),
+    }
     given = os.environ | given | environment
-    command = [sys.executable, "-c", "from vaetl_helpers.cli import main; main()", "lab", "--dir", str(folder)]
+    command = [
+        sys.executable,
+        "-c",
+        "from vaetl_helpers.app.cli import main; main()",
+        "lab",
+        "--dir",
+        str(folder),
+    ]
     command += ["--no-browser", "--port", str(port), *options]
     with open(settings / "log", "w", encoding="utf-8") as log:
-        server = subprocess.Popen(command, env=given, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=given, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + 90
         while True:
@@ -91,7 +104,9 @@ def jupyter(folder: Path, settings: Path, *options: str, **environment: str) -> 
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=2).close()
                 break
             said = (settings / "log").read_text("utf-8")
-            assert time.monotonic() < deadline and server.poll() is None, f"JupyterLab does not start: {said[-2000:]}"
+            assert time.monotonic() < deadline and server.poll() is None, (
+                f"JupyterLab does not start: {said[-2000:]}"
+            )
             time.sleep(0.3)
         yield f"http://127.0.0.1:{port}"
     finally:

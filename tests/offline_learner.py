@@ -21,7 +21,7 @@ from in_browser import chromium, jupyter, open_notebook, outside, run_all
 from nbformat import v4
 
 OUT = Path(sys.argv[1])
-VAETL = [sys.executable, "-c", "from vaetl_helpers.cli import main; main()"]
+VAETL = [sys.executable, "-c", "from vaetl_helpers.app.cli import main; main()"]
 
 
 def say(**facts: object) -> None:
@@ -34,13 +34,21 @@ def who_and_where() -> None:
 
     with socket.socket() as one:
         one.settimeout(3)
-        reached = one.connect_ex(("192.0.2.1", 80)) == 0  # an address for examples: no route to it here
-    writable = [str(path) for path in (Path(vaetl_helpers.__file__).parent, course_dir()) if os.access(path, os.W_OK)]
+        reached = (
+            one.connect_ex(("192.0.2.1", 80)) == 0
+        )  # an address for examples: no route to it here
+    writable = [
+        str(path)
+        for path in (Path(vaetl_helpers.__file__).parent, course_dir())
+        if os.access(path, os.W_OK)
+    ]
     say(uid=os.getuid(), home=os.listdir(Path.home()), writable=writable, network=reached)
 
 
 # Formulas, a control, and what the kernel was told: under the policy that --offline gives to the browser.
-FORMULA = r"A formula: $\frac{a}{b}$, and a picture: ![of another machine](https://example.org/a.png)"
+FORMULA = (
+    r"A formula: $\frac{a}{b}$, and a picture: ![of another machine](https://example.org/a.png)"
+)
 KERNEL = "import os\nprint(*(os.environ.get(name) for name in ('VAETL_OFFLINE', 'HF_HUB_OFFLINE', 'PIP_NO_INDEX')))"
 MAP = """\
 from vaetl_helpers import vae, widgets
@@ -56,7 +64,10 @@ def a_notebook(path: Path) -> None:
 def in_jupyterlab() -> None:
     """The start page; a notebook with a formula, a control, and a picture that is not to be had."""
     home = Path.home()
-    with jupyter(home / "vaetl-course", home / "settings", "--offline") as address, chromium() as page:
+    with (
+        jupyter(home / "vaetl-course", home / "settings", "--offline") as address,
+        chromium() as page,
+    ):
         open_notebook(page, address, "00_start_here.ipynb")
         cells = run_all(page)
         page.screenshot(path=OUT / "offline_start_page.png")

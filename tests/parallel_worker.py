@@ -31,7 +31,9 @@ def images(count: int) -> ImageSet:
 
 def classify(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     logits = model(x.to(next(model.parameters()).dtype))
-    return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).double().mean()}
+    return F.cross_entropy(logits, labels), {
+        "accuracy": (logits.argmax(1) == labels).double().mean()
+    }
 
 
 def mlp(norm: bool = False) -> nn.Module:
@@ -40,14 +42,27 @@ def mlp(norm: bool = False) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(30, 16), *middle, nn.Tanh(), nn.Linear(16, 3))
 
 
-def trained(model: nn.Module, loss_fn=classify, count=320, epochs=10, batch_size=32, **more) -> dict[str, Tensor]:
+def trained(
+    model: nn.Module, loss_fn=classify, count=320, epochs=10, batch_size=32, **more
+) -> dict[str, Tensor]:
     """100 steps unless told otherwise; the weights, and the history as a tensor."""
     sgd = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     data = images(count)
-    history = fit(model, data, loss_fn, epochs=epochs, batch_size=batch_size, optimizer=sgd, quiet=True, **more)
+    history = fit(
+        model,
+        data,
+        loss_fn,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=sgd,
+        quiet=True,
+        **more,
+    )
     result = dict(model.state_dict())
     columns = [name for name in history.rows[0] if name != "seconds"] if history.rows else []
-    return result | {f"history.{name}": torch.tensor(history[name], dtype=torch.float64) for name in columns}
+    return result | {
+        f"history.{name}": torch.tensor(history[name], dtype=torch.float64) for name in columns
+    }
 
 
 def small_vae() -> nn.Module:
@@ -65,8 +80,12 @@ JOBS = {
     "float32": lambda: trained(mlp()),
     "vae": lambda: trained(small_vae(), vae_loss),
     "vae in pieces": lambda: trained(small_vae(), vae_loss, micro_batch=5),
-    "uneven": lambda: trained(mlp().double(), count=99, batch_size=32, epochs=4),  # last, one image and two
-    "one left over": lambda: trained(mlp().double(), count=97, batch_size=32, epochs=4),  # last, none and one
+    "uneven": lambda: trained(
+        mlp().double(), count=99, batch_size=32, epochs=4
+    ),  # last, one image and two
+    "one left over": lambda: trained(
+        mlp().double(), count=97, batch_size=32, epochs=4
+    ),  # last, none and one
     "validation": lambda: trained(mlp().double(), epochs=2, validation=images(50)),
     "norm": lambda: trained(mlp(norm=True).double(), epochs=3),
 }
@@ -75,7 +94,11 @@ JOBS = {
 def everything() -> dict[str, Tensor]:
     """The results of all jobs, in one flat dictionary."""
     results = {name: job() for name, job in JOBS.items()}
-    return {f"{name}/{key}": value.clone() for name, result in results.items() for key, value in result.items()}
+    return {
+        f"{name}/{key}": value.clone()
+        for name, result in results.items()
+        for key, value in result.items()
+    }
 
 
 def all_jobs() -> None:
@@ -93,7 +116,9 @@ def with_checkpoint() -> None:
 def out_of_time() -> None:
     """One process is late: the first one's clock decides for all."""
     seconds = 0.5 if os.environ["RANK"] == "0" else 60.0
-    history = fit(mlp(), images(320), classify, epochs=100_000, batch_size=32, max_seconds=seconds, quiet=True)
+    history = fit(
+        mlp(), images(320), classify, epochs=100_000, batch_size=32, max_seconds=seconds, quiet=True
+    )
     print(f"rank {os.environ['RANK']} stopped: {bool(history.stopped)}", flush=True)
 
 
@@ -109,7 +134,11 @@ if __name__ == "__main__":
     sys.stdout.reconfigure(write_through=False, line_buffering=True)
     torch.set_num_threads(1)
     world = Accelerator(cpu=True).num_processes
-    assert world == int(os.environ["WORLD_SIZE"]) == 2, "these would be two processes that know nothing of each other"
-    {"all": all_jobs, "checkpoint": with_checkpoint, "time": out_of_time, "memory": out_of_memory}[sys.argv[1]]()
+    assert world == int(os.environ["WORLD_SIZE"]) == 2, (
+        "these would be two processes that know nothing of each other"
+    )
+    {"all": all_jobs, "checkpoint": with_checkpoint, "time": out_of_time, "memory": out_of_memory}[
+        sys.argv[1]
+    ]()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

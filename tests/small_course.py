@@ -17,7 +17,13 @@ REPORT = """value = 86.0 + (epochs or 0)
 show("record", name="test accuracy", value=value, unit="%", low=85.0, high=87.0, n=3, data="Fashion-MNIST")"""
 
 
-def write(folder: Path, name: str, *cells: str, parameters: str = PARAMETERS, requires: tuple[str, ...] = ()) -> Path:
+def write(
+    folder: Path,
+    name: str,
+    *cells: str,
+    parameters: str = PARAMETERS,
+    requires: tuple[str, ...] = (),
+) -> Path:
     """Writes folder/NAME.ipynb of code cells; one that starts with a heading is Markdown."""
     number, _, title = name.partition("_")
     nodes = [new_code_cell(parameters, metadata={"tags": ["parameters"]})]
@@ -25,7 +31,11 @@ def write(folder: Path, name: str, *cells: str, parameters: str = PARAMETERS, re
         nodes.append(new_markdown_cell(cell) if cell[:2] in ("# ", "##") else new_code_cell(cell))
     for place, node in enumerate(nodes):
         node["id"] = f"{number}-{place}"
-    about = {"chapter": number, "title": title.replace("_", " ").capitalize(), "requires": list(requires)}
+    about = {
+        "chapter": number,
+        "title": title.replace("_", " ").capitalize(),
+        "requires": list(requires),
+    }
     kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.ipynb"

@@ -26,9 +26,21 @@ SOLUTIONS = sorted((ROOT / "course" / "solutions").glob("*.ipynb"))
 # Machado, Oliveira and Fernandes 2009, doi:10.1109/TVCG.2009.113, severity 1.0: matrices for linear RGB.
 VISION = {
     "normal": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
 }
 # From linear sRGB to XYZ (IEC 61966-2-1), divided by the white D65.
 XYZ = np.array([[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0178, 0.1095, 0.8727]])
@@ -70,9 +82,16 @@ def too_near(colours: tuple[str, ...], styles: tuple[str, ...]) -> list[tuple[st
 
 def test_everybody_can_tell_the_colours_apart() -> None:
     assert too_near(plots.COLOURS, plots.STYLES) == []
-    okabe_ito = (*plots.COLOURS[:4], *plots.ON_GREY, "black")  # its pale colours are near others of the same style
+    okabe_ito = (
+        *plots.COLOURS[:4],
+        *plots.ON_GREY,
+        "black",
+    )  # its pale colours are near others of the same style
     assert {vision for *_, vision in too_near(okabe_ito, plots.STYLES)} >= {"deuteranopia"}
-    assert {vision for *_, vision in too_near(("#c45a5a", "#5a8a4a"), ("-", "-"))} == {"protanopia", "deuteranopia"}
+    assert {vision for *_, vision in too_near(("#c45a5a", "#5a8a4a"), ("-", "-"))} == {
+        "protanopia",
+        "deuteranopia",
+    }
 
 
 def test_verdicts_differ_by_mark_and_colour() -> None:
@@ -81,7 +100,9 @@ def test_verdicts_differ_by_mark_and_colour() -> None:
 
 
 def test_the_measures_are_the_published_ones() -> None:
-    assert contrast("black") == pytest.approx(21) and contrast("#767676") == pytest.approx(4.54, abs=0.01)
+    assert contrast("black") == pytest.approx(21) and contrast("#767676") == pytest.approx(
+        4.54, abs=0.01
+    )
     assert distance("black", "white", "normal") == pytest.approx(100, abs=0.1)
     assert distance("#ff0000", "#00ff00", "normal") == pytest.approx(170.6, abs=1)
     for matrix in VISION.values():  # nobody sees a colour in white or grey
@@ -93,8 +114,16 @@ def test_lines_and_letters_of_figures_stand_out_from_white() -> None:
     assert contrast(plots.GREY) >= 4.5
     codes, labels = torch.randn(40, 2), torch.arange(40) % 10
     axes = [
-        plots.lines({"one": ([1, 2], [1, 2]), "two": ([1, 2], [2, 1])}, "Two lines", "x", "y", "Two lines that cross."),
-        plots.bars({"a": 1, "b": 2}, ["1 s", "2 s"], "Bars", "seconds", "A short bar and a long one."),
+        plots.lines(
+            {"one": ([1, 2], [1, 2]), "two": ([1, 2], [2, 1])},
+            "Two lines",
+            "x",
+            "y",
+            "Two lines that cross.",
+        ),
+        plots.bars(
+            {"a": 1, "b": 2}, ["1 s", "2 s"], "Bars", "seconds", "A short bar and a long one."
+        ),
         plots.latent_scatter(codes, labels, "Codes", "A cloud of numerals."),
     ]
     for axis in axes:
@@ -188,7 +217,10 @@ def test_pages_are_built_as_axe_wants_them(course_site: Path, site: Path, browse
         view.goto(path.as_uri())
         assert breaches(view) == set(), path.name
         soup = BeautifulSoup(path.read_text("utf-8"), "html.parser")
-        assert all(len(image["alt"]) >= 20 and "No description" not in image["alt"] for image in soup.select("img"))
+        assert all(
+            len(image["alt"]) >= 20 and "No description" not in image["alt"]
+            for image in soup.select("img")
+        )
         words = {link.get_text(" ", strip=True).lower() for link in soup.select("a")}
         assert not words & {"", "here", "click here", "link", "this", "more"}
     view.close()

@@ -11,7 +11,17 @@ from typing import Any
 
 import nbformat
 import pytest
-from in_browser import CHROMIUM, LOOK, READY, SCREENS, chromium, jupyter, open_notebook, outside, run_all
+from in_browser import (
+    CHROMIUM,
+    LOOK,
+    READY,
+    SCREENS,
+    chromium,
+    jupyter,
+    open_notebook,
+    outside,
+    run_all,
+)
 
 from vaetl_helpers.chapters import chapters_in, course_dir
 
@@ -81,20 +91,30 @@ def smoke(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
-def test_the_course_opens_with_the_start_page_and_the_first_chapter(lab: tuple[str, Path], page: Any) -> None:
+def test_the_course_opens_with_the_start_page_and_the_first_chapter(
+    lab: tuple[str, Path], page: Any
+) -> None:
     page.goto(f"{lab[0]}/lab", timeout=90_000)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator", timeout=90_000)
     page.wait_for_function(READY, timeout=90_000)
-    assert page.evaluate("window.jupyterapp.shell.currentWidget.context.path") == "00_start_here.ipynb"
-    titles = page.eval_on_selector_all("#jp-main-dock-panel .lm-TabBar-tabLabel", "tabs => tabs.map(t => t.innerText)")
+    assert (
+        page.evaluate("window.jupyterapp.shell.currentWidget.context.path") == "00_start_here.ipynb"
+    )
+    titles = page.eval_on_selector_all(
+        "#jp-main-dock-panel .lm-TabBar-tabLabel", "tabs => tabs.map(t => t.innerText)"
+    )
     assert titles == ["00_start_here.ipynb", "01_training_basics.ipynb"]
-    kernel = page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.name")
+    kernel = page.evaluate(
+        "window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.name"
+    )
     assert kernel == "python3"
     assert not page.query_selector(".jp-Dialog")
     page.screenshot(path=SCREENS / "lab_first_view.png")
 
 
-def test_an_exercise_goes_from_not_attempted_to_correct_and_is_noted(lab: tuple[str, Path], page: Any) -> None:
+def test_an_exercise_goes_from_not_attempted_to_correct_and_is_noted(
+    lab: tuple[str, Path], page: Any
+) -> None:
     address, folder = lab
     open_notebook(page, address, "00_start_here.ipynb")
     cells = run_all(page)
@@ -107,8 +127,12 @@ def test_an_exercise_goes_from_not_attempted_to_correct_and_is_noted(lab: tuple[
     page.evaluate(ANSWER, ["c00-start-share_above", wrong])
     assert "[no] start.share_above" in page.evaluate(ANSWER, ["c00-start-share_above-check", ""])
     page.evaluate(ANSWER, ["c00-start-share_above", wrong.replace(">=", ">")])
-    assert "[ok] start.share_above: correct" in page.evaluate(ANSWER, ["c00-start-share_above-check", ""])
-    notes = [json.loads(line) for line in (folder / "progress.jsonl").read_text("utf-8").splitlines()]
+    assert "[ok] start.share_above: correct" in page.evaluate(
+        ANSWER, ["c00-start-share_above-check", ""]
+    )
+    notes = [
+        json.loads(line) for line in (folder / "progress.jsonl").read_text("utf-8").splitlines()
+    ]
     assert [note["status"] for note in notes] == ["not attempted", "incorrect", "correct"]
     page.screenshot(path=SCREENS / "lab_exercise.png")
 
@@ -131,7 +155,11 @@ def test_every_notebook_opens_and_is_rendered(lab: tuple[str, Path], page: Any, 
 
 @pytest.mark.parametrize(
     "name",
-    ["01_training_basics.ipynb", "03_variational_autoencoder.ipynb", "solved_03_variational_autoencoder.ipynb"],
+    [
+        "01_training_basics.ipynb",
+        "03_variational_autoencoder.ipynb",
+        "solved_03_variational_autoencoder.ipynb",
+    ],
 )
 def test_run_all_ends_without_an_error(lab: tuple[str, Path], page: Any, name: str) -> None:
     address, folder = lab
@@ -145,19 +173,28 @@ def test_run_all_ends_without_an_error(lab: tuple[str, Path], page: Any, name: s
     page.screenshot(path=SCREENS / f"lab_run_{name.removesuffix('.ipynb')}.png")
 
 
-def test_moving_the_latent_map_redraws_the_picture_at_once(lab: tuple[str, Path], page: Any) -> None:
+def test_moving_the_latent_map_redraws_the_picture_at_once(
+    lab: tuple[str, Path], page: Any
+) -> None:
     address, folder = lab
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}  # else it asks
+    kernel = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+    }  # else it asks
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(MAP)], metadata=kernel)
     nbformat.write(notebook, folder / "map.ipynb")
     open_notebook(page, address, "map.ipynb")
     run_all(page)
-    page.wait_for_selector('.jp-OutputArea img[alt="a map of digits and the digit at one point"]', timeout=90_000)
+    page.wait_for_selector(
+        '.jp-OutputArea img[alt="a map of digits and the digit at one point"]', timeout=90_000
+    )
     handle = page.wait_for_selector(".noUi-handle", timeout=30_000)
     handle.focus()
     times = handle.evaluate(DRAG)
     page.screenshot(path=SCREENS / "lab_latent_map.png")
     assert len(times) == 50, f"only {len(times)} of 50 movements changed the picture"
-    assert page.query_selector_all(".widget-label") and len(page.query_selector_all(".noUi-handle")) == 2
+    assert (
+        page.query_selector_all(".widget-label")
+        and len(page.query_selector_all(".noUi-handle")) == 2
+    )
     # No test asserts an absolute time: `pytest -s` prints it.
     print(f"latent map: {statistics.median(times):.0f} ms from key to picture, median of 50")

@@ -34,9 +34,15 @@ def press(page: Any, key: str, image: Any) -> float:  # noqa: F811
 
 def test_each_control_is_moved_by_the_keyboard(lab: tuple[str, Path], page: Any) -> None:  # noqa: F811
     address, folder = lab
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}  # else it asks
-    cells = [nbformat.v4.new_code_cell(f'{FIRST}\nwidgets.{name}(alt="{name}")') for name in CONTROLS]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "controls.ipynb")
+    kernel = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+    }  # else it asks
+    cells = [
+        nbformat.v4.new_code_cell(f'{FIRST}\nwidgets.{name}(alt="{name}")') for name in CONTROLS
+    ]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "controls.ipynb"
+    )
     page.set_viewport_size({"width": 1200, "height": 2000})
     open_notebook(page, address, "controls.ipynb")
     assert not [cell for cell in run_all(page) if cell["error"]]
@@ -47,14 +53,20 @@ def test_each_control_is_moved_by_the_keyboard(lab: tuple[str, Path], page: Any)
         for number in range(1, count + 1):
             label = page.evaluate(LABEL)
             assert label, f"control {number} of {name} cannot be reached with Tab, or has no label"
-            last = page.evaluate("document.activeElement.ariaValueNow === document.activeElement.ariaValueMax")
+            last = page.evaluate(
+                "document.activeElement.ariaValueNow === document.activeElement.ariaValueMax"
+            )
             for key in ("ArrowLeft", "ArrowRight") if last else ("ArrowRight", "ArrowLeft"):
                 times.setdefault(f"{name}, {label}", []).append(press(page, key, image))
             page.keyboard.press("Tab")
-            if page.evaluate("document.activeElement.matches('.widget-readout')"):  # a slider's number can be focused
+            if page.evaluate(
+                "document.activeElement.matches('.widget-readout')"
+            ):  # a slider's number can be focused
                 page.keyboard.press("Tab")
     page.screenshot(path=SCREENS / "lab_controls.png")
     assert not outside(page, address)
     # No test asserts an absolute time: `pytest -s` prints it.
     for label, seconds in times.items():
-        print(f"{label}: {1000 * statistics.median(seconds):.0f} ms from key to picture, {len(seconds)} presses")
+        print(
+            f"{label}: {1000 * statistics.median(seconds):.0f} ms from key to picture, {len(seconds)} presses"
+        )

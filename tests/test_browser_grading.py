@@ -61,7 +61,14 @@ STUDENTS = {
     "dora": ANSWERS | {"vae-kl": ENDLESS},
     "mallory": {"vae-kl": CHEAT},  # graded by Formgrader's button only
 }
-POINTS = {"ada": 12, "ben": 10, "chen": 4, "dora": 10, "eli": 0, "mallory": 10}  # eli's file is cut off
+POINTS = {
+    "ada": 12,
+    "ben": 10,
+    "chen": 4,
+    "dora": 10,
+    "eli": 0,
+    "mallory": 10,
+}  # eli's file is cut off
 
 
 def handed_in(answers: dict[str, str], attack: str = "") -> bytes:
@@ -74,8 +81,15 @@ def handed_in(answers: dict[str, str], attack: str = "") -> bytes:
             cell["source"] = source.replace("\n    return ...  # your code", answers[grade_id])
             assert cell["source"] != source
         setup = "import torch" in "".join(cell["source"]) or "setup(" in "".join(cell["source"])
-        kept += [cell] if grade_id or setup or "parameters" in cell["metadata"].get("tags", []) else []
-    text = {"cell_type": "markdown", "metadata": {}, "id": "mine", "source": f"# My notes\n\nSome *text*.\n\n{attack}"}
+        kept += (
+            [cell] if grade_id or setup or "parameters" in cell["metadata"].get("tags", []) else []
+        )
+    text = {
+        "cell_type": "markdown",
+        "metadata": {},
+        "id": "mine",
+        "source": f"# My notes\n\nSome *text*.\n\n{attack}",
+    }
     return json.dumps(made | {"cells": [text, *kept]}).encode()
 
 
@@ -91,7 +105,10 @@ def graded_course(root: Path) -> Path:
 
     out, inbox = root / "teaching", root / "inbox"
     inbox.mkdir()
-    files = {name: handed_in(answers, ATTACK if name == "mallory" else "") for name, answers in STUDENTS.items()}
+    files = {
+        name: handed_in(answers, ATTACK if name == "mallory" else "")
+        for name, answers in STUDENTS.items()
+    }
     for name, data in (files | {"eli": files["ada"][:3000]}).items():
         folder = out / "submitted" / name / "03" if name == "mallory" else inbox
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +122,9 @@ def graded_course(root: Path) -> Path:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """`vaetl lab --instructor` on the graded course."""
     out = graded_course(tmp_path_factory.mktemp("grading"))
-    with jupyter(out, tmp_path_factory.mktemp("settings"), "--instructor", JUPYTER_TOKEN=TOKEN) as address:
+    with jupyter(
+        out, tmp_path_factory.mktemp("settings"), "--instructor", JUPYTER_TOKEN=TOKEN
+    ) as address:
         yield Lab(address, out)
 
 
@@ -120,10 +139,15 @@ def page(lab: Lab) -> Iterator[Any]:
         page.set_default_timeout(60_000)
         page.asked = []
         page.on("response", lambda response: page.asked.append(response.url))
-        page.on("requestfailed", lambda request: page.asked.append(f"failed: {request.failure} {request.url}"))
+        page.on(
+            "requestfailed",
+            lambda request: page.asked.append(f"failed: {request.failure} {request.url}"),
+        )
         page.goto(f"{lab.address}/?token={TOKEN}", timeout=90_000)
         page.first = formgrader(page).url
-        page.click('.jp-SideBar [data-id="filebrowser"]')  # closed, Formgrader has room for its tables
+        page.click(
+            '.jp-SideBar [data-id="filebrowser"]'
+        )  # closed, Formgrader has room for its tables
         frame = opened(page, "manage_submissions/03", "td:has-text('mallory')")
         frame.click("tr:has(td:text-is('mallory')) .glyphicon-flash")
         frame.wait_for_selector("text=Successfully autograded")
@@ -172,7 +196,9 @@ def test_formgrader_shows_the_average(page: Any) -> None:
 
 
 def test_formgrader_lists_the_points_of_each_submission(page: Any) -> None:
-    frame = opened(page, "manage_submissions/03", "td:has-text('mallory')", "formgrader_submissions")
+    frame = opened(
+        page, "manage_submissions/03", "td:has-text('mallory')", "formgrader_submissions"
+    )
     text = {name: " ".join(row) for row in rows(frame, "table") for name in POINTS if name in row}
     assert text.keys() == POINTS.keys()
     for name, points in POINTS.items():
@@ -202,26 +228,34 @@ def test_a_submissions_page_shows_code_outcome_and_score(page: Any) -> None:
     assert "return (mu**2 + log_var.exp() - 1 - log_var).sum(-1)" in text
     assert "hidden tests: incorrect" in text and "hidden tests: correct" in text
     scored = {
-        name: frame.evaluate("name => document.getElementById(name + '-check').placeholder", name) for name in ANSWERS
+        name: frame.evaluate("name => document.getElementById(name + '-check').placeholder", name)
+        for name in ANSWERS
     }
     assert {name: float(points) for name, points in scored.items()} == {
         "vae-bernoulli_log_likelihood": 2, "vae-kl": 0, "vae-reparameterise": 2, "vae-elbo": 3, "vae-decoder_shape": 3
     }  # fmt: skip
-    frame.eval_on_selector("[id='vae-kl-comment']", "cell => cell.scrollIntoView({block: 'center'})")
+    frame.eval_on_selector(
+        "[id='vae-kl-comment']", "cell => cell.scrollIntoView({block: 'center'})"
+    )
     page.screenshot(path=SCREENS / "formgrader_submission.png")
 
 
 def test_the_autograde_button_runs_in_the_sandbox(lab: Lab, page: Any) -> None:
     made = json.loads((lab.course / "autograded" / "mallory" / "03" / FILE).read_text("utf-8"))
     printed = "".join(
-        text for cell in made["cells"] for output in cell.get("outputs", ()) for text in output.get("text", ())
+        text
+        for cell in made["cells"]
+        for output in cell.get("outputs", ())
+        for text in output.get("text", ())
     )
     assert "RAN sandbox None" in printed
 
 
 def test_what_a_submission_holds_cannot_run_in_the_instructors_browser(page: Any) -> None:
     frame = opened(page, "manage_students", "td:has-text('mallory')")
-    frame = opened(page, submission(frame, "mallory"), ".nbgrader_cell .score", "formgrader_hostile")
+    frame = opened(
+        page, submission(frame, "mallory"), ".nbgrader_cell .score", "formgrader_hostile"
+    )
     assert "My notes" in frame.inner_text("#notebook") and frame.query_selector("#notebook h1")
     assert frame.evaluate("[window.hacked, top.hacked]") == [None, None]
     assert not frame.query_selector_all("#notebook img, #notebook script, #notebook iframe")
@@ -230,10 +264,17 @@ def test_what_a_submission_holds_cannot_run_in_the_instructors_browser(page: Any
 def test_the_report_and_feedback_look_as_they_should(lab: Lab, page: Any) -> None:
     from vaetl_helpers.grading import session
 
-    assert session.grade(lab.course.parent / "inbox", "03", lab.course) == 0  # nothing is run: all is stored
-    for name, path in (("report", "report.html"), ("feedback", f"feedback/ben/03/{FILE[:-6]}.html")):
+    assert (
+        session.grade(lab.course.parent / "inbox", "03", lab.course) == 0
+    )  # nothing is run: all is stored
+    for name, path in (
+        ("report", "report.html"),
+        ("feedback", f"feedback/ben/03/{FILE[:-6]}.html"),
+    ):
         page.goto((lab.course / path).as_uri())
-        assert page.inner_text("h1") and (name == "feedback" or "mallory" in page.inner_text("main"))
+        assert page.inner_text("h1") and (
+            name == "feedback" or "mallory" in page.inner_text("main")
+        )
         page.screenshot(path=SCREENS / f"{name}.png")
 
 

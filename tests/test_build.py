@@ -103,7 +103,9 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "course"
     (folder / "source").mkdir(parents=True)
     (folder / "source" / "01_small.py").write_text(SOURCE, "utf-8")
-    (tmp_path / "pyproject.toml").write_text('[tool.vaetl]\nrepository = "some/where"\ntag = "v9"\n')
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.vaetl]\nrepository = "some/where"\ntag = "v9"\n'
+    )
     return folder
 
 
@@ -158,10 +160,17 @@ def test_stub_is_valid_python_and_returns_ellipsis(course: Path) -> None:
 def test_nbgrader_metadata_are_schema_3(course: Path) -> None:
     for notebook in generate(course / "source" / "01_small.py"):
         common = {"schema_version": 3, "task": False}
-        solution = common | {"grade_id": "demo-double", "grade": False, "solution": True, "locked": False}
+        solution = common | {
+            "grade_id": "demo-double",
+            "grade": False,
+            "solution": True,
+            "locked": False,
+        }
         grade = {"grade_id": "demo-double-check", "grade": True, "solution": False, "locked": True}
         assert find(notebook, "c01-demo-double").metadata.nbgrader == solution
-        assert find(notebook, "c01-demo-double-check").metadata.nbgrader == common | grade | {"points": 3}
+        assert find(notebook, "c01-demo-double-check").metadata.nbgrader == common | grade | {
+            "points": 3
+        }
         assert sum("nbgrader" in cell.metadata for cell in notebook.cells) == 2
 
 
@@ -267,7 +276,9 @@ def change(course: Path, name: str, how: Callable[[NotebookNode], object]) -> No
 
 LEARNER, SOLUTION = "01_small.ipynb", "solutions/01_small.ipynb"
 ERROR = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])
-WIDGET = nbformat.v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}})
+WIDGET = nbformat.v4.new_output(
+    "display_data", data={"application/vnd.jupyter.widget-view+json": {}}
+)
 PICTURE = nbformat.v4.new_output("display_data", data={"image/png": "AAAA"})
 HOME = nbformat.v4.new_output("stream", text="saved in /home/ada/x\n")
 
@@ -277,15 +288,35 @@ HOME = nbformat.v4.new_output("stream", text="saved in /home/ada/x\n")
     [
         (LEARNER, lambda nb: nb.cells[4].outputs.append(HOME), "cell 4 .*must have no outputs"),
         (LEARNER, lambda nb: nb.cells[4].update(execution_count=1), "cell 4 .*no count"),
-        (LEARNER, lambda nb: nb.cells[0].update(source="# Other"), "cell 0 .c01-000.: source differ"),
-        (LEARNER, lambda nb: nb.cells[5].metadata.nbgrader.update(points=30), "cell 5 .*: metadata differ"),
+        (
+            LEARNER,
+            lambda nb: nb.cells[0].update(source="# Other"),
+            "cell 0 .c01-000.: source differ",
+        ),
+        (
+            LEARNER,
+            lambda nb: nb.cells[5].metadata.nbgrader.update(points=30),
+            "cell 5 .*: metadata differ",
+        ),
         (LEARNER, lambda nb: nb.cells[5].update(id="other"), "cell 5 .*id differ"),
         (LEARNER, lambda nb: nb.cells.pop(2), "it has 10 cells where the source gives 11"),
         (LEARNER, lambda nb: nb.cells.pop(2), "must carry the tag 'parameters', not 0"),
         (LEARNER, lambda nb: nb.metadata.pop("kaggle"), "metadata differ"),
-        (SOLUTION, lambda nb: nb.cells[4].update(source="double = 2"), "not those that were executed"),
-        (SOLUTION, lambda nb: nb.metadata.vaetl.update(executed="0" * 64), "not those that were executed"),
-        (SOLUTION, lambda nb: nb.metadata.vaetl.update(profile="smoke"), "not from the profile cpu"),
+        (
+            SOLUTION,
+            lambda nb: nb.cells[4].update(source="double = 2"),
+            "not those that were executed",
+        ),
+        (
+            SOLUTION,
+            lambda nb: nb.metadata.vaetl.update(executed="0" * 64),
+            "not those that were executed",
+        ),
+        (
+            SOLUTION,
+            lambda nb: nb.metadata.vaetl.update(profile="smoke"),
+            "not from the profile cpu",
+        ),
         (SOLUTION, lambda nb: nb.metadata.update(widgets={}), "widget state"),
         (SOLUTION, lambda nb: nb.cells[6].outputs.clear(), "at least three cells"),
         (SOLUTION, lambda nb: nb.cells[6].update(execution_count=None), "cell 6 .*not executed"),
@@ -336,19 +367,39 @@ def test_missing_damaged_and_orphaned_notebooks_are_found(built: Path) -> None:
         ("  # passes over the data", "", "name: type | None = None  # help"),
         ("epochs: int | None = None", "epochs: int = 3", "name: type | None = None  # help"),
         ("seed: int = 0\n", "seed: int = 0\n" + "k: int | None = None  # k\n" * 6, "at most six"),
-        (", epochs=epochs)\nP\n", ")\nP\n", "must call P = setup('01', profile, seed=seed, epochs=epochs)"),
-        ("# ## What you will be able to do\n", "# ## Aims\n", "'What you will be able to do' is missing"),
+        (
+            ", epochs=epochs)\nP\n",
+            ")\nP\n",
+            "must call P = setup('01', profile, seed=seed, epochs=epochs)",
+        ),
+        (
+            "# ## What you will be able to do\n",
+            "# ## Aims\n",
+            "'What you will be able to do' is missing",
+        ),
         ("# <details>", "# <p>", "a quiz with <details> blocks is missing"),
         ("# ## Take-away", "# ## End", "a heading 'Take-away' is missing"),
         ("# ## Further reading", "# ## More", "a heading 'Further reading' is missing"),
-        ("# # Small\n#\n# {badges}\n", "# {badges}\n#\n# # Small\n", "badges must come after a title"),
+        (
+            "# # Small\n#\n# {badges}\n",
+            "# {badges}\n#\n# # Small\n",
+            "badges must come after a title",
+        ),
         ("# None.", "# ![](figure.png)", "an image has no alternative text"),
         ("# None.", '# <img src="figure.png" alt="">', "an image has no alternative text"),
         ('print("in", os.getcwd())', "os.getcwd();", "ends in ';'"),
         ('print("in"', '# NBVAL_SKIP\nprint("in"', "'nbval-skip' hides failures"),
         ('["nbval-check-output"]', '["raises-exception"]', "'raises-exception' hides failures"),
-        ('# %% tags=["nbval-check-output"]\nprint(double_checked(3)', "# %%\nprint(3", "three cells"),
-        ("# %%\nprint(", DRAWING.replace("plt.show()\n", "") + "\n# %%\nprint(", "must end in plt.show()"),
+        (
+            '# %% tags=["nbval-check-output"]\nprint(double_checked(3)',
+            "# %%\nprint(3",
+            "three cells",
+        ),
+        (
+            "# %%\nprint(",
+            DRAWING.replace("plt.show()\n", "") + "\n# %%\nprint(",
+            "must end in plt.show()",
+        ),
         ("# %%\nprint(", DRAWING.replace("A line", "") + "\n# %%\nprint(", "no alternative text"),
         ("# %%\nprint(", DRAWING + "\n# %%\nprint(", None),
         ("# %%\nprint(", DRAWING.replace("plt.plot", "plots.curve") + "\n# %%\nprint(", None),
@@ -380,7 +431,10 @@ def test_only_the_named_chapter_is_touched(built: Path) -> None:
     other = SOURCE.replace('chapter: "01"', 'chapter: "02"').replace('setup("01"', 'setup("02"')
     (built / "source" / "02_other.py").write_text(other, "utf-8")
     before = (built / LEARNER).stat().st_mtime_ns
-    assert build(["02"], built) == [built / "02_other.ipynb", built / "solutions" / "02_other.ipynb"]
+    assert build(["02"], built) == [
+        built / "02_other.ipynb",
+        built / "solutions" / "02_other.ipynb",
+    ]
     assert (built / LEARNER).stat().st_mtime_ns == before
     assert check(built) == []
 
@@ -404,7 +458,9 @@ def test_without_execution_changed_code_leaves_the_solution_alone(
 
 @pytest.mark.slow
 def test_executed_solution_keeps_its_own_cells_and_the_outputs_of_cpu(course: Path) -> None:
-    edit(course, "os.getcwd())", 'os.getcwd(), os.environ["VAETL_GRADING"])')  # where a failing check raises
+    edit(
+        course, "os.getcwd())", 'os.getcwd(), os.environ["VAETL_GRADING"])'
+    )  # where a failing check raises
     build(None, course)
     assert check(course) == []
     assert "VAETL_GRADING" not in os.environ
@@ -421,7 +477,9 @@ def test_executed_solution_keeps_its_own_cells_and_the_outputs_of_cpu(course: Pa
 
 
 @pytest.mark.slow
-def test_failing_cell_stops_the_build_and_leaves_the_notebooks(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_cell_stops_the_build_and_leaves_the_notebooks(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(exercises, "get", lambda id: SimpleNamespace(id=id, points=3))
     stored = {path: path.read_bytes() for path in built.rglob("*.ipynb")}
@@ -445,7 +503,10 @@ def test_machine_paths_are_taken_out_but_images_are_left(course: Path) -> None:
     places = builder._places(course)
     output = {
         "text": f"{Path.home()}/a {sys.prefix}/lib/b.py {course}/c /tmp/ipykernel_12/345.py:3: UserWarning",
-        "data": {"image/png": f"{Path.home()}/", "application/json": [{"path": f"{Path.home()}/x"}]},
+        "data": {
+            "image/png": f"{Path.home()}/",
+            "application/json": [{"path": f"{Path.home()}/x"}],
+        },
     }
     clean = builder._scrub(output, places)
     assert clean["text"] == "~/a <python>/lib/b.py course/c <cell>:3: UserWarning"
@@ -467,6 +528,8 @@ def test_stored_notebooks_are_what_their_sources_give() -> None:
 
 def test_badges_of_the_course_lead_to_its_notebooks() -> None:
     for path in ROOT.glob("course/*.ipynb"):
-        links = re.findall(r"\]\((https://[^)]+\.ipynb)\)", unquote(nbformat.read(path, 4).cells[0].source))
+        links = re.findall(
+            r"\]\((https://[^)]+\.ipynb)\)", unquote(nbformat.read(path, 4).cells[0].source)
+        )
         assert len(links) == 3
         assert all((ROOT / "course" / link.rpartition("course/")[2]) == path for link in links)

@@ -20,7 +20,11 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import record
 
 VERDICTS = ("supported", "contradicted", "no gain", "undecided")
-SOURCE, OTHER, M1 = "digits 0–4 → 5–9, embedded", "MNIST → Fashion-MNIST, embedded", "MNIST, embedded"
+SOURCE, OTHER, M1 = (
+    "digits 0–4 → 5–9, embedded",
+    "MNIST → Fashion-MNIST, embedded",
+    "MNIST, embedded",
+)
 ACCURACY = "test accuracy, VAE fine-tuned − scratch, 100 labels"
 PROBE = "test accuracy, probe on μ − raw pixels, 100 labels"
 GAP = "train–test gap, scratch − VAE fine-tuned, 100 labels"
@@ -30,9 +34,26 @@ PAID = "seconds with pretraining to scratch's accuracy, scratch ÷ VAE fine-tune
 T9 = 2.2621571628540993  # Student's t at 0.975 with 9 degrees of freedom
 
 
-def made(name: str, value: Any, low: Any, high: Any, unit: str = "points", data: str = SOURCE, n: Any = 10) -> dict:
+def made(
+    name: str,
+    value: Any,
+    low: Any,
+    high: Any,
+    unit: str = "points",
+    data: str = SOURCE,
+    n: Any = 10,
+) -> dict:
     """A record of chapter 5."""
-    return {"chapter": "05", "name": name, "value": value, "unit": unit, "low": low, "high": high, "n": n, "data": data}
+    return {
+        "chapter": "05",
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "n": n,
+        "data": data,
+    }
 
 
 @pytest.fixture
@@ -44,7 +65,9 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def keep(folder: Path, name: str, *records: dict) -> None:
-    (folder / name).write_text(json.dumps({"machine": "m", "date": "2026-01-01", "records": records}), "utf-8")
+    (folder / name).write_text(
+        json.dumps({"machine": "m", "date": "2026-01-01", "records": records}), "utf-8"
+    )
 
 
 def run_of(folder: Path, *records: dict, **more: Any) -> Path:
@@ -72,18 +95,28 @@ def test_margins_and_claims_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("claim", claims.CONTRACT["claims"])
 def test_every_claim_and_row_is_well_formed(claim: str) -> None:
     entry = claims.CONTRACT["claims"][claim]
-    assert entry["article"] in ("first", "second") and entry["sentence"] and entry["text"].endswith(".")
+    assert (
+        entry["article"] in ("first", "second")
+        and entry["sentence"]
+        and entry["text"].endswith(".")
+    )
     required, optional = {"chapter", "record", "data", "measure", "primary"}, {"labels", "unless"}
     for spec in entry["rows"]:
         assert required <= set(spec) <= required | optional, spec
         assert ("{n}" in spec["measure"]) == ("labels" in spec), spec
         if spec["primary"] not in (True, False):
-            assert set(spec["primary"]) <= set(spec["data"]), "a primary data set that the row does not have"
+            assert set(spec["primary"]) <= set(spec["data"]), (
+                "a primary data set that the row does not have"
+            )
         assert set(spec.get("unless", {"record", "below"})) == {"record", "below"}
         assert ("unless" in spec) == ("price" in entry)
     own = [each for each in comparisons() if each["claim"] == claim]
-    assert len(own) == len({(each["name"], each["measure"]) for each in own}), "two rows that cannot be told apart"
-    assert all(len(each["measure"]) <= 80 and "{" not in each["measure"] + each["record"] for each in own)
+    assert len(own) == len({(each["name"], each["measure"]) for each in own}), (
+        "two rows that cannot be told apart"
+    )
+    assert all(
+        len(each["measure"]) <= 80 and "{" not in each["measure"] + each["record"] for each in own
+    )
 
 
 @pytest.mark.parametrize("chapter", ["01", "02", "04", "05"])
@@ -100,29 +133,49 @@ def test_one_primary_comparison_a_claim_and_data_set() -> None:
     assert set(counts.values()) == {1}
     sources = {data for group in ("source", "pairs") for data in claims.CONTRACT["data"][group]}
     for claim in ("overfitting", "efficiency", "performance"):
-        assert {data for name, data in counts if name == claim} == sources, "source → target, and nothing else"
+        assert {data for name, data in counts if name == claim} == sources, (
+            "source → target, and nothing else"
+        )
     chapter_4 = {data.partition(",")[0] for data in claims.CONTRACT["data"]["pairs"]}
     assert {data for name, data in counts if name == "transfer"} == chapter_4
-    first = {each["record"] for each in comparisons() if each["primary"] and "MNIST" in each["name"]}
+    first = {
+        each["record"] for each in comparisons() if each["primary"] and "MNIST" in each["name"]
+    }
     assert {ACCURACY, GAP, PAID} <= first, "at 100 labels, with pretraining counted"
 
 
 def test_every_data_set_has_its_four_rows() -> None:
     for group, n in (("source", 100), ("m1", 100), ("pairs", 20)):
         for data in claims.CONTRACT["data"][group]:
-            there = {each["record"] for each in comparisons() if each["name"] == data and each["chapter"] == "05"}
-            assert {name.replace("100", str(n)) for name in (GAP, LABELS, SECONDS, PAID, ACCURACY)} <= there
+            there = {
+                each["record"]
+                for each in comparisons()
+                if each["name"] == data and each["chapter"] == "05"
+            }
+            assert {
+                name.replace("100", str(n)) for name in (GAP, LABELS, SECONDS, PAID, ACCURACY)
+            } <= there
     for counts, groups in (((50, 100, 500), ("source", "m1")), ((20, 200), ("pairs",))):
         names = {data for group in groups for data in claims.CONTRACT["data"][group]}
-        for record_name in (name.replace("100", str(n)) for name in (GAP, ACCURACY) for n in counts):
-            assert names == {each["name"] for each in comparisons() if each["record"] == record_name}, record_name
+        for record_name in (
+            name.replace("100", str(n)) for name in (GAP, ACCURACY) for n in counts
+        ):
+            assert names == {
+                each["name"] for each in comparisons() if each["record"] == record_name
+            }, record_name
 
 
 @pytest.mark.parametrize("chapter", ["01", "02", "04"])
 def test_what_the_ledger_names_is_recorded(chapter: str) -> None:
-    asked = [each for each in comparisons() if each["chapter"] == chapter and "CUDA" not in each["record"]]
+    asked = [
+        each
+        for each in comparisons()
+        if each["chapter"] == chapter and "CUDA" not in each["record"]
+    ]
     known = claims._recorded()
-    assert asked and not [each["record"] for each in asked if not claims._find(known, each, each["record"])]
+    assert asked and not [
+        each["record"] for each in asked if not claims._find(known, each, each["record"])
+    ]
 
 
 def test_the_package_has_rows_of_every_earlier_chapter_and_of_no_run() -> None:
@@ -130,8 +183,13 @@ def test_the_package_has_rows_of_every_earlier_chapter_and_of_no_run() -> None:
     assert {"transfer", "cost", "acceleration"} <= {row["claim"] for row in rows}
     assert {row["source"] for row in rows} == {"recorded"}
     kept = recorded.recorded_value("04", "FLOPs saved by fine-tuned, 10 a class", "animals")
-    row = only([r for r in rows if r["data"] == "dog/cat → dog/fox"], "FLOPs to scratch's accuracy by fine-tuning, 10 ")
-    assert [row[key] for key in ("effect", "low", "high", "n")] == [kept[key] for key in ("value", "low", "high", "n")]
+    row = only(
+        [r for r in rows if r["data"] == "dog/cat → dog/fox"],
+        "FLOPs to scratch's accuracy by fine-tuning, 10 ",
+    )
+    assert [row[key] for key in ("effect", "low", "high", "n")] == [
+        kept[key] for key in ("value", "low", "high", "n")
+    ]
 
 
 # ---------------------------------------------------------------- verdicts
@@ -177,18 +235,24 @@ def test_the_package_has_rows_of_every_earlier_chapter_and_of_no_run() -> None:
     ("tasks", 0.5, 0.2, None, 10, "undecided"),
     ("tasks", 3.0, 0.2, 8.0, 10, "undecided"),
 ])  # fmt: skip
-def test_verdicts_by_hand(kept: Path, unit: str, value: Any, low: Any, high: Any, n: Any, verdict: str) -> None:
+def test_verdicts_by_hand(
+    kept: Path, unit: str, value: Any, low: Any, high: Any, n: Any, verdict: str
+) -> None:
     row = only(ledger(records=[made(PROBE, value, low, high, unit, n=n)]))
     assert (row["verdict"], row["primary"], row["unit"], row["n"]) == (verdict, False, unit, n or 0)
     assert list(row) == list(claims.FIELDS)
     assert str(row["verdict"] if verdict != "undecided" else "not decided") in sentence(row)
     alone = only(ledger(records=[made(ACCURACY, value, low, high, unit, n=n)]))
-    assert (alone["verdict"], alone["primary"]) == (verdict, True), "alone, a primary comparison has nothing to adjust"
+    assert (alone["verdict"], alone["primary"]) == (verdict, True), (
+        "alone, a primary comparison has nothing to adjust"
+    )
 
 
 @pytest.mark.parametrize("value, low, high", [(float("nan"), 1.0, 2.0), (None, 1.0, 2.0), ("NaN", 1.0, 2.0),
                                               (1.0, float("nan"), float("inf"))])  # fmt: skip
-def test_what_is_not_a_number_is_null_and_decides_nothing(kept: Path, value: Any, low: Any, high: Any) -> None:
+def test_what_is_not_a_number_is_null_and_decides_nothing(
+    kept: Path, value: Any, low: Any, high: Any
+) -> None:
     row = only(ledger(records=[made(ACCURACY, value, low, high)]))
     assert row["verdict"] == "undecided"
     json.dumps(row, allow_nan=False)
@@ -201,7 +265,8 @@ def test_p_is_that_of_the_interval() -> None:
     assert (effect.se, effect.df) == (pytest.approx(se), 9)
     assert effect.p == pytest.approx(0.0149, abs=2e-4)  # t = 3 at 9 degrees of freedom
     ratio = claims._effect(
-        {key: math.exp(x) if isinstance(x, float) else x for key, x in row.items()} | {"unit": "times"}
+        {key: math.exp(x) if isinstance(x, float) else x for key, x in row.items()}
+        | {"unit": "times"}
     )
     assert (ratio.effect, ratio.p) == (pytest.approx(1.5), pytest.approx(effect.p))
     assert claims._effect(row | {"n": 1}) is None, "one repeat has no interval"
@@ -218,7 +283,11 @@ def test_p_is_never_less_careful_than_the_records_own(images: float) -> None:
 
     generator = np.random.default_rng(0)
     for _ in range(50):
-        table = generator.normal(0.6, 1, (8, 1)) + generator.normal(0, images, (1, 60)) + generator.normal(size=(8, 60))
+        table = (
+            generator.normal(0.6, 1, (8, 1))
+            + generator.normal(0, images, (1, 60))
+            + generator.normal(size=(8, 60))
+        )
         own = study.effect_of(table)
         row = {"effect": own.effect, "low": own.low, "high": own.high, "n": own.n, "unit": "points"}
         again = claims._effect(row)
@@ -234,16 +303,27 @@ def test_holm_is_over_the_primary_rows_alone(kept: Path) -> None:
     weak, strong = at(2.57), at(2.82)
     assert only(ledger(records=[made(ACCURACY, *weak)]))["verdict"] == "supported"
     pair = [made(ACCURACY, *weak), made(ACCURACY, *strong, data=OTHER)]
-    assert [row["verdict"] for row in ledger(records=pair)] == ["supported", "supported"]  # 0.040 and 0.030
-    assert [row["verdict"] for row in ledger(records=[*pair, made(ACCURACY, *strong, data=M1)])] == ["supported"] * 3
+    assert [row["verdict"] for row in ledger(records=pair)] == [
+        "supported",
+        "supported",
+    ]  # 0.040 and 0.030
+    assert [
+        row["verdict"] for row in ledger(records=[*pair, made(ACCURACY, *strong, data=M1)])
+    ] == ["supported"] * 3
     third = made(ACCURACY, *weak, data="Fashion-MNIST → MNIST, embedded")
     rows = ledger(records=[*pair, third])  # 0.060 for the smallest p, and so for all
-    assert [row["verdict"] for row in rows] == ["undecided"] * 3 and all(row["primary"] for row in rows)
+    assert [row["verdict"] for row in rows] == ["undecided"] * 3 and all(
+        row["primary"] for row in rows
+    )
     assert "not enough among so many comparisons (Holm)" in sentence(rows[0])
     empty = made(PAID, 2.0, None, None, "times")
-    assert [row["verdict"] for row in ledger(records=[*pair, empty])] == ["undecided"] * 3, "it counts as p = 1"
+    assert [row["verdict"] for row in ledger(records=[*pair, empty])] == ["undecided"] * 3, (
+        "it counts as p = 1"
+    )
     more = [made(PROBE, *weak), made(PROBE, *strong, data=OTHER), made(PROBE, *weak, data=M1)]
-    assert [row["verdict"] for row in ledger(records=more)] == ["supported"] * 3, "exploratory rows are not adjusted"
+    assert [row["verdict"] for row in ledger(records=more)] == ["supported"] * 3, (
+        "exploratory rows are not adjusted"
+    )
     assert not any(row["primary"] for row in ledger(records=more))
 
 
@@ -258,10 +338,15 @@ def test_holm_is_over_the_primary_rows_alone(kept: Path) -> None:
     ((3.0, 2.0, None, 10), "supported"),
     (None, "undecided"),
 ])  # fmt: skip
-def test_a_smaller_gap_is_not_won_by_a_bad_model(kept: Path, accuracy: tuple | None, verdict: str) -> None:
+def test_a_smaller_gap_is_not_won_by_a_bad_model(
+    kept: Path, accuracy: tuple | None, verdict: str
+) -> None:
     gap = [made(GAP.replace("100", "50"), 0.3, 0.1, 0.5, "nats")]
     more = [made(ACCURACY.replace("100", "50"), *accuracy[:3], n=accuracy[3])] if accuracy else []
-    other = [made(ACCURACY.replace("100", "50"), 3.0, 2.0, 4.0, data=OTHER), made(ACCURACY, 3.0, 2.0, 4.0)]
+    other = [
+        made(ACCURACY.replace("100", "50"), 3.0, 2.0, 4.0, data=OTHER),
+        made(ACCURACY, 3.0, 2.0, 4.0),
+    ]
     row = only(ledger(records=gap + more + other), "gap")
     assert row["verdict"] == verdict
     lower = "a test accuracy that is lower by more than 1 point"
@@ -272,7 +357,9 @@ def test_a_smaller_gap_is_not_won_by_a_bad_model(kept: Path, accuracy: tuple | N
 @pytest.mark.parametrize("gap, verdict", [((-0.3, -0.5, -0.1), "contradicted"), ((0.0, -0.04, 0.04), "no gain"),
                                           ((0.1, -0.3, 0.5), "undecided")])  # fmt: skip
 @pytest.mark.parametrize("accuracy", [(3.0, 2.0, 4.0), (-3.0, -4.0, -2.0)])
-def test_accuracy_never_improves_the_verdict_on_the_gap(kept: Path, gap: tuple, verdict: str, accuracy: tuple) -> None:
+def test_accuracy_never_improves_the_verdict_on_the_gap(
+    kept: Path, gap: tuple, verdict: str, accuracy: tuple
+) -> None:
     row = only(ledger(records=[made(GAP, *gap, "nats"), made(ACCURACY, *accuracy)]), "gap")
     assert row["verdict"] == verdict and "lower by more than" not in sentence(row)
 
@@ -281,7 +368,9 @@ def test_accuracy_never_improves_the_verdict_on_the_gap(kept: Path, gap: tuple, 
 
 
 def test_a_row_is_its_record(kept: Path, tmp_path: Path) -> None:
-    run = run_of(tmp_path / "run", made(ACCURACY, 2.1, 0.4, 3.8), made("something else", 1.0, 0.5, 1.5))
+    run = run_of(
+        tmp_path / "run", made(ACCURACY, 2.1, 0.4, 3.8), made("something else", 1.0, 0.5, 1.5)
+    )
     row = only(ledger(run))
     assert row == {
         "claim": "performance", "data": SOURCE, "unit": "points", "effect": 2.1, "low": 0.4, "high": 3.8, "n": 10,
@@ -290,7 +379,13 @@ def test_a_row_is_its_record(kept: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     run_of(run, made(ACCURACY, -2.1, -3.8, -0.4, n=12))
     row = only(ledger(run))
-    assert [row[key] for key in ("effect", "low", "high", "n", "verdict")] == [-2.1, -3.8, -0.4, 12, "contradicted"]
+    assert [row[key] for key in ("effect", "low", "high", "n", "verdict")] == [
+        -2.1,
+        -3.8,
+        -0.4,
+        12,
+        "contradicted",
+    ]
     assert "worse by 2.1 points [0.4, 3.8] (n = 12, live)" in sentence(row)
 
 
@@ -298,7 +393,9 @@ def test_a_notebooks_own_records_are_live(kept: Path) -> None:
     collected = record(ACCURACY, 2.1, "points", 0.4, 3.8, n=10, data=SOURCE)  # has no chapter yet
     assert ledger(records=[collected]) == ledger(records=[made(ACCURACY, 2.1, 0.4, 3.8)])
     assert only(ledger(records=[collected]))["source"] == "live"
-    assert ledger(records=[made(ACCURACY, 2.1, 0.4, 3.8) | {"chapter": "04"}]) == [], "a record of another chapter"
+    assert ledger(records=[made(ACCURACY, 2.1, 0.4, 3.8) | {"chapter": "04"}]) == [], (
+        "a record of another chapter"
+    )
     for data in (SOURCE[:-3], f"{SOURCE} differently", f"more, {SOURCE}", "", None):
         assert ledger(records=[made(ACCURACY, 2.1, 0.4, 3.8, data=data)]) == [], "of other data"
 
@@ -322,13 +419,25 @@ def test_the_gap_is_judged_by_the_accuracy_of_its_own_source(kept: Path) -> None
         for r in ledger(records=[made(GAP, 0.3, 0.1, 0.5, "nats"), made(ACCURACY, 3.0, 2.0, 4.0)])
         if "gap" in r["measure"]
     ]
-    assert [(row["source"], row["verdict"]) for row in rows] == [("live", "supported"), ("recorded", "contradicted")]
+    assert [(row["source"], row["verdict"]) for row in rows] == [
+        ("live", "supported"),
+        ("recorded", "contradicted"),
+    ]
 
 
 def test_all_recorded_files_are_read_and_tables_are_not(kept: Path) -> None:
-    flops = {"chapter": "04", "name": "FLOPs saved by fine-tuned, 10 a class", "unit": "times", "n": 10}
+    flops = {
+        "chapter": "04",
+        "name": "FLOPs saved by fine-tuned, 10 a class",
+        "unit": "times",
+        "n": 10,
+    }
     keep(kept, "04_x_tops.json", flops | {"value": 9.0, "low": 3.0, "high": 27.0, "data": "tops"})
-    keep(kept, "04_x_animals.json", flops | {"value": 2.0, "low": 0.0, "high": 8.0, "data": "animals, some censored"})
+    keep(
+        kept,
+        "04_x_animals.json",
+        flops | {"value": 2.0, "low": 0.0, "high": 8.0, "data": "animals, some censored"},
+    )
     (kept / "04_x.csv").write_text("not,json\n")
     rows = ledger()
     assert [(r["data"], r["effect"], r["low"], r["verdict"]) for r in rows] == [
@@ -338,12 +447,24 @@ def test_all_recorded_files_are_read_and_tables_are_not(kept: Path) -> None:
 
 
 def test_a_conditional_interval_says_so(kept: Path) -> None:
-    noted = made(ACCURACY, 2.1, 0.4, 3.8, data=f"{SOURCE}, conditional on these 3 pretrained models; shared labels")
+    noted = made(
+        ACCURACY,
+        2.1,
+        0.4,
+        3.8,
+        data=f"{SOURCE}, conditional on these 3 pretrained models; shared labels",
+    )
     row = only(ledger(records=[noted]))
-    assert row["data"] == SOURCE and row["measure"].endswith(", 100 labels, conditional on these 3 pretrained models")
+    assert row["data"] == SOURCE and row["measure"].endswith(
+        ", 100 labels, conditional on these 3 pretrained models"
+    )
     assert f"  {row['measure']}" not in text([row]).split("not measured")[-1]
     missing = ledger_text.unmeasured([row], "performance")
-    at = [line for line in missing if line == "  test accuracy of the fine-tuned VAE against scratch, 100 labels"]
+    at = [
+        line
+        for line in missing
+        if line == "  test accuracy of the fine-tuned VAE against scratch, 100 labels"
+    ]
     assert at and not any(line.startswith(f"not measured: {SOURCE}") and at[0] in missing[k + 1 : k + 2]
                           for k, line in enumerate(missing))  # fmt: skip
 
@@ -362,9 +483,28 @@ def test_without_any_record_there_is_no_row(kept: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_without_chapter_5_still_gives_the_others(kept: Path, tmp_path: Path) -> None:
-    lever = {"chapter": "02", "name": "VAE: resident", "value": 2.3, "unit": "times", "low": 2.0, "high": 2.6, "n": 5}
-    gpu = {"chapter": "02", "name": "speedup of CUDA, width 1024, batch 4096", "value": 40.0, "unit": "times"}
-    slope = {"chapter": "01", "name": "slope_images", "value": 0.96, "unit": "", "data": "this machine"}
+    lever = {
+        "chapter": "02",
+        "name": "VAE: resident",
+        "value": 2.3,
+        "unit": "times",
+        "low": 2.0,
+        "high": 2.6,
+        "n": 5,
+    }
+    gpu = {
+        "chapter": "02",
+        "name": "speedup of CUDA, width 1024, batch 4096",
+        "value": 40.0,
+        "unit": "times",
+    }
+    slope = {
+        "chapter": "01",
+        "name": "slope_images",
+        "value": 0.96,
+        "unit": "",
+        "data": "this machine",
+    }
     failed = {"05": {"status": "failed"}}
     rows = ledger(run_of(tmp_path / "run", lever | {"data": None}, gpu, slope, chapters=failed))
     assert [(r["claim"], r["data"], r["verdict"], r["n"], r["primary"]) for r in rows] == [
@@ -385,10 +525,14 @@ def bad_runs() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("content", bad_runs().values(), ids=list(bad_runs()))
-def test_a_folder_that_is_no_run_is_refused(kept: Path, tmp_path: Path, content: str | None) -> None:
+def test_a_folder_that_is_no_run_is_refused(
+    kept: Path, tmp_path: Path, content: str | None
+) -> None:
     if content is not None:
         (tmp_path / "metrics.json").write_text(content)
-    with pytest.raises(CourseError, match="holds no readable metrics.json: name a folder that `vaetl run` wrote"):
+    with pytest.raises(
+        CourseError, match="holds no readable metrics.json: name a folder that `vaetl run` wrote"
+    ):
         ledger(tmp_path)
 
 
@@ -397,9 +541,15 @@ def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None
         made(ACCURACY.replace("100", str(n)), 2.0, 1.0, 3.0, data=data)
         for data in (SOURCE, M1, "Fashion-MNIST, embedded") for n in (50, 100, 500)
     ]  # fmt: skip
-    records += [made(GAP, 0.3, 0.1, 0.5, "nats", data) for data in (SOURCE, M1, "Fashion-MNIST, embedded")]
+    records += [
+        made(GAP, 0.3, 0.1, 0.5, "nats", data) for data in (SOURCE, M1, "Fashion-MNIST, embedded")
+    ]
     rows = ledger(records=records)
-    assert len(rows) == 12 and {row["data"] for row in rows} == {SOURCE, M1, "Fashion-MNIST, embedded"}
+    assert len(rows) == 12 and {row["data"] for row in rows} == {
+        SOURCE,
+        M1,
+        "Fashion-MNIST, embedded",
+    }
 
 
 # ---------------------------------------------------------------- words
@@ -424,35 +574,75 @@ def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None
     (LABELS, "times", 0.5, None, 0.8, 10, "contradicted: at least 2 times more [1.25, open]"),
     (LABELS, "times", 2.0, None, 3.0, 10, "not decided: at most 2 times [open, 3], and the interval holds 1"),
 ])  # fmt: skip
-def test_sentences(kept: Path, name: str, unit: str, effect: Any, low: Any, high: Any, n: int, told: str) -> None:
+def test_sentences(
+    kept: Path, name: str, unit: str, effect: Any, low: Any, high: Any, n: int, told: str
+) -> None:
     row = only(ledger(records=[made(name, effect, low, high, unit, M1, n)]))
     assert sentence(row).startswith(f"{M1}, {row['measure']}: ") and told in sentence(row)
     assert sentence(row).endswith(").") and "None" not in sentence(row)
 
 
 def test_the_words_of_ratios_are_those_of_their_claim() -> None:
-    row = dict.fromkeys(claims.FIELDS, "x") | {"unit": "times", "effect": 2.0, "low": 1.5, "high": 2.5, "n": 10}
+    row = dict.fromkeys(claims.FIELDS, "x") | {
+        "unit": "times",
+        "effect": 2.0,
+        "low": 1.5,
+        "high": 2.5,
+        "n": 10,
+    }
     told = {"efficiency": "2 times less", "transfer": "2 times less", "cost": "2 times as long",
             "acceleration": "2 times as fast"}  # fmt: skip
     for claim, words in told.items():
-        assert f"supported: {words} [1.5, 2.5]" in sentence(row | {"claim": claim, "verdict": "supported"})
-    slower = row | {"claim": "acceleration", "effect": 0.5, "low": 0.4, "high": 0.8, "verdict": "contradicted"}
+        assert f"supported: {words} [1.5, 2.5]" in sentence(
+            row | {"claim": claim, "verdict": "supported"}
+        )
+    slower = row | {
+        "claim": "acceleration",
+        "effect": 0.5,
+        "low": 0.4,
+        "high": 0.8,
+        "verdict": "contradicted",
+    }
     assert "contradicted: 2 times as slow [1.25, 2.5]" in sentence(slower)
-    repaid = row | {"claim": "transfer", "unit": "tasks", "effect": 1234.5, "low": 180, "high": None}
-    assert "contradicted: at least 1,230 tasks [180, open]" in sentence(repaid | {"verdict": "contradicted"})
+    repaid = row | {
+        "claim": "transfer",
+        "unit": "tasks",
+        "effect": 1234.5,
+        "low": 180,
+        "high": None,
+    }
+    assert "contradicted: at least 1,230 tasks [180, open]" in sentence(
+        repaid | {"verdict": "contradicted"}
+    )
 
 
 def test_every_recorded_row_reads_as_a_sentence() -> None:
     for row in ledger():
         told = sentence(row)
-        assert told.count(": ") >= 2 and not {"None", "nan", "{", "which  "} & set(told.split()), told
+        assert told.count(": ") >= 2 and not {"None", "nan", "{", "which  "} & set(told.split()), (
+            told
+        )
 
 
 def test_the_table_groups_rows_by_claim_and_tells_the_rules(kept: Path) -> None:
-    records = [made(ACCURACY, 2.1, 0.4, 3.8), made(PAID, 0.1, 0.05, 0.2, "times"), made(GAP, 0.3, 0.1, None, "nats")]
+    records = [
+        made(ACCURACY, 2.1, 0.4, 3.8),
+        made(PAID, 0.1, 0.05, 0.2, "times"),
+        made(GAP, 0.3, 0.1, None, "nats"),
+    ]
     said = text(ledger(records=records))
-    parts = {line.partition(":")[0]: number for number, line in enumerate(said.splitlines()) if line[:1].isalpha()}
-    assert parts["overfitting"] < parts["efficiency"] < parts["performance"] < parts["transfer"] < parts["cost"]
+    parts = {
+        line.partition(":")[0]: number
+        for number, line in enumerate(said.splitlines())
+        if line[:1].isalpha()
+    }
+    assert (
+        parts["overfitting"]
+        < parts["efficiency"]
+        < parts["performance"]
+        < parts["transfer"]
+        < parts["cost"]
+    )
     (line,) = [line for line in said.splitlines() if "2.1 points [0.4, 3.8]" in line]
     assert line.startswith(SOURCE) and line.split()[-4:] == ["10", "supported", "live", "primary"]
     assert said.count("a VAE together with transfer learning reduces overfitting") == 3
@@ -466,7 +656,12 @@ def test_the_table_groups_rows_by_claim_and_tells_the_rules(kept: Path) -> None:
 @pytest.fixture
 def every_kind(kept: Path) -> list[dict]:
     """Rows of every verdict, unit, source and kind of interval."""
-    keep(kept, "05_x.json", made(PROBE, -2.0, -3.0, -1.0, data=OTHER), made(ACCURACY, 0.1, -0.5, 0.8, data=OTHER))
+    keep(
+        kept,
+        "05_x.json",
+        made(PROBE, -2.0, -3.0, -1.0, data=OTHER),
+        made(ACCURACY, 0.1, -0.5, 0.8, data=OTHER),
+    )
     live = [
         made(ACCURACY, 2.1, 0.4, 3.8), made(PROBE, 0.5, -1.0, 2.0), made(ACCURACY, 1.0, 0.5, 1.5, data=M1, n=3),
         made(PROBE, None, None, None, data=M1), made(GAP, 0.3, 0.1, 0.5, "nats"),
@@ -475,7 +670,10 @@ def every_kind(kept: Path) -> list[dict]:
     ]  # fmt: skip
     rows = ledger(records=live)
     assert {row["verdict"] for row in rows} == set(VERDICTS)
-    return rows + [rows[0] | {"unit": "tasks", "effect": 30.0, "low": 9.0, "high": None, "verdict": "contradicted"}]
+    return rows + [
+        rows[0]
+        | {"unit": "tasks", "effect": 30.0, "low": 9.0, "high": None, "verdict": "contradicted"}
+    ]
 
 
 def marks(axis: Any, row: dict, y: int) -> list[Any]:
@@ -494,12 +692,16 @@ def test_the_forest_has_every_row_by_unit(every_kind: list[dict]) -> None:
     for axis, unit in zip(axes, units, strict=True):
         own = [row for row in every_kind if row["unit"] == unit]
         names = [label.get_text() for label in axis.get_yticklabels()]
-        assert len(names) == len(own) and axis.get_xscale() == ("log" if unit in ("times", "tasks") else "linear")
+        assert len(names) == len(own) and axis.get_xscale() == (
+            "log" if unit in ("times", "tasks") else "linear"
+        )
         for y, (row, name) in enumerate(zip(own, names, strict=True)):
             assert name.startswith(f"{row['claim']}: {row['data']} ({row['source']})\n")
             assert " ".join(name.split()).endswith(row["measure"])
             (mark,) = marks(axis, row, y) if row["effect"] is not None else [None]
-            assert not mark or (to_hex(mark.get_markerfacecolor()) == "#ffffff") == (not row["primary"])
+            assert not mark or (to_hex(mark.get_markerfacecolor()) == "#ffffff") == (
+                not row["primary"]
+            )
     plt.close(figure)
 
 
@@ -513,11 +715,18 @@ def test_the_forest_shows_open_ends_null_margin_and_key(every_kind: list[dict]) 
             arrows = {line.get_marker(): line.get_xdata()[0] for line in axis.lines if list(line.get_ydata()) == [y]
                       and line.get_marker() in "<>"}  # fmt: skip
             bounded = (row["low"], row["high"])
-            expected = {"<": left} if bounded[0] is None else {">": right} if bounded[1] is None else {}
+            expected = (
+                {"<": left} if bounded[0] is None else {">": right} if bounded[1] is None else {}
+            )
             assert arrows == ({} if bounded == (None, None) else expected), row
             drawn = [line for line in axis.lines if list(line.get_ydata()) == [y, y]]
-            ends = [left if bounded[0] is None else bounded[0], right if bounded[1] is None else bounded[1]]
-            assert [list(line.get_xdata()) for line in drawn] == ([] if bounded == (None, None) else [ends])
+            ends = [
+                left if bounded[0] is None else bounded[0],
+                right if bounded[1] is None else bounded[1],
+            ]
+            assert [list(line.get_xdata()) for line in drawn] == (
+                [] if bounded == (None, None) else [ends]
+            )
         null, margin = int(unit in claims.RATIOS), claims.CONTRACT["margins"][unit]
         assert any(list(line.get_xdata()) == [null, null] for line in axis.lines)
         (band,) = axis.patches
@@ -525,14 +734,23 @@ def test_the_forest_shows_open_ends_null_margin_and_key(every_kind: list[dict]) 
         assert edges == pytest.approx((1 / margin, margin) if null else (-margin, margin))
         assert ("left" in axis.get_xlabel()) == (unit == "tasks")
     (key,) = figure.legends
-    assert [entry.get_text() for entry in key.get_texts()] == [*VERDICTS, "primary", "exploratory", "open end"]
+    assert [entry.get_text() for entry in key.get_texts()] == [
+        *VERDICTS,
+        "primary",
+        "exploratory",
+        "open end",
+    ]
     assert sum(note.get_text() == "no number" for axis in axes for note in axis.texts) == 1
     plt.close(figure)
 
 
 def test_verdicts_differ_in_colour_and_in_mark() -> None:
     assert set(plots.VERDICTS) == set(VERDICTS)
-    assert len({mark for mark, _ in plots.VERDICTS.values()}) == len({c for _, c in plots.VERDICTS.values()}) == 4
+    assert (
+        len({mark for mark, _ in plots.VERDICTS.values()})
+        == len({c for _, c in plots.VERDICTS.values()})
+        == 4
+    )
 
 
 def test_forty_rows_stay_readable(every_kind: list[dict]) -> None:
@@ -542,7 +760,9 @@ def test_forty_rows_stay_readable(every_kind: list[dict]) -> None:
     for axis in figure.axes:
         boxes = [label.get_window_extent() for label in axis.get_yticklabels()]
         assert all(box.x0 >= 0 for box in boxes), "a label is cut off"
-        assert all(a.y0 >= b.y1 - 1 for a, b in zip(boxes, boxes[1:], strict=False)), "labels overlap"
+        assert all(a.y0 >= b.y1 - 1 for a, b in zip(boxes, boxes[1:], strict=False)), (
+            "labels overlap"
+        )
         assert axis.get_window_extent().width > 0.4 * figure.bbox.width
     plt.close(figure)
 
@@ -562,17 +782,30 @@ def refuse(name: str) -> None:
     raise AssertionError(f"{name} is no JSON")
 
 
-def test_the_command_prints_the_ledger(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_ledger(
+    kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = made(PAID, float("nan"), float("nan"), float("inf"), "times")
-    run = run_of(tmp_path / "run", made(ACCURACY, 2.1, 0.4, 3.8), broken, made(LABELS, 2.0, 1.5, None, "times"))
+    run = run_of(
+        tmp_path / "run",
+        made(ACCURACY, 2.1, 0.4, 3.8),
+        broken,
+        made(LABELS, 2.0, 1.5, None, "times"),
+    )
     assert vaetl("claims", str(run), "--json") == 0
     rows = json.loads(capsys.readouterr().out, parse_constant=refuse)
-    assert rows == ledger(run) and len(rows) == 3 and all(list(row) == list(claims.FIELDS) for row in rows)
+    assert (
+        rows == ledger(run)
+        and len(rows) == 3
+        and all(list(row) == list(claims.FIELDS) for row in rows)
+    )
     assert vaetl("claims", str(run)) == 0
     assert capsys.readouterr().out == text(rows) + "\n"
 
 
-def test_the_command_without_a_run_shows_what_is_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_without_a_run_shows_what_is_recorded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert vaetl("claims", "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert rows == ledger() and {row["source"] for row in rows} == {"recorded"}
@@ -604,7 +837,15 @@ def test_the_stored_run_has_its_rows_live() -> None:
     assert len(live) >= 12 and all(row["n"] >= 10 for row in live)
     for data in ("digits 0–4 → 5–9, embedded", "MNIST, embedded", "Fashion-MNIST, embedded"):
         said = " ".join(row["measure"] for row in live if row["data"] == data)
-        for measure in ("train–test gap", "labels to the accuracy", "pretraining counted", "pretraining not counted"):
+        for measure in (
+            "train–test gap",
+            "labels to the accuracy",
+            "pretraining counted",
+            "pretraining not counted",
+        ):
             assert measure in said, (data, measure)
-        assert all(f"test accuracy of the fine-tuned VAE against scratch, {n} labels" in said for n in (50, 100, 500))
+        assert all(
+            f"test accuracy of the fine-tuned VAE against scratch, {n} labels" in said
+            for n in (50, 100, 500)
+        )
         assert "conditional on these 3 VAEs" in said

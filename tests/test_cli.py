@@ -25,7 +25,18 @@ from vaetl_helpers.app import cli
 from vaetl_helpers.authoring import build as builder
 from vaetl_helpers.data import registry
 
-COMMANDS = ("run", "lab", "data", "claims", "doctor", "site", "assign", "check-submission", "grade", "build")
+COMMANDS = (
+    "run",
+    "lab",
+    "data",
+    "claims",
+    "doctor",
+    "site",
+    "assign",
+    "check-submission",
+    "grade",
+    "build",
+)
 
 
 @pytest.fixture
@@ -54,7 +65,7 @@ def vaetl(*arguments: str) -> int:
 def test_help_is_quick_and_names_every_command() -> None:
     code = """import sys
 sys.argv = ["vaetl", "--help"]
-from vaetl_helpers.cli import main
+from vaetl_helpers.app.cli import main
 try:
     main()
 finally:
@@ -120,17 +131,24 @@ def test_the_copy_of_the_course_is_never_overwritten(
 ) -> None:
     mine = course.parent / "mine"
     assert chapters.copy_course(course, mine) == mine / "01_first.ipynb"
-    assert sorted(path.name for path in mine.glob("*.ipynb")) == ["01_first.ipynb", "02_second.ipynb"]
+    assert sorted(path.name for path in mine.glob("*.ipynb")) == [
+        "01_first.ipynb",
+        "02_second.ipynb",
+    ]
     (mine / "01_first.ipynb").write_text("my work", encoding="utf-8")
     chapters.copy_course(course, mine)  # the same version: nothing new, nothing said
     assert capsys.readouterr().out == "" and len(list(mine.glob("*.ipynb"))) == 2
     write(course, "01_first", "# Better")
     monkeypatch.setattr(metadata, "version", lambda name: "0.2.0")
     chapters.copy_course(course, mine)
-    said = "01_first.ipynb has a newer version; yours stays, the new one is 01_first.new-0.2.0.ipynb\n"
+    said = (
+        "01_first.ipynb has a newer version; yours stays, the new one is 01_first.new-0.2.0.ipynb\n"
+    )
     assert capsys.readouterr().out == said
     assert (mine / "01_first.ipynb").read_text("utf-8") == "my work"
-    assert (mine / "01_first.new-0.2.0.ipynb").read_bytes() == (course / "01_first.ipynb").read_bytes()
+    assert (mine / "01_first.new-0.2.0.ipynb").read_bytes() == (
+        course / "01_first.ipynb"
+    ).read_bytes()
     chapters.copy_course(course, mine)
     assert capsys.readouterr().out == ""  # said once
     (mine / "02_second.ipynb").unlink()  # a fresh copy of one chapter: delete it
@@ -193,7 +211,7 @@ def test_lab_serves_the_copy(course: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = f"import vaetl_helpers.runtime as r, pathlib; r.course_dir = lambda: pathlib.Path({str(course)!r})"
-    command = [sys.executable, "-c", f"{code}; from vaetl_helpers.cli import main; main()"]
+    command = [sys.executable, "-c", f"{code}; from vaetl_helpers.app.cli import main; main()"]
     with open("log", "w") as log:
         server = subprocess.Popen(
             [*command, "lab", "--dir", "mine", "--no-browser", f"--port={port}"],
@@ -231,7 +249,9 @@ def test_data_lists_what_is_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert "licence" in lines[0]
 
 
-def test_data_fetch_says_where(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_fetch_says_where(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registry, "fetch", lambda name, root: Path(root) / name)
     assert vaetl("data", "fetch", "mnist", "--root", "here") == 0
     assert capsys.readouterr().out == "mnist is in here/mnist\n"
@@ -278,14 +298,24 @@ def test_doctor_shows_the_whole_picture_and_ends_in_ready(
     healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(requirements, "missing", lambda extra, only=(): ["some>=1"] if extra == "text" else [])
+    monkeypatch.setattr(
+        requirements, "missing", lambda extra, only=(): ["some>=1"] if extra == "text" else []
+    )
     facts, todo = doctor(capsys)
     assert todo == []  # a missing extra is said, and nothing to mend
-    assert facts["extra text"] == 'python -m pip install "some>=1"' and facts["extra lab"] == "present"
+    assert (
+        facts["extra text"] == 'python -m pip install "some>=1"' and facts["extra lab"] == "present"
+    )
     for package in ("torch", "torchvision", "accelerate", "numpy"):
         assert facts[package] == metadata.version(package)
-    assert (facts["torch cuda"], facts["platform"], facts["disk free"]) == ("13.0", "Python", "12.3 GB")
-    assert facts["accelerator"] == "none found" and facts["device"] == f"CPU, {os.cpu_count()} cores"
+    assert (facts["torch cuda"], facts["platform"], facts["disk free"]) == (
+        "13.0",
+        "Python",
+        "12.3 GB",
+    )
+    assert (
+        facts["accelerator"] == "none found" and facts["device"] == f"CPU, {os.cpu_count()} cores"
+    )
     assert {"python", "system", "processor", "cores", "memory", "notebooks"} <= set(facts)
     rows = {row["name"]: row for row in data.where()}
     assert all(facts[f"data {name}"].startswith(rows[name]["status"]) for name in data.DATASETS)
@@ -308,29 +338,44 @@ def test_doctor_says_what_there_is_to_do_one_line_a_problem(
 ) -> None:
     accelerators(monkeypatch, "meta")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=400_000_000))
-    monkeypatch.setattr(requirements, "missing", lambda extra, only=(): ["jupyterlab>=4.2"] if extra == "lab" else [])
+    monkeypatch.setattr(
+        requirements,
+        "missing",
+        lambda extra, only=(): ["jupyterlab>=4.2"] if extra == "lab" else [],
+    )
 
     def no_course() -> Path:
         raise errors.CourseError("The notebooks are missing: install again.")
 
     monkeypatch.setattr(chapters, "course_dir", no_course)
     facts, todo = doctor(capsys)
-    assert [line.partition(" says")[0] for line in todo[:2]] == ["The device meta:0", "The device meta:1"]
+    assert [line.partition(" says")[0] for line in todo[:2]] == [
+        "The device meta:0",
+        "The device meta:1",
+    ]
     assert todo[2:] == [
         'python -m pip install "jupyterlab>=4.2"',
         "free some disk space: 0.4 GB are left, runs and data need 2 GB",
         "The notebooks are missing: install again.",
     ]
     assert facts["device"] == "the cpu" and facts["notebooks"] == "missing"
-    assert facts["accelerator meta:1"].startswith("the meta:1: The device meta:1 says that it is available but fails")
+    assert facts["accelerator meta:1"].startswith(
+        "the meta:1: The device meta:1 says that it is available but fails"
+    )
 
 
 def test_doctor_names_a_gpu_that_pytorch_does_not_see(
     healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "_hidden_gpu", lambda: "There is a GPU,\nbut its driver is too old.")
+    monkeypatch.setattr(
+        device, "_hidden_gpu", lambda: "There is a GPU,\nbut its driver is too old."
+    )
     facts, todo = doctor(capsys)
-    assert todo == ["There is a GPU, but its driver is too old. Using the CPU."] == [facts["accelerator"]]
+    assert (
+        todo
+        == ["There is a GPU, but its driver is too old. Using the CPU."]
+        == [facts["accelerator"]]
+    )
 
 
 def test_doctor_on_kaggle_without_an_accelerator_shows_the_switch(
@@ -341,20 +386,27 @@ def test_doctor_on_kaggle_without_an_accelerator_shows_the_switch(
     assert facts["platform"] == "Kaggle" and "Settings > Accelerator > GPU T4 x2" in facts["advice"]
     assert todo == []  # it is no fault
     forget()
-    accelerators(monkeypatch, "meta")  # a P100 that this PyTorch has no code for: the switch is what mends it
+    accelerators(
+        monkeypatch, "meta"
+    )  # a P100 that this PyTorch has no code for: the switch is what mends it
     facts, todo = doctor(capsys)
     assert "GPU T4 x2" in facts["advice"] and todo
 
 
 def test_doctor_for_a_bug_report_is_the_same_as_json_and_names_nobody(
-    healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    healthy: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     home = tmp_path / "home" / "ada"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.setattr(chapters, "course_dir", lambda: home / "lovelace" / "course")
     row = {"name": "mnist", "status": "full set", "path": str(home / ".cache" / "mnist")}
-    monkeypatch.setattr(registry, "where", lambda: [row, {"name": "x", "status": "not here", "path": f"{home}-2/x"}])
+    monkeypatch.setattr(
+        registry, "where", lambda: [row, {"name": "x", "status": "not here", "path": f"{home}-2/x"}]
+    )
     monkeypatch.setattr(device, "_hidden_gpu", lambda: f"No driver in {home}.")
     facts, todo = doctor(capsys)
     assert vaetl("doctor", "--json") == 1
@@ -375,7 +427,9 @@ def test_doctor_for_a_bug_report_is_the_same_as_json_and_names_nobody(
     assert report["ready"] is True and report["todo"] == [] and report["extras"]["lab"] == "present"
 
 
-def test_doctor_without_a_home_directory_leaves_paths_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_without_a_home_directory_leaves_paths_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HOME", "/")
     assert cli._presentable({"notebooks": "/opt/course", "todo": ["a\n b"]}) == {
         "notebooks": "/opt/course",

@@ -18,9 +18,14 @@ from vaetl_helpers.data import ImageSet, Splits, data_root, image_hashes
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.nets import Encoder
 from vaetl_helpers.study import Draw, Table
-from vaetl_helpers.training import loop, together
+from vaetl_helpers.training import fit_together, loop
 
-EMBEDDED = [(name, source) for name, sources in vae_transfer.SOURCES.items() if name != "animals" for source in sources]
+EMBEDDED = [
+    (name, source)
+    for name, sources in vae_transfer.SOURCES.items()
+    if name != "animals"
+    for source in sources
+]
 FULL = [(name, source) for name, sources in vae_transfer.SOURCES.items() for source in sources]
 
 
@@ -36,7 +41,9 @@ def small_target(seed: int = 0, per_class: int = 30) -> Splits:
     def part(count: int) -> ImageSet:
         labels = torch.arange(3).repeat_interleave(count)
         noise = torch.rand(len(labels), 1, 8, 8, generator=generator)
-        return ImageSet((0.5 * patterns[labels] + 0.5 * noise).mul(255).byte(), labels, ("a", "b", "c"))
+        return ImageSet(
+            (0.5 * patterns[labels] + 0.5 * noise).mul(255).byte(), labels, ("a", "b", "c")
+        )
 
     return Splits(part(per_class), part(10), part(20), "patterns")
 
@@ -50,7 +57,9 @@ def small_draw(target: Splits, number: int = 0, labels: int = 15, seed: int = 5)
 
 
 @pytest.mark.parametrize("name, source", EMBEDDED)
-def test_no_embedded_source_has_an_image_of_its_targets_test_or_validation(name: str, source: str) -> None:
+def test_no_embedded_source_has_an_image_of_its_targets_test_or_validation(
+    name: str, source: str
+) -> None:
     target, images = vae_transfer.load_target(name), vae_transfer.load_source(source)
     assert not hashes(images) & hashes(target.test, target.validation)
     assert not hashes(target.train) & hashes(target.test, target.validation)
@@ -58,10 +67,15 @@ def test_no_embedded_source_has_an_image_of_its_targets_test_or_validation(name:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, source", FULL)
-def test_no_full_source_has_an_image_of_its_targets_test_or_validation(name: str, source: str) -> None:
+def test_no_full_source_has_an_image_of_its_targets_test_or_validation(
+    name: str, source: str
+) -> None:
     if data_root() is None:
         pytest.skip("needs VAETL_DATA")
-    target, images = vae_transfer.load_target(name, full=True), vae_transfer.load_source(source, full=True)
+    target, images = (
+        vae_transfer.load_target(name, full=True),
+        vae_transfer.load_source(source, full=True),
+    )
     assert len(images) > 5000
     assert not hashes(images) & hashes(target.test, target.validation)
     if name in ("digits", "tops", "animals"):
@@ -107,7 +121,11 @@ def watched(images: ImageSet) -> Watched:
 
 def every_method(target: Splits, source: ImageSet) -> list[study.Method]:
     starts = {"own": vae_transfer.pretrain_all({"own": source}, [7, 8], 200)["own"]}
-    taught = {"own": vae_transfer.pretrain_all({"own": source}, [7, 8], 200, vae_transfer.pretrain_supervised)["own"]}
+    taught = {
+        "own": vae_transfer.pretrain_all(
+            {"own": source}, [7, 8], 200, vae_transfer.pretrain_supervised
+        )["own"]
+    }
     views = {"PCA": vae_transfer.fit_pca(source), "raw pixels": vae_transfer.pixels}
     return vae_transfer.methods(target, "own", starts, views, taught, more=True, steps=20)
 
@@ -119,10 +137,16 @@ def test_every_method_gets_the_same_labels() -> None:
         spy = watched(target.train)
         swap = {"target": Splits(spy, target.validation, target.test, "")}
         run = method.run
-        run = partial(run.func, *(swap["target"] if part is target else part for part in run.args), **run.keywords)
+        run = partial(
+            run.func,
+            *(swap["target"] if part is target else part for part in run.args),
+            **run.keywords,
+        )
         for count in (15, 30):
             once = study.Method(method.name, run, method.settings, method.together)
-            study.run_study("s", [once], [count], 3, labels=spy.labels, pretrain_seeds=[7, 8], quiet=True)
+            study.run_study(
+                "s", [once], [count], 3, labels=spy.labels, pretrain_seeds=[7, 8], quiet=True
+            )
         seen[method.name] = spy.asked
     assert len(seen) == 11 and all(len(asked) == 6 for asked in seen.values())
     assert all(asked == seen["scratch"] for asked in seen.values())
@@ -130,7 +154,9 @@ def test_every_method_gets_the_same_labels() -> None:
 
 def test_pretraining_sees_its_source_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[ImageSet] = []
-    monkeypatch.setattr(vae_transfer, "fit", lambda model, images, *rest, **more: given.append(images) or _nothing())
+    monkeypatch.setattr(
+        vae_transfer, "fit", lambda model, images, *rest, **more: given.append(images) or _nothing()
+    )
     for name, source in EMBEDDED:
         if source == "pullover/coat":
             continue
@@ -172,7 +198,9 @@ def _equal(a: nn.Module, b: nn.Module) -> bool:
 
 def test_pretraining_in_two_processes_gives_the_same(tmp_path: Path) -> None:
     source = small_target(1).train
-    alone, two = (vae_transfer.pretrain_all({"s": source}, [1, 2], 200, jobs=jobs)["s"] for jobs in (1, 2))
+    alone, two = (
+        vae_transfer.pretrain_all({"s": source}, [1, 2], 200, jobs=jobs)["s"] for jobs in (1, 2)
+    )
     assert all(_equal(alone[seed].model, two[seed].model) for seed in (1, 2))
 
 
@@ -200,19 +228,29 @@ def test_networks_trained_together_end_as_they_would_alone(colour: bool) -> None
     target = small_target()
     if colour:
         parts = (target.train, target.validation, target.test)
-        target = Splits(*(ImageSet(p.images.expand(-1, 3, -1, -1), p.labels, p.classes) for p in parts), "")
+        target = Splits(
+            *(ImageSet(p.images.expand(-1, 3, -1, -1), p.labels, p.classes) for p in parts), ""
+        )
     sets = [target.train.subset(small_draw(target, number, 30).indices) for number in range(3)]
-    encoders = [vae_transfer.untrained_vae(target.train.images.shape[1:], seed).encoder for seed in range(3)]
+    encoders = [
+        vae_transfer.untrained_vae(target.train.images.shape[1:], seed).encoder for seed in range(3)
+    ]
     together = [vae_transfer.classifier(encoder, 3, seed) for seed, encoder in enumerate(encoders)]
     alone = copy.deepcopy(together)
     how = {"epochs": 30, "batch_size": 8, "patience": 2}
-    histories = together.fit_together(together, sets, target.validation, [4, 5, 6], rate=1e-2, **how)
+    histories = fit_together(together, sets, target.validation, [4, 5, 6], rate=1e-2, **how)
     for number, (one, images) in enumerate(zip(alone, sets, strict=True)):
         adam = torch.optim.Adam(one.parameters(), 1e-2, fused=True)
-        history = loop.fit_best(one, images, target.validation, optimizer=adam, seed=4 + number, **how)
+        history = loop.fit_best(
+            one, images, target.validation, optimizer=adam, seed=4 + number, **how
+        )
         assert len(history) == len(histories[number])
-        assert histories[number]["validation_accuracy"] == pytest.approx(history["validation_accuracy"])
-        assert histories[number]["validation_loss"] == pytest.approx(history["validation_loss"], rel=1e-3)
+        assert histories[number]["validation_accuracy"] == pytest.approx(
+            history["validation_accuracy"]
+        )
+        assert histories[number]["validation_loss"] == pytest.approx(
+            history["validation_loss"], rel=1e-3
+        )
         for a, b in zip(together[number].parameters(), one.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-4)
     assert len({len(history) for history in histories}) > 1, "each has early stopping of its own"
@@ -222,10 +260,10 @@ def test_a_network_without_a_better_epoch_goes_back_to_its_start() -> None:
     target = small_target()
     model = vae_transfer.classifier(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 3, 0)
     how = {"epochs": 20, "batch_size": 8}
-    together.fit_together([model], [target.train], target.validation, [0], rate=3e-3, patience=20, **how)
+    fit_together([model], [target.train], target.validation, [0], rate=3e-3, patience=20, **how)
     before = copy.deepcopy(model)
     wrong = ImageSet(target.train.images, (target.train.labels + 1) % 3, target.train.classes)
-    history = together.fit_together([model], [wrong], target.validation, [0], rate=1e-2, patience=3, **how)
+    history = fit_together([model], [wrong], target.validation, [0], rate=1e-2, patience=3, **how)
     assert _equal(model, before) and len(history[0]) == 3
 
 
@@ -234,7 +272,9 @@ def test_sets_of_different_sizes_are_refused() -> None:
     models = [vae_transfer.classifier(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 3, 0)] * 2
     sets = [target.train.subset(slice(0, 5)), target.train.subset(slice(0, 6))]
     with pytest.raises(CourseError, match="as many images each"):
-        together.fit_together(models, sets, target.validation, [0, 1], rate=1e-3, epochs=1, batch_size=4, patience=1)
+        fit_together(
+            models, sets, target.validation, [0, 1], rate=1e-3, epochs=1, batch_size=4, patience=1
+        )
 
 
 def test_a_classifier_starts_from_the_encoder_and_leaves_it_alone() -> None:
@@ -268,10 +308,15 @@ def test_the_gap_is_test_loss_minus_training_loss(monkeypatch: pytest.MonkeyPatc
     target, draw = small_target(), small_draw(small_target())
     kept: list[nn.Module] = []
     logits = vae_transfer._logits
-    monkeypatch.setattr(vae_transfer, "_logits", lambda model, images: kept.append(model) or logits(model, images))
+    monkeypatch.setattr(
+        vae_transfer, "_logits", lambda model, images: kept.append(model) or logits(model, images)
+    )
     (result,) = vae_transfer.scratch(target, [draw], steps=20)
     model, images = kept[0], target.train.subset(draw.indices)
-    loss = [nn.functional.cross_entropy(model(s.images / 255), s.labels).item() for s in (target.test, images)]
+    loss = [
+        nn.functional.cross_entropy(model(s.images / 255), s.labels).item()
+        for s in (target.test, images)
+    ]
     assert result["train–test gap"].mean().item() == pytest.approx(loss[0] - loss[1], abs=1e-5)
 
 
@@ -293,7 +338,9 @@ def test_views_show_what_they_say() -> None:
     made = vae_transfer.pretrain(target.train, 7, 100)
     x = target.test.images / 255
     assert torch.equal(vae_transfer.pixels(target.test, draw), x.flatten(1))
-    torch.testing.assert_close(vae_transfer.mu_of({7: made}, target.test, draw), made.model.encode(x).mean.detach())
+    torch.testing.assert_close(
+        vae_transfer.mu_of({7: made}, target.test, draw), made.model.encode(x).mean.detach()
+    )
     assert vae_transfer.hidden_of({7: made}, target.test, draw).shape == (60, vae_transfer.WIDTH)
     assert vae_transfer.fit_pca(target.train)(target.test, draw).shape == (60, vae_transfer.LATENT)
     first, second = (vae_transfer.random_mu(target.test, small_draw(target, n)) for n in (0, 1))
@@ -303,7 +350,9 @@ def test_views_show_what_they_say() -> None:
 # ---------------------------------------------------------------- the effects of a study
 
 
-def made_up(better: Callable[[str], float], methods: list[str], counts: list[int], draws: int = 10) -> Table:
+def made_up(
+    better: Callable[[str], float], methods: list[str], counts: list[int], draws: int = 10
+) -> Table:
     """A table in which a method's accuracy and curves follow `better(method)`."""
     rng = np.random.default_rng(0)
     rows, images = [], {}
@@ -315,7 +364,10 @@ def made_up(better: Callable[[str], float], methods: list[str], counts: list[int
                 known = {"study": "s", "data": "d", "method": method, "labels": count, "draw": draw}
                 known |= {"pretrain_seed": draw, "seconds": 1.0}
                 accuracy = 50 + 10 * np.log10(count) + luck + gain
-                for metric, value in (("test accuracy", accuracy), ("train–test gap", 1 - 0.1 * gain)):
+                for metric, value in (
+                    ("test accuracy", accuracy),
+                    ("train–test gap", 1 - 0.1 * gain),
+                ):
                     rows.append(known | {"metric": metric, "value": value})
                 curve = np.array([accuracy - 9, accuracy], np.float32)
                 images[method, count, draw, "validation curve"] = curve
@@ -325,15 +377,31 @@ def made_up(better: Callable[[str], float], methods: list[str], counts: list[int
 
 
 def test_effects_are_positive_where_they_speak_for_the_vae() -> None:
-    methods = ["scratch", "VAE fine-tuned", "probe on μ", "PCA", "raw pixels", "supervised", "random encoder"]
+    methods = [
+        "scratch",
+        "VAE fine-tuned",
+        "probe on μ",
+        "PCA",
+        "raw pixels",
+        "supervised",
+        "random encoder",
+    ]
     table = made_up(lambda method: 3.0 * (method == "VAE fine-tuned"), methods, [50, 100, 500])
     found = {r["name"]: r for r in vae_transfer.effects(table, "here", 100)}
     main = found["test accuracy, VAE fine-tuned − scratch, 100 labels"]
-    assert main["value"] == pytest.approx(3, abs=0.2) and main["low"] > 2.5 and main["unit"] == "points"
+    assert (
+        main["value"] == pytest.approx(3, abs=0.2)
+        and main["low"] > 2.5
+        and main["unit"] == "points"
+    )
     gap = found["train–test gap, scratch − VAE fine-tuned, 100 labels"]
     assert gap["value"] == pytest.approx(0.3, abs=0.02) and gap["unit"] == "nats"
     reach = found["labels to scratch's accuracy at 100 labels, scratch ÷ VAE fine-tuned"]
-    assert reach["value"] == pytest.approx(10**0.3, rel=0.1) and reach["unit"] == "times" and reach["low"] > 1
+    assert (
+        reach["value"] == pytest.approx(10**0.3, rel=0.1)
+        and reach["unit"] == "times"
+        and reach["low"] > 1
+    )
     cost = found["seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"]
     assert cost["value"] == pytest.approx(1) and cost["n"] == 10
     assert all(r["data"] == "here" for r in found.values())
@@ -344,26 +412,44 @@ def test_the_ledger_asks_for_effects_that_a_study_makes() -> None:
     methods = ["scratch", "VAE fine-tuned", "probe on μ", "PCA", "raw pixels", "supervised"]
     made = set()
     for counts, main in (([50, 100, 500], 100), ([20, 200], 20)):
-        made |= {r["name"] for r in vae_transfer.effects(made_up(lambda method: 1.0, methods, counts), "d", main)}
+        made |= {
+            r["name"]
+            for r in vae_transfer.effects(made_up(lambda method: 1.0, methods, counts), "d", main)
+        }
     asked = {each["record"] for each in claims.comparisons() if each["chapter"] == "05"}
     assert asked - made == {"seconds for twice the images"}, "which the notebook itself measures"
 
 
 def test_open_ends_of_costs_are_none() -> None:
     table = made_up(
-        lambda method: -3.0 * (method == "VAE fine-tuned"), ["scratch", "VAE fine-tuned", "probe on μ"], [100]
+        lambda method: -3.0 * (method == "VAE fine-tuned"),
+        ["scratch", "VAE fine-tuned", "probe on μ"],
+        [100],
     )
     found = {r["name"]: r for r in vae_transfer.effects(table, "here", 100)}
     cost = found["seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"]
-    assert cost["low"] is None and cost["high"] is not None, "fine-tuning never got there: at least so much"
+    assert cost["low"] is None and cost["high"] is not None, (
+        "fine-tuning never got there: at least so much"
+    )
 
 
 def test_effects_of_another_source_have_its_values_and_the_common_names() -> None:
-    methods = ["scratch", "VAE fine-tuned", "probe on μ", "VAE fine-tuned (X)", "probe on μ (X)", "supervised (X)"]
+    methods = [
+        "scratch",
+        "VAE fine-tuned",
+        "probe on μ",
+        "VAE fine-tuned (X)",
+        "probe on μ (X)",
+        "supervised (X)",
+    ]
     table = made_up(lambda method: 5.0 * (method == "VAE fine-tuned (X)"), methods, [50, 100])
     found = {r["name"]: r for r in vae_transfer.effects(table, "X → here", 100, "X")}
-    assert found["test accuracy, VAE fine-tuned − scratch, 50 labels"]["value"] == pytest.approx(5, abs=0.3)
-    assert found["test accuracy, VAE fine-tuned − supervised, 50 labels"]["value"] == pytest.approx(5, abs=0.3)
+    assert found["test accuracy, VAE fine-tuned − scratch, 50 labels"]["value"] == pytest.approx(
+        5, abs=0.3
+    )
+    assert found["test accuracy, VAE fine-tuned − supervised, 50 labels"]["value"] == pytest.approx(
+        5, abs=0.3
+    )
 
 
 def test_encoders_are_encoders() -> None:
@@ -371,7 +457,9 @@ def test_encoders_are_encoders() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     vae_transfer.untrained_vae((1, 28, 28), 0)
-    assert torch.equal(before, torch.get_rng_state()), "the caller's random numbers stay as they are"
+    assert torch.equal(before, torch.get_rng_state()), (
+        "the caller's random numbers stay as they are"
+    )
 
 
 # ---------------------------------------------------------------- learning rates
@@ -394,6 +482,13 @@ def test_the_rates_are_those_that_the_recorded_tuning_chose() -> None:
     records = [r for r in recorded.recorded("05")["records"] if r["name"].startswith("tuning: ")]
     for name, rates in vae_transfer.RATES.items():
         for method, rate in zip(("scratch", "VAE fine-tuned"), rates, strict=True):
-            found = [r for r in records if r["data"] == name and r["name"].startswith(f"tuning: {method}, rate ")]
+            found = [
+                r
+                for r in records
+                if r["data"] == name and r["name"].startswith(f"tuning: {method}, rate ")
+            ]
             assert len(found) == 3
-            assert float(max(found, key=lambda r: r["value"])["name"].rpartition(" ")[2]) == rate, (name, method)
+            assert float(max(found, key=lambda r: r["value"])["name"].rpartition(" ")[2]) == rate, (
+                name,
+                method,
+            )

@@ -47,7 +47,7 @@ from vaetl_helpers.errors import CourseError
 FULL = Path(__file__).parents[2] / "shared" / "data"
 needs_full = pytest.mark.skipif(not FULL.is_dir(), reason=f"the full data sets are not at {FULL}")
 IDX = tuple(DATASETS["mnist"].files)
-ASSETS = Path(data.__file__).parent / "assets"
+ASSETS = Path(data.__file__).parents[1] / "assets"
 
 
 def says(error: pytest.ExceptionInfo[CourseError] | Exception, *words: str) -> None:
@@ -62,7 +62,10 @@ def says(error: pytest.ExceptionInfo[CourseError] | Exception, *words: str) -> N
 def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Everything below a folder, with size, time and mode."""
     found = {path: path.lstat() for path in folder.rglob("*")}
-    return {str(path.relative_to(folder)): (s.st_size, s.st_mtime_ns, s.st_mode) for path, s in found.items()}
+    return {
+        str(path.relative_to(folder)): (s.st_size, s.st_mtime_ns, s.st_mode)
+        for path, s in found.items()
+    }
 
 
 def hashes(images: ImageSet) -> list[bytes]:
@@ -97,7 +100,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def idx(array: np.ndarray) -> bytes:
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 def small_arrays(train: int = 120, test: int = 20) -> dict[str, np.ndarray]:
@@ -112,7 +118,9 @@ def small_arrays(train: int = 120, test: int = 20) -> dict[str, np.ndarray]:
 def write_set(folder: Path, **counts: int) -> dict[str, bytes]:
     """Writes a small MNIST into a folder; returns its files."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {name: gzip.compress(idx(array), mtime=0) for name, array in small_arrays(**counts).items()}
+    content = {
+        name: gzip.compress(idx(array), mtime=0) for name, array in small_arrays(**counts).items()
+    }
     for name, packed in content.items():
         (folder / name).write_bytes(packed)
     return content
@@ -154,7 +162,9 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/"
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
     def answer(self, request: BaseHTTPRequestHandler, name: str) -> None:
         self.asked.append(name)
@@ -167,7 +177,11 @@ class Server:
         if manner != "half, no length":
             request.send_header("Content-Length", str(len(content)))
         request.end_headers()
-        request.wfile.write(content[: len(content) // 2] if manner.startswith("half") or manner == "stall" else content)
+        request.wfile.write(
+            content[: len(content) // 2]
+            if manner.startswith("half") or manner == "stall"
+            else content
+        )
         if manner == "stall":
             request.wfile.flush()
             self.done.wait(60)
@@ -186,8 +200,17 @@ def server() -> Iterator[Server]:
 def small(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """A small MNIST in the registry as 'small', served by `server`, with the embedded digits to fall back on."""
     server.files = write_set(tmp_path / "published")
-    md5 = {name: "md5:" + hashlib.md5(content).hexdigest() for name, content in server.files.items()}
-    item = replace(DATASETS["mnist"], title="Small", files=md5, mirrors=(server.url,), folder="Small/raw", also=())
+    md5 = {
+        name: "md5:" + hashlib.md5(content).hexdigest() for name, content in server.files.items()
+    }
+    item = replace(
+        DATASETS["mnist"],
+        title="Small",
+        files=md5,
+        mirrors=(server.url,),
+        folder="Small/raw",
+        also=(),
+    )
     monkeypatch.setitem(DATASETS, "small", item)
     return item
 
@@ -196,8 +219,11 @@ def small(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Da
 def photos(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """A small set of ants and bees as 'photos', without a published hash."""
     server.files = {"photos.zip": photo_zip(tmp_path / "published" / "photos.zip")}
-    monkeypatch.setattr(readers, "PHOTOS", {"train": 24, "val": 6})
-    item = replace(DATASETS["ants-bees"], title="Photos", files={"photos.zip": None}, mirrors=(server.url,))
+    for module in (readers, files):
+        monkeypatch.setattr(module, "PHOTOS", {"train": 24, "val": 6})
+    item = replace(
+        DATASETS["ants-bees"], title="Photos", files={"photos.zip": None}, mirrors=(server.url,)
+    )
     monkeypatch.setitem(DATASETS, "photos", item)
     return item
 
@@ -222,13 +248,17 @@ def test_embedded_set_is_stratified_and_its_splits_share_no_image(
         assert part.images.dtype == torch.uint8
         assert part.images.shape[1:] == (1, 28, 28)
         assert set(Counter(part.labels.tolist()).values()) == {len(part) // 10}
-    assert len(set().union(*(hashes(part) for part in parts))) == sum(len(set(hashes(part))) for part in parts)
+    assert len(set().union(*(hashes(part) for part in parts))) == sum(
+        len(set(hashes(part))) for part in parts
+    )
     expected = f"{DATASETS[name].title}, embedded " + "/".join(f"{n:,}" for n in EMBEDDED[name])
     assert capsys.readouterr().out == expected + "\n"
 
 
 def test_embedded_sets_are_under_8_mb_together() -> None:
-    assert sum((ASSETS / str(DATASETS[name].embedded)).stat().st_size for name in EMBEDDED) < 8_000_000
+    assert (
+        sum((ASSETS / str(DATASETS[name].embedded)).stat().st_size for name in EMBEDDED) < 8_000_000
+    )
 
 
 @pytest.mark.slow
@@ -245,7 +275,9 @@ def test_embedded_sets_load_without_a_network_and_with_an_empty_home(tmp_path: P
     home = tmp_path / "home"
     home.mkdir()
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run([sys.executable, "-c", code], env=env, cwd=home, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=home, capture_output=True, text=True
+    )
     assert ran.stderr == ""
     assert ran.stdout.splitlines() == [
         "Fashion-MNIST, embedded 9,000/1,000/2,000",
@@ -258,9 +290,16 @@ def test_embedded_sets_load_without_a_network_and_with_an_empty_home(tmp_path: P
 def test_embedded_fashion_keeps_the_official_split_and_labels() -> None:
     item = DATASETS["fashion-mnist"]
     official = item.read(item.also[0])
-    known = {split: dict(zip(image_hashes(x), y.tolist(), strict=True)) for split, (x, y) in official.items()}
+    known = {
+        split: dict(zip(image_hashes(x), y.tolist(), strict=True))
+        for split, (x, y) in official.items()
+    }
     splits = load("fashion-mnist")
-    for part, source in ((splits.train, "train"), (splits.validation, "train"), (splits.test, "test")):
+    for part, source in (
+        (splits.train, "train"),
+        (splits.validation, "train"),
+        (splits.test, "test"),
+    ):
         assert [known[source].get(digest) for digest in hashes(part)] == part.labels.tolist()
     assert not set(hashes(splits.test)) & set(known["train"])
 
@@ -290,7 +329,9 @@ def test_full_sets_keep_the_embedded_validation_and_test_digits_out_of_training(
     assert kept_back <= set(hashes(full.validation))
     assert set(hashes(embedded.train)) <= training | set(hashes(full.validation))
     assert not training & set(hashes(full.test))
-    assert torch.equal(full.train.images, load("mnist", full=True).train.images), "the same split every time"
+    assert torch.equal(full.train.images, load("mnist", full=True).train.images), (
+        "the same split every time"
+    )
     assert tree(FULL) == before
     assert not cache.exists()
 
@@ -299,7 +340,9 @@ def test_full_sets_keep_the_embedded_validation_and_test_digits_out_of_training(
 def test_full_fashion_from_the_data_root_keeps_embedded_images_out_of_training() -> None:
     embedded, full = load("fashion-mnist"), load("fashion-mnist", full=True, root=FULL)
     assert sizes(full) == (55_000, 5_000, 10_000)
-    assert not (set(hashes(embedded.validation)) | set(hashes(embedded.test))) & set(hashes(full.train))
+    assert not (set(hashes(embedded.validation)) | set(hashes(embedded.test))) & set(
+        hashes(full.train)
+    )
     assert set(hashes(embedded.test)) <= set(hashes(full.test))
 
 
@@ -349,25 +392,41 @@ def test_data_sets_attached_on_kaggle_are_found_in_any_layout_and_told_apart(
 ) -> None:
     attached = tmp_path / "input"
     monkeypatch.setattr(files, "ATTACHED", attached)
-    monkeypatch.setitem(DATASETS, "fashion-mnist", replace(DATASETS["fashion-mnist"], also=(), begins=(9, 0, 0, 3)))
-    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], begins=(0, 1, 2, 3)))  # as write_set does
+    monkeypatch.setitem(
+        DATASETS, "fashion-mnist", replace(DATASETS["fashion-mnist"], also=(), begins=(9, 0, 0, 3))
+    )
+    monkeypatch.setitem(
+        DATASETS, "mnist", replace(DATASETS["mnist"], begins=(0, 1, 2, 3))
+    )  # as write_set does
     write_set(attached / "cut short")
     (attached / "cut short" / "train-labels-idx1-ubyte.gz").write_bytes(b"cut short")
     (attached / "a folder" / "train-labels-idx1-ubyte").mkdir(parents=True)
-    for name, content in write_set(attached / "datasets" / "someone" / "digits").items():  # unpacked, as Kaggle does
+    for name, content in write_set(
+        attached / "datasets" / "someone" / "digits"
+    ).items():  # unpacked, as Kaggle does
         (attached / "datasets" / "someone" / "digits" / name).unlink()
-        (attached / "datasets" / "someone" / "digits" / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
+        (attached / "datasets" / "someone" / "digits" / name.removesuffix(".gz")).write_bytes(
+            gzip.decompress(content)
+        )
     before = sorted(attached.rglob("*"))
     assert files.find_arrays(DATASETS["mnist"], None)["train"][0].shape == (120, 28, 28)
     with pytest.raises(FileNotFoundError):
-        files.find_arrays(DATASETS["fashion-mnist"], None)  # files of the same names, with other labels
+        files.find_arrays(
+            DATASETS["fashion-mnist"], None
+        )  # files of the same names, with other labels
     photo_zip(attached / "photos" / "hymenoptera_data.zip", train=122, val=77)
     assert len(files.find_arrays(DATASETS["ants-bees"], None)["train"][0]) == 244
-    assert [path for path in sorted(attached.rglob("*")) if "photos" not in str(path)] == before, "only read"
+    assert [path for path in sorted(attached.rglob("*")) if "photos" not in str(path)] == before, (
+        "only read"
+    )
 
 
 def test_a_data_root_that_is_no_folder_is_named(
-    photos: Dataset, small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    photos: Dataset,
+    small: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("VAETL_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(CourseError) as error:
@@ -436,12 +495,16 @@ def test_where_tells_what_is_there(
 
 
 @needs_full
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw")])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw")]
+)
 def test_published_hashes_are_those_of_the_real_files(name: str, folder: str) -> None:
     item = DATASETS[name]
     assert item.folder == folder
     for file, known in item.files.items():
-        assert hashlib.md5((FULL / folder / file).read_bytes()).hexdigest() == str(known).removeprefix("md5:")
+        assert hashlib.md5((FULL / folder / file).read_bytes()).hexdigest() == str(
+            known
+        ).removeprefix("md5:")
 
 
 def test_registry_agrees_with_torchvision() -> None:
@@ -500,9 +563,20 @@ LABELS = {name: array for name, array in small_arrays().items() if "labels" in n
         {"train-images-idx3-ubyte.gz": np.zeros((120, 27, 28))},
         {"train-images-idx3-ubyte.gz": np.arange(120)},
         {"train-labels-idx1-ubyte.gz": np.full(120, 10)},
-        {"t10k-images-idx3-ubyte.gz": np.zeros((0, 28, 28)), "t10k-labels-idx1-ubyte.gz": np.zeros(0)},
+        {
+            "t10k-images-idx3-ubyte.gz": np.zeros((0, 28, 28)),
+            "t10k-labels-idx1-ubyte.gz": np.zeros(0),
+        },
     ],
-    ids=["label missing", "label too many", "labels 2-d", "27 rows", "labels as images", "label 10", "no test images"],
+    ids=[
+        "label missing",
+        "label too many",
+        "labels 2-d",
+        "27 rows",
+        "labels as images",
+        "label 10",
+        "no test images",
+    ],
 )
 def test_idx_files_that_do_not_fit_each_other_are_passed_over(
     small: Dataset, tmp_path: Path, wrong: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
@@ -534,7 +608,9 @@ def test_damaged_file_in_the_root_is_passed_over_for_the_cache_and_left_alone(
     assert server.asked == []
 
 
-def test_unreadable_file_is_a_sentence(small: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_a_sentence(
+    small: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_set(cache / small.folder)
 
     def denied(*_: object) -> None:
@@ -546,7 +622,9 @@ def test_unreadable_file_is_a_sentence(small: Dataset, cache: Path, monkeypatch:
     says(error, "Permission denied")
 
 
-@pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: gzip.compress(b"other")])
+@pytest.mark.parametrize(
+    "harm", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: gzip.compress(b"other")]
+)
 def test_wrong_md5_in_the_cache_is_set_aside_and_fetched_again(
     small: Dataset, cache: Path, server: Server, harm: Callable[[bytes], bytes]
 ) -> None:
@@ -566,14 +644,18 @@ def test_fetch_downloads_checks_and_is_quiet_where_nobody_watches(
     small: Dataset, cache: Path, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert fetch("small") == cache / small.folder
-    assert {path.name: path.read_bytes() for path in (cache / small.folder).iterdir()} == server.files
+    assert {
+        path.name: path.read_bytes() for path in (cache / small.folder).iterdir()
+    } == server.files
     assert fetch("small") == cache / small.folder
     assert sorted(server.asked) == sorted(IDX), "asked once for each file"
     assert capfd.readouterr() == ("", "")
     assert load("small", full=True).source == "Small, full 110/10/20"
 
 
-def test_fetch_into_another_folder_can_be_read_from_there(small: Dataset, tmp_path: Path, cache: Path) -> None:
+def test_fetch_into_another_folder_can_be_read_from_there(
+    small: Dataset, tmp_path: Path, cache: Path
+) -> None:
     assert fetch("small", tmp_path / "elsewhere") == tmp_path / "elsewhere" / small.folder
     assert load("small", full=True, root=tmp_path / "elsewhere").source == "Small, full 110/10/20"
     assert not cache.exists()
@@ -585,7 +667,13 @@ def test_fetch_into_another_folder_can_be_read_from_there(small: Dataset, tmp_pa
      ("stall", 3, "timed out")],
 )  # fmt: skip
 def test_failing_download_is_one_sentence_and_leaves_nothing_under_the_final_name(
-    small: Dataset, cache: Path, server: Server, manner: str, tries: int, word: str, monkeypatch: pytest.MonkeyPatch
+    small: Dataset,
+    cache: Path,
+    server: Server,
+    manner: str,
+    tries: int,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(files, "TIMEOUT", 0.1)
     server.answers[IDX[0]] = [manner]
@@ -596,7 +684,9 @@ def test_failing_download_is_one_sentence_and_leaves_nothing_under_the_final_nam
     assert list((cache / small.folder).iterdir()) == []
 
 
-def test_download_that_fails_once_is_tried_again(small: Dataset, cache: Path, server: Server) -> None:
+def test_download_that_fails_once_is_tried_again(
+    small: Dataset, cache: Path, server: Server
+) -> None:
     server.answers[IDX[0]] = ["half", "404", "good"]
     fetch("small")
     assert (cache / small.folder / IDX[0]).read_bytes() == server.files[IDX[0]]
@@ -614,7 +704,9 @@ def test_second_mirror_is_asked_where_the_first_is_dead_or_wrong(
     assert {path.name for path in (cache / small.folder).iterdir()} == set(IDX)
 
 
-def test_probe_of_the_network_gives_up_where_the_name_server_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_of_the_network_gives_up_where_the_name_server_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     answer, waited = threading.Event(), []
 
     def silent(*_: object, **__: object) -> SimpleNamespace:
@@ -649,7 +741,10 @@ def test_cache_that_cannot_be_made_is_one_sentence(
 
 
 def test_unwritable_cache_falls_back_to_the_embedded_set(
-    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    small: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "file" / "cache"))
@@ -676,7 +771,9 @@ def test_full_disk_during_a_download_is_one_sentence(
 # ---------------------------------------------------------------- archives
 
 
-def add(archive: tarfile.TarFile, name: str, content: bytes = b"evil", link: str | None = None) -> None:
+def add(
+    archive: tarfile.TarFile, name: str, content: bytes = b"evil", link: str | None = None
+) -> None:
     info = tarfile.TarInfo(name)
     if link is not None:
         info.type, info.linkname = tarfile.SYMTYPE, link
@@ -715,7 +812,9 @@ def test_unsafe_tar_writes_nothing_outside(tmp_path: Path, attack: str) -> None:
     assert not [path for path in into.rglob("*") if path.is_symlink()]
 
 
-@pytest.mark.parametrize("name", ["../../outside/evil", "/{outside}/evil", "a/../../../outside/evil"])
+@pytest.mark.parametrize(
+    "name", ["../../outside/evil", "/{outside}/evil", "a/../../../outside/evil"]
+)
 def test_unsafe_zip_writes_nothing_outside(tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -764,7 +863,10 @@ def test_damaged_compressed_tar_is_a_sentence(tmp_path: Path, cut: float) -> Non
     packed = content.getvalue()
     flipped = bytearray(packed)
     flipped[int(len(packed) * cut)] ^= 0xFF
-    for name, harmed in {"cut.tar.gz": packed[: int(len(packed) * cut)], "flipped.tar.gz": bytes(flipped)}.items():
+    for name, harmed in {
+        "cut.tar.gz": packed[: int(len(packed) * cut)],
+        "flipped.tar.gz": bytes(flipped),
+    }.items():
         (tmp_path / name).write_bytes(harmed)
         with pytest.raises(CourseError) as error:
             data.unpack(tmp_path / name, tmp_path / "into")
@@ -829,10 +931,14 @@ def unpack_in_a_process(archive: str, cache: str, barrier: multiprocessing.Barri
 
 
 @pytest.mark.slow
-def test_two_processes_that_unpack_the_same_archive_both_succeed(tmp_path: Path, cache: Path) -> None:
+def test_two_processes_that_unpack_the_same_archive_both_succeed(
+    tmp_path: Path, cache: Path
+) -> None:
     photo_zip(tmp_path / "photos.zip")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vaetl_helpers.training", "accelerate", "torch._dynamo"])  # slow to import
+    context.set_forkserver_preload(
+        ["vaetl_helpers.training", "accelerate", "torch._dynamo"]
+    )  # slow to import
     barrier = context.Barrier(2)
     arguments = (str(tmp_path / "photos.zip"), str(cache), barrier)
     processes = [context.Process(target=unpack_in_a_process, args=arguments) for _ in range(2)]
@@ -844,9 +950,15 @@ def test_two_processes_that_unpack_the_same_archive_both_succeed(tmp_path: Path,
     assert len(list((cache / "unpacked").iterdir())) == 1, "nothing is left over"
 
 
-@pytest.mark.parametrize("bad", [*ZIP_HARM.values(), lambda content: None], ids=[*ZIP_HARM, "photos missing"])
+@pytest.mark.parametrize(
+    "bad", [*ZIP_HARM.values(), lambda content: None], ids=[*ZIP_HARM, "photos missing"]
+)
 def test_photos_without_a_published_hash_are_checked_by_crc_and_count(
-    photos: Dataset, server: Server, cache: Path, tmp_path: Path, bad: Callable[[bytes], bytes | None]
+    photos: Dataset,
+    server: Server,
+    cache: Path,
+    tmp_path: Path,
+    bad: Callable[[bytes], bytes | None],
 ) -> None:
     good = server.files["photos.zip"]
     wrong = bad(good)
@@ -869,7 +981,9 @@ def test_photos_without_a_published_hash_are_checked_by_crc_and_count(
     assert load("photos").source == "Photos, full 22/2/6"
 
 
-def test_folder_of_photos_with_some_missing_is_refused(photos: Dataset, tmp_path: Path, cache: Path) -> None:
+def test_folder_of_photos_with_some_missing_is_refused(
+    photos: Dataset, tmp_path: Path, cache: Path
+) -> None:
     with zipfile.ZipFile(io.BytesIO(photo_zip(tmp_path / "photos.zip"))) as opened:
         opened.extractall(tmp_path / "mine")
     (tmp_path / "mine" / "hymenoptera_data" / "train" / "bees" / "3.jpg").unlink()
@@ -907,7 +1021,9 @@ def test_images_are_kept_as_uint8_and_floats_are_rounded() -> None:
         (torch.zeros(2, 1, 0, 8), ("[2, 1, 0, 8]",)),
     ],
 )
-def test_images_of_another_range_type_or_shape_are_refused(images: torch.Tensor, words: tuple[str, ...]) -> None:
+def test_images_of_another_range_type_or_shape_are_refused(
+    images: torch.Tensor, words: tuple[str, ...]
+) -> None:
     with pytest.raises(CourseError) as error:
         ImageSet(images, torch.zeros(len(images), dtype=torch.long), ("a", "b"))
     says(error, *words)
@@ -933,7 +1049,9 @@ def test_labels_that_do_not_fit_are_refused(labels: torch.Tensor, words: tuple[s
 
 def numbered(count: int) -> ImageSet:
     """Image k holds k / 255 and has the label k."""
-    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
+    images = (
+        torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
+    )
     return ImageSet(images, torch.arange(count), tuple(map(str, range(count))))
 
 
@@ -1026,15 +1144,33 @@ def test_load_folder_turns_photos_of_phones_upright(tmp_path: Path) -> None:
     ("break_it", "words"),
     [
         (lambda f: shutil.rmtree(f / "validation"), ("validation", "one folder a class")),
-        (lambda f: (shutil.rmtree(f / "test"), (f / "test").write_text("")), ("test", "one folder a class")),
-        (lambda f: [p.unlink() for p in (f / "train" / "cat").iterdir()], ("cat", "one folder a class")),
-        (lambda f: (f / "train" / "cat" / "1.png").write_bytes(b"no picture"), ("1.png", "cannot be read")),
+        (
+            lambda f: (shutil.rmtree(f / "test"), (f / "test").write_text("")),
+            ("test", "one folder a class"),
+        ),
+        (
+            lambda f: [p.unlink() for p in (f / "train" / "cat").iterdir()],
+            ("cat", "one folder a class"),
+        ),
+        (
+            lambda f: (f / "train" / "cat" / "1.png").write_bytes(b"no picture"),
+            ("1.png", "cannot be read"),
+        ),
         (lambda f: (f / "train" / "cat" / "1.png").write_bytes(b""), ("1.png", "cannot be read")),
         (lambda f: truncate(f / "train" / "cat" / "1.png"), ("1.png", "cannot be read")),
         (lambda f: (f / "test" / "dog").rename(f / "test" / "fox"), ("the same class folders",)),
         (lambda f: shutil.rmtree(f), ("train", "one folder a class")),
     ],
-    ids=["no split", "split is a file", "empty class", "no picture", "empty file", "cut short", "classes", "nothing"],
+    ids=[
+        "no split",
+        "split is a file",
+        "empty class",
+        "no picture",
+        "empty file",
+        "cut short",
+        "classes",
+        "nothing",
+    ],
 )
 def test_load_folder_names_what_is_wrong(
     tmp_path: Path, break_it: Callable[[Path], object], words: tuple[str, ...]

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN, FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
 
-from vaetl_helpers import detection, study, transfer
+from vaetl_helpers import detection, study
 from vaetl_helpers.authoring.pretrain_detector import NEW, source_images, source_scenes
 from vaetl_helpers.authoring.pretrain_vae import fingerprint
 from vaetl_helpers.data import ImageSet, Splits, image_hashes, load
@@ -63,11 +63,17 @@ def state(module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def changed(before: dict[str, Tensor], module: torch.nn.Module) -> set[str]:
-    return {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
+    return {
+        name for name, value in module.state_dict().items() if not torch.equal(value, before[name])
+    }
 
 
 def one_box(*corners: float, score: float = 1.0) -> dict[str, Tensor]:
-    return {"boxes": torch.tensor([corners]), "labels": torch.tensor([1]), "scores": torch.tensor([score])}
+    return {
+        "boxes": torch.tensor([corners]),
+        "labels": torch.tensor([1]),
+        "scores": torch.tensor([score]),
+    }
 
 
 def grey(count: int, size: int = 20) -> Tensor:
@@ -87,12 +93,16 @@ def test_scenes_repeat_and_their_boxes_fit(clothes: Splits, digits: Splits) -> N
     sides = boxes[:, 2:] - boxes[:, :2]
     assert (boxes >= 0).all() and (boxes <= 96).all() and sides.max() <= 36 and sides.min() >= 5
     numbers = [len(target["boxes"]) for target in scenes.targets]
-    assert 0 in numbers and max(numbers) <= 4 and 0.8 < np.mean(numbers) < 2.2  # about half of 2 to 4 garments
+    assert (
+        0 in numbers and max(numbers) <= 4 and 0.8 < np.mean(numbers) < 2.2
+    )  # about half of 2 to 4 garments
 
 
 def test_a_box_lies_round_its_garment() -> None:
     """A white square stands for the garment: inside its box nearly all is one grey, just outside it is not."""
-    square = ImageSet(torch.full((1, 1, 28, 28), 255, dtype=torch.uint8), torch.zeros(1), ("square",))
+    square = ImageSet(
+        torch.full((1, 1, 28, 28), 255, dtype=torch.uint8), torch.zeros(1), ("square",)
+    )
     dark = ImageSet(torch.full((1, 1, 28, 28), 26, dtype=torch.uint8), torch.zeros(1), ("dark",))
     scenes = compose(square, None, dark, 20, 0)
     for scene, target in zip(scenes.images, scenes.targets, strict=True):
@@ -113,8 +123,24 @@ def test_labelled_are_all_classes_without_others(clothes: Splits, digits: Splits
 
 @pytest.mark.parametrize(
     "boxes",
-    [[[5, 5, 3, 9]], [[0, 0, 21, 5]], [[-1, 0, 5, 5]], [[2, 2, 2, 5]], [[1, 1, 5]], [1, 1, 5, 5], [[np.nan, 0, 5, 5]]],
-    ids=["corners reversed", "outside", "negative", "no area", "three numbers", "one box, not a list", "nan"],
+    [
+        [[5, 5, 3, 9]],
+        [[0, 0, 21, 5]],
+        [[-1, 0, 5, 5]],
+        [[2, 2, 2, 5]],
+        [[1, 1, 5]],
+        [1, 1, 5, 5],
+        [[np.nan, 0, 5, 5]],
+    ],
+    ids=[
+        "corners reversed",
+        "outside",
+        "negative",
+        "no area",
+        "three numbers",
+        "one box, not a list",
+        "nan",
+    ],
 )
 def test_wrong_boxes_are_refused(boxes: list) -> None:
     with pytest.raises(CourseError, match="scene 0 must be corners"):
@@ -138,11 +164,18 @@ def test_a_study_draws_scenes_as_labels_of_one_class() -> None:
         return {"test AP@50": float(len(draw.indices.unique()))}
 
     table = study.run_study(
-        "t", [study.Method("m", run)], [5, 20], 4, labels=torch.zeros(80, dtype=torch.long), quiet=True
+        "t",
+        [study.Method("m", run)],
+        [5, 20],
+        4,
+        labels=torch.zeros(80, dtype=torch.long),
+        quiet=True,
     )
     assert set(table.values("m", "test AP@50", 5).values()) == {5.0}
     assert set(table.values("m", "test AP@50", 20).values()) == {20.0}
-    assert set(table.values("m", study.SHARED, 20).values()) == {0.0}  # disjoint, where the pool allows it
+    assert set(table.values("m", study.SHARED, 20).values()) == {
+        0.0
+    }  # disjoint, where the pool allows it
 
 
 # ---------------------------------------------------------------- average precision
@@ -150,10 +183,19 @@ def test_a_study_draws_scenes_as_labels_of_one_class() -> None:
 
 def test_average_precision_follows_coco() -> None:
     truth = [
-        {"boxes": torch.tensor([[0.0, 0, 20, 20], [30, 30, 60, 60], [70, 70, 90, 90]]), "labels": torch.ones(3).long()}
+        {
+            "boxes": torch.tensor([[0.0, 0, 20, 20], [30, 30, 60, 60], [70, 70, 90, 90]]),
+            "labels": torch.ones(3).long(),
+        }
     ]
     boxes = torch.tensor([[0.0, 0, 20, 18], [60, 0, 80, 20], [30, 32, 60, 60], [0, 2, 20, 20]])
-    found = [{"boxes": boxes, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]), "labels": torch.ones(4).long()}]
+    found = [
+        {
+            "boxes": boxes,
+            "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]),
+            "labels": torch.ones(4).long(),
+        }
+    ]
     # Precision 1 at 34 of 101 levels of recall, 2/3 at 33; the duplicate and the box in the void are false alarms.
     assert average_precision(found, truth) == pytest.approx(100 * (34 + 33 * 2 / 3) / 101, abs=1e-3)
 
@@ -168,7 +210,9 @@ def test_false_alarms_in_empty_scenes_count() -> None:
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}
     truth = [{"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([1])}, nothing]
     hit, alarm = one_box(0.0, 0, 20, 20, score=0.5), one_box(0.0, 0, 20, 20, score=0.9)
-    assert average_precision([hit, nothing | {"scores": torch.zeros(0)}], truth) == pytest.approx(100)
+    assert average_precision([hit, nothing | {"scores": torch.zeros(0)}], truth) == pytest.approx(
+        100
+    )
     assert average_precision([hit, alarm], truth) == pytest.approx(50)
     with pytest.raises(CourseError, match="No scene holds an object"):
         average_precision([alarm], [nothing])
@@ -204,26 +248,40 @@ def test_a_new_head_leaves_everything_else(large: FasterRCNN) -> None:
         assert head.cls_score.out_features == before
         assert replace_head(detector, 2) is detector
         new = detector.roi_heads.box_predictor
-        assert new is not head and (new.cls_score.out_features, new.bbox_pred.out_features) == (3, 12)
+        assert new is not head and (new.cls_score.out_features, new.bbox_pred.out_features) == (
+            3,
+            12,
+        )
         now = detector.state_dict()
         rest = [name for name in kept if "box_predictor" not in name]
-        assert len(rest) == len(kept) - 4 and all(torch.equal(now[name], kept[name]) for name in rest)
+        assert len(rest) == len(kept) - 4 and all(
+            torch.equal(now[name], kept[name]) for name in rest
+        )
 
 
-def test_a_step_on_the_coco_detector_changes_only_what_is_not_frozen(large: FasterRCNN, few: Scenes) -> None:
+def test_a_step_on_the_coco_detector_changes_only_what_is_not_frozen(
+    large: FasterRCNN, few: Scenes
+) -> None:
     detector = replace_head(copy.deepcopy(large), 1)
     assert any(isinstance(part, torch.nn.BatchNorm2d) for part in detector.backbone.modules())
     freeze(detector.backbone)
     before = state(detector)
     train(detector, in_colour(few), steps=1, rate=1e-3, size=2)
     moved = changed(before, detector)
-    assert moved and not any(name.startswith("backbone") for name in moved)  # nor BatchNorm's statistics
+    assert moved and not any(
+        name.startswith("backbone") for name in moved
+    )  # nor BatchNorm's statistics
     assert {"roi_heads.box_predictor.cls_score.weight", "rpn.head.cls_logits.weight"} <= moved
     assert detector.training and not any(part.training for part in detector.backbone.modules())
-    assert not {id(p) for p in trainable(detector)} & {id(p) for p in detector.backbone.parameters()}
+    assert not {id(p) for p in trainable(detector)} & {
+        id(p) for p in detector.backbone.parameters()
+    }
     unfreeze(detector.backbone)
     train(detector, in_colour(few), steps=1, rate=1e-3, size=2)
-    assert any(name.startswith("backbone.body") and "running" not in name for name in changed(before, detector))
+    assert any(
+        name.startswith("backbone.body") and "running" not in name
+        for name in changed(before, detector)
+    )
 
 
 def test_frozen_through_training_and_predicting(few: Scenes) -> None:
@@ -273,7 +331,9 @@ def test_training_is_the_usual_loop(few: Scenes) -> None:
 
 def test_scenes_without_objects_train_and_predict() -> None:
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}
-    empty = Scenes(torch.randint(0, 256, (2, 1, 96, 96), dtype=torch.uint8), [nothing, nothing], ("a",))
+    empty = Scenes(
+        torch.randint(0, 256, (2, 1, 96, 96), dtype=torch.uint8), [nothing, nothing], ("a",)
+    )
     detector = small_detector(1)
     assert np.isfinite(train(detector, empty, steps=3, rate=1e-3)).all()
     found = predict(detector, empty.images, size=1)
@@ -295,13 +355,19 @@ def test_a_loss_that_is_not_finite_is_told(few: Scenes) -> None:
 def hub(large: FasterRCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Random weights on a "server", in the place of COCO's, and torchvision's cache in a folder of its own."""
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    weights = {name: value for name, value in large.state_dict().items() if "num_batches" not in name}
+    weights = {
+        name: value for name, value in large.state_dict().items() if "num_batches" not in name
+    }
     torch.save(weights, tmp_path / "weights.pth")
     digest = sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()[:8]
     file = (tmp_path / "weights.pth").rename(tmp_path / f"detector-{digest}.pth")
-    monkeypatch.setattr(FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.DEFAULT.value, "url", file.as_uri())
-    monkeypatch.setattr(transfer, "_reachable", lambda url: True)
-    return SimpleNamespace(file=file, cached=tmp_path / "hub" / "checkpoints" / file.name, weights=weights)
+    monkeypatch.setattr(
+        FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.DEFAULT.value, "url", file.as_uri()
+    )
+    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: True)
+    return SimpleNamespace(
+        file=file, cached=tmp_path / "hub" / "checkpoints" / file.name, weights=weights
+    )
 
 
 def test_the_online_path_with_weights_from_a_server(
@@ -310,10 +376,12 @@ def test_the_online_path_with_weights_from_a_server(
     detector = coco_detector()
     now = detector.state_dict()
     assert all(torch.equal(now[name], value) for name, value in hub.weights.items())
-    assert all(parameter.requires_grad for parameter in detector.parameters())  # torchvision froze nothing
+    assert all(
+        parameter.requires_grad for parameter in detector.parameters()
+    )  # torchvision froze nothing
     assert "Frozen" in type(detector.backbone.body["0"][1]).__name__  # BatchNorm as it was trained
     hub.file.unlink()
-    monkeypatch.setattr(transfer, "_reachable", lambda url: False)
+    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: False)
     detector = replace_head(coco_detector(), 1)  # from the cache
     freeze(detector.backbone)
     before = state(detector)
@@ -323,8 +391,10 @@ def test_the_online_path_with_weights_from_a_server(
     assert len(found) == 2 and found[0]["boxes"].shape[1:] == (4,)
 
 
-def test_a_missing_network_gives_one_line(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_reachable", lambda url: False)
+def test_a_missing_network_gives_one_line(
+    hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: False)
     with pytest.raises(CourseError) as error:
         coco_detector()
     assert "\n" not in str(error.value) and "efficientnet" not in str(error.value)
@@ -344,7 +414,13 @@ def test_photos_with_voc_boxes_are_read(tmp_path: Path) -> None:
     body = re.search(r"def read_photos.*?(?=\n\n\n)", cell, re.DOTALL)[0]
     from torchvision.transforms.functional import pil_to_tensor
 
-    names = {"torch": torch, "Path": Path, "Image": Image, "CourseError": CourseError, "detection": detection}
+    names = {
+        "torch": torch,
+        "Path": Path,
+        "Image": Image,
+        "CourseError": CourseError,
+        "detection": detection,
+    }
     names |= {"pil_to_tensor": pil_to_tensor}
     exec("from xml.etree import ElementTree\n" + body, names)
     (tmp_path / "annotations").mkdir()
@@ -369,7 +445,17 @@ def test_the_checkpoint_is_small_and_says_what_it_is() -> None:
     assert path.stat().st_size <= 2e6
     detector, facts = pretrained_small()
     assert sum(parameter.numel() for parameter in detector.parameters()) < 500_000
-    assert {"command", "data", "classes", "seed", "steps", "ap50", "date", "versions", "machine"} <= set(facts)
+    assert {
+        "command",
+        "data",
+        "classes",
+        "seed",
+        "steps",
+        "ap50",
+        "date",
+        "versions",
+        "machine",
+    } <= set(facts)
     assert facts["command"].startswith("python -m vaetl_helpers.authoring.pretrain_detector")
     assert len(facts["classes"]) == 9 and "ankle boot" not in facts["classes"]
 
@@ -387,7 +473,9 @@ def test_it_was_trained_on_training_images_of_other_classes(clothes: Splits) -> 
 def test_it_finds_what_it_was_trained_on() -> None:
     detector, facts = pretrained_small()
     scenes = source_scenes("test", facts["test_scenes"], facts["seed"] + 1)
-    assert average_precision(predict(detector, scenes.images), scenes.targets) == pytest.approx(facts["ap50"], abs=1)
+    assert average_precision(predict(detector, scenes.images), scenes.targets) == pytest.approx(
+        facts["ap50"], abs=1
+    )
 
 
 # ---------------------------------------------------------------- what transfer gains
@@ -410,7 +498,10 @@ def test_fine_tuned_beats_scratch_at_the_smallest_size(clothes: Splits, digits: 
 
         return study.Method(name, run)
 
-    methods, one_class = [learner("frozen"), learner("scratch")], torch.zeros(len(pool), dtype=torch.long)
+    methods, one_class = (
+        [learner("frozen"), learner("scratch")],
+        torch.zeros(len(pool), dtype=torch.long),
+    )
     table = study.run_study("t", methods, [5], 5, labels=one_class, pretrain_seeds=[0], quiet=True)
     effect = study.paired(table, "frozen", "scratch", "test AP@50", 5)
     assert effect.low > 0 and study.verdict(effect) == "supported"

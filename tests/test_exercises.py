@@ -16,7 +16,9 @@ from vaetl_helpers.exercises import check, evaluate, get, hint, pack, solution, 
 from vaetl_helpers.exercises import training as chapter1
 
 IDS = exercises.all_ids()
-WRONG = [pytest.param(get(id), wrong, id=f"{id}-{wrong.name}") for id in IDS for wrong in get(id).wrong]
+WRONG = [
+    pytest.param(get(id), wrong, id=f"{id}-{wrong.name}") for id in IDS for wrong in get(id).wrong
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,7 +43,9 @@ def outputs_of(exercise, function, seed):
 
 def test_chapter_1_has_its_exercises():
     names = ("step", "cross_entropy", "accuracy", "overfit_one_batch", "debug_loop")
-    assert [f"training.{name}" for name in names] == [id for id in IDS if id.startswith("training.")]
+    assert [f"training.{name}" for name in names] == [
+        id for id in IDS if id.startswith("training.")
+    ]
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -78,10 +82,14 @@ def test_a_wrong_answer_is_refused_by_name(exercise, wrong):
 def test_inputs_vary_with_the_seed_and_only_with_it(id):
     exercise = get(id)
     drawn = [exercise.draw(seed) for seed in range(8)]
-    shapes = {tuple(tuple(x.shape) for x in inputs.values() if hasattr(x, "shape")) for inputs in drawn}
+    shapes = {
+        tuple(tuple(x.shape) for x in inputs.values() if hasattr(x, "shape")) for inputs in drawn
+    }
     assert len(shapes) >= 4
     again = exercise.draw(3)
-    assert all(torch.equal(torch.as_tensor(again[k]), torch.as_tensor(v)) for k, v in drawn[3].items())
+    assert all(
+        torch.equal(torch.as_tensor(again[k]), torch.as_tensor(v)) for k, v in drawn[3].items()
+    )
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -96,7 +104,12 @@ def test_packing_changes_no_verdict(id):
 
 
 HOSTILE = (float("nan"), float("inf"), 10**400, "hello", -7.5, torch.ones(2, 3, 4), torch.ones(0))
-HOSTILE += (torch.tensor(1j), torch.tensor(True), torch.full((3,), torch.nan), torch.tensor(3.5).half())
+HOSTILE += (
+    torch.tensor(1j),
+    torch.tensor(True),
+    torch.full((3,), torch.nan),
+    torch.tensor(3.5).half(),
+)
 
 
 @pytest.mark.slow
@@ -129,7 +142,18 @@ def test_no_number_of_the_outputs_is_free(id):
 
 @pytest.mark.parametrize("id", IDS)
 def test_odd_returns_do_not_crash_the_engine(id):
-    for odd in (None, "text", 3, [], {}, object(), [None, "x"], np.float32(0.5), (1, 2), torch.ones(2, 2)):
+    for odd in (
+        None,
+        "text",
+        3,
+        [],
+        {},
+        object(),
+        [None, "x"],
+        np.float32(0.5),
+        (1, 2),
+        torch.ones(2, 2),
+    ):
         outcome = evaluate(get(id), lambda *args, odd=odd: odd, [0])
         assert outcome.status == "incorrect", (odd, outcome)
 
@@ -212,7 +236,9 @@ def step_without_clearing(model, optimizer, images, labels):
 
 def cross_entropy_naive(logits, labels):
     probabilities = logits.exp() / logits.exp().sum(1, keepdim=True)
-    return -torch.stack([row[label].log() for row, label in zip(probabilities, labels, strict=True)]).mean()
+    return -torch.stack(
+        [row[label].log() for row, label in zip(probabilities, labels, strict=True)]
+    ).mean()
 
 
 def accuracy_by_batch(model, batches):
@@ -232,7 +258,9 @@ def accuracy_in_train_mode(model, batches):
 
 
 def overfit_noise(model, optimizer, images, labels, steps):
-    return [step_as_a_number(model, optimizer, torch.randn_like(images), labels) for _ in range(steps)]
+    return [
+        step_as_a_number(model, optimizer, torch.randn_like(images), labels) for _ in range(steps)
+    ]
 
 
 def loop_with_one_repair(model, optimizer, train_batches, test_batches, epochs):
@@ -254,7 +282,11 @@ HAND_WRITTEN = (
     ("training.accuracy", accuracy_by_batch, "averaged the per-batch accuracies"),
     ("training.accuracy", accuracy_in_train_mode, "train mode"),
     ("training.overfit_one_batch", overfit_noise, "other images"),
-    ("training.debug_loop", loop_with_one_repair, f"still in the loop: {chapter1.EARLY}; {chapter1.TRAIN}"),
+    (
+        "training.debug_loop",
+        loop_with_one_repair,
+        f"still in the loop: {chapter1.EARLY}; {chapter1.TRAIN}",
+    ),
 )
 
 
@@ -296,7 +328,10 @@ def test_check_returns_the_function_if_correct_and_the_reference_otherwise(capsy
     for function, mark in marks.items():
         assert check("training.cross_entropy", function) is chapter1.cross_entropy
         out = capsys.readouterr().out
-        assert out.startswith(f"{mark} training.cross_entropy: ") and "use the reference solution" in out
+        assert (
+            out.startswith(f"{mark} training.cross_entropy: ")
+            and "use the reference solution" in out
+        )
 
 
 def test_a_crash_shows_type_reason_and_line(capsys):
@@ -305,13 +340,17 @@ def test_a_crash_shows_type_reason_and_line(capsys):
         raise ValueError(f"oh no, {total}")
 
     check("training.accuracy", accuracy)
-    expected = 'crashed: ValueError: oh no, 0 (line 3 of accuracy: raise ValueError(f"oh no, {total}"))'
+    expected = (
+        'crashed: ValueError: oh no, 0 (line 3 of accuracy: raise ValueError(f"oh no, {total}"))'
+    )
     assert expected in capsys.readouterr().out
 
 
 def test_a_crash_without_a_source_file_still_has_its_line(capsys):
     space = {}
-    exec("def accuracy(model, batches):\n    return 1 / 0\n", space)  # as on Colab, where no file is readable
+    exec(
+        "def accuracy(model, batches):\n    return 1 / 0\n", space
+    )  # as on Colab, where no file is readable
     check("training.accuracy", space["accuracy"])
     assert "ZeroDivisionError: division by zero (line 2 of accuracy)" in capsys.readouterr().out
 
@@ -328,7 +367,10 @@ def test_exit_is_a_crash_and_an_interrupt_is_not_swallowed(capsys):
 
 def test_a_call_instead_of_the_function_is_told_kindly(capsys):
     check("training.accuracy", 0.9)
-    assert "check needs the function itself, without brackets, and got: float" in capsys.readouterr().out
+    assert (
+        "check needs the function itself, without brackets, and got: float"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("ask", [lambda id: check(id, stub), hint, solution, get])
@@ -377,7 +419,10 @@ def test_check_works_under_another_default_device_and_type():
     torch.set_default_dtype(torch.float64)
     try:
         assert check("training.step", step_as_a_number) is step_as_a_number
-        assert (torch.get_default_device().type, torch.get_default_dtype()) == ("meta", torch.float64)
+        assert (torch.get_default_device().type, torch.get_default_dtype()) == (
+            "meta",
+            torch.float64,
+        )
     finally:
         torch.set_default_device(None)
         torch.set_default_dtype(torch.float32)
@@ -414,11 +459,21 @@ def test_the_solution_is_printed(capsys):
 
 def test_pack_takes_values_only():
     shared = torch.ones(4)
-    values = {"turned": torch.arange(6).view(2, 3).T, "empty": torch.ones(0, 2), "n": 3, "f": 0.1, "s": "é"}
+    values = {
+        "turned": torch.arange(6).view(2, 3).T,
+        "empty": torch.ones(0, 2),
+        "n": 3,
+        "f": 0.1,
+        "s": "é",
+    }
     values |= {"half": shared[:2], "all": shared, "yes": True}
     again = unpack(pack(values))
     assert again.keys() == values.keys()
-    assert all(torch.equal(torch.as_tensor(again[k]), torch.as_tensor(values[k])) for k in values if k != "s")
+    assert all(
+        torch.equal(torch.as_tensor(again[k]), torch.as_tensor(values[k]))
+        for k in values
+        if k != "s"
+    )
     assert again["s"] == "é"
     for bad in (None, [1], {"a": 1}, object(), (1,), torch.ones(2).to_sparse()):
         with pytest.raises(CourseError):
@@ -430,7 +485,13 @@ def test_damaged_bytes_are_refused():
     for size in range(len(data)):
         with pytest.raises(CourseError):
             unpack(data[:size])
-    foreign = [b"", b"\x80\x04N.", data + b"x", b"\xff" * 40, data.replace(b'\\"n\\": 3', b'\\"n\\": []')]
+    foreign = [
+        b"",
+        b"\x80\x04N.",
+        data + b"x",
+        b"\xff" * 40,
+        data.replace(b'\\"n\\": 3', b'\\"n\\": []'),
+    ]
     foreign += [data.replace(b'{\\"n\\": 3}', b"[[[[[[[[]"), data.replace(b'"values"', b'"valuez"')]
     for bad in foreign:
         with pytest.raises(CourseError):

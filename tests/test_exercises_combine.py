@@ -59,7 +59,11 @@ def labels_by_numpy(labels, per_class, draws, seed):
 
 
 def labels_one_after_the_other(labels, per_class, draws, seed):
-    generator, taken, hands = torch.Generator().manual_seed(seed), torch.zeros(len(labels), dtype=torch.bool), []
+    generator, taken, hands = (
+        torch.Generator().manual_seed(seed),
+        torch.zeros(len(labels), dtype=torch.bool),
+        [],
+    )
     for _ in range(draws):
         hand = []
         for name in labels.unique():
@@ -109,12 +113,16 @@ def verdict_the_other_way_round(low, high, n, delta):
 def verdict_by_the_package(low, high, n, delta):
     nan = float("nan")
     facts = {"sd": nan, "se": nan, "df": nan, "label": ""}
-    return study.verdict(study.Effect(effect=(low + high) / 2, low=low, high=high, n=n, **facts), delta)
+    return study.verdict(
+        study.Effect(effect=(low + high) / 2, low=low, high=high, n=n, **facts), delta
+    )
 
 
 def study_with_a_loop(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
     keep = [not any(torch.equal(image, other) for other in test[0]) for image in unlabelled]
-    encode = pretrain(torch.stack([image for image, kept in zip(unlabelled, keep, strict=True) if kept]))
+    encode = pretrain(
+        torch.stack([image for image, kept in zip(unlabelled, keep, strict=True) if kept])
+    )
     codes, labels = encode(train[0]), train[1]
     mean, std = codes.mean(0), codes.std(0, correction=0)  # of all training images
     accuracies = torch.zeros(len(draws))
@@ -125,7 +133,9 @@ def study_with_a_loop(pretrain, fit, unlabelled, train, validation, test, draws,
             hits = (probe((encode(validation[0]) - mean) / std) == validation[1]).sum()
             if hits > best:
                 best = hits
-                accuracies[place] = (probe((encode(test[0]) - mean) / std) == test[1]).float().mean()
+                accuracies[place] = (
+                    (probe((encode(test[0]) - mean) / std) == test[1]).float().mean()
+                )
     return 100 * accuracies
 
 
@@ -138,7 +148,9 @@ def study_by_broadcasting(pretrain, fit, unlabelled, train, validation, test, dr
 
         known = torch.cat([encode(train[0][draw]), encode(validation[0])])
         probes = [fit(seen(train[0][draw]), train[1][draw], alpha) for alpha in alphas]
-        best = max(probes, key=lambda probe: int((probe(seen(validation[0])) == validation[1]).sum()))
+        best = max(
+            probes, key=lambda probe: int((probe(seen(validation[0])) == validation[1]).sum())
+        )
         return float((best(seen(test[0])) == test[1]).double().mean() * 100)
 
     return tuple(of_one(draw) for draw in draws)
@@ -193,7 +205,10 @@ def labels_of_the_whole_pool(labels, per_class, draws, seed):
 
 def labels_by_masks(labels, per_class, draws, seed):
     size = range(len(labels))
-    return [torch.tensor([i in row for i in size]) for row in combine.few_labels(labels, per_class, draws, seed)]
+    return [
+        torch.tensor([i in row for i in size])
+        for row in combine.few_labels(labels, per_class, draws, seed)
+    ]
 
 
 def labels_with_assertion(labels, per_class, draws, seed):
@@ -247,16 +262,36 @@ WRONG = (
     ("few_labels", labels_by_masks, "whole numbers"),
     ("few_labels", labels_with_half_the_seed, "another seed gives the same draws"),
     ("few_labels", labels_by_numpy_globally, "the global random numbers moved"),
-    ("few_labels", lambda *args: torch.stack(combine.few_labels(*args)).double(), "a list of index tensors"),
+    (
+        "few_labels",
+        lambda *args: torch.stack(combine.few_labels(*args)).double(),
+        "a list of index tensors",
+    ),
     ("few_labels", lambda *args: combine.few_labels(*args)[1:], "indices were expected, got"),
-    ("few_labels", lambda *args: [row - 100 for row in combine.few_labels(*args)], "whole numbers from 0 to"),
+    (
+        "few_labels",
+        lambda *args: [row - 100 for row in combine.few_labels(*args)],
+        "whole numbers from 0 to",
+    ),
     ("paired_interval", interval_of_all_pairs, "the ends are not effect ±"),
-    ("paired_interval", lambda a, b: (0.0, *combine.paired_interval(a, b)[1:]), "not the mean of a - b"),
-    ("paired_interval", lambda a, b: combine.paired_interval(a, b)[1:], "three numbers (effect, low, high)"),
+    (
+        "paired_interval",
+        lambda a, b: (0.0, *combine.paired_interval(a, b)[1:]),
+        "not the mean of a - b",
+    ),
+    (
+        "paired_interval",
+        lambda a, b: combine.paired_interval(a, b)[1:],
+        "three numbers (effect, low, high)",
+    ),
     ("paired_interval", lambda a, b: (math.nan, 0.0, 1.0), "NaN or infinity"),
     ("verdict", verdict_of_a_believer, "where 0 is inside, or an end, nothing is claimed"),
     ("verdict", verdict_by_p, '"no gain" for every interval that spans 0'),
-    ("verdict", lambda *args: combine.verdict(*args).title(), "one of supported, contradicted, no gain, undecided"),
+    (
+        "verdict",
+        lambda *args: combine.verdict(*args).title(),
+        "one of supported, contradicted, no gain, undecided",
+    ),
     ("verdict", lambda *args: None, "is a return missing?"),
     ("verdict", lambda *args: "undecided", "where 0 is inside"),
     ("leakage", study_on_shuffled_labels, "not the accuracies of the probe"),
@@ -278,7 +313,9 @@ def test_every_wrong_answer_is_told_in_words():
     for exercise in combine.EXERCISES:
         for wrong in exercise.wrong:
             message = evaluate(exercise, wrong.function, [7]).message
-            assert len(message.split()) > 3 and not message.endswith((":", ",", "expected")), message
+            assert len(message.split()) > 3 and not message.endswith((":", ",", "expected")), (
+                message
+            )
 
 
 @pytest.mark.parametrize("exercise", combine.EXERCISES, ids=lambda exercise: exercise.id)
@@ -309,7 +346,9 @@ def test_the_reference_interval_is_the_known_one():
     for seed in range(5):
         inputs = get("combine.paired_interval").draw(seed)
         expected = stats.ttest_rel(inputs["a"], inputs["b"]).confidence_interval()
-        assert combine.paired_interval(inputs["a"], inputs["b"])[1:] == pytest.approx((expected.low, expected.high))
+        assert combine.paired_interval(inputs["a"], inputs["b"])[1:] == pytest.approx(
+            (expected.low, expected.high)
+        )
 
 
 def test_verdicts_are_those_of_the_ledger():
@@ -341,7 +380,9 @@ def test_the_leaky_study_has_copies_of_test_images_and_its_repair_has_none():
     for seed in range(4):
         inputs = get("combine.leakage").draw(seed)
         leaky = next(wrong.function for wrong in combine.LEAKS if wrong.name == combine.NAMES[-1])
-        found, repaired = (combine._drive_study(function, inputs) for function in (leaky, combine.honest_study))
+        found, repaired = (
+            combine._drive_study(function, inputs) for function in (leaky, combine.honest_study)
+        )
         assert found[combine.COPIED] >= 20 and repaired[combine.COPIED] == 0
         assert found[combine.FRESH] == repaired[combine.FRESH] == 40
 
@@ -352,7 +393,10 @@ def test_the_chosen_alpha_of_the_leaky_study_is_never_worse_on_the_test_set():
     gains = []
     for seed in range(4):
         inputs = get("combine.leakage").draw(seed)
-        told, honest = (combine._drive_study(f, inputs)[combine.ACCURACIES] for f in (chosen, combine.honest_study))
+        told, honest = (
+            combine._drive_study(f, inputs)[combine.ACCURACIES]
+            for f in (chosen, combine.honest_study)
+        )
         assert (told >= honest).all()
         gains.append((told - honest).max().item())
     assert max(gains) > 0

@@ -87,7 +87,9 @@ def batches_as_a_list(images, labels, batch_size, generator):
     order = torch.randperm(images.shape[0], generator=generator)
     starts = range(0, len(order), batch_size)
     pieces = [order[start : start + batch_size] for start in starts]
-    return [[images.index_select(0, piece).div(255), labels.index_select(0, piece)] for piece in pieces]
+    return [
+        [images.index_select(0, piece).div(255), labels.index_select(0, piece)] for piece in pieces
+    ]
 
 
 def batches_of_a_shuffled_copy(images, labels, batch_size, generator):
@@ -202,7 +204,10 @@ def batches_with_an_order_of_each_epoch_the_same(images, labels, batch_size, gen
 
 
 def batches_with_text_labels(images, labels, batch_size, generator):
-    return [(x, [str(label) for label in y]) for x, y in hardware.batches(images, labels, batch_size, generator)]
+    return [
+        (x, [str(label) for label in y])
+        for x, y in hardware.batches(images, labels, batch_size, generator)
+    ]
 
 
 def batches_with_float_labels(images, labels, batch_size, generator):
@@ -224,7 +229,9 @@ def accumulate_another_loss(model, loss_fn, optimizer, images, labels, micro_bat
 
 
 def checkpoint_with_a_seed(model, optimizer, epoch):
-    return copy.deepcopy(hardware.checkpoint(model, optimizer, epoch) | {"rng": torch.initial_seed()})
+    return copy.deepcopy(
+        hardware.checkpoint(model, optimizer, epoch) | {"rng": torch.initial_seed()}
+    )
 
 
 def checkpoint_in_eval_mode(model, optimizer, epoch):
@@ -237,7 +244,11 @@ WRONG = (
     ("time_it", time_all_together, "time each call of work() by itself"),
     ("time_it", time_without_repeats, "ran too few times"),
     ("time_it", time_by_a_hidden_clock, "call time.perf_counter()"),
-    ("batches_resident", batches_with_an_order_of_each_epoch_the_same, "not those of torch.randperm"),
+    (
+        "batches_resident",
+        batches_with_an_order_of_each_epoch_the_same,
+        "not those of torch.randperm",
+    ),
     ("batches_resident", batches_with_text_labels, "a pair of tensors"),
     ("batches_resident", batches_with_float_labels, "labels must stay whole numbers"),
     ("batches_resident", batches_without_end, "the last one what is left"),
@@ -261,14 +272,20 @@ def test_every_wrong_answer_is_told_in_a_whole_sentence():
     for exercise in hardware.EXERCISES:
         for wrong in exercise.wrong:
             message = evaluate(exercise, wrong.function, [7]).message
-            assert len(message.split()) > 5 and not message.endswith((":", ",", "expected")), message
+            assert len(message.split()) > 5 and not message.endswith((":", ",", "expected")), (
+                message
+            )
 
 
 def test_clocks_are_real_again_also_after_a_crash():
     real = [getattr(time, name) for name in CLOCKS] + [perf_counter, default_timer]
 
     def crash(work, synchronise, repeats):
-        assert time.perf_counter() < 1001 and time.time_ns() < 1001e9 and perf_counter() < default_timer() < 1001
+        assert (
+            time.perf_counter() < 1001
+            and time.time_ns() < 1001e9
+            and perf_counter() < default_timer() < 1001
+        )
         raise ZeroDivisionError
 
     outcome = evaluate(get("hardware.time_it"), crash, [0])
@@ -294,7 +311,10 @@ def test_the_reference_flops_are_those_that_pytorch_counts():
     from torch.utils.flop_counter import FlopCounterMode
 
     for first in (True, False):
-        images, layer = torch.randn(7, 5, requires_grad=not first), torch.nn.Linear(5, 3, bias=False)
+        images, layer = (
+            torch.randn(7, 5, requires_grad=not first),
+            torch.nn.Linear(5, 3, bias=False),
+        )
         with FlopCounterMode(display=False) as counter:
             layer(images).sum().backward()
         assert counter.get_total_flops() == hardware.flops_linear(7, 5, 3, first)
@@ -306,7 +326,9 @@ def test_parts_give_the_weights_of_the_whole_batch():
         whole = copy.deepcopy(model)
         images, labels = torch.randn(8, 4, dtype=torch.float64), torch.randint(3, (8,))
         optimizers = [torch.optim.Adam(net.parameters()) for net in (model, whole)]
-        hardware.accumulated_step(model, F.cross_entropy, optimizers[0], images, labels, micro_batch)
+        hardware.accumulated_step(
+            model, F.cross_entropy, optimizers[0], images, labels, micro_batch
+        )
         F.cross_entropy(whole(images), labels).backward()
         optimizers[1].step()
         for a, b in zip(model.parameters(), whole.parameters(), strict=True):

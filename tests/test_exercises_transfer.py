@@ -23,7 +23,9 @@ def one_thread():
 def freeze_by_a_hook(body):
     for parameter in body.parameters():
         parameter.requires_grad = False
-    body.register_forward_pre_hook(lambda module, _: module.eval() and None)  # what a hook returns would be the input
+    body.register_forward_pre_hook(
+        lambda module, _: module.eval() and None
+    )  # what a hook returns would be the input
 
 
 def freeze_every_module(body):
@@ -47,14 +49,23 @@ def groups_backwards(parts, rate, factor):
     groups = []
     for part in reversed(parts):
         if any(parameter.requires_grad for parameter in part.parameters()):
-            groups.insert(0, {"params": (p for p in part.parameters() if p.requires_grad), "lr": rate, "name": "part"})
+            groups.insert(
+                0,
+                {
+                    "params": (p for p in part.parameters() if p.requires_grad),
+                    "lr": rate,
+                    "name": "part",
+                },
+            )
         rate = rate / factor
     return tuple(groups)
 
 
 def groups_with_tensor_rates(parts, rate, factor):
     rates = rate * torch.tensor(factor, dtype=torch.float64) ** torch.arange(1 - len(parts), 1)
-    groups = [{"lr": lr, "params": package.trainable(part)} for part, lr in zip(parts, rates, strict=True)]
+    groups = [
+        {"lr": lr, "params": package.trainable(part)} for part, lr in zip(parts, rates, strict=True)
+    ]
     return [group for group in groups if group["params"]]
 
 
@@ -93,13 +104,18 @@ def head_row_by_row(old_weight, old_bias, keep, classes, generator):
             rows.append(old_weight[back[new]])
             biases.append(old_bias[back[new]])
         else:
-            rows.append(norm * F.normalize(2 * torch.rand(old_weight.shape[1], generator=generator) - 1, dim=0))
+            rows.append(
+                norm
+                * F.normalize(2 * torch.rand(old_weight.shape[1], generator=generator) - 1, dim=0)
+            )
             biases.append(old_bias.mean())
     return [torch.stack(rows), torch.stack(biases)]
 
 
 def normalise_in_grey_levels(images, mean, std):
-    mean, std = (255 * torch.tensor(x, dtype=torch.float64)[None, :, None, None] for x in (mean, std))
+    mean, std = (
+        255 * torch.tensor(x, dtype=torch.float64)[None, :, None, None] for x in (mean, std)
+    )
     return (images - mean) / std
 
 
@@ -119,7 +135,10 @@ def clinic_on_stored_features(body, head, images, labels, steps, rate):
     with torch.no_grad():
         features = body(images)  # once: the body is fixed
     head.train()
-    optimizer, losses = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1), []
+    optimizer, losses = (
+        torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1),
+        [],
+    )
     for _ in range(steps):
         optimizer.zero_grad()
         loss = F.cross_entropy(head(features), labels)
@@ -201,7 +220,9 @@ def groups_of_a_number(parts, rate, factor):
 
 
 def probe_with_the_smallest(train_x, train_y, validation_x, validation_y, strengths):
-    return min(strengths), transfer.linear_probe(train_x, train_y, validation_x, validation_y, strengths)[1]
+    return min(strengths), transfer.linear_probe(
+        train_x, train_y, validation_x, validation_y, strengths
+    )[1]
 
 
 def probe_without_labels(*args):
@@ -268,7 +289,11 @@ WRONG = (
     ("param_groups", groups_of_a_number, 'each group needs "params"'),
     ("param_groups", lambda *args: [], "expected"),
     ("param_groups", lambda *args: None, "a list of dicts was expected, got None"),
-    ("linear_probe", probe_with_the_smallest, "not the smallest of the strengths with the best accuracy"),
+    (
+        "linear_probe",
+        probe_with_the_smallest,
+        "not the smallest of the strengths with the best accuracy",
+    ),
     ("linear_probe", probe_without_labels, "is a return missing?"),
     ("linear_probe", probe_the_other_way_round, "the chosen C: expected one number"),
     ("linear_probe", lambda *args: args[-1][0], "a pair (C, labels) was expected"),
@@ -301,7 +326,9 @@ def test_every_wrong_answer_is_told_in_words():
     for exercise in transfer.EXERCISES:
         for wrong in exercise.wrong:
             message = evaluate(exercise, wrong.function, [7]).message
-            assert len(message.split()) > 3 and not message.endswith((":", ",", "expected")), message
+            assert len(message.split()) > 3 and not message.endswith((":", ",", "expected")), (
+                message
+            )
 
 
 def test_the_best_strength_is_neither_always_the_same_nor_always_an_end():
@@ -318,5 +345,7 @@ def test_the_drifting_function_can_be_shown():
     """Without a gradient the body still changes: what pytorch/tutorials#449 reported."""
     body, head = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), nn.Linear(4, 2)
     before = copy.deepcopy(body.state_dict())
-    transfer.drifting_train_head(body, head, torch.randn(8, 3), torch.randint(2, (8,)), steps=3, rate=0.1)
+    transfer.drifting_train_head(
+        body, head, torch.randn(8, 3), torch.randint(2, (8,)), steps=3, rate=0.1
+    )
     assert all(not torch.equal(value, before[name]) for name, value in body.state_dict().items())

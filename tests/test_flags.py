@@ -23,9 +23,13 @@ ANSWER = "def kl(mu, log_var):\n    return "
 def sources(path: Path) -> tuple[list[str], dict[str, str]]:
     """The setup cells and the exercise cells of a notebook."""
     cells = json.loads(path.read_text("utf-8"))["cells"]
-    start = next(i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", ()))
+    start = next(
+        i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", ())
+    )
     text = next(i for i, cell in enumerate(cells) if i > start and cell["cell_type"] == "markdown")
-    exercises = {cell["metadata"].get("vaetl", {}).get("exercise"): "".join(cell["source"]) for cell in cells}
+    exercises = {
+        cell["metadata"].get("vaetl", {}).get("exercise"): "".join(cell["source"]) for cell in cells
+    }
     exercises.pop(None)
     return ["".join(cell["source"]) for cell in cells[start:text]], exercises
 
@@ -36,7 +40,10 @@ def test_stubs_have_no_flags_and_solutions_only_the_first(path: Path) -> None:
     solutions = sources(COURSE / "solutions" / path.name)[1]
     for id in stubs:
         task = SimpleNamespace(id=id, solution=solutions[id], stub=stubs[id])
-        assert flags(stubs[id], task, [*setup, *(stubs[other] for other in stubs if other != id)]) == []
+        assert (
+            flags(stubs[id], task, [*setup, *(stubs[other] for other in stubs if other != id)])
+            == []
+        )
         others = [*setup, *(solutions[other] for other in stubs if other != id)]
         assert flags(solutions[id], task, others) == [COPIED], id
 
@@ -48,7 +55,9 @@ def divergence(m: "Tensor", s, *, unused=None) -> float:
     half: float = 0.5  # a comment
     return half * (m - s)
 """
-    published = "def kl(mu, log_var, *, unused=None):\n    part = 0.5\n    return part * (mu - log_var)"
+    published = (
+        "def kl(mu, log_var, *, unused=None):\n    part = 0.5\n    return part * (mu - log_var)"
+    )
     task = SimpleNamespace(solution=published, stub=STUB)
     assert flags(copied, task) == [COPIED]
     assert flags(copied.replace("m - s", "s - m"), task) == []
@@ -58,7 +67,9 @@ def divergence(m: "Tensor", s, *, unused=None) -> float:
 def test_constants_and_keywords_are_no_names() -> None:
     published = "def f(x):\n    dim = 1\n    if x:\n        return 'a'\n    return x.sum(dim=dim)"
     task = SimpleNamespace(solution=published, stub="def f(x):\n    return ...")
-    assert flags(published.replace("dim = 1", "axis = 1").replace("=dim)", "=axis)"), task) == [COPIED]
+    assert flags(published.replace("dim = 1", "axis = 1").replace("=dim)", "=axis)"), task) == [
+        COPIED
+    ]
     assert flags(published.replace("'a'", "'b'"), task) == []
     assert flags(published.replace("(dim=", "(axis="), task) == []
 
@@ -97,11 +108,15 @@ def test_imports_and_the_engine_are_named(line: str, named: str) -> None:
 
 
 def test_a_star_import_elsewhere_is_named() -> None:
-    assert flags(f"{ANSWER}1", TASK, ["from vaetl_helpers.vae import *"]) == ["uses vaetl_helpers.vae.*"]
+    assert flags(f"{ANSWER}1", TASK, ["from vaetl_helpers.vae import *"]) == [
+        "uses vaetl_helpers.vae.*"
+    ]
 
 
 def test_what_the_solution_uses_is_fair_unless_rebound() -> None:
-    task = SimpleNamespace(solution="def f(x):\n    return study.mean_interval(check_me(x), open(x))", stub=STUB)
+    task = SimpleNamespace(
+        solution="def f(x):\n    return study.mean_interval(check_me(x), open(x))", stub=STUB
+    )
     code = "def f(x):\n    return 2 * study.mean_interval(check_me(x), open(x))[0]"
     assert flags(code, task, ["from vaetl_helpers import study"]) == []
     rebound = "from vaetl_helpers import study, vae\ncheck_me = vae.kl"
@@ -126,7 +141,9 @@ def test_what_the_solution_uses_is_fair_unless_rebound() -> None:
     ],
 )
 def test_machinery_is_named(code: str, named: str) -> None:
-    assert flags(f"{code}\n{ANSWER}1", TASK) == [f"reaches for what an answer does not need: {named}"]
+    assert flags(f"{code}\n{ANSWER}1", TASK) == [
+        f"reaches for what an answer does not need: {named}"
+    ]
 
 
 def test_machinery_counts_in_a_helper_from_another_cell() -> None:
@@ -138,7 +155,10 @@ def test_machinery_counts_in_a_helper_from_another_cell() -> None:
 
 def test_the_rest_of_a_cell_with_magics_is_looked_at() -> None:
     said = flags(f"%time\n{ANSWER}vae.kl(mu, log_var)\nx = !ls", TASK, [SETUP])
-    assert said == ["uses vaetl_helpers.vae.kl", "reaches for what an answer does not need: %time, x = !ls"]
+    assert said == [
+        "uses vaetl_helpers.vae.kl",
+        "reaches for what an answer does not need: %time, x = !ls",
+    ]
 
 
 def test_a_cell_of_another_language_is_named_by_its_first_line() -> None:
@@ -149,13 +169,17 @@ def test_a_cell_of_another_language_is_named_by_its_first_line() -> None:
     "code",
     [
         "def kl(mu, log_var):\n    sigma = (0.5 * log_var).exp()\n    return (mu**2 + sigma**2 - 1).sum(1) / 2",
-        "import torch\n" + ANSWER + "torch.distributions.kl_divergence(N(mu, 1), N(0, 1)).sum(dim=1)",
+        "import torch\n"
+        + ANSWER
+        + "torch.distributions.kl_divergence(N(mu, 1), N(0, 1)).sum(dim=1)",
         "def kl(vae, evaluate):\n    open = vae.exp()\n    return open.kl(evaluate)",
         "def kl(mu, model):\n    model.eval()\n    model.x = 1\n    setattr(model, 'x', 1)\n    return re.compile(1)",
         ANSWER + "reparameterise_checked(mu, kl_checked(mu, log_var), mu)",
         ANSWER + "(mu\n    % log_var)",
         ANSWER + "torch.zeros(3, device=P.device)",
-        "class Mine:\n    def __init__(self, x):\n        self.x = x\n" + ANSWER + "Mine(mu).x + my(log_var)",
+        "class Mine:\n    def __init__(self, x):\n        self.x = x\n"
+        + ANSWER
+        + "Mine(mu).x + my(log_var)",
     ],
 )
 def test_honest_answers_have_no_flags(code: str) -> None:
@@ -186,11 +210,17 @@ def test_honest_answers_have_no_flags(code: str) -> None:
 )
 def test_hostile_text_gives_no_crash_wherever_it_stands(code: str) -> None:
     assert flags(code, TASK, [SETUP]) in ([], ["could not be parsed"])
-    assert flags(f"{ANSWER}vae.kl(mu, log_var)", TASK, [SETUP, code]) == ["uses vaetl_helpers.vae.kl"]
+    assert flags(f"{ANSWER}vae.kl(mu, log_var)", TASK, [SETUP, code]) == [
+        "uses vaetl_helpers.vae.kl"
+    ]
 
 
 def test_what_is_too_long_or_too_deep_says_so() -> None:
-    assert flags("(" * 1_000_000, TASK) == flags("-" * (LIMIT - 2) + "1", TASK) == ["could not be parsed"]
+    assert (
+        flags("(" * 1_000_000, TASK)
+        == flags("-" * (LIMIT - 2) + "1", TASK)
+        == ["could not be parsed"]
+    )
 
 
 def test_nothing_is_executed(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ NAME = "01_training_basics.ipynb"
 def course(tmp_path: Path) -> Path:
     """A copy of the repository's course, with the one setting that its badges are made from."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    return Path(shutil.copytree(ROOT / "course", tmp_path / "course", ignore=shutil.ignore_patterns(".*")))
+    return Path(
+        shutil.copytree(ROOT / "course", tmp_path / "course", ignore=shutil.ignore_patterns(".*"))
+    )
 
 
 def edit(path: Path, change: Callable[[nbformat.NotebookNode], None]) -> None:
@@ -65,7 +67,9 @@ def test_the_committed_course_is_green(course: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_build_check_goes_red(course: Path, notebook: str, change: Callable[[nbformat.NotebookNode], None]) -> None:
+def test_build_check_goes_red(
+    course: Path, notebook: str, change: Callable[[nbformat.NotebookNode], None]
+) -> None:
     edit(course / notebook, change)
     assert any(notebook in line for line in check(course))
 
@@ -84,9 +88,23 @@ def pytest_with(
     """Runs a few of this suite's tests in a process whose start is `breakage`."""
     (tmp_path / "breakage.py").write_text(breakage)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "-p", "breakage", "-p", "no:cacheprovider", "-n", "0", "-q", *selection]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "breakage",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "0",
+        "-q",
+        *selection,
+    ]
     environment = kept | {"PYTHONPATH": str(tmp_path)} | variables
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 BROKEN_EVALUATE = """

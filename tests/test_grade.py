@@ -33,15 +33,22 @@ def tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HiddenTests]:
 def sent(tests: HiddenTests, id: str, function: Callable) -> list[str]:
     """What the sandbox would send for a function."""
     exercise = exercises.get(id)
-    return [base64.b64encode(exercises.attempt(exercise, function, data)).decode() for data in tests.inputs[id]]
+    return [
+        base64.b64encode(exercises.attempt(exercise, function, data)).decode()
+        for data in tests.inputs[id]
+    ]
 
 
 @pytest.mark.parametrize("task", OF.tasks, ids=lambda task: task.id)
-def test_references_pass_and_every_wrong_answer_fails(task: grading.Task, tests: HiddenTests) -> None:
+def test_references_pass_and_every_wrong_answer_fails(
+    task: grading.Task, tests: HiddenTests
+) -> None:
     exercise = exercises.get(task.id)
     assert tests.outcome(task.id, sent(tests, task.id, exercise.reference)).status == "correct"
     for wrong in exercise.wrong:
-        assert tests.outcome(task.id, sent(tests, task.id, wrong.function)).status != "correct", wrong.name
+        assert tests.outcome(task.id, sent(tests, task.id, wrong.function)).status != "correct", (
+            wrong.name
+        )
 
 
 @pytest.mark.parametrize(
@@ -53,12 +60,29 @@ def test_references_pass_and_every_wrong_answer_fails(task: grading.Task, tests:
         (["AAAA"] * 5, "crashed"),
         (["é"] * 5, "crashed"),
         ([base64.b64encode(exercises.pack({"the result": 1e9})).decode()] * 5, "incorrect"),
-        ([base64.b64encode(exercises.pack({"correct": 1, "status": "correct"})).decode()] * 5, "incorrect"),
-        ([base64.b64encode(exercises.pack({"the result": torch.zeros(0, 2**40)})).decode()] * 5, "incorrect"),
+        (
+            [base64.b64encode(exercises.pack({"correct": 1, "status": "correct"})).decode()] * 5,
+            "incorrect",
+        ),
+        (
+            [base64.b64encode(exercises.pack({"the result": torch.zeros(0, 2**40)})).decode()] * 5,
+            "incorrect",
+        ),
     ],
-    ids=["nothing", "stub", "no function", "no values", "no base64", "a number", "a claim", "a strange shape"],
+    ids=[
+        "nothing",
+        "stub",
+        "no function",
+        "no values",
+        "no base64",
+        "a number",
+        "a claim",
+        "a strange shape",
+    ],
 )
-def test_whatever_comes_back_has_an_outcome(outputs: list[str], status: str, tests: HiddenTests) -> None:
+def test_whatever_comes_back_has_an_outcome(
+    outputs: list[str], status: str, tests: HiddenTests
+) -> None:
     assert tests.outcome("vae.kl", outputs).status == status
 
 
@@ -84,7 +108,9 @@ def test_the_secret_is_kept_and_nobody_else_can_read_it(tmp_path: Path) -> None:
     assert secret_of(tmp_path / "other", None) != first
 
 
-def test_a_submission_is_graded_again_if_anything_that_counts_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_submission_is_graded_again_if_anything_that_counts_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     one = Submission("ada", "Ada", b"{}")
     first = fingerprint(one, OF, SECRET, "seed = 1")
     assert fingerprint(replace(one, name="Ada L."), OF, SECRET, "seed = 1") == first
@@ -106,7 +132,9 @@ def test_parameters_are_injected_below_the_courses_own() -> None:
 
 
 def test_later_cells_get_the_reference_whatever_the_answer_was() -> None:
-    assert [grading._reference(task) for task in OF.tasks][1] == 'kl_checked = check("vae.kl", None)'
+    assert [grading._reference(task) for task in OF.tasks][
+        1
+    ] == 'kl_checked = check("vae.kl", None)'
     for number in ("01", "02", "03b", "04", "05"):
         for task in assignment(number).tasks:
             assert grading._reference(task) != task.checked
@@ -120,9 +148,12 @@ def test_texts_of_a_submission_are_fit_for_a_database() -> None:
 
 
 def test_outcomes_of_a_run_become_points(tests: HiddenTests) -> None:
-    right = {task.id: sent(tests, task.id, exercises.get(task.id).reference) for task in OF.tasks[:2]}
+    right = {
+        task.id: sent(tests, task.id, exercises.get(task.id).reference) for task in OF.tasks[:2]
+    }
     done = {
-        id: {"status": "driven", "message": "", "outputs": outputs, "seconds": 1.0} for id, outputs in right.items()
+        id: {"status": "driven", "message": "", "outputs": outputs, "seconds": 1.0}
+        for id, outputs in right.items()
     }
     others = [task.id for task in OF.tasks[2:]]
     done[others[0]] = {"status": "dead", "message": "memory", "outputs": [], "seconds": 2.0}
@@ -130,10 +161,18 @@ def test_outcomes_of_a_run_become_points(tests: HiddenTests) -> None:
     cells = {task.id: ("pass",) for task in OF.tasks if task.id != others[2]}
     grader = Grader(OF, tests, "", Limits())
     content = Content(("import os",), cells, {others[2]: ("The cell is missing.",), "": ("odd",)})
-    result = grader.judge(Submission("ada", "Ada", b"{}", ("two files",)), content, {"notes": ["n"], "tasks": done})
+    result = grader.judge(
+        Submission("ada", "Ada", b"{}", ("two files",)), content, {"notes": ["n"], "tasks": done}
+    )
     statuses = [row["status"] for row in result["exercises"]]
     assert statuses == ["correct", "correct", "over a limit", "over a limit", "missing"]
-    assert [row["points"] for row in result["exercises"]] == [OF.tasks[0].points, OF.tasks[1].points, 0, 0, 0]
+    assert [row["points"] for row in result["exercises"]] == [
+        OF.tasks[0].points,
+        OF.tasks[1].points,
+        0,
+        0,
+        0,
+    ]
     assert result["exercises"][2]["message"] == "used more than 3000 MB of memory"
     assert result["notes"] == ["two files", "odd", "n"] and "os" in result["flags"][0]
     lost = grader.judge(Submission("ada", "Ada", b"{}"), content, {"notes": [], "tasks": {}})
@@ -141,7 +180,12 @@ def test_outcomes_of_a_run_become_points(tests: HiddenTests) -> None:
 
 
 def test_a_name_that_is_not_there_is_explained(tests: HiddenTests) -> None:
-    ran = {"status": "error", "message": "NameError: name 'helper' is not defined", "outputs": [], "seconds": 0.1}
+    ran = {
+        "status": "error",
+        "message": "NameError: name 'helper' is not defined",
+        "outputs": [],
+        "seconds": 0.1,
+    }
     content = Content(None, {"vae.kl": ("pass",)}, {})
     grader, submission = Grader(OF, tests, "", Limits()), Submission("ada", "Ada", b"{}")
     result = grader.judge(submission, content, {"notes": [], "tasks": {"vae.kl": ran}})
@@ -154,7 +198,9 @@ def test_a_course_folder_among_the_submissions_is_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "course").exists()
 
 
-def test_a_sandbox_that_does_not_start_is_nobodys_zero(tests: HiddenTests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sandbox_that_does_not_start_is_nobodys_zero(
+    tests: HiddenTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def failed(self: Grader, command: list[str], folder: Path) -> int:
         (folder / "outcome.json").write_text('{"failed": "no kernel", "notes": [], "tasks": {}}')
         (folder / "log").write_text("bwrap: no room\n")
@@ -172,5 +218,8 @@ def test_a_fault_of_the_grader_is_said_and_tried_again(tests: HiddenTests) -> No
         patch.setattr(grading.sys, "executable", "/bin/false")
         ran = grader.run(content)
     result = grader.judge(submission, content, ran)
-    assert result["broken"] and {row["status"] for row in result["exercises"]} == {"missing", "not run"}
+    assert result["broken"] and {row["status"] for row in result["exercises"]} == {
+        "missing",
+        "not run",
+    }
     assert not grader.judge(submission, content, {"notes": [], "tasks": {}})["broken"]

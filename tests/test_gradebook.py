@@ -54,8 +54,13 @@ def notebook(solved: tuple[str, ...] = (), short: bool = True, **changed: str) -
     answers = {task.grade_id: task.solution for task in OF.tasks if task.id in solved}
     kept = []
     for cell in made["cells"]:
-        grade_id, source = cell["metadata"].get("nbgrader", {}).get("grade_id"), "".join(cell["source"])
-        cell["source"] = changed.get((grade_id or "").replace("-", "_"), answers.get(grade_id, source))
+        grade_id, source = (
+            cell["metadata"].get("nbgrader", {}).get("grade_id"),
+            "".join(cell["source"]),
+        )
+        cell["source"] = changed.get(
+            (grade_id or "").replace("-", "_"), answers.get(grade_id, source)
+        )
         kept += [cell] if grade_id or source in (OF.parameters, *OF.setup) else []
     return made | {"cells": kept if short else made["cells"]}
 
@@ -71,10 +76,25 @@ def result(student: str, *correct: str, **given: Any) -> dict[str, Any]:
     rows = []
     for task in OF.tasks:
         right = task.id in correct
-        row = {"id": task.id, "points": task.points if right else 0, "of": task.points, "seconds": 1.0}
-        row |= {"status": "correct" if right else "incorrect", "message": "" if right else "the sum is over the batch"}
+        row = {
+            "id": task.id,
+            "points": task.points if right else 0,
+            "of": task.points,
+            "seconds": 1.0,
+        }
+        row |= {
+            "status": "correct" if right else "incorrect",
+            "message": "" if right else "the sum is over the batch",
+        }
         rows.append(row | {"code": f"def {task.function}(): ...", "flags": [], "notes": []})
-    facts = {"assignment": "03", "student": student, "name": student, "digest": "d", "tests": "hidden", "notes": []}
+    facts = {
+        "assignment": "03",
+        "student": student,
+        "name": student,
+        "digest": "d",
+        "tests": "hidden",
+        "notes": [],
+    }
     return facts | {"exercises": rows} | given
 
 
@@ -93,7 +113,11 @@ def point_of(out: Path, student: str, id: str = "vae.kl") -> Any:
 def nbgrader(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """The command, as a person starts it in the folder of a course."""
     command = [str(Path(sys.executable).with_name("nbgrader")), *arguments]
-    given = os.environ | {"OMP_NUM_THREADS": "1", "JUPYTER_DATA_DIR": str(cwd / "jupyter")} | environment
+    given = (
+        os.environ
+        | {"OMP_NUM_THREADS": "1", "JUPYTER_DATA_DIR": str(cwd / "jupyter")}
+        | environment
+    )
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=given, timeout=300)
 
 
@@ -126,24 +150,38 @@ def course(fresh: Path, tmp_path: Path) -> Path:
 def graded(path: Path) -> dict[str, nbformat.NotebookNode]:
     found = nbformat.read(path, as_version=4)
     nbformat.validate(found)
-    return {cell.metadata.nbgrader.grade_id: cell for cell in found.cells if "nbgrader" in cell.metadata}
+    return {
+        cell.metadata.nbgrader.grade_id: cell for cell in found.cells if "nbgrader" in cell.metadata
+    }
 
 
 def solution_lines(of: Assignment) -> dict[str, set[str]]:
     """The lines of each solution that the learner's notebook has nowhere."""
     handed = (course_dir() / f"{of.name}.ipynb").read_text("utf-8")
     lines = {t.id: {line.strip() for line in t.solution.splitlines()} - {""} for t in of.tasks}
-    return {id: {line for line in many if json.dumps(line)[1:-1] not in handed} for id, many in lines.items()}
+    return {
+        id: {line for line in many if json.dumps(line)[1:-1] not in handed}
+        for id, many in lines.items()
+    }
 
 
 @pytest.mark.parametrize("number", CHAPTERS)
-def test_the_release_is_the_learners_notebook_with_points_and_checksums(number: str, released: Path) -> None:
+def test_the_release_is_the_learners_notebook_with_points_and_checksums(
+    number: str, released: Path
+) -> None:
     of = assignment(number)
-    release, learner = (path / f"{of.name}.ipynb" for path in (released / "release" / number, course_dir()))
+    release, learner = (
+        path / f"{of.name}.ipynb" for path in (released / "release" / number, course_dir())
+    )
     ours, theirs = graded(learner), graded(release)
-    sources = [[cell.source for cell in nbformat.read(path, as_version=4).cells] for path in (learner, release)]
+    sources = [
+        [cell.source for cell in nbformat.read(path, as_version=4).cells]
+        for path in (learner, release)
+    ]
     assert sources[0] == sources[1]
-    assert list(ours) == list(theirs) == [t.grade_id + end for t in of.tasks for end in ("", "-check")]
+    assert (
+        list(ours) == list(theirs) == [t.grade_id + end for t in of.tasks for end in ("", "-check")]
+    )
     for grade_id, cell in theirs.items():
         assert cell.metadata.nbgrader.checksum == compute_checksum(cell), grade_id
         assert cell.metadata.nbgrader.items() > ours[grade_id].metadata.nbgrader.items(), grade_id
@@ -168,7 +206,9 @@ def test_no_line_of_a_solution_is_released(number: str, released: Path) -> None:
 def test_the_database_knows_all_assignments_and_their_points(released: Path) -> None:
     with gradebook.open_book(released) as book:
         found = {one.name: one.max_score for one in book.assignments}
-    assert found == {number: sum(task.points for task in assignment(number).tasks) for number in CHAPTERS}
+    assert found == {
+        number: sum(task.points for task in assignment(number).tasks) for number in CHAPTERS
+    }
 
 
 def test_assigning_again_changes_nothing_and_keeps_grades(course: Path) -> None:
@@ -185,7 +225,9 @@ def test_a_second_assignment_leaves_the_first(course: Path) -> None:
     gradebook.record(OF, course, [result("ada", "vae.kl")])
     before = (course / "release" / "03" / FILE).read_bytes()
     gradebook.assign(assignment("01"), course)
-    assert (course / "release" / "03" / FILE).read_bytes() == before and scores(course) == {"ada": 2}
+    assert (course / "release" / "03" / FILE).read_bytes() == before and scores(course) == {
+        "ada": 2
+    }
     assert scores(course, "01") == {}
 
 
@@ -210,12 +252,17 @@ def test_points_and_outcomes_reach_the_gradebook(course: Path) -> None:
     with gradebook.open_book(course) as book:
         assert book.find_student("ada").last_name == 'Ada "../x"'
         assert book.find_assignment("03").max_score == sum(POINTS.values()) == 12
-        comments = {id: book.find_comment(id, OF.name, "03", "bob").comment for id in ("vae-kl", "vae-elbo")}
+        comments = {
+            id: book.find_comment(id, OF.name, "03", "bob").comment for id in ("vae-kl", "vae-elbo")
+        }
         assert not book.find_submission("03", "bob").needs_manual_grade
     assert comments == {"vae-kl": "correct", "vae-elbo": "incorrect: the sum is over the batch"}
     shown = graded(course / "autograded" / "bob" / "03" / FILE)
     assert shown["vae-kl"].source == "def kl(): ..."
-    assert shown["vae-elbo-check"].outputs[0].text == "hidden tests: incorrect: the sum is over the batch\n"
+    assert (
+        shown["vae-elbo-check"].outputs[0].text
+        == "hidden tests: incorrect: the sum is over the batch\n"
+    )
 
 
 def test_points_given_by_hand_stay(course: Path) -> None:
@@ -260,7 +307,10 @@ def test_export_gives_a_table_and_leaves_ours(course: Path) -> None:
     done = nbgrader("export", cwd=course)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO((course / "gradebook.csv").read_text("utf-8"))))
-    found = [(row["assignment"], row["student_id"], float(row["score"]), float(row["max_score"])) for row in rows]
+    found = [
+        (row["assignment"], row["student_id"], float(row["score"]), float(row["max_score"]))
+        for row in rows
+    ]
     assert found == [("03", "ada", 2, 12), ("03", "bob", 0, 12)]
     assert (course / "grades.csv").read_text("utf-8") == "ours"
 
@@ -285,16 +335,25 @@ def test_what_a_submission_holds_is_shown_without_scripts_and_pictures(course: P
     config.HTMLExporter.extra_template_basedirs = [template_path]
     assert FormgradeExtension().build_extra_config().HTMLExporter.template_name == "formgrade"
     where = {"index": 0, "total": 1, "base_url": "", "student": "ada"}
-    html, _ = HTMLExporter(config=config).from_notebook_node(nbformat.v4.new_notebook(cells=cells), where)
+    html, _ = HTMLExporter(config=config).from_notebook_node(
+        nbformat.v4.new_notebook(cells=cells), where
+    )
     soup = BeautifulSoup(html, "html.parser").find(id="notebook")
     assert not soup.find_all(["script", "img", "iframe"]) and not soup.find_all(onerror=True)
-    assert soup.h1.get_text().startswith("A title") and soup.em.get_text() == "text" and "$a < b$" in soup.get_text()
+    assert (
+        soup.h1.get_text().startswith("A title")
+        and soup.em.get_text() == "text"
+        and "$a < b$" in soup.get_text()
+    )
 
 
 def test_the_instructors_browser_loads_nothing_from_elsewhere() -> None:
     rules = dict(rule.strip().partition(" ")[::2] for rule in POLICY.split(";"))
     allowed = set(" ".join(rules.values()).split())
-    assert allowed <= {"'self'", "'unsafe-inline'", "'unsafe-eval'", "data:", "blob:"} and "default-src" in rules
+    assert (
+        allowed <= {"'self'", "'unsafe-inline'", "'unsafe-eval'", "data:", "blob:"}
+        and "default-src" in rules
+    )
 
 
 # ---------------------------------------------------------------- the exchange
@@ -343,9 +402,13 @@ def test_what_was_collected_is_graded_and_given_back(
     (row,) = NbGraderAPI(config=gradebook.configure(Config(), out)).get_submissions("03")
     assert (row["autograded"], row["score"], row["timestamp"] is None) == (True, 5, False)
     released = nbgrader("release_feedback", "03", cwd=out)
-    fetched = nbgrader("fetch_feedback", "03", f"--Exchange.root={out / 'exchange'}", "--course", "vaetl", cwd=home)
+    fetched = nbgrader(
+        "fetch_feedback", "03", f"--Exchange.root={out / 'exchange'}", "--course", "vaetl", cwd=home
+    )
     (page,) = (home / "03").rglob("*.html")
-    assert "5 of 12 points" in BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text(), released.stderr
+    assert "5 of 12 points" in BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text(), (
+        released.stderr
+    )
     assert released.returncode == fetched.returncode == 0
 
 
@@ -390,7 +453,10 @@ def public(out: Path) -> list[str]:
 def inbox(folder: Path, out: Path, *students: str) -> Path:
     """A folder with the files that these students have handed in."""
     for student in students:
-        hand_in(folder / f"{student}.ipynb", json.loads((out / "submitted" / student / "03" / FILE).read_bytes()))
+        hand_in(
+            folder / f"{student}.ipynb",
+            json.loads((out / "submitted" / student / "03" / FILE).read_bytes()),
+        )
     return folder
 
 
@@ -401,13 +467,19 @@ def button(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
     gradebook.assign(OF, out)
     listening = socket.create_server(("127.0.0.1", 0))
     kl = next(task for task in OF.tasks if task.id == "vae.kl")
-    given = f"OUT, REAL_HOME, PORT = {str(out)!r}, {str(Path.home())!r}, {listening.getsockname()[1]}"
-    honest = notebook(tuple(POINTS.keys() - {"vae.elbo"}), short=False, vae_kl=f"{kl.solution}\n{given}{SPY}")
+    given = (
+        f"OUT, REAL_HOME, PORT = {str(out)!r}, {str(Path.home())!r}, {listening.getsockname()[1]}"
+    )
+    honest = notebook(
+        tuple(POINTS.keys() - {"vae.elbo"}), short=False, vae_kl=f"{kl.solution}\n{given}{SPY}"
+    )
     hand_in(out / "submitted" / "honest" / "03" / FILE, honest)
     hand_in(out / "submitted" / "exits" / "03" / FILE, notebook(vae_kl=EXIT))
     seen["command"] = nbgrader("autograde", "03", cwd=out, CANARY="tweet")
     hand_in(out / "submitted" / "cheat" / "03" / FILE, notebook(vae_kl=CHEAT + kl.stub))
-    hand_in(out / "submitted" / "loop" / "03" / FILE, notebook(("vae.reparameterise",), vae_kl=LOOP))
+    hand_in(
+        out / "submitted" / "loop" / "03" / FILE, notebook(("vae.reparameterise",), vae_kl=LOOP)
+    )
     config = gradebook.configure(Config(), out)
     config.Execute.timeout = 15
     api = NbGraderAPI(config=config)
@@ -440,7 +512,9 @@ def test_autograde_gives_points_by_public_checks(button: dict[str, Any]) -> None
     assert button["scores"]["loop"] == POINTS["vae.reparameterise"]
     assert all(done["success"] for done in button["api"]), button["api"]
     # The checks run beside the answers: whoever replaces `check` has full marks from there on.
-    assert button["scores"]["cheat"] == sum(POINTS.values()) - POINTS["vae.bernoulli_log_likelihood"]
+    assert (
+        button["scores"]["cheat"] == sum(POINTS.values()) - POINTS["vae.bernoulli_log_likelihood"]
+    )
 
 
 @pytest.mark.slow
@@ -448,7 +522,10 @@ def test_autograde_gives_points_by_public_checks(button: dict[str, Any]) -> None
 def test_a_submission_that_ends_its_kernel_does_not_stop_the_others(button: dict[str, Any]) -> None:
     said = button["command"].stderr
     assert button["command"].returncode != 0 and "exits" in said
-    assert not (button["out"] / "autograded" / "exits" / "03").exists() and button["scores"]["exits"] == 0
+    assert (
+        not (button["out"] / "autograded" / "exits" / "03").exists()
+        and button["scores"]["exits"] == 0
+    )
     assert "RuntimeWarning" not in said
 
 
@@ -471,7 +548,9 @@ def test_vaetl_grade_puts_the_points_of_the_hidden_tests_back(button: dict[str, 
     assert pressed["success"] and faked == hidden | {"cheat": 10}
     shown = button["out"] / "autograded" / "cheat" / "03" / FILE
     assert graded(shown)["vae-kl-check"].outputs[0].text == "hidden tests: not attempted\n"
-    assert shown.stat().st_mode & stat.S_IWUSR  # nbgrader's own may only be read, and could not be written again
+    assert (
+        shown.stat().st_mode & stat.S_IWUSR
+    )  # nbgrader's own may only be read, and could not be written again
 
 
 # ---------------------------------------------------------------- the instructors' page
@@ -486,7 +565,13 @@ def page_commands() -> list[str]:
 
 def test_the_page_shows_each_command_for_instructors() -> None:
     shown = {" ".join(line.split()[:2]) for line in page_commands()}
-    assert shown >= {"vaetl assign", "vaetl check-submission", "vaetl grade", "vaetl lab", "nbgrader export"}
+    assert shown >= {
+        "vaetl assign",
+        "vaetl check-submission",
+        "vaetl grade",
+        "vaetl lab",
+        "nbgrader export",
+    }
 
 
 @pytest.mark.parametrize("line", page_commands() if PAGE.exists() else [])
@@ -505,12 +590,20 @@ def test_the_page_names_every_option_of_grade_and_every_status() -> None:
     from vaetl_helpers.grading.pages import STATUSES
 
     text = PAGE.read_text("utf-8")
-    options = {p.opts[0] for p in typer.main.get_command(app).commands["grade"].params if p.opts[0].startswith("-")}
-    assert len(options) > 8 and not {name for name in (*options, *STATUSES) if f"`{name}" not in text}
+    options = {
+        p.opts[0]
+        for p in typer.main.get_command(app).commands["grade"].params
+        if p.opts[0].startswith("-")
+    }
+    assert len(options) > 8 and not {
+        name for name in (*options, *STATUSES) if f"`{name}" not in text
+    }
 
 
 def test_each_picture_of_the_page_is_there_small_and_described() -> None:
     pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", PAGE.read_text("utf-8"), re.DOTALL)
-    assert len(pictures) >= 5 and {path for _, path in pictures} == {path.name for path in PAGE.parent.glob("*.png")}
+    assert len(pictures) >= 5 and {path for _, path in pictures} == {
+        path.name for path in PAGE.parent.glob("*.png")
+    }
     for described, path in pictures:
         assert len(described) > 20 and (PAGE.parent / path).stat().st_size < 150_000, path

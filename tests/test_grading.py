@@ -43,7 +43,9 @@ LIMITS = Limits(cell_seconds=25, seconds=300, memory=1500, disk=32, output=2, pr
 SCRIPT = "<script>alert(1)</script>"
 NAME = '../../=O\'Neil "<img src=x onerror=alert(1)>"'
 CANARY = "VAETL_CANARY"
-FAKE = base64.b64encode(exercises.pack({"status": "correct", "points": 1000, "the result": "correct"})).decode()
+FAKE = base64.b64encode(
+    exercises.pack({"status": "correct", "points": 1000, "the result": "correct"})
+).decode()
 Notebook = dict[str, Any]
 sandboxed = [pytest.mark.slow, pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")]
 
@@ -88,7 +90,12 @@ WRONG = {
     ),
 }
 RENAMED = {
-    "bernoulli_log_likelihood": ("log_likelihood = ", "answer = ", "return log_likelihood", "return answer"),
+    "bernoulli_log_likelihood": (
+        "log_likelihood = ",
+        "answer = ",
+        "return log_likelihood",
+        "return answer",
+    ),
     "kl": ("mu", "m", "log_var", "lv"),
     "reparameterise": ("noise", "epsilon"),
     "elbo": ("z = ", "code = ", "(z)", "(code)"),
@@ -373,7 +380,11 @@ class Case:
         for name, source in (HONEST | dict(self.cells)).items():
             cell(notebook, f"vae-{name}")["source"] = source
         if self.setup:
-            at = next(n for n, c in enumerate(notebook["cells"]) if "parameters" in c["metadata"].get("tags", ()))
+            at = next(
+                n
+                for n, c in enumerate(notebook["cells"])
+                if "parameters" in c["metadata"].get("tags", ())
+            )
             notebook["cells"].insert(at + 3, code_cell(self.setup))
         self.edit(notebook)
         return json.dumps(notebook).encode()
@@ -388,11 +399,22 @@ def solved() -> Notebook:
 
 
 def code_cell(source: str) -> dict[str, Any]:
-    return {"cell_type": "code", "id": "own", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
+    return {
+        "cell_type": "code",
+        "id": "own",
+        "metadata": {},
+        "source": source,
+        "outputs": [],
+        "execution_count": None,
+    }
 
 
 def cell(notebook: Notebook, grade_id: str) -> dict[str, Any]:
-    return next(c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade_id") == grade_id)
+    return next(
+        c
+        for c in notebook["cells"]
+        if c["metadata"].get("nbgrader", {}).get("grade_id") == grade_id
+    )
 
 
 def renamed() -> dict[str, str]:
@@ -404,17 +426,24 @@ def renamed() -> dict[str, str]:
         for old, new in zip(words[::2], words[1::2], strict=True):
             source = source.replace(old, new)
         cells[name] = source
-    return cells | {"kl": "from vaetl_helpers import vae\ndef kl(mu, log_var):\n    return vae.kl(mu, log_var)\n"}
+    return cells | {
+        "kl": "from vaetl_helpers import vae\ndef kl(mu, log_var):\n    return vae.kl(mu, log_var)\n"
+    }
 
 
 def tamper(notebook: Notebook) -> None:
     """Points, locks and tests are edited, an exercise deleted, another one answered twice, the right one last."""
-    cell(notebook, "vae-bernoulli_log_likelihood-check")["metadata"]["nbgrader"] |= {"points": 1000, "locked": False}
+    cell(notebook, "vae-bernoulli_log_likelihood-check")["metadata"]["nbgrader"] |= {
+        "points": 1000,
+        "locked": False,
+    }
     cell(notebook, "vae-kl-check")["source"] = "print('[ok] vae.kl: correct')"
     notebook["cells"].remove(cell(notebook, "vae-reparameterise-check"))
     notebook["cells"].remove(cell(notebook, "vae-elbo"))
     last = cell(notebook, "vae-decoder_shape")
-    notebook["cells"].insert(notebook["cells"].index(last), last | {"source": WRONG["decoder_shape"]})
+    notebook["cells"].insert(
+        notebook["cells"].index(last), last | {"source": WRONG["decoder_shape"]}
+    )
 
 
 def change_types(notebook: Notebook) -> None:
@@ -451,7 +480,11 @@ FILES = [
     Case("truncated", "unreadable", data=WHOLE[: len(WHOLE) // 2]),
     Case("empty", "unreadable", data=b""),
     Case("oversized", "unreadable", data=b" " * 21_000_000),
-    Case("other chapter", "wrong notebook", data=(course_dir() / "01_training_basics.ipynb").read_bytes()),
+    Case(
+        "other chapter",
+        "wrong notebook",
+        data=(course_dir() / "01_training_basics.ipynb").read_bytes(),
+    ),
 ]
 
 
@@ -468,7 +501,13 @@ LOOPS = [
             "reparameterise": f"its tests took longer than {LIMITS.cell_seconds} s",
         },
     ),
-    Case("stubborn", {"kl": OVER}, {"kl": STUBBORN}, "while True:\n    pass", says={"kl": "could not be interrupted"}),
+    Case(
+        "stubborn",
+        {"kl": OVER},
+        {"kl": STUBBORN},
+        "while True:\n    pass",
+        says={"kl": "could not be interrupted"},
+    ),
     Case(
         "blocks",
         {"bernoulli_log_likelihood": OVER, "kl": OVER, "reparameterise": "crashed"},
@@ -481,7 +520,9 @@ LOOPS = [
     ),
     Case(
         "exits",
-        dict.fromkeys(("bernoulli_log_likelihood", "kl", "reparameterise", "decoder_shape"), "crashed"),
+        dict.fromkeys(
+            ("bernoulli_log_likelihood", "kl", "reparameterise", "decoder_shape"), "crashed"
+        ),
         {
             "bernoulli_log_likelihood": "import os\nos._exit(0)",
             "kl": "def kl(*arguments):\n    import os\n    os.kill(os.getpid(), 9)",
@@ -502,7 +543,11 @@ BOMBS = [
             "elbo": then(SHARED_PAGES, "elbo"),
             "decoder_shape": then(UNSEEN_FILES, "decoder_shape"),
         },
-        says={"reparameterise": "memory", "elbo": "memory", "decoder_shape": "Operation not permitted"},
+        says={
+            "reparameterise": "memory",
+            "elbo": "memory",
+            "decoder_shape": "Operation not permitted",
+        },
     ),
     Case(
         "crowd",
@@ -515,7 +560,9 @@ BOMBS = [
         {"kl": OVER, "reparameterise": OVER, "elbo": OVER},
         {
             "bernoulli_log_likelihood": then(FILLS, "bernoulli_log_likelihood"),
-            "kl": SOCKETS + "(folder / 'mine').write_bytes(bytes(2**20))\ntime.sleep(5)" + HONEST["kl"],
+            "kl": SOCKETS
+            + "(folder / 'mine').write_bytes(bytes(2**20))\ntime.sleep(5)"
+            + HONEST["kl"],
             "reparameterise": SOCKETS
             + "(folder / 'deep').mkdir()\n(folder / 'deep' / 'mine').write_bytes(b'x')\ntime.sleep(5)"
             + HONEST["reparameterise"],
@@ -581,7 +628,12 @@ CHEATS = [
     ),
     Case(
         "types",
-        {"bernoulli_log_likelihood": "incorrect", "kl": "missing", "reparameterise": "missing", "elbo": "crashed"},
+        {
+            "bernoulli_log_likelihood": "incorrect",
+            "kl": "missing",
+            "reparameterise": "missing",
+            "elbo": "crashed",
+        },
         {"elbo": "def elbo(:"},
         edit=change_types,
         says={"elbo": "SyntaxError"},
@@ -633,21 +685,36 @@ def intruder(root: Path, port: int) -> Case:
         "intruder",
         {"bernoulli_log_likelihood": "crashed", "kl": "crashed", "decoder_shape": "crashed"},
         {
-            "bernoulli_log_likelihood": probe["network"] + SHOW.format(name="bernoulli_log_likelihood"),
+            "bernoulli_log_likelihood": probe["network"]
+            + SHOW.format(name="bernoulli_log_likelihood"),
             "kl": probe["reads"] + SHOW.format(name="kl"),
             "reparameterise": then(KILLS.format(pid=os.getpid()), "reparameterise"),
             "elbo": then(DELETES.format(paths=[str(root)]), "elbo"),
             "decoder_shape": probe["judge"] + SHOW.format(name="grow"),
         },
-        says=dict.fromkeys(("bernoulli_log_likelihood", "kl", "decoder_shape"), "RuntimeError: found [] "),
+        says=dict.fromkeys(
+            ("bernoulli_log_likelihood", "kl", "decoder_shape"), "RuntimeError: found [] "
+        ),
     )
 
 
 def probes(root: Path, port: int, top: str = "/") -> dict[str, str]:
     """Code that fills `found`, for the sandbox and for here."""
     out = root / "out"
-    paths = [root, root / "inbox.zip", root / "canary", out / "secret.key", out / "gradebook.db", out / "submitted"]
-    paths += [Path(__file__), course_dir() / "solutions", PACKAGE / "exercises" / "vae.py", Path.home() / ".bashrc"]
+    paths = [
+        root,
+        root / "inbox.zip",
+        root / "canary",
+        out / "secret.key",
+        out / "gradebook.db",
+        out / "submitted",
+    ]
+    paths += [
+        Path(__file__),
+        course_dir() / "solutions",
+        PACKAGE / "exercises" / "vae.py",
+        Path.home() / ".bashrc",
+    ]
     secret = (out / "secret.key").read_text("ascii")
     needles = [secret[::-1], "averaged over the latents"[::-1], "def recomputed"[::-1]]
     return {
@@ -696,7 +763,12 @@ def packed(path: Path, cases: list[Case]) -> Path:
 
 def hashes(*folders: Path) -> dict[str, str]:
     """The contents of all files, but for what Python compiles."""
-    files = [p for f in folders for p in sorted(f.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+    files = [
+        p
+        for f in folders
+        for p in sorted(f.rglob("*"))
+        if p.is_file() and "__pycache__" not in p.parts
+    ]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -706,7 +778,10 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 
 def results_of(out: Path) -> dict[str, dict[str, Any]]:
     """The stored results by the name that the instructor sees."""
-    found = [json.loads(path.read_text("utf-8")) for path in sorted((out / "graded" / OF.number).glob("*.json"))]
+    found = [
+        json.loads(path.read_text("utf-8"))
+        for path in sorted((out / "graded" / OF.number).glob("*.json"))
+    ]
     return {result["name"]: result for result in found}
 
 
@@ -723,7 +798,12 @@ def processes_of(root: Path) -> list[list[str]]:
 def watch_kernels(root: Path, seen: set[Path], end: threading.Event) -> None:
     """Notes the folders of the kernels that are started for this folder; others may start some, too."""
     while not end.wait(0.5):
-        paths = [Path(word) for command in processes_of(root) for word in command if word.startswith("/tmp/vaetl-")]
+        paths = [
+            Path(word)
+            for command in processes_of(root)
+            for word in command
+            if word.startswith("/tmp/vaetl-")
+        ]
         seen |= {Path(*path.parts[:3]) for path in paths}
 
 
@@ -746,7 +826,12 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         (root / name).mkdir()
     (root / "canary" / "file").write_text("untouched")
     watched = (root / "canary", PACKAGE, course_dir())
-    listener, out, kernels, end = Listener(f"{root.name}-{os.getpid()}"), root / "out", set(), threading.Event()
+    listener, out, kernels, end = (
+        Listener(f"{root.name}-{os.getpid()}"),
+        root / "out",
+        set(),
+        threading.Event(),
+    )
     threading.Thread(target=watch_kernels, args=(root, kernels, end)).start()
     grading.secret_of(out, 0)
     cases = {case.name: case for case in [*STATIC, intruder(root, listener.port)]}
@@ -754,13 +839,27 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     before, digest = hashes(*watched), hashes(root)[str(inbox)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CANARY, "a secret of the grader")
-        patch.setattr(tempfile, "tempdir", str(root / "temporary"))  # so that these files are known to be ours
+        patch.setattr(
+            tempfile, "tempdir", str(root / "temporary")
+        )  # so that these files are known to be ours
         try:
             code = session.grade(inbox, "03", out, jobs=2, limits=LIMITS)
         finally:
             end.set()
-    facts = {"root": root, "out": out, "cases": cases, "inbox": inbox, "digest": digest, "code": code}
-    facts |= {"before": before, "after": hashes(*watched), "visits": listener.visits, "kernels": kernels}
+    facts = {
+        "root": root,
+        "out": out,
+        "cases": cases,
+        "inbox": inbox,
+        "digest": digest,
+        "code": code,
+    }
+    facts |= {
+        "before": before,
+        "after": hashes(*watched),
+        "visits": listener.visits,
+        "kernels": kernels,
+    }
     table = {name: result["student"] for name, result in results_of(out).items()}
     listener.close()
     yield SimpleNamespace(**facts, student=table, rows=rows_of(out), results=results_of(out))
@@ -779,7 +878,11 @@ class TestTable:
     @pytest.mark.parametrize("name", ROWS)
     def test_points_and_status(self, graded: SimpleNamespace, name: str) -> None:
         student = graded.student[shown(name)]
-        rows = {r["exercise"]: (r["points"], r["status"]) for r in graded.rows if r["student"] == student}
+        rows = {
+            r["exercise"]: (r["points"], r["status"])
+            for r in graded.rows
+            if r["student"] == student
+        }
         messages = {row["id"]: row["message"] for row in graded.results[shown(name)]["exercises"]}
         assert rows == graded.cases[name].expected(), messages
 
@@ -797,7 +900,9 @@ class TestTable:
         assert graded.code == 0
 
     def test_flags(self, graded: SimpleNamespace) -> None:
-        flags = {name: [row["flags"] for row in r["exercises"]] for name, r in graded.results.items()}
+        flags = {
+            name: [row["flags"] for row in r["exercises"]] for name, r in graded.results.items()
+        }
         assert flags["ada"] == flags["wrong"] == [[]] * len(POINTS)
         assert all(flags["copied"])
         assert "vaetl_helpers" in str(flags["copied"][1])
@@ -805,17 +910,29 @@ class TestTable:
 
     def test_an_answer_borrowed_by_a_setup_cell_is_flagged(self, graded: SimpleNamespace) -> None:
         assert "vaetl_helpers.exercises" in str(graded.results["borrowed"]["flags"])
-        assert [graded.results[name]["flags"] for name in ("ada", "copied", "wrong")] == [[], [], []]
+        assert [graded.results[name]["flags"] for name in ("ada", "copied", "wrong")] == [
+            [],
+            [],
+            [],
+        ]
 
     def test_failing_setup_cells_are_replaced_and_it_is_said(self, graded: SimpleNamespace) -> None:
-        for name, why in ((shown(NAME), "in the setup"), ("stubborn", f"longer than {LIMITS.cell_seconds} s")):
+        for name, why in (
+            (shown(NAME), "in the setup"),
+            ("stubborn", f"longer than {LIMITS.cell_seconds} s"),
+        ):
             notes = str(graded.results[name]["notes"])
             assert why in notes
             assert "the course's were used" in notes
 
     def test_what_was_edited_is_restored_and_said(self, graded: SimpleNamespace) -> None:
-        notes = {row["id"]: " ".join(row["notes"]) for row in graded.results["tampered"]["exercises"]}
-        assert "points or settings of the check cell were changed" in notes["vae.bernoulli_log_likelihood"]
+        notes = {
+            row["id"]: " ".join(row["notes"]) for row in graded.results["tampered"]["exercises"]
+        }
+        assert (
+            "points or settings of the check cell were changed"
+            in notes["vae.bernoulli_log_likelihood"]
+        )
         assert "check cell was changed" in notes["vae.kl"]
         assert "check cell is missing" in notes["vae.reparameterise"]
         assert "2 times" in notes["vae.decoder_shape"]
@@ -826,7 +943,12 @@ class TestTable:
     def test_no_file_has_changed(self, graded: SimpleNamespace) -> None:
         assert graded.after == graded.before
         assert hashlib.sha256(graded.inbox.read_bytes()).hexdigest() == graded.digest
-        assert {path.name for path in graded.root.iterdir()} == {"canary", "temporary", "out", "inbox.zip"}
+        assert {path.name for path in graded.root.iterdir()} == {
+            "canary",
+            "temporary",
+            "out",
+            "inbox.zip",
+        }
 
     def test_no_process_and_no_folder_is_left(self, graded: SimpleNamespace) -> None:
         assert gone(lambda: processes_of(graded.root))
@@ -851,7 +973,11 @@ class TestTable:
         pages = [graded.out / "report.html", *(graded.out / "feedback").rglob("*.html")]
         texts = [page.read_text("utf-8") for page in pages]
         assert len(pages) == len(ROWS) + 1
-        assert not [page for page, text in zip(pages, texts, strict=True) if SCRIPT in text or "<img src=x" in text]
+        assert not [
+            page
+            for page, text in zip(pages, texts, strict=True)
+            if SCRIPT in text or "<img src=x" in text
+        ]
         assert any(html.escape(SCRIPT) in text for text in texts)
         assert all(text.rstrip().endswith("</html>") for text in texts)
 
@@ -867,7 +993,7 @@ class TestTable:
 
 
 QUICK = [case for case in STATIC if case in EASY or case.name == "tampered"]
-GRADE = [sys.executable, "-c", "from vaetl_helpers.cli import main; main()", "grade"]
+GRADE = [sys.executable, "-c", "from vaetl_helpers.app.cli import main; main()", "grade"]
 
 
 @pytest.fixture(scope="module")
@@ -907,9 +1033,14 @@ class TestAgain:
     ) -> None:
         kept = times(killed.out)
         assert session.grade(killed.inbox, "03", killed.out) == 0
-        assert f"{len(QUICK)} submissions of {OF.name}, {len(QUICK) - len(kept)} to grade" in capsys.readouterr().out
+        assert (
+            f"{len(QUICK)} submissions of {OF.name}, {len(QUICK) - len(kept)} to grade"
+            in capsys.readouterr().out
+        )
         assert {path: when for path, when in times(killed.out).items() if path in kept} == kept
-        assert (killed.out / "grades.csv").read_bytes() == (killed.whole / "grades.csv").read_bytes()
+        assert (killed.out / "grades.csv").read_bytes() == (
+            killed.whole / "grades.csv"
+        ).read_bytes()
 
     def test_only_a_changed_submission_is_graded_again(
         self, killed: SimpleNamespace, capsys: pytest.CaptureFixture[str]
@@ -920,12 +1051,16 @@ class TestAgain:
         result = results_of(killed.out)[corrected.name]
         assert "2 submissions of" in (said := capsys.readouterr().out)
         assert ", 1 to grade" in said
-        assert [p.stem for p, when in times(killed.out).items() if before[p] != when] == [result["student"]]
+        assert [p.stem for p, when in times(killed.out).items() if before[p] != when] == [
+            result["student"]
+        ]
         assert {row["status"] for row in result["exercises"]} == {"correct"}
         handed_in = killed.out / "submitted" / result["student"] / OF.number / f"{OF.name}.ipynb"
         assert handed_in.read_bytes() == corrected.notebook()
 
-    def test_another_seed_grades_all_again(self, killed: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_another_seed_grades_all_again(
+        self, killed: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         before = rows_of(killed.out)
         session.grade(killed.root / "second.zip", "03", killed.out, parameters={"seed": "7"})
         assert ", 2 to grade" in capsys.readouterr().out
@@ -933,7 +1068,10 @@ class TestAgain:
 
 
 def times(out: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in sorted((out / "graded" / OF.number).glob("*.json"))}
+    return {
+        path: path.stat().st_mtime_ns
+        for path in sorted((out / "graded" / OF.number).glob("*.json"))
+    }
 
 
 def folder_of(path: Path, name: str = "ada", data: bytes | None = None) -> Path:
@@ -950,18 +1088,30 @@ class TestUse:
     ) -> None:
         inbox = folder_of(tmp_path / "inbox")
         monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
-        monkeypatch.setattr(sandbox, "problem", inspect.unwrap(sandbox.problem))  # without its memory
-        with pytest.raises(CourseError, match=r"bubblewrap(.*apt-get install bubblewrap| needs Linux)"):
+        monkeypatch.setattr(
+            sandbox, "problem", inspect.unwrap(sandbox.problem)
+        )  # without its memory
+        with pytest.raises(
+            CourseError, match=r"bubblewrap(.*apt-get install bubblewrap| needs Linux)"
+        ):
             session.grade(inbox, "03", tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_an_unknown_parameter_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(CourseError, match="seed"):
-            session.grade(folder_of(tmp_path / "in"), "03", tmp_path / "out", parameters={"sead": "1"}, safe=False)
+            session.grade(
+                folder_of(tmp_path / "in"),
+                "03",
+                tmp_path / "out",
+                parameters={"sead": "1"},
+                safe=False,
+            )
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.slow
-    def test_without_a_sandbox_it_warns_and_grades(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_without_a_sandbox_it_warns_and_grades(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         session.grade(folder_of(tmp_path / "in"), "03", tmp_path / "out", safe=False)
         assert "WARNING: Without a sandbox" in capsys.readouterr().err
         assert [row["status"] for row in rows_of(tmp_path / "out")] == ["correct"] * len(POINTS)
@@ -970,13 +1120,34 @@ class TestUse:
     @pytest.mark.parametrize(
         ("name", "data", "code", "words"),
         [
-            ("solved", WHOLE, 0, ("All graded cells are there", "12 of 12 points in the public checks")),
-            ("unsolved", EASY[-1].data, 0, ("not attempted", "0 of 12 points in the public checks")),
-            ("missing", Case("", edit=tamper).notebook(), 1, ("vae.elbo: The exercise's cell is missing", "public")),
+            (
+                "solved",
+                WHOLE,
+                0,
+                ("All graded cells are there", "12 of 12 points in the public checks"),
+            ),
+            (
+                "unsolved",
+                EASY[-1].data,
+                0,
+                ("not attempted", "0 of 12 points in the public checks"),
+            ),
+            (
+                "missing",
+                Case("", edit=tamper).notebook(),
+                1,
+                ("vae.elbo: The exercise's cell is missing", "public"),
+            ),
         ],
     )
     def test_check_submission(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: bytes, code: int, words: tuple
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        name: str,
+        data: bytes,
+        code: int,
+        words: tuple,
     ) -> None:
         file = folder_of(tmp_path / "in", OF.name, data) / f"{OF.name}.ipynb"
         assert session.check_submission(file) == code
@@ -1036,14 +1207,29 @@ class TestSecret:
         source = grading.parameters_source(OF, {"profile": "smoke", "seed": seed})
         assert f"seed = {seed}" in source
         assert secret.hex() not in source
-        guessed = {grading.derive(str(seed).encode(), f"{task.id} {n}") for task in OF.tasks for n in range(5)}
+        guessed = {
+            grading.derive(str(seed).encode(), f"{task.id} {n}")
+            for task in OF.tasks
+            for n in range(5)
+        }
         assert not guessed & set(sum(grading.hidden_seeds(OF, secret).values(), []))
 
     @pytest.mark.parametrize("number", ["01", "02", "03", "03b", "04", "05"])
     def test_the_sandbox_gets_nothing_that_judges(self, number: str) -> None:
         chosen = [exercises.get(task.id) for task in assignment(number).tasks]
-        words = {arg for _, arg, _ in pickletools.genops(grading.shared(chosen)) if isinstance(arg, str)}
-        assert not words & {"judge", "_judge", "careful", "judged", "recomputed", "mutants", "Wrong", "Outcome"}
+        words = {
+            arg for _, arg, _ in pickletools.genops(grading.shared(chosen)) if isinstance(arg, str)
+        }
+        assert not words & {
+            "judge",
+            "_judge",
+            "careful",
+            "judged",
+            "recomputed",
+            "mutants",
+            "Wrong",
+            "Outcome",
+        }
         assert {"attempt", "drive"} <= words
 
     def test_stored_answers_pass_the_public_checks(self) -> None:
@@ -1053,4 +1239,7 @@ class TestSecret:
         exec(STORED.format(stored=stored_sums()), space)
         exercise = exercises.get("vae.reparameterise")
         assert exercises.evaluate(exercise, space["reparameterise"]).status == "correct"
-        assert exercises.evaluate(exercise, space["reparameterise"], range(100, 105)).status == "incorrect"
+        assert (
+            exercises.evaluate(exercise, space["reparameterise"], range(100, 105)).status
+            == "incorrect"
+        )

@@ -29,7 +29,14 @@ HOSTILE = [
 
 def exercise(id: str, status: str = "correct", **given: Any) -> dict[str, Any]:
     points = WORTH[id] if status == "correct" else 0
-    facts = {"id": id, "points": points, "of": WORTH[id], "status": status, "message": "", "seconds": 1.25}
+    facts = {
+        "id": id,
+        "points": points,
+        "of": WORTH[id],
+        "status": status,
+        "message": "",
+        "seconds": 1.25,
+    }
     return facts | {"code": "def f(x):\n    return x\n", "flags": [], "notes": []} | given
 
 
@@ -37,7 +44,13 @@ def result(student: str = "ada", *statuses: str, **given: Any) -> dict[str, Any]
     """One submission, whose exercises have these statuses; correct where there is none."""
     found = [*statuses, *["correct"] * (len(WORTH) - len(statuses))]
     exercises = [exercise(id, status) for id, status in zip(WORTH, found, strict=True)]
-    facts = {"assignment": "03", "student": student, "name": student.title(), "digest": "d", "tests": "hidden"}
+    facts = {
+        "assignment": "03",
+        "student": student,
+        "name": student.title(),
+        "digest": "d",
+        "tests": "hidden",
+    }
     return facts | {"notes": [], "exercises": exercises} | given
 
 
@@ -49,7 +62,9 @@ def rows(soup: BeautifulSoup, caption: str) -> list[list[str]]:
     """The table with this caption, as text; none where it is not there."""
     tables = [table for table in soup("table") if table.caption.get_text() == caption]
     lines = [
-        [cell.get_text("|").replace("\xa0", " ") for cell in line("td")] for table in tables for line in table("tr")
+        [cell.get_text("|").replace("\xa0", " ") for cell in line("td")]
+        for table in tables
+        for line in table("tr")
     ]
     return [line for line in lines if line]
 
@@ -57,7 +72,8 @@ def rows(soup: BeautifulSoup, caption: str) -> list[list[str]]:
 def spoilt(text: str) -> dict[str, Any]:
     """A submission with this text everywhere that a student can put some."""
     exercises = [
-        exercise(id, "crashed", code=text, message=text, notes=[text], flags=[text, FLAG]) for id in list(WORTH)[:2]
+        exercise(id, "crashed", code=text, message=text, notes=[text], flags=[text, FLAG])
+        for id in list(WORTH)[:2]
     ]
     return result(name=text, notes=[text], exercises=[*exercises, exercise("vae.reparameterise")])
 
@@ -67,11 +83,20 @@ def spoilt(text: str) -> dict[str, Any]:
 
 def test_feedback_tells_points_tests_and_outcomes() -> None:
     given = result("ada", "incorrect", name="Ada L.", notes=["The file was renamed."])
-    given["exercises"][0] |= {"message": "the sum is over the batch", "notes": ["The cell was there twice."]}
+    given["exercises"][0] |= {
+        "message": "the sum is over the batch",
+        "notes": ["The cell was there twice."],
+    }
     soup = BeautifulSoup(feedback(given, CHAPTER), "html.parser")
     text = soup.main.get_text(" ", strip=True)
     assert soup.h1.get_text() == soup.title.get_text() == "Feedback: Autoencoders"
-    for part in ("Ada L.", "4 of 6 points", "Hidden tests", "The file was renamed.", "The cell was there twice."):
+    for part in (
+        "Ada L.",
+        "4 of 6 points",
+        "Hidden tests",
+        "The file was renamed.",
+        "The cell was there twice.",
+    ):
         assert part in text
     assert rows(soup, "Exercises") == [
         ["vae.kl", "0 of 2", "✗| incorrect", "the sum is over the batch"],
@@ -79,7 +104,9 @@ def test_feedback_tells_points_tests_and_outcomes() -> None:
         ["vae.reparameterise", "1 of 1", "✓| correct", ""],
     ]
     assert soup.find("div", class_="output_area").get_text() == "the sum is over the batch"
-    assert [code.get_text() for code in soup("div", class_="highlight")] == ["def f(x):\n    return x\n"] * 3
+    assert [code.get_text() for code in soup("div", class_="highlight")] == [
+        "def f(x):\n    return x\n"
+    ] * 3
     assert text.count("Next:") == 1 and 'hint("vae.kl")' in text
     targets = [link["href"][1:] for link in soup("a") if link["href"].startswith("#e")]
     assert targets == [heading["id"] for heading in soup("h2")]
@@ -112,7 +139,9 @@ def test_a_file_that_could_not_be_read_is_said_once() -> None:
     for row in given["exercises"]:
         row |= {"code": "", "message": "the file is empty"}
     soup = BeautifulSoup(feedback(given, CHAPTER), "html.parser")
-    assert rows(soup, "Exercises") == [["all exercises", "0 of 6", "?| unreadable", "the file is empty"]]
+    assert rows(soup, "Exercises") == [
+        ["all exercises", "0 of 6", "?| unreadable", "the file is empty"]
+    ]
     assert len(soup("h2")) == 1 and "check-submission" in soup.get_text()
 
 
@@ -133,11 +162,17 @@ def test_report_counts_points_and_shows_their_distribution() -> None:
     assert "unreadable or another chapter's: 1; they count as 0 points" in text
     alt = "how many of 3 students have how many of 6 points; mean 3.3, lowest 0, highest 6, 1 with all points."
     assert soup.img["alt"].endswith(alt)
-    assert base64.b64decode(soup.img["src"].removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+    assert base64.b64decode(soup.img["src"].removeprefix("data:image/png;base64,")).startswith(
+        b"\x89PNG"
+    )
 
 
 def test_the_hardest_exercise_comes_first() -> None:
-    students = [result("ada", "correct", "crashed"), result("bob", "incorrect", "crashed"), result("eve", "missing")]
+    students = [
+        result("ada", "correct", "crashed"),
+        result("bob", "incorrect", "crashed"),
+        result("eve", "missing"),
+    ]
     soup = page(*students)
     assert rows(soup, "Exercises, the hardest first") == [
         ["vae.elbo", "3 points", " 33 %", "2 crashed, 1 correct"],
@@ -152,7 +187,10 @@ def test_flags_notes_failures_and_public_checks_are_listed() -> None:
     ada["exercises"][0] |= {"message": "no sum", "notes": ["twice"]}
     bob["exercises"][1]["flags"], bob["flags"] = [FLAG, "uses vaetl_helpers.vae.elbo"], ["uses os"]
     soup = page(bob, ada, result("eve", *["wrong notebook"] * 3))
-    found = [["Bob", "setup cells", "uses os"], ["Bob", "vae.elbo", f"• {FLAG}|• uses vaetl_helpers.vae.elbo"]]
+    found = [
+        ["Bob", "setup cells", "uses os"],
+        ["Bob", "vae.elbo", f"• {FLAG}|• uses vaetl_helpers.vae.elbo"],
+    ]
     assert rows(soup, "Flagged for a look") == found
     assert rows(soup, "Graded by public checks only") == [["Bob"]]
     assert rows(soup, "Notes") == [["Ada", "", "renamed"], ["Ada", "vae.kl", "twice"]]
@@ -161,12 +199,17 @@ def test_flags_notes_failures_and_public_checks_are_listed() -> None:
         ["Eve", "all exercises|?| wrong notebook", ""],
     ]
     assert "A flag is no verdict" in soup.get_text() and "they can be faked" in soup.get_text()
-    assert {link["href"] for link in soup.main("a")} == {f"feedback/{who}/03/03_vae.html" for who in ("ada", "eve")}
+    assert {link["href"] for link in soup.main("a")} == {
+        f"feedback/{who}/03/03_vae.html" for who in ("ada", "eve")
+    }
 
 
 def test_where_all_is_well_there_are_no_lists_of_what_is_not() -> None:
     soup = page(result(), result("bob"))
-    assert [table.caption.get_text() for table in soup("table")] == ["Exercises, the hardest first", "All students"]
+    assert [table.caption.get_text() for table in soup("table")] == [
+        "Exercises, the hardest first",
+        "All students",
+    ]
     assert rows(soup, "All students") == [["Ada", "6 of 6"], ["Bob", "6 of 6"]]
 
 
@@ -177,7 +220,12 @@ def test_report_of_nobody() -> None:
 
 def test_report_of_a_hundred() -> None:
     kinds = list(STATUSES)
-    soup = page(*(result(f"student-{i:03}", *(kinds[(i + j) % len(kinds)] for j in range(3))) for i in range(100)))
+    soup = page(
+        *(
+            result(f"student-{i:03}", *(kinds[(i + j) % len(kinds)] for j in range(3)))
+            for i in range(100)
+        )
+    )
     assert "Students: 100." in soup.get_text()
     assert len({row[0] for row in rows(soup, "Failures")}) == 100
 
@@ -186,13 +234,19 @@ def test_each_assignment_has_its_part() -> None:
     text = report([result(), result("bob", assignment="01")], {"03": CHAPTER, "01": OTHER})
     soup = BeautifulSoup(text, "html.parser")
     assert [heading.get_text() for heading in soup("h2")] == ["01 Training", "03 Autoencoders"]
-    assert [link["href"] for link in soup.nav("a")] == ["#a0", "#a1"] == [f"#{h['id']}" for h in soup("h2")]
+    assert (
+        [link["href"] for link in soup.nav("a")]
+        == ["#a0", "#a1"]
+        == [f"#{h['id']}" for h in soup("h2")]
+    )
     assert "feedback/bob/01/01_training.html" in text
 
 
 def test_the_order_of_the_submissions_changes_nothing() -> None:
     given = [result("bob", "crashed"), result("ada"), result("eve", "missing")]
-    assert report(given, {"03": CHAPTER, "01": OTHER}) == report(given[::-1], {"01": OTHER, "03": CHAPTER})
+    assert report(given, {"03": CHAPTER, "01": OTHER}) == report(
+        given[::-1], {"01": OTHER, "03": CHAPTER}
+    )
     assert feedback(given[0], CHAPTER) == feedback(given[0], CHAPTER)
 
 
@@ -208,7 +262,10 @@ PAGES: list[Callable[[dict[str, Any]], str]] = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(text: str, make: Callable[[dict[str, Any]], str]) -> None:
     made = make(spoilt(text))
-    plain, soup = BeautifulSoup(make(spoilt("harmless")), "html.parser"), BeautifulSoup(made, "html.parser")
+    plain, soup = (
+        BeautifulSoup(make(spoilt("harmless")), "html.parser"),
+        BeautifulSoup(made, "html.parser"),
+    )
     tags = [[tag.name for tag in one.find_all(True) if tag.name != "span"] for one in (soup, plain)]
     assert tags[0] == tags[1]  # the same page, with other words
     assert {key for tag in soup.find_all(True) for key in tag.attrs} == {
@@ -216,7 +273,9 @@ def test_hostile_text_stays_text(text: str, make: Callable[[dict[str, Any]], str
     }
     shown = re.sub(r"[\r\x00\x1b\u202e\u2066\udce9]", lambda found: f"\\u{ord(found[0]):04x}", text)
     assert soup.bdi.get_text() == shown
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", made)
+    assert not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", made
+    )
     made.encode("utf-8")
 
 
@@ -234,4 +293,6 @@ def test_nothing_is_loaded_from_elsewhere(text: str, make: Callable[[dict[str, A
 
 def test_a_link_cannot_leave_its_folder() -> None:
     given = result('../x"><b>/?#', name="")
-    assert [link["href"] for link in page(given).main("a")] == ["feedback/..%2Fx%22%3E%3Cb%3E%2F%3F%23/03/03_vae.html"]
+    assert [link["href"] for link in page(given).main("a")] == [
+        "feedback/..%2Fx%22%3E%3Cb%3E%2F%3F%23/03/03_vae.html"
+    ]

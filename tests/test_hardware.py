@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers import hardware, output, training
+from vaetl_helpers import hardware, output
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import DeviceStatus, synchronise
 from vaetl_helpers.hardware import (
@@ -44,7 +44,9 @@ BATCH = 16
 def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One thread of a CPU, on whatever machine the tests run."""
     before = torch.get_num_threads()
-    monkeypatch.setattr(training, "probe", lambda: DeviceStatus(CPU, "CPU", None))
+    monkeypatch.setattr(
+        "vaetl_helpers.training.run.best_device", lambda: DeviceStatus(CPU, "CPU", None)
+    )
     monkeypatch.setitem(sys.modules, "pynvml", None)  # cannot be imported
     torch.set_num_threads(1)
     yield
@@ -64,7 +66,9 @@ def mlp() -> nn.Sequential:
 
 
 def with_batchnorm() -> nn.Sequential:
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)
+    )
 
 
 def train(model: nn.Module, epochs: int = 3, **more: Any) -> History:
@@ -87,7 +91,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         clock = SimpleNamespace(monotonic=lambda: self.now, perf_counter=lambda: self.now)
-        monkeypatch.setattr(training, "time", clock)
+        monkeypatch.setattr("vaetl_helpers.training.run.time", clock)
         monkeypatch.setattr(hardware, "time", clock)
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor) -> Any:
@@ -114,8 +118,12 @@ class QueuedDevice:
         self.clock.now, self.queued = self.clock.now + self.queued, 0.0
 
 
-def test_time_it_is_the_median_of_whole_calls_after_one_that_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = QueuedDevice(monkeypatch, [1000, 3, 1, 500, 2, 4])  # the first call compiles, one is disturbed
+def test_time_it_is_the_median_of_whole_calls_after_one_that_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device = QueuedDevice(
+        monkeypatch, [1000, 3, 1, 500, 2, 4]
+    )  # the first call compiles, one is disturbed
     assert time_it(device.work, GPU) == 3.25
     assert next(device.seconds, None) is None, "six calls: one and five"
     device = QueuedDevice(monkeypatch, [1000, 1, 2, 9])
@@ -124,7 +132,9 @@ def test_time_it_is_the_median_of_whole_calls_after_one_that_does_not_count(monk
 
 def test_on_the_cpu_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: pytest.fail("the CPU computes at once"))
+    monkeypatch.setattr(
+        torch.accelerator, "synchronize", lambda device: pytest.fail("the CPU computes at once")
+    )
 
     def work() -> None:
         clock.now += 2
@@ -175,7 +185,9 @@ def half_a_second(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_peak_counts_two_operations_a_product_and_sum(dtype: torch.dtype, half_a_second: list[Tensor]) -> None:
+def test_peak_counts_two_operations_a_product_and_sum(
+    dtype: torch.dtype, half_a_second: list[Tensor]
+) -> None:
     assert peak_flops(CPU, size=64, dtype=dtype) == 2 * 64**3 / 0.5
     (product,) = half_a_second
     assert product.dtype == dtype and torch.equal(product, torch.full((64, 64), 64, dtype=dtype))
@@ -201,7 +213,9 @@ def test_rates_of_this_machine_are_positive() -> None:
 # ---------------------------------------------------------------- what is here
 
 
-def test_machine_lists_every_accelerator_with_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_lists_every_accelerator_with_what_is_wrong_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     second, apple = torch.device("cuda", 1), torch.device("mps", 0)
     found = [
         DeviceStatus(CPU, "CPU, 2 cores", None),
@@ -210,8 +224,12 @@ def test_machine_lists_every_accelerator_with_what_is_wrong_with_it(monkeypatch:
         DeviceStatus(apple, "Apple GPU", None),
     ]
     monkeypatch.setattr(hardware, "devices", lambda: found)
-    monkeypatch.setattr(hardware, "best_precision", lambda device: "bf16" if device == GPU else "no")
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (15_000_000_000, {GPU: 16_000_000_000}[device]))
+    monkeypatch.setattr(
+        hardware, "best_precision", lambda device: "bf16" if device == GPU else "no"
+    )
+    monkeypatch.setattr(
+        torch.cuda, "mem_get_info", lambda device: (15_000_000_000, {GPU: 16_000_000_000}[device])
+    )
     facts = machine()
     assert {name: fact for name, fact in facts.items() if name.startswith("accelerator")} == {
         "accelerator cuda:0": "Tesla T4: works, precision bf16, 15.0 of 16.0 GB free",
@@ -221,10 +239,14 @@ def test_machine_lists_every_accelerator_with_what_is_wrong_with_it(monkeypatch:
     assert list(facts)[:3] == ["processor", "cores", "memory"]
 
 
-@pytest.mark.parametrize("problem", [None, "There is an NVIDIA GPU, but this PyTorch was built without CUDA."])
-def test_machine_without_an_accelerator_says_so_or_why(problem: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "problem", [None, "There is an NVIDIA GPU, but this PyTorch was built without CUDA."]
+)
+def test_machine_without_an_accelerator_says_so_or_why(
+    problem: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hardware, "devices", lambda: [DeviceStatus(CPU, "CPU", None)])
-    monkeypatch.setattr(hardware, "probe", lambda: DeviceStatus(CPU, "CPU", problem))
+    monkeypatch.setattr(hardware, "best_device", lambda: DeviceStatus(CPU, "CPU", problem))
     facts = machine()
     assert list(facts) == ["processor", "cores", "memory", "accelerator"]
     assert facts["accelerator"] == (problem or "none found")
@@ -247,11 +269,21 @@ def test_processor_has_a_name_where_linux_gives_none(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("cuda", ["13.0", None])
-def test_software_says_for_which_cuda_torch_was_built(cuda: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_software_says_for_which_cuda_torch_was_built(
+    cuda: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.version, "cuda", cuda)
     found = software()
     assert found["torch cuda"] == (cuda or "none")
-    assert {"python", "torch", "torchvision", "numpy", "vaetl-helpers", "accelerate", "system"} <= set(found)
+    assert {
+        "python",
+        "torch",
+        "torchvision",
+        "numpy",
+        "vaetl-helpers",
+        "accelerate",
+        "system",
+    } <= set(found)
 
 
 def test_peak_memory_is_in_bytes_and_holds_what_was_allocated() -> None:
@@ -274,13 +306,17 @@ def test_peak_memory_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_flops_of_the_mlp_are_those_of_the_formula(width: int, batch: int) -> None:
     """Forward 2B(784w + 10w), the same for the weights' gradients, 2B·10w for the hidden layer's."""
     model = mlp_classifier(width)
-    counted = count_flops(model, torch.zeros(batch, 1, 28, 28), torch.zeros(batch, dtype=torch.long))
+    counted = count_flops(
+        model, torch.zeros(batch, 1, 28, 28), torch.zeros(batch, dtype=torch.long)
+    )
     assert counted == 2 * batch * (784 * width + 10 * width) * 2 + 2 * batch * 10 * width
 
 
 def test_flops_of_784_400_10_are_those_counted_by_hand() -> None:
     """An image: 635,200 forward, as many for the weights' gradients, 8,000 for the hidden layer's."""
-    counted = count_flops(mlp_classifier(400), torch.zeros(50, 1, 28, 28), torch.zeros(50, dtype=torch.long))
+    counted = count_flops(
+        mlp_classifier(400), torch.zeros(50, 1, 28, 28), torch.zeros(50, dtype=torch.long)
+    )
     assert counted == 50 * (635_200 + 635_200 + 8_000)
 
 
@@ -295,7 +331,9 @@ def test_counting_leaves_gradients_statistics_and_the_model_alone() -> None:
     assert count_flops(model, x, y) == count_flops(model, x, y)
     assert bytes_moved(model, x) == bytes_moved(model, x)
     assert all(p.grad is kept for p, kept in zip(model.parameters(), objects, strict=True))
-    assert all(torch.equal(p.grad, kept) for p, kept in zip(model.parameters(), gradients, strict=True))
+    assert all(
+        torch.equal(p.grad, kept) for p, kept in zip(model.parameters(), gradients, strict=True)
+    )
     assert identical(before, state(model))
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -304,7 +342,11 @@ def test_bytes_of_the_mlp_are_those_counted_by_hand() -> None:
     """Ten images through 64 → 16 → 4: four bytes, ten times each parameter and four times each activation."""
     parameters = 64 * 16 + 16 + 16 * 4 + 4
     activations = 64 + 16 + 16 + 4  # images, linear, ReLU, linear; Flatten moves nothing
-    assert bytes_moved(mlp(), torch.rand(10, 1, 8, 8)) == 4 * (10 * parameters + 4 * 10 * activations) == 60_320
+    assert (
+        bytes_moved(mlp(), torch.rand(10, 1, 8, 8))
+        == 4 * (10 * parameters + 4 * 10 * activations)
+        == 60_320
+    )
 
 
 def test_bytes_of_the_cnn_are_those_counted_by_hand() -> None:
@@ -313,7 +355,9 @@ def test_bytes_of_the_cnn_are_those_counted_by_hand() -> None:
     second = 2 * 8 * 4 * 4 + 8 * 2 * 2
     activations = 64 + first + second + 2 * 32 + 4
     expected = 4 * (10 * parameters + 4 * 3 * activations)
-    assert bytes_moved(small_cnn(4, size=8, classes=4), torch.rand(3, 1, 8, 8)) == expected == 108_768
+    assert (
+        bytes_moved(small_cnn(4, size=8, classes=4), torch.rand(3, 1, 8, 8)) == expected == 108_768
+    )
 
 
 # ---------------------------------------------------------------- what a run costs
@@ -351,7 +395,9 @@ def test_receipt_adds_up(monkeypatch: pytest.MonkeyPatch, ten_megabytes: None) -
     }
 
 
-def test_receipt_takes_the_memory_before_counting_takes_some(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receipt_takes_the_memory_before_counting_takes_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls = []
     monkeypatch.setattr(hardware, "peak_memory", lambda device: calls.append(device) or 1)
     monkeypatch.setattr(hardware, "count_flops", lambda *_: calls.append("count") or 1)
@@ -413,11 +459,15 @@ def test_receipt_shows_only_what_was_measured() -> None:
 
 
 def test_receipt_of_a_run_without_a_step_can_be_read() -> None:
-    lines = Receipt(seconds=0.0, images=0, flops=0.0, joules=0.0, energy_source="assumed 1 W", peak=1e9).lines()
+    lines = Receipt(
+        seconds=0.0, images=0, flops=0.0, joules=0.0, energy_source="assumed 1 W", peak=1e9
+    ).lines()
     assert (lines["speed"], lines["rate"]) == ("0 images/s", "0.0 GFLOP/s")
 
 
-def test_receipt_is_shown_as_a_table_and_attached_as_plain_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receipt_is_shown_as_a_table_and_attached_as_plain_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shown: list[Any] = []
     monkeypatch.setattr(output, "notebook_kernel", lambda: object())
     monkeypatch.setattr("IPython.display.display", lambda content, raw=False: shown.append(content))

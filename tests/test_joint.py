@@ -71,7 +71,10 @@ def test_the_unlabelled_bound_is_the_explicit_sum_over_classes(kind: dict) -> No
     model, x = small_m2(**kind), every_image()[:20]
     noise = normal(20, 2)
     q = model.classify(x).softmax(-1)
-    total = sum(q[:, y] * (model.labelled_bound(x, one_hot(y, 20), noise) - q[:, y].log()) for y in range(CLASSES))
+    total = sum(
+        q[:, y] * (model.labelled_bound(x, one_hot(y, 20), noise) - q[:, y].log())
+        for y in range(CLASSES)
+    )
     assert torch.allclose(model.unlabelled_bound(x, noise), total, rtol=1e-12)
 
 
@@ -80,11 +83,16 @@ def test_the_labelled_bound_is_the_textbook_formula() -> None:
     model, x = small_m2(latent=1), every_image()[5:6]
     y, noise = one_hot(2, 1).expand(200_000, -1), normal(200_000, 1)
     x = x.expand(200_000, *SHAPE)
-    hidden = torch.cat([x.flatten(1), y], 1) @ torch.cat([model.x_to_hidden.weight, model.y_to_hidden.weight], 1).T
+    hidden = (
+        torch.cat([x.flatten(1), y], 1)
+        @ torch.cat([model.x_to_hidden.weight, model.y_to_hidden.weight], 1).T
+    )
     mu, log_var = model.encoder(hidden + model.x_to_hidden.bias)
     q = torch.distributions.Normal(mu, (log_var / 2).exp())
     z = mu + (log_var / 2).exp() * noise
-    logits = torch.cat([z, y], 1) @ torch.cat([model.z_to_hidden.weight, model.y_to_image.weight], 1).T
+    logits = (
+        torch.cat([z, y], 1) @ torch.cat([model.z_to_hidden.weight, model.y_to_image.weight], 1).T
+    )
     logits = model.decoder(logits + model.z_to_hidden.bias)
     log_px = torch.distributions.Bernoulli(logits=logits).log_prob(x).sum((1, 2, 3))
     prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1) - math.log(CLASSES)
@@ -137,7 +145,11 @@ def test_the_bounds_are_exact_where_the_posteriors_are() -> None:
     """A decoder that ignores z: q(z|x,y) = p(z) and q(y|x) = p(y|x) leave no gap at all."""
     model, x = small_m2(), every_image()
     with torch.no_grad():
-        for parameter in [model.z_to_hidden.weight, *model.encoder.parameters(), model.classifier[-1].weight]:
+        for parameter in [
+            model.z_to_hidden.weight,
+            *model.encoder.parameters(),
+            model.classifier[-1].weight,
+        ]:
             parameter.zero_()
         every_y = torch.eye(CLASSES, dtype=torch.float64)[:, None]
         joint_exact = model.labelled_bound(x, every_y)
@@ -166,7 +178,9 @@ def test_the_gradient_reaches_every_part_and_the_classifier_by_the_unlabelled_bo
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def test_the_unlabelled_bound_moves_the_classifier_towards_the_classes_with_the_larger_bounds() -> None:
+def test_the_unlabelled_bound_moves_the_classifier_towards_the_classes_with_the_larger_bounds() -> (
+    None
+):
     """∂(−U)/∂logit_y = q_y (−L_y − log q_y + U): by hand, not by the graph."""
     model, x, noise = small_m2(), every_image()[:9], normal(9, 2)
     every_y = torch.eye(CLASSES, dtype=torch.float64)[:, None]
@@ -194,7 +208,9 @@ def test_the_parts_of_the_loss_add_up() -> None:
     torch.manual_seed(3)
     _, monitored = m2_loss(1.0, data, **options)(model, x, y)
     assert value(0, 0) == pytest.approx(monitored["unlabelled"].item(), rel=1e-6)
-    assert value(5, 0) - value(0, 0) == pytest.approx(5 * monitored["cross_entropy"].item(), rel=1e-4)
+    assert value(5, 0) - value(0, 0) == pytest.approx(
+        5 * monitored["cross_entropy"].item(), rel=1e-4
+    )
     assert value(0, 2) - value(0, 0) == pytest.approx(2 * (value(0, 1) - value(0, 0)), rel=1e-4)
     assert value(0, 1) - value(0, 0) > 10  # a bound of 64 pixels, not a cross-entropy
 
@@ -206,7 +222,15 @@ def test_m2_learns_the_classes_from_three_labels_and_never_sees_the_others() -> 
         torch.manual_seed(0)
         model = M2(CLASSES, 4, 32, (1, 8, 8))
         adam = torch.optim.Adam(model.parameters(), 3e-3)
-        fit(model, pool, m2_loss(1.0, labelled), epochs=15, batch_size=30, optimizer=adam, quiet=True)
+        fit(
+            model,
+            pool,
+            m2_loss(1.0, labelled),
+            epochs=15,
+            batch_size=30,
+            optimizer=adam,
+            quiet=True,
+        )
         return model
 
     model = trained(pool)
@@ -243,19 +267,32 @@ def test_multitask_training_takes_labels_from_the_labelled_set_alone() -> None:
     def trained(pool: ImageSet, labelled: ImageSet) -> JointVAE:
         model = joint_vae()
         adam = torch.optim.Adam(model.parameters(), 3e-3)
-        fit(model, pool, multitask_loss(20.0, labelled), epochs=15, batch_size=30, optimizer=adam, quiet=True)
+        fit(
+            model,
+            pool,
+            multitask_loss(20.0, labelled),
+            epochs=15,
+            batch_size=30,
+            optimizer=adam,
+            quiet=True,
+        )
         return model
 
     model = trained(pool, labelled)
     test = stripes(60, seed=2)
     assert evaluate(model, test, multitask_loss(20.0, labelled))["accuracy"] > 0.9
     wrong_pool = ImageSet(pool.images, 2 - pool.labels, pool.classes)
-    assert all(torch.equal(a, b) for a, b in zip(state(trained(wrong_pool, labelled)), state(model), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(state(trained(wrong_pool, labelled)), state(model), strict=True)
+    )
     swapped = ImageSet(labelled.images, 2 - labelled.labels, labelled.classes)
     assert evaluate(trained(pool, swapped), test, multitask_loss(20.0, labelled))["accuracy"] < 0.5
 
 
-@pytest.mark.parametrize(("make", "model"), [(multitask_loss, joint_vae), (m2_loss, lambda: M2(3, 4, 16, (1, 8, 8)))])
+@pytest.mark.parametrize(
+    ("make", "model"), [(multitask_loss, joint_vae), (m2_loss, lambda: M2(3, 4, 16, (1, 8, 8)))]
+)
 def test_a_resumed_run_ends_with_the_same_weights(make, model, tmp_path) -> None:
     """The batches of labelled images are drawn anew in each epoch, and the same after a break."""
     loss, pool = make(1.0, stripes(9, seed=1), batch_size=4), stripes(30)
@@ -285,8 +322,12 @@ def test_the_reused_part_stays_as_it_was_and_the_other_learns(part: str) -> None
     model = reuse(source, fresh, part)
     fit(model, stripes(30), vae.vae_loss(), epochs=3, batch_size=10, quiet=True)
     assert all(torch.equal(a, b) for a, b in zip(state(getattr(model, part)), before, strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(state(getattr(model, other)), new, strict=True))
-    assert all(parameter.requires_grad for parameter in source.parameters())  # the source is left alone
+    assert not all(
+        torch.equal(a, b) for a, b in zip(state(getattr(model, other)), new, strict=True)
+    )
+    assert all(
+        parameter.requires_grad for parameter in source.parameters()
+    )  # the source is left alone
     assert getattr(model, part) is not getattr(source, part)
 
 
@@ -345,11 +386,17 @@ def test_independent_features_wider_than_the_images_are_not_alike() -> None:
     debiased = torch.tensor([debiased_cka(x, y) for x, y in pairs])
     assert abs(debiased.mean()) < 0.02
     assert debiased.min() < 0  # unbiased: on both sides of 0
-    assert min(biased_cka(x, y) for x, y in pairs) > 0.8  # the usual estimate takes them for the same
+    assert (
+        min(biased_cka(x, y) for x, y in pairs) > 0.8
+    )  # the usual estimate takes them for the same
 
 
 def test_cka_says_what_is_wrong_with_its_features() -> None:
-    for x, y in ((normal(5, 2), normal(6, 2)), (normal(3, 2), normal(3, 2)), (normal(5, 2, 2), normal(5, 2))):
+    for x, y in (
+        (normal(5, 2), normal(6, 2)),
+        (normal(3, 2), normal(3, 2)),
+        (normal(5, 2, 2), normal(5, 2)),
+    ):
         with pytest.raises(CourseError, match="same 4 or more images"):
             debiased_cka(x, y)
     for flat in (torch.ones(9, 2), torch.full((9, 2), math.nan)):

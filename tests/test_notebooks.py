@@ -99,12 +99,16 @@ def test_suite_collects_every_code_cell_of_every_stored_notebook() -> None:
 
 def needs(path: str) -> SimpleNamespace:
     """What pytest would hand over for a test that needs a path of the Debian package toy-data."""
-    return SimpleNamespace(iter_markers=lambda name: [getattr(pytest.mark, name)("toy-data", path).mark])
+    return SimpleNamespace(
+        iter_markers=lambda name: [getattr(pytest.mark, name)("toy-data", path).mark]
+    )
 
 
 def test_absent_debian_package_is_skipped_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="Debian package toy-data .*/nowhere is missing"):
+    with pytest.raises(
+        pytest.skip.Exception, match="Debian package toy-data .*/nowhere is missing"
+    ):
         conftest.pytest_runtest_setup(needs("/nowhere"))
 
 

@@ -34,10 +34,20 @@ def sandbox(out: Path) -> list[str]:
         above = [word for parent in reversed(path.parents[:-1]) for word in ("--dir", str(parent))]
         words += [*above, "--ro-bind", str(path), str(path)]
     words += ["--bind", str(out), "/out", "--chdir", "/home/learner", "--clearenv"]
-    settings = {"HOME": "/home/learner", "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LANG": "C.UTF-8"}
-    settings |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'tests'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    settings = {
+        "HOME": "/home/learner",
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+    }
+    settings |= {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{ROOT / 'tests'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     words += [word for pair in settings.items() for word in ("--setenv", *pair)]
-    if os.geteuid() == 0:  # root hands the rest to another user; bubblewrap leaves it the right to do so
+    if (
+        os.geteuid() == 0
+    ):  # root hands the rest to another user; bubblewrap leaves it the right to do so
         words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         return [*words, "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
     return [*words, "--unshare-user"]
@@ -49,9 +59,16 @@ def sandbox(out: Path) -> list[str]:
 @pytest.mark.debian("bubblewrap", BWRAP)
 def test_the_whole_course_works_without_a_network_for_an_ordinary_user(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    command = [*sandbox(tmp_path), sys.executable, str(ROOT / "tests" / "offline_learner.py"), "/out"]
+    command = [
+        *sandbox(tmp_path),
+        sys.executable,
+        str(ROOT / "tests" / "offline_learner.py"),
+        "/out",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
-    facts = {key: value for line in done.stdout.splitlines() for key, value in json.loads(line).items()}
+    facts = {
+        key: value for line in done.stdout.splitlines() for key, value in json.loads(line).items()
+    }
     assert facts.get("done"), (facts, done.stderr[-3000:])
     assert facts["uid"] == (int(USER) if os.geteuid() == 0 else os.getuid())
     assert (facts["home"], facts["writable"], facts["network"]) == ([], [], False)

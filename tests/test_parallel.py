@@ -22,7 +22,15 @@ ALONE = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def torchrun(job: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     return subprocess.Popen([*command, str(WORKER), job, str(folder)], env=ALONE | environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
 
@@ -36,7 +44,9 @@ def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+def results(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """All jobs, by one process, and by the first and the second of two."""
     folder = tmp_path_factory.mktemp("parallel")
     process = torchrun("all", folder)
@@ -58,7 +68,9 @@ def largest_difference(a: dict[str, Tensor], b: dict[str, Tensor], job: str) -> 
     [("float64", 1e-10), ("float32", 1e-5), ("vae", 1e-10), ("vae in pieces", 1e-10), ("uneven", 1e-10),
      ("one left over", 1e-10), ("validation", 1e-10)],
 )  # fmt: skip
-def test_two_processes_give_the_weights_and_the_history_of_one(results: tuple, job: str, tolerance: float) -> None:
+def test_two_processes_give_the_weights_and_the_history_of_one(
+    results: tuple, job: str, tolerance: float
+) -> None:
     alone, first, second = results
     assert largest_difference(alone, first, job) < tolerance
     assert largest_difference(first, second, job) < tolerance
@@ -67,7 +79,11 @@ def test_two_processes_give_the_weights_and_the_history_of_one(results: tuple, j
 @pytest.mark.slow
 def test_pieces_of_a_batch_give_what_the_batch_gives_noise_included(results: tuple) -> None:
     alone = results[0]
-    pieces = {name.replace("vae in pieces/", "vae/"): value for name, value in alone.items() if "pieces" in name}
+    pieces = {
+        name.replace("vae in pieces/", "vae/"): value
+        for name, value in alone.items()
+        if "pieces" in name
+    }
     assert max((alone[name] - value).abs().max() for name, value in pieces.items()) < 1e-10
 
 
@@ -97,14 +113,20 @@ def wait_for(process: subprocess.Popen[str], words: str) -> None:
 
 def a_worker(launcher: int) -> int:
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return next(int(pid) for pid in children if b"parallel_worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(
+        int(pid)
+        for pid in children
+        if b"parallel_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers through /proc")
 def test_run_of_which_a_process_is_killed_resumes_to_the_same_weights(tmp_path: Path) -> None:
     out, err = finish(torchrun("checkpoint", tmp_path / "whole", EPOCHS="40"))
-    assert out.count("finished with 40") == 2 and out.count("epoch 40/40") == 1, err[-2000:]  # one line from all
+    assert out.count("finished with 40") == 2 and out.count("epoch 40/40") == 1, err[
+        -2000:
+    ]  # one line from all
     killed = torchrun("checkpoint", tmp_path / "cut", EPOCHS="40")
     wait_for(killed, "epoch 2/")
     os.kill(a_worker(killed.pid), signal.SIGKILL)

@@ -46,20 +46,29 @@ OLD = {
     "accelerate": "1.9.0", "safetensors": "0.5.3", "pooch": "1.8.2", "PyYAML": "6.0.2", "typer": "0.16.0",
 }  # fmt: skip
 MISSING = {"vaetl-helpers", "jaxtyping", "wadler-lindig"}  # what neither platform had
-NOWHERE = dict.fromkeys(("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
+NOWHERE = dict.fromkeys(
+    ("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9"
+)
 OFFLINE = NOWHERE | {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
 
 
 @pytest.fixture(autouse=True)
 def own_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No platform, unless a test says so."""
-    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST", "VAETL_SOURCE"):
+    for name in (
+        "COLAB_RELEASE_TAG",
+        "KAGGLE_KERNEL_RUN_TYPE",
+        "BINDER_SERVICE_HOST",
+        "VAETL_SOURCE",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
 def cell_of(notebook: NotebookNode) -> str:
     """The source of the bootstrap cell."""
-    return next(cell.source for cell in notebook.cells if "bootstrap" in cell.metadata.get("tags", []))
+    return next(
+        cell.source for cell in notebook.cells if "bootstrap" in cell.metadata.get("tags", [])
+    )
 
 
 # ---------------------------------------------------------------- what a notebook declares
@@ -79,7 +88,9 @@ def test_badges_and_bootstrap_follow_one_setting(tmp_path: Path) -> None:
     source.parent.mkdir(parents=True)
     shutil.copy(ROOT / "course" / "source" / source.name, source)
     settings = (ROOT / "pyproject.toml").read_text("utf-8")
-    for old, new in zip((PROJECT["repository"], PROJECT["tag"]), ("some/where", "v9.9"), strict=True):
+    for old, new in zip(
+        (PROJECT["repository"], PROJECT["tag"]), ("some/where", "v9.9"), strict=True
+    ):
         assert settings.count(f'"{old}"') == 1
         settings = settings.replace(f'"{old}"', f'"{new}"')
     (tmp_path / "pyproject.toml").write_text(settings, "utf-8")
@@ -101,7 +112,9 @@ def test_bootstrap_is_three_lines_of_python_with_the_extras() -> None:
     assert len(lines) == 3 and len(ast.parse(cell_of(notebook)).body) == 5
     assert 'ready("text")' in lines[2] and "nothing else moves" in lines[2]
     assert "--no-deps" in lines[1], "the first step can move nothing"
-    assert f'"{bootstrap.WHEELS}"' in lines[0], "both steps look for attached wheels in the same places"
+    assert f'"{bootstrap.WHEELS}"' in lines[0], (
+        "both steps look for attached wheels in the same places"
+    )
 
 
 # ---------------------------------------------------------------- ready
@@ -135,14 +148,23 @@ def test_what_is_older_than_asked_for_is_named_and_stays(
     monkeypatch.setattr(bootstrap, "installed", lambda: there)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip was asked"))
     ready()
-    assert re.fullmatch(r"matplotlib 3\.1 is installed and stays; .* >=\S+\.\n", capsys.readouterr().out)
+    assert re.fullmatch(
+        r"matplotlib 3\.1 is installed and stays; .* >=\S+\.\n", capsys.readouterr().out
+    )
 
 
 class Pip:
     """Stands in for pip: keeps what it was asked, fails `failures` times, then adds `adds`."""
 
     def __init__(self, there: dict[str, str], adds: dict[str, str], failures: int = 0) -> None:
-        self.there, self.adds, self.failures, self.asked, self.pins, self.says = there, adds, failures, [], "", ""
+        self.there, self.adds, self.failures, self.asked, self.pins, self.says = (
+            there,
+            adds,
+            failures,
+            [],
+            "",
+            "",
+        )
 
     def __call__(self, command: list[str], **_: Any) -> SimpleNamespace:
         self.asked.append(command[command.index("--constraint") + 2 :])
@@ -164,13 +186,19 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> Pip:
     return stand_in
 
 
-def test_only_what_is_missing_is_asked_for_and_the_rest_is_pinned(pip: Pip, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_what_is_missing_is_asked_for_and_the_rest_is_pinned(
+    pip: Pip, capsys: pytest.CaptureFixture[str]
+) -> None:
     there = dict(pip.there)
     ready("detection")
     assert [Requirement(asked).name for asked in pip.asked[0]] == ["jaxtyping", "torchmetrics"]
-    assert {*pip.pins.split()} == {f"{name}=={version}" for name, version in there.items() if name != "odd"}
+    assert {*pip.pins.split()} == {
+        f"{name}=={version}" for name, version in there.items() if name != "odd"
+    }
     line = capsys.readouterr().out
-    assert line.count("\n") == 1 and all(f"{name} {version}" in line for name, version in pip.adds.items())
+    assert line.count("\n") == 1 and all(
+        f"{name} {version}" in line for name, version in pip.adds.items()
+    )
     ready("detection")
     assert len(pip.asked) == 1 and "everything is there" in capsys.readouterr().out
 
@@ -181,7 +209,9 @@ def test_without_pip_it_says_how_to_get_it(pip: Pip) -> None:
         ready()
 
 
-def test_attached_wheels_come_before_the_network(pip: Pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attached_wheels_come_before_the_network(
+    pip: Pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wheel = tmp_path / "datasets" / "someone" / "wheels" / "vaetl_helpers-0.1.0-py3-none-any.whl"
     wheel.parent.mkdir(parents=True)
     wheel.touch()
@@ -194,7 +224,9 @@ def test_attached_wheels_come_before_the_network(pip: Pip, tmp_path: Path, monke
     ]
 
 
-def test_where_nothing_can_be_added_one_sentence_says_what_to_do(pip: Pip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_added_one_sentence_says_what_to_do(
+    pip: Pip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pip.failures = 9
     with pytest.raises(
         NotReadyError, match=r"jaxtyping.*Settings > Internet on.*data set.*run this cell again\.$"
@@ -212,10 +244,12 @@ def write_wheel(folder: Path, name: str, requires: str) -> Path:
     path, info = folder / f"{name}-1.0-py3-none-any.whl", f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Dist: {requires}\n"
+            f"{info}/METADATA",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Dist: {requires}\n",
         )
         wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         )
         wheel.writestr(f"{info}/RECORD", "")
     return path
@@ -229,7 +263,11 @@ def test_a_package_that_would_move_numpy_is_refused_by_pip_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requires: str, words: str
 ) -> None:
     write_wheel(tmp_path, "vaetl_needy", requires)
-    for name, value in {**OFFLINE, "PIP_DRY_RUN": "1", "VAETL_SOURCE": f"{tmp_path}/vaetl_*.whl"}.items():
+    for name, value in {
+        **OFFLINE,
+        "PIP_DRY_RUN": "1",
+        "VAETL_SOURCE": f"{tmp_path}/vaetl_*.whl",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(bootstrap, "requirements", lambda _: [Requirement("vaetl-needy")])
     with pytest.raises(NotReadyError, match=words):
@@ -265,7 +303,9 @@ raise SystemExit(type(result.error_in_exec).__name__ != "UsageError")"""
 # ---------------------------------------------------------------- the folder that is kept
 
 
-def test_on_ones_own_machine_the_current_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_ones_own_machine_the_current_folder_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert persistent_path("run.safetensors") == tmp_path / "run.safetensors"
 
@@ -278,7 +318,11 @@ def test_on_colab_the_mounted_drive_is_kept_and_nothing_else(
     monkeypatch.chdir(tmp_path)
     assert persistent_path("run.safetensors") == tmp_path / "run.safetensors"
     warning = capsys.readouterr().out
-    assert warning.count("\n") == 1 and "run.safetensors will be lost" in warning and "drive.mount" in warning
+    assert (
+        warning.count("\n") == 1
+        and "run.safetensors will be lost" in warning
+        and "drive.mount" in warning
+    )
     (tmp_path / "MyDrive").mkdir()
     path = persistent_path("run.safetensors")
     assert path == tmp_path / "MyDrive" / "vaetl" / "run.safetensors" and path.parent.is_dir()
@@ -308,8 +352,16 @@ def test_on_kaggle_a_new_session_goes_on_from_the_attached_output(
         monkeypatch.setattr(settings, "KAGGLE", tmp_path / name)
         (tmp_path / name / "working").mkdir(parents=True)
         if name == "second":  # the output of the first is attached, read-only on the platform
-            shutil.copytree(tmp_path / "first" / "working", tmp_path / name / "input" / "my-notebook" / "output")
-        fit(model := network(), images, epochs=epochs, checkpoint=persistent_path("run.safetensors"), quiet=True)
+            shutil.copytree(
+                tmp_path / "first" / "working", tmp_path / name / "input" / "my-notebook" / "output"
+            )
+        fit(
+            model := network(),
+            images,
+            epochs=epochs,
+            checkpoint=persistent_path("run.safetensors"),
+            quiet=True,
+        )
         return model
 
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
@@ -319,13 +371,17 @@ def test_on_kaggle_a_new_session_goes_on_from_the_attached_output(
     resumed = session("second", epochs=2)
     assert "Going on from" in capsys.readouterr().out
     fit(whole := network(), images, epochs=2, quiet=True)
-    assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), whole.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(resumed.parameters(), whole.parameters(), strict=True)
+    )
     there = (tmp_path / "second" / "working" / "run.safetensors").read_bytes()
     persistent_path("run.safetensors")
     assert (tmp_path / "second" / "working" / "run.safetensors").read_bytes() == there, (
         "what is newer is not overwritten"
     )
-    assert [path.name for path in (tmp_path / "second" / "working").iterdir()] == ["run.safetensors"]
+    assert [path.name for path in (tmp_path / "second" / "working").iterdir()] == [
+        "run.safetensors"
+    ]
 
 
 # ---------------------------------------------------------------- as it was there
@@ -335,7 +391,9 @@ UV = (sys.executable, "-m", "uv")
 
 def run(*command: Any, **environment: str) -> str:
     """What a command prints; fails with all of it where the command fails."""
-    done = subprocess.run([*map(str, command)], env=os.environ | environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [*map(str, command)], env=os.environ | environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -347,26 +405,38 @@ class Lent:
         self.home, self.python = home, home / "environment" / "bin" / "python"
         try:
             run(*UV, "venv", "--python", "3.11", self.python.parents[1])
-            run(*UV, "pip", "install", "--python", self.python, *(f"{name}=={old}" for name, old in OLD.items()))
+            run(
+                *UV,
+                "pip",
+                "install",
+                "--python",
+                self.python,
+                *(f"{name}=={old}" for name, old in OLD.items()),
+            )
         except AssertionError as error:
             if os.environ.get("CI") == "true":
                 raise
-            pytest.skip(f"the older versions need Python 3.11, uv and a network: {str(error)[-300:]}")
+            pytest.skip(
+                f"the older versions need Python 3.11, uv and a network: {str(error)[-300:]}"
+            )
         run(*UV, "build", "--wheel", "--out-dir", home / "wheels", ROOT)
         (home / "modules" / "google" / "colab").mkdir(parents=True)
         (home / "modules" / "google" / "colab" / "__init__.py").touch()
         startup = home / "profile_default" / "startup" / "00.py"
         startup.parent.mkdir(parents=True)
-        startup.write_text("import os\nif 'COLAB_RELEASE_TAG' in os.environ:\n    import google.colab\n", "utf-8")
+        startup.write_text(
+            "import os\nif 'COLAB_RELEASE_TAG' in os.environ:\n    import google.colab\n", "utf-8"
+        )
 
     def pip(self, *arguments: Any, **environment: str) -> str:
         return run(self.python, "-m", "pip", *arguments, **environment)
 
     def versions(self) -> dict[str, str]:
-        code = (
-            "import json, importlib.metadata as m; print(json.dumps([(d.name, d.version) for d in m.distributions()]))"
-        )
-        return {canonicalize_name(name): version for name, version in json.loads(run(self.python, "-c", code))}
+        code = "import json, importlib.metadata as m; print(json.dumps([(d.name, d.version) for d in m.distributions()]))"
+        return {
+            canonicalize_name(name): version
+            for name, version in json.loads(run(self.python, "-c", code))
+        }
 
     def would_install(self) -> set[str]:
         """What pip itself reports that it would install, unasked to keep anything where it is."""
@@ -376,8 +446,12 @@ class Lent:
 
     def files(self) -> dict[Path, tuple[int, int]]:
         """Size and time of each installed file; bytecode apart, which Python writes when it likes."""
-        every = (path for path in (self.python.parents[1] / "lib").rglob("*") if path.suffix != ".pyc")
-        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in every if path.is_file()}
+        every = (
+            path for path in (self.python.parents[1] / "lib").rglob("*") if path.suffix != ".pyc"
+        )
+        return {
+            path: (path.stat().st_size, path.stat().st_mtime_ns) for path in every if path.is_file()
+        }
 
     def open(self, source: str, last: str, *more: str, **environment: str) -> list[str]:
         """Runs a notebook, alone in a folder, up to the cell that holds `last`, then `more`; what each cell showed."""
@@ -391,9 +465,13 @@ class Lent:
         kernel = self.home / "kernels" / "lent" / "kernel.json"
         kernel.parent.mkdir(parents=True, exist_ok=True)
         argv = [str(self.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        here = {"PYTHONPATH": str(self.home / "modules"), "IPYTHONDIR": str(self.home)} | environment
+        here = {
+            "PYTHONPATH": str(self.home / "modules"),
+            "IPYTHONDIR": str(self.home),
+        } | environment
         kernel.write_text(
-            json.dumps({"argv": argv, "display_name": "lent", "language": "python", "env": here}), "utf-8"
+            json.dumps({"argv": argv, "display_name": "lent", "language": "python", "env": here}),
+            "utf-8",
         )
         client = NotebookClient(
             notebook, kernel_name="lent", timeout=300, resources={"metadata": {"path": str(folder)}}
@@ -429,7 +507,10 @@ def test_colab_gets_what_is_missing_once_and_nothing_moves(lent: Lent) -> None:
     before = lent.versions()
     assert before | {canonicalize_name(name): version for name, version in OLD.items()} == before
     assert lent.would_install() == MISSING, "not even pip, left to itself, would move anything"
-    colab = {"COLAB_RELEASE_TAG": "release-colab", "VAETL_SOURCE": str(lent.home / "wheels" / "vaetl_helpers-*.whl")}
+    colab = {
+        "COLAB_RELEASE_TAG": "release-colab",
+        "VAETL_SOURCE": str(lent.home / "wheels" / "vaetl_helpers-*.whl"),
+    }
     control = """from vaetl_helpers import plots, widgets
 widgets.someone_watches = lambda: True  # and so gets a control, from ipywidgets 7
 widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure, {"n": ("steps", [1, 2], 1)})"""
@@ -437,7 +518,9 @@ widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure,
     assert re.match(r"Course helpers \S+: added jaxtyping \S+, wadler-lindig \S+\.\n$", first)
     assert "Fashion-MNIST, embedded" in loaded and "widget-view" in moved
     after, files = lent.versions(), lent.files()
-    assert {name: after[name] for name in before} == before and after.keys() - before.keys() == MISSING
+    assert {
+        name: after[name] for name in before
+    } == before and after.keys() - before.keys() == MISSING
     assert not any("[!!]" in text for text in lent.open("00_start_here", "course_map()", **colab))
     (again,) = lent.open("01_training_basics", "ready(", **colab)
     assert re.match(r"Course helpers \S+: everything is there\.\n$", again)
@@ -455,17 +538,26 @@ def test_kaggle_without_internet_takes_all_from_an_attached_data_set(lent: Lent)
     first, *_, loaded = lent.open("03_variational_autoencoder", "load(", **kaggle)
     assert first.startswith("Course helpers") and "MNIST, embedded" in loaded
     after = lent.versions()
-    assert {name: after[name] for name in before} == before and after.keys() - before.keys() == MISSING
+    assert {
+        name: after[name] for name in before
+    } == before and after.keys() - before.keys() == MISSING
 
 
 @pytest.mark.slow
-def test_without_internet_and_without_wheels_there_is_one_sentence_and_no_change(lent: Lent) -> None:
+def test_without_internet_and_without_wheels_there_is_one_sentence_and_no_change(
+    lent: Lent,
+) -> None:
     lent.pip("uninstall", "-q", "-y", *MISSING)
     before, offline = lent.versions(), OFFLINE | {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
     (said,) = lent.open("01_training_basics", "ready(", **offline)
-    assert re.match(r"UsageError: The course's helpers could not be fetched: .*Settings > Internet on.*\.\n$", said)
+    assert re.match(
+        r"UsageError: The course's helpers could not be fetched: .*Settings > Internet on.*\.\n$",
+        said,
+    )
     assert lent.versions() == before
     wheels = str(lent.home / "wheels" / "vaetl_helpers-*.whl")  # without those that it needs
     (said,) = lent.open("01_training_basics", "ready(", VAETL_SOURCE=wheels, **offline)
-    assert re.match(r"\s*The course needs jaxtyping\S+, which could not be added: .*Internet on.*\.\s*$", said)
+    assert re.match(
+        r"\s*The course needs jaxtyping\S+, which could not be added: .*Internet on.*\.\s*$", said
+    )
     assert lent.versions() == before | {"vaetl-helpers": version("vaetl-helpers")}

@@ -30,19 +30,27 @@ def test_readme_starts_with_two_commands_that_make_the_same_environment() -> Non
     assert first.endswith("vaetl run")
     assert second.endswith("-m pytest")
     for command in (first, second):
-        assert {"vision", "text", "detection"} <= set(re.search(r"\[(.*?)\]", command)[1].split(","))
+        assert {"vision", "text", "detection"} <= set(
+            re.search(r"\[(.*?)\]", command)[1].split(",")
+        )
         assert command.startswith("python3 -m venv .venv && ")
 
 
 def test_every_extra_in_use_exists() -> None:
     extras = set(PROJECT["project"]["optional-dependencies"])
-    texts = [(ROOT / name).read_text("utf-8") for name in ("README.md", "environment.yml", "binder/postBuild")]
+    texts = [
+        (ROOT / name).read_text("utf-8")
+        for name in ("README.md", "environment.yml", "binder/postBuild")
+    ]
     for used in re.findall(r"\.\[([a-z,]+)\]", " ".join(texts)):
         assert set(used.split(",")) <= extras
 
 
 def test_dependencies_have_lower_bounds_only() -> None:
-    groups = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
+    groups = [
+        PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"].values(),
+    ]
     for requirement in (line for group in groups for line in group):
         assert re.fullmatch(r"[A-Za-z0-9_.-]+>=[\d.]+", requirement), requirement
 
@@ -60,7 +68,12 @@ def test_conda_environments_are_readable() -> None:
 
 
 def test_binder_folder_is_accepted() -> None:
-    command = [str(Path(sys.executable).with_name("jupyter-repo2docker")), "--no-build", "--debug", str(ROOT)]
+    command = [
+        str(Path(sys.executable).with_name("jupyter-repo2docker")),
+        "--no-build",
+        "--debug",
+        str(ROOT),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "binder/postBuild" in result.stdout + result.stderr
@@ -81,9 +94,16 @@ def test_package_data_are_small_and_noticed() -> None:
 def code_lines(path: Path) -> int:
     """Lines that hold code: no blank lines, comments or docstrings."""
     text = path.read_text("utf-8")
-    kept = {number for number, line in enumerate(text.splitlines(), 1) if line.strip() and line.strip()[0] != "#"}
+    kept = {
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and line.strip()[0] != "#"
+    }
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node) is not None
+        ):
             kept -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     return len(kept)
 
@@ -115,5 +135,7 @@ def test_no_notebook_hides_a_cell(word: str) -> None:
 
 def test_ruff_is_clean() -> None:
     for action in (["check"], ["format", "--check"]):
-        result = subprocess.run([sys.executable, "-m", "ruff", *action, str(ROOT)], capture_output=True, text=True)
+        result = subprocess.run(
+            [sys.executable, "-m", "ruff", *action, str(ROOT)], capture_output=True, text=True
+        )
         assert result.returncode == 0, result.stdout + result.stderr

@@ -48,9 +48,19 @@ def metrics(out: Path) -> dict[str, Any]:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """One run with -p epochs=1: chapters that pass, fail in a cell, lack an extra, and lose their kernel."""
     folder = tmp_path_factory.mktemp("run")
-    course, out = folder / "course", folder / "results {1}"  # papermill would take the braces for a format
+    course, out = (
+        folder / "course",
+        folder / "results {1}",
+    )  # papermill would take the braces for a format
     write(course, "01_first", "# One\n\n$x^2$", SETUP, REPORT, "import sys; print(sys.executable)")
-    write(course, "02_second", "# Two", SETUP, "print('kept')", "def part(n):\n    return 1 / n\npart(0)")
+    write(
+        course,
+        "02_second",
+        "# Two",
+        SETUP,
+        "print('kept')",
+        "def part(n):\n    return 1 / n\npart(0)",
+    )
     write(course, "03_third", "# Three", SETUP, requires=("text",))
     write(course, "03b_more", "# More", SETUP, NAN, parameters=WITHOUT_EPOCHS)
     write(course, "04_fourth", "# Four", SETUP, "import os; os._exit(1)")
@@ -72,7 +82,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
 def test_a_failed_chapter_does_not_stop_the_others(ran: SimpleNamespace) -> None:
     assert ran.code == 1
     status = {number: entry["status"] for number, entry in ran.metrics["chapters"].items()}
-    assert status == {"01": "passed", "02": "failed", "03": "skipped", "03b": "passed", "04": "failed"}
+    assert status == {
+        "01": "passed",
+        "02": "failed",
+        "03": "skipped",
+        "03b": "passed",
+        "04": "failed",
+    }
     assert ran.metrics["chapters"]["02"]["error"] == "In [5]: ZeroDivisionError: division by zero"
     assert "In [4]: DeadKernelError" in ran.metrics["chapters"]["04"]["error"]
     assert all(entry["seconds"] > 0 for n, entry in ran.metrics["chapters"].items() if n != "03")
@@ -83,7 +99,9 @@ def test_a_failed_chapter_does_not_stop_the_others(ran: SimpleNamespace) -> None
 @pytest.mark.slow
 def test_a_missing_extra_skips_with_the_command_that_installs_it(ran: SimpleNamespace) -> None:
     entry = ran.metrics["chapters"]["03"]
-    needs = next(line for line in metadata.requires("vaetl-helpers") if line.startswith("transformers"))
+    needs = next(
+        line for line in metadata.requires("vaetl-helpers") if line.startswith("transformers")
+    )
     command = f'python -m pip install "{needs.partition(";")[0].strip()}"'
     assert entry["notebook"] is None and entry["reason"] == f"needs the extra text: {command}"
 
@@ -91,7 +109,15 @@ def test_a_missing_extra_skips_with_the_command_that_installs_it(ran: SimpleName
 @pytest.mark.slow
 def test_records_run_and_data_are_collected(ran: SimpleNamespace) -> None:
     first = {"name": "test accuracy", "value": 87.0, "unit": "%", "low": 85.0, "high": 87.0, "n": 3}
-    lost = {"name": "loss", "value": None, "unit": "nats", "low": None, "high": None, "n": None, "data": None}
+    lost = {
+        "name": "loss",
+        "value": None,
+        "unit": "nats",
+        "low": None,
+        "high": None,
+        "n": None,
+        "data": None,
+    }
     assert ran.metrics["records"] == [
         {"chapter": "01", **first, "data": "Fashion-MNIST"},
         {"chapter": "03b", **lost},
@@ -106,21 +132,28 @@ def test_records_run_and_data_are_collected(ran: SimpleNamespace) -> None:
 
 @pytest.mark.slow
 def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_path: Path) -> None:
-    bill = (
-        "from vaetl_helpers.hardware import Receipt\nReceipt(7200.0, 10, 5e9, 60.0, 'assumed 1 W').show('Ten epochs')"
-    )
+    bill = "from vaetl_helpers.hardware import Receipt\nReceipt(7200.0, 10, 5e9, 60.0, 'assumed 1 W').show('Ten epochs')"
     write(tmp_path / "course", "01_first", "# One", SETUP, REPORT)
     write(tmp_path / "course", "02_second", "# Two", SETUP, bill)
     assert running.run(out=tmp_path / "out", course=tmp_path / "course") == 0
     (found,) = metrics(tmp_path / "out")["receipts"]
-    expected = {"chapter": "02", "title": "Ten epochs", "cost": 0.7, "seconds": 7200.0, "images": 10, "flops": 5e9}
+    expected = {
+        "chapter": "02",
+        "title": "Ten epochs",
+        "cost": 0.7,
+        "seconds": 7200.0,
+        "images": 10,
+        "flops": 5e9,
+    }
     expected |= {"joules": 60.0, "energy_source": "assumed 1 W", "peak": 0.0, "memory": 0}
     assert expected.items() <= found.items()
     assert [record["chapter"] for record in metrics(tmp_path / "out")["records"]] == ["01"]
 
 
 @pytest.mark.slow
-def test_a_studys_table_is_kept_and_recorded_with_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_studys_table_is_kept_and_recorded_with_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.runtime import Settings\n"
     study += "kept = Settings(chapter='01').table_path('tops')\nkept.parent.mkdir(exist_ok=True)\n"
     study += "Table([dict.fromkeys(COLUMNS, 1)]).write(kept)"
@@ -132,7 +165,9 @@ def test_a_studys_table_is_kept_and_recorded_with_its_task(tmp_path: Path, monke
     (tmp_path / "out" / "metrics.json").write_text(json.dumps(facts), "utf-8")
     monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded")
     record.RECORDED.mkdir()
-    written = {path.name: path.read_text("utf-8") for path in record.record(tmp_path / "out", "a machine")}
+    written = {
+        path.name: path.read_text("utf-8") for path in record.record(tmp_path / "out", "a machine")
+    }
     assert written.keys() == {"01_first_tops.json", "01_tops.csv"}
     assert written["01_tops.csv"].splitlines()[0] == ",".join(COLUMNS)
     assert json.loads(written["01_first_tops.json"])["command"].endswith("-p task=tops")
@@ -146,7 +181,11 @@ def test_the_kernel_is_this_interpreter(ran: SimpleNamespace) -> None:
 @pytest.mark.slow
 def test_pages_of_whatever_was_executed(ran: SimpleNamespace) -> None:
     index = (ran.out / "index.html").read_text("utf-8")
-    assert 'href="01_first.html"' in index and "ZeroDivisionError" in index and "87 [85, 87] %" in index
+    assert (
+        'href="01_first.html"' in index
+        and "ZeroDivisionError" in index
+        and "87 [85, 87] %" in index
+    )
     assert "<math" in (ran.out / "01_first.html").read_text("utf-8")
     assert not (ran.out / "03_third.html").exists()
 
@@ -169,7 +208,10 @@ def test_resume_keeps_what_passed(ran: SimpleNamespace, capsys: pytest.CaptureFi
     write(ran.course, "01_first", "# One", SETUP, REPORT, "'changed'")
     assert running.run(["1"], out=ran.out, resume=True, course=ran.course) == 0
     assert "01 First: passed," in capsys.readouterr().out
-    assert running.run(["1"], parameters={"epochs": "2"}, out=ran.out, resume=True, course=ran.course) == 0
+    assert (
+        running.run(["1"], parameters={"epochs": "2"}, out=ran.out, resume=True, course=ran.course)
+        == 0
+    )
     assert "01 First: passed," in capsys.readouterr().out
     assert [record["value"] for record in metrics(ran.out)["records"]] == [88.0, None]
     assert set(metrics(ran.out)["chapters"]) == {"01", "02", "03", "03b", "04"}
@@ -188,9 +230,13 @@ def test_a_number_outside_its_band_warns_and_strict_fails(
     bands(tmp_path, monkeypatch, '"01": {test accuracy: {smoke: [87, 90], cpu: [0, 1]}}')
     assert running.run(out=tmp_path / "out", course=tmp_path / "course") == 0
     assert "warning: 01: test accuracy is 86.0, the text says 87 to 90" in capsys.readouterr().out
-    assert running.run(out=tmp_path / "out", resume=True, strict=True, course=tmp_path / "course") == 1
+    assert (
+        running.run(out=tmp_path / "out", resume=True, strict=True, course=tmp_path / "course") == 1
+    )
     bands(tmp_path, monkeypatch, '"01": {test accuracy: {smoke: [85, 90]}}')
-    assert running.run(out=tmp_path / "out", resume=True, strict=True, course=tmp_path / "course") == 0
+    assert (
+        running.run(out=tmp_path / "out", resume=True, strict=True, course=tmp_path / "course") == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,8 +260,12 @@ def test_which_numbers_are_judged(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bands(tmp_path, monkeypatch, '"01": {accuracy: {smoke: [85, 90]}}\n"02": {loss: {smoke: [0, 1]}}')
-    records = [] if value == "not reported" else [{"chapter": "01", "name": "accuracy", "value": value}]
+    bands(
+        tmp_path, monkeypatch, '"01": {accuracy: {smoke: [85, 90]}}\n"02": {loss: {smoke: [0, 1]}}'
+    )
+    records = (
+        [] if value == "not reported" else [{"chapter": "01", "name": "accuracy", "value": value}]
+    )
     entry = {"status": "passed", "profile": profile, "parameters": parameters}
     entries = {"01": entry, "02": {"status": "failed"}}
     content = {"run": {"profile": profile}, "chapters": entries, "records": records}
@@ -233,8 +283,13 @@ def test_the_bands_that_are_shipped_have_the_right_shape() -> None:
 
 def started(course: Path, *arguments: str) -> list[str]:
     """A command line that runs `vaetl` on this course."""
-    code = f"import vaetl_helpers.running as r, pathlib; r.course_dir = lambda: pathlib.Path({str(course)!r})"
-    return [sys.executable, "-c", f"{code}; from vaetl_helpers.cli import main; main()", *arguments]
+    code = f"import vaetl_helpers.app.running as r, pathlib; r.course_dir = lambda: pathlib.Path({str(course)!r})"
+    return [
+        sys.executable,
+        "-c",
+        f"{code}; from vaetl_helpers.app.cli import main; main()",
+        *arguments,
+    ]
 
 
 @pytest.mark.slow
@@ -296,7 +351,9 @@ def test_a_cell_that_hangs_is_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_formula_without_a_page_costs_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_formula_without_a_page_costs_no_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path / "course", "01_first", r"# One $\foo$", SETUP, REPORT)
     assert running.run(out=tmp_path / "out", course=tmp_path / "course") == 1
     assert r"no pages: The formula $\foo$" in capsys.readouterr().out
@@ -321,7 +378,9 @@ def test_a_folder_with_a_run_or_without_one_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     course = write(tmp_path / "course", "01_first", "# One").parent
     (tmp_path / "file").touch()
-    with pytest.raises(CourseError, match=r"cannot be written \(Not a directory\): free some space"):
+    with pytest.raises(
+        CourseError, match=r"cannot be written \(Not a directory\): free some space"
+    ):
         running.run(out=tmp_path / "file" / "out", course=course)
 
 
@@ -329,13 +388,21 @@ def test_chapters_have_several_names(tmp_path: Path) -> None:
     for name in ("01_training_basics", "03_vae", "03b_vae_in_depth"):
         write(tmp_path, name)
     known = chapters_in(tmp_path)
-    for name in ("01", "1", "01_training_basics", "training_basics", "course/01_training_basics.ipynb"):
+    for name in (
+        "01",
+        "1",
+        "01_training_basics",
+        "training_basics",
+        "course/01_training_basics.ipynb",
+    ):
         assert [chapter.number for chapter in choose([name], known)] == ["01"]
     assert [chapter.number for chapter in choose(["3b", "1"], known)] == ["01", "03b"]
     assert len(choose([], known)) == 3
     with pytest.raises(CourseError, match="Unknown chapter '03c': did you mean '03"):
         choose(["01", "03c"], known)
-    with pytest.raises(CourseError, match="There are no notebooks in .*: write them with `vaetl build`"):
+    with pytest.raises(
+        CourseError, match="There are no notebooks in .*: write them with `vaetl build`"
+    ):
         chapters_in(tmp_path / "nothing")
 
 
@@ -374,11 +441,16 @@ def test_parameters_of_the_wrong_type_are_refused(given: str, annotation: str) -
         typed("p", given, annotation)
 
 
-def test_a_parameter_of_some_chapters_goes_to_those(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_parameter_of_some_chapters_goes_to_those(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, "01_first")
     write(tmp_path, "02_second", parameters=WITHOUT_EPOCHS)
     chosen = choose([], chapters_in(tmp_path))
-    assert share({"epochs": "2", "seed": "1"}, chosen) == {"01": {"epochs": 2, "seed": 1}, "02": {"seed": 1}}
+    assert share({"epochs": "2", "seed": "1"}, chosen) == {
+        "01": {"epochs": 2, "seed": 1},
+        "02": {"seed": 1},
+    }
     assert capsys.readouterr().out == "The parameter epochs is not known to 02: left out there.\n"
     with pytest.raises(CourseError, match="Unknown parameter 'epoch': did you mean 'epochs'"):
         share({"epoch": "2"}, chosen)
@@ -397,7 +469,9 @@ def test_extras_are_those_of_the_package(monkeypatch: pytest.MonkeyPatch) -> Non
         missing("txt")
 
 
-def test_running_without_papermill_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_without_papermill_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without({"papermill": None}, monkeypatch)
     with pytest.raises(CourseError, match='python -m pip install "papermill>='):
         running.run(out=tmp_path / "out", course=tmp_path)
@@ -415,4 +489,9 @@ def test_the_records_of_a_table_are_collected_one_by_one(tmp_path: Path) -> None
     ]
     (tmp_path / "01.ipynb").write_text(json.dumps({"cells": cells}), "utf-8")
     found = chapters.collect(tmp_path / "01.ipynb")
-    assert found == {"record": [{"name": "a"}, {"name": "b"}, {"name": "c"}], "receipt": [], "run": [], "data": []}
+    assert found == {
+        "record": [{"name": "a"}, {"name": "b"}, {"name": "c"}],
+        "receipt": [],
+        "run": [],
+        "data": [],
+    }

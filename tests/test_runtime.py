@@ -25,7 +25,10 @@ from vaetl_helpers.output import emit, is_interactive, report
 from vaetl_helpers.settings import PROFILES, platform_name, profiles, setup, versions
 
 KNOBS = {
-    "01": {profile: {"epochs": number, "full_data": profile == "gpu"} for number, profile in enumerate(PROFILES, 1)},
+    "01": {
+        profile: {"epochs": number, "full_data": profile == "gpu"}
+        for number, profile in enumerate(PROFILES, 1)
+    },
     "03b": {profile: {"latent": 2} for profile in PROFILES},
 }
 
@@ -51,7 +54,7 @@ def accelerator(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(device))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr(device, "_name", lambda device: f"the {device.type}")
+    monkeypatch.setattr("vaetl_helpers.device._name", lambda device: f"the {device.type}")
 
 
 # ---------------------------------------------------------------- setup
@@ -79,14 +82,25 @@ def test_setup_fills_what_is_not_given_from_the_profile_and_prints_one_line(
         (("1",), {}, "Unknown chapter '1': did you mean '01'? Known: 01, 03b."),
         ((1,), {}, "Unknown chapter '1': did you mean '01'? Known: 01, 03b."),
         (("zz",), {}, "Unknown chapter 'zz'. Known: 01, 03b."),
-        (("01", "smok"), {}, "Unknown profile 'smok': did you mean 'smoke'? Known: auto, cpu, gpu, paper, smoke."),
+        (
+            ("01", "smok"),
+            {},
+            "Unknown profile 'smok': did you mean 'smoke'? Known: auto, cpu, gpu, paper, smoke.",
+        ),
         (("01", "zz"), {}, "Unknown profile 'zz'. Known: auto, cpu, gpu, paper, smoke."),
-        (("01", "cpu"), {"epoch": 3}, "Unknown parameter 'epoch': did you mean 'epochs'? Known: epochs, full_data."),
+        (
+            ("01", "cpu"),
+            {"epoch": 3},
+            "Unknown parameter 'epoch': did you mean 'epochs'? Known: epochs, full_data.",
+        ),
         (("03b", "cpu"), {"epochs": None}, "Unknown parameter 'epochs'. Known: latent."),
     ],
 )
 def test_setup_refuses_unknown_names_with_the_near_match(
-    arguments: tuple[Any, ...], named: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[Any, ...],
+    named: dict[str, Any],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(CourseError) as error:
         setup(*arguments, **named)
@@ -118,7 +132,9 @@ def test_setting_that_does_not_exist_names_the_near_match() -> None:
     assert getattr(settings, "latent", 7) == 7
 
 
-def test_profiles_file_holds_every_profile_with_the_same_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profiles_file_holds_every_profile_with_the_same_knobs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.undo()
     assert "01" in profiles()
     for chapter, by_profile in profiles().items():
@@ -139,11 +155,15 @@ def test_probe_without_an_accelerator_is_the_cpu() -> None:
     assert best_device() == DeviceStatus(torch.device("cpu"), f"CPU, {os.cpu_count()} cores", None)
 
 
-def test_auto_is_cpu_here_and_gpu_where_an_accelerator_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_cpu_here_and_gpu_where_an_accelerator_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert setup("01").profile == "cpu"
-    monkeypatch.setattr(device, "best_device", lambda: DeviceStatus(torch.device("mps"), "MPS", None))
-    settings = setup("01")
-    assert (settings.profile, settings.device.type, settings.epochs) == ("gpu", "mps", 3)
+    monkeypatch.setattr(
+        device, "best_device", lambda: DeviceStatus(torch.device("mps"), "MPS", None)
+    )
+    chosen = setup("01")
+    assert (chosen.profile, chosen.device.type, chosen.epochs) == ("gpu", "mps", 3)
     assert setup("01", "smoke").profile == "smoke"
 
 
@@ -151,13 +171,27 @@ NO_KERNEL = "CUDA error: no kernel image is available for execution on the devic
 OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040)."
 
 
-@pytest.mark.parametrize("operation", [(torch.nn.functional, "conv2d"), (torch.Tensor, "__matmul__")])
+@pytest.mark.parametrize(
+    "operation", [(torch.nn.functional, "conv2d"), (torch.Tensor, "__matmul__")]
+)
 @pytest.mark.parametrize(
     ("error", "words", "advice"),
     [
-        (RuntimeError(NO_KERNEL), "(CUDA error: no kernel image is available for execution on the device)", "T4 x2"),
-        (RuntimeError(OLD_DRIVER), "too old (found version 11040).)", "update it, or install a PyTorch made for"),
-        (torch.OutOfMemoryError("CUDA out of memory."), "(CUDA out of memory.)", "end the other programs"),
+        (
+            RuntimeError(NO_KERNEL),
+            "(CUDA error: no kernel image is available for execution on the device)",
+            "T4 x2",
+        ),
+        (
+            RuntimeError(OLD_DRIVER),
+            "too old (found version 11040).)",
+            "update it, or install a PyTorch made for",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            "(CUDA out of memory.)",
+            "end the other programs",
+        ),
         (RuntimeError(), "(RuntimeError)", "restart the kernel"),
         (OSError("libcuda.so: cannot open"), "(libcuda.so: cannot open)", "restart the kernel"),
     ],
@@ -174,8 +208,12 @@ def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_c
     found = best_device()
     assert (found.device, found.name) == (torch.device("cpu"), "the cpu")
     assert found.problem.startswith("The device cpu:0 says that it is available but fails (")
-    assert words in found.problem and advice in found.problem and found.problem.endswith(". Using the CPU.")
-    settings = setup("01")
+    assert (
+        words in found.problem
+        and advice in found.problem
+        and found.problem.endswith(". Using the CPU.")
+    )
+    chosen = setup("01")
     assert (settings.profile, settings.device) == ("cpu", torch.device("cpu"))
     assert capsys.readouterr().out.splitlines()[0] == found.problem
 
@@ -196,14 +234,20 @@ def test_probe_of_a_working_device_is_one_for_each_process(monkeypatch: pytest.M
     forget()
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert best_device().device == torch.device("cpu", 1)
-    assert [found.device for found in device.devices()] == [torch.device(d) for d in ("cpu", "cpu:0", "cpu:1")]
+    assert [found.device for found in device.devices()] == [
+        torch.device(d) for d in ("cpu", "cpu:0", "cpu:1")
+    ]
 
 
 @pytest.mark.parametrize(
     ("built", "error", "words"),
     [
         (None, None, "this PyTorch was built without CUDA"),
-        ("13.2", RuntimeError(OLD_DRIVER), "update it, or install a PyTorch made for an older CUDA"),
+        (
+            "13.2",
+            RuntimeError(OLD_DRIVER),
+            "update it, or install a PyTorch made for an older CUDA",
+        ),
         ("13.2", None, None),
     ],
 )
@@ -221,17 +265,27 @@ def test_gpu_that_pytorch_does_not_see_is_mentioned(
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])
-def test_bfloat16_only_where_it_is_native(native: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+def test_bfloat16_only_where_it_is_native(
+    native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation
+    )
     assert device.best_precision(torch.device("cuda")) == expected
     assert [device.best_precision(torch.device(kind)) for kind in ("cpu", "mps")] == ["no", "no"]
     assert setup("01").precision == "no"
 
 
 @pytest.mark.parametrize("platform", ["Colab", "Kaggle", "Binder", "Python"])
-def test_advice_names_the_switch_of_the_platform(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_advice_names_the_switch_of_the_platform(
+    platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(settings, "platform_name", lambda: platform)
-    words = {"Colab": "Change runtime type", "Kaggle": "GPU T4 x2", "Binder": "lends no accelerator"}
+    words = {
+        "Colab": "Change runtime type",
+        "Kaggle": "GPU T4 x2",
+        "Binder": "lends no accelerator",
+    }
     assert words.get(platform, "lend one") in settings.advice()
 
 
@@ -245,7 +299,7 @@ def test_small_numbers_do_not_slow_the_optimiser_down_after_setup() -> None:
 
 def test_platform_is_told_by_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert platform_name() == "Python"
-    monkeypatch.setattr(output, "notebook_kernel", lambda: object())
+    monkeypatch.setattr("vaetl_helpers.settings.notebook_kernel", lambda: object())
     assert platform_name() == "JupyterLab"
     for variable, name in (("BINDER_SERVICE_HOST", "Binder"), ("KAGGLE_KERNEL_RUN_TYPE", "Kaggle"),
                            ("COLAB_RELEASE_TAG", "Colab")):  # fmt: skip
@@ -253,7 +307,9 @@ def test_platform_is_told_by_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert platform_name() == name
 
 
-@pytest.mark.parametrize(("variable", "value"), [("BINDER_SERVICE_HOST", "x"), ("VAETL_GRADING", "1")])
+@pytest.mark.parametrize(
+    ("variable", "value"), [("BINDER_SERVICE_HOST", "x"), ("VAETL_GRADING", "1")]
+)
 def test_auto_is_small_on_binder_and_where_a_grader_runs_many(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,11 +320,16 @@ def test_auto_is_small_on_binder_and_where_a_grader_runs_many(
     assert setup(chapter, "cpu").profile == "cpu"
 
 
-def test_a_notebook_is_a_running_kernel_not_an_imported_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_is_a_running_kernel_not_an_imported_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import ipykernel  # noqa: F401
 
     assert output.notebook_kernel() is None
-    for shell, expected in ((SimpleNamespace(), None), (SimpleNamespace(kernel="kernel"), "kernel")):
+    for shell, expected in (
+        (SimpleNamespace(), None),
+        (SimpleNamespace(kernel="kernel"), "kernel"),
+    ):
         monkeypatch.setattr("IPython.get_ipython", lambda shell=shell: shell)
         assert output.notebook_kernel() == expected
 
@@ -284,7 +345,9 @@ def test_someone_watches_a_terminal_or_a_notebook_that_could_ask(
     assert is_interactive() is watched
 
 
-def test_course_is_in_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_course_is_in_the_package_or_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "vaetl_helpers"
     package.mkdir()
     monkeypatch.setattr(chapters, "__file__", str(package / "chapters.py"))
@@ -303,7 +366,10 @@ def test_course_of_this_checkout_is_found() -> None:
 
 
 def test_versions_are_those_of_what_is_installed() -> None:
-    assert versions()["torch"] == torch.__version__.split("+")[0] or versions()["torch"] == torch.__version__
+    assert (
+        versions()["torch"] == torch.__version__.split("+")[0]
+        or versions()["torch"] == torch.__version__
+    )
     assert list(versions()) == ["python", "torch", "torchvision", "numpy", "vaetl-helpers"]
 
 
@@ -319,7 +385,8 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         assert raw
         shown.append(json.loads(json.dumps(bundle)))  # it has to pass through JSON
 
-    monkeypatch.setattr(output, "notebook_kernel", lambda: object())
+    for module in ("output", "settings"):
+        monkeypatch.setattr(f"vaetl_helpers.{module}.notebook_kernel", lambda: object())
     monkeypatch.setattr("IPython.display.display", display)
     return shown
 
@@ -379,8 +446,12 @@ def test_emit_attaches_any_content(displayed: list[dict[str, Any]]) -> None:
 # ---------------------------------------------------------------- importing
 
 
-def run(code: str, folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("VAETL_")} | variables
+def run(
+    code: str, folder: Path, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith("VAETL_")
+    } | variables
     command = [sys.executable, *options, "-c", code]
     done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -401,8 +472,12 @@ def test_importing_the_package_takes_no_time_and_touches_no_accelerator(tmp_path
     """
     done = run(code, tmp_path, "-X", "importtime")
     assert done.stdout.splitlines() == ["['vaetl_helpers']", "[]", "False"]
-    lines = [line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:")]
-    seconds = {name.strip(): int(total) / 1e6 for _, total, name in lines if total.strip().isdigit()}
+    lines = [
+        line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:")
+    ]
+    seconds = {
+        name.strip(): int(total) / 1e6 for _, total, name in lines if total.strip().isdigit()
+    }
     assert seconds["vaetl_helpers"] <= 0.15
 
 
@@ -419,11 +494,19 @@ def test_folders_of_the_user_are_absolute_from_the_start(tmp_path: Path) -> None
     assert done.stdout.splitlines() == [str(tmp_path / p) for p in ("mine", "home/kept", "mine")]
 
 
-def test_setup_leaves_a_core_to_others_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setup_leaves_a_core_to_others_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     chosen = []
     monkeypatch.setattr(torch, "set_num_threads", chosen.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    for cores, variable, expected in ((2, None, [1]), (1, None, [1]), (4, None, [3]), (16, None, [4]), (2, "2", [])):
+    for cores, variable, expected in (
+        (2, None, [1]),
+        (1, None, [1]),
+        (4, None, [3]),
+        (16, None, [4]),
+        (2, "2", []),
+    ):
         chosen.clear()
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -436,7 +519,10 @@ def test_setup_leaves_a_core_to_others_unless_told_otherwise(monkeypatch: pytest
 def test_a_table_carries_its_records_out_of_sight(
     displayed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records = [output.record("gain", torch.tensor(2.0), "points", 1, 3, 5, "tops"), output.record("loss", 1.0)]
+    records = [
+        output.record("gain", torch.tensor(2.0), "points", 1, 3, 5, "tops"),
+        output.record("loss", 1.0),
+    ]
     output.show_table([("gain", "+2.0")], header=("what", "points"), records=records)
     output.show_table({"a": "b"})
     assert displayed[0]["application/vnd.vaetl.record+json"][0] == {

@@ -28,14 +28,28 @@ def shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
     root = os.geteuid() == 0
     if request.param == "root" and not root:
         pytest.skip("needs to be root")
-    given = {"user": 65534, "group": 65534, "extra_groups": []} if request.param != "root" and root else {}
+    given = (
+        {"user": 65534, "group": 65534, "extra_groups": []}
+        if request.param != "root" and root
+        else {}
+    )
     if given:
         monkeypatch.setattr(sandbox.os, "geteuid", lambda: 65534)
-        monkeypatch.setattr(sandbox, "_python_folders", list)  # that user need not be able to read them
+        monkeypatch.setattr(
+            sandbox, "_python_folders", list
+        )  # that user need not be able to read them
         monkeypatch.setattr(sandbox, "_font_list", lambda: None)
 
     def run(script: str) -> str:
-        command = [*sandbox._bwrap(Limits(disk=4)), "--remount-ro", "/", "--", "/bin/sh", "-c", script]
+        command = [
+            *sandbox._bwrap(Limits(disk=4)),
+            "--remount-ro",
+            "/",
+            "--",
+            "/bin/sh",
+            "-c",
+            script,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", **given)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -45,7 +59,9 @@ def shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 @bubblewrap
 def test_there_is_no_network(shell: Callable[[str], str]) -> None:
-    assert [line.split(":")[0].strip() for line in shell("cat /proc/net/dev").splitlines()[2:]] == ["lo"]
+    assert [line.split(":")[0].strip() for line in shell("cat /proc/net/dev").splitlines()[2:]] == [
+        "lo"
+    ]
 
 
 @bubblewrap
@@ -59,7 +75,17 @@ def test_only_the_system_python_and_the_package_are_there(shell: Callable[[str],
 
 @bubblewrap
 def test_only_memory_of_a_limited_size_can_be_written(shell: Callable[[str], str]) -> None:
-    places = ("/", "/usr", "/etc", "/dev", "/proc/sys/kernel", "/bin", "/tmp", "/tmp/home", "/dev/shm")
+    places = (
+        "/",
+        "/usr",
+        "/etc",
+        "/dev",
+        "/proc/sys/kernel",
+        "/bin",
+        "/tmp",
+        "/tmp/home",
+        "/dev/shm",
+    )
     script = "".join(f"(echo x > {place}/file) 2>/dev/null && echo {place};" for place in places)
     assert shell(f"{script} true").split() == ["/tmp", "/tmp/home", "/dev/shm"]
     filled = shell(
@@ -74,7 +100,9 @@ def test_no_process_outside_is_seen(shell: Callable[[str], str]) -> None:
 
 
 @bubblewrap
-def test_the_variables_are_the_sandboxs_own(shell: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_are_the_sandboxs_own(
+    shell: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CANARY", "bird")
     assert "bird" not in shell("env")
 
@@ -116,9 +144,18 @@ for _ in range(4):  # each one is below the limit
         ("import os; f = os.memfd_create('a'); os.write(f, bytes(2**28))", "memory"),
         ("sleep 20 & wait", "time"),
     ],
-    ids=["processes", "memory", "shared memory", "shared memory of one that has gone", "a file without a name", "time"],
+    ids=[
+        "processes",
+        "memory",
+        "shared memory",
+        "shared memory of one that has gone",
+        "a file without a name",
+        "time",
+    ],
 )
-def test_all_processes_together_are_ended_at_a_limit(script: str, reason: str, tmp_path: Path) -> None:
+def test_all_processes_together_are_ended_at_a_limit(
+    script: str, reason: str, tmp_path: Path
+) -> None:
     limits = {"seconds": 1} if reason == "time" else {"memory": 2**27} if reason == "memory" else {}
     if reason == "memory":  # the watch looks at what its command has started
         script = f'{sys.executable} -c "{script}\nimport time; time.sleep(20)" & wait'
@@ -132,7 +169,9 @@ def test_what_keeps_within_the_limits_ends_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "many sockets"])
-def test_only_sockets_may_lie_where_the_sandbox_can_write_outside(kind: str, tmp_path: Path) -> None:
+def test_only_sockets_may_lie_where_the_sandbox_can_write_outside(
+    kind: str, tmp_path: Path
+) -> None:
     assert not watch.strange(tmp_path / "absent")
     made = [socket.socket(socket.AF_UNIX) for _ in range(20 if kind == "many sockets" else 1)]
     for number, one in enumerate(made):
@@ -177,7 +216,9 @@ def test_without_a_sandbox_it_says_what_to_do(
     sandbox.problem.cache_clear()
 
 
-def test_a_graded_kernel_sees_neither_checks_nor_solutions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graded_kernel_sees_neither_checks_nor_solutions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "site-packages" / "vaetl_helpers" / "course"
     copy.mkdir(parents=True)  # as an editable installation makes it
     monkeypatch.setattr(sandbox.sys, "path", [*sys.path, str(copy.parents[1])])
@@ -196,7 +237,9 @@ limits = json.dumps({{"memory": 2**30, "processes": 40, "seconds": 60, "parent":
 p = subprocess.Popen([limits if word == "LIMITS" else word for word in {inner}])
 print(p.pid, flush=True)
 sys.stdin.read()"""
-    outer = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    outer = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     watching = psutil.Process(int(outer.stdout.readline()))
     outer.kill()
     outer.wait()
@@ -225,12 +268,18 @@ thread.start(); thread.join()
 """
 
 
-@pytest.mark.skipif(platform.machine() not in inside.CALLS, reason="the filter knows other processors")
+@pytest.mark.skipif(
+    platform.machine() not in inside.CALLS, reason="the filter knows other processors"
+)
 def test_memory_that_belongs_to_no_process_cannot_be_made() -> None:
     command = [sys.executable, "-c", HIDING, str(Path(inside.__file__).parent)]
     done = subprocess.run([*command, "yes"], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines() == [f"{[1, 1, 1, 1, 1, 38]}", "b'alive\\n'"], done.stderr  # EPERM; no clone3
-    freely = subprocess.run([*command, "no"], capture_output=True, text=True, timeout=60).stdout.splitlines()[0]
+    assert done.stdout.splitlines() == [f"{[1, 1, 1, 1, 1, 38]}", "b'alive\\n'"], (
+        done.stderr
+    )  # EPERM; no clone3
+    freely = subprocess.run(
+        [*command, "no"], capture_output=True, text=True, timeout=60
+    ).stdout.splitlines()[0]
     assert freely.startswith("[") and "[1, 1, 1" not in freely  # it is the filter that refuses
 
 

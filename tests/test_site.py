@@ -99,7 +99,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw, ask = notebook.cells[-2:]
     image = {"image/png": PIXEL, "text/plain": "<Figure>"}
     draw.outputs = [
-        new_output("display_data", image, metadata={"image/png": {"alt": "Loss falls from 2.3 to 0.4"}}),
+        new_output(
+            "display_data", image, metadata={"image/png": {"alt": "Loss falls from 2.3 to 0.4"}}
+        ),
         new_output("stream", name="stdout", text="\x1b[31mred\x1b[0m <b> $1 and $2"),
     ]
     ask.outputs = [
@@ -112,7 +114,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     ]
     nbformat.write(notebook, first)
-    table = Table("Chapters", ("chapter", "status"), [("01_first", "passed"), ("02_second", "failed")])
+    table = Table(
+        "Chapters", ("chapter", "status"), [("01_first", "passed"), ("02_second", "failed")]
+    )
     write_site([first, second], folder / "out", "The course", [table])
     return folder / "out"
 
@@ -132,7 +136,9 @@ def chromium() -> Iterator[Any]:
 def course_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pages of the course itself."""
     out = tmp_path_factory.mktemp("course")
-    return write_site(sorted((ROOT / "course" / "solutions").glob("*.ipynb")), out, "The course").parent
+    return write_site(
+        sorted((ROOT / "course" / "solutions").glob("*.ipynb")), out, "The course"
+    ).parent
 
 
 def page(site: Path, name: str) -> BeautifulSoup:
@@ -152,7 +158,9 @@ def test_a_page_asks_for_nothing(site: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["01_first", "02_second", "index"])
 def test_internal_links_resolve(site: Path, name: str) -> None:
-    assert not broken_links({name: page(site, name) for name in ("01_first", "02_second", "index")}, name)
+    assert not broken_links(
+        {name: page(site, name) for name in ("01_first", "02_second", "index")}, name
+    )
 
 
 def broken_links(pages: dict[str, BeautifulSoup], name: str) -> list[str]:
@@ -172,7 +180,10 @@ def test_links_between_notebooks_become_links_between_pages(site: Path) -> None:
     assert soup.find("a", string="chapter two")["href"] == "02_second.html#A-part"
     assert soup.find("a", string="the readme") is None and "the readme" in soup.main.get_text()
     assert page(site, "02_second").find("a", string="back")["href"] == "01_first.html"
-    assert [a["href"] for a in page(site, "index").main.select("td a")] == ["01_first.html", "02_second.html"]
+    assert [a["href"] for a in page(site, "index").main.select("td a")] == [
+        "01_first.html",
+        "02_second.html",
+    ]
     assert soup.select_one("nav.toc a")["href"] == "#The-quiz"
     assert soup.select_one("a[rel=next]")["href"] == "02_second.html"
 
@@ -193,8 +204,12 @@ def test_formulas_become_mathml_and_code_stays(site: Path) -> None:
 
 def test_badges_are_links_with_a_text(site: Path) -> None:
     soup = page(site, "01_first")
-    assert soup.select_one("p.open").get_text(" ", strip=True).startswith("Run it yourself: Open in")
-    assert soup.find("a", string="Open in Colab")["href"].startswith("https://colab.research.google.com/github/")
+    assert (
+        soup.select_one("p.open").get_text(" ", strip=True).startswith("Run it yourself: Open in")
+    )
+    assert soup.find("a", string="Open in Colab")["href"].startswith(
+        "https://colab.research.google.com/github/"
+    )
     assert soup.find("a", string="Open in Kaggle")["href"] == "https://kaggle.com/x"
     assert soup.find("a", string="A badge") and BADGE not in str(soup)
 
@@ -207,10 +222,15 @@ def test_figures_are_inline_with_their_text(site: Path) -> None:
 
 def test_a_solution_is_folded_below_the_stub(site: Path) -> None:
     fold = page(site, "02_second").select_one("details:has(> .celltag_solution)")
-    assert fold.summary.get_text() == "A solution" and fold.pre.get_text() == "def two():\n    return 1 + 1\n"
+    assert (
+        fold.summary.get_text() == "A solution"
+        and fold.pre.get_text() == "def two():\n    return 1 + 1\n"
+    )
     stub = fold.find_previous_sibling(class_="code_cell")
     assert stub.pre.get_text() == "def two():\n    return ...  # your code\n"
-    assert "correct" in fold.find_next_sibling(class_="code_cell").get_text()  # outputs stay where one sees them
+    assert (
+        "correct" in fold.find_next_sibling(class_="code_cell").get_text()
+    )  # outputs stay where one sees them
     assert "SOLUTION" not in page(site, "02_second").get_text()
 
 
@@ -222,13 +242,17 @@ def test_the_index_says_what_the_course_is_and_where_to_begin(site: Path, tmp_pa
     assert one.a["href"] == "01_first.html" and one.get_text(" ", strip=True).endswith(
         "50 minutes to read, 2.5 to run on a laptop"
     )
-    assert two.p.get_text() == "You learn to count to 2 with $x$, slowly.".replace("$x$", two.math.get_text())
+    assert two.p.get_text() == "You learn to count to 2 with $x$, slowly.".replace(
+        "$x$", two.math.get_text()
+    )
 
 
 def test_each_table_has_headers(site: Path) -> None:
     first, second = page(site, "01_first").select("table")[:2]
     assert [cell["scope"] for cell in first.select("th")] == ["col", "col"]
-    assert not second.thead and [cell.get_text() for cell in second.select("th[scope=row]")] == ["key"]
+    assert not second.thead and [cell.get_text() for cell in second.select("th[scope=row]")] == [
+        "key"
+    ]
 
 
 def test_what_needs_a_script_is_left_out(site: Path) -> None:
@@ -238,19 +262,28 @@ def test_what_needs_a_script_is_left_out(site: Path) -> None:
 
 def test_phone_and_both_colour_schemes(site: Path) -> None:
     soup = page(site, "01_first")
-    assert soup.find("meta", attrs={"name": "viewport"})["content"] == "width=device-width, initial-scale=1"
+    assert (
+        soup.find("meta", attrs={"name": "viewport"})["content"]
+        == "width=device-width, initial-scale=1"
+    )
     assert soup.find("meta", attrs={"name": "color-scheme"})["content"] == "light dark"
-    assert soup.style.string.count("prefers-color-scheme: dark") == 2  # the colours of code, and all others
+    assert (
+        soup.style.string.count("prefers-color-scheme: dark") == 2
+    )  # the colours of code, and all others
     assert all(table.parent["class"] == ["scroll"] for table in soup.select("table"))
     assert soup.select_one("details > summary")
 
 
-@pytest.mark.parametrize("latex", [r"\foo{x}", r"\frac{1}{", "a & b", r"\begin{gathered}a\\b\end{gathered}"])
+@pytest.mark.parametrize(
+    "latex", [r"\foo{x}", r"\frac{1}{", "a & b", r"\begin{gathered}a\\b\end{gathered}"]
+)
 def test_a_formula_that_cannot_be_shown_is_named(latex: str, tmp_path: Path) -> None:
     with pytest.raises(CourseError, match=re.escape(latex)):
         mathml(latex)
     with pytest.raises(CourseError, match=re.escape(latex)):
-        write_site([write(tmp_path, "01_first", f"# One\n\n${latex}$")], tmp_path / "out", "The course")
+        write_site(
+            [write(tmp_path, "01_first", f"# One\n\n${latex}$")], tmp_path / "out", "The course"
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -280,12 +313,19 @@ def test_a_foreign_index_is_not_overwritten(tmp_path: Path) -> None:
         write_site([write(tmp_path, "01_first", "# One")], tmp_path, "The course")
     assert (tmp_path / "index.html").read_text("utf-8") == "mine"
     assert write_site([tmp_path / "01_first.ipynb"], tmp_path / "new", "A").exists()
-    assert write_site([tmp_path / "01_first.ipynb"], tmp_path / "new", "B").exists()  # its own it may replace
+    assert write_site(
+        [tmp_path / "01_first.ipynb"], tmp_path / "new", "B"
+    ).exists()  # its own it may replace
 
 
 @pytest.mark.slow
-def test_every_formula_of_the_course_is_shown_and_every_link_leads_somewhere(course_site: Path) -> None:
-    pages = {path.stem: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in course_site.glob("*.html")}
+def test_every_formula_of_the_course_is_shown_and_every_link_leads_somewhere(
+    course_site: Path,
+) -> None:
+    pages = {
+        path.stem: BeautifulSoup(path.read_text("utf-8"), "html.parser")
+        for path in course_site.glob("*.html")
+    }
     notebooks = sorted((ROOT / "course" / "solutions").glob("*.ipynb"))
     assert len(pages) == len(notebooks) + 1
     for path in notebooks:
@@ -297,7 +337,9 @@ def test_every_formula_of_the_course_is_shown_and_every_link_leads_somewhere(cou
             soup.select_one("p.open a")["href"].partition("/blob/")[2].partition("/")[2],
             binder.partition("=")[2],
         ):
-            assert (ROOT / unquote(link)).is_file() and "solutions" not in link  # the notebook to work in
+            assert (
+                ROOT / unquote(link)
+            ).is_file() and "solutions" not in link  # the notebook to work in
         for tag in soup.select("code, pre, math"):
             tag.decompose()
         assert not re.search(r"\$\$|\\\(|\\\[|\\\w+\{", soup.main.get_text()), path.name
@@ -310,7 +352,11 @@ def formulas(path: Path) -> int:
     cells = nbformat.read(path, as_version=4).cells
     texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
     for output in (output for cell in cells for output in cell.get("outputs", ())):
-        texts += [text for kind, text in output.get("data", {}).items() if kind in ("text/markdown", "text/latex")]
+        texts += [
+            text
+            for kind, text in output.get("data", {}).items()
+            if kind in ("text/markdown", "text/latex")
+        ]
     plain = (re.sub(r"(?ms)^```.*?^```|`[^`]*`|<code>.*?</code>|\\\$", "", text) for text in texts)
     return sum(len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", text, re.DOTALL)) for text in plain)
 
@@ -332,11 +378,17 @@ def faults(view: Any, path: Path, phone: bool) -> dict[str, Any]:
     view.goto(path.as_uri())
     found = {"wide": max(0, view.evaluate("document.documentElement.scrollWidth - innerWidth"))}
     view.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
-    found["wide with all unfolded"] = max(0, view.evaluate("document.documentElement.scrollWidth - innerWidth"))
+    found["wide with all unfolded"] = max(
+        0, view.evaluate("document.documentElement.scrollWidth - innerWidth")
+    )
     found["formulas not drawn"] = view.locator("math").evaluate_all(FLAT)
     found["small letters"] = view.evaluate(SMALL)
-    found["small targets"] = view.locator("nav a, .open a, summary").evaluate_all(TARGETS) if phone else []
-    found["asked for"] = [url for url in asked if url != path.as_uri() and not url.startswith("data:")]
+    found["small targets"] = (
+        view.locator("nav a, .open a, summary").evaluate_all(TARGETS) if phone else []
+    )
+    found["asked for"] = [
+        url for url in asked if url != path.as_uri() and not url.startswith("data:")
+    ]
     return {what: value for what, value in found.items() if value}
 
 
@@ -348,12 +400,16 @@ def test_chromium_shows_every_page_on_a_phone_and_asks_for_nothing(course_site: 
     screens.mkdir(exist_ok=True)
     with chromium() as browser:
         phone = browser.new_context(viewport=PHONE, color_scheme="dark", offline=True)
-        desktop = browser.new_context(viewport=DESKTOP, color_scheme="light", offline=True, java_script_enabled=False)
+        desktop = browser.new_context(
+            viewport=DESKTOP, color_scheme="light", offline=True, java_script_enabled=False
+        )
         for path in pages:
             view = phone.new_page()
             assert not faults(view, path, phone=True), path.name
             view.close()
-        for path in pages:  # without JavaScript there is nothing to measure with, but requests are still seen
+        for path in (
+            pages
+        ):  # without JavaScript there is nothing to measure with, but requests are still seen
             view, asked = desktop.new_page(), []
             view.on("request", lambda request, asked=asked: asked.append(request.url))
             view.goto(path.as_uri())
@@ -381,7 +437,12 @@ def test_chromium_finds_what_is_wrong_with_a_page(site: Path, tmp_path: Path) ->
         found = faults(view, tmp_path / "broken.html", phone=True)
         assert set(found) == {"wide", "wide with all unfolded", "formulas not drawn", "small letters", "small targets",
                               "asked for"}  # fmt: skip
-        assert faults(browser.new_context(viewport=PHONE).new_page(), site / "01_first.html", phone=True) == {}
+        assert (
+            faults(
+                browser.new_context(viewport=PHONE).new_page(), site / "01_first.html", phone=True
+            )
+            == {}
+        )
 
 
 @pytest.mark.debian("chromium", CHROMIUM)
@@ -389,9 +450,15 @@ def test_the_contents_stand_open_beside_the_text_and_solutions_are_printed(site:
     with chromium() as browser:
         view = browser.new_page(viewport=DESKTOP)
         view.goto((site / "01_first.html").as_uri())
-        assert view.locator("nav.toc a").first.is_visible() and not view.locator("nav.toc summary").is_visible()
+        assert (
+            view.locator("nav.toc a").first.is_visible()
+            and not view.locator("nav.toc summary").is_visible()
+        )
         view.set_viewport_size(PHONE)
-        assert not view.locator("nav.toc a").first.is_visible() and view.locator("nav.toc summary").is_visible()
+        assert (
+            not view.locator("nav.toc a").first.is_visible()
+            and view.locator("nav.toc summary").is_visible()
+        )
         view.goto((site / "02_second.html").as_uri())
         solution = view.locator(".celltag_solution pre")
         assert not solution.is_visible()

@@ -36,7 +36,6 @@ from vaetl_helpers.study import (
     labels_to,
     mean_interval,
     paired,
-    read_table,
     run_study,
     saving,
     time_to,
@@ -76,14 +75,20 @@ def methods() -> list[Method]:
 
 def small_study(**changes: Any) -> Table:
     options = {"labels": POOL, "data": "toy", "seed": 3, "quiet": True} | changes
-    return run_study("toy", options.pop("methods", methods()), [20, 40], options.pop("draws", 5), **options)
+    return run_study(
+        "toy", options.pop("methods", methods()), [20, 40], options.pop("draws", 5), **options
+    )
 
 
 # ---------------------------------------------------------------- label draws
 
 
-@pytest.mark.parametrize("per_class, draws, disjoint", [(5, 10, True), (10, 10, True), (30, 3, True), (30, 10, False)])
-def test_draws_are_stratified_and_disjoint_where_the_pool_allows(per_class: int, draws: int, disjoint: bool) -> None:
+@pytest.mark.parametrize(
+    "per_class, draws, disjoint", [(5, 10, True), (10, 10, True), (30, 3, True), (30, 10, False)]
+)
+def test_draws_are_stratified_and_disjoint_where_the_pool_allows(
+    per_class: int, draws: int, disjoint: bool
+) -> None:
     drawn = draw_labels(POOL, per_class, draws, seed=0)
     for chosen in drawn.indices:
         assert POOL[chosen].bincount().tolist() == [per_class] * 4
@@ -92,13 +97,17 @@ def test_draws_are_stratified_and_disjoint_where_the_pool_allows(per_class: int,
     assert drawn.disjoint == disjoint == (len(together.unique()) == len(together))
     assert drawn.pool == 400
     uses = together.bincount(minlength=400)
-    assert uses.max() - uses.min() <= 1, "an image is used a second time before every one was used once"
+    assert uses.max() - uses.min() <= 1, (
+        "an image is used a second time before every one was used once"
+    )
     overlaps = [[np.isin(a, b).mean() for b in drawn.indices if b is not a] for a in drawn.indices]
     np.testing.assert_allclose(drawn.shared, np.mean(overlaps, 1), atol=1e-12)
 
 
 def test_draws_depend_on_seed_and_number_alone() -> None:
-    few, many, other = (draw_labels(POOL, 30, n, seed).indices for n, seed in ((3, 0), (10, 0), (3, 1)))
+    few, many, other = (
+        draw_labels(POOL, 30, n, seed).indices for n, seed in ((3, 0), (10, 0), (3, 1))
+    )
     assert all(torch.equal(a, b) for a, b in zip(few, many, strict=False))
     assert not torch.equal(few[0], other[0])
 
@@ -127,16 +136,27 @@ def test_impossible_draws_are_refused(per_class: int, draws: int, disjoint: str,
 
 def test_table_is_tidy_and_every_method_gets_the_same_pairs(tmp_path: Path) -> None:
     seen: dict[str, list[Draw]] = {"a": [], "b": []}
-    watched = [Method(name, lambda draw, name=name: seen[name].append(draw) or {"loss": 1.0}) for name in seen]
-    table = run_study("toy", watched, [20, 40], 5, labels=POOL, out=tmp_path / "toy.csv", quiet=True)
+    watched = [
+        Method(name, lambda draw, name=name: seen[name].append(draw) or {"loss": 1.0})
+        for name in seen
+    ]
+    table = run_study(
+        "toy", watched, [20, 40], 5, labels=POOL, out=tmp_path / "toy.csv", quiet=True
+    )
     assert len(seen["a"]) == 10
     for first, second in zip(seen["a"], seen["b"], strict=True):
         assert torch.equal(first.indices, second.indices)
         assert (first.pretrain_seed, first.seed) == (second.pretrain_seed, second.seed)
-    assert len({draw.pretrain_seed for draw in seen["a"]}) == 5, "one fresh seed a draw, the same at every count"
+    assert len({draw.pretrain_seed for draw in seen["a"]}) == 5, (
+        "one fresh seed a draw, the same at every count"
+    )
     assert len({draw.seed for draw in seen["a"]}) == 10
     lines = (tmp_path / "toy.csv").read_text().splitlines()
-    assert lines[0] == "study,data,method,labels,draw,pretrain_seed,metric,value,seconds" == ",".join(COLUMNS)
+    assert (
+        lines[0]
+        == "study,data,method,labels,draw,pretrain_seed,metric,value,seconds"
+        == ",".join(COLUMNS)
+    )
     assert len(lines) == 1 + len(table.rows) == 1 + 2 * 2 * 5 * 2  # the loss and the shared labels
     assert [row["labels"] for row in table.rows] == [20] * 20 + [40] * 20
 
@@ -181,9 +201,13 @@ def test_all_draws_at_once(tmp_path: Path) -> None:
     single = Method("m", lambda draw: {"loss": float(draw.seed)})
     together = small_study(methods=[Method("m", at_once, together=True)], out=tmp_path / "t.csv")
     values = [together.values("m", "loss", count) for count in (20, 40)]
-    assert values == [small_study(methods=[single]).values("m", "loss", count) for count in (20, 40)]
+    assert values == [
+        small_study(methods=[single]).values("m", "loss", count) for count in (20, 40)
+    ]
     journal = tmp_path / "t.jsonl"
-    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-2]))  # two draws are lost
+    journal.write_text(
+        "".join(journal.read_text().splitlines(keepends=True)[:-2])
+    )  # two draws are lost
     again = small_study(methods=[Method("m", at_once, together=True)], out=tmp_path / "t.csv")
     assert calls == [5, 5, 5] and again.values("m", "loss", 40) == values[1]
     with pytest.raises(CourseError, match="'m' failed at 20 labels, all draws"):
@@ -196,7 +220,7 @@ def test_progress_is_a_line_a_count_or_a_bar(
     small_study(quiet=False)
     lines = [line.rpartition(",")[0] for line in capsys.readouterr().out.splitlines()]
     assert lines == ["20 labels: 2 methods × 5 draws", "40 labels: 2 methods × 5 draws"]
-    monkeypatch.setattr(study, "someone_watches", lambda: True)
+    monkeypatch.setattr("vaetl_helpers.study.runs.is_interactive", lambda: True)
     small_study(quiet=False)
     assert "40 labels:" in capsys.readouterr().err
     small_study()
@@ -206,7 +230,10 @@ def test_progress_is_a_line_a_count_or_a_bar(
 def several() -> list[Method]:
     """A method of each kind: draw by draw, and all draws at once."""
     one = noisy(5)
-    return [methods()[0], Method("at once", lambda draws: [one(draw) for draw in draws], together=True)]
+    return [
+        methods()[0],
+        Method("at once", lambda draws: [one(draw) for draw in draws], together=True),
+    ]
 
 
 def after(step: Callable[[Any], Any], method: Method) -> Method:
@@ -252,8 +279,8 @@ def test_killed_study_goes_on_where_it_stopped(tmp_path: Path, jobs: int, cut: b
     lost = [count for count in (20, 40) if not {("at once", count, n) for n in range(5)} <= done]
     assert len(ran) == 10 - sum(method == "scratch" for method, _, _ in done) + len(lost)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert resumed.rows == read_table(out).rows == whole.rows
-    assert_same_images(read_table(out), whole)
+    assert resumed.rows == study.Journal(out, {}).table().rows == whole.rows
+    assert_same_images(study.Journal(out, {}).table(), whole)
 
 
 def assert_same_images(a: Table, b: Table) -> None:
@@ -272,9 +299,15 @@ def test_dask_with_two_workers_gives_the_same_table(tmp_path: Path) -> None:
         return {"test accuracy": model(torch.rand(1)) > 0, "seconds": 1}
 
     def at_once(network: torch.nn.Module, draws: list[Draw]) -> list[dict[str, Any]]:
-        return [{"loss": network(torch.rand(draw.number + 1, 1)).mean(), "seconds": 1} for draw in draws]
+        return [
+            {"loss": network(torch.rand(draw.number + 1, 1)).mean(), "seconds": 1} for draw in draws
+        ]
 
-    kinds = [*several(), Method("closure", of_model), Method("partial", partial(at_once, model), together=True)]
+    kinds = [
+        *several(),
+        Method("closure", of_model),
+        Method("partial", partial(at_once, model), together=True),
+    ]
     alone = small_study(methods=kinds, out=tmp_path / "alone.csv")
     pids = tmp_path / "pids"
 
@@ -283,9 +316,13 @@ def test_dask_with_two_workers_gives_the_same_table(tmp_path: Path) -> None:
             file.write(f"{os.getpid()} ")
         time.sleep(0.05)
 
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    )
     with cluster, distributed.Client(cluster), joblib.parallel_config("dask"):
-        there = small_study(methods=[after(note, method) for method in kinds], out=tmp_path / "dask.csv")
+        there = small_study(
+            methods=[after(note, method) for method in kinds], out=tmp_path / "dask.csv"
+        )
     workers = set(map(int, pids.read_text().split()))
     assert len(workers) == 2 and os.getpid() not in workers
     assert (tmp_path / "dask.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
@@ -307,9 +344,15 @@ def test_method_that_raises_is_named_and_loses_nothing(tmp_path: Path) -> None:
 
     for jobs in (1, 2):
         out = tmp_path / f"{jobs}.csv"
-        with pytest.raises(CourseError, match=r"'probe' failed at 40 labels, draw 2 \(ValueError: no such") as caught:
-            small_study(methods=[methods()[0], Method("probe", broken, {"rate": 0.1})], out=out, jobs=jobs)
-        assert "in broken" in caught.value.__notes__[0], "the traceback leads to the reader's own line"
+        with pytest.raises(
+            CourseError, match=r"'probe' failed at 40 labels, draw 2 \(ValueError: no such"
+        ) as caught:
+            small_study(
+                methods=[methods()[0], Method("probe", broken, {"rate": 0.1})], out=out, jobs=jobs
+            )
+        assert "in broken" in caught.value.__notes__[0], (
+            "the traceback leads to the reader's own line"
+        )
         done = len(out.with_suffix(".jsonl").read_text().splitlines()) - 1
         assert done == 19, "all the others at 40 labels are kept too"
         assert small_study(out=out).rows == small_study().rows
@@ -331,8 +374,12 @@ def test_accuracy_as_a_fraction_is_refused() -> None:
     right = torch.tensor([True, True, True, False])
     table = small_study(methods=[Method("m", lambda draw: {"test accuracy": right})])
     assert set(table.values("m", "test accuracy", 20).values()) == {75.0}
-    one_of_200 = small_study(methods=[Method("m", lambda draw: {"test accuracy": torch.arange(200) == 7})])
-    assert set(one_of_200.values("m", "test accuracy", 20).values()) == {0.5}, "booleans are per cent beyond doubt"
+    one_of_200 = small_study(
+        methods=[Method("m", lambda draw: {"test accuracy": torch.arange(200) == 7})]
+    )
+    assert set(one_of_200.values("m", "test accuracy", 20).values()) == {0.5}, (
+        "booleans are per cent beyond doubt"
+    )
 
 
 @pytest.mark.parametrize("classes", [1, 4])
@@ -347,7 +394,10 @@ def test_one_label_a_class(tmp_path: Path, classes: int, shared: bool) -> None:
         found = paired(table, "at once", "scratch", "test accuracy", classes, over)
         assert found.n == 5 and ("share" in found.label) == shared
     assert labels_to(table, "scratch", 0.1)[0] == Reached(classes, -1)
-    assert learning_curves(table, "test accuracy", "One", "%", "Alt.").lines[0].get_xdata()[0] == classes
+    assert (
+        learning_curves(table, "test accuracy", "One", "%", "Alt.").lines[0].get_xdata()[0]
+        == classes
+    )
 
 
 @pytest.mark.parametrize("changes, says", [
@@ -377,7 +427,10 @@ def test_damaged_file_is_refused_and_says_where(tmp_path: Path, damage: str) -> 
         packed = entry["images"]["test accuracy"]
         damage = json.dumps(entry | {"images": {"test accuracy": packed[:20] + packed[24:]}})
     journal.write_text("\n".join([*lines[:4], damage, *lines[5:], ""]))
-    for read in (lambda: small_study(out=tmp_path / "s.csv"), lambda: read_table(tmp_path / "s.csv")):
+    for read in (
+        lambda: small_study(out=tmp_path / "s.csv"),
+        lambda: study.Journal(tmp_path / "s.csv", {}).table(),
+    ):
         with pytest.raises(CourseError, match="damaged in line 5"):
             read()
     journal.write_text("\n".join([*lines[:4], *lines[5:], ""]))  # as the message says
@@ -392,7 +445,7 @@ def test_studies_that_cannot_be_run(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="needs numbers of labels"):
         run_study("toy", methods(), [], 5, labels=POOL)
     with pytest.raises(CourseError, match="No study was kept"):
-        read_table(tmp_path / "nothing.csv")
+        study.Journal(tmp_path / "nothing.csv", {}).table()
     (tmp_path / "file").write_text("")
     with pytest.raises(CourseError, match="cannot be written"):
         small_study(out=tmp_path / "file" / "s.csv")
@@ -440,7 +493,10 @@ def test_one_repeat_and_values_that_are_not_finite_have_no_interval() -> None:
 
 def claims(differences: np.ndarray, **options: Any) -> int:
     """Of studies [studies, repeats(, images)], how many say supported or contradicted."""
-    return sum(verdict(effect_of(one, **options), 0) in ("supported", "contradicted") for one in differences)
+    return sum(
+        verdict(effect_of(one, **options), 0) in ("supported", "contradicted")
+        for one in differences
+    )
 
 
 @pytest.mark.slow
@@ -453,7 +509,9 @@ def test_false_claims_with_independent_repeats(n: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 10, 20])
-@pytest.mark.parametrize("of_images", [0.0, 1.0, 1.4], ids=["images alike", "images matter", "images rule"])
+@pytest.mark.parametrize(
+    "of_images", [0.0, 1.0, 1.4], ids=["images alike", "images matter", "images rule"]
+)
 def test_false_claims_with_shared_test_images(n: int, of_images: float) -> None:
     """D = repeat + image + rest: the 100 images' share of the mean has 0, 1 and 1.4 times the repeats' deviation."""
     m, rng = 100, np.random.default_rng([n, int(10 * of_images)])
@@ -494,7 +552,11 @@ def tables_with_everything_shared(
         models = of_models * np.resize(rng.normal(size=seeds), n)
         labels = of_labels * np.sqrt(20) * rng.normal(size=pool)[chosen].mean(1)
         pictures = 3.5 * rng.normal(size=60)
-        by_image = (models - on_these * models.mean() + labels)[:, None] + pictures + rng.normal(size=(n, 60))
+        by_image = (
+            (models - on_these * models.mean() + labels)[:, None]
+            + pictures
+            + rng.normal(size=(n, 60))
+        )
         yield table_of(by_image, np.arange(n) % seeds, drawn.shared)
 
 
@@ -508,7 +570,9 @@ def naive(table: Table) -> bool:
     return beside(effect_of(list(table.values("a", "test accuracy", 50).values())))
 
 
-def table_of(differences: np.ndarray, seeds: Any, shared: Any, metric: str = "test accuracy") -> Table:
+def table_of(
+    differences: np.ndarray, seeds: Any, shared: Any, metric: str = "test accuracy"
+) -> Table:
     """A table of methods a and b that differ by `differences` [draws] or [draws, images], at 50 labels."""
     table = Table([])
     for draw, difference in enumerate(differences):
@@ -523,7 +587,9 @@ def table_of(differences: np.ndarray, seeds: Any, shared: Any, metric: str = "te
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds, each, pool", [(5, 2, 120), (10, 2, 240), (10, 1, 120)])
-def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(seeds: int, each: int, pool: int) -> None:
+def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(
+    seeds: int, each: int, pool: int
+) -> None:
     """5 % where labels matter more than the pretrained models; else the correction is too wide, about 3 % at (1, 1)."""
     for of_models, of_labels in ((0.5, 1.5), (0.75, 1.25), (1.0, 1.0)):
         honest = unaware = 0
@@ -532,7 +598,9 @@ def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(seeds: int
             assert effect.n == seeds
             honest += verdict(effect, 0) in ("supported", "contradicted")
             unaware += naive(table)
-        print(f"{seeds} seeds × {each}, models {of_models}, labels {of_labels}: honest {honest}, naive {unaware}")
+        print(
+            f"{seeds} seeds × {each}, models {of_models}, labels {of_labels}: honest {honest}, naive {unaware}"
+        )
         assert honest in CALIBRATED if of_models < of_labels else honest <= 70
         assert 120 <= unaware <= 520
 
@@ -575,7 +643,9 @@ def test_false_claims_of_a_study_with_three_models_in_turn(pool: int) -> None:
             unconditional = paired(table, "a", "b", "test accuracy", 50, over="seeds")
             over_seeds += beside(unconditional)
             assert verdict(unconditional, 0) == "undecided", "below 5 repeats"
-        print(f"3 models, pool {pool}, {of_models}: these {these}, fresh {fresh}, intervals over seeds {over_seeds}")
+        print(
+            f"3 models, pool {pool}, {of_models}: these {these}, fresh {fresh}, intervals over seeds {over_seeds}"
+        )
         assert these in CALIBRATED if of_models == 0 else these <= 70
         assert fresh > 120 or of_models < 1
         assert over_seeds <= 80
@@ -583,20 +653,26 @@ def test_false_claims_of_a_study_with_three_models_in_turn(pool: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("models, low, high", [(1, 30, 70), (3, 30, 70)])
-def test_claims_on_given_models_are_calibrated_for_these_models_alone(models: int, low: int, high: int) -> None:
+def test_claims_on_given_models_are_calibrated_for_these_models_alone(
+    models: int, low: int, high: int
+) -> None:
     """Draws over the same few models: 5 % false claims on these models, far more on models in general."""
     rng = np.random.default_rng(models)
     false_here = false_elsewhere = 0
     for _ in range(STUDIES):
         own = rng.normal(size=models)
         draws = rng.normal(size=12)
-        here = paired(table_of(draws, np.arange(12) % models, np.zeros(12), "nats"), "a", "b", "nats", 50)
+        here = paired(
+            table_of(draws, np.arange(12) % models, np.zeros(12), "nats"), "a", "b", "nats", 50
+        )
         assert "conditional" in here.label
         false_here += verdict(here, 0) != "undecided"
         general = table_of(draws + np.resize(own, 12), np.arange(12) % models, np.zeros(12), "nats")
         false_elsewhere += verdict(paired(general, "a", "b", "nats", 50), 0) != "undecided"
         if models > 1:
-            assert verdict(paired(general, "a", "b", "nats", 50, over="seeds"), 0) == "undecided", "below 5 repeats"
+            assert verdict(paired(general, "a", "b", "nats", 50, over="seeds"), 0) == "undecided", (
+                "below 5 repeats"
+            )
     print(f"{models} models: on these {false_here}, on models in general {false_elsewhere}")
     assert low <= false_here <= high and false_elsewhere > 200
 
@@ -618,15 +694,32 @@ def test_what_is_shared_is_labelled() -> None:
     fresh, none = np.arange(6), np.zeros(6)
     cases = [
         (paired(table_of(values, fresh, none, "nats"), "a", "b", "nats", 50), ""),
-        (paired(table_of(values, fresh, none), "a", "b", "test accuracy", 50), "for these test images"),
-        (paired(table_of(values, none, none, "nats"), "a", "b", "nats", 50), "conditional on this pretrained model"),
-        (paired(table_of(values, fresh % 3, none, "nats"), "a", "b", "nats", 50), "these 3 pretrained models"),
-        (paired(table_of(values, fresh, none + 0.25, "nats"), "a", "b", "nats", 50), "share 25 % of their labels"),
-        (paired(table_of(values, none, none + 1, "nats"), "a", "b", "nats", 50), "model; conditional on this pool"),
+        (
+            paired(table_of(values, fresh, none), "a", "b", "test accuracy", 50),
+            "for these test images",
+        ),
+        (
+            paired(table_of(values, none, none, "nats"), "a", "b", "nats", 50),
+            "conditional on this pretrained model",
+        ),
+        (
+            paired(table_of(values, fresh % 3, none, "nats"), "a", "b", "nats", 50),
+            "these 3 pretrained models",
+        ),
+        (
+            paired(table_of(values, fresh, none + 0.25, "nats"), "a", "b", "nats", 50),
+            "share 25 % of their labels",
+        ),
+        (
+            paired(table_of(values, none, none + 1, "nats"), "a", "b", "nats", 50),
+            "model; conditional on this pool",
+        ),
     ]
     for effect, label in cases:
         assert effect.label.endswith(label) if label else effect.label == ""
-    assert paired(table_of(values, fresh % 3, none, "nats"), "a", "b", "nats", 50, over="seeds").n == 3
+    assert (
+        paired(table_of(values, fresh % 3, none, "nats"), "a", "b", "nats", 50, over="seeds").n == 3
+    )
     with pytest.raises(CourseError, match="one repeat has none"):
         paired(table_of(values, none, none, "nats"), "a", "b", "nats", 50, over="seeds")
 
@@ -639,10 +732,16 @@ def test_paired_uses_the_images_and_says_what_is_unknown() -> None:
         for draw in range(5)
     ])  # fmt: skip
     assert effect == effect_of(differences.astype(float)) and effect.label == ""
-    assert effect.effect > 0 and paired(table, "scratch", "probe", "test accuracy", 20).effect == -effect.effect
+    assert (
+        effect.effect > 0
+        and paired(table, "scratch", "probe", "test accuracy", 20).effect == -effect.effect
+    )
     for names, says in (
         (("prob", "scratch", "test accuracy", 20), "Unknown method 'prob': did you mean 'probe'"),
-        (("probe", "scratch", "test acuracy", 20), "Unknown metric 'test acuracy': did you mean 'test accuracy'"),
+        (
+            ("probe", "scratch", "test acuracy", 20),
+            "Unknown metric 'test acuracy': did you mean 'test accuracy'",
+        ),
         (("probe", "scratch", "test accuracy", 30), "Unknown labels '30'"),
     ):
         with pytest.raises(CourseError, match=says):
@@ -690,7 +789,9 @@ def test_adjusted_verdicts_need_more_evidence() -> None:
     noise = [effect_of(np.random.default_rng(seed).normal(size=10)) for seed in range(40)]
     assert verdicts([weak, *noise])[0] == "undecided"
     assert verdicts([weak]) == ["supported"]
-    assert verdict(effect(0.1, 0.9), p=0.2) == "no gain", "not above 0 once adjusted, but within the margin"
+    assert verdict(effect(0.1, 0.9), p=0.2) == "no gain", (
+        "not above 0 once adjusted, but within the margin"
+    )
     strong = effect_of([5.0, 5.1, 4.9, 5.2, 5.0])
     assert verdicts([strong, *noise])[0] == "supported"
 
@@ -707,7 +808,9 @@ def test_time_to_a_target() -> None:
     history = training.History(
         [dict(zip(("validation_accuracy", "steps", "seconds"), row, strict=True)) for row in rows]
     )
-    assert time_to(history, 70) == Reached(20) and time_to(history, 55, cost="seconds") == Reached(3)
+    assert time_to(history, 70) == Reached(20) and time_to(history, 55, cost="seconds") == Reached(
+        3
+    )
     assert time_to(history, 71) == Reached(24, 1), "kept, as a bound"
     with pytest.raises(CourseError, match="empty"):
         time_to({"steps": [], "validation_accuracy": []}, 70)
@@ -718,7 +821,11 @@ def costs(a: list[Reached], b: list[Reached]) -> Table:
     table = Table([])
     for method, values in (("a", a), ("b", b)):
         for draw, cost in enumerate(values):
-            for metric, value in (("steps", cost.value), ("steps censored", cost.censored), (study.SHARED, 0)):
+            for metric, value in (
+                ("steps", cost.value),
+                ("steps censored", cost.censored),
+                (study.SHARED, 0),
+            ):
                 row = ("s", "toy", method, 50, draw, draw, metric, float(value), 1.0)
                 table.rows.append(dict(zip(COLUMNS, row, strict=True)))
     return table
@@ -734,24 +841,41 @@ def test_saving_is_the_mean_ratio_on_the_log_scale() -> None:
 
 
 def test_censored_runs_leave_an_end_open() -> None:
-    a, b = [Reached(x) for x in (10.0, 20.0, 40.0, 10.0, 30.0)], [Reached(x) for x in (20.0, 60.0, 80.0, 25.0, 90.0)]
+    a, b = (
+        [Reached(x) for x in (10.0, 20.0, 40.0, 10.0, 30.0)],
+        [Reached(x) for x in (20.0, 60.0, 80.0, 25.0, 90.0)],
+    )
     plain = saving(costs(a, b), "a", "b", "steps", 50)
     b_never = [*b[:4], Reached(90.0, 1)]
     at_least = saving(costs(a, b_never), "a", "b", "steps", 50)
     assert (at_least.low, at_least.high, at_least.p) == (plain.low, np.inf, plain.p)
-    assert at_least.label == "at least: 1 of 5 pairs are censored" and verdict(at_least) == "supported"
+    assert (
+        at_least.label == "at least: 1 of 5 pairs are censored" and verdict(at_least) == "supported"
+    )
     at_most = saving(costs(b_never, a), "a", "b", "steps", 50)
-    assert (at_most.low, at_most.high) == (-np.inf, -plain.low) and verdict(at_most) == "contradicted"
+    assert (at_most.low, at_most.high) == (-np.inf, -plain.low) and verdict(
+        at_most
+    ) == "contradicted"
     a_never = saving(costs([*a[:4], Reached(30.0, 1)], b), "a", "b", "steps", 50)
     assert a_never.low == -np.inf and a_never.p == 1 and verdict(a_never) == "undecided"
     both = saving(costs([*a[:4], Reached(30.0, 1)], b_never), "a", "b", "steps", 50)
-    assert (both.low, both.high, both.p) == (-np.inf, np.inf, 1.0) and "unknown: 1 of 5" in both.label
+    assert (both.low, both.high, both.p) == (
+        -np.inf,
+        np.inf,
+        1.0,
+    ) and "unknown: 1 of 5" in both.label
 
 
 def test_labels_to_a_target_and_their_ratio() -> None:
     def line(method: str, values: dict[int, list[float]]) -> list[dict[str, Any]]:
         return [
-            dict(zip(COLUMNS, ("s", "toy", method, count, draw, draw, "test accuracy", value, 1.0), strict=True))
+            dict(
+                zip(
+                    COLUMNS,
+                    ("s", "toy", method, count, draw, draw, "test accuracy", value, 1.0),
+                    strict=True,
+                )
+            )
             for count, row in values.items()
             for draw, value in enumerate(row)
         ]
@@ -771,7 +895,9 @@ def test_labels_to_a_target_and_their_ratio() -> None:
 
 def test_runs_record_bounds() -> None:
     table = small_study()
-    assert table.reached("probe", "steps", 20) == {n: Reached(100.0 + n, int(n == 1)) for n in range(5)}
+    assert table.reached("probe", "steps", 20) == {
+        n: Reached(100.0 + n, int(n == 1)) for n in range(5)
+    }
 
 
 # ---------------------------------------------------------------- figures, and what is nowhere used
@@ -779,20 +905,38 @@ def test_runs_record_bounds() -> None:
 
 def test_learning_curves_show_means_with_bands() -> None:
     table = small_study()
-    axis = learning_curves({"run here": table, "recorded": small_study(seed=9)}, "test accuracy", "Curves", "%", "Alt.")
+    axis = learning_curves(
+        {"run here": table, "recorded": small_study(seed=9)}, "test accuracy", "Curves", "%", "Alt."
+    )
     labels = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert labels == ["scratch, run here", "probe, run here", "scratch, recorded", "probe, recorded"]
-    assert axis.get_xscale() == "log" and [t.get_text() for t in axis.get_xticklabels()] == ["20", "40"]
+    assert labels == [
+        "scratch, run here",
+        "probe, run here",
+        "scratch, recorded",
+        "probe, recorded",
+    ]
+    assert axis.get_xscale() == "log" and [t.get_text() for t in axis.get_xticklabels()] == [
+        "20",
+        "40",
+    ]
     assert axis.figure._vaetl_alt == "Alt." and len(axis.collections) == 4
     assert axis.lines[0].get_color() == axis.lines[2].get_color() != axis.lines[1].get_color()
-    expected = [np.mean(list(table.values("scratch", "test accuracy", count).values())) for count in (20, 40)]
+    expected = [
+        np.mean(list(table.values("scratch", "test accuracy", count).values()))
+        for count in (20, 40)
+    ]
     np.testing.assert_allclose(axis.lines[0].get_ydata(), expected)
     band = axis.collections[0].get_paths()[0].vertices[:, 1]
     _, low, high = mean_interval(list(table.values("scratch", "test accuracy", 20).values()))
     assert {round(low, 6), round(high, 6)} <= {round(y, 6) for y in band}
     assert learning_curves(small_study(draws=1), "test accuracy", "One", "%", "Alt.").lines
     few = learning_curves(
-        {"here": table, "there": table}, "test accuracy", "Few", "%", "Alt.", methods=["probe", "kNN"]
+        {"here": table, "there": table},
+        "test accuracy",
+        "Few",
+        "%",
+        "Alt.",
+        methods=["probe", "kNN"],
     )
     assert [line.get_label() for line in few.lines] == ["probe, here", "probe, there"]
     with pytest.raises(CourseError, match="Unknown metric"):
@@ -812,8 +956,17 @@ def curves(*rows: tuple[str, int, list[float], list[float]]) -> Table:
     """A table of runs (method, draw, validation curve, steps by epoch) at 20 labels."""
     table = Table([])
     for method, draw, curve, steps in rows:
-        facts = {"study": "s", "data": "d", "method": method, "labels": 20, "draw": draw, "pretrain_seed": draw}
-        table.rows.append(facts | {"metric": "validation curve", "value": float(np.mean(curve)), "seconds": 1.0})
+        facts = {
+            "study": "s",
+            "data": "d",
+            "method": method,
+            "labels": 20,
+            "draw": draw,
+            "pretrain_seed": draw,
+        }
+        table.rows.append(
+            facts | {"metric": "validation curve", "value": float(np.mean(curve)), "seconds": 1.0}
+        )
         table.images[method, 20, draw, "validation curve"] = np.array(curve, np.float32)
         table.images[method, 20, draw, "steps by epoch"] = np.array(steps, np.float32)
     return table
@@ -827,8 +980,14 @@ def test_costs_are_those_of_the_first_epoch_at_the_accuracy_that_the_other_ended
         ("tuned", 1, [60, 79, 75], [5, 10, 15]),
     )
     study.add_costs(table, 20, "scratch")
-    assert table.reached("scratch", "steps to scratch's accuracy", 20) == {0: Reached(30), 1: Reached(20)}
-    assert table.reached("tuned", "steps to scratch's accuracy", 20) == {0: Reached(10), 1: Reached(15, 1)}, "censored"
+    assert table.reached("scratch", "steps to scratch's accuracy", 20) == {
+        0: Reached(30),
+        1: Reached(20),
+    }
+    assert table.reached("tuned", "steps to scratch's accuracy", 20) == {
+        0: Reached(10),
+        1: Reached(15, 1),
+    }, "censored"
     effect = saving(table, "tuned", "scratch", "steps to scratch's accuracy", 20)
     assert effect.times[0] == pytest.approx((30 / 10 * 20 / 15) ** 0.5)
     assert effect.low == -np.inf and "at most: 1 of 2 pairs are censored" in effect.label
@@ -847,7 +1006,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package whose recorded runs are in a folder of the test."""
     folder = tmp_path / "recorded"
     folder.mkdir()
-    monkeypatch.setattr(study, "__file__", str(tmp_path / "study.py"))
+    monkeypatch.setattr(recorded, "__file__", str(tmp_path / "recorded.py"))
     for name, value in (("04_chapter_tops", 1.0), ("04_chapter_animals", 2.0), ("04b_text", 3.0)):
         record = {"name": "gain", "value": value, "unit": "points"}
         content = {"machine": "a machine", "date": "2026-01-01", "records": [record]}
@@ -855,8 +1014,12 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("chapter", "task", "value"), [("04", "tops", 1.0), ("04", "animals", 2.0), ("04b", "", 3.0)])
-def test_recorded_runs_are_told_apart_by_their_task(kept: Path, chapter: str, task: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("chapter", "task", "value"), [("04", "tops", 1.0), ("04", "animals", 2.0), ("04b", "", 3.0)]
+)
+def test_recorded_runs_are_told_apart_by_their_task(
+    kept: Path, chapter: str, task: str, value: float
+) -> None:
     found = recorded.recorded_value(chapter, "gain", task)
     assert found["value"] == value and found["label"] == "recorded (a machine, 2026-01-01)"
 

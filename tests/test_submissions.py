@@ -58,7 +58,11 @@ def changed(change: Callable[[dict[str, Any]], Any], data: bytes = LEARNER) -> b
 
 
 def cell(notebook: dict[str, Any], grade_id: str) -> dict[str, Any]:
-    return next(c for c in notebook["cells"] if c["metadata"].get("nbgrader", {}).get("grade_id") == grade_id)
+    return next(
+        c
+        for c in notebook["cells"]
+        if c["metadata"].get("nbgrader", {}).get("grade_id") == grade_id
+    )
 
 
 def without(grade_id: str) -> Callable[[dict[str, Any]], None]:
@@ -68,7 +72,9 @@ def without(grade_id: str) -> Callable[[dict[str, Any]], None]:
 # The assignment
 
 
-@pytest.mark.parametrize("name", ["3", "03", NAME, "variational_autoencoder", f"course/{NAME}.ipynb"])
+@pytest.mark.parametrize(
+    "name", ["3", "03", NAME, "variational_autoencoder", f"course/{NAME}.ipynb"]
+)
 def test_a_chapter_has_several_names(name: str) -> None:
     assert assignment(name) == OF
     assert (OF.number, OF.name, OF.title) == ("03", NAME, "The variational autoencoder")
@@ -88,18 +94,27 @@ def test_the_tasks_of_chapter_three() -> None:
     assert "BEGIN SOLUTION" in kl.solution and "log_var.exp(" in kl.solution
     assert "return ...  # your code" in kl.stub and "BEGIN SOLUTION" not in kl.stub
     assert OF.parameters.startswith("profile: str") and len(OF.setup) == 2
-    assert OF.setup[0].startswith("from vaetl_helpers.runtime") and OF.setup[1].startswith("import math")
+    assert OF.setup[0].startswith("from vaetl_helpers.runtime") and OF.setup[1].startswith(
+        "import math"
+    )
 
 
 @pytest.mark.parametrize("number", GRADED)
 def test_every_chapter_agrees_with_its_exercises(number: str) -> None:
     of = assignment(number)
-    assert {task.id: task.points for task in of.tasks} == {t.id: exercises.get(t.id).points for t in of.tasks}
+    assert {task.id: task.points for task in of.tasks} == {
+        t.id: exercises.get(t.id).points for t in of.tasks
+    }
     assert of.setup and of.parameters
-    for path in (course_dir() / f"{of.name}.ipynb", course_dir() / "solutions" / f"{of.name}.ipynb"):
+    for path in (
+        course_dir() / f"{of.name}.ipynb",
+        course_dir() / "solutions" / f"{of.name}.ipynb",
+    ):
         content = read(path.read_bytes(), of)
         assert content.problems == {} and content.setup == of.setup
-        expected = {t.id: (t.solution if path.parent.name == "solutions" else t.stub,) for t in of.tasks}
+        expected = {
+            t.id: (t.solution if path.parent.name == "solutions" else t.stub,) for t in of.tasks
+        }
         assert content.cells == expected
 
 
@@ -122,25 +137,54 @@ def test_an_unknown_chapter(number: str) -> None:
 
 A, B = LEARNER, LEARNER + b"\n"
 LAYOUTS = {
-    "flat": ({f"ada_{NAME}.ipynb": A, "bob.ipynb": B, f"{NAME}-carl.IPYNB": A, "list.pdf": b"x"}, "ada;bob;carl"),
+    "flat": (
+        {f"ada_{NAME}.ipynb": A, "bob.ipynb": B, f"{NAME}-carl.IPYNB": A, "list.pdf": b"x"},
+        "ada;bob;carl",
+    ),
     "folders": ({"ada/x.ipynb": A, "bob/deep/er/x.ipynb": B, "notes.txt": b""}, "ada;bob"),
     "junk": (
-        {"ada/x.ipynb": A, "ada/.ipynb_checkpoints/x.ipynb": B, "__MACOSX/ada/._x.ipynb": b"", ".DS_Store": b""}
+        {
+            "ada/x.ipynb": A,
+            "ada/.ipynb_checkpoints/x.ipynb": B,
+            "__MACOSX/ada/._x.ipynb": b"",
+            ".DS_Store": b"",
+        }
         | {"bob/x.ipynb": A, "bob/.x.ipynb": B, "ada/__MACOSX/y.ipynb": B},
         "ada;bob",
     ),
-    "nbgrader": ({"submitted/ada/03/x.ipynb": A, "submitted/bob/03/x.ipynb": B, "source/03/x.ipynb": b""}, "ada;bob"),
-    "nbgrader, two": ({"submitted/ada/03/x.ipynb": A, "submitted/bob/04/x.ipynb": B, "gradebook.db": b""}, "ada"),
+    "nbgrader": (
+        {"submitted/ada/03/x.ipynb": A, "submitted/bob/03/x.ipynb": B, "source/03/x.ipynb": b""},
+        "ada;bob",
+    ),
+    "nbgrader, two": (
+        {"submitted/ada/03/x.ipynb": A, "submitted/bob/04/x.ipynb": B, "gradebook.db": b""},
+        "ada",
+    ),
     "moodle": ({f"Ada L_12_{MOODLE}_/x.ipynb": A, f"Bob_13_{MOODLE}/x.ipynb": B}, "Ada L;Bob"),
-    "moodle, flat": ({f"Ada L_12_{MOODLE}_x.ipynb": A, f"Bob O_13_{MOODLE}_y_1_z.ipynb": B}, "Ada L;Bob O"),
+    "moodle, flat": (
+        {f"Ada L_12_{MOODLE}_x.ipynb": A, f"Bob O_13_{MOODLE}_y_1_z.ipynb": B},
+        "Ada L;Bob O",
+    ),
     "moodle, odd names": ({f"._12_{MOODLE}_/x.ipynb": A, f"-_13_{MOODLE}_x.ipynb": B}, "-;."),
     "moodle, text": (
-        {f"Ada L_12_{MOODLE}_/x.ipynb": A, "Ada L_12_assignsubmission_onlinetext_/onlinetext.html": b""},
+        {
+            f"Ada L_12_{MOODLE}_/x.ipynb": A,
+            "Ada L_12_assignsubmission_onlinetext_/onlinetext.html": b"",
+        },
         "Ada L",
     ),
-    "canvas": ({"lovelaceada_123_4567_x.ipynb": A, "byronbob_LATE_124_4568_x-1.ipynb": B}, "byronbob;lovelaceada"),
-    "namesakes": ({"anon_123_4567_x.ipynb": A, "anon_124_4568_x.ipynb": B}, "anon / 123;anon / 124"),
-    "one top, folders": ({"hand-in/ada/x.ipynb": A, "hand-in/bob/x.ipynb": B, "hand-in/list.csv": b""}, "ada;bob"),
+    "canvas": (
+        {"lovelaceada_123_4567_x.ipynb": A, "byronbob_LATE_124_4568_x-1.ipynb": B},
+        "byronbob;lovelaceada",
+    ),
+    "namesakes": (
+        {"anon_123_4567_x.ipynb": A, "anon_124_4568_x.ipynb": B},
+        "anon / 123;anon / 124",
+    ),
+    "one top, folders": (
+        {"hand-in/ada/x.ipynb": A, "hand-in/bob/x.ipynb": B, "hand-in/list.csv": b""},
+        "ada;bob",
+    ),
     "one top, moodle": ({f"all/Ada L_12_{MOODLE}_/x.ipynb": A}, "Ada L"),
     "one student": ({"ada/work/x.ipynb": A}, "ada"),
     "digits": ({"group_1_2.ipynb": A, "group_1_3.ipynb": B}, "group_1_2;group_1_3"),
@@ -158,8 +202,14 @@ def test_layouts(layout: str, write: Callable[..., Path], tmp_path: Path) -> Non
 
 
 def test_each_gets_their_own_notebook(tmp_path: Path) -> None:
-    assert names(collect(zipped(tmp_path / "a.zip", LAYOUTS["moodle"][0]), OF)) == {"Ada L": A, "Bob": B}
-    assert names(collect(folder(tmp_path / "a", LAYOUTS["canvas"][0]), OF)) == {"lovelaceada": A, "byronbob": B}
+    assert names(collect(zipped(tmp_path / "a.zip", LAYOUTS["moodle"][0]), OF)) == {
+        "Ada L": A,
+        "Bob": B,
+    }
+    assert names(collect(folder(tmp_path / "a", LAYOUTS["canvas"][0]), OF)) == {
+        "lovelaceada": A,
+        "byronbob": B,
+    }
 
 
 def test_a_zip_of_one_folder_with_flat_notebooks(tmp_path: Path) -> None:
@@ -188,13 +238,21 @@ def test_a_single_notebook(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("write", [folder, zipped])
-def test_faults(members: dict[str, bytes], fault: str, write: Callable[..., Path], tmp_path: Path) -> None:
-    found = collect(write(tmp_path / "in", members | {"bob/x.ipynb": A[:100_000]}), OF, megabytes=0.1)
+def test_faults(
+    members: dict[str, bytes], fault: str, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    found = collect(
+        write(tmp_path / "in", members | {"bob/x.ipynb": A[:100_000]}), OF, megabytes=0.1
+    )
     assert found[0] == Submission("ada", "ada", b"", (), fault)
-    assert names(found[1:]) == {"bob": A[:100_000]}  # the others are not affected; the limit itself is allowed
+    assert names(found[1:]) == {
+        "bob": A[:100_000]
+    }  # the others are not affected; the limit itself is allowed
 
 
-@pytest.mark.parametrize("name", ["none", "empty", "list.pdf", "empty.zip", "junk.zip", "cut.zip", "fifo.ipynb"])
+@pytest.mark.parametrize(
+    "name", ["none", "empty", "list.pdf", "empty.zip", "junk.zip", "cut.zip", "fifo.ipynb"]
+)
 def test_nothing_to_collect(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.pdf").write_bytes(b"%PDF")
@@ -203,13 +261,18 @@ def test_nothing_to_collect(name: str, tmp_path: Path) -> None:
     whole = zipped(tmp_path / "whole.zip", {"ada.ipynb": A}).read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
     os.mkfifo(tmp_path / "fifo.ipynb")
-    expected = "damaged" if name in ("junk.zip", "cut.zip") else "give a notebook, a folder of notebooks"
+    expected = (
+        "damaged" if name in ("junk.zip", "cut.zip") else "give a notebook, a folder of notebooks"
+    )
     with pytest.raises(CourseError, match=expected):
         collect(tmp_path / name, OF)
 
 
 def test_of_several_notebooks_the_newest_that_fits(tmp_path: Path) -> None:
-    folder(tmp_path, {"ada/old.ipynb": A, "ada/new.ipynb": B, "ada/other.ipynb": OTHER, "ada/bad.ipynb": b"{"})
+    folder(
+        tmp_path,
+        {"ada/old.ipynb": A, "ada/new.ipynb": B, "ada/other.ipynb": OTHER, "ada/bad.ipynb": b"{"},
+    )
     for seconds, name in enumerate(("old", "new", "other", "bad")):
         os.utime(tmp_path / "ada" / f"{name}.ipynb", (1000 + seconds, 1000 + seconds))
     (ada,) = collect(tmp_path, OF)
@@ -222,7 +285,9 @@ def test_of_several_notebooks_the_newest_that_fits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("x", "x-1"), ("x-2", "x-10"), ("a", "b")])
 @pytest.mark.parametrize("turned", [False, True])
-def test_of_equally_old_notebooks_the_last_name(first: str, second: str, turned: bool, tmp_path: Path) -> None:
+def test_of_equally_old_notebooks_the_last_name(
+    first: str, second: str, turned: bool, tmp_path: Path
+) -> None:
     pairs = [(f"ada_12_345_{first}.ipynb", A), (f"ada_12_345_{second}.ipynb", B)]
     (ada,) = collect(zipped(tmp_path / "a.zip", dict(pairs[::-1] if turned else pairs)), OF)
     assert ada.data == B and f"taken was ada_12_345_{second}.ipynb" in ada.notes[0]
@@ -274,7 +339,9 @@ def test_no_two_students_share_a_folder(several: tuple[str, ...], tmp_path: Path
     found = collect(zipped(tmp_path / "a.zip", {f"{name}/x.ipynb": A for name in several}), OF)
     assert len({one.student.lower() for one in found}) == len(several)
     assert {one.name for one in found} == set(several)
-    again = collect(zipped(tmp_path / "b.zip", {f"{name}/x.ipynb": A for name in several[::-1]}), OF)
+    again = collect(
+        zipped(tmp_path / "b.zip", {f"{name}/x.ipynb": A for name in several[::-1]}), OF
+    )
     assert [(one.student, one.name) for one in again] == [(one.student, one.name) for one in found]
 
 
@@ -282,13 +349,21 @@ def test_a_name_cannot_be_taken_over(tmp_path: Path) -> None:
     hashed = submissions._safe("a b")
     found = collect(zipped(tmp_path / "a.zip", {"a b/x.ipynb": A, f"{hashed}/x.ipynb": B}), OF)
     assert len({one.student for one in found}) == 2
-    members = {"Ada_5_999_x.ipynb": A, "Ada_55_999_x.ipynb": A, "Ada_66_999_x.ipynb": A, "Ada (55)_77_999_x.ipynb": B}
+    members = {
+        "Ada_5_999_x.ipynb": A,
+        "Ada_55_999_x.ipynb": A,
+        "Ada_66_999_x.ipynb": A,
+        "Ada (55)_77_999_x.ipynb": B,
+    }
     found = collect(zipped(tmp_path / "b.zip", members), OF)
     assert len({one.student for one in found}) == 4
 
 
 def test_a_decomposed_name_is_the_same_name(tmp_path: Path) -> None:
-    found = [collect(zipped(tmp_path / "a.zip", {f"{n}/x.ipynb": A}), OF)[0] for n in ("Zo\u00eb", "Zoe\u0308")]
+    found = [
+        collect(zipped(tmp_path / "a.zip", {f"{n}/x.ipynb": A}), OF)[0]
+        for n in ("Zo\u00eb", "Zoe\u0308")
+    ]
     assert found[0] == found[1]
 
 
@@ -296,11 +371,18 @@ def test_a_decomposed_name_is_the_same_name(tmp_path: Path) -> None:
 
 
 def test_members_that_would_leave_the_folder(tmp_path: Path) -> None:
-    members = {"../../evil.ipynb": A, "/etc/x.ipynb": A, "..\\win\\x.ipynb": A, 'Ada "../x"_1_assign/x.ipynb': B}
+    members = {
+        "../../evil.ipynb": A,
+        "/etc/x.ipynb": A,
+        "..\\win\\x.ipynb": A,
+        'Ada "../x"_1_assign/x.ipynb': B,
+    }
     before = sorted(tmp_path.parent.rglob("*"))
     found = collect(zipped(tmp_path / "a.zip", members), OF)
     assert len(found) == 4 and all(SAFE.fullmatch(one.student) and one.data for one in found)
-    assert sorted(tmp_path.parent.rglob("*")) == sorted([*before, tmp_path / "a.zip"])  # nothing was unpacked
+    assert sorted(tmp_path.parent.rglob("*")) == sorted(
+        [*before, tmp_path / "a.zip"]
+    )  # nothing was unpacked
 
 
 def rewritten(path: Path, change: Callable[[bytearray, int, int], None]) -> Path:
@@ -342,7 +424,9 @@ def renamed(data: bytearray, local: int, central: int) -> None:
         (renamed, "not readable"),
     ],
 )
-def test_members_that_cannot_be_read(change: Callable[..., None], fault: str, tmp_path: Path) -> None:
+def test_members_that_cannot_be_read(
+    change: Callable[..., None], fault: str, tmp_path: Path
+) -> None:
     path = rewritten(zipped(tmp_path / "a.zip", {"ada.ipynb": A, "bob.ipynb": B}), change)
     ada, bob = collect(path, OF)
     assert fault in ada.fault and ada.data == b"" and (bob.data, bob.fault) == (B, "")
@@ -352,7 +436,9 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = zipped(tmp_path / "a.zip", {"ada.ipynb": bytes(50_000_000), "bob.ipynb": A})
     asked = []
     reader = zipfile.ZipExtFile.read
-    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda file, n=-1: asked.append(n) or reader(file, n))
+    monkeypatch.setattr(
+        zipfile.ZipExtFile, "read", lambda file, n=-1: asked.append(n) or reader(file, n)
+    )
     ada, bob = collect(path, OF, megabytes=1)
     assert (ada.fault, ada.data, bob.data) == ("larger than 1 MB", b"", A)
     # Where the header says 1 MB, no more than that is ever unpacked, and the sum does not fit.
@@ -488,7 +574,11 @@ def test_a_damaged_cell(damage: Any) -> None:
     "metadata",
     [
         {"nbgrader": 1, "vaetl": "x", "tags": "parameters"},
-        {"nbgrader": {"grade_id": ["vae-kl"]}, "vaetl": {"exercise": {"a": 1}, "check": 7}, "tags": [[], {}, None]},
+        {
+            "nbgrader": {"grade_id": ["vae-kl"]},
+            "vaetl": {"exercise": {"a": 1}, "check": 7},
+            "tags": [[], {}, None],
+        },
         {"nbgrader": {"grade_id": ""}, "vaetl": None, "tags": 5},
         {"nbgrader": {"grade_id": None, "points": 10**400, "grade": float("nan")}},
     ],
@@ -520,9 +610,15 @@ def test_half_a_character_can_be_written_out() -> None:
         ((course_dir() / "03b_vae_in_depth.ipynb").read_bytes(), "it is of chapter 03b"),
         ((course_dir() / "04b_text_with_bert.ipynb").read_bytes(), "it is of chapter 04b"),
         (json.dumps(SMALL).encode(), "no graded cells of the course"),
-        (json.dumps(SMALL | {"metadata": {"vaetl": {"chapter": [1]}}}).encode(), "no graded cells of the course"),
+        (
+            json.dumps(SMALL | {"metadata": {"vaetl": {"chapter": [1]}}}).encode(),
+            "no graded cells of the course",
+        ),
         (json.dumps(SMALL | {"metadata": {"vaetl": 3}}).encode(), "no graded cells of the course"),
-        (json.dumps(SMALL | {"metadata": {"vaetl": {"chapter": "03"}}}).encode(), "all graded cells of chapter 03 are"),
+        (
+            json.dumps(SMALL | {"metadata": {"vaetl": {"chapter": "03"}}}).encode(),
+            "all graded cells of chapter 03 are",
+        ),
     ],
     ids=range(8),
 )
@@ -536,7 +632,9 @@ def twice(grade_id: str, times: int = 2) -> Callable[[dict[str, Any]], None]:
     def change(notebook: dict[str, Any]) -> None:
         for number in range(1, times):
             again = copy.deepcopy(cell(notebook, grade_id)) | {"source": f"copy = {number}"}
-            notebook["cells"].insert(notebook["cells"].index(cell(notebook, grade_id)) + number, again)
+            notebook["cells"].insert(
+                notebook["cells"].index(cell(notebook, grade_id)) + number, again
+            )
 
     return change
 
@@ -563,14 +661,33 @@ EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
 @pytest.mark.parametrize(
     ("change", "cells", "problems"),
     [
-        (without("vae-kl"), None, ["The exercise's cell is missing: put it back from a fresh copy of the notebook."]),
-        (edit("vae-kl", cell_type="markdown"), None, [EXERCISE + "a Markdown cell now: change its type back to code."]),
-        (edit("vae-kl", cell_type="raw"), None, [EXERCISE + "a raw cell now: change its type back to code."]),
-        (edit("vae-kl", cell_type="x\x1b"), None, [EXERCISE + "a strange cell now: change its type back to code."]),
+        (
+            without("vae-kl"),
+            None,
+            ["The exercise's cell is missing: put it back from a fresh copy of the notebook."],
+        ),
+        (
+            edit("vae-kl", cell_type="markdown"),
+            None,
+            [EXERCISE + "a Markdown cell now: change its type back to code."],
+        ),
+        (
+            edit("vae-kl", cell_type="raw"),
+            None,
+            [EXERCISE + "a raw cell now: change its type back to code."],
+        ),
+        (
+            edit("vae-kl", cell_type="x\x1b"),
+            None,
+            [EXERCISE + "a strange cell now: change its type back to code."],
+        ),
         (
             twice("vae-kl"),
             (STUB, "copy = 1"),
-            [EXERCISE + "there 2 times: both are run in order, so that the last definition counts."],
+            [
+                EXERCISE
+                + "there 2 times: both are run in order, so that the last definition counts."
+            ],
         ),
         (
             twice("vae-kl", 3),
@@ -578,8 +695,16 @@ EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
             [EXERCISE + "there 3 times: all are run in order, so that the last definition counts."],
         ),
         (edit("vae-kl", source=["def kl():\n", "    pass"]), ("def kl():\n    pass",), []),
-        (edit("vae-kl", nbgrader=None), (STUB,), [f"The settings of the exercise's cell were changed: {RESTORED}"]),
-        (edit("vae-kl", grade=True), (STUB,), [f"The settings of the exercise's cell were changed: {RESTORED}"]),
+        (
+            edit("vae-kl", nbgrader=None),
+            (STUB,),
+            [f"The settings of the exercise's cell were changed: {RESTORED}"],
+        ),
+        (
+            edit("vae-kl", grade=True),
+            (STUB,),
+            [f"The settings of the exercise's cell were changed: {RESTORED}"],
+        ),
         (without("vae-kl-check"), (STUB,), [f"{CHECK}is missing: {RESTORED}"]),
         (edit("vae-kl-check", source="1"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
         (edit("vae-kl-check", cell_type="markdown"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
@@ -595,11 +720,19 @@ EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
                 (STUB,),
                 [f"The points or settings of the check cell were changed: {RESTORED}"],
             )
-            for key, value in (("points", 200), ("locked", False), ("grade", False), ("points", [[]]), ("nbgrader", 0))
+            for key, value in (
+                ("points", 200),
+                ("locked", False),
+                ("grade", False),
+                ("points", [[]]),
+                ("nbgrader", 0),
+            )
         ),
     ],
 )
-def test_problems(change: Callable[[Any], None], cells: tuple[str, ...] | None, problems: list[str]) -> None:
+def test_problems(
+    change: Callable[[Any], None], cells: tuple[str, ...] | None, problems: list[str]
+) -> None:
     content = read(changed(change), OF)
     assert content.cells.get("vae.kl") == cells
     assert content.problems == ({"vae.kl": tuple(problems)} if problems else {})
@@ -613,7 +746,9 @@ def test_cells_that_are_not_of_the_assignment() -> None:
             notebook["cells"].append({"cell_type": "code", "source": "evil()", "metadata": meta})
 
     content = read(changed(add), OF)
-    assert content.problems == {"": ("Graded cells that are not in chapter 03 are ignored: ?[31m, vae-iw_bound.",)}
+    assert content.problems == {
+        "": ("Graded cells that are not in chapter 03 are ignored: ?[31m, vae-iw_bound.",)
+    }
     assert "evil()" not in str(content.cells)
 
 
@@ -643,7 +778,15 @@ GRADED_CELL = {"source": "kl = 1", "metadata": {"vaetl": {"exercise": "vae.kl"}}
         ([PARAMETERS], None),
         ([{"source": "a"}], None),
         ([PARAMETERS, GRADED_CELL, {"source": "a"}], ("a",)),
-        ([PARAMETERS, {"source": "a"}, {"source": "text", "cell_type": "markdown"}, {"source": "b"}], ("a",)),
+        (
+            [
+                PARAMETERS,
+                {"source": "a"},
+                {"source": "text", "cell_type": "markdown"},
+                {"source": "b"},
+            ],
+            ("a",),
+        ),
         ([PARAMETERS | {"cell_type": "markdown"}, {"source": "a"}], None),
     ],
 )

@@ -19,7 +19,9 @@ from vaetl_helpers.study import Draw, Method, paired, run_study
 from vaetl_helpers.training import evaluate, loop
 
 PARTS = ("rehearsal", "source_test", "pool", "validation", "test")
-needs_data = pytest.mark.skipif(not os.environ.get("VAETL_DATA"), reason="needs CIFAR's animals under VAETL_DATA")
+needs_data = pytest.mark.skipif(
+    not os.environ.get("VAETL_DATA"), reason="needs CIFAR's animals under VAETL_DATA"
+)
 
 
 def hashes(images: ImageSet) -> set[bytes]:
@@ -29,7 +31,12 @@ def hashes(images: ImageSet) -> set[bytes]:
 def disjoint(task: tasks.Task) -> bool:
     """Target sets share nothing with each other, and nothing that is trained on is tested on."""
     seen = {part: hashes(getattr(task, part)) for part in PARTS}
-    pairs = [("pool", "validation"), ("pool", "test"), ("validation", "test"), ("pool", "source_test")]
+    pairs = [
+        ("pool", "validation"),
+        ("pool", "test"),
+        ("validation", "test"),
+        ("pool", "source_test"),
+    ]
     pairs += [("rehearsal", "source_test"), ("rehearsal", "test"), ("validation", "source_test")]
     return not any(seen[a] & seen[b] for a, b in pairs)
 
@@ -38,7 +45,10 @@ def disjoint(task: tasks.Task) -> bool:
 def test_an_embedded_task_has_disjoint_balanced_sets(name: str) -> None:
     task = tasks.load_task(name)
     assert disjoint(task)
-    assert task.pool.classes == tasks.CLASSES[name][1] and task.rehearsal.classes == tasks.CLASSES[name][0]
+    assert (
+        task.pool.classes == tasks.CLASSES[name][1]
+        and task.rehearsal.classes == tasks.CLASSES[name][0]
+    )
     for part, sizes in (("pool", [900, 900]), ("validation", [50, 50]), ("test", [200, 200])):
         assert getattr(task, part).labels.bincount().tolist() == sizes
     assert task.keep == {0: 0}
@@ -50,7 +60,9 @@ def test_labels_follow_their_images() -> None:
     assert hashes(task.test.subset(task.test.labels == 1)) == set(image_hashes(shirts.numpy()))
 
 
-def test_auto_is_animals_only_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_animals_only_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("VAETL_DATA", raising=False)
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "cache"))
     assert tasks.available() == "tops"
@@ -87,7 +99,9 @@ def fingerprint(images: ImageSet) -> str:
 
 @pytest.mark.debian("dataset-fashion-mnist", "/usr/share/datasets/fashion-mnist")
 @pytest.mark.parametrize("name", ["tops", "dresses"])
-def test_a_source_model_has_seen_no_image_of_a_target_task(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_model_has_seen_no_image_of_a_target_task(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("VAETL_DATA", raising=False)
     trained_on, facts = tasks.source_data(name), tasks.source_model(name)[1]
     assert fingerprint(trained_on.train) == facts["fingerprint"]
@@ -106,9 +120,13 @@ def test_the_source_of_the_animals_has_seen_no_dog_of_the_target() -> None:
         task = tasks.load_task(name)
         assert disjoint(task)
         assert not learned & set.union(*(hashes(getattr(task, part)) for part in PARTS))
-        assert task.test.labels.bincount().tolist() == [200, 200], "more than the 100 official test foxes"
+        assert task.test.labels.bincount().tolist() == [200, 200], (
+            "more than the 100 official test foxes"
+        )
     assert task.keep == {}
-    assert evaluate(model, task.source_test)["accuracy"] == pytest.approx(facts["test_accuracy"], abs=0.002)
+    assert evaluate(model, task.source_test)["accuracy"] == pytest.approx(
+        facts["test_accuracy"], abs=0.002
+    )
 
 
 def pictures(root: Path, names: dict[str, tuple[str, ...]], count: int = 2) -> Path:
@@ -138,29 +156,49 @@ def test_class_folders_are_read_and_wrong_names_are_said(tmp_path: Path) -> None
         tasks._read_folders(wrong / "cifar10")
 
 
-def test_torchvisions_cifar_gives_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = pictures(tmp_path / "folders", {"cifar10": ("cat", "dog"), "cifar100": ("fox", "wolf")}, count=4)
+def test_torchvisions_cifar_gives_the_same_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = pictures(
+        tmp_path / "folders", {"cifar10": ("cat", "dog"), "cifar100": ("fox", "wolf")}, count=4
+    )
     expected = tasks._animal_images(folders)
     numbers = {"cifar10": {"cat": 3, "dog": 5}, "cifar100": {"fox": 34, "wolf": 97}}
 
     def load(name: str, full: bool, root: Any) -> Splits:
         def part(split: str, rows: slice) -> ImageSet:
-            sets = [(expected[f"{animal} {split}"][rows], number) for animal, number in numbers[name].items()]
+            sets = [
+                (expected[f"{animal} {split}"][rows], number)
+                for animal, number in numbers[name].items()
+            ]
             other = torch.zeros(3, 3, 32, 32, dtype=torch.uint8), 0
-            images, labels = zip(*((x, torch.full((len(x),), n)) for x, n in [*sets, other]), strict=True)
+            images, labels = zip(
+                *((x, torch.full((len(x),), n)) for x, n in [*sets, other]), strict=True
+            )
             return ImageSet(torch.cat(images), torch.cat(labels), tuple(map(str, range(100))))
 
-        return Splits(part("train", slice(1, None)), part("train", slice(0, 1)), part("test", slice(None)), name)
+        return Splits(
+            part("train", slice(1, None)),
+            part("train", slice(0, 1)),
+            part("test", slice(None)),
+            name,
+        )
 
     monkeypatch.setattr(tasks, "load", load)
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "cache"))
     found = tasks._animal_images(tmp_path)  # where no folders are
     assert found.keys() == expected.keys()
-    assert all(found[name].equal(expected[name]) for name in expected), "the order of a download does not matter"
+    assert all(found[name].equal(expected[name]) for name in expected), (
+        "the order of a download does not matter"
+    )
 
 
 def test_pick_renumbers_in_the_given_order() -> None:
-    images = ImageSet(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1), torch.tensor([0, 1, 2, 1]), ("a", "b", "c"))
+    images = ImageSet(
+        torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1),
+        torch.tensor([0, 1, 2, 1]),
+        ("a", "b", "c"),
+    )
     picked = tasks.pick(images, ("c", "b"))
     assert picked.classes == ("c", "b") and picked.labels.tolist() == [1, 0, 1]
     assert picked.images.flatten().tolist() == [1, 2, 3]
@@ -171,7 +209,10 @@ def probe_and_scratch(task: tasks.Task, source: torch.nn.Sequential) -> list[Met
 
     def probe(draw: Draw) -> dict[str, Any]:
         images = task.pool.subset(draw.indices)
-        see = [transfer.features(source[:-1], part, 200) for part in (images, task.validation, task.test)]
+        see = [
+            transfer.features(source[:-1], part, 200)
+            for part in (images, task.validation, task.test)
+        ]
         fitted = transfer.linear_probe(see[0], images.labels, see[1], task.validation.labels)
         return {"test accuracy": fitted.predict(see[2]) == task.test.labels}
 
@@ -190,7 +231,11 @@ def probe_and_scratch(task: tasks.Task, source: torch.nn.Sequential) -> list[Met
 def test_on_tops_ten_labels_a_class_a_probe_beats_scratch() -> None:
     task = tasks.load_task("tops")
     source = tasks.source_model("tops")[0]
-    table = run_study("tops", probe_and_scratch(task, source), [20], 10, labels=task.pool.labels, quiet=True)
+    table = run_study(
+        "tops", probe_and_scratch(task, source), [20], 10, labels=task.pool.labels, quiet=True
+    )
     effect = paired(table, "probe", "scratch", "test accuracy", 20)
-    print(f"probe − scratch: {effect.effect:.1f} points [{effect.low:.1f}, {effect.high:.1f}], n = {effect.n}")
+    print(
+        f"probe − scratch: {effect.effect:.1f} points [{effect.low:.1f}, {effect.high:.1f}], n = {effect.n}"
+    )
     assert effect.low > 0 and effect.n == 10

@@ -95,7 +95,9 @@ def docstrings() -> text.TextSplits:
     return text.load_text("docstrings")
 
 
-def test_docstring_sets_are_balanced_disjoint_by_file_and_without_names(docstrings: text.TextSplits) -> None:
+def test_docstring_sets_are_balanced_disjoint_by_file_and_without_names(
+    docstrings: text.TextSplits,
+) -> None:
     parts = docstrings[:3]
     for part in parts:
         assert part.classes == ("torch", "scikit-learn", "matplotlib")
@@ -103,7 +105,9 @@ def test_docstring_sets_are_balanced_disjoint_by_file_and_without_names(docstrin
         assert part.labels[:6].tolist() == [0, 1, 2, 0, 1, 2]
         assert not any(text.NAMES.search(sentence) for sentence in part.texts)
         assert all(6 <= len(sentence.split()) <= 40 for sentence in part.texts)
-        packages = [tuple(text.LIBRARIES.values()).index(origin.split("/")[0]) for origin in part.origins]
+        packages = [
+            tuple(text.LIBRARIES.values()).index(origin.split("/")[0]) for origin in part.origins
+        ]
         assert packages == part.labels.tolist()
     files = [set(part.origins) for part in parts]
     assert not files[0] & files[1] and not files[0] & files[2] and not files[1] & files[2]
@@ -115,11 +119,17 @@ def test_hardly_a_test_sentence_is_nearly_one_of_the_pool(docstrings: text.TextS
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer().fit(docstrings.train.texts)
-    nearest = (words.transform(docstrings.test.texts) @ words.transform(docstrings.train.texts).T).max(1).toarray()
+    nearest = (
+        (words.transform(docstrings.test.texts) @ words.transform(docstrings.train.texts).T)
+        .max(1)
+        .toarray()
+    )
     assert (nearest > 0.9).mean() < 0.02
 
 
-def test_docstrings_are_the_same_in_another_process_and_import_no_library(docstrings: text.TextSplits) -> None:
+def test_docstrings_are_the_same_in_another_process_and_import_no_library(
+    docstrings: text.TextSplits,
+) -> None:
     code = (
         "import sys; from hashlib import sha256; from vaetl_helpers import text; s = text.load_text('docstrings');"
         "assert not {'sklearn', 'matplotlib', 'transformers'} & set(sys.modules);"
@@ -159,7 +169,10 @@ def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "text").mkdir(parents=True)
     published = {}
     for file in text.POLARITY:
-        lines = [f"caf\xe9 {''.join(chr(97 + int(d)) for d in str(n))} {file[-3:]} \x85 and more" for n in range(1400)]
+        lines = [
+            f"caf\xe9 {''.join(chr(97 + int(d)) for d in str(n))} {file[-3:]} \x85 and more"
+            for n in range(1400)
+        ]
         content = "\n".join([*lines, lines[0], "the same in both", ""]).encode("latin-1")
         (root / "text" / file).write_bytes(content)
         published[file] = sha256(content).hexdigest()
@@ -179,9 +192,13 @@ def pack(root: Path, archive: Path) -> None:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a server that the registry takes for the publisher's."""
     (folder := tmp_path / "published").mkdir()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    http = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))
+    )
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    item = replace(data.DATASETS["sentence-polarity"], mirrors=(f"http://127.0.0.1:{http.server_port}/",))
+    item = replace(
+        data.DATASETS["sentence-polarity"], mirrors=(f"http://127.0.0.1:{http.server_port}/",)
+    )
     monkeypatch.setitem(data.DATASETS, "sentence-polarity", item)
     yield folder
     http.shutdown()
@@ -190,7 +207,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_reviews_are_read_from_the_data_root(reviews: Path) -> None:
     splits = text.load_text("auto", root=reviews)
-    assert splits.source == "Sentence polarity, 300/500/2,000"  # of two alike one stays: 1,400 of a class
+    assert (
+        splits.source == "Sentence polarity, 300/500/2,000"
+    )  # of two alike one stays: 1,400 of a class
     assert splits.test.classes == ("negative", "positive")
     assert all("caf\xe9" in sentence or "same" in sentence for sentence in splits.train.texts)
     for part in splits[:3]:
@@ -204,7 +223,10 @@ def test_reviews_are_read_from_the_data_root(reviews: Path) -> None:
 
 def test_reviews_are_read_from_an_archive_in_the_data_root(reviews: Path, tmp_path: Path) -> None:
     pack(reviews, tmp_path / "other" / "rt-polaritydata.tar.gz")
-    assert text.load_text("auto", root=tmp_path / "other").test.texts == text.load_text("auto", root=reviews).test.texts
+    assert (
+        text.load_text("auto", root=tmp_path / "other").test.texts
+        == text.load_text("auto", root=reviews).test.texts
+    )
 
 
 def test_auto_downloads_nothing(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +279,11 @@ def test_where_nothing_can_be_fetched_docstrings_take_their_place(
     monkeypatch.setattr(files, "is_reachable", lambda url: False)
     assert text.load_text("sentence-polarity").source.startswith("Docstrings")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and "does not answer" in lines[0] and lines[0].endswith("docstrings are used.")
+    assert (
+        len(lines) == 2
+        and "does not answer" in lines[0]
+        and lines[0].endswith("docstrings are used.")
+    )
 
 
 def test_the_registry_lists_it_and_does_not_take_it_for_images(reviews: Path) -> None:
@@ -272,7 +298,9 @@ def test_the_registry_lists_it_and_does_not_take_it_for_images(reviews: Path) ->
 
 
 def test_mean_pool_counts_real_tokens_only() -> None:
-    hidden = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]], [[1.0, 0.0], [2.0, 0.0], [3.0, 3.0]]])
+    hidden = torch.tensor(
+        [[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]], [[1.0, 0.0], [2.0, 0.0], [3.0, 3.0]]]
+    )
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     assert text.mean_pool(hidden, mask).tolist() == [[2.0, 4.0], [2.0, 1.0]]
 
@@ -282,7 +310,11 @@ def minilm() -> text.Encoder:
     return text.encoder()
 
 
-SENTENCES = ["Good.", "This film was far longer than any film should ever be, and dull.", "A plain sentence."]
+SENTENCES = [
+    "Good.",
+    "This film was far longer than any film should ever be, and dull.",
+    "A plain sentence.",
+]
 
 
 @needs_encoder
@@ -328,7 +360,9 @@ def test_a_missing_extra_is_one_sentence(module: str, monkeypatch: pytest.Monkey
 
 
 @needs_encoder
-def test_a_model_that_cannot_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_had_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """And where the hub does not answer, transformers is not left to try for half a minute."""
     asked: list[Any] = []
 
@@ -354,7 +388,9 @@ def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
     letters = {chr(code): code for code in range(33, 127)} | {"<|endoftext|>": 0}
     (tmp_path / "vocab.json").write_text(json.dumps(letters))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    GPT2TokenizerFast(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")).save_pretrained(tmp_path)
+    GPT2TokenizerFast(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")).save_pretrained(
+        tmp_path
+    )
     with pytest.raises(CourseError) as error:
         text.encoder(str(tmp_path))
     says(error, str(tmp_path), "embeddings")
@@ -363,7 +399,9 @@ def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the chapter
 
 
-def compare(splits: text.TextSplits, pool: int, test: int, counts: list[int], draws: int) -> list[study.Effect]:
+def compare(
+    splits: text.TextSplits, pool: int, test: int, counts: list[int], draws: int
+) -> list[study.Effect]:
     """The frozen encoder against the notebook's bag of words: paired effects, one for each number of labels a class."""
     bag, minilm = from_notebook("tfidf_probe"), text.encoder()
     pool, test = splits.train.first(pool), splits.test.first(test)
@@ -392,7 +430,9 @@ def test_the_whole_path_on_docstrings(docstrings: text.TextSplits) -> None:
 
 @needs_encoder
 @pytest.mark.slow
-@pytest.mark.skipif(not FULL, reason="VAETL_DATA is not set: the film sentences of Pang and Lee are needed")
+@pytest.mark.skipif(
+    not FULL, reason="VAETL_DATA is not set: the film sentences of Pang and Lee are needed"
+)
 def test_few_labels_on_film_reviews() -> None:
     """The frozen encoder beats counting words by intervals that exclude 0, at 5, 20 and 100 labels a class."""
     splits = text.load_text("auto", root=FULL)
@@ -404,7 +444,9 @@ def test_few_labels_on_film_reviews() -> None:
 
 
 @needs_encoder
-def test_fine_tuning_trains_a_copy_and_not_its_embeddings(minilm: text.Encoder, docstrings: text.TextSplits) -> None:
+def test_fine_tuning_trains_a_copy_and_not_its_embeddings(
+    minilm: text.Encoder, docstrings: text.TextSplits
+) -> None:
     cpu = SimpleNamespace(device=torch.device("cpu"))
     fine_tune = from_notebook("fine_tune", encoder=minilm, P=cpu)
     labelled = docstrings.train.first(4)
@@ -418,4 +460,6 @@ def test_fine_tuning_trains_a_copy_and_not_its_embeddings(minilm: text.Encoder, 
         name = f"body.encoder.layer.{layer}.output.dense.weight"
         assert not torch.equal(after[name], before[name]), layer
     with torch.no_grad():
-        assert (head(network.embed(labelled.texts)).argmax(1) == labelled.labels).float().mean() > 0.8
+        assert (
+            head(network.embed(labelled.texts)).argmax(1) == labelled.labels
+        ).float().mean() > 0.8

@@ -20,7 +20,13 @@ from vaetl_helpers import transfer
 from vaetl_helpers.data import ImageSet, load
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.nets import mlp_encoder
-from vaetl_helpers.training import classification_loss, evaluate, fit, load_checkpoint, save_checkpoint
+from vaetl_helpers.training import (
+    classification_loss,
+    evaluate,
+    fit,
+    load_checkpoint,
+    save_checkpoint,
+)
 from vaetl_helpers.training.loop import fit_best
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.transfer import (
@@ -48,7 +54,9 @@ def small(seed: int = 0) -> nn.Sequential:
     """Three parts with BatchNorm and dropout, for images [n, 1, 8, 8] of three classes."""
     torch.manual_seed(seed)
     first = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU())
-    second = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5))
+    second = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5)
+    )
     return nn.Sequential(first, second, nn.Linear(16, 3))
 
 
@@ -66,12 +74,16 @@ def state(module: nn.Module) -> State:
 
 
 def same(first: State, second: State) -> bool:
-    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+    return list(first) == list(second) and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def condition(module: nn.Module) -> tuple[list[bool], list[bool]]:
     """What unfreezing must bring back: modes and gradients, in order."""
-    return [part.training for part in module.modules()], [value.requires_grad for value in module.parameters()]
+    return [part.training for part in module.modules()], [
+        value.requires_grad for value in module.parameters()
+    ]
 
 
 def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -82,30 +94,40 @@ def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=0.1, weight_decay=0.1)
 
 
-def train_by_hand(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, steps: int) -> None:
+def train_by_hand(
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, steps: int
+) -> None:
     for _ in range(steps):
         model.train()
         loss = nn.functional.cross_entropy(model(images), torch.arange(len(images)) % 2)
         loss.backward()
         optimizer.step()
-        optimizer.zero_grad(set_to_none=False)  # zeros instead of None: a weight decay would still act
+        optimizer.zero_grad(
+            set_to_none=False
+        )  # zeros instead of None: a weight decay would still act
 
 
 # ---------------------------------------------------------------- freezing
 
 
 @pytest.mark.parametrize("make", [sgd, adam])
-@pytest.mark.parametrize("mistaken", [False, True], ids=["trainable", "all parameters in the optimiser"])
+@pytest.mark.parametrize(
+    "mistaken", [False, True], ids=["trainable", "all parameters in the optimiser"]
+)
 def test_a_frozen_resnet_keeps_every_parameter_and_buffer(make: Callable, mistaken: bool) -> None:
     torch.manual_seed(0)
     body = resnet18(weights=None)
     body.fc = nn.Dropout(0.5)
     model = nn.Sequential(body, nn.Linear(512, 2))
     images = torch.rand(4, 3, 32, 32)
-    model(images).sum().backward()  # leaves gradients, which a momentum would go on with; moves the statistics
+    model(
+        images
+    ).sum().backward()  # leaves gradients, which a momentum would go on with; moves the statistics
     freeze(body)
     before, head = state(body), state(model[1])
-    train_by_hand(model, make(list(model.parameters()) if mistaken else trainable(model)), images, steps=50)
+    train_by_hand(
+        model, make(list(model.parameters()) if mistaken else trainable(model)), images, steps=50
+    )
     assert same(state(body), before)
     assert not same(state(model[1]), head)
     model.train()
@@ -125,7 +147,9 @@ def test_frozen_parts_stay_through_fit() -> None:
     model = small()
     freeze(model[0])
     before = state(model[0])
-    fit(model, blobs(60), epochs=3, batch_size=16, validation=blobs(30, 1), quiet=True)  # default: all parameters
+    fit(
+        model, blobs(60), epochs=3, batch_size=16, validation=blobs(30, 1), quiet=True
+    )  # default: all parameters
     assert same(state(model[0]), before)
     assert model[1].training
     assert not any(part.training for part in model[0].modules())
@@ -137,7 +161,10 @@ def test_frozen_survives_train_of_parts_and_parents() -> None:
     model.train(True)
     model[0].train()
     model[1][2].train()
-    assert condition(model) == ([False] * len(list(model.modules())), [False] * len(list(model.parameters())))
+    assert condition(model) == (
+        [False] * len(list(model.modules())),
+        [False] * len(list(model.parameters())),
+    )
     assert trainable(model) == []
 
 
@@ -233,7 +260,9 @@ def test_rates_fall_towards_the_input() -> None:
     assert [len(group["params"]) for group in groups] == [4, 4, 2]
     assert len(torch.optim.Adam(groups).param_groups) == 3
     freeze(model[0])
-    assert [group["lr"] for group in param_groups(parts, 0.9, 3, model)] == pytest.approx([0.3, 0.9])
+    assert [group["lr"] for group in param_groups(parts, 0.9, 3, model)] == pytest.approx(
+        [0.3, 0.9]
+    )
 
 
 def test_groups_refuse_parts_that_do_not_fit() -> None:
@@ -247,7 +276,9 @@ def test_groups_refuse_parts_that_do_not_fit() -> None:
     with pytest.raises(CourseError, match="above 0"):
         param_groups(list(model), 1e-3, factor=0.5)
     freeze(model[0])
-    assert len(param_groups(list(model)[1:], 1e-3, model=model)) == 2  # what is frozen may be left out
+    assert (
+        len(param_groups(list(model)[1:], 1e-3, model=model)) == 2
+    )  # what is frozen may be left out
     with pytest.raises(CourseError, match="nothing to train"):
         param_groups([freeze(small())], 1e-3)
 
@@ -261,7 +292,11 @@ def test_unfreezing_from_the_head_down() -> None:
         before = state(model[0])
         fit(model, blobs(32), epochs=1, optimizer=optimizer, quiet=True)
         assert same(state(model[0]), before) == (len(parts) < 3)
-    assert unlocked == [(1, [False, False, True]), (2, [False, True, True]), (3, [True, True, True])]
+    assert unlocked == [
+        (1, [False, False, True]),
+        (2, [False, True, True]),
+        (3, [True, True, True]),
+    ]
     freeze(model)
     with pytest.raises(CourseError, match="a larger module was frozen"):
         next(gradual_unfreezing(list(model)))
@@ -293,7 +328,9 @@ def clusters(count: int, seed: int, classes: int, spread: float = 1.0) -> tuple[
     centres = torch.randn(classes, 6, generator=torch.Generator().manual_seed(99))
     y = torch.arange(count) % classes
     x = centres[y] + spread * torch.randn(count, 6, generator=generator)
-    x = x * torch.tensor([1.0, 100.0, 0.01, 1.0, 5.0, 1.0]) + torch.tensor([0.0, 300.0, 2.0, 0.0, -7.0, 0.0])
+    x = x * torch.tensor([1.0, 100.0, 0.01, 1.0, 5.0, 1.0]) + torch.tensor(
+        [0.0, 300.0, 2.0, 0.0, -7.0, 0.0]
+    )
     x[:, 3] = 4.2
     return x, y
 
@@ -301,7 +338,9 @@ def clusters(count: int, seed: int, classes: int, spread: float = 1.0) -> tuple[
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("validated", [True, False])
 def test_a_probe_is_the_same_as_its_layer(classes: int, validated: bool) -> None:
-    train, validation, test = (clusters(n, seed, classes, 0.3) for n, seed in ((60, 0), (40, 1), (200, 2)))
+    train, validation, test = (
+        clusters(n, seed, classes, 0.3) for n, seed in ((60, 0), (40, 1), (200, 2))
+    )
     probe = linear_probe(*train, *(validation if validated else ()))
     assert probe.classes.tolist() == list(range(classes)) and probe.c in transfer.GRID
     assert probe.accuracy(*test) > 0.9
@@ -332,10 +371,14 @@ def test_cross_validation_scales_inside_the_folds(monkeypatch: pytest.MonkeyPatc
     from sklearn.preprocessing import StandardScaler
 
     sizes, fitted = [], StandardScaler.fit
-    monkeypatch.setattr(StandardScaler, "fit", lambda self, x, *more: sizes.append(len(x)) or fitted(self, x, *more))
+    monkeypatch.setattr(
+        StandardScaler, "fit", lambda self, x, *more: sizes.append(len(x)) or fitted(self, x, *more)
+    )
     linear_probe(*clusters(50, 0, 2), grid=(0.1, 1.0))
     assert sizes == [40] * 10 + [50]
-    linear_probe(torch.tensor([[0.0], [0.1], [1.0], [1.1]]), torch.tensor([0, 0, 1, 1]))  # two folds
+    linear_probe(
+        torch.tensor([[0.0], [0.1], [1.0], [1.1]]), torch.tensor([0, 0, 1, 1])
+    )  # two folds
 
 
 @pytest.mark.parametrize(
@@ -373,7 +416,9 @@ def test_a_new_head_keeps_the_shared_row() -> None:
     heads = [new_head(old, {1: 0}, 3, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
     head = heads[0]
     assert torch.equal(head.weight[0], old.weight[1]) and torch.equal(head.bias[0], old.bias[1])
-    assert head.weight[1:].norm(dim=1).tolist() == pytest.approx([old.weight.norm(dim=1).mean().item()] * 2, rel=1e-5)
+    assert head.weight[1:].norm(dim=1).tolist() == pytest.approx(
+        [old.weight.norm(dim=1).mean().item()] * 2, rel=1e-5
+    )
     assert head.bias[1:].tolist() == pytest.approx([old.bias.mean().item()] * 2)
     assert same(state(head), state(heads[1])) and not same(state(head), state(heads[2]))
     assert head.weight.requires_grad and head.out_features == 3
@@ -391,7 +436,11 @@ def test_grey_filters_see_what_three_copies_show() -> None:
     conv = nn.Conv2d(3, 8, 5, stride=2, padding=2, padding_mode="reflect").requires_grad_(False)
     grey, images = grey_filters(conv), torch.randn(4, 1, 16, 16)
     assert grey(images).sub(conv(images.expand(-1, 3, -1, -1))).abs().max() < 1e-5
-    assert grey.weight.shape == (8, 1, 5, 5) and not grey.weight.requires_grad and conv.in_channels == 3
+    assert (
+        grey.weight.shape == (8, 1, 5, 5)
+        and not grey.weight.requires_grad
+        and conv.in_channels == 3
+    )
     for wrong in (nn.Conv2d(1, 8, 3), nn.Conv2d(3, 3, 3, groups=3), nn.Linear(3, 3)):
         with pytest.raises(CourseError, match="3 input channels"):
             grey_filters(wrong)
@@ -412,7 +461,9 @@ def test_l2_sp_pulls_back_to_the_start() -> None:
     with torch.no_grad():
         for value in model.parameters():
             value += 0.1
-    squares = sum(((value - w) ** 2).sum() for value, w in zip(model.parameters(), start, strict=True))
+    squares = sum(
+        ((value - w) ** 2).sum() for value, w in zip(model.parameters(), start, strict=True)
+    )
     plain = classification_loss(model, images, labels)[0]
     for wrapped in (model, SimpleNamespaceModule(model)):
         loss, monitored = penalised(wrapped, images, labels)
@@ -463,7 +514,9 @@ def test_rehearsal_mixes_in_source_images() -> None:
 def test_one_cycle_rises_and_falls() -> None:
     factors = [one_cycle(step / 100) for step in range(100)]
     assert factors[0] == pytest.approx(1 / 25) and max(factors) == factors[25] == pytest.approx(1)
-    assert factors[:26] == sorted(factors[:26]) and factors[25:] == sorted(factors[25:], reverse=True)
+    assert factors[:26] == sorted(factors[:26]) and factors[25:] == sorted(
+        factors[25:], reverse=True
+    )
     assert factors[99] < 0.01
 
 
@@ -486,12 +539,17 @@ def test_fit_best_keeps_the_best_epoch_and_stops_early() -> None:
 def test_fine_tuning_trains_the_head_first() -> None:
     data, validation, model = blobs(60), blobs(60, 1), small()
     before, body = condition(model), state(model[:2])
-    tuned, histories = fine_tune(model, data, validation, parts=list(model), epochs=8, batch_size=16, rate=0.02)
+    tuned, histories = fine_tune(
+        model, data, validation, parts=list(model), epochs=8, batch_size=16, rate=0.02
+    )
     assert tuned is model and [len(history) for history in histories] == [1, 8]
     assert condition(model) == before and not same(state(model[:2]), body)
     assert evaluate(model, validation)["accuracy"] > 0.8
     rows = [row for history in histories for row in history.rows]
-    assert evaluate(model, validation)["accuracy"] >= max(row["validation_accuracy"] for row in rows) - 1e-6
+    assert (
+        evaluate(model, validation)["accuracy"]
+        >= max(row["validation_accuracy"] for row in rows) - 1e-6
+    )
 
 
 def test_lp_ft_starts_from_the_probe() -> None:
@@ -499,8 +557,12 @@ def test_lp_ft_starts_from_the_probe() -> None:
     probe = linear_probe(features(model[:2], data), data.labels)
     model[2] = probe.as_linear()
     start = evaluate(model, validation)["accuracy"]
-    assert start == pytest.approx(probe.accuracy(features(model[:2], validation), validation.labels))
-    _, (first, second) = fine_tune(model, data, validation, parts=list(model), epochs=2, head_epochs=0)
+    assert start == pytest.approx(
+        probe.accuracy(features(model[:2], validation), validation.labels)
+    )
+    _, (first, second) = fine_tune(
+        model, data, validation, parts=list(model), epochs=2, head_epochs=0
+    )
     assert len(first) == 0 and len(second) == 2
     assert evaluate(model, validation)["accuracy"] >= start - 1e-6
 
@@ -524,11 +586,15 @@ def test_lite0_on_images(lite0: transfer.Backbone) -> None:
     assert rows.shape == (3, lite0.width) == (3, 1280) and rows.std() > 0.05
     assert lite0.training and "Apache-2.0" in lite0.source
     prepared = lite0.prepare(images)
-    assert prepared.shape == (3, 3, 224, 224) and prepared.min() >= -127 / 128 and prepared.max() <= 1
+    assert (
+        prepared.shape == (3, 3, 224, 224) and prepared.min() >= -127 / 128 and prepared.max() <= 1
+    )
     whole = photos(1, 224, 224)
     assert torch.equal(lite0.prepare(whole), (whole.float() - 127) / 128)
     model = nn.Sequential(lite0.prepare, freeze(lite0), nn.Linear(1280, 2)).eval()
-    assert torch.allclose(model[2](features(lite0, images)), model(images / 255), atol=1e-4)  # as fit calls it
+    assert torch.allclose(
+        model[2](features(lite0, images)), model(images / 255), atol=1e-4
+    )  # as fit calls it
     assert sum(value.numel() for value in trainable(model)) == 2562
     unfreeze(lite0)
 
@@ -562,14 +628,29 @@ OWN = {
 def test_images_prepared_for_something_else_are_refused(name: str) -> None:
     own = OWN[name]
     model, images = transfer.Backbone(Mean(), own, 3, ""), photos(2, 32, 32)
-    for good in (images, torch.full_like(images, 255), torch.zeros_like(images), images // 2 + 128, images // 8 + 130):
+    for good in (
+        images,
+        torch.full_like(images, 255),
+        torch.zeros_like(images),
+        images // 2 + 128,
+        images // 8 + 130,
+    ):
         assert model(own(good)).shape == (2, 3)
-    wrong = [images, images.float(), images / 255, own(images) * 2, own(images)[..., :30], own(images).fill_(torch.nan)]
+    wrong = [
+        images,
+        images.float(),
+        images / 255,
+        own(images) * 2,
+        own(images)[..., :30],
+        own(images).fill_(torch.nan),
+    ]
     wrong.append(own(images).fill_(-3))
     if name == "lite0":
         wrong.append(OWN["torchvision"](images))
     for each in wrong:
-        with pytest.raises(CourseError, match="not prepared for this backbone.*through its own `prepare`"):
+        with pytest.raises(
+            CourseError, match="not prepared for this backbone.*through its own `prepare`"
+        ):
             model(each)
     for grey in (images[:, :1], images[0]):
         for refuse in (model, own):
@@ -583,7 +664,9 @@ def test_torchvision_preprocessing_is_its_own() -> None:
     torch.manual_seed(0)
     network = backbone("resnet18", pretrained=False)
     images = photos(2, 260, 300)
-    assert (network.prepare(images) - ResNet18_Weights.DEFAULT.transforms()(images)).abs().max() < 1e-5
+    assert (
+        network.prepare(images) - ResNet18_Weights.DEFAULT.transforms()(images)
+    ).abs().max() < 1e-5
     assert network(network.prepare(images[:1])).shape == (1, network.width) == (1, 512)
     assert "random" in network.source
     small_net = backbone("mobilenet_v3_small", pretrained=False).eval()
@@ -608,8 +691,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     name = f"resnet18-{sha256(file.read_bytes()).hexdigest()[:8]}.pth"
     file = file.rename(tmp_path / name)
     monkeypatch.setattr(ResNet18_Weights.DEFAULT.value, "url", file.as_uri())
-    monkeypatch.setattr(transfer, "_reachable", lambda url: True)
-    return SimpleNamespace(file=file, cached=tmp_path / "hub" / "checkpoints" / name, weights=weights)
+    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: True)
+    return SimpleNamespace(
+        file=file, cached=tmp_path / "hub" / "checkpoints" / name, weights=weights
+    )
 
 
 def test_a_download_is_cached(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -617,17 +702,19 @@ def test_a_download_is_cached(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPa
     assert torch.equal(network.body.conv1.weight, hub.weights["conv1.weight"])
     assert "ResNet18_Weights.IMAGENET1K_V1" in network.source and "BSD-3" in network.source
     hub.file.unlink()
-    monkeypatch.setattr(transfer, "_reachable", lambda url: False)
+    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: False)
     backbone("resnet18")
 
 
-def test_a_partial_download_is_set_aside(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_download_is_set_aside(
+    hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.cached.parent.mkdir(parents=True)
     hub.cached.write_bytes(hub.file.read_bytes()[:100_000])
     backbone("resnet18")
     assert hub.cached.with_name(f"{hub.cached.name}.damaged").stat().st_size == 100_000
     hub.cached.write_bytes(b"")
-    monkeypatch.setattr(transfer, "_reachable", lambda url: False)
+    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: False)
     with pytest.raises(CourseError, match="does not answer.*efficientnet-lite0"):
         backbone("resnet18")
 
@@ -643,7 +730,9 @@ def test_a_download_that_is_cut_off_says_so(hub: SimpleNamespace) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("VAETL_DATA"), reason="needs the ants and bees under VAETL_DATA")
+@pytest.mark.skipif(
+    not os.environ.get("VAETL_DATA"), reason="needs the ants and bees under VAETL_DATA"
+)
 def test_a_probe_tells_ants_from_bees(
     lite0: transfer.Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

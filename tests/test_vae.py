@@ -41,7 +41,9 @@ def linear_model(orthogonal: bool) -> tuple[linear_gaussian.LinearGaussian, Tens
         weight = torch.linalg.qr(weight)[0] * torch.tensor([2.0, 1.0, 0.5])
     model = linear_gaussian.LinearGaussian(weight, double(6, seed=2), sigma=0.7)
     codes, noise = double(20, 3, seed=3), double(20, 6, seed=4)
-    return model, (codes @ weight.T + model.decoder[0].bias + 0.7 * noise).detach().view(20, 1, 1, 6)
+    return model, (codes @ weight.T + model.decoder[0].bias + 0.7 * noise).detach().view(
+        20, 1, 1, 6
+    )
 
 
 # ---------------------------------------------------------------- KL
@@ -49,10 +51,17 @@ def linear_model(orthogonal: bool) -> tuple[linear_gaussian.LinearGaussian, Tens
 
 @pytest.mark.parametrize(
     ("mu", "log_var", "nats"),
-    [(0, 0, 0), (1, 0, 5), (0, 1, 5 * (math.e - 2)), (1, 1, 5 * (math.e - 1))],  # 0, 5, 3.591, 8.591
+    [
+        (0, 0, 0),
+        (1, 0, 5),
+        (0, 1, 5 * (math.e - 2)),
+        (1, 1, 5 * (math.e - 1)),
+    ],  # 0, 5, 3.591, 8.591
 )
 def test_kl_of_ten_latents_has_its_known_values(mu: float, log_var: float, nats: float) -> None:
-    assert kl(torch.full((3, 10), mu), torch.full((3, 10), log_var)).tolist() == pytest.approx([nats] * 3, rel=1e-6)
+    assert kl(torch.full((3, 10), mu), torch.full((3, 10), log_var)).tolist() == pytest.approx(
+        [nats] * 3, rel=1e-6
+    )
     assert round(nats, 3) in (0, 5, 3.591, 8.591)
 
 
@@ -76,7 +85,9 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert gradcheck(kl, (mu, log_var))
     assert gradcheck(lambda logits: log_likelihood(logits, x), (logits,))
     assert gradcheck(lambda mean: vae.gaussian_log_likelihood(mean, x, 0.3), (logits,))
-    assert gradcheck(lambda mu, log_var: Posterior(mu, log_var).sample(noise.detach()), (mu, log_var))
+    assert gradcheck(
+        lambda mu, log_var: Posterior(mu, log_var).sample(noise.detach()), (mu, log_var)
+    )
     assert gradcheck(lambda mu, log_var: Posterior(mu, log_var).log_prob(noise), (mu, log_var))
 
 
@@ -98,7 +109,9 @@ def test_log_likelihoods_equal_those_of_torch_distributions_in_value_and_sign() 
 
 def test_on_grey_pixels_it_is_the_mean_over_all_binarisations() -> None:
     logits, grey = double(1, 1, 1, 3), torch.tensor([[[[0.2, 0.5, 0.9]]]], dtype=torch.float64)
-    binary = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3).view(8, 1, 1, 3)
+    binary = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3).view(
+        8, 1, 1, 3
+    )
     chances = Bernoulli(grey).log_prob(binary).sum((1, 2, 3)).exp()
     mean = (chances * log_likelihood(logits.expand_as(binary), binary)).sum()
     torch.testing.assert_close(log_likelihood(logits, grey)[0], mean)
@@ -147,7 +160,11 @@ class Raw(nn.Module):
 def test_log_var_is_the_raw_output_but_clamped(raw: float, expected: float) -> None:
     q = vae.VAE(Raw(0, raw), nn.Identity()).encode(digits(2))
     assert q.log_var.unique().tolist() == [expected]  # softplus would give σ ≥ 1
-    assert q.sample().isfinite().all() and kl(*q).isfinite().all() and q.log_prob(q.sample()).isfinite().all()
+    assert (
+        q.sample().isfinite().all()
+        and kl(*q).isfinite().all()
+        and q.log_prob(q.sample()).isfinite().all()
+    )
 
 
 @pytest.mark.parametrize("build", [vae.mlp_vae, vae.conv_vae])
@@ -206,12 +223,22 @@ def test_nothing_is_made_on_the_cpu() -> None:
     seeded = torch.Generator()  # on the CPU, where its numbers are then drawn
     for build in (vae.mlp_vae, vae.conv_vae):
         model, x = build(3, shape=SHAPE).to("meta"), torch.empty(5, *SHAPE, device="meta")
-        made = [model(x)[0], model.sample(2), model.reconstruct(x), elbo(model, x).elbo, iw_bound(model, x, 3)]
+        made = [
+            model(x)[0],
+            model.sample(2),
+            model.reconstruct(x),
+            elbo(model, x).elbo,
+            iw_bound(model, x, 3),
+        ]
         made += [model.sample(2, seeded), iw_bound(model, x, 3, generator=seeded)]
         assert {tensor.device.type for tensor in made} == {"meta"}
         for loss_fn in (vae_loss(), vae_loss(2.0, 0.5, warm_up_images=100)):
             assert loss_fn(model.train(), x)[0].device.type == "meta"
-    assert vae.nearest(x, x)[0].device.type == vae.active_units(torch.empty(5, 2, device="meta")).device.type == "meta"
+    assert (
+        vae.nearest(x, x)[0].device.type
+        == vae.active_units(torch.empty(5, 2, device="meta")).device.type
+        == "meta"
+    )
 
 
 # ---------------------------------------------------------------- ELBO and the loss
@@ -237,7 +264,9 @@ def test_free_bits_are_a_floor_under_each_latents_mean_kl() -> None:
     expected = plain.kl.mean(0).clamp(min=0.7).sum()
     torch.testing.assert_close(floored.elbo, plain.log_px - expected)
     assert expected > plain.kl.mean(0).sum()
-    (floored.log_px - floored.elbo).mean().backward()  # below the floor the KL exerts no force, above it does
+    (
+        floored.log_px - floored.elbo
+    ).mean().backward()  # below the floor the KL exerts no force, above it does
     assert model.encoder.mu.bias.grad[0] == 0 and model.encoder.mu.bias.grad[1] > 1
 
 
@@ -268,7 +297,9 @@ def test_the_warm_up_counts_training_images_and_ends_in_validation() -> None:
     for _ in range(4):
         loss, parts = loss_fn(model, x)
         weights.append(((loss - parts["reconstruction"]) / parts["kl"]).item())
-    assert weights == pytest.approx([0, 0.5, 1, 1], abs=1e-3)  # float32: the KL is a small difference of large sums
+    assert weights == pytest.approx(
+        [0, 0.5, 1, 1], abs=1e-3
+    )  # float32: the KL is a small difference of large sums
     model = small_vae()
     loss, parts = loss_fn(model, x)
     torch.testing.assert_close(loss, parts["reconstruction"] + parts["kl"])
@@ -288,7 +319,16 @@ def test_fit_trains_it_and_reports_nats_per_image() -> None:
     model = small_vae(latent=2)
     before = evaluate(model, images, vae_loss())
     adam = torch.optim.Adam(model.parameters(), 1e-2)
-    history = fit(model, images, vae_loss(), epochs=8, batch_size=20, optimizer=adam, validation=images, quiet=True)
+    history = fit(
+        model,
+        images,
+        vae_loss(),
+        epochs=8,
+        batch_size=20,
+        optimizer=adam,
+        validation=images,
+        quiet=True,
+    )
     assert before["loss"] == pytest.approx(96 * math.log(2), rel=0.05)  # 12 × 8 pixels, untrained
     assert history["loss"][-1] < before["loss"] - 2
     assert set(history.rows[-1]) >= {"reconstruction", "kl", "validation_loss", "validation_kl"}
@@ -299,15 +339,23 @@ def test_losses_are_float32_under_autocast_and_float64_stays() -> None:
     model, x, noise = small_vae(shape=(1, 28, 28)), digits(13, (1, 28, 28)), torch.randn(13, 4)
     with torch.autocast("cpu", torch.bfloat16):
         assert model.decoder(noise).dtype == torch.bfloat16  # it is on
-        half, (loss, parts), bound = elbo(model, x, noise), vae_loss()(model, x), iw_bound(model, x, 3)
+        half, (loss, parts), bound = (
+            elbo(model, x, noise),
+            vae_loss()(model, x),
+            iw_bound(model, x, 3),
+        )
     full = elbo(model, x, noise)
     for value in (*half, loss, *parts.values(), bound):
         assert value.dtype == torch.float32
-    torch.testing.assert_close(half.elbo, full.elbo, rtol=2e-3, atol=0)  # bf16 sums of 784 pixels would be off by more
+    torch.testing.assert_close(
+        half.elbo, full.elbo, rtol=2e-3, atol=0
+    )  # bf16 sums of 784 pixels would be off by more
     assert elbo(model.double(), x.double()).elbo.dtype == torch.float64
     with torch.autocast("cpu", torch.bfloat16):  # the sums themselves, on the same logits
         same = log_likelihood(torch.full((1, 1, 28, 28), 0.3), digits(1, (1, 28, 28)))
-    torch.testing.assert_close(same, log_likelihood(torch.full((1, 1, 28, 28), 0.3), digits(1, (1, 28, 28))))
+    torch.testing.assert_close(
+        same, log_likelihood(torch.full((1, 1, 28, 28), 0.3), digits(1, (1, 28, 28)))
+    )
 
 
 @pytest.mark.parametrize("build", [vae.mlp_vae, vae.conv_vae])
@@ -337,8 +385,12 @@ def test_iw_bound_uses_exactly_k_samples_whatever_the_chunk(k: int, chunk: int) 
     q = model.encode(x)
     z = q.sample(noise)
     weights = Bernoulli(logits=model.decode(z)).log_prob(x.expand(k, *x.shape)).sum((2, 3, 4))
-    weights += Normal(0, 1).log_prob(z).sum(-1) - Normal(q.mean, (q.log_var / 2).exp()).log_prob(z).sum(-1)
-    torch.testing.assert_close(bound, weights.double().exp().mean(0).log().float(), rtol=1e-5, atol=0)
+    weights += Normal(0, 1).log_prob(z).sum(-1) - Normal(q.mean, (q.log_var / 2).exp()).log_prob(
+        z
+    ).sum(-1)
+    torch.testing.assert_close(
+        bound, weights.double().exp().mean(0).log().float(), rtol=1e-5, atol=0
+    )
     assert bound.shape == (13,) and not bound.requires_grad
 
 
@@ -350,7 +402,9 @@ def test_iw_bound_refuses_what_it_cannot_honour() -> None:
 
 def test_iw_bound_draws_by_its_generator_and_anew() -> None:
     model, x = small_vae(), digits()
-    bounds = [iw_bound(model, x, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    bounds = [
+        iw_bound(model, x, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    ]
     assert torch.equal(bounds[0], bounds[1]) and not torch.equal(bounds[0], bounds[2])
     assert not torch.equal(iw_bound(model, x, 3), iw_bound(model, x, 3))
 
@@ -360,15 +414,20 @@ def test_with_one_sample_it_is_the_elbo_with_the_sampled_kl() -> None:
     logits, q = model(x, noise[0])
     z = q.sample(noise[0])
     sampled_kl = q.log_prob(z) - Normal(0, 1).log_prob(z).sum(1)
-    torch.testing.assert_close(iw_bound(model, x, 1, noise=noise), log_likelihood(logits, x) - sampled_kl)
+    torch.testing.assert_close(
+        iw_bound(model, x, 1, noise=noise), log_likelihood(logits, x) - sampled_kl
+    )
 
 
-@pytest.mark.parametrize("build", [lambda: (small_vae().double(), digits().double()), lambda: linear_model(False)])
+@pytest.mark.parametrize(
+    "build", [lambda: (small_vae().double(), digits().double()), lambda: linear_model(False)]
+)
 def test_on_the_same_weights_more_samples_give_a_tighter_bound(build) -> None:
     model, x = build()
     noise = double(50, len(x), model.encoder.mu.out_features, seed=9)
     bounds = {
-        k: torch.stack([iw_bound(model, x, k, noise=part) for part in noise.split(k)]).mean(0) for k in (1, 5, 50)
+        k: torch.stack([iw_bound(model, x, k, noise=part) for part in noise.split(k)]).mean(0)
+        for k in (1, 5, 50)
     }
     assert (bounds[50] >= bounds[5] - 1e-12).all() and (bounds[5] >= bounds[1] - 1e-12).all()
     assert (bounds[50] > bounds[1] + 1e-3).all()  # and not because they are all the same
@@ -386,8 +445,12 @@ def test_exact_log_likelihood_and_posterior_are_those_of_independent_formulas() 
     joint = mixing @ joint_covariance @ mixing.T
     gain = joint[:3, 3:] @ joint[3:, 3:].inverse()  # conditioning of a joint normal
     torch.testing.assert_close(model.exact_posterior(x).mean, (x.flatten(1) - bias) @ gain.T)
-    torch.testing.assert_close(model.exact_posterior(x).covariance_matrix[0], joint[:3, :3] - gain @ joint[3:, :3])
-    torch.testing.assert_close(model.log_prob(x), MultivariateNormal(bias, joint[3:, 3:]).log_prob(x.flatten(1)))
+    torch.testing.assert_close(
+        model.exact_posterior(x).covariance_matrix[0], joint[:3, :3] - gain @ joint[3:, :3]
+    )
+    torch.testing.assert_close(
+        model.log_prob(x), MultivariateNormal(bias, joint[3:, 3:]).log_prob(x.flatten(1))
+    )
 
 
 def test_with_the_exact_posterior_every_weight_is_log_p_of_x() -> None:
@@ -406,27 +469,36 @@ def test_bounds_lie_below_log_p_and_the_elbo_by_the_exact_gap(orthogonal: bool) 
     noise = double(repeats * 50, 20, 3, seed=9)
     for k in (1, 5, 50):
         bounds = torch.stack(
-            [iw_bound(model, x, k, noise=part).mean() for part in noise.split(50 if k == 50 else k)[:repeats]]
+            [
+                iw_bound(model, x, k, noise=part).mean()
+                for part in noise.split(50 if k == 50 else k)[:repeats]
+            ]
         )
         error = bounds.std() / repeats**0.5
         assert bounds.mean() <= exact + 4 * error + 1e-12
         if k == 1:
             assert abs(exact - model.gap - bounds.mean()) <= 4 * error + 1e-12
-    elbos = torch.stack([elbo(model, x, part).elbo.mean() for part in noise[:repeats]])  # the KL in closed form
+    elbos = torch.stack(
+        [elbo(model, x, part).elbo.mean() for part in noise[:repeats]]
+    )  # the KL in closed form
     assert abs(exact - model.gap - elbos.mean()) <= 4 * elbos.std() / repeats**0.5
     assert (model.gap > 0.1) != orthogonal
 
 
 def test_a_single_draw_may_exceed_log_p() -> None:
     model, x = linear_model(orthogonal=False)
-    assert (log_weights(model, x, model.encode(x), double(50, 20, 3, seed=9)) > model.log_prob(x)).any()
+    assert (
+        log_weights(model, x, model.encode(x), double(50, 20, 3, seed=9)) > model.log_prob(x)
+    ).any()
 
 
 def test_no_diagonal_encoder_is_better_than_the_one_given() -> None:
     model, x = linear_model(orthogonal=False)
     model.requires_grad_(True)
     noise = double(20_000, 1, 3, seed=9)
-    q = model.encode(x)  # the expected ELBO, with E[z] and E[z²] in place of samples, has gradient zero here
+    q = model.encode(
+        x
+    )  # the expected ELBO, with E[z] and E[z²] in place of samples, has gradient zero here
     z = q.sample(torch.cat([noise, -noise]) / noise.square().mean(0).sqrt())
     expected = (model.log_likelihood(model.decode(z), x).mean(0) - kl(*q)).mean()
     gradients = torch.autograd.grad(expected, list(model.encoder.parameters()))
@@ -451,11 +523,17 @@ def test_a_collapsed_latent_can_be_removed_without_a_change(build) -> None:
     change = elbo(model, x, noise[0]).elbo - elbo(small, x, noise[0][:, keep]).elbo
     assert change.abs().max() < 1e-6
     active = vae.keep_latents(model, ~keep)  # removing latents that are in use changes it
-    assert (elbo(model, x, noise[0]).elbo - elbo(active, x, noise[0][:, ~keep]).elbo).abs().max() > 1e-3
+    assert (
+        elbo(model, x, noise[0]).elbo - elbo(active, x, noise[0][:, ~keep]).elbo
+    ).abs().max() > 1e-3
 
 
 def test_active_units_vary_over_images_by_more_than_a_hundredth() -> None:
-    mu = torch.randn(5000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.05, 0.2, 1.0]) + 7
+    mu = (
+        torch.randn(5000, 3, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([0.05, 0.2, 1.0])
+        + 7
+    )
     assert vae.active_units(mu).tolist() == [False, True, True]  # variances 0.0025, 0.04, 1
 
 
@@ -471,7 +549,9 @@ def test_both_gradient_estimators_are_unbiased_and_the_score_function_is_noisier
 
 
 def test_nearest_finds_the_row_and_its_squared_distance_across_chunks() -> None:
-    pool = torch.randint(0, 256, (107, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pool = torch.randint(
+        0, 256, (107, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     rows = torch.tensor([3, 106, 50])
     queries = (pool[rows] / 255 + 0.01).clamp(max=1)
     expected = (queries - pool[rows] / 255).square().sum((1, 2, 3))
@@ -479,7 +559,9 @@ def test_nearest_finds_the_row_and_its_squared_distance_across_chunks() -> None:
         for chunk in (1, 10, 1000):
             found, distances = vae.nearest(queries, images, chunk)
             assert torch.equal(found, rows)
-            torch.testing.assert_close(distances, expected, rtol=1e-2, atol=1e-4)  # by matrix products
+            torch.testing.assert_close(
+                distances, expected, rtol=1e-2, atol=1e-4
+            )  # by matrix products
 
 
 # ---------------------------------------------------------------- trained models
@@ -495,7 +577,16 @@ def full_mnist() -> Splits:
 def test_the_shipped_models_load_and_say_where_they_come_from(name: str, latent: int) -> None:
     model, facts = vae.pretrained(name)
     assert not model.training and model.encoder.mu.out_features == latent
-    wanted = {"command", "data", "fingerprint", "seed", "date", "architecture", "bound", "standard_error"}
+    wanted = {
+        "command",
+        "data",
+        "fingerprint",
+        "seed",
+        "date",
+        "architecture",
+        "bound",
+        "standard_error",
+    }
     assert wanted <= set(facts)
     held_out = load("mnist").test.images
     bounds = vae.held_out_bound(model, held_out, k=20, count=200)
@@ -505,13 +596,17 @@ def test_the_shipped_models_load_and_say_where_they_come_from(name: str, latent:
 
 
 @pytest.mark.parametrize("name", vae.PRETRAINED)
-def test_the_shipped_models_have_not_seen_the_embedded_validation_and_held_out_digits(name: str) -> None:
+def test_the_shipped_models_have_not_seen_the_embedded_validation_and_held_out_digits(
+    name: str,
+) -> None:
     train, embedded = full_mnist().train, load("mnist")
     assert vae.pretrained(name)[1]["fingerprint"] == fingerprint(train)
     seen = set(image_hashes(train.images.squeeze(1).numpy()))
     for part in (embedded.validation, embedded.test):
         assert not seen & set(image_hashes(part.images.squeeze(1).numpy()))
-    assert seen & set(image_hashes(embedded.train.images.squeeze(1).numpy()))  # hashes that could match
+    assert seen & set(
+        image_hashes(embedded.train.images.squeeze(1).numpy())
+    )  # hashes that could match
 
 
 @pytest.mark.slow
@@ -526,5 +621,7 @@ def test_the_quick_recipe_is_below_100_nats_on_the_test_images() -> None:
     data = full_mnist()
     model, history = quick_recipe(data.train)
     bounds = -vae.held_out_bound(model, data.test.images, k=500, count=1000)
-    print(f"{bounds.mean():.2f} ± {bounds.std() / 1000**0.5:.2f} nats after {history.seconds:.0f} s of training")
+    print(
+        f"{bounds.mean():.2f} ± {bounds.std() / 1000**0.5:.2f} nats after {history.seconds:.0f} s of training"
+    )
     assert bounds.mean() <= 100

@@ -26,12 +26,22 @@ def small_map(alt: str) -> None:
     widgets.latent_map(vae.mlp_vae(latent=2, widths=[16]).eval(), alt)
 
 
-CONTROLS: dict[str, tuple[Callable[..., None], dict[str, Any]]] = {  # each with another value of each of its choices
+CONTROLS: dict[
+    str, tuple[Callable[..., None], dict[str, Any]]
+] = {  # each with another value of each of its choices
     "rates": (widgets.rates, {"rate": 1.0, "batch": 512}),
-    "thresholds": (widgets.thresholds, {"method": "scratch", "labels": 100, "draw": 5, "threshold": 0.1}),
+    "thresholds": (
+        widgets.thresholds,
+        {"method": "scratch", "labels": 100, "draw": 5, "threshold": 0.1},
+    ),
     "curves": (
         widgets.curves,
-        {"pair": "dog/cat → dog/fox", "method": "raw pixels", "against": "random encoder", "labels": 20},
+        {
+            "pair": "dog/cat → dog/fox",
+            "method": "raw pixels",
+            "against": "random encoder",
+            "labels": 20,
+        },
     ),
     "latent map": (small_map, {"first": -3.0, "second": 2.95}),
 }
@@ -49,7 +59,7 @@ def no_figure_is_left() -> Iterator[None]:
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What a watched control displays."""
     seen: list[Any] = []
-    monkeypatch.setattr(widgets, "someone_watches", lambda: True)
+    monkeypatch.setattr(widgets, "is_interactive", lambda: True)
     monkeypatch.setattr("IPython.display.display", seen.append)
     return seen
 
@@ -60,7 +70,11 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
     def of(name: str) -> Any:
         kept = SimpleNamespace()
-        monkeypatch.setattr(widgets, "explore", lambda draw, choices, *_: kept.__dict__.update(draw=draw, it=choices))
+        monkeypatch.setattr(
+            widgets,
+            "explore",
+            lambda draw, choices, *_: kept.__dict__.update(draw=draw, it=choices),
+        )
         CONTROLS[name][0](alt="Lead.")
         starts = {key: start for key, (_, _, start) in kept.it.items()}
 
@@ -78,8 +92,10 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
 
 @each
-def test_where_nobody_watches_there_is_one_figure(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widgets, "someone_watches", lambda: False)
+def test_where_nobody_watches_there_is_one_figure(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(widgets, "is_interactive", lambda: False)
     monkeypatch.setattr("IPython.display.display", lambda *_: pytest.fail("a control was shown"))
     monkeypatch.setattr(ipywidgets, "VBox", None)  # not even made: a notebook would store its state
     CONTROLS[name][0](alt="Lead.")
@@ -87,7 +103,9 @@ def test_where_nobody_watches_there_is_one_figure(name: str, monkeypatch: pytest
     figure = plt.figure(number)
     assert figure._vaetl_alt.startswith("Lead.")
     assert all(axis.get_title() for axis in figure.axes)
-    assert all(axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes if axis.get_xticks().size)
+    assert all(
+        axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes if axis.get_xticks().size
+    )
 
 
 @each
@@ -96,7 +114,9 @@ def test_every_choice_has_a_label_and_a_keyboard(name: str, shown: list[Any]) ->
     *controls, image = shown[0].children
     assert len(controls) == len(CONTROLS[name][1])
     assert all(control.description for control in controls)
-    assert {type(control) for control in controls} == {ipywidgets.SelectionSlider}  # see test_browser_controls.py
+    assert {type(control) for control in controls} == {
+        ipywidgets.SelectionSlider
+    }  # see test_browser_controls.py
     assert isinstance(image, ipywidgets.HTML)
 
 
@@ -109,7 +129,9 @@ def test_moving_a_value_changes_picture_and_alternative_text(name: str, shown: l
         assert control.value != value and said.startswith("Lead <1>.")
         control.value = value
         assert image.value != before and alt_of(image) != said
-        assert base64.b64decode(re.search(r"base64,([^\"]+)", image.value)[1]).startswith(b"\x89PNG")
+        assert base64.b64decode(re.search(r"base64,([^\"]+)", image.value)[1]).startswith(
+            b"\x89PNG"
+        )
     assert not plt.get_fignums()
 
 
@@ -167,18 +189,26 @@ def test_an_untrained_network_starts_at_log_10() -> None:
 
 def test_the_confusion_table_is_that_of_the_arrays(plain: Callable[[str], Any]) -> None:
     arrays, _ = recorded.recorded_arrays("04_thresholds")
-    shirt, odds = arrays["validation_labels"].astype(bool), arrays["validation"][2, 0, 3].astype(float)
+    shirt, odds = (
+        arrays["validation_labels"].astype(bool),
+        arrays["validation"][2, 0, 3].astype(float),
+    )
     says = odds >= math.log(0.3 / 0.7)
     hits, misses, false = (int(part.sum()) for part in (says & shirt, ~says & shirt, says & ~shirt))
     assert misses > 0 and false > 0
     said = f"accuracy {100 - misses - false}, precision {100 * hits / (hits + false):.0f}, recall {2 * hits} %"
     said += f"; shirt found {hits}, overlooked {misses}, pullover taken for shirt {false}."
     asked = {"method": "fine-tuned", "labels": 5, "draw": 4, "threshold": 0.3}
-    assert plain("thresholds").alt(**asked) == f"Lead. fine-tuned, 5 a class, draw 4: shirt from 0.3: {said}"
+    assert (
+        plain("thresholds").alt(**asked)
+        == f"Lead. fine-tuned, 5 a class, draw 4: shirt from 0.3: {said}"
+    )
 
 
 def test_where_nothing_is_found_there_is_no_precision() -> None:
-    counts, (accuracy, precision, recall) = widgets.confusion(np.array([True, False, False]), np.zeros(3), 0.5)
+    counts, (accuracy, precision, recall) = widgets.confusion(
+        np.array([True, False, False]), np.zeros(3), 0.5
+    )
     assert counts.tolist() == [[2, 0], [1, 0]] and recall == 0 and math.isnan(precision)
     assert accuracy == pytest.approx(200 / 3)
 
@@ -195,7 +225,11 @@ def test_the_probabilities_are_those_of_the_recorded_study() -> None:
 
 def test_the_difference_is_students_interval_over_draws(plain: Callable[[str], Any]) -> None:
     table = study.recorded_table("05", "mnist")
-    assert all(row["value"] == 0 for row in table.rows if row["metric"] == study.SHARED and row["labels"] == 500)
+    assert all(
+        row["value"] == 0
+        for row in table.rows
+        if row["metric"] == study.SHARED and row["labels"] == 500
+    )
     a, b = (
         np.array(list(table.values(method, "test accuracy", 500).values()))
         for method in ("VAE fine-tuned (Fashion-MNIST)", "SVM on pixels")
@@ -203,7 +237,11 @@ def test_the_difference_is_students_interval_over_draws(plain: Callable[[str], A
     low, high = stats.ttest_rel(a, b).confidence_interval()
     said = f"VAE fine-tuned − SVM on pixels, 500 labels: {(a - b).mean():+.1f} points [{low:+.1f}, {high:+.1f}]"
     asked = {"pair": "Fashion-MNIST → MNIST", "against": "SVM on pixels", "labels": 500}
-    assert plain("curves").alt(**asked).startswith(f"Lead. Fashion-MNIST → MNIST. {said}, contradicted (for")
+    assert (
+        plain("curves")
+        .alt(**asked)
+        .startswith(f"Lead. Fashion-MNIST → MNIST. {said}, contradicted (for")
+    )
 
 
 def test_what_was_not_run_is_said(plain: Callable[[str], Any]) -> None:
@@ -222,7 +260,9 @@ def test_chapter_1_says_what_the_arrays_say() -> None:
     last, rates, batches = arrays["validation"][..., -1], facts["rates"], facts["batches"]
     mean, failed = last.mean(2), (~(last < math.log(10))).sum(2)
     best = {batch: rates[row] for batch, row in zip(batches, mean.argmin(0), strict=True)}
-    assert (best[16], best[128], best[512]) == (0.05, 0.2, 0.5) and list(best.values()) == sorted(best.values())
+    assert (best[16], best[128], best[512]) == (0.05, 0.2, 0.5) and list(best.values()) == sorted(
+        best.values()
+    )
     assert [f"{mean[row, row]:.2f}" for row in range(3)] == ["0.53", "0.54", "0.54"]
     assert (rates[:3], batches[:3]) == ([0.005, 0.01, 0.02], [16, 32, 64])
     assert (mean[rates.index(1.0)] > 1.8).all()
@@ -234,7 +274,9 @@ def test_chapter_1_says_what_the_arrays_say() -> None:
 def test_chapter_4_says_what_the_arrays_say() -> None:
     arrays, facts = recorded.recorded_arrays("04_thresholds")
     shirt = {part: arrays[f"{part}_labels"] == 1 for part in ("validation", "test")}
-    probe = arrays["validation"][facts["methods"].index("linear probe"), facts["counts"].index(10)].astype(float)
+    probe = arrays["validation"][
+        facts["methods"].index("linear probe"), facts["counts"].index(10)
+    ].astype(float)
     assert (probe >= math.log(0.48 / 0.52)).all() and (probe < math.log(0.52 / 0.48)).all()
     for m in range(3):
         for c in (0, 1, 4):
@@ -242,7 +284,9 @@ def test_chapter_4_says_what_the_arrays_say() -> None:
             scores = {}
             for part in shirt:
                 runs = zip(arrays[part][m, c], limits, strict=True)
-                scores[part] = np.mean([widgets.confusion(shirt[part], run, limit)[1] for run, limit in runs], axis=0)
+                scores[part] = np.mean(
+                    [widgets.confusion(shirt[part], run, limit)[1] for run, limit in runs], axis=0
+                )
             assert scores["validation"][2] == pytest.approx(90) and scores["test"][2] < 89.5
             assert scores["test"][1] < scores["validation"][1]
 
@@ -270,7 +314,10 @@ def test_chapter_5_says_what_becomes_of_fine_tuning_and_probes() -> None:
     early = 0
     for name, end in widgets.data_pairs().values():
         table, tuned = widgets._accuracies(name), f"VAE fine-tuned{end}"
-        effects = {n: study.paired(table, tuned, "scratch", "test accuracy", n) for n in table.known("labels")}
+        effects = {
+            n: study.paired(table, tuned, "scratch", "test accuracy", n)
+            for n in table.known("labels")
+        }
         early += sum(study.verdict(e) == "supported" for n, e in effects.items() if n < 100)
         assert name != "animals" or all(e.effect < 0 for e in effects.values())
     assert early == 1  # digits, 50 labels: "nearly all"

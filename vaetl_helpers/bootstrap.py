@@ -22,14 +22,27 @@ from packaging.utils import canonicalize_name
 
 # Wheels in a data set that is attached to a Kaggle notebook; the variable VAETL_SOURCE may name others.
 WHEELS = "/kaggle/input/**/vaetl_helpers-*.whl"
-PIP = ("-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check", "--retries", "1", "--timeout", "10")
+PIP = (
+    "-m",
+    "pip",
+    "install",
+    "-qq",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--retries",
+    "1",
+    "--timeout",
+    "10",
+)
 ADVICE = {"Kaggle": "switch Settings > Internet on, or attach a data set with the course's wheels"}
 
 
 class NotReadyError(Exception):
     """Something is missing and could not be added; a notebook shows the one sentence and no traceback."""
 
-    def _render_traceback_(self) -> list[str]:  # IPython asks for this before it formats a traceback
+    def _render_traceback_(
+        self,
+    ) -> list[str]:  # IPython asks for this before it formats a traceback
         return [str(self)]
 
 
@@ -50,16 +63,22 @@ def ready(*extras: str) -> None:
     if "vaetl-helpers" not in before:
         return  # imported from a folder that is not installed: whoever set that up sees to the rest
     wanted = requirements(extras if here else ())
-    if lacking := [requirement for requirement in wanted if canonicalize_name(requirement.name) not in before]:
+    if lacking := [
+        requirement for requirement in wanted if canonicalize_name(requirement.name) not in before
+    ]:
         _add([f"{requirement.name}{requirement.specifier}" for requirement in lacking], before)
-        new = sorted(f"{name} {version}" for name, version in installed().items() if name not in before)
+        new = sorted(
+            f"{name} {version}" for name, version in installed().items() if name not in before
+        )
         added = f"added {', '.join(new)}"
     if here or added:
         print(f"Course helpers {before['vaetl-helpers']}: {added or 'everything is there'}.")
     for requirement in wanted:
         version = before.get(canonicalize_name(requirement.name))
         if version and not requirement.specifier.contains(version, prereleases=True):
-            print(f"{requirement.name} {version} is installed and stays; the course asks for {requirement.specifier}.")
+            print(
+                f"{requirement.name} {version} is installed and stays; the course asks for {requirement.specifier}."
+            )
 
 
 def installed() -> dict[str, str]:
@@ -67,7 +86,9 @@ def installed() -> dict[str, str]:
     found: dict[str, str] = {}
     importlib.invalidate_caches()  # something may have been installed a moment ago
     for distribution in metadata.distributions():
-        if name := distribution.metadata["Name"]:  # an interrupted uninstallation leaves a folder without
+        if name := distribution.metadata[
+            "Name"
+        ]:  # an interrupted uninstallation leaves a folder without
             found.setdefault(canonicalize_name(name), distribution.version)
     return found
 
@@ -75,13 +96,19 @@ def installed() -> dict[str, str]:
 def requirements(extras: tuple[str, ...]) -> list[Requirement]:
     """What the course needs on this machine, with its `extras`."""
     every = map(Requirement, metadata.requires("vaetl-helpers") or ())
-    return [one for one in every if not one.marker or any(one.marker.evaluate({"extra": e}) for e in ("", *extras))]
+    return [
+        one
+        for one in every
+        if not one.marker or any(one.marker.evaluate({"extra": e}) for e in ("", *extras))
+    ]
 
 
 def _add(lacking: list[str], before: Mapping[str, str]) -> None:
     """Installs by pip, first from attached wheels alone; pins keep every installed distribution where it is."""
     wheels = glob.glob(os.environ.get("VAETL_SOURCE", WHEELS), recursive=True)
-    links = [f"--find-links={folder}" for folder in sorted({os.path.dirname(wheel) for wheel in wheels})]
+    links = [
+        f"--find-links={folder}" for folder in sorted({os.path.dirname(wheel) for wheel in wheels})
+    ]
     with TemporaryDirectory() as folder:
         pins = Path(folder, "pins.txt")
         pins.write_text("\n".join(_pin(name, version) for name, version in before.items()), "utf-8")
@@ -96,10 +123,14 @@ def _add(lacking: list[str], before: Mapping[str, str]) -> None:
         todo = "it does not go with what is installed, which must not move; take a newer course, or a newer machine"
     else:
         todo = f"{ADVICE.get(lender(), 'check the connection')}, then run this cell again"
-    raise NotReadyError(f"The course needs {' and '.join(lacking)}, which could not be added: {todo}.")
+    raise NotReadyError(
+        f"The course needs {' and '.join(lacking)}, which could not be added: {todo}."
+    )
 
 
 def _pin(name: str, version: str) -> str:
-    with suppress(InvalidRequirement):  # versions from before the standard cannot be pinned, nor asked for
+    with suppress(
+        InvalidRequirement
+    ):  # versions from before the standard cannot be pinned, nor asked for
         return str(Requirement(f"{name}=={version}"))
     return ""

@@ -50,11 +50,18 @@ def chapters_in(folder: Path) -> dict[str, Chapter]:
     for path in sorted(folder.glob("[0-9]*_*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         facts = notebook.metadata.get("vaetl", {})
-        number, title = str(facts.get("chapter", path.stem.partition("_")[0])), facts.get("title", path.stem)
+        number, title = (
+            str(facts.get("chapter", path.stem.partition("_")[0])),
+            facts.get("title", path.stem),
+        )
         requires, parameters = tuple(facts.get("requires", ())), _parameters(notebook)
-        checks = tuple(c.metadata.vaetl.check for c in notebook.cells if "check" in c.metadata.get("vaetl", {}))
+        checks = tuple(
+            c.metadata.vaetl.check for c in notebook.cells if "check" in c.metadata.get("vaetl", {})
+        )
         minutes = dict(facts.get("minutes", {}))
-        found[number] = Chapter(number, path.stem, title, path, requires, parameters, minutes, checks)
+        found[number] = Chapter(
+            number, path.stem, title, path, requires, parameters, minutes, checks
+        )
     if not found:
         raise CourseError(f"There are no notebooks in {folder}: write them with `vaetl build`.")
     return found
@@ -62,9 +69,15 @@ def chapters_in(folder: Path) -> dict[str, Chapter]:
 
 def _parameters(notebook: Any) -> dict[str, str]:
     """Names and annotations in the cell tagged `parameters` (papermill's own reader misses `int | None`)."""
-    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+    cells = [
+        cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())
+    ]
     lines = ast.parse(cells[0]).body if cells else []
-    return {ast.unparse(a.target): ast.unparse(a.annotation) for a in lines if isinstance(a, ast.AnnAssign)}
+    return {
+        ast.unparse(a.target): ast.unparse(a.annotation)
+        for a in lines
+        if isinstance(a, ast.AnnAssign)
+    }
 
 
 def choose(names: Iterable[str], known: Mapping[str, Chapter]) -> list[Chapter]:
@@ -72,7 +85,11 @@ def choose(names: Iterable[str], known: Mapping[str, Chapter]) -> list[Chapter]:
     chosen = set()
     for name in names:
         stem = Path(name).name.removesuffix(".ipynb")
-        fits = [n for n, c in known.items() if stem in (n, n.lstrip("0"), c.name, c.name.partition("_")[2])]
+        fits = [
+            n
+            for n, c in known.items()
+            if stem in (n, n.lstrip("0"), c.name, c.name.partition("_")[2])
+        ]
         if len(fits) != 1:
             raise unknown_name_error("chapter", name, known)
         chosen.update(fits)
@@ -92,7 +109,9 @@ def typed(name: str, given: Any, annotation: str) -> Any:
     if "str" in kinds and not isinstance(value, str | None):
         value = str(given)
     if not any(type(value) is TYPES.get(kind, type(value)) for kind in kinds):
-        raise CourseError(f"The parameter {name} takes {annotation}, not '{given}': mend -p {name}={given}.")
+        raise CourseError(
+            f"The parameter {name} takes {annotation}, not '{given}': mend -p {name}={given}."
+        )
     return value
 
 
@@ -117,7 +136,9 @@ def share(given: Mapping[str, Any], chosen: Sequence[Chapter]) -> dict[str, dict
     return parts
 
 
-def execute(source: Path, target: Path, parameters: dict[str, Any], seconds: int, bar: Any = False) -> str | None:
+def execute(
+    source: Path, target: Path, parameters: dict[str, Any], seconds: int, bar: Any = False
+) -> str | None:
     """Executes a notebook by papermill, in the folder above `target`; returns None or what went wrong where.
 
     `seconds` limits each cell. Raises OSError where `target` cannot be written.
@@ -125,7 +146,9 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], seconds: int
     import papermill
     from nbclient.exceptions import CellTimeoutError
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it warns of each parameter `int | None`
+    logging.getLogger("papermill").setLevel(
+        logging.CRITICAL
+    )  # it warns of each parameter `int | None`
     try:
         papermill.execute_notebook(
             papermill.iorw.load_notebook_node(str(source)),
@@ -139,7 +162,9 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], seconds: int
             execution_timeout=seconds,
             coalesce_streams=True,
             kernel_manager_class=_own_kernel(),
-            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log would break the progress lines
+            extra_arguments=[
+                "--log-level=CRITICAL"
+            ],  # the kernel's own log would break the progress lines
         )
         return None
     except papermill.PapermillExecutionError as error:
@@ -151,7 +176,11 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], seconds: int
             raise
         what = f"{type(error).__name__}: {_last_line(error)}"
     cells = json.loads(target.read_text("utf-8"))["cells"] if target.exists() else []
-    begun = [c for c in cells if c["cell_type"] == "code" and c["metadata"].get("papermill", {}).get("start_time")]
+    begun = [
+        c
+        for c in cells
+        if c["cell_type"] == "code" and c["metadata"].get("papermill", {}).get("start_time")
+    ]
     return f"In [{len([cell for cell in begun if ''.join(cell['source']).strip()])}]: {what}"
 
 
@@ -200,7 +229,9 @@ def copy_course(course: Path, folder: Path) -> Path:
             copied[notebook.name] = digest
         note.write_text(json.dumps(copied, indent=1), encoding="utf-8")
     except (OSError, ValueError, TypeError) as error:
-        raise CourseError(f"{folder} cannot hold the course ({error}): choose another with --dir.") from error
+        raise CourseError(
+            f"{folder} cannot hold the course ({error}): choose another with --dir."
+        ) from error
     return folder / notebooks[0].name
 
 
@@ -208,11 +239,17 @@ def _copy_beside(notebook: Path, folder: Path) -> None:
     target = folder / notebook.name
     if target.exists() and target.read_bytes() != notebook.read_bytes():
         target = folder / f"{notebook.stem}.new-{metadata.version('vaetl-helpers')}.ipynb"
-        if target.exists() and target.read_bytes() != notebook.read_bytes():  # a checkout: same version, another state
-            target = target.with_stem(f"{target.stem}-{hashlib.sha256(notebook.read_bytes()).hexdigest()[:6]}")
+        if (
+            target.exists() and target.read_bytes() != notebook.read_bytes()
+        ):  # a checkout: same version, another state
+            target = target.with_stem(
+                f"{target.stem}-{hashlib.sha256(notebook.read_bytes()).hexdigest()[:6]}"
+            )
         print(f"{notebook.name} has a newer version; yours stays, the new one is {target.name}")
     if not target.exists():
-        shutil.copyfile(notebook, target)  # not the permissions: the installed course may be read-only
+        shutil.copyfile(
+            notebook, target
+        )  # not the permissions: the installed course may be read-only
 
 
 def course_dir() -> Path:
@@ -221,4 +258,6 @@ def course_dir() -> Path:
     for folder in (package / "course", package.parent / "course"):
         if folder.is_dir():
             return folder
-    raise CourseError("The course's notebooks are missing from this installation: install vaetl-helpers again.")
+    raise CourseError(
+        "The course's notebooks are missing from this installation: install vaetl-helpers again."
+    )

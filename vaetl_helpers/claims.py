@@ -21,12 +21,32 @@ from scipy import stats
 from vaetl_helpers import study
 from vaetl_helpers.errors import CourseError
 
-FIELDS = ("claim", "data", "measure", "effect", "unit", "low", "high", "n", "verdict", "source", "primary")
-RATIOS = {"times": 1, "tasks": -1}  # units whose null is 1, tested by their logarithm; fewer tasks are better
+FIELDS = (
+    "claim",
+    "data",
+    "measure",
+    "effect",
+    "unit",
+    "low",
+    "high",
+    "n",
+    "verdict",
+    "source",
+    "primary",
+)
+RATIOS = {
+    "times": 1,
+    "tasks": -1,
+}  # units whose null is 1, tested by their logarithm; fewer tasks are better
 Row = dict[str, Any]
 # What decides: `margins` by unit, groups of `data`, `names` of data, and `claims` by id.
-CONTRACT: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text("utf-8"))
-DELTAS = {unit: math.log(value) if unit in RATIOS else value for unit, value in CONTRACT["margins"].items()}
+CONTRACT: dict[str, Any] = yaml.safe_load(
+    Path(__file__).with_name("claims.yaml").read_text("utf-8")
+)
+DELTAS = {
+    unit: math.log(value) if unit in RATIOS else value
+    for unit, value in CONTRACT["margins"].items()
+}
 
 
 def comparisons() -> list[Row]:
@@ -45,28 +65,43 @@ def _expand(spec: Mapping[str, Any]) -> Iterator[Row]:
     for n in spec.get("labels", [""]):
         filled = json.loads(json.dumps(spec).replace("{n}", str(n)))
         for data in _sets(spec["data"]):
-            yield filled | {"data": data, "name": CONTRACT["names"].get(data, data), "primary": data in first}
+            yield filled | {
+                "data": data,
+                "name": CONTRACT["names"].get(data, data),
+                "primary": data in first,
+            }
 
 
 def _sets(names: Iterable[str]) -> list[str]:
     return [each for name in names for each in CONTRACT["data"].get(name, [name])]
 
 
-def ledger(run: Path | str | None = None, records: Sequence[Mapping[str, Any]] | None = None) -> list[Row]:
+def ledger(
+    run: Path | str | None = None, records: Sequence[Mapping[str, Any]] | None = None
+) -> list[Row]:
     """The rows, with FIELDS as keys: `live` of the folder `run` and of a notebook's own `records`, and `recorded`.
 
     An end of an interval that is None is open. The verdict is study.verdict's at the margin of claims.yaml; the primary
     rows are adjusted by Holm over all of them. Raises CourseError where `run` is not the folder of a run.
     """
-    sources = {"live": _live(run) + [{"chapter": "05"} | dict(r) for r in records or ()], "recorded": _recorded()}
+    sources = {
+        "live": _live(run) + [{"chapter": "05"} | dict(r) for r in records or ()],
+        "recorded": _recorded(),
+    }
     found: list[tuple[Row, study.Effect | None, str | None]] = []
     for each in comparisons():
-        there = {source: record for source, known in sources.items() if (record := _find(known, each, each["record"]))}
+        there = {
+            source: record
+            for source, known in sources.items()
+            if (record := _find(known, each, each["record"]))
+        }
         for source, record in there.items():
             # Where a comparison is recorded too, from fresh seeds, that row is the primary.
             row = _row(each, record, source, each["primary"] and source == [*there][-1])
             found.append((row, _effect(row), _guard(each, sources[source])))
-    adjusted = iter(study.holm([effect.p if effect else 1.0 for row, effect, _ in found if row["primary"]]))
+    adjusted = iter(
+        study.holm([effect.p if effect else 1.0 for row, effect, _ in found if row["primary"]])
+    )
     for row, effect, guard in found:
         p = next(adjusted) if row["primary"] else None
         said = study.verdict(effect, DELTAS.get(row["unit"], 0), p) if effect else "undecided"
@@ -76,29 +111,67 @@ def ledger(run: Path | str | None = None, records: Sequence[Mapping[str, Any]] |
 
 def _live(run: Path | str | None) -> list[Row]:
     try:
-        return [dict(r) for r in json.loads((Path(run) / "metrics.json").read_text("utf-8"))["records"]] if run else []
+        return (
+            [
+                dict(r)
+                for r in json.loads((Path(run) / "metrics.json").read_text("utf-8"))["records"]
+            ]
+            if run
+            else []
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CourseError(f"{run} holds no readable metrics.json: name a folder that `vaetl run` wrote.") from error
+        raise CourseError(
+            f"{run} holds no readable metrics.json: name a folder that `vaetl run` wrote."
+        ) from error
 
 
 def _recorded() -> list[Row]:
-    files = sorted(resources.files("vaetl_helpers").joinpath("recorded").iterdir(), key=lambda file: file.name)
-    return [r for file in files if file.name.endswith(".json") for r in json.loads(file.read_text("utf-8"))["records"]]
+    files = sorted(
+        resources.files("vaetl_helpers").joinpath("recorded").iterdir(), key=lambda file: file.name
+    )
+    return [
+        r
+        for file in files
+        if file.name.endswith(".json")
+        for r in json.loads(file.read_text("utf-8"))["records"]
+    ]
 
 
 def _find(records: Sequence[Row], each: Row, name: str) -> Row | None:
     """The last record of that chapter, name and data; after its data a record may say more (", some censored")."""
-    known = (r for r in reversed(records) if (r.get("chapter"), r.get("name")) == (each["chapter"], name))
-    return next((r for r in known if f"{r.get('data') or ''}, ".startswith(f"{each['data']}, ")), None)
+    known = (
+        r for r in reversed(records) if (r.get("chapter"), r.get("name")) == (each["chapter"], name)
+    )
+    return next(
+        (r for r in known if f"{r.get('data') or ''}, ".startswith(f"{each['data']}, ")), None
+    )
 
 
 def _row(each: Row, record: Row, source: str, primary: bool) -> Row:
-    unit, notes = record.get("unit") or "", re.findall(r", conditional on [^;,]+", record.get("data") or "")
+    unit, notes = (
+        record.get("unit") or "",
+        re.findall(r", conditional on [^;,]+", record.get("data") or ""),
+    )
     numbers = [record.get(key) for key in ("value", "low", "high")]
-    good = [isinstance(x, int | float) and math.isfinite(x) and (x > 0 or unit not in RATIOS) for x in numbers]
-    effect, low, high = (float(x) if ok else None for x, ok in zip(numbers, good, strict=True))  # a ratio's 0 is open
+    good = [
+        isinstance(x, int | float) and math.isfinite(x) and (x > 0 or unit not in RATIOS)
+        for x in numbers
+    ]
+    effect, low, high = (
+        float(x) if ok else None for x, ok in zip(numbers, good, strict=True)
+    )  # a ratio's 0 is open
     measure = "".join([each["measure"], *notes])
-    facts = (each["claim"], each["name"], measure, effect, unit, low, high, record.get("n") or 0, "undecided")
+    facts = (
+        each["claim"],
+        each["name"],
+        measure,
+        effect,
+        unit,
+        low,
+        high,
+        record.get("n") or 0,
+        "undecided",
+    )
     return dict(zip(FIELDS, (*facts, source, primary), strict=True))
 
 
@@ -111,12 +184,19 @@ def _effect(row: Row) -> study.Effect | None:
     values = [row[key] for key in ("low", "effect", "high")]
     if values[1] is None or values[0] == values[2] is None or row["n"] < 2:
         return None
-    low, effect, high = (math.copysign(math.inf, k - 1) if x is None else x for k, x in enumerate(values))
+    low, effect, high = (
+        math.copysign(math.inf, k - 1) if x is None else x for k, x in enumerate(values)
+    )
     if sign := RATIOS.get(row["unit"]):
-        low, effect, high = (sign * (math.log(x) if math.isfinite(x) else x) for x in (low, effect, high)[::sign])
+        low, effect, high = (
+            sign * (math.log(x) if math.isfinite(x) else x) for x in (low, effect, high)[::sign]
+        )
     if not low <= effect <= high:
         return None
-    n, se = row["n"], (effect - low if effect > 0 else high - effect) / float(stats.t.ppf(0.975, row["n"] - 1))
+    n, se = (
+        row["n"],
+        (effect - low if effect > 0 else high - effect) / float(stats.t.ppf(0.975, row["n"] - 1)),
+    )
     return study.Effect(effect, low, high, n, se * math.sqrt(n), "", se, n - 1)
 
 

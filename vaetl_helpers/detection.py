@@ -24,7 +24,9 @@ from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.transfer.backbones import download_weights
 
 SIZE = 96  # pixels, height and width of a composed scene
-Boxes = list[dict[str, Tensor]]  # for each scene "boxes" [k, 4] and "labels" [k]; predictions have "scores" [k] too
+Boxes = list[
+    dict[str, Tensor]
+]  # for each scene "boxes" [k, 4] and "labels" [k]; predictions have "scores" [k] too
 
 # ---------------------------------------------------------------- scenes
 
@@ -43,12 +45,21 @@ class Scenes:
     def __post_init__(self) -> None:
         height, width = self.images.shape[2:]
         if self.images.dtype != torch.uint8 or len(self.images) != len(self.targets):
-            raise CourseError(f"{len(self.targets)} targets need as many uint8 images, not {list(self.images.shape)}.")
+            raise CourseError(
+                f"{len(self.targets)} targets need as many uint8 images, not {list(self.images.shape)}."
+            )
         limits = torch.tensor([width, height, width, height])
         for number, target in enumerate(self.targets):
-            boxes, labels = torch.as_tensor(target["boxes"]).float(), torch.as_tensor(target["labels"]).long()
+            boxes, labels = (
+                torch.as_tensor(target["boxes"]).float(),
+                torch.as_tensor(target["labels"]).long(),
+            )
             fits = boxes.dim() == 2 and boxes.shape[1] == 4 and labels.shape == boxes.shape[:1]
-            inside = fits and ((boxes >= 0) & (boxes <= limits)).all() and (boxes[:, :2] < boxes[:, 2:]).all()
+            inside = (
+                fits
+                and ((boxes >= 0) & (boxes <= limits)).all()
+                and (boxes[:, :2] < boxes[:, 2:]).all()
+            )
             if not inside or ((labels < 1) | (labels > len(self.classes))).any():
                 raise CourseError(
                     f"The boxes of scene {number} must be corners in pixels, [k, 4] with 0 ≤ x1 < x2 ≤ {width} and "
@@ -66,7 +77,9 @@ class Scenes:
         return Scenes(self.images[chosen], [self.targets[i] for i in chosen], self.classes)
 
 
-def compose(wanted: ImageSet, others: ImageSet | None, clutter: ImageSet, count: int, seed: int) -> Scenes:
+def compose(
+    wanted: ImageSet, others: ImageSet | None, clutter: ImageSet, count: int, seed: int
+) -> Scenes:
     """Scenes of 96 × 96 pixels with 2 to 4 garments of 20 to 36 pixels on a noisy ground, the same for the same seed.
 
     Labelled are those of `wanted`; with `others` each garment is one of the two by a coin. Two faint digits of
@@ -98,12 +111,18 @@ def _ground(random: np.random.Generator) -> Tensor:
     return ground
 
 
-def _paste(canvas: Tensor, images: ImageSet, taken: Tensor, opacity: float, random: Any) -> tuple[Tensor, int]:
+def _paste(
+    canvas: Tensor, images: ImageSet, taken: Tensor, opacity: float, random: Any
+) -> tuple[Tensor, int]:
     """Puts a random image where it hardly covers another: its box [1, 4] (where there is no room, [0, 4]) and label."""
     index, size = int(random.integers(len(images))), int(random.integers(20, 37))
-    levels = F.interpolate(images.images[index][None].float() / 255, (size, size), mode="bilinear")[0, 0]
+    levels = F.interpolate(images.images[index][None].float() / 255, (size, size), mode="bilinear")[
+        0, 0
+    ]
     rows, columns = ((levels > 0.1).any(axis).nonzero().flatten() for axis in (1, 0))
-    levels = levels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # so that the box is tight
+    levels = levels[
+        rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1
+    ]  # so that the box is tight
     (height, width), light = levels.shape, opacity * random.uniform(0.5, 1)
     for _ in range(10):
         top, left = (int(random.integers(SIZE - side + 1)) for side in levels.shape)
@@ -153,7 +172,10 @@ def coco_detector(pretrained: bool = True) -> FasterRCNN:
 
     Raises CourseError where the weights (74 MB) are neither cached nor to be had.
     """
-    build, weights = models.fasterrcnn_mobilenet_v3_large_320_fpn, models.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
+    build, weights = (
+        models.fasterrcnn_mobilenet_v3_large_320_fpn,
+        models.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights,
+    )
     if not pretrained:
         return build(weights=None, weights_backbone=None)
     try:
@@ -163,20 +185,26 @@ def coco_detector(pretrained: bool = True) -> FasterRCNN:
             f"The COCO weights could not be fetched ({error.__cause__}): try again with a network, or go on with the "
             "scenes and the detector that come with the course (coco=False)."
         ) from error
-    return build(weights=weights.DEFAULT, trainable_backbone_layers=6)  # all: what is frozen is our choice
+    return build(
+        weights=weights.DEFAULT, trainable_backbone_layers=6
+    )  # all: what is frozen is our choice
 
 
 def replace_head(detector: FasterRCNN, classes: int) -> FasterRCNN:
     """Puts a new last layer, for `classes` classes and the background, in place; everything else is kept."""
     old = detector.roi_heads.box_predictor.cls_score
-    detector.roi_heads.box_predictor = FastRCNNPredictor(old.in_features, classes + 1).to(old.weight)
+    detector.roi_heads.box_predictor = FastRCNNPredictor(old.in_features, classes + 1).to(
+        old.weight
+    )
     return detector
 
 
 # ---------------------------------------------------------------- training and measuring
 
 
-def train(detector: FasterRCNN, scenes: Scenes, steps: int, rate: float, seed: int = 0, size: int = 4) -> list[float]:
+def train(
+    detector: FasterRCNN, scenes: Scenes, steps: int, rate: float, seed: int = 0, size: int = 4
+) -> list[float]:
     """Trains what is not frozen, in place, by Adam with `one_cycle`; returns each step's loss.
 
     Scenes come in shuffled rounds, `size` a step. Raises CourseError where the loss is not finite.
@@ -188,11 +216,15 @@ def train(detector: FasterRCNN, scenes: Scenes, steps: int, rate: float, seed: i
     detector.train()
     for step in range(steps):
         batch = scenes.subset(order[step * size : (step + 1) * size])
-        targets = [{name: value.to(device) for name, value in target.items()} for target in batch.targets]
+        targets = [
+            {name: value.to(device) for name, value in target.items()} for target in batch.targets
+        ]
         loss = sum(detector(list(batch.images.to(device) / 255), targets).values())
         losses.append(loss.item())
         if not loss.isfinite():
-            raise CourseError(f"Training broke down in step {step + 1} (loss {losses[-1]}): take a lower rate.")
+            raise CourseError(
+                f"Training broke down in step {step + 1} (loss {losses[-1]}): take a lower rate."
+            )
         adam.param_groups[0]["lr"] = rate * one_cycle(step / steps)
         adam.zero_grad()
         loss.backward()
@@ -205,7 +237,9 @@ def predict(detector: FasterRCNN, images: Tensor, size: int = 32) -> Boxes:
     """For each uint8 image boxes [k, 4], labels [k] and scores [k] in falling order, on the CPU."""
     device, mode = next(detector.parameters()).device, detector.training
     detector.eval()
-    found = [result for batch in images.split(size) for result in detector(list(batch.to(device) / 255))]
+    found = [
+        result for batch in images.split(size) for result in detector(list(batch.to(device) / 255))
+    ]
     detector.train(mode)
     return [{name: value.cpu() for name, value in result.items()} for result in found]
 
@@ -220,8 +254,12 @@ def average_precision(found: Boxes, targets: Boxes, iou: float = 0.5) -> float:
 
         metric = MeanAveragePrecision(iou_thresholds=[iou])  # looks for pycocotools
     except ImportError as error:
-        raise CourseError('AP needs an extra that is missing: run pip install "vaetl-helpers[detection]".') from error
+        raise CourseError(
+            'AP needs an extra that is missing: run pip install "vaetl-helpers[detection]".'
+        ) from error
     if not any(len(target["boxes"]) for target in targets):
-        raise CourseError("No scene holds an object, so that recall has no meaning: take scenes with some.")
+        raise CourseError(
+            "No scene holds an object, so that recall has no meaning: take scenes with some."
+        )
     metric.update(found, targets)
     return 100 * metric.compute()["map"].item()

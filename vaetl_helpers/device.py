@@ -48,7 +48,11 @@ def _accelerators() -> list[torch.device]:
 def _name(device: torch.device) -> str:
     if device.type == "cpu":
         return f"CPU, {os.cpu_count()} cores"
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else {"xla": "TPU"}.get(device.type, "Apple GPU")
+    return (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else {"xla": "TPU"}.get(device.type, "Apple GPU")
+    )
 
 
 def _try(device: torch.device) -> str | None:
@@ -59,7 +63,11 @@ def _try(device: torch.device) -> str | None:
         works = product.item() == 64 + 512
     except Exception as error:  # drivers fail in many ways, some without a word
         return _failure(str(device), error)
-    return None if works else f"The device {device} computes wrong results: restart the machine, or use another."
+    return (
+        None
+        if works
+        else f"The device {device} computes wrong results: restart the machine, or use another."
+    )
 
 
 def _failure(device: str, error: Exception) -> str:
@@ -70,7 +78,10 @@ def _failure(device: str, error: Exception) -> str:
         "driver": "the driver is missing or too old: update it, or install a PyTorch made for an older CUDA",
         "out of memory": "its memory is full: end the other programs that use it, or restart their kernels",
     }
-    todo = next((text for key, text in causes.items() if key in message.lower()), "restart the kernel and try again")
+    todo = next(
+        (text for key, text in causes.items() if key in message.lower()),
+        "restart the kernel and try again",
+    )
     return f"The device {device} says that it is available but fails ({message}): {todo}."
 
 
@@ -79,7 +90,9 @@ def _hidden_gpu() -> str | None:
     if torch.cuda.is_available() or not Path("/dev/nvidiactl").exists():
         return None
     if not torch.version.cuda:
-        return "There is an NVIDIA GPU, but this PyTorch was built without CUDA; install one with it."
+        return (
+            "There is an NVIDIA GPU, but this PyTorch was built without CUDA; install one with it."
+        )
     try:
         torch.cuda.init()
     except Exception as error:  # as above
@@ -105,12 +118,18 @@ def best_device() -> DeviceStatus:
         hidden = _hidden_gpu()
         return DeviceStatus(cpu, _name(cpu), hidden and f"{hidden} Using the CPU.")
     mine = _tried(accelerators[int(os.environ.get("LOCAL_RANK", 0)) % len(accelerators)])
-    return mine if mine.problem is None else DeviceStatus(cpu, _name(cpu), f"{mine.problem} Using the CPU.")
+    return (
+        mine
+        if mine.problem is None
+        else DeviceStatus(cpu, _name(cpu), f"{mine.problem} Using the CPU.")
+    )
 
 
 def best_precision(device: torch.device) -> str:
     """ "bf16" where the device computes in bfloat16 natively, otherwise "no" (float32); never float16 unasked."""
-    native = device.type == "xla" or (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
+    native = device.type == "xla" or (
+        device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    )
     return "bf16" if native else "no"
 
 

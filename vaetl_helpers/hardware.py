@@ -24,7 +24,12 @@ from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.device import best_device, best_precision, devices, synchronise
 from vaetl_helpers.output import emit, show_table
 from vaetl_helpers.settings import versions
-from vaetl_helpers.training.evaluation import History, LossFunction, classification_loss, loss_and_monitored
+from vaetl_helpers.training.evaluation import (
+    History,
+    LossFunction,
+    classification_loss,
+    loss_and_monitored,
+)
 
 FLOAT_BYTES = 4
 
@@ -36,7 +41,9 @@ def time_it(work: Callable[[], Any], device: torch.device, repeats: int = 5) -> 
     for _ in range(repeats):
         synchronise(device)
         started = time.perf_counter()
-        _kept = work()  # kept until the device is done: a TPU computes only what somebody still holds
+        _kept = (
+            work()
+        )  # kept until the device is done: a TPU computes only what somebody still holds
         synchronise(device)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
@@ -75,7 +82,10 @@ def machine() -> dict[str, str]:
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} used"
     facts = {"processor": _processor(), "cores": threads, "memory": f"{_memory() / 1e9:.1f} GB"}
     for found in accelerators:
-        state = found.problem or f"works, precision {best_precision(found.device)}{_device_memory(found.device)}"
+        state = (
+            found.problem
+            or f"works, precision {best_precision(found.device)}{_device_memory(found.device)}"
+        )
         facts[f"accelerator {found.device}"] = f"{found.name}: {state}"
     return facts | ({} if accelerators else {"accelerator": best_device().problem or "none found"})
 
@@ -112,10 +122,14 @@ def peak_memory(device: torch.device) -> int:
         import psutil
 
         return psutil.Process().memory_info().peak_wset
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
-def count_flops(model: nn.Module, images: Tensor, labels: Tensor, loss_fn: LossFunction = classification_loss) -> int:
+def count_flops(
+    model: nn.Module, images: Tensor, labels: Tensor, loss_fn: LossFunction = classification_loss
+) -> int:
     """FLOPs of one training step on this batch (forward and backward), as PyTorch's counter sees them.
 
     It counts matrix products and convolutions, two FLOPs a multiplication with its addition; the rest is small.
@@ -143,7 +157,9 @@ def bytes_moved(model: nn.Module, images: Tensor) -> int:
 
     twin = deepcopy(model)
     for module in twin.modules():
-        if not list(module.children()) and not isinstance(module, nn.Flatten | nn.Unflatten | nn.Identity):
+        if not list(module.children()) and not isinstance(
+            module, nn.Flatten | nn.Unflatten | nn.Identity
+        ):
             module.register_forward_hook(count)
     with torch.no_grad():
         twin(images)
@@ -162,9 +178,13 @@ class EnergyMeter:
             pynvml.nvmlInit()
             handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
             pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)  # not every GPU can
-            self.read: Callable[[], float] | None = lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+            self.read: Callable[[], float] | None = lambda: (
+                pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+            )
             self.source = "measured by NVML, the GPU alone"
-        except Exception:  # no library, no driver, no GPU or no counter: all mean "cannot be measured"
+        except (
+            Exception
+        ):  # no library, no driver, no GPU or no counter: all mean "cannot be measured"
             self.read = None
 
     def __enter__(self) -> EnergyMeter:
@@ -202,7 +222,9 @@ class Receipt:
         """The receipt as label → value with unit, to print or to put in a table."""
         seconds = self.seconds or math.inf  # a run that max_seconds=0 stopped before its first step
         rate, of_peak = self.flops / seconds, f"of {self.peak / 1e9:,.0f} GFLOP/s"
-        share = {"share of the measured peak": f"{rate / self.peak:.1%} {of_peak}"} if self.peak else {}
+        share = (
+            {"share of the measured peak": f"{rate / self.peak:.1%} {of_peak}"} if self.peak else {}
+        )
         memory = {"peak memory": f"{self.memory / 1e6:,.0f} MB"} if self.memory else {}
         return {
             "time": f"{self.seconds:.1f} s",
@@ -223,7 +245,12 @@ class Receipt:
 
 
 def receipt(
-    history: History, model: nn.Module, train: ImageSet, meter: EnergyMeter, batch_size: int = 128, **more: Any
+    history: History,
+    model: nn.Module,
+    train: ImageSet,
+    meter: EnergyMeter,
+    batch_size: int = 128,
+    **more: Any,
 ) -> Receipt:
     """The receipt of a `fit` that ran inside `meter`; `more` may set price_per_hour, currency and peak.
 
@@ -235,4 +262,11 @@ def receipt(
     flops_per_image = count_flops(model, images.to(device), labels.to(device)) / len(images)
     seen = int(sum(history["images"]))
     joules = meter.joules / meter.seconds * history.seconds
-    return Receipt(history.seconds, seen, flops_per_image * seen, joules, meter.source, **{"memory": memory} | more)
+    return Receipt(
+        history.seconds,
+        seen,
+        flops_per_image * seen,
+        joules,
+        meter.source,
+        **{"memory": memory} | more,
+    )

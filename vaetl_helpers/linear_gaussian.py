@@ -20,16 +20,28 @@ class LinearGaussian(VAE):
     orthogonal; otherwise the ELBO stays `gap` below log p(x).
     """
 
-    def __init__(self, weight: Float[Tensor, "pixels latent"], bias: Float[Tensor, " pixels"], sigma: float):
+    def __init__(
+        self, weight: Float[Tensor, "pixels latent"], bias: Float[Tensor, " pixels"], sigma: float
+    ):
         pixels, latent = weight.shape
         encoder = nets.Encoder(nn.Flatten(), pixels, latent)
         decoder = nn.Sequential(nn.Linear(latent, pixels), nn.Unflatten(1, (1, 1, pixels)))
         super().__init__(encoder, decoder, gaussian_log_var=2 * math.log(sigma))
-        self.precision = torch.eye(latent).to(weight) + weight.T @ weight / sigma**2  # of p(z|x), for every x
-        self.marginal = MultivariateNormal(bias, weight @ weight.T + sigma**2 * torch.eye(pixels).to(weight))
+        self.precision = (
+            torch.eye(latent).to(weight) + weight.T @ weight / sigma**2
+        )  # of p(z|x), for every x
+        self.marginal = MultivariateNormal(
+            bias, weight @ weight.T + sigma**2 * torch.eye(pixels).to(weight)
+        )
         to_mean = torch.linalg.solve(self.precision, weight.T / sigma**2)
-        values = (weight, bias), (to_mean, -to_mean @ bias), (0 * to_mean, -self.precision.diagonal().log())
-        for layer, (matrix, offset) in zip((decoder[0], encoder.mu, encoder.log_var), values, strict=True):
+        values = (
+            (weight, bias),
+            (to_mean, -to_mean @ bias),
+            (0 * to_mean, -self.precision.diagonal().log()),
+        )
+        for layer, (matrix, offset) in zip(
+            (decoder[0], encoder.mu, encoder.log_var), values, strict=True
+        ):
             layer.weight, layer.bias = nn.Parameter(matrix), nn.Parameter(offset)
 
     def log_prob(self, x: Images) -> Nats:

@@ -22,7 +22,9 @@ OneHot = Float[Tensor, "*batch classes"]
 class JointVAE(vae.VAE):
     """A VAE with a linear classifier on μ: one encoder serves both."""
 
-    def __init__(self, encoder: nets.Encoder, decoder: nn.Module, classes: int, **kind: Any) -> None:
+    def __init__(
+        self, encoder: nets.Encoder, decoder: nn.Module, classes: int, **kind: Any
+    ) -> None:
         super().__init__(encoder, decoder, **kind)
         self.head = nn.Linear(encoder.mu.out_features, classes)
 
@@ -31,7 +33,9 @@ class JointVAE(vae.VAE):
         return self.head(self.encode(x).mean)
 
 
-def multitask_loss(alpha: float, labelled: ImageSet, batch_size: int = 100, **objective: Any) -> LossFunction:
+def multitask_loss(
+    alpha: float, labelled: ImageSet, batch_size: int = 100, **objective: Any
+) -> LossFunction:
     """A loss for `fit` on unlabelled images: −ELBO + α · cross-entropy of a batch of labelled ones, in nats per image.
 
     For a JointVAE. The images' own labels are not used in training; `labelled` should be among them, since its images
@@ -43,12 +47,16 @@ def multitask_loss(alpha: float, labelled: ImageSet, batch_size: int = 100, **ob
     def loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         negative_elbo, monitored = bound(model, images)
         x, y = _some(labelled, batch_size, images) if model.training else (images, labels)
-        return _with_labels(negative_elbo, alpha, vae.without_wrapper(model).classify(x), y, monitored)
+        return _with_labels(
+            negative_elbo, alpha, vae.without_wrapper(model).classify(x), y, monitored
+        )
 
     return loss
 
 
-def _with_labels(bound: Tensor, alpha: float, logits: Tensor, y: Tensor, monitored: dict[str, Tensor]) -> Any:
+def _with_labels(
+    bound: Tensor, alpha: float, logits: Tensor, y: Tensor, monitored: dict[str, Tensor]
+) -> Any:
     cross_entropy = F.cross_entropy(logits, y)
     more = {"cross_entropy": cross_entropy, "accuracy": (logits.argmax(1) == y).float().mean()}
     return bound + alpha * cross_entropy, monitored | more
@@ -73,10 +81,18 @@ class M2(nn.Module):
     ) -> None:
         super().__init__()
         self.classes, pixels = classes, math.prod(shape)
-        self.classifier = classifier or nets.mlp_classifier(width, pixels, classes)  # logits of q(y|x)
-        self.x_to_hidden, self.y_to_hidden = nn.Linear(pixels, width), nn.Linear(classes, width, bias=False)
+        self.classifier = classifier or nets.mlp_classifier(
+            width, pixels, classes
+        )  # logits of q(y|x)
+        self.x_to_hidden, self.y_to_hidden = (
+            nn.Linear(pixels, width),
+            nn.Linear(classes, width, bias=False),
+        )
         self.encoder = nets.Encoder(nn.ReLU(), width, latent)  # q(z|x,y), after the two
-        self.z_to_hidden, self.y_to_image = nn.Linear(latent, width), nn.Linear(classes, width, bias=False)
+        self.z_to_hidden, self.y_to_image = (
+            nn.Linear(latent, width),
+            nn.Linear(classes, width, bias=False),
+        )
         self.decoder = nn.Sequential(nn.ReLU(), nn.Linear(width, pixels), nn.Unflatten(-1, shape))
         self.gaussian_log_var = gaussian_log_var
 
@@ -94,8 +110,12 @@ class M2(nn.Module):
         x: [batch, …]; y: [batch, classes], or [classes, 1, classes] for all classes at once, and then the result is
         [classes, batch]. Noise [batch, latent] is the same for every class: their bounds then differ by y alone.
         """
-        mu, log_var = self.encoder(self.x_to_hidden(x.flatten(1)) + self.y_to_hidden(y))  # the x part once for all y
-        q = vae.Posterior(vae.at_least_float32(mu), vae.at_least_float32(log_var).clamp(*vae.LOG_VAR_RANGE))
+        mu, log_var = self.encoder(
+            self.x_to_hidden(x.flatten(1)) + self.y_to_hidden(y)
+        )  # the x part once for all y
+        q = vae.Posterior(
+            vae.at_least_float32(mu), vae.at_least_float32(log_var).clamp(*vae.LOG_VAR_RANGE)
+        )
         if noise is None:
             noise = vae.draw_noise(torch.randn, (len(x), mu.shape[-1]), q.mean, None)
         mean_or_logits = self.decode(y, q.sample(noise))

@@ -15,10 +15,14 @@ Activation = Callable[[], nn.Module]
 
 def mlp_classifier(width: int = 128, pixels: int = 784, classes: int = 10) -> nn.Sequential:
     """One hidden layer: pixels → width → classes; returns logits [batch, classes]."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, classes))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, classes)
+    )
 
 
-def small_cnn(width: int = 16, channels: int = 1, size: int = 28, classes: int = 10) -> nn.Sequential:
+def small_cnn(
+    width: int = 16, channels: int = 1, size: int = 28, classes: int = 10
+) -> nn.Sequential:
     """Two convolutions with pooling and one hidden layer, for images of size × size; returns logits."""
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=3, padding=1),
@@ -41,10 +45,14 @@ def transfer_cnn(channels: int = 1, classes: int = 2, width: int = 16) -> nn.Seq
     """
 
     def block(before: int, after: int, pool: nn.Module) -> nn.Sequential:
-        conv = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)  # BatchNorm brings the bias
+        conv = nn.Conv2d(
+            before, after, kernel_size=3, padding=1, bias=False
+        )  # BatchNorm brings the bias
         return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(), pool)
 
-    last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # the mean over places: one number a filter
+    last = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )  # the mean over places: one number a filter
     return nn.Sequential(
         OrderedDict(
             block1=block(channels, width, nn.MaxPool2d(2)),
@@ -94,7 +102,9 @@ def mlp_encoder(
 ) -> Encoder:
     """Pixels → widths → heads; `shape` is (channels, height, width). `skip`: layers that keep their width add to it."""
     sizes = [math.prod(shape), *widths]
-    return Encoder(nn.Sequential(nn.Flatten(), *_hidden(sizes, activation, skip)), sizes[-1], latent)
+    return Encoder(
+        nn.Sequential(nn.Flatten(), *_hidden(sizes, activation, skip)), sizes[-1], latent
+    )
 
 
 def mlp_decoder(

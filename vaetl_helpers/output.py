@@ -47,7 +47,15 @@ def record(
     """A number as `vaetl run` collects it; `low` and `high` bound its 95 % interval over `n` repeats on `data`."""
     value, low, high = (None if number is None else float(number) for number in (value, low, high))
     n = None if n is None else int(n)
-    return {"name": name, "value": value, "unit": unit, "low": low, "high": high, "n": n, "data": data}
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "n": n,
+        "data": data,
+    }
 
 
 def report(name: str, value: float, unit: str = "", *interval: float | None, **more: Any) -> None:
@@ -56,7 +64,11 @@ def report(name: str, value: float, unit: str = "", *interval: float | None, **m
     low, high, n, data = (content[key] for key in ("low", "high", "n", "data"))
     between = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
     notes = ", ".join(note for note in (data, n and f"n = {n}") if note)
-    emit(f"{name} = {content['value']:.4g}{between}{unit and f' {unit}'}{notes and f' ({notes})'}", "record", content)
+    emit(
+        f"{name} = {content['value']:.4g}{between}{unit and f' {unit}'}{notes and f' ({notes})'}",
+        "record",
+        content,
+    )
 
 
 def show_table(
@@ -66,7 +78,9 @@ def show_table(
 ) -> None:
     """Shows a table, as Markdown in a notebook and as text elsewhere; `records` are attached to it, out of sight."""
     rows = list(rows.items()) if isinstance(rows, Mapping) else rows
-    text = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows))
+    text = "\n".join(
+        "| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)
+    )
     if not notebook_kernel():
         print(text)
         return
@@ -79,5 +93,7 @@ def show_table(
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in [header, *rows]]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in [header, *rows]
+    ]
     return "\n".join(line.rstrip() for line in lines)

@@ -24,7 +24,10 @@ from vaetl_helpers.study.table import Table
 # Okabe and Ito's palette, which people with any kind of colour vision can tell apart. On white its sky blue, orange and
 # yellow are too pale for lines (below 3:1, WCAG 2.1, 1.4.11), so violet and brown stand in for them.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#9040F0", "#5C3000", "#000000")
-ON_GREY = ("#56B4E9", "#E69F00")  # the palette's sky blue and orange, for marks on a grey or dark picture
+ON_GREY = (
+    "#56B4E9",
+    "#E69F00",
+)  # the palette's sky blue and orange, for marks on a grey or dark picture
 STYLES = ("-", "--", "-.", ":", "-", "--", "-.")
 STYLE = {
     "axes.prop_cycle": plt.cycler(color=COLOURS, linestyle=STYLES),
@@ -62,15 +65,21 @@ def describe(figure: Figure, alt: str) -> Figure:
 def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, str]]:
     from IPython.core.pylabtools import print_figure
 
-    return print_figure(figure, "png", bbox_inches="tight"), {"alt": getattr(figure, "_vaetl_alt", "")}
+    return print_figure(figure, "png", bbox_inches="tight"), {
+        "alt": getattr(figure, "_vaetl_alt", "")
+    }
 
 
-def panels(titles: Sequence[str], alt: str, height: float = 3.2, width: float = 4.8, columns: int = 2) -> list[Axes]:
+def panels(
+    titles: Sequence[str], alt: str, height: float = 3.2, width: float = 4.8, columns: int = 2
+) -> list[Axes]:
     """Empty panels in the course's style, at most `columns` side by side, so that their text stays readable."""
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(width * columns, height * rows), squeeze=False
+        )
         for axis in axes.flat[len(titles) :]:
             axis.remove()
         for axis, title in zip(axes.flat, titles, strict=False):
@@ -79,7 +88,15 @@ def panels(titles: Sequence[str], alt: str, height: float = 3.2, width: float = 
     return list(axes.flat[: len(titles)])
 
 
-def lines(curves: Lines, title: str, x: str, y: str, alt: str, scale: str = "linear", axis: Axes | None = None) -> Axes:
+def lines(
+    curves: Lines,
+    title: str,
+    x: str,
+    y: str,
+    alt: str,
+    scale: str = "linear",
+    axis: Axes | None = None,
+) -> Axes:
     """One line a label; `scale` is "linear", "log x", "log y" or "log-log"."""
     axis = axis or panels([title], alt, width=6)[0]
     for label, (xs, ys) in curves.items():
@@ -105,7 +122,12 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def image_grid(
-    images: Tensor, titles: Sequence[str] | None, title: str, alt: str, columns: int = 10, scale: float = 1.15
+    images: Tensor,
+    titles: Sequence[str] | None,
+    title: str,
+    alt: str,
+    columns: int = 10,
+    scale: float = 1.15,
 ) -> Figure:
     """Images [n, channels, height, width], uint8 or in [0, 1]; one title an image, or one a row, at its left."""
     rows = -(-len(images) // columns)
@@ -117,15 +139,26 @@ def image_grid(
             axis.axis("off")
             if number < len(images):
                 picture = images[number].detach().cpu().permute(1, 2, 0).numpy()
-                axis.imshow(picture, cmap="gray_r", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1)
+                axis.imshow(
+                    picture, cmap="gray_r", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1
+                )
                 axis.set_title("" if titles is None or of_rows else titles[number], fontsize=8)
         for row, text in zip(axes, titles if of_rows else (), strict=False):
-            row[0].text(-0.1, 0.5, text, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
+            row[0].text(
+                -0.1, 0.5, text, transform=row[0].transAxes, ha="right", va="center", fontsize=10
+            )
         figure.suptitle(title, fontsize=12)
     return describe(figure, alt)
 
 
-def bars(values: Mapping[str, float], labels: Sequence[str], title: str, x: str, alt: str, log: bool = False) -> Axes:
+def bars(
+    values: Mapping[str, float],
+    labels: Sequence[str],
+    title: str,
+    x: str,
+    alt: str,
+    log: bool = False,
+) -> Axes:
     """Horizontal bars, each with its label; on a logarithmic axis, which has no zero to start from, points."""
     axis = panels([title], alt, height=0.5 * len(values) + 1.2, width=8)[0]
     axis.set_axisbelow(True)
@@ -134,7 +167,9 @@ def bars(values: Mapping[str, float], labels: Sequence[str], title: str, x: str,
     else:
         axis.barh(list(values), list(values.values()), color=COLOURS[0])
     for name, label in zip(values, labels, strict=True):
-        axis.annotate(label, (values[name], name), xytext=(9, 0), textcoords="offset points", va="center")
+        axis.annotate(
+            label, (values[name], name), xytext=(9, 0), textcoords="offset points", va="center"
+        )
     axis.set(xlabel=x, xscale="log" if log else "linear")
     axis.margins(x=0.25, y=0.2)
     axis.invert_yaxis()
@@ -160,21 +195,27 @@ def forest(rows: Sequence[Mapping[str, Any]], title: str, alt: str) -> list[Axes
             _forest_panel(axis, part, abs(ratio), CONTRACT["margins"].get(unit))
             side = "left" if ratio < 0 else "right"
             scale = ", log scale" if ratio else ""
-            axis.set_xlabel(f"{unit or 'no unit'}{scale} (the claim's side is {side} of the dashed line)")
+            axis.set_xlabel(
+                f"{unit or 'no unit'}{scale} (the claim's side is {side} of the dashed line)"
+            )
         figure.suptitle(title, fontsize=12)
         figure.legend(handles=_forest_key(rows), loc="outside lower center", ncols=4, frameon=False)
     describe(figure, alt)
     return list(axes.flat)
 
 
-def _forest_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], null: int, margin: float | None) -> None:
+def _forest_panel(
+    axis: Axes, rows: Sequence[Mapping[str, Any]], null: int, margin: float | None
+) -> None:
     """The rows of one unit, whose effects are compared with `null`; 1 means ratios on a logarithmic axis."""
     axis.set_xscale("log" if null else "linear")
     axis.axvline(null, color="black", linestyle="--", linewidth=1)
     if margin:
         axis.axvspan(1 / margin if null else -margin, margin, color=GREY, alpha=0.2, linewidth=0)
     known = [row[key] for row in rows for key in ("effect", "low", "high") if row[key] is not None]
-    axis.update_datalim([(x, 0) for x in known])  # the arrows are put at the ends of the axis, so these come first
+    axis.update_datalim(
+        [(x, 0) for x in known]
+    )  # the arrows are put at the ends of the axis, so these come first
     axis.autoscale_view()
     limits = axis.get_xlim()
     for y, row in enumerate(rows):
@@ -183,7 +224,10 @@ def _forest_panel(axis: Axes, rows: Sequence[Mapping[str, Any]], null: int, marg
     if null:
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     asked = [textwrap.fill(row["measure"].partition(", conditional")[0], 80) for row in rows]
-    lines = [(f"{row['claim']}: {row['data']} ({row['source']})", what) for row, what in zip(rows, asked, strict=True)]
+    lines = [
+        (f"{row['claim']}: {row['data']} ({row['source']})", what)
+        for row, what in zip(rows, asked, strict=True)
+    ]
     axis.set_yticks(range(len(rows)), ["\n".join(line) for line in lines], fontsize=8)
     axis.set_ylim(len(rows) - 0.4, -0.6)
 
@@ -200,15 +244,26 @@ def _forest_row(axis: Axes, y: int, row: Mapping[str, Any], limits: tuple[float,
         for end, limit, arrow in zip(ends, limits, "<>", strict=True):
             if end is None:
                 axis.plot(limit, y, arrow, color=colour, markersize=7, clip_on=False)
-    axis.plot(row["effect"], y, marker, color=colour, mfc=colour if row["primary"] else "white", markersize=8)
+    axis.plot(
+        row["effect"],
+        y,
+        marker,
+        color=colour,
+        mfc=colour if row["primary"] else "white",
+        markersize=8,
+    )
 
 
 def _forest_key(rows: Sequence[Mapping[str, Any]]) -> list[Line2D]:
     """The legend: the verdicts, full and hollow marks, and the arrow, as far as they are drawn."""
-    marks = [(*VERDICTS[name], name) for name in VERDICTS if name in {row["verdict"] for row in rows}]
+    marks = [
+        (*VERDICTS[name], name) for name in VERDICTS if name in {row["verdict"] for row in rows}
+    ]
     kinds = [("o", "primary", "black")] * any(row["primary"] for row in rows)
     kinds += [("o", "exploratory", "white")] * any(not row["primary"] for row in rows)
-    kinds += [(">", "open end", "black")] * any((row["low"] is None) != (row["high"] is None) for row in rows)
+    kinds += [(">", "open end", "black")] * any(
+        (row["low"] is None) != (row["high"] is None) for row in rows
+    )
     return [
         Line2D([], [], linestyle="none", marker=marker, color=colour, mfc=face, label=label)
         for marker, colour, face, label in [
@@ -224,8 +279,12 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
         figure, axis = plt.subplots(figsize=(7.5, 6.5))
         for label in labels.unique().tolist():
             chosen = codes[labels == label]
-            colour = [0.75 * part for part in plt.get_cmap("tab10")(label % 10)[:3]]  # as it is, some are too pale
-            axis.scatter(chosen[:, 0], chosen[:, 1], color=colour, marker=f"${label}$", s=32, linewidths=0.2)
+            colour = [
+                0.75 * part for part in plt.get_cmap("tab10")(label % 10)[:3]
+            ]  # as it is, some are too pale
+            axis.scatter(
+                chosen[:, 0], chosen[:, 1], color=colour, marker=f"${label}$", s=32, linewidths=0.2
+            )
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
         axis.set_aspect("equal")
     describe(figure, alt)
@@ -236,7 +295,13 @@ Tables = Table | Mapping[str, Table]  # one, or several named by their origin
 
 
 def learning_curves(
-    tables: Tables, metric: str, title: str, y: str, alt: str, axis: Axes | None = None, methods: Sequence[str] = ()
+    tables: Tables,
+    metric: str,
+    title: str,
+    y: str,
+    alt: str,
+    axis: Axes | None = None,
+    methods: Sequence[str] = (),
 ) -> Axes:
     """Mean and 95 % interval over draws, a line a method, over the number of labels (logarithmic).
 
@@ -246,7 +311,9 @@ def learning_curves(
     from vaetl_helpers import plots
 
     tables = {"": tables} if isinstance(tables, Table) else tables
-    methods = methods or list(dict.fromkeys(method for table in tables.values() for method in table.known("method")))
+    methods = methods or list(
+        dict.fromkeys(method for table in tables.values() for method in table.known("method"))
+    )
     axis, ticks = axis or plots.panels([title], alt, width=6)[0], set()
     for number, (origin, table) in enumerate(tables.items()):
         counts = sorted(table.known("labels"))

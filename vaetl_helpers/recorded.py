@@ -25,7 +25,9 @@ def packaged_weights(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 def recorded(chapter: str, task: str = "") -> dict[str, Any]:
     """A chapter's recorded run, of one `task` if it has several: command, commit, date, machine, versions, records."""
     what = f"run of chapter {chapter}" + (f" with task {task}" if task else "")
-    return json.loads(read_recorded(f"{chapter}_*_{task}.json" if task else f"{chapter}_*.json", what))
+    return json.loads(
+        read_recorded(f"{chapter}_*_{task}.json" if task else f"{chapter}_*.json", what)
+    )
 
 
 def read_recorded(pattern: str, what: str) -> str:
@@ -49,7 +51,9 @@ def recorded_arrays(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     Made by authoring/record_controls.py; `facts["label"]` is 'recorded (machine, date)'.
     """
-    with safe_open(Path(__file__).parent / "recorded" / f"{name}.safetensors", framework="np") as file:
+    with safe_open(
+        Path(__file__).parent / "recorded" / f"{name}.safetensors", framework="np"
+    ) as file:
         facts = json.loads(file.metadata()["vaetl"])
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     return arrays, facts | {"label": f"recorded ({facts['machine']}, {facts['date']})"}

@@ -25,11 +25,15 @@ def debiased_cka(x: Float[Tensor, "images d1"], y: Float[Tensor, "images d2"]) -
     """
     if x.dim() != 2 or y.dim() != 2 or len(x) != len(y) or len(x) < 4:
         shapes = f"{list(x.shape)} and {list(y.shape)}"
-        raise CourseError(f"CKA compares features [images, d] of the same 4 or more images, not {shapes}: flatten(1).")
+        raise CourseError(
+            f"CKA compares features [images, d] of the same 4 or more images, not {shapes}: flatten(1)."
+        )
     k, m = _gram(x), _gram(y)
     own_x, own_y = _hsic(k, k), _hsic(m, m)
     if not (own_x > 0 and own_y > 0):  # also refuses NaN
-        raise CourseError("CKA needs finite features that vary over the images: look at them, or take more images.")
+        raise CourseError(
+            "CKA needs finite features that vary over the images: look at them, or take more images."
+        )
     return _hsic(k, m) / math.sqrt(own_x * own_y)
 
 
@@ -44,7 +48,11 @@ def _hsic(k: Tensor, m: Tensor) -> float:
     """Song et al. 2012, eq. 5, for Gram matrices without their diagonals; the product of the two is never formed."""
     n = len(k)
     rows_k, rows_m = k.sum(0), m.sum(0)
-    both = (k * m).sum() + rows_k.sum() * rows_m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (rows_k @ rows_m)
+    both = (
+        (k * m).sum()
+        + rows_k.sum() * rows_m.sum() / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (rows_k @ rows_m)
+    )
     return both.item() / (n * (n - 3))
 
 
@@ -57,7 +65,9 @@ def reuse(source: vae.VAE, fresh: vae.VAE, part: str) -> vae.VAE:
         raise unknown_name_error("part of a VAE", part, ("encoder", "decoder"))
     sizes = [model.encoder.mu.out_features for model in (source, fresh)]
     if sizes[0] != sizes[1]:
-        raise CourseError(f"Codes of {sizes[0]} and {sizes[1]} latents do not fit together: build both with as many.")
+        raise CourseError(
+            f"Codes of {sizes[0]} and {sizes[1]} latents do not fit together: build both with as many."
+        )
     setattr(fresh, part, freeze(copy.deepcopy(getattr(source, part))))
     return fresh
 

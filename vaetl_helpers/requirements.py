@@ -38,4 +38,6 @@ def is_installed(requirement: Any) -> bool:
 
 def install_command(requirements: Iterable[str]) -> str:
     """The command that installs them into this environment."""
-    return " ".join(["python -m pip install", *(f'"{requirement}"' for requirement in requirements)])
+    return " ".join(
+        ["python -m pip install", *(f'"{requirement}"' for requirement in requirements)]
+    )

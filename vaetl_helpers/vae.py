@@ -34,7 +34,9 @@ PRETRAINED = ("vae-mnist", "vae-mnist-2d")
 MNIST = (1, 28, 28)  # channels, height, width
 
 
-def kl(mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
+def kl(
+    mu: Float[Tensor, "batch latent"], log_var: Float[Tensor, "batch latent"]
+) -> Float[Tensor, " batch"]:
     """KL(q(z|x) ‖ N(0, I)) of each image in nats: the sum over its latents, never their mean."""
     return kl_per_latent(mu, log_var).sum(-1)
 
@@ -50,7 +52,11 @@ def log_likelihood(logits: Images, x: Images) -> Nats:
     On grey pixels, 0 < x < 1, this is *not a log-likelihood of the grey image*: it is the expected one of its
     random binarisations, and a bound built on it bounds that. x may lack leading dimensions of the logits.
     """
-    return -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").flatten(-3).sum(-1)
+    return (
+        -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
+        .flatten(-3)
+        .sum(-1)
+    )
 
 
 def gaussian_log_likelihood(mean: Images, x: Images, log_var: float = 0.0) -> Nats:
@@ -66,21 +72,33 @@ class Posterior(NamedTuple):
 
     def sample(self, noise: Noise = None, generator: Rng = None) -> Codes:
         """z = μ + σ ε (KW, § 2.4): gradients reach both; noise [k, batch, latent] gives k codes an image."""
-        noise = draw_noise(torch.randn, self.mean.shape, self.mean, generator) if noise is None else noise
+        noise = (
+            draw_noise(torch.randn, self.mean.shape, self.mean, generator)
+            if noise is None
+            else noise
+        )
         return self.mean + (0.5 * self.log_var).exp() * noise
 
     def log_prob(self, z: Codes) -> Nats:
         """log q(z|x) in nats."""
-        return -0.5 * (LOG_2PI + self.log_var + (z - self.mean).square() * (-self.log_var).exp()).sum(-1)
+        return -0.5 * (
+            LOG_2PI + self.log_var + (z - self.mean).square() * (-self.log_var).exp()
+        ).sum(-1)
 
 
 def draw_noise(draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: Rng) -> Tensor:
     part = piece_of_batch.get()
     if generator is None and part and shape[0] == part.stop - part.start:
-        return draw((part.whole, *shape[1:]), device=like.device, dtype=like.dtype)[part.start : part.stop]
-    if generator is None:  # otherwise on the generator's own device, so that a seed means the same everywhere
+        return draw((part.whole, *shape[1:]), device=like.device, dtype=like.dtype)[
+            part.start : part.stop
+        ]
+    if (
+        generator is None
+    ):  # otherwise on the generator's own device, so that a seed means the same everywhere
         return draw(shape, device=like.device, dtype=like.dtype)
-    return draw(shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
+    return draw(shape, generator=generator, device=generator.device, dtype=like.dtype).to(
+        like.device
+    )
 
 
 def binarise(images: Images, mode: str | None = "dynamic", generator: Rng = None) -> Images:
@@ -108,7 +126,9 @@ class VAE(nn.Module):
     that log variance, not Bernoulli logits. The buffer `seen` counts training images, for the warm-up of β.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, gaussian_log_var: float | None = None) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, gaussian_log_var: float | None = None
+    ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.gaussian_log_var = encoder, decoder, gaussian_log_var
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
@@ -131,7 +151,11 @@ class VAE(nn.Module):
     def log_likelihood(self, logits: Images, x: Images) -> Nats:
         """log p(x|z) in nats, of the model's own kind."""
         log_var = self.gaussian_log_var
-        return log_likelihood(logits, x) if log_var is None else gaussian_log_likelihood(logits, x, log_var)
+        return (
+            log_likelihood(logits, x)
+            if log_var is None
+            else gaussian_log_likelihood(logits, x, log_var)
+        )
 
     @torch.no_grad()
     def picture(self, z: Codes) -> Images:
@@ -148,12 +172,19 @@ class VAE(nn.Module):
         return self.picture(self.encode(x).mean)
 
 
-def at_least_float32(values: Tensor) -> Tensor:  # losses are computed in float32 at least; float64 stays
+def at_least_float32(
+    values: Tensor,
+) -> Tensor:  # losses are computed in float32 at least; float64 stays
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def mlp_vae(
-    latent: int = 20, widths: Sizes = (400,), shape: Sizes = MNIST, activation="ReLU", skip: bool = False, **kind: Any
+    latent: int = 20,
+    widths: Sizes = (400,),
+    shape: Sizes = MNIST,
+    activation="ReLU",
+    skip: bool = False,
+    **kind: Any,
 ) -> VAE:
     """A fully connected VAE, by default that of pytorch/examples; `kind` may set gaussian_log_var."""
     parts = (latent, widths, tuple(shape), getattr(nn, activation), skip)
@@ -184,7 +215,9 @@ class Terms(NamedTuple):
     kl: Codes
 
 
-def elbo(model: VAE, x: Images, noise: Noise = None, beta: float | Tensor = 1, free_bits: float = 0) -> Terms:
+def elbo(
+    model: VAE, x: Images, noise: Noise = None, beta: float | Tensor = 1, free_bits: float = 0
+) -> Terms:
     """log p(x|z) − β KL(q(z|x) ‖ p(z)) of each image in nats, with one sampled z (KW, eq. 10), and its parts.
 
     β: Higgins et al. 2017. `free_bits` λ: KL becomes Σ over latents of max(λ, mean KL over the batch), for
@@ -202,20 +235,32 @@ def without_wrapper(model: nn.Module) -> VAE:
 
 
 def vae_loss(
-    beta: float = 1.0, free_bits: float = 0.0, warm_up_images: int = 0, binarisation: str | None = "dynamic"
+    beta: float = 1.0,
+    free_bits: float = 0.0,
+    warm_up_images: int = 0,
+    binarisation: str | None = "dynamic",
 ) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
     """A loss for `fit`: −ELBO, with reconstruction (−log p(x|z)) and kl (without β), in nats per image.
 
     In eval mode β is that of the warm-up's end, so that epochs compare. Checkpoints keep the warm-up.
     """
 
-    def loss(model: nn.Module, images: Images, labels: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
-        weight = warm_up(without_wrapper(model).seen, warm_up_images, beta) if model.training else beta
+    def loss(
+        model: nn.Module, images: Images, labels: Any = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = (
+            warm_up(without_wrapper(model).seen, warm_up_images, beta) if model.training else beta
+        )
         if model.training:
             part = piece_of_batch.get() or Part(0, len(images), len(images), last=True)
-            without_wrapper(model).seen += part.whole * part.last  # once a batch, whatever its pieces
+            without_wrapper(model).seen += (
+                part.whole * part.last
+            )  # once a batch, whatever its pieces
         terms = elbo(model, binarise(images, binarisation), beta=weight, free_bits=free_bits)
-        return -terms.elbo.mean(), {"reconstruction": -terms.log_px.mean(), "kl": terms.kl.sum(-1).mean()}
+        return -terms.elbo.mean(), {
+            "reconstruction": -terms.log_px.mean(),
+            "kl": terms.kl.sum(-1).mean(),
+        }
 
     return loss
 
@@ -228,24 +273,34 @@ def log_weights(model: VAE, x: Images, q: Posterior, noise: Codes) -> Nats:
 
 
 @torch.no_grad()
-def iw_bound(model: VAE, x: Images, k: int, chunk: int = 2000, generator: Rng = None, noise: Noise = None) -> Nats:
+def iw_bound(
+    model: VAE, x: Images, k: int, chunk: int = 2000, generator: Rng = None, noise: Noise = None
+) -> Nats:
     """L_k = log (1/k) Σ w of each image in nats, with exactly k sampled codes (Burda, eq. 8); L_1 is an ELBO.
 
     About `chunk` codes (at least one an image) are decoded at a time, whatever k is; chunks are joined by
     logsumexp, never averaged as logarithms. CourseError unless k, chunk ≥ 1 and noise has k codes an image.
     """
     if k < 1 or chunk < 1 or (noise is not None and len(noise) != k):
-        raise CourseError(f"k = {k} and chunk = {chunk} must be 1 or more, and noise, if given, must be for k codes.")
+        raise CourseError(
+            f"k = {k} and chunk = {chunk} must be 1 or more, and noise, if given, must be for k codes."
+        )
     q, step = model.encode(x), max(1, chunk // len(x))
     total = torch.full_like(q.mean[:, 0], -torch.inf)
     for done in range(0, k, step):
         shape = (min(step, k - done), *q.mean.shape)
-        part = draw_noise(torch.randn, shape, q.mean, generator) if noise is None else noise[done : done + step]
+        part = (
+            draw_noise(torch.randn, shape, q.mean, generator)
+            if noise is None
+            else noise[done : done + step]
+        )
         total = torch.logaddexp(total, log_weights(model, x, q, part).logsumexp(0))
     return total - math.log(k)
 
 
-def held_out_bound(model: VAE, images: Tensor, k: int = 500, count: int = 1000, seed: int = 0) -> Nats:
+def held_out_bound(
+    model: VAE, images: Tensor, k: int = 500, count: int = 1000, seed: int = 0
+) -> Nats:
     """L_k in nats of `count` of the uint8 images, chosen and binarised dynamically by `seed`."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(images), generator=generator)[:count].to(images.device)
@@ -253,7 +308,9 @@ def held_out_bound(model: VAE, images: Tensor, k: int = 500, count: int = 1000, 
     return torch.cat([iw_bound(model, part, k, generator=generator) for part in x.split(1000)])
 
 
-def active_units(mu: Float[Tensor, "images latent"], threshold: float = 0.01) -> Bool[Tensor, " latent"]:
+def active_units(
+    mu: Float[Tensor, "images latent"], threshold: float = 0.01
+) -> Bool[Tensor, " latent"]:
     """Which latents are in use: the variance of μ over images exceeds 0.01 (Burda)."""
     return mu.var(0) > threshold
 
@@ -278,8 +335,14 @@ def mu_gradients(f: Callable[[Codes], Nats], q: Posterior, noise: Codes) -> tupl
     return path, (values[:, None] * noise * (-0.5 * q.log_var).exp()).detach()
 
 
-def nearest(images: Images, pool: Images, chunk: int = 10_000) -> tuple[Int[Tensor, "*batch"], Nats]:
+def nearest(
+    images: Images, pool: Images, chunk: int = 10_000
+) -> tuple[Int[Tensor, "*batch"], Nats]:
     """The row of each image's nearest neighbour in `pool` (uint8, or in [0, 1]), and the squared distance."""
-    parts = (part / 255 if part.dtype == torch.uint8 else part for part in pool.flatten(1).split(chunk))
-    low, row = torch.cat([torch.cdist(images.flatten(1), part) for part in parts], 1).min(1)  # matrix products
+    parts = (
+        part / 255 if part.dtype == torch.uint8 else part for part in pool.flatten(1).split(chunk)
+    )
+    low, row = torch.cat([torch.cdist(images.flatten(1), part) for part in parts], 1).min(
+        1
+    )  # matrix products
     return row, low.square()

@@ -63,9 +63,19 @@ def load_target(name: str, full: bool = False, root: Path | str | None = None) -
         return Splits(task.pool, task.validation, task.test, task.source)
     whole = _whole("fashion-mnist" if name == "fashion" else "mnist", full, root)
     classes = HIGH if name == "digits" else whole.train.classes
-    pool, validation, test = (tasks.pick(part, classes) for part in (whole.train, whole.validation, whole.test))
-    few = [(validation.labels == number).nonzero().flatten()[:PER_CLASS] for number in range(len(classes))]
-    return Splits(pool, validation.subset(torch.cat(few)), test, f"{whole.source}, classes {', '.join(classes)}")
+    pool, validation, test = (
+        tasks.pick(part, classes) for part in (whole.train, whole.validation, whole.test)
+    )
+    few = [
+        (validation.labels == number).nonzero().flatten()[:PER_CLASS]
+        for number in range(len(classes))
+    ]
+    return Splits(
+        pool,
+        validation.subset(torch.cat(few)),
+        test,
+        f"{whole.source}, classes {', '.join(classes)}",
+    )
 
 
 @lru_cache(2)
@@ -86,7 +96,9 @@ def load_source(name: str, full: bool = False, root: Path | str | None = None) -
     if name == "pullover/coat":
         return tasks.load_task("tops").rehearsal
     if name not in ("digits 0–4", "MNIST", "Fashion-MNIST"):
-        raise unknown_name_error("source", name, {source for sources in SOURCES.values() for source in sources})
+        raise unknown_name_error(
+            "source", name, {source for sources in SOURCES.values() for source in sources}
+        )
     whole = _whole("fashion-mnist" if name == "Fashion-MNIST" else "mnist", full, root)
     if name != "digits 0–4":
         return whole.train
@@ -111,7 +123,9 @@ def untrained_vae(shape: Sequence[int], seed: int) -> VAE:
         return mlp_vae(LATENT, (WIDTH,), shape) if shape[0] == 1 else conv_vae(LATENT, 8, shape)
 
 
-def pretrain(source: ImageSet, seed: int, seen: int, beta: float = 1.0, checkpoint: Path | None = None) -> Pretrained:
+def pretrain(
+    source: ImageSet, seed: int, seen: int, beta: float = 1.0, checkpoint: Path | None = None
+) -> Pretrained:
     """A VAE trained without labels on about `seen` images (with repetition), grey pixels as they are.
 
     Its bound is then not a log-likelihood of the grey images (see `vae.log_likelihood`). With `checkpoint` the same
@@ -122,7 +136,9 @@ def pretrain(source: ImageSet, seed: int, seen: int, beta: float = 1.0, checkpoi
     return Pretrained(model.eval().encoder, history.seconds, int(sum(history["steps"])), model)
 
 
-def pretrain_supervised(source: ImageSet, seed: int, seen: int, checkpoint: Path | None = None) -> Pretrained:
+def pretrain_supervised(
+    source: ImageSet, seed: int, seen: int, checkpoint: Path | None = None
+) -> Pretrained:
     """The same encoder trained with the source's labels: a head on μ, cross-entropy; nothing for its log variance."""
     encoder = untrained_vae(source.images.shape[1:], seed).encoder.to(source.device)
     model = classifier(encoder, len(source.classes), seed)
@@ -132,11 +148,21 @@ def pretrain_supervised(source: ImageSet, seed: int, seen: int, checkpoint: Path
 
 
 def _pretrain(
-    model: nn.Module, source: ImageSet, loss: LossFunction, seed: int, seen: int, checkpoint: Path | None
+    model: nn.Module,
+    source: ImageSet,
+    loss: LossFunction,
+    seed: int,
+    seen: int,
+    checkpoint: Path | None,
 ) -> History:
     torch.set_flush_denormal(True)  # as `setup` does, which was not called in another process
     adam = torch.optim.Adam(model.parameters(), 2e-3, fused=True)
-    how = {"epochs": max(1, round(seen / len(source))), "batch_size": 128, "seed": seed, "checkpoint": checkpoint}
+    how = {
+        "epochs": max(1, round(seen / len(source))),
+        "batch_size": 128,
+        "seed": seed,
+        "checkpoint": checkpoint,
+    }
     return fit(model, source, loss, optimizer=adam, schedule=one_cycle, quiet=True, **how)
 
 
@@ -149,7 +175,12 @@ def pretrain_all(
 
     plan = [(name, seed) for name in sources for seed in seeds]
     calls = [
-        delayed(train)(sources[name], seed, seen, checkpoint=kept(f"{train.__name__}-{name}-{seed}".replace("/", "-")))
+        delayed(train)(
+            sources[name],
+            seed,
+            seen,
+            checkpoint=kept(f"{train.__name__}-{name}-{seed}".replace("/", "-")),
+        )
         for name, seed in plan
     ]
     runs = Parallel(jobs, return_as="generator")(calls)
@@ -166,7 +197,9 @@ def classifier(encoder: nets.Encoder, classes: int, seed: int) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = nn.Linear(encoder.mu.out_features, classes).to(encoder.mu.weight.device)
-    return nn.Sequential(OrderedDict(body=copy.deepcopy(encoder.body), mu=copy.deepcopy(encoder.mu), head=head))
+    return nn.Sequential(
+        OrderedDict(body=copy.deepcopy(encoder.body), mu=copy.deepcopy(encoder.mu), head=head)
+    )
 
 
 Starts = Mapping[int, Pretrained]  # by pretraining seed
@@ -176,37 +209,57 @@ View = Callable[[ImageSet, Draw], Tensor]  # images → features [images, d]
 def scratch(target: Splits, draws: Sequence[Draw], **how: Any) -> list[dict[str, Any]]:
     """The untrained network, on the labels alone."""
     shape = target.train.images.shape[1:]
-    starts = [Pretrained(untrained_vae(shape, draw.seed).encoder.to(target.train.device), 0.0, 0) for draw in draws]
+    starts = [
+        Pretrained(untrained_vae(shape, draw.seed).encoder.to(target.train.device), 0.0, 0)
+        for draw in draws
+    ]
     return _trained(target, starts, draws, **how)
 
 
-def fine_tuned(target: Splits, pretrained: Starts, draws: Sequence[Draw], **how: Any) -> list[dict[str, Any]]:
+def fine_tuned(
+    target: Splits, pretrained: Starts, draws: Sequence[Draw], **how: Any
+) -> list[dict[str, Any]]:
     """A pretrained encoder with a fresh head, all of it trained on the labels."""
     return _trained(target, [pretrained[draw.pretrain_seed] for draw in draws], draws, **how)
 
 
 def _trained(
-    target: Splits, starts: Sequence[Pretrained], draws: Sequence[Draw], rate: float = 3e-3, steps: int = 200
+    target: Splits,
+    starts: Sequence[Pretrained],
+    draws: Sequence[Draw],
+    rate: float = 3e-3,
+    steps: int = 200,
 ) -> list[dict[str, Any]]:
     """All draws together, in batches of 16, for about `steps` steps at most."""
     classes = len(target.train.classes)
-    models = [classifier(start.encoder, classes, draw.seed) for start, draw in zip(starts, draws, strict=True)]
+    models = [
+        classifier(start.encoder, classes, draw.seed)
+        for start, draw in zip(starts, draws, strict=True)
+    ]
     sets = [target.train.subset(draw.indices.to(target.train.device)) for draw in draws]
     batch_size = min(16, max(1, len(sets[0]) // 4))
     epochs = max(5, steps * batch_size // len(sets[0]))
-    how = {"rate": rate, "epochs": epochs, "batch_size": batch_size, "patience": max(5, epochs // 3)}
+    how = {
+        "rate": rate,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "patience": max(5, epochs // 3),
+    }
     histories = fit_together(models, sets, target.validation, [draw.seed for draw in draws], **how)
     return [_outcome(target, *run) for run in zip(models, sets, histories, starts, strict=True)]
 
 
-def _outcome(target: Splits, model: nn.Module, images: ImageSet, history: History, start: Pretrained) -> dict[str, Any]:
+def _outcome(
+    target: Splits, model: nn.Module, images: ImageSet, history: History, start: Pretrained
+) -> dict[str, Any]:
     """What a run hands to the study; losses are cross-entropies in nats an image."""
     logits, labels = _logits(model, target.test), target.test.labels
     training = F.cross_entropy(_logits(model, images), images.labels)
     seconds = torch.tensor(history["seconds"]).cumsum(0)
     return {
         "test accuracy": logits.argmax(1) == labels,
-        "train–test gap": F.cross_entropy(logits, labels, reduction="none") - training,  # by test image
+        "train–test gap": F.cross_entropy(logits, labels, reduction="none")
+        - training,  # by test image
         "training loss": training.item(),
         "validation curve": 100 * torch.tensor(history["validation_accuracy"]),
         "seconds by epoch": seconds,
@@ -252,7 +305,11 @@ def hidden_of(pretrained: Starts, images: ImageSet, draw: Draw) -> Tensor:
 def random_mu(images: ImageSet, draw: Draw) -> Tensor:
     """The same as `mu_of`, by an encoder that was never trained."""
     shape = images.images.shape[1:]
-    return mu_of({draw.pretrain_seed: Pretrained(untrained_vae(shape, draw.seed).encoder, 0.0, 0)}, images, draw)
+    return mu_of(
+        {draw.pretrain_seed: Pretrained(untrained_vae(shape, draw.seed).encoder, 0.0, 0)},
+        images,
+        draw,
+    )
 
 
 def probe(target: Splits, see: View, draw: Draw, kind: str = "linear") -> dict[str, Any]:
@@ -266,7 +323,10 @@ def probe(target: Splits, see: View, draw: Draw, kind: str = "linear") -> dict[s
     else:
         pipeline = _best_of(_candidates(kind, len(x)), x, y, x_validation, y_validation)
     right = torch.as_tensor(pipeline.predict(x_test.numpy())) == target.test.labels.cpu()
-    return {"test accuracy": right, "validation accuracy": 100 * pipeline.score(x_validation.numpy(), y_validation)}
+    return {
+        "test accuracy": right,
+        "validation accuracy": 100 * pipeline.score(x_validation.numpy(), y_validation),
+    }
 
 
 def _candidates(kind: str, labels: int) -> list[Any]:
@@ -278,12 +338,18 @@ def _candidates(kind: str, labels: int) -> list[Any]:
         raise unknown_name_error("kind of probe", kind, ("linear", "kNN", "SVM"))
     if kind == "kNN":
         return [make_pipeline(KNeighborsClassifier(k)) for k in (1, 3, 5, 9) if k <= labels]
-    return [make_pipeline(SVC(C=c)) for c in (0.1, 1.0, 10.0, 100.0)]  # its width follows the features' variance
+    return [
+        make_pipeline(SVC(C=c)) for c in (0.1, 1.0, 10.0, 100.0)
+    ]  # its width follows the features' variance
 
 
-def _best_of(candidates: Sequence[Any], x: Tensor, y: Tensor, x_validation: Tensor, y_validation: Tensor) -> Any:
+def _best_of(
+    candidates: Sequence[Any], x: Tensor, y: Tensor, x_validation: Tensor, y_validation: Tensor
+) -> Any:
     fitted = [candidate.fit(x.numpy(), y) for candidate in candidates]
-    return max(fitted, key=lambda one: one.score(x_validation.numpy(), y_validation))  # the first of equals
+    return max(
+        fitted, key=lambda one: one.score(x_validation.numpy(), y_validation)
+    )  # the first of equals
 
 
 TITLES = {
@@ -326,7 +392,10 @@ def methods(
     fresh, later = ({"rate": rate} | how for rate in rates)
     together = {"scratch": partial(scratch, target, **fresh)}
     for verb, begun in (("VAE fine-tuned", pretrained), ("supervised", supervised or {})):
-        together |= {named(verb, s): partial(fine_tuned, target, starts, **later) for s, starts in begun.items()}
+        together |= {
+            named(verb, s): partial(fine_tuned, target, starts, **later)
+            for s, starts in begun.items()
+        }
     seen = {named("probe on μ", s): partial(mu_of, starts) for s, starts in pretrained.items()}
     seen |= {"probe on hidden": partial(hidden_of, pretrained[own])} | dict(views)
     seen |= {"random encoder": random_mu} if more else {}
@@ -345,7 +414,9 @@ def effects(table: Table, data: str, main: int, source: str = "") -> list[dict[s
     Differences are positive where they speak for the VAE. `main`: the number of labels at which scratch's mean
     accuracy is the target of "labels to …", and at which costs are compared.
     """
-    tuned, probed = (f"{name} ({source})" if source else name for name in ("VAE fine-tuned", "probe on μ"))
+    tuned, probed = (
+        f"{name} ({source})" if source else name for name in ("VAE fine-tuned", "probe on μ")
+    )
     known, records = table.known("method"), []
     counts = sorted({row["labels"] for row in table.rows if row["method"] == tuned})
 
@@ -354,9 +425,18 @@ def effects(table: Table, data: str, main: int, source: str = "") -> list[dict[s
         low, high = (end if 0 < abs(end) < math.inf else None for end in values[1:])
         records.append(record(name, values[0], unit, low, high, effect.n, data))
 
-    others = ("scratch", "raw pixels", "supervised", "random encoder", *(() if source else ("PCA",)))  # PCA is of `own`
+    others = (
+        "scratch",
+        "raw pixels",
+        "supervised",
+        "random encoder",
+        *(() if source else ("PCA",)),
+    )  # PCA is of `own`
     pairs = [(a, b) for a in (tuned, probed) for b in others]
-    pairs = [(a, f"{b} ({source})" if source and b == "supervised" else b) for a, b in [*pairs, (tuned, probed)]]
+    pairs = [
+        (a, f"{b} ({source})" if source and b == "supervised" else b)
+        for a, b in [*pairs, (tuned, probed)]
+    ]
     pairs += [] if source else [("SVM on μ", "SVM on pixels")]
     for a, b in [pair for pair in pairs if set(pair) <= set(known)]:
         for count in counts:
@@ -374,5 +454,9 @@ def effects(table: Table, data: str, main: int, source: str = "") -> list[dict[s
         if len(counts) > 1:
             reach = float(np.mean(list(table.values("scratch", "test accuracy", main).values())))
             effect = saving(table, tuned, "scratch", "test accuracy", target=reach)
-            keep(f"labels to scratch's accuracy at {main} labels, scratch ÷ VAE fine-tuned", effect, "times")
+            keep(
+                f"labels to scratch's accuracy at {main} labels, scratch ÷ VAE fine-tuned",
+                effect,
+                "times",
+            )
     return records

@@ -29,7 +29,9 @@ Choices = dict[str, tuple[str, Sequence[Any], Any]]  # name → (label, options,
 
 
 def explore(
-    draw: Callable[..., Figure], choices: Choices, quick: Callable[..., tuple[bytes, str]] | None = None
+    draw: Callable[..., Figure],
+    choices: Choices,
+    quick: Callable[..., tuple[bytes, str]] | None = None,
 ) -> None:
     """The figure of draw(**values) and a labelled control for each choice; the figure alone where nobody can move them.
 
@@ -60,7 +62,11 @@ def _control(label: str, options: Sequence[Any], start: Any) -> Any:
     """A slider over the options, numbers or words. A list would be no use: JupyterLab takes its arrow keys away."""
     import ipywidgets
 
-    look = {"description": label, "style": {"description_width": "9em"}, "layout": {"width": "640px"}}
+    look = {
+        "description": label,
+        "style": {"description_width": "9em"},
+        "layout": {"width": "640px"},
+    }
     named = [(option if isinstance(option, str) else f"{option:,g}", option) for option in options]
     return ipywidgets.SelectionSlider(options=named, value=start, continuous_update=True, **look)
 
@@ -84,20 +90,44 @@ def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
 
     def draw(rate: float, batch: int) -> Figure:
         row, column = facts["rates"].index(rate), facts["batches"].index(batch)
-        curves = {name: arrays[name][row, column] for name in ("training", "validation")}  # [seeds, epochs + 1]
+        curves = {
+            name: arrays[name][row, column] for name in ("training", "validation")
+        }  # [seeds, epochs + 1]
         last = arrays["validation"][:, column, :, -1]  # [rates, seeds]
         failed = int((~(last[row] < math.log(10))).sum())  # nan counts, too
         chosen = f"rate {rate:g}, batch size {batch}"
         said = f"validation loss {last[row].mean():.2f} nats at the end, {failed} of {last.shape[1]} runs diverged"
-        left, right = _panels([chosen, f"batch size {batch}, all rates"], f"{alt} {chosen}: {said}.", facts["label"])
+        left, right = _panels(
+            [chosen, f"batch size {batch}, all rates"], f"{alt} {chosen}: {said}.", facts["label"]
+        )
         for number, (name, runs) in enumerate(curves.items()):
             look, epochs = {"color": plots.COLOURS[number]}, range(runs.shape[1])
-            left.plot(epochs, runs.mean(0), plots.STYLES[number], label=f"{name} {runs[:, -1].mean():.2f}", **look)
+            left.plot(
+                epochs,
+                runs.mean(0),
+                plots.STYLES[number],
+                label=f"{name} {runs[:, -1].mean():.2f}",
+                **look,
+            )
             left.fill_between(epochs, runs.min(0), runs.max(0), alpha=0.15, linewidth=0, **look)
         right.plot(facts["rates"], last, ".", color=plots.COLOURS[1])
-        right.plot(facts["rates"], last.mean(1), "--", color=plots.COLOURS[1], label="mean of the runs")
-        right.plot(rate, last[row].mean(), "o", color=plots.COLOURS[1], markersize=10, label=f"rate {rate:g}")
-        right.set(xscale="log", xlabel="learning rate", ylabel="validation loss at the end (nats)", ylim=(0, 3))
+        right.plot(
+            facts["rates"], last.mean(1), "--", color=plots.COLOURS[1], label="mean of the runs"
+        )
+        right.plot(
+            rate,
+            last[row].mean(),
+            "o",
+            color=plots.COLOURS[1],
+            markersize=10,
+            label=f"rate {rate:g}",
+        )
+        right.set(
+            xscale="log",
+            xlabel="learning rate",
+            ylabel="validation loss at the end (nats)",
+            ylim=(0, 3),
+        )
         right.set_xticks(facts["rates"], [f"{value:g}" for value in facts["rates"]], fontsize=8)
         right.set_xticks([], minor=True)
         left.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, 3))
@@ -106,7 +136,13 @@ def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
             axis.legend(frameon=False, fontsize=9)
         return left.figure
 
-    explore(draw, {"rate": ("learning rate", facts["rates"], rate), "batch": ("batch size", facts["batches"], batch)})
+    explore(
+        draw,
+        {
+            "rate": ("learning rate", facts["rates"], rate),
+            "batch": ("batch size", facts["batches"], batch),
+        },
+    )
 
 
 REACH, CELLS = 3.0, 15  # the map covers ±3 in both latents with 15 × 15 pictures
@@ -131,7 +167,9 @@ def draw_point(model: VAE, background: Tensor, first: float, second: float) -> b
     canvas = Image.new("RGB", (2 * side + 10, side), "white")
     canvas.paste(Image.fromarray(255 - (255 * background).byte().numpy()).convert("RGB"))
     picture = 255 - (255 * model.picture(code)[0, 0].cpu()).byte().numpy()
-    canvas.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST), (side + 10, 0))
+    canvas.paste(
+        Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST), (side + 10, 0)
+    )
     x, y = side * (first + REACH) / (2 * REACH), side * (REACH - second) / (2 * REACH)
     draw = ImageDraw.Draw(canvas)
     for line in ((x - 15, y, x + 15, y), (x, y - 15, x, y + 15)):
@@ -146,7 +184,9 @@ def latent_map(model: VAE, alt: str, first: float = 0.0, second: float = 0.0) ->
     background = map_of_pictures(model)
 
     def draw(first: float, second: float) -> Figure:
-        left, right = plots.panels(["the map, and a point", f"decoded at ({first:g}, {second:g})"], alt, height=4.2)
+        left, right = plots.panels(
+            ["the map, and a point", f"decoded at ({first:g}, {second:g})"], alt, height=4.2
+        )
         left.imshow(background.numpy(), cmap="gray_r", extent=(-REACH, REACH, -REACH, REACH))
         left.plot([first], [second], "+", color=plots.COLOURS[1], markersize=18, markeredgewidth=3)
         left.set(xlabel="latent 1", ylabel="latent 2")
@@ -163,13 +203,19 @@ def latent_map(model: VAE, alt: str, first: float = 0.0, second: float = 0.0) ->
 
     steps = [round(0.05 * step - REACH, 2) for step in range(121)]
     start = tuple(min(steps, key=lambda step: abs(step - value)) for value in (first, second))
-    explore(draw, {n: (f"latent {k}", steps, start[k - 1]) for k, n in enumerate(("first", "second"), 1)}, quick)
+    explore(
+        draw,
+        {n: (f"latent {k}", steps, start[k - 1]) for k, n in enumerate(("first", "second"), 1)},
+        quick,
+    )
 
 
 THRESHOLDS = [round(0.02 * step, 2) for step in range(1, 50)]
 
 
-def confusion(positive: np.ndarray, probability: np.ndarray, threshold: float) -> tuple[np.ndarray, list[float]]:
+def confusion(
+    positive: np.ndarray, probability: np.ndarray, threshold: float
+) -> tuple[np.ndarray, list[float]]:
     """Counts [truth, said] at a threshold; accuracy, precision and recall in per cent (nan: nothing to divide by).
 
     `positive`: whether each image is of the class, `probability`: what the network gives to that, both [images].
@@ -177,30 +223,46 @@ def confusion(positive: np.ndarray, probability: np.ndarray, threshold: float) -
     from sklearn.metrics import confusion_matrix
 
     counts = confusion_matrix(positive, probability >= threshold, labels=[False, True])
-    parts = (np.trace(counts), counts.sum()), (counts[1, 1], counts[:, 1].sum()), (counts[1, 1], counts[1].sum())
+    parts = (
+        (np.trace(counts), counts.sum()),
+        (counts[1, 1], counts[:, 1].sum()),
+        (counts[1, 1], counts[1].sum()),
+    )
     return counts, [100 * part / whole if whole else math.nan for part, whole in parts]
 
 
-def thresholds(alt: str, method: str = "fine-tuned", labels: int = 10, draw: int = 1, threshold: float = 0.5) -> None:
+def thresholds(
+    alt: str, method: str = "fine-tuned", labels: int = 10, draw: int = 1, threshold: float = 0.5
+) -> None:
     """Recorded confusion tables, precision and recall on validation images, for a method, labels and threshold."""
     arrays, facts = recorded_arrays("04_thresholds")
     positive, (other, name) = arrays["validation_labels"] == 1, facts["classes"]
-    probability = 1 / (1 + np.exp(-arrays["validation"].astype(float)))  # [methods, counts, draws, images]
+    probability = 1 / (
+        1 + np.exp(-arrays["validation"].astype(float))
+    )  # [methods, counts, draws, images]
 
     def show(method: str, labels: int, draw: int, threshold: float) -> Figure:
         runs = probability[facts["methods"].index(method), facts["counts"].index(labels)]
         counts, scores = confusion(positive, runs[draw - 1], threshold)
         chosen = f"{method}, {labels} a class, draw {draw}: {name} from {threshold:g}"
-        said = "accuracy {:.0f}, precision {:.0f}, recall {:.0f} %".format(*scores).replace("nan", "none")
+        said = "accuracy {:.0f}, precision {:.0f}, recall {:.0f} %".format(*scores).replace(
+            "nan", "none"
+        )
         table = f"{name} found {counts[1, 1]}, overlooked {counts[1, 0]}, {other} taken for {name} {counts[0, 1]}"
         left, right = _panels([chosen, said], f"{alt} {chosen}: {said}; {table}.", facts["label"])
         _draw_counts(left, counts, (other, name))
         _draw_trade_off(right, positive, runs, draw - 1)
         right.plot(scores[2], scores[1], "o", color=plots.COLOURS[1], markersize=11, zorder=4)
-        right.set(xlabel=f"recall (% of the {name}s found)", ylabel=f"precision (% of those called {name})")
+        right.set(
+            xlabel=f"recall (% of the {name}s found)",
+            ylabel=f"precision (% of those called {name})",
+        )
         return left.figure
 
-    choices = {"method": ("method", facts["methods"], method), "labels": ("labels a class", facts["counts"], labels)}
+    choices = {
+        "method": ("method", facts["methods"], method),
+        "labels": ("labels a class", facts["counts"], labels),
+    }
     choices["draw"] = ("draw of labels", range(1, probability.shape[2] + 1), draw)
     explore(show, choices | {"threshold": ("threshold", THRESHOLDS, threshold)})
 
@@ -222,12 +284,22 @@ def _draw_trade_off(axis: Axes, positive: np.ndarray, runs: np.ndarray, bold: in
 
     for number, run in enumerate(runs):
         precision, recall, _ = precision_recall_curve(positive, run)
-        look = {"color": plots.COLOURS[0], "linewidth": 2.5} if number == bold else {"color": "silver"}
+        look = (
+            {"color": plots.COLOURS[0], "linewidth": 2.5} if number == bold else {"color": "silver"}
+        )
         axis.plot(100 * recall, 100 * precision, "-", zorder=2 + (number == bold), **look)
     axis.set(xlim=(0, 103), ylim=(0, 103))
 
 
-COMPARED = ("scratch", "VAE fine-tuned", "probe on μ", "supervised", "random encoder", "raw pixels", "SVM on pixels")
+COMPARED = (
+    "scratch",
+    "VAE fine-tuned",
+    "probe on μ",
+    "supervised",
+    "random encoder",
+    "raw pixels",
+    "SVM on pixels",
+)
 
 
 def data_pairs() -> dict[str, tuple[str, str]]:
@@ -237,7 +309,9 @@ def data_pairs() -> dict[str, tuple[str, str]]:
     pairs = {}
     for name, (_, *others) in SOURCES.items():
         own = TITLES[name] if "→" in TITLES[name] else f"{TITLES[name]} → {TITLES[name]} (M1-style)"
-        pairs |= {own: (name, "")} | {f"{source} → {TITLES[name]}": (name, f" ({source})") for source in others}
+        pairs |= {own: (name, "")} | {
+            f"{source} → {TITLES[name]}": (name, f" ({source})") for source in others
+        }
     return pairs
 
 
@@ -248,7 +322,9 @@ def _accuracies(name: str) -> study.Table:
     return study.Table([row for row in rows if row["metric"] in ("test accuracy", study.SHARED)])
 
 
-def curves(alt: str, method: str = "VAE fine-tuned", against: str = "scratch", labels: int = 100) -> None:
+def curves(
+    alt: str, method: str = "VAE fine-tuned", against: str = "scratch", labels: int = 100
+) -> None:
     """Recorded learning curves of two methods and their paired difference, for data, methods and labels to choose."""
     pairs, run = data_pairs(), recorded.recorded("05")
     origin = f"recorded ({run['machine']}, {run['date']})"
@@ -257,7 +333,10 @@ def curves(alt: str, method: str = "VAE fine-tuned", against: str = "scratch", l
         name, end = pairs[pair]
         table = _accuracies(name)
         known, counts = table.known("method"), table.known("labels")
-        a, b = (next((full for full in (one + end, one) if full in known), None) for one in (method, against))
+        a, b = (
+            next((full for full in (one + end, one) if full in known), None)
+            for one in (method, against)
+        )
         if not (a and b):
             said = f"{method} or {against} was not run for it"
             return _panels([pair, said], f"{alt} {pair}: {said}.", origin)[0].figure
@@ -266,13 +345,18 @@ def curves(alt: str, method: str = "VAE fine-tuned", against: str = "scratch", l
         missing = f" ({labels:,} not recorded)" if n != labels else ""
         chosen, e = f"{method} − {against}, {n:,} labels{missing}", effects[n]
         said = f"{e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}], {study.verdict(e)}"
-        left, right = _panels([pair, f"{chosen}:\n{said}"], f"{alt} {pair}. {chosen}: {said} ({e.label}).", origin)
+        left, right = _panels(
+            [pair, f"{chosen}:\n{said}"], f"{alt} {pair}. {chosen}: {said} ({e.label}).", origin
+        )
         plots.learning_curves(table, "test accuracy", pair, "test accuracy (%)", "", left, [a, b])
         left.set_xlabel("labels in all (log scale)")
         _draw_effects(right, effects, n)
         return left.figure
 
-    choices = {"pair": ("source → target", list(pairs), next(iter(pairs))), "method": ("method", COMPARED, method)}
+    choices = {
+        "pair": ("source → target", list(pairs), next(iter(pairs))),
+        "method": ("method", COMPARED, method),
+    }
     choices |= {"against": ("compared with", COMPARED, against)}
     explore(draw, choices | {"labels": ("labels in all", (20, 50, 100, 200, 500, 1000), labels)})
 
@@ -282,11 +366,18 @@ def _draw_effects(axis: Axes, effects: dict[int, study.Effect], chosen: int) -> 
     for count, e in effects.items():
         marker, colour = plots.VERDICTS[word := study.verdict(e)]
         ends, size = [[e.effect - e.low], [e.high - e.effect]], 13 if count == chosen else 6
-        axis.errorbar(count, e.effect, ends, fmt=marker, color=colour, markersize=size, capsize=4, label=word)
+        axis.errorbar(
+            count, e.effect, ends, fmt=marker, color=colour, markersize=size, capsize=4, label=word
+        )
     axis.axhline(0, color="black", linestyle="--")
     axis.axhspan(-1, 1, color=plots.GREY, alpha=0.15, linewidth=0)
     axis.set(xscale="log", xlabel="labels in all (log scale)", ylabel="difference (points)")
     axis.set_xticks(list(effects), [f"{count:,}" for count in effects], fontsize=9)
     axis.set_xticks([], minor=True)
     marks, words = axis.get_legend_handles_labels()
-    axis.legend(dict(zip(words, marks, strict=True)).values(), dict.fromkeys(words), frameon=False, fontsize=9)
+    axis.legend(
+        dict(zip(words, marks, strict=True)).values(),
+        dict.fromkeys(words),
+        frameon=False,
+        fontsize=9,
+    )

@@ -40,12 +40,22 @@ def main() -> None:
 @app.command()
 def run(
     chapters: Chapters = None,
-    profile: Annotated[str | None, typer.Option(help="smoke (the default), cpu, gpu, paper or auto")] = None,
-    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="one knob")] = None,
-    out: Annotated[Path | None, typer.Option(help="where results go [runs/PROFILE-DATE-TIME]")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="smoke (the default), cpu, gpu, paper or auto")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="one knob")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="where results go [runs/PROFILE-DATE-TIME]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="fail if a number leaves its band")] = False,
-    solutions: Annotated[bool, typer.Option("--solutions", help="run the solved notebooks")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="fail if a number leaves its band")
+    ] = False,
+    solutions: Annotated[
+        bool, typer.Option("--solutions", help="run the solved notebooks")
+    ] = False,
 ) -> None:
     """Run chapters, or all, and gather what comes out.
 
@@ -58,15 +68,29 @@ def run(
     from vaetl_helpers.app.running import run as run_chapters
 
     given = _given(parameter)
-    code = run_chapters(chapters or (), profile, given, out, resume=resume, strict=strict, solutions=solutions or None)
+    code = run_chapters(
+        chapters or (),
+        profile,
+        given,
+        out,
+        resume=resume,
+        strict=strict,
+        solutions=solutions or None,
+    )
     raise typer.Exit(code)
 
 
 @app.command()
 def lab(
-    folder: Annotated[Path | None, typer.Option("--dir", help="your copy [~/vaetl-course], or --out of assign")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="use no network, even where there is one")] = False,
-    instructor: Annotated[bool, typer.Option("--instructor", help="open Formgrader on an assignment's folder")] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="your copy [~/vaetl-course], or --out of assign")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="use no network, even where there is one")
+    ] = False,
+    instructor: Annotated[
+        bool, typer.Option("--instructor", help="open Formgrader on an assignment's folder")
+    ] = False,
     browser: Annotated[bool, typer.Option(help="open a browser")] = True,
     port: Annotated[int, typer.Option(help="the port of the server")] = 8888,
 ) -> None:
@@ -92,24 +116,32 @@ def lab(
     if instructor:
         folder = (folder or Path()).absolute()
         if not (folder / "nbgrader_config.py").exists():
-            raise CourseError(f"{folder} is no folder of `vaetl assign`: give the one of --out as --dir.")
+            raise CourseError(
+                f"{folder} is no folder of `vaetl assign`: give the one of --out as --dir."
+            )
         print(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
         # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
-        raise typer.Exit(server.serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline))
+        raise typer.Exit(
+            server.serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline)
+        )
     folder = (folder or Path("~/vaetl-course")).expanduser().absolute()
     copy_course(course_dir(), folder)
     names = [chapter.path.name for chapter in chapters_in(course_dir()).values()]
     layout = server.open_first(folder, names[:2])  # the start page in front, chapter 1 behind it
     print(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
     options = (f"--LabApp.workspaces_dir={layout}",)
-    raise typer.Exit(server.serve(folder, "/lab", browser, port, options, local=offline, offline=offline))
+    raise typer.Exit(
+        server.serve(folder, "/lab", browser, port, options, local=offline, offline=offline)
+    )
 
 
 def _given(parameters: list[str] | None) -> dict[str, str] | None:
     """-p NAME=VALUE, many times, as a dict; None where there is none."""
     from vaetl_helpers.errors import CourseError
 
-    wrong = next((text for text in parameters or () if not text.partition("=")[0] or "=" not in text), None)
+    wrong = next(
+        (text for text in parameters or () if not text.partition("=")[0] or "=" not in text), None
+    )
     if wrong is not None:
         raise CourseError(f"-p takes NAME=VALUE, not '{wrong}': for example -p epochs=3.")
     return dict(text.split("=", 1) for text in parameters) if parameters else None
@@ -119,7 +151,9 @@ def _need_grading() -> None:
     from vaetl_helpers.errors import CourseError
     from vaetl_helpers.requirements import install_command, missing
 
-    lacking = missing("lab", only=("papermill", "nbformat", "nbconvert", "ipykernel")) + missing("grading")
+    lacking = missing("lab", only=("papermill", "nbformat", "nbconvert", "ipykernel")) + missing(
+        "grading"
+    )
     if lacking:
         raise CourseError(f"Grading needs some packages more: {install_command(lacking)}")
 
@@ -127,7 +161,9 @@ def _need_grading() -> None:
 @app.command()
 def assign(
     chapter: str,
-    out: Annotated[Path, typer.Option(help="the folder of your course, made if need be")] = Path("teaching"),
+    out: Annotated[Path, typer.Option(help="the folder of your course, made if need be")] = Path(
+        "teaching"
+    ),
 ) -> None:
     """Write the version of a chapter to hand out.
 
@@ -147,7 +183,9 @@ def assign(
 @app.command("check-submission")
 def check_submission(
     notebook: Path,
-    assignment: Annotated[str | None, typer.Option(help="the chapter, where the file's name does not say")] = None,
+    assignment: Annotated[
+        str | None, typer.Option(help="the chapter, where the file's name does not say")
+    ] = None,
 ) -> None:
     """Look at a notebook before it is handed in.
 
@@ -160,9 +198,13 @@ def check_submission(
     from vaetl_helpers.errors import CourseError
     from vaetl_helpers.requirements import install_command, missing
 
-    lacking = missing("lab", only=("papermill", "nbformat", "nbconvert", "ipykernel", "cloudpickle"))
+    lacking = missing(
+        "lab", only=("papermill", "nbformat", "nbconvert", "ipykernel", "cloudpickle")
+    )
     if lacking:
-        raise CourseError(f"Running the checks needs some packages more: {install_command(lacking)}")
+        raise CourseError(
+            f"Running the checks needs some packages more: {install_command(lacking)}"
+        )
     from vaetl_helpers.grading.session import check_submission as check
 
     raise typer.Exit(check(notebook, assignment))
@@ -170,17 +212,29 @@ def check_submission(
 
 @app.command()
 def grade(
-    submissions: Annotated[Path, typer.Argument(help="a folder of notebooks or of students' folders, or an LMS's zip")],
+    submissions: Annotated[
+        Path, typer.Argument(help="a folder of notebooks or of students' folders, or an LMS's zip")
+    ],
     assignment: Annotated[str, typer.Option(help="the chapter, such as 03")],
-    out: Annotated[Path, typer.Option(help="the folder of your course, as for assign")] = Path("teaching"),
+    out: Annotated[Path, typer.Option(help="the folder of your course, as for assign")] = Path(
+        "teaching"
+    ),
     jobs: Annotated[int, typer.Option(help="submissions at a time", min=1)] = 2,
-    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="such as seed=7")] = None,
-    seconds: Annotated[int, typer.Option(help="for one cell, or the tests of one exercise", min=1)] = 60,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="such as seed=7")
+    ] = None,
+    seconds: Annotated[
+        int, typer.Option(help="for one cell, or the tests of one exercise", min=1)
+    ] = 60,
     total: Annotated[int, typer.Option("--total-seconds", help="for one submission", min=1)] = 600,
     memory: Annotated[int, typer.Option(help="MB for one submission", min=500)] = 3000,
     disk: Annotated[int, typer.Option(help="MB that it may write", min=1)] = 256,
-    processes: Annotated[int, typer.Option(help="processes and threads that it may start", min=32)] = 128,
-    unsafe: Annotated[bool, typer.Option("--unsafe-no-sandbox", help="run with your own rights: dangerous")] = False,
+    processes: Annotated[
+        int, typer.Option(help="processes and threads that it may start", min=32)
+    ] = 128,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe-no-sandbox", help="run with your own rights: dangerous")
+    ] = False,
 ) -> None:
     """Grade submissions, each in a sandbox, with hidden tests.
 
@@ -196,9 +250,13 @@ def grade(
     from vaetl_helpers.grading.sandbox import Limits
     from vaetl_helpers.grading.session import grade as grade_course
 
-    limits = Limits(cell_seconds=seconds, seconds=total, memory=memory, disk=disk, processes=processes)
+    limits = Limits(
+        cell_seconds=seconds, seconds=total, memory=memory, disk=disk, processes=processes
+    )
     given = _given(parameter)
-    raise typer.Exit(grade_course(submissions, assignment, out, jobs, given, limits, safe=not unsafe))
+    raise typer.Exit(
+        grade_course(submissions, assignment, out, jobs, given, limits, safe=not unsafe)
+    )
 
 
 @data_app.callback(invoke_without_command=True)
@@ -215,11 +273,19 @@ def data(context: typer.Context) -> None:
     from vaetl_helpers.output import format_table
 
     rows = where()
-    print(format_table([key.replace("_", " ") for key in rows[0]], [[str(c) for c in row.values()] for row in rows]))
+    print(
+        format_table(
+            [key.replace("_", " ") for key in rows[0]],
+            [[str(c) for c in row.values()] for row in rows],
+        )
+    )
 
 
 @data_app.command()
-def fetch(name: str, root: Annotated[Path | None, typer.Option(help="another folder than the cache")] = None) -> None:
+def fetch(
+    name: str,
+    root: Annotated[Path | None, typer.Option(help="another folder than the cache")] = None,
+) -> None:
     """Download a data set, with checksum, timeout and retries.
 
     \b
@@ -232,7 +298,9 @@ def fetch(name: str, root: Annotated[Path | None, typer.Option(help="another fol
 
 @app.command()
 def claims(
-    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="a folder that `vaetl run` wrote")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="a folder that `vaetl run` wrote")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for a program: a list of rows")] = False,
 ) -> None:
     """Weigh the claims of the course's sources.
@@ -246,11 +314,15 @@ def claims(
     from vaetl_helpers.claims import ledger
 
     rows = ledger(run)
-    print(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) if as_json else text(rows))
+    print(
+        json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) if as_json else text(rows)
+    )
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="for a bug report")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="for a bug report")] = False,
+) -> None:
     """Look at this machine and say 'ready', or what to do.
 
     \b
@@ -263,8 +335,13 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="for a bug repor
         raise typer.Exit(int(bool(todo)))
     lines: dict[str, str] = {}
     for name, value in facts.items():
-        parts = value if isinstance(value, dict) else {"": value}  # extras: {lab: present} becomes extra lab: present
-        lines |= {f"{name.removesuffix('s')} {part}" if part else name: state for part, state in parts.items()}
+        parts = (
+            value if isinstance(value, dict) else {"": value}
+        )  # extras: {lab: present} becomes extra lab: present
+        lines |= {
+            f"{name.removesuffix('s')} {part}" if part else name: state
+            for part, state in parts.items()
+        }
     width = max(map(len, lines))
     print("\n".join(f"{name:<{width}}  {value}" for name, value in lines.items()))
     print("\n".join(["to do:", *todo]) if todo else "ready")
@@ -282,19 +359,33 @@ def _checkup() -> tuple[dict[str, Any], list[str]]:
     from vaetl_helpers.settings import ADVICE, advice, platform_name
 
     device, lacking = best_device(), {extra: missing(extra) for extra in extras()}
-    todo = [found.problem for found in devices() if found.problem] or [device.problem] * bool(device.problem)
+    todo = [found.problem for found in devices() if found.problem] or [device.problem] * bool(
+        device.problem
+    )
     todo += [install_command(lacking["lab"])] if lacking["lab"] else []
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    todo += [f"free some disk space: {free:.1f} GB are left, runs and data need 2 GB"] if free < 2 else []
+    todo += (
+        [f"free some disk space: {free:.1f} GB are left, runs and data need 2 GB"]
+        if free < 2
+        else []
+    )
     try:
         notebooks = str(course_dir())
     except CourseError as error:
         notebooks, todo = "missing", [*todo, str(error)]
-    facts: dict[str, Any] = software() | {"platform": platform_name(), "device": device.name} | machine()
-    facts |= {"advice": advice()} if device.device.type == "cpu" and platform_name() in ADVICE else {}
+    facts: dict[str, Any] = (
+        software() | {"platform": platform_name(), "device": device.name} | machine()
+    )
+    facts |= (
+        {"advice": advice()} if device.device.type == "cpu" and platform_name() in ADVICE else {}
+    )
     facts |= {"disk free": f"{free:.1f} GB", "notebooks": notebooks}
-    facts["data"] = {row["name"]: ", ".join(filter(None, (row["status"], row["path"]))) for row in where()}
-    facts["extras"] = {name: install_command(lacks) if lacks else "present" for name, lacks in lacking.items()}
+    facts["data"] = {
+        row["name"]: ", ".join(filter(None, (row["status"], row["path"]))) for row in where()
+    }
+    facts["extras"] = {
+        name: install_command(lacks) if lacks else "present" for name, lacks in lacking.items()
+    }
     return _presentable(facts), _presentable(todo)
 
 

@@ -18,7 +18,9 @@ QUIET = (
     "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
 )
-NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}  # nor the question about them
+NO_NEWS = {
+    "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
+}  # nor the question about them
 # The browser itself refuses whatever is not from this server: for a submission's pages, and for --offline.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 LOCAL = (f"--ServerApp.tornado_settings={ {'headers': {'Content-Security-Policy': POLICY}} }",)
@@ -31,7 +33,9 @@ def own_folder(folder: Path) -> Path:
     try:
         (folder / OWN / "labconfig").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CourseError(f"{folder / OWN} cannot be written ({error}): choose another folder with --dir.") from error
+        raise CourseError(
+            f"{folder / OWN} cannot be written ({error}): choose another folder with --dir."
+        ) from error
     return folder / OWN
 
 
@@ -43,15 +47,27 @@ def open_first(folder: Path, names: Sequence[str]) -> Path:
     if not layouts.exists():
         tabs = [f"notebook:{name}" for name in names]
         area = {"type": "tab-area", "currentIndex": 0, "widgets": tabs}
-        data: dict[str, object] = {"layout-restorer:data": {"main": {"dock": area, "current": tabs[0]}}}
-        data |= {tab: {"data": {"path": name, "factory": "Notebook"}} for tab, name in zip(tabs, names, strict=True)}
+        data: dict[str, object] = {
+            "layout-restorer:data": {"main": {"dock": area, "current": tabs[0]}}
+        }
+        data |= {
+            tab: {"data": {"path": name, "factory": "Notebook"}}
+            for tab, name in zip(tabs, names, strict=True)
+        }
         content = {"data": data, "metadata": {"id": "default"}}
         WorkspacesManager(str(layouts)).save("default", json.dumps(content))
     return layouts
 
 
 def serve(
-    folder: Path, url: str, browser: bool, port: int, options: Sequence[str] = (), *, local: bool, offline: bool
+    folder: Path,
+    url: str,
+    browser: bool,
+    port: int,
+    options: Sequence[str] = (),
+    *,
+    local: bool,
+    offline: bool,
 ) -> int:
     """Runs JupyterLab on a folder until it ends; returns its exit code.
 
@@ -59,10 +75,24 @@ def serve(
     """
     config = own_folder(folder) / "labconfig" / "page_config.json"
     config.write_text(json.dumps(NO_NEWS), encoding="utf-8")
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", f"--port={port}"]
-    command += [f"--LabApp.default_url={url}", *([] if browser else ["--no-browser"]), *QUIET, *options]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--ServerApp.root_dir={folder}",
+        f"--port={port}",
+    ]
+    command += [
+        f"--LabApp.default_url={url}",
+        *([] if browser else ["--no-browser"]),
+        *QUIET,
+        *options,
+    ]
     # With a browser nobody need read thirty lines; without one the address must be seen, whatever else is said.
-    command += [f"--Application.log_level={'WARN' if browser else 'INFO'}", *(LOCAL if local else ())]
+    command += [
+        f"--Application.log_level={'WARN' if browser else 'INFO'}",
+        *(LOCAL if local else ()),
+    ]
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     # The kernel is this interpreter's, whatever kernels the user has registered elsewhere.
     environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"} | (OFFLINE if offline else {})

@@ -25,8 +25,14 @@ from vaetl_helpers.training.loop import fit
 
 
 def _packages() -> str:
-    asked = () if lender() else extras()  # where a machine is lent, each chapter's first cell adds what that one needs
-    lacking = {extra: needs for extra in asked if extra not in ("grading", "lab") and (needs := missing(extra))}
+    asked = (
+        () if lender() else extras()
+    )  # where a machine is lent, each chapter's first cell adds what that one needs
+    lacking = {
+        extra: needs
+        for extra in asked
+        if extra not in ("grading", "lab") and (needs := missing(extra))
+    }
     if lacking:
         needs = [need for part in lacking.values() for need in part]
         raise CourseError(f"for {', '.join(lacking)} run {install_command(needs)}")
@@ -41,7 +47,9 @@ def _device() -> str:
     start = time.perf_counter()
     error = ((a @ a) - 1000).abs().max().item()  # .item() waits for the device
     if error:
-        raise CourseError(f"A matrix product is wrong by {error:g}: restart the machine, or use another one.")
+        raise CourseError(
+            f"A matrix product is wrong by {error:g}: restart the machine, or use another one."
+        )
     return f"{device.name}: a product of 1000 × 1000 matrices in {1000 * (time.perf_counter() - start):.0f} ms"
 
 
@@ -54,7 +62,9 @@ def _images() -> str:
     images = _clothes().train.images
     mean = images.float().mean().item() / 255
     if abs(mean - 0.286) > 0.005:  # the mean over all 60,000 training images is 0.2860
-        raise CourseError(f"The mean pixel is {mean:.4f} and not 0.286: install vaetl-helpers again.")
+        raise CourseError(
+            f"The mean pixel is {mean:.4f} and not 0.286: install vaetl-helpers again."
+        )
     return f"{len(images):,} training images, mean pixel {mean:.3f} (all of Fashion-MNIST: 0.286)"
 
 
@@ -65,7 +75,9 @@ def _training() -> str:
     fit(model, splits.train, epochs=1, batch_size=128, quiet=True)
     accuracy = 100 * evaluate(model, splits.validation)["accuracy"]
     if accuracy < 65:
-        raise CourseError(f"One epoch gives {accuracy:.0f} % where about 78 % are usual: please report this.")
+        raise CourseError(
+            f"One epoch gives {accuracy:.0f} % where about 78 % are usual: please report this."
+        )
     return f"one epoch on the CPU, then {accuracy:.0f} % of {len(splits.validation):,} validation images are right"
 
 
@@ -78,7 +90,9 @@ def _mathematics() -> str:
     drawn = -0.5 * (noise.square() + log_var[0]) + 0.5 * z.square()
     exact, error = vae.kl(mu, log_var).item(), drawn.std().item() / len(drawn) ** 0.5
     if abs(drawn.mean().item() - exact) > 5 * error:
-        raise CourseError(f"A KL divergence of {exact:.4f} came out as {drawn.mean():.4f}: please report this.")
+        raise CourseError(
+            f"A KL divergence of {exact:.4f} came out as {drawn.mean():.4f}: please report this."
+        )
     return f"KL by its formula {exact:.4f} nats, by 100,000 draws {drawn.mean():.4f} ± {error:.4f}"
 
 
@@ -111,12 +125,21 @@ def self_test() -> bool:
             mark, found = "[ok]", test()
         except Exception as error:  # whatever is wrong with a machine, the other tests go on
             text = str(error).strip() or type(error).__name__
-            mark, found = "[!!]", text if isinstance(error, CourseError) else f"{type(error).__name__}: {text}"
+            mark, found = (
+                "[!!]",
+                text if isinstance(error, CourseError) else f"{type(error).__name__}: {text}",
+            )
         rows.append((mark, name, " ".join(found.split()), f"{time.perf_counter() - begun:.1f} s"))
     show_table(rows, ("", "tested", "found", "took"))
     wrong = [row[1] for row in rows if row[0] != "[ok]"]
-    ending = f"to mend: {', '.join(wrong)}. The chapters that do not need it work all the same." if wrong else "ready."
-    print(f"{len(rows) - len(wrong)} of {len(rows)} tests passed in {time.perf_counter() - start:.0f} s; {ending}")
+    ending = (
+        f"to mend: {', '.join(wrong)}. The chapters that do not need it work all the same."
+        if wrong
+        else "ready."
+    )
+    print(
+        f"{len(rows) - len(wrong)} of {len(rows)} tests passed in {time.perf_counter() - start:.0f} s; {ending}"
+    )
     return not wrong
 
 

@@ -22,7 +22,9 @@ from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.errors import CourseError, unknown_name_error
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-CELL_SECONDS = 600  # always a limit: without one, a widget can hang an execution for ever (nbclient#312)
+CELL_SECONDS = (
+    600  # always a limit: without one, a widget can hang an execution for ever (nbclient#312)
+)
 OPTIONS = {"exercise", "check", "tags", "lines_to_next_cell"}  # the last one is jupytext's own
 MINUTES = {"reading": "reading", "exercises": "exercises", "cpu": "run on CPU", "gpu": "run on GPU"}
 # Links, not pictures: a notebook that is opened asks no other machine for anything.
@@ -43,7 +45,10 @@ if not importlib.util.find_spec("vaetl_helpers") and subprocess.call([sys.execut
 fetched: check the connection (on Kaggle: Settings > Internet on, or attach a data set with their wheels), then run \
 this cell again.")
 from vaetl_helpers.bootstrap import ready; ready({extras})  # on Colab, Kaggle: what is missing; nothing else moves"""
-FOLDED = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}  # long lines that nobody need read
+FOLDED = {
+    "jupyter": {"source_hidden": True},
+    "_kg_hide-input": True,
+}  # long lines that nobody need read
 KAGGLE = {"accelerator": "nvidiaTeslaT4", "isGpuEnabled": True, "isInternetEnabled": True}
 METADATA = {
     "accelerator": "GPU",
@@ -54,7 +59,9 @@ METADATA = {
 }
 
 
-def build(chapters: list[str] | None, course: Path, execute: bool = True, profile: str = "cpu") -> list[Path]:
+def build(
+    chapters: list[str] | None, course: Path, execute: bool = True, profile: str = "cpu"
+) -> list[Path]:
     """Writes the notebooks of the chapters (None: all) and returns their paths.
 
     Without `execute`, a solution keeps its outputs where its code is unchanged, and is left alone elsewhere.
@@ -63,8 +70,13 @@ def build(chapters: list[str] | None, course: Path, execute: bool = True, profil
     written = []
     for source in sources(course, chapters):
         learner, solution = generate(source)
-        path, solved = course / f"{source.stem}.ipynb", course / "solutions" / f"{source.stem}.ipynb"
-        print(_name(path), *lint(learner, solution=False), sep="\n  ", flush=True)  # before the long part
+        path, solved = (
+            course / f"{source.stem}.ipynb",
+            course / "solutions" / f"{source.stem}.ipynb",
+        )
+        print(
+            _name(path), *lint(learner, solution=False), sep="\n  ", flush=True
+        )  # before the long part
         if execute:
             _execute(solution, course, profile)
         made = {path: learner}
@@ -92,16 +104,22 @@ def check(course: Path) -> list[str]:
             continue
         for path, fresh in zip(paths, pair, strict=True):
             breaches = _breaches(path, fresh, solution=fresh is pair[1])
-            messages += [f"{_name(path)}: {what}; run vaetl build {_chapter(source)}" for what in breaches]
+            messages += [
+                f"{_name(path)}: {what}; run vaetl build {_chapter(source)}" for what in breaches
+            ]
     orphans = {*course.glob("*.ipynb"), *course.glob("solutions/*.ipynb")} - expected
-    return messages + [f"{_name(path)}: it has no source; delete it or add one" for path in sorted(orphans)]
+    return messages + [
+        f"{_name(path)}: it has no source; delete it or add one" for path in sorted(orphans)
+    ]
 
 
 def sources(course: Path, chapters: list[str] | None = None) -> list[Path]:
     """The source files of the chapters, given as '01' (None: all), in order."""
     found = {_chapter(path): path for path in sorted(course.glob("source/*.py"))}
     if not found or not (course.parent / "pyproject.toml").exists():
-        raise CourseError(f"{course} has no source/NN_name.py, or no pyproject.toml above: use a checkout.")
+        raise CourseError(
+            f"{course} has no source/NN_name.py, or no pyproject.toml above: use a checkout."
+        )
     if odd := [chapter for chapter in chapters or [] if chapter not in found]:
         raise unknown_name_error("chapter", odd[0], found)
     return [found[chapter] for chapter in sorted({*chapters} if chapters else found)]
@@ -112,8 +130,14 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
     text = _need("jupytext", "jupytext").read(source, fmt="py:percent")
     about = dict(text.metadata.get("vaetl", {}))
     complete = about.keys() == {"chapter", "title", "minutes", "requires"}
-    if not complete or about["chapter"] != _chapter(source) or about["minutes"].keys() != MINUTES.keys():
-        raise _faulty(source, f"header needs chapter (quoted), title, requires, minutes of {[*MINUTES]}")
+    if (
+        not complete
+        or about["chapter"] != _chapter(source)
+        or about["minutes"].keys() != MINUTES.keys()
+    ):
+        raise _faulty(
+            source, f"header needs chapter (quoted), title, requires, minutes of {[*MINUTES]}"
+        )
     cells = [cell for cell in text.cells if cell.source.strip()]
     _fill(cells, about, source)
     solution = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA) | {"vaetl": about})
@@ -134,7 +158,9 @@ def _chapter(source: Path) -> str:
 
 
 def _faulty(source: Path, fault: str) -> CourseError:
-    return CourseError(f"{source.name}: its {fault}; mend it and run vaetl build {_chapter(source)}.")
+    return CourseError(
+        f"{source.name}: its {fault}; mend it and run vaetl build {_chapter(source)}."
+    )
 
 
 def _name(path: Path) -> str:
@@ -145,20 +171,30 @@ def _need(module: str, requirement: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise CourseError(f"Building needs {module}; it is missing: pip install '{requirement}'") from error
+        raise CourseError(
+            f"Building needs {module}; it is missing: pip install '{requirement}'"
+        ) from error
 
 
 def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> None:
     """Puts badges, measured minutes and bootstrap into the cells: no author writes them by hand."""
-    project = tomllib.loads((source.parents[2] / "pyproject.toml").read_text("utf-8"))["tool"]["vaetl"]
+    project = tomllib.loads((source.parents[2] / "pyproject.toml").read_text("utf-8"))["tool"][
+        "vaetl"
+    ]
     spots = [i for i, cell in enumerate(cells) if "bootstrap" in cell.metadata.get("tags", [])]
     badges = [i for i, cell in enumerate(cells) if re.search(r"(?m)^\{badges\}$", cell.source)]
     if badges != [0] or len(spots) != 1 or cells[spots[0]].source != "pass":
-        raise _faulty(source, "first cell needs a line {badges}; one cell, tagged bootstrap, must be pass")
+        raise _faulty(
+            source, "first cell needs a line {badges}; one cell, tagged bootstrap, must be pass"
+        )
     extras = ", ".join(f'"{extra}"' for extra in about["requires"])
     minutes = " · ".join(f"{label} {about['minutes'][key]}" for key, label in MINUTES.items())
-    cells[0].source = cells[0].source.replace("{badges}", BADGES.format(name=source.stem, **project))
-    aims = (cell for cell in cells if re.search("(?im)^#+ what you will be able to do", cell.source))
+    cells[0].source = cells[0].source.replace(
+        "{badges}", BADGES.format(name=source.stem, **project)
+    )
+    aims = (
+        cell for cell in cells if re.search("(?im)^#+ what you will be able to do", cell.source)
+    )
     next(aims, cells[0]).source += f"\n\n**Minutes** (runs measured, the rest estimated): {minutes}"
     cells[spots[0]].source = BOOTSTRAP.format(extras=extras, **project)
 
@@ -166,7 +202,9 @@ def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> Non
 def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
     """A cell with a derived id, and nbgrader's metadata (schema 3) in place of its author's options."""
     if odd := set(raw.metadata) - OPTIONS:
-        raise _faulty(source, f"cell {ordinal} has the option {odd} (known: exercise, check and tags)")
+        raise _faulty(
+            source, f"cell {ordinal} has the option {odd} (known: exercise, check and tags)"
+        )
     name, metadata = f"{ordinal:03d}", {"tags": raw.metadata.tags} if "tags" in raw.metadata else {}
     metadata |= FOLDED if "bootstrap" in metadata.get("tags", ()) else {}
     for kind in {"exercise", "check"} & set(raw.metadata):
@@ -182,10 +220,14 @@ def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
 
 def _stub(cell: NotebookNode, source: Path) -> str:
     """The cell's source with a stub for each solution; CourseError where a solution would leak."""
-    stub, count = re.subn(rf"(?ms)^( *){BEGIN}$.*?^ *{END}$", r"\1return ...  # your code", cell.source)
+    stub, count = re.subn(
+        rf"(?ms)^( *){BEGIN}$.*?^ *{END}$", r"\1return ...  # your code", cell.source
+    )
     paired = cell.source.count(BEGIN) == count == cell.source.count(END)
     if not paired or bool(count) != ("exercise" in cell.metadata.get("vaetl", {})):
-        raise _faulty(source, f"cell {cell.id} needs both exercise=... and '{BEGIN}' to '{END}', or neither")
+        raise _faulty(
+            source, f"cell {cell.id} needs both exercise=... and '{BEGIN}' to '{END}', or neither"
+        )
     return stub
 
 
@@ -195,14 +237,24 @@ def _execute(solution: NotebookNode, course: Path, profile: str) -> None:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     chapter = solution.metadata.vaetl.chapter
-    options = {"execution_timeout": CELL_SECONDS, "progress_bar": {"desc": chapter}, "kernel_name": "python3"}
-    options["coalesce_streams"] = True  # one block for the lines that a cell prints, however fast they come
+    options = {
+        "execution_timeout": CELL_SECONDS,
+        "progress_bar": {"desc": chapter},
+        "kernel_name": "python3",
+    }
+    options["coalesce_streams"] = (
+        True  # one block for the lines that a cell prints, however fast they come
+    )
     os.environ["VAETL_GRADING"] = "1"  # a solution that fails its own check stops the build
     try:
-        done = papermill.execute_notebook(solution, None, {"profile": profile}, cwd=course, **options)
+        done = papermill.execute_notebook(
+            solution, None, {"profile": profile}, cwd=course, **options
+        )
     except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         what = f"{getattr(error, 'source', '')}\n{error}"
-        raise CourseError(f"Chapter {chapter} stopped and nothing was written:\n\n{what}") from error
+        raise CourseError(
+            f"Chapter {chapter} stopped and nothing was written:\n\n{what}"
+        ) from error
     finally:
         del os.environ["VAETL_GRADING"]
     ran, places = {cell.id: cell for cell in done.cells}, _places(course)
@@ -226,7 +278,9 @@ def _fingerprint(notebook: NotebookNode) -> str:
 def _places(course: Path) -> list[tuple[str, str]]:
     """Folders of this machine and what stored outputs say instead, the longest first."""
     folders = (course.resolve().parent, Path(sys.prefix), Path.home(), Path(tempfile.gettempdir()))
-    names = zip((f"{folder}/" for folder in folders), ("", "<python>/", "~/", "<tmp>/"), strict=True)
+    names = zip(
+        (f"{folder}/" for folder in folders), ("", "<python>/", "~/", "<tmp>/"), strict=True
+    )
     return sorted(names, key=lambda pair: -len(pair[0]))
 
 
@@ -269,7 +323,9 @@ def _breaches(path: Path, fresh: NotebookNode, solution: bool) -> list[str]:
         return ["it is missing"]
     try:
         stored = nbformat.read(path, 4)
-    except Exception as error:  # damaged, of another format: whatever it is, its author needs to know
+    except (
+        Exception
+    ) as error:  # damaged, of another format: whatever it is, its author needs to know
         return [f"it cannot be read ({type(error).__name__}: {error})"]
     about, found = dict(stored.metadata.get("vaetl", {})), []
     if solution and about.pop("executed", None) != _fingerprint(stored):
@@ -283,5 +339,7 @@ def _breaches(path: Path, fresh: NotebookNode, solution: bool) -> list[str]:
     for i, (old, new) in enumerate(zip(stored.cells, fresh.cells, strict=False)):
         keys = sorted((old.keys() | new.keys()) - {"outputs", "execution_count"})
         if parts := [key for key in keys if old.get(key) != new.get(key)]:
-            found.append(f"cell {i} ({new.id}): {' and '.join(parts)} differ from what the source gives")
+            found.append(
+                f"cell {i} ({new.id}): {' and '.join(parts)} differ from what the source gives"
+            )
     return found + lint(stored, solution)

@@ -19,7 +19,9 @@ def draw(images: np.ndarray, labels: np.ndarray, per_class: dict[str, int]) -> A
     shuffled = [generator.permutation(np.flatnonzero(labels == label)) for label in range(10)]
     parts, start = {}, 0
     for split, count in per_class.items():
-        rows = generator.permutation(np.concatenate([rows[start : start + count] for rows in shuffled]))
+        rows = generator.permutation(
+            np.concatenate([rows[start : start + count] for rows in shuffled])
+        )
         parts[split] = (images[rows], labels[rows])
         start += count
     return parts
@@ -39,7 +41,9 @@ def main() -> None:
 
     fashion = DATASETS["fashion-mnist"]
     arrays = fashion.read(fashion.also[0])
-    parts = draw(*arrays["train"], {"train": 900, "validation": 100}) | draw(*arrays["test"], {"test": 200})
+    parts = draw(*arrays["train"], {"train": 900, "validation": 100}) | draw(
+        *arrays["test"], {"test": 200}
+    )
     save(parts, ASSETS / "fashion-mnist.npz")
     digits, labels = mnist_data()
     digits = digits.reshape(-1, 28, 28)

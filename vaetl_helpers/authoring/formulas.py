@@ -30,12 +30,16 @@ def mathml(latex: str, display: str = "inline") -> str:
     try:
         tree = convert_to_element(text, display=display)
     except Exception as error:  # the converter has a dozen classes of error without a common parent
-        raise CourseError(f"The formula ${latex}$ cannot be shown as MathML: simplify its LaTeX.") from error
+        raise CourseError(
+            f"The formula ${latex}$ cannot be shown as MathML: simplify its LaTeX."
+        ) from error
     for node in tree.iter():
         _mend(node)
         if _lost(node):
             what = node.text or "a line break outside aligned"
-            raise CourseError(f"The formula ${latex}$ cannot be shown as MathML: write {what} otherwise.")
+            raise CourseError(
+                f"The formula ${latex}$ cannot be shown as MathML: write {what} otherwise."
+            )
     tree.set("alttext", latex)
     return ElementTree.tostring(tree, encoding="unicode")
 
@@ -58,7 +62,9 @@ def _mend(node: ElementTree.Element) -> None:
         return
     for place in reversed(range(1, len(node))):
         before, after = node[place - 1], node[place]
-        if (_is_function(before) and after.tag != "mo") or (_is_function(after) and before.tag != "mo"):
+        if (_is_function(before) and after.tag != "mo") or (
+            _is_function(after) and before.tag != "mo"
+        ):
             node.insert(place, ElementTree.Element("mspace", width="0.167em"))
 
 
@@ -69,9 +75,15 @@ def _is_function(node: ElementTree.Element) -> bool:
 def _letter(letter: str, variant: str) -> str:
     """A letter of the alphabet that `mathvariant` names (bold-italic, script, ...), or itself."""
     words = unicodedata.name(letter, "").split()
-    if variant in {"", "normal", "italic", "monospace"} or words[:1] not in (["LATIN"], ["GREEK"], ["DIGIT"]):
+    if variant in {"", "normal", "italic", "monospace"} or words[:1] not in (
+        ["LATIN"],
+        ["GREEK"],
+        ["DIGIT"],
+    ):
         return letter
-    ending = " ".join(words if words[0] == "DIGIT" else [word for word in words[1:] if word != "LETTER"])
+    ending = " ".join(
+        words if words[0] == "DIGIT" else [word for word in words[1:] if word != "LETTER"]
+    )
     alphabet = variant.upper().replace("-", " ").replace("DOUBLE STRUCK", "DOUBLE-STRUCK")
     for name in (f"MATHEMATICAL {alphabet} {ending}", f"{alphabet} {ending}"):
         try:

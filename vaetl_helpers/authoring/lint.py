@@ -23,7 +23,9 @@ ORDER = {  # what every notebook contains, in this order of first occurrence
     "a heading 'Take-away'": r"^##+ .*(?i:take-away)",
     "a heading 'Further reading'": r"^##+ .*(?i:further reading)",
 }
-KNOBS = re.compile(r'profile: str = "auto".*\nseed: int = 0.*(\n\w+: \w[^=]*\| None = None +# .+){0,6}')
+KNOBS = re.compile(
+    r'profile: str = "auto".*\nseed: int = 0.*(\n\w+: \w[^=]*\| None = None +# .+){0,6}'
+)
 HIDING = {"raises-exception", "nbval-skip", "nbval-ignore-output", "nbval-raises-exception"}
 MACHINE_PATH = re.compile(r"(?<![\w.])(/(home|root|Users|tmp)/\w|[A-Z]:\\+Users)")
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -34,7 +36,15 @@ NO_ALT = re.compile(r"""!\[\s*\]\(|<img(?![^>]*\balt=["'][^"'])""")
 
 def lint(nb: NotebookNode, solution: bool) -> list[str]:
     """The breaches of the contract in a learner's notebook or in a solution, as messages without its name."""
-    rules = (order, parameters, hiding, figures, image_texts, pairs, executed if solution else unexecuted)
+    rules = (
+        order,
+        parameters,
+        hiding,
+        figures,
+        image_texts,
+        pairs,
+        executed if solution else unexecuted,
+    )
     return [message for rule in rules for message in rule(nb)]
 
 
@@ -55,7 +65,9 @@ def order(nb: NotebookNode) -> Iterator[str]:
     """The sections that every notebook has, in their order."""
     last, before = (-1, -1), "the start"
     for name, pattern in ORDER.items():
-        hits = ((i, re.search(pattern, cell.source, re.MULTILINE)) for i, cell in enumerate(nb.cells))
+        hits = (
+            (i, re.search(pattern, cell.source, re.MULTILINE)) for i, cell in enumerate(nb.cells)
+        )
         place = next(((i, hit.start()) for i, hit in hits if hit), None)
         if place is None:
             yield f"{name} is missing"
@@ -77,7 +89,9 @@ def parameters(nb: NotebookNode) -> Iterator[str]:
         yield "the parameters must be profile, seed and at most six lines 'name: type | None = None  # help'"
     knobs = [f"{name}={name}" for name in re.findall(r"(?m)^(\w+):", source)[1:]]
     call = f"P = setup({nb.metadata.get('vaetl', {}).get('chapter')!r}, {', '.join(['profile', *knobs])})"
-    if call not in [ast.unparse(node) for cell in cells[found[0] + 1 :][:1] for node in statements(cell)]:
+    if call not in [
+        ast.unparse(node) for cell in cells[found[0] + 1 :][:1] for node in statements(cell)
+    ]:
         yield f"the code cell after the parameters must call {call}"
 
 
@@ -95,7 +109,9 @@ def figures(nb: NotebookNode) -> Iterator[str]:
     """A cell that draws, or that has drawn, ends in plt.show() and gives its figure an alternative text."""
     for where, cell in code_cells(nb):
         body = statements(cell)
-        run = [node for top in body if not isinstance(top, ast.FunctionDef) for node in ast.walk(top)]
+        run = [
+            node for top in body if not isinstance(top, ast.FunctionDef) for node in ast.walk(top)
+        ]
         calls = {ast.unparse(node.func) for node in run if isinstance(node, ast.Call)}
         images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
         draws = images or any(re.fullmatch(r"(plt|plots)\.(?!table)\w+", call) for call in calls)
@@ -105,7 +121,10 @@ def figures(nb: NotebookNode) -> Iterator[str]:
         if (images or "plt.show" in calls) and not (ALT.search(cell.source) and all(texts)):
             yield f'{where}: a figure has no alternative text; give alt="..." to the function that draws it'
         source = cell.source.lower()
-        if any(len(text) < SHORTEST or source.count(text.lower().rstrip(".")) > 1 for text in filter(None, texts)):
+        if any(
+            len(text) < SHORTEST or source.count(text.lower().rstrip(".")) > 1
+            for text in filter(None, texts)
+        ):
             yield f"{where}: an alternative text must say what the figure shows, and not in the words of its title"
 
 
@@ -123,7 +142,9 @@ def pairs(nb: NotebookNode) -> Iterator[str]:
         mark = cell.metadata.get("vaetl", {})
         if above != mark.get("check"):
             yield f"exercise {above or mark['check']}: its cell and its check must follow each other"
-        elif above and not re.fullmatch(rf'\w+_checked = check\("{re.escape(above)}", \w+\)', cell.source):
+        elif above and not re.fullmatch(
+            rf'\w+_checked = check\("{re.escape(above)}", \w+\)', cell.source
+        ):
             yield f'exercise {above}: its check must read NAME_checked = check("{above}", NAME)'
         above = mark.get("exercise")
         if above and above not in exercises.all_ids():

@@ -18,7 +18,14 @@ import torch
 from vaetl_helpers.authoring.pretrain_vae import ASSETS, fingerprint
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.data.registry import load
-from vaetl_helpers.detection import Scenes, average_precision, compose, predict, small_detector, train
+from vaetl_helpers.detection import (
+    Scenes,
+    average_precision,
+    compose,
+    predict,
+    small_detector,
+    train,
+)
 from vaetl_helpers.settings import versions
 from vaetl_helpers.training.checkpoints import save_checkpoint
 
@@ -38,7 +45,9 @@ def source_scenes(split: str, count: int, seed: int) -> Scenes:
 
 def main() -> None:
     """Trains, measures, and writes assets/detector-scenes.safetensors."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scenes", type=int, default=8000)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--size", type=int, default=8, help="scenes a step")

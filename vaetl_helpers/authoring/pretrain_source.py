@@ -24,7 +24,9 @@ from vaetl_helpers.training.evaluation import classification_loss, evaluate
 from vaetl_helpers.training.loop import fit_best
 
 
-def augmented_loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def augmented_loss(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy on images that are, in training, mirrored at random and shifted by up to three pixels."""
     if model.training:
         mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
@@ -36,7 +38,9 @@ def augmented_loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Te
 
 def main() -> None:
     """Trains, measures, and writes assets/source-TASK.safetensors."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("task", choices=("tops", "dresses", "animals"))
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--rate", type=float, default=3e-3)
@@ -51,7 +55,9 @@ def main() -> None:
     model = transfer_cnn(**architecture).to(memory_format=torch.channels_last)
     adam = torch.optim.AdamW(model.parameters(), options.rate, weight_decay=0.01, fused=True)
     length = {"epochs": options.epochs, "patience": options.epochs, "seed": options.seed}
-    history = fit_best(model, data.train, data.validation, augmented_loss, optimizer=adam, quiet=False, **length)
+    history = fit_best(
+        model, data.train, data.validation, augmented_loss, optimizer=adam, quiet=False, **length
+    )
     one = next(data.train.batches(100))
     facts = {
         "command": "python -m vaetl_helpers.authoring.pretrain_source " + shlex.join(sys.argv[1:]),

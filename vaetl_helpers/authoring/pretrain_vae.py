@@ -39,7 +39,13 @@ def one_cycle(progress: float) -> float:
 
 
 def train(
-    data: ImageSet, architecture: dict, epochs: int, rate: float, batch_size: int, seed: int = 0, **more
+    data: ImageSet,
+    architecture: dict,
+    epochs: int,
+    rate: float,
+    batch_size: int,
+    seed: int = 0,
+    **more,
 ) -> tuple[vae.VAE, History]:
     """Trains a VAE with dynamic binarisation by Adam and `one_cycle`; `more` goes to `fit`."""
     torch.manual_seed(seed)
@@ -52,7 +58,15 @@ def train(
 
 def quick_recipe(data: ImageSet, seed: int = 0, seconds: float = 120) -> tuple[vae.VAE, History]:
     """Below 100 nats (−L_500) on MNIST's test images after less than a minute on two free cores."""
-    return train(data, RECIPES["vae-mnist"], epochs=8, rate=2e-3, batch_size=256, seed=seed, max_seconds=seconds)
+    return train(
+        data,
+        RECIPES["vae-mnist"],
+        epochs=8,
+        rate=2e-3,
+        batch_size=256,
+        seed=seed,
+        max_seconds=seconds,
+    )
 
 
 def fingerprint(data: ImageSet) -> str:
@@ -69,15 +83,23 @@ def measure(model: vae.VAE, data: Splits, k: int, count: int) -> dict[str, float
 
 def main() -> None:
     """Trains, measures, and writes assets/NAME.safetensors."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", nargs="?", default="vae-mnist", choices=RECIPES)
-    parser.add_argument("--minutes", type=float, help="stop after so long (the same command continues)")
+    parser.add_argument(
+        "--minutes", type=float, help="stop after so long (the same command continues)"
+    )
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--paper", action="store_true", help="also L_5000 on all test images, as Burda et al. 2015")
-    parser.add_argument("--work", type=Path, default=Path("runs"), help="where the state of training is kept")
+    parser.add_argument(
+        "--paper", action="store_true", help="also L_5000 on all test images, as Burda et al. 2015"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs"), help="where the state of training is kept"
+    )
     options = parser.parse_args()
     data = load("mnist", full=True)
     if "embedded" in data.source:

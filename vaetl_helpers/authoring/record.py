@@ -20,7 +20,9 @@ def record(run: Path, machine: str) -> list[Path]:
     metrics = json.loads((run / "metrics.json").read_text("utf-8"))
     facts = metrics["run"]
     given = "".join(f" -p {name}={value}" for name, value in facts["parameters"].items())
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     written = []
     for number, chapter in metrics["chapters"].items():
         if chapter["status"] != "passed":

@@ -32,7 +32,11 @@ from vaetl_helpers.training.loop import fit
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 BATCHES = (16, 32, 64, 128, 256, 512)
 SEEDS, EPOCHS = 5, 10
-COUNTS, DRAWS, STEPS = (5, 10, 25, 50, 100), 5, 300  # labels of each class; the steps are those of chapter 4's study
+COUNTS, DRAWS, STEPS = (
+    (5, 10, 25, 50, 100),
+    5,
+    300,
+)  # labels of each class; the steps are those of chapter 4's study
 
 
 def losses(data: Splits, rate: float, batch_size: int, seed: int) -> Tensor:
@@ -40,9 +44,17 @@ def losses(data: Splits, rate: float, batch_size: int, seed: int) -> Tensor:
     torch.manual_seed(seed)
     model = nets.mlp_classifier()
     found = torch.full((2, EPOCHS + 1), torch.nan)
-    found[:, 0] = torch.tensor([evaluate(model, part)["loss"] for part in (data.train, data.validation)])
+    found[:, 0] = torch.tensor(
+        [evaluate(model, part)["loss"] for part in (data.train, data.validation)]
+    )
     sgd = torch.optim.SGD(model.parameters(), rate)
-    how = {"epochs": 1, "batch_size": batch_size, "optimizer": sgd, "validation": data.validation, "quiet": True}
+    how = {
+        "epochs": 1,
+        "batch_size": batch_size,
+        "optimizer": sgd,
+        "validation": data.validation,
+        "quiet": True,
+    }
     for epoch in range(EPOCHS):
         try:
             row = fit(model, data.train, seed=1000 * seed + epoch, **how).rows[0]
@@ -56,19 +68,30 @@ def rates() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The losses for each rate, batch size and seed, [rates, batches, seeds, EPOCHS + 1]."""
     data = load("fashion-mnist")
     runs = [[[losses(data, r, b, seed) for seed in range(SEEDS)] for b in BATCHES] for r in RATES]
-    training, validation = torch.stack([torch.stack([torch.stack(b) for b in r]) for r in runs]).unbind(3)
-    facts = {"rates": RATES, "batches": BATCHES, "data": data.source, "network": "784-128-10, plain SGD"}
+    training, validation = torch.stack(
+        [torch.stack([torch.stack(b) for b in r]) for r in runs]
+    ).unbind(3)
+    facts = {
+        "rates": RATES,
+        "batches": BATCHES,
+        "data": data.source,
+        "network": "784-128-10, plain SGD",
+    }
     return {"training": training.contiguous(), "validation": validation.contiguous()}, facts
 
 
 @torch.no_grad()
 def _log_odds(task: tasks.Task, model: nn.Module) -> dict[str, Tensor]:
     """log p / (1 - p) of class 1: in half precision, p itself would round to 1/2 for a strongly regularised probe."""
-    logits = {part: model.eval()(getattr(task, part).images / 255) for part in ("validation", "test")}
+    logits = {
+        part: model.eval()(getattr(task, part).images / 255) for part in ("validation", "test")
+    }
     return {part: values[:, 1] - values[:, 0] for part, values in logits.items()}
 
 
-def trained(name: str, task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dict[str, Tensor]:
+def trained(
+    name: str, task: tasks.Task, source: nn.Sequential, draw: study.Draw
+) -> dict[str, Tensor]:
     """Chapter 4's "scratch" or "fine-tuned": log-odds of class 1 for validation and test images."""
     images = task.pool.subset(draw.indices)
     size = min(16, len(images) // 4)
@@ -80,14 +103,21 @@ def trained(name: str, task: tasks.Task, source: nn.Sequential, draw: study.Draw
         loop.fit_best(model, images, task.validation, optimizer=adam, **how)
     else:
         model = copy.deepcopy(source).to(memory_format=torch.channels_last)
-        model.head = transfer.new_head(model.head, task.keep, 2, torch.Generator().manual_seed(draw.seed))
-        transfer.fine_tune(model, images, task.validation, parts=list(model), rate=3e-3, head_epochs=5, **how)
+        model.head = transfer.new_head(
+            model.head, task.keep, 2, torch.Generator().manual_seed(draw.seed)
+        )
+        transfer.fine_tune(
+            model, images, task.validation, parts=list(model), rate=3e-3, head_epochs=5, **how
+        )
     return _log_odds(task, model)
 
 
 def probed(task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dict[str, Tensor]:
     """Chapter 4's linear probe: the same log-odds."""
-    x, y = transfer.features(source[:-1], task.pool.subset(draw.indices), 200), task.pool.labels[draw.indices]
+    x, y = (
+        transfer.features(source[:-1], task.pool.subset(draw.indices), 200),
+        task.pool.labels[draw.indices],
+    )
     seen = transfer.features(source[:-1], task.validation, 200)
     head = transfer.linear_probe(x, y, seen, task.validation.labels).as_linear()
     return _log_odds(task, nn.Sequential(source[:-1], head))
@@ -99,13 +129,24 @@ def thresholds() -> tuple[dict[str, Tensor], dict[str, Any]]:
     runs = {name: partial(trained, name, task, source) for name in ("scratch", "fine-tuned")}
     runs["linear probe"] = partial(probed, task, source)
     names = ("scratch", "linear probe", "fine-tuned")
-    methods, counts = [study.Method(name, runs[name]) for name in names], [2 * count for count in COUNTS]
+    methods, counts = (
+        [study.Method(name, runs[name]) for name in names],
+        [2 * count for count in COUNTS],
+    )
     table = study.run_study("tops", methods, counts, DRAWS, labels=task.pool.labels)
-    arrays = {f"{part}_labels": getattr(task, part).labels.to(torch.uint8) for part in ("validation", "test")}
+    arrays = {
+        f"{part}_labels": getattr(task, part).labels.to(torch.uint8)
+        for part in ("validation", "test")
+    }
     for part in ("validation", "test"):
         of = [[[table.images[m, n, d, part] for d in range(DRAWS)] for n in counts] for m in names]
         arrays[part] = torch.tensor(np.array(of)).half()
-    return arrays, {"methods": names, "counts": COUNTS, "classes": task.pool.classes, "data": task.source}
+    return arrays, {
+        "methods": names,
+        "counts": COUNTS,
+        "classes": task.pool.classes,
+        "data": task.source,
+    }
 
 
 def main(name: str, machine: str) -> None:
@@ -113,7 +154,9 @@ def main(name: str, machine: str) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     arrays, facts = {"01_rates": rates, "04_thresholds": thresholds}[name]()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     facts |= {
         "command": f"python -m vaetl_helpers.authoring.record_controls {name} '{machine}'",
         "commit": commit,

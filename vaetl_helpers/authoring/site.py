@@ -22,8 +22,13 @@ from vaetl_helpers.errors import CourseError
 
 RAW_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.DOTALL)
 RAW_CODE = re.compile(r"(<(?:code|pre)\b.*?</(?:code|pre)>|<[^>]+>)", re.DOTALL)
-SOLVED = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?\n) *### END SOLUTION$", re.MULTILINE | re.DOTALL)
-FOLDED = {"solution": "A solution", "bootstrap": "A cell that fetches the course's helpers where they are missing"}
+SOLVED = re.compile(
+    r"^( *)### BEGIN SOLUTION\n(.*?\n) *### END SOLUTION$", re.MULTILINE | re.DOTALL
+)
+FOLDED = {
+    "solution": "A solution",
+    "bootstrap": "A cell that fetches the course's helpers where they are missing",
+}
 MINUTES = {"reading": "minutes to read", "exercises": "for exercises", "cpu": "to run on a laptop"}
 WIDE = 24  # letters; a formula in a line that has more may be wider than a phone
 GENERATOR = '<meta name="generator" content="vaetl">'
@@ -83,7 +88,9 @@ class _Renderer(IPythonRenderer):
 
     def block_html(self, html: str) -> str:
         pieces = RAW_CODE.split(html)  # odd pieces are tags and code
-        return "".join(p if i % 2 else RAW_MATH.sub(self._raw_math, p) for i, p in enumerate(pieces))
+        return "".join(
+            p if i % 2 else RAW_MATH.sub(self._raw_math, p) for i, p in enumerate(pieces)
+        )
 
     def _raw_math(self, found: re.Match[str]) -> str:
         latex = html.unescape(found[1] or found[2])
@@ -127,7 +134,9 @@ def _tried_first(cell: Any) -> list[Any]:
         return [cell]
     stub = copy.deepcopy(cell)
     stub.id, stub.outputs = f"{cell.id}-stub", []
-    stub.source, cell.source = (SOLVED.sub(new, cell.source) for new in (r"\1return ...  # your code", r"\2"))
+    stub.source, cell.source = (
+        SOLVED.sub(new, cell.source) for new in (r"\1return ...  # your code", r"\2")
+    )
     cell.metadata.tags = [*cell.metadata.get("tags", []), "solution"]
     return [stub, cell]
 
@@ -140,7 +149,9 @@ def _plain(output: Any) -> Any:
     """An output whose LaTeX, if it has any, is HTML."""
     data = output.get("data", {})
     if "text/latex" in data and "text/html" not in data:
-        data["text/html"] = RAW_MATH.sub(lambda m: mathml(m[1] or m[2], "block"), data["text/latex"])
+        data["text/html"] = RAW_MATH.sub(
+            lambda m: mathml(m[1] or m[2], "block"), data["text/latex"]
+        )
     return output
 
 
@@ -156,17 +167,26 @@ def _sweep(soup: BeautifulSoup, names: set[str]) -> None:
         _mend_table(table)
         _wrap(soup, table, "div", **{"class": "scroll", "role": "group", "aria-label": "Table"})
     for image in soup.select(".output_png img"):
-        _wrap(soup, image, "div", **{"class": "scroll figure", "role": "group", "aria-label": "Figure"})
+        _wrap(
+            soup,
+            image,
+            "div",
+            **{"class": "scroll figure", "role": "group", "aria-label": "Figure"},
+        )
     for tag, summary in FOLDED.items():
         for cell in soup.select(f".celltag_{tag}"):
-            _wrap(soup, cell, "details").insert(0, BeautifulSoup(f"<summary>{summary}</summary>", "html.parser"))
+            _wrap(soup, cell, "details").insert(
+                0, BeautifulSoup(f"<summary>{summary}</summary>", "html.parser")
+            )
     for link in soup("a", href=True):
         _mend_link(link, names)
 
 
 def _wrap(soup: BeautifulSoup, tag: Tag, name: str, **attributes: str) -> Tag:
     """Puts the tag into a new one; one that scrolls can be reached by keyboard."""
-    return tag.wrap(soup.new_tag(name, attrs=attributes | ({"tabindex": "0"} if attributes else {})))
+    return tag.wrap(
+        soup.new_tag(name, attrs=attributes | ({"tabindex": "0"} if attributes else {}))
+    )
 
 
 def _mend_table(table: Tag) -> None:
@@ -241,7 +261,9 @@ def _page(page: Page, before: Page | None, after: Page | None, title: str) -> st
     items = "".join(f"<li>{_link('#' + name, text)}</li>" for name, text in page.sections)
     fold = f"<details><summary>On this page</summary><ul>{items}</ul></details>"
     contents = f'<nav class="toc" aria-label="On this page">{fold}</nav>' if items else ""
-    return document(f"{page.title} – {title}", " ".join(links), "", page.head + contents + page.body)
+    return document(
+        f"{page.title} – {title}", " ".join(links), "", page.head + contents + page.body
+    )
 
 
 def _index(pages: list[Page], title: str, tables: Sequence[Table]) -> str:
@@ -263,10 +285,15 @@ def _chapters(pages: list[Page]) -> str:
     """What the course is, where to begin, and for each chapter what one learns and the minutes it takes."""
     items = ""
     for page in pages:
-        number, minutes = str(page.facts.get("chapter", "")).lstrip("0"), page.facts.get("minutes", {})
+        number, minutes = (
+            str(page.facts.get("chapter", "")).lstrip("0"),
+            page.facts.get("minutes", {}),
+        )
         words = [f"{minutes[key]} {what}" for key, what in MINUTES.items() if minutes.get(key)]
         heading = f"<h3>{_link(page.name + '.html', f'{number} {page.title}'.strip())}</h3>"
-        texts = [f"<p>{page.aim}</p>"] * bool(page.aim) + [f'<p class="faint">{", ".join(words)}</p>'] * bool(words)
+        texts = [f"<p>{page.aim}</p>"] * bool(page.aim) + [
+            f'<p class="faint">{", ".join(words)}</p>'
+        ] * bool(words)
         items += f"<li>{heading}{''.join(texts)}</li>\n"
     given = [page.facts.get("minutes", {}) for page in pages]
     hours = round(sum(m.get("reading", 0) + m.get("exercises", 0) for m in given) / 60)
@@ -283,7 +310,9 @@ def write_site(notebooks: list[Path], out: Path, title: str, tables: Sequence[Ta
     """
     index = out / "index.html"
     if index.exists() and GENERATOR not in index.read_text("utf-8", errors="replace"):
-        raise CourseError(f"{index} is no page of this course and would be lost: choose another folder.")
+        raise CourseError(
+            f"{index} is no page of this course and would be lost: choose another folder."
+        )
     pages = [read_page(path, {path.stem for path in notebooks}) for path in notebooks]
     out.mkdir(parents=True, exist_ok=True)
     around = [None, *pages, None]

@@ -23,7 +23,9 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive
 
 TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
-ATTACHED = Path("/kaggle/input")  # the data sets that are attached to a Kaggle notebook, in any layout; only read
+ATTACHED = Path(
+    "/kaggle/input"
+)  # the data sets that are attached to a Kaggle notebook, in any layout; only read
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Dataset:
     read: Callable[[Path], Arrays]
     also: tuple[Path, ...] = field(default=())  # folders where a system package puts it
     embedded: str | None = None
-    begins: tuple[int, ...] = ()  # the first labels, where another data set has files of the same names
+    begins: tuple[
+        int, ...
+    ] = ()  # the first labels, where another data set has files of the same names
 
 
 def cache_dir() -> Path:
@@ -57,7 +61,9 @@ def data_root(root: Path | str | None = None) -> Path | None:
     chosen = root or os.environ.get("VAETL_DATA")
     folder = Path(chosen).expanduser().absolute() if chosen else None
     if folder and not folder.is_dir():
-        raise CourseError(f"The data root {folder} is not a folder: correct VAETL_DATA or data_root, or leave it out.")
+        raise CourseError(
+            f"The data root {folder} is not a folder: correct VAETL_DATA or data_root, or leave it out."
+        )
     return folder
 
 
@@ -73,10 +79,21 @@ def unpack(archive: Path, into: Path) -> None:
         else:
             with tarfile.open(archive) as opened:
                 opened.extractall(into, filter="data")
-                while opened.fileobj.read(2**20):  # gzip checks its sum at the end, which tar leaves unread
+                while opened.fileobj.read(
+                    2**20
+                ):  # gzip checks its sum at the end, which tar leaves unread
                     pass
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, gzip.BadGzipFile, zlib.error, RuntimeError) as error:
-        raise CourseError(f"{archive} is damaged or unsafe ({error}): remove it, or fetch it again.") from error
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+        RuntimeError,
+    ) as error:
+        raise CourseError(
+            f"{archive} is damaged or unsafe ({error}): remove it, or fetch it again."
+        ) from error
 
 
 def is_idx(item: Dataset) -> bool:
@@ -119,7 +136,11 @@ def unwritable_error(folder: Path, error: OSError) -> CourseError:
 
 def search_places(item: Dataset, root: Path | str | None) -> list[Path]:
     """The search order: the data root, what is attached on Kaggle, the system's folders, the cache."""
-    return [place for place in (data_root(root), *attached_folders(item), *item.also, cache_dir()) if place and place.is_dir()]
+    return [
+        place
+        for place in (data_root(root), *attached_folders(item), *item.also, cache_dir())
+        if place and place.is_dir()
+    ]
 
 
 def attached_folders(item: Dataset) -> list[Path]:
@@ -198,17 +219,23 @@ def fetch_file(item: Dataset, folder: Path, name: str, known: str | None) -> Non
     for mirror in item.mirrors:
         if not is_reachable(mirror):
             off = os.environ.get("VAETL_OFFLINE") == "1"
-            problems.append("downloads are off" if off else f"{urlsplit(mirror).hostname} does not answer")
+            problems.append(
+                "downloads are off" if off else f"{urlsplit(mirror).hostname} does not answer"
+            )
             continue
         store = pooch.create(folder, mirror, registry={name: known}, retry_if_failed=2)
         try:
-            store.fetch(name, downloader=pooch.HTTPDownloader(is_interactive(), 2**16, timeout=TIMEOUT))
+            store.fetch(
+                name, downloader=pooch.HTTPDownloader(is_interactive(), 2**16, timeout=TIMEOUT)
+            )
             if known or is_intact(path, None):
                 return
             path.replace(damaged)
             problems.append(f"{urlsplit(mirror).hostname} sent something else than {item.title}")
         except (ValueError, requests.exceptions.RequestException) as error:
-            problems.append(f"{urlsplit(mirror).hostname}: {(str(error) or type(error).__name__).splitlines()[0]}")
+            problems.append(
+                f"{urlsplit(mirror).hostname}: {(str(error) or type(error).__name__).splitlines()[0]}"
+            )
     where_to = f"FOLDER/{item.folder}" if is_idx(item) else "FOLDER"
     why = "; ".join(dict.fromkeys(problems))
     raise CourseError(
@@ -220,7 +247,11 @@ def fetch_file(item: Dataset, folder: Path, name: str, known: str | None) -> Non
 def evidence_of(item: Dataset, place: Path) -> Path | None:
     """What shows that a place holds a set: all its idx files, or its folder or archive."""
     if not is_idx(item):
-        return next((place / name for name in (item.folder, *item.files) if (place / name).exists()), None)
+        return next(
+            (place / name for name in (item.folder, *item.files) if (place / name).exists()), None
+        )
     folder = place if place in item.also else place / item.folder
-    whole = all((folder / name).exists() or (folder / name).with_suffix("").exists() for name in item.files)
+    whole = all(
+        (folder / name).exists() or (folder / name).with_suffix("").exists() for name in item.files
+    )
     return folder if whole else None

@@ -36,7 +36,9 @@ class ImageSet:
                 f"{labels.dtype} of shape {list(labels.shape)}: pass one class number an image."
             )
         if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            raise CourseError(f"A label lies outside 0 … {len(self.classes) - 1}: name every class in `classes`.")
+            raise CourseError(
+                f"A label lies outside 0 … {len(self.classes) - 1}: name every class in `classes`."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,7 +56,12 @@ class ImageSet:
         return ImageSet(self.images[indices], self.labels[indices], self.classes)
 
     def batches(
-        self, batch_size: int, seed: int | None = None, epoch: int = 0, rank: int = 0, world: int = 1
+        self,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields float images in [0, 1] and labels; shuffled by (seed, epoch) if a seed is given.
 
@@ -63,10 +70,14 @@ class ImageSet:
         its `share` of each batch, at least one image.
         """
         if batch_size < 1:
-            raise CourseError(f"batch_size must be at least 1, not {batch_size}: 64 or 128 is usual.")
+            raise CourseError(
+                f"batch_size must be at least 1, not {batch_size}: 64 or 128 is usual."
+            )
         order = torch.arange(len(self))
         if seed is not None:
-            order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+            order = torch.randperm(
+                len(self), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            )
         for chosen in order.to(self.device).split(batch_size):
             if world > 1:
                 start, stop = shard(len(chosen), rank, world)
@@ -91,7 +102,9 @@ def as_uint8(images: Tensor) -> Tensor:
     if images.dtype == torch.uint8:
         return images
     if not images.is_floating_point():
-        raise CourseError(f"Images are {images.dtype}, but uint8 or floats in [0, 1] were expected: cast them.")
+        raise CourseError(
+            f"Images are {images.dtype}, but uint8 or floats in [0, 1] were expected: cast them."
+        )
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):  # also refuses NaN
         raise CourseError(
@@ -111,7 +124,9 @@ class Splits:
 
     def to(self, device: torch.device | str) -> Splits:
         """The same splits on `device`."""
-        return Splits(self.train.to(device), self.validation.to(device), self.test.to(device), self.source)
+        return Splits(
+            self.train.to(device), self.validation.to(device), self.test.to(device), self.source
+        )
 
 
 def image_hashes(images: Any) -> list[bytes]:

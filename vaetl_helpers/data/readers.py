@@ -24,7 +24,15 @@ def read_idx(path: Path) -> np.ndarray:
         rank = content[3]
         shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
         return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
-    except (EOFError, gzip.BadGzipFile, IndexError, struct.error, ValueError, OSError, zlib.error) as error:
+    except (
+        EOFError,
+        gzip.BadGzipFile,
+        IndexError,
+        struct.error,
+        ValueError,
+        OSError,
+        zlib.error,
+    ) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise CourseError(
@@ -59,10 +67,15 @@ def read_cifar(name: str) -> Callable[[Path], Arrays]:
             raise FileNotFoundError(folder)
         kind = getattr(datasets, name)
         try:
-            parts = {"train": kind(folder.parent, train=True), "test": kind(folder.parent, train=False)}
+            parts = {
+                "train": kind(folder.parent, train=True),
+                "test": kind(folder.parent, train=False),
+            }
         except RuntimeError as error:  # torchvision checks the md5 of every file
             raise CourseError(f"{folder} is damaged: remove it and fetch it again.") from error
-        return {split: (d.data.transpose(0, 3, 1, 2), np.array(d.targets)) for split, d in parts.items()}
+        return {
+            split: (d.data.transpose(0, 3, 1, 2), np.array(d.targets)) for split, d in parts.items()
+        }
 
     return read
 
@@ -90,12 +103,23 @@ def read_class_folders(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray,
     for row, (path, _) in enumerate(index.samples):
         try:
             with Image.open(path) as photo:
-                upright = ImageOps.exif_transpose(photo).convert("RGB")  # phones store the turn apart
+                upright = ImageOps.exif_transpose(photo).convert(
+                    "RGB"
+                )  # phones store the turn apart
             photos[row] = np.asarray(ImageOps.fit(upright, (size, size))).transpose(2, 0, 1)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow's for broken files
-            raise CourseError(f"{path} cannot be read as a picture: remove it or replace it by a whole one.") from error
+        except (
+            UnidentifiedImageError,
+            OSError,
+            SyntaxError,
+            ValueError,
+        ) as error:  # Pillow's for broken files
+            raise CourseError(
+                f"{path} cannot be read as a picture: remove it or replace it by a whole one."
+            ) from error
     return photos, np.array(index.targets), tuple(index.classes)
 
 
 def read_text(folder: Path) -> Arrays:
-    raise CourseError("Sentences are no images: load them by vaetl_helpers.text.load_text('sentence-polarity').")
+    raise CourseError(
+        "Sentences are no images: load them by vaetl_helpers.text.load_text('sentence-polarity')."
+    )

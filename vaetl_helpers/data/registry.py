@@ -20,7 +20,14 @@ from vaetl_helpers.data.files import (
     unwritable_error,
 )
 from vaetl_helpers.data.images import ImageSet, Splits, image_hashes
-from vaetl_helpers.data.readers import Arrays, read_cifar, read_class_folders, read_mnist, read_photos, read_text
+from vaetl_helpers.data.readers import (
+    Arrays,
+    read_cifar,
+    read_class_folders,
+    read_mnist,
+    read_photos,
+    read_text,
+)
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import emit
 
@@ -39,48 +46,114 @@ def load_folder(folder: Path | str, size: int = 32, device: torch.device | str =
                 f"{Path(folder) / split} must hold one folder a class, with pictures in it: {error}."
             ) from error
     if len({part.classes for part in parts.values()}) > 1:
-        raise CourseError(f"train, validation and test under {folder} must hold the same class folders.")
+        raise CourseError(
+            f"train, validation and test under {folder} must hold the same class folders."
+        )
     sizes = "/".join(f"{len(part):,}" for part in parts.values())
     return _announce(Splits(**parts, source=f"{Path(folder).name}, folder {sizes}"), device)
 
 
-_IDX = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz",
-        "t10k-labels-idx1-ubyte.gz")
-_MNIST_MD5 = ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
-              "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c")
-_FASHION_MD5 = ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
-                "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310")
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_IDX = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+_MNIST_MD5 = (
+    "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "d53e105ee54ea40749a09fcbcd1e9432",
+    "9fb629c4189551a2d022fa330f9573f3",
+    "ec29112dd5afa0611ce80d1b7f02629c",
+)
+_FASHION_MD5 = (
+    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "25c81989df183df01b3e8a0aad5dffbe",
+    "bef4ecab320f06d8554ea6380940ec79",
+    "bb300cfdad3c16e7a12a480ee83cd310",
+)
+_CIFAR10 = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 DATASETS: dict[str, Dataset] = {
     "fashion-mnist": Dataset(
-        "Fashion-MNIST", "MIT", dict(zip(_IDX, ("md5:" + h for h in _FASHION_MD5), strict=True)),
+        "Fashion-MNIST",
+        "MIT",
+        dict(zip(_IDX, ("md5:" + h for h in _FASHION_MD5), strict=True)),
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
-        "FashionMNIST/raw", read_mnist, (Path("/usr/share/datasets/fashion-mnist"),), "fashion-mnist.npz",
+        (
+            "T-shirt",
+            "trouser",
+            "pullover",
+            "dress",
+            "coat",
+            "sandal",
+            "shirt",
+            "sneaker",
+            "bag",
+            "ankle boot",
+        ),
+        "FashionMNIST/raw",
+        read_mnist,
+        (Path("/usr/share/datasets/fashion-mnist"),),
+        "fashion-mnist.npz",
         begins=(9, 0, 0, 3),
     ),
     "mnist": Dataset(
-        "MNIST", "CC BY-SA 3.0", dict(zip(_IDX, ("md5:" + h for h in _MNIST_MD5), strict=True)),
+        "MNIST",
+        "CC BY-SA 3.0",
+        dict(zip(_IDX, ("md5:" + h for h in _MNIST_MD5), strict=True)),
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        tuple("0123456789"), "MNIST/raw", read_mnist, (), "mnist.npz", begins=(5, 0, 4, 1),
+        tuple("0123456789"),
+        "MNIST/raw",
+        read_mnist,
+        (),
+        "mnist.npz",
+        begins=(5, 0, 4, 1),
     ),
     "cifar10": Dataset(
-        "CIFAR-10", "none stated", {"cifar-10-python.tar.gz": "md5:c58f30108f718f92721af3b95e74349a"},
-        ("https://www.cs.toronto.edu/~kriz/",), _CIFAR10, "cifar-10-batches-py", read_cifar("CIFAR10"),
+        "CIFAR-10",
+        "none stated",
+        {"cifar-10-python.tar.gz": "md5:c58f30108f718f92721af3b95e74349a"},
+        ("https://www.cs.toronto.edu/~kriz/",),
+        _CIFAR10,
+        "cifar-10-batches-py",
+        read_cifar("CIFAR10"),
     ),
     "cifar100": Dataset(
-        "CIFAR-100", "none stated", {"cifar-100-python.tar.gz": "md5:eb9058c3a382ffc7106e4002c42a8d85"},
-        ("https://www.cs.toronto.edu/~kriz/",), tuple(map(str, range(100))), "cifar-100-python",
+        "CIFAR-100",
+        "none stated",
+        {"cifar-100-python.tar.gz": "md5:eb9058c3a382ffc7106e4002c42a8d85"},
+        ("https://www.cs.toronto.edu/~kriz/",),
+        tuple(map(str, range(100))),
+        "cifar-100-python",
         read_cifar("CIFAR100"),
     ),
     "ants-bees": Dataset(
-        "Ants and bees", "photos from ImageNet", {"hymenoptera_data.zip": None, "hymenoptera_256.tar": None},
-        ("https://download.pytorch.org/tutorial/",), ("ant", "bee"), "hymenoptera_data", read_photos,
+        "Ants and bees",
+        "photos from ImageNet",
+        {"hymenoptera_data.zip": None, "hymenoptera_256.tar": None},
+        ("https://download.pytorch.org/tutorial/",),
+        ("ant", "bee"),
+        "hymenoptera_data",
+        read_photos,
     ),
     "sentence-polarity": Dataset(
-        "Sentence polarity", "none stated", {"rt-polaritydata.tar.gz": None},
-        ("https://www.cs.cornell.edu/people/pabo/movie-review-data/",), ("negative", "positive"),
-        "text/rt-polarity.pos", read_text,
+        "Sentence polarity",
+        "none stated",
+        {"rt-polaritydata.tar.gz": None},
+        ("https://www.cs.cornell.edu/people/pabo/movie-review-data/",),
+        ("negative", "positive"),
+        "text/rt-polarity.pos",
+        read_text,
     ),
 }
 
@@ -136,7 +209,11 @@ def load(
         return _announce(_full(item, arrays), device)
     except (CourseError, FileNotFoundError) as error:
         if not item.embedded:
-            raise (error if isinstance(error, CourseError) else CourseError(f"{item.title} is not there.")) from error
+            raise (
+                error
+                if isinstance(error, CourseError)
+                else CourseError(f"{item.title} is not there.")
+            ) from error
         print(f"{error} Until then the embedded {item.title} images are used.")
         return _announce(_embedded(item), device)
 
@@ -171,7 +248,9 @@ def _full(item: Dataset, arrays: Arrays, validation_size: float = 1 / 12) -> Spl
     if item.embedded:
         kept_back = _embedded(item)
         known = {
-            h for part in (kept_back.validation, kept_back.test) for h in image_hashes(part.images.squeeze(1).numpy())
+            h
+            for part in (kept_back.validation, kept_back.test)
+            for h in image_hashes(part.images.squeeze(1).numpy())
         }
         held_out = np.array([digest in known for digest in image_hashes(images)])
     wanted = round(len(images) * validation_size) - held_out.sum()
@@ -193,5 +272,13 @@ def where(root: Path | str | None = None) -> list[dict[str, str]]:
         status = "full set" if found else "embedded subset" if item.embedded else "not here"
         path = str(found[0]) if found else "in the package" if item.embedded else ""
         how = "" if found else f"vaetl data fetch {name}"
-        rows.append({"name": name, "status": status, "path": path, "licence": item.licence, "how_to_get": how})
+        rows.append(
+            {
+                "name": name,
+                "status": status,
+                "path": path,
+                "licence": item.licence,
+                "how_to_get": how,
+            }
+        )
     return rows

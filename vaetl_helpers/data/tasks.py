@@ -28,7 +28,10 @@ CLASSES = {  # source classes and target classes, the shared one first
     "tops": (("pullover", "coat"), ("pullover", "shirt")),
     "dresses": (("dress", "coat"), ("dress", "shirt")),
     "animals": (("dog", "cat"), ("dog", "fox")),
-    "wolves": (("dog", "cat"), ("wolf", "fox")),  # a control: both target classes come from the same collection
+    "wolves": (
+        ("dog", "cat"),
+        ("wolf", "fox"),
+    ),  # a control: both target classes come from the same collection
 }
 ANIMALS = ("cat", "dog", "fox", "wolf")
 
@@ -63,7 +66,9 @@ def available(root: Path | str | None = None) -> str:
     return "animals" if _FOLDERS.title in found or len(found) == len(_CIFAR) else "tops"
 
 
-def load_task(name: str = "auto", root: Path | str | None = None, device: torch.device | str = "cpu") -> Task:
+def load_task(
+    name: str = "auto", root: Path | str | None = None, device: torch.device | str = "cpu"
+) -> Task:
     """Loads a task of CLASSES onto `device` and prints its sizes; "animals" and "wolves" may download CIFAR.
 
     Raises CourseError for an unknown name and where the pictures cannot be had.
@@ -95,15 +100,25 @@ def source_data(task: str, root: Path | str | None = None) -> Splits:
     old, new = CLASSES[task]
     if task == "animals":
         images = _animal_images(root)
-        train, validation = (_labelled(old, [images[f"{c} train"][span] for c in old]) for span in _SOURCE)
+        train, validation = (
+            _labelled(old, [images[f"{c} train"][span] for c in old]) for span in _SOURCE
+        )
         return Splits(train, validation, _animals(old, new, root)["source_test"], "CIFAR-10")
     full, known = load("fashion-mnist", full=True, root=root), load("fashion-mnist")
     if "embedded" in full.source:
-        raise CourseError("The full Fashion-MNIST is needed: install dataset-fashion-mnist, or set VAETL_DATA.")
-    embedded = {h for part in (known.train, known.validation, known.test) for h in image_hashes(part.images.numpy())}
+        raise CourseError(
+            "The full Fashion-MNIST is needed: install dataset-fashion-mnist, or set VAETL_DATA."
+        )
+    embedded = {
+        h
+        for part in (known.train, known.validation, known.test)
+        for h in image_hashes(part.images.numpy())
+    }
     fresh = [_without(part, embedded) for part in (full.train, full.validation)]
     train, validation = (pick(part, old) for part in fresh)
-    return Splits(train, validation, pick(known.test, old), f"{full.source}, without the embedded images")
+    return Splits(
+        train, validation, pick(known.test, old), f"{full.source}, without the embedded images"
+    )
 
 
 def pick(images: ImageSet, classes: Sequence[str]) -> ImageSet:
@@ -123,30 +138,59 @@ def _clothes(old: Sequence[str], new: Sequence[str]) -> dict[str, ImageSet]:
     data = load("fashion-mnist")
     target = {"pool": data.train, "validation": data.validation, "test": data.test}
     source = {"rehearsal": data.train, "source_test": data.test}
-    parts = {key: pick(part, old) for key, part in source.items()} | {k: pick(part, new) for k, part in target.items()}
-    few = [(parts["validation"].labels == number).nonzero().flatten()[:50] for number in range(len(new))]
-    return parts | {"validation": parts["validation"].subset(torch.cat(few))}  # as many as the animals have
+    parts = {key: pick(part, old) for key, part in source.items()} | {
+        k: pick(part, new) for k, part in target.items()
+    }
+    few = [
+        (parts["validation"].labels == number).nonzero().flatten()[:50]
+        for number in range(len(new))
+    ]
+    return parts | {
+        "validation": parts["validation"].subset(torch.cat(few))
+    }  # as many as the animals have
 
 
 # What of a class is for what, after sorting by hash. Source classes have 5,000 training images, target classes 500.
 _SOURCE = slice(0, 3600), slice(3600, 4000)  # the source model's training and validation
-_PARTS = {"pool": slice(4000, 4350), "validation": slice(4350, 4400), "rehearsal": slice(4400, 5000)}
+_PARTS = {
+    "pool": slice(4000, 4350),
+    "validation": slice(4350, 4400),
+    "rehearsal": slice(4400, 5000),
+}
 _FEW = {"pool": slice(0, 350), "validation": slice(350, 400), "test": slice(400, 500)}
-_TEST = {"test": slice(0, 200), "source_test": slice(200, 1000)}  # of the 1,000 official test cats and dogs
+_TEST = {
+    "test": slice(0, 200),
+    "source_test": slice(200, 1000),
+}  # of the 1,000 official test cats and dogs
 
 
-def _animals(old: Sequence[str], new: Sequence[str], root: Path | str | None) -> dict[str, ImageSet]:
+def _animals(
+    old: Sequence[str], new: Sequence[str], root: Path | str | None
+) -> dict[str, ImageSet]:
     images = _animal_images(root)
 
     def target(name: str, part: str) -> Tensor:
         if name in old:
-            return images[f"{name} test"][_TEST[part]] if part == "test" else images[f"{name} train"][_PARTS[part]]
-        few = images[f"{name} train"][_FEW[part]]  # the official test set has 100: training foxes make it larger
+            return (
+                images[f"{name} test"][_TEST[part]]
+                if part == "test"
+                else images[f"{name} train"][_PARTS[part]]
+            )
+        few = images[f"{name} train"][
+            _FEW[part]
+        ]  # the official test set has 100: training foxes make it larger
         return torch.cat([few, images[f"{name} test"]]) if part == "test" else few
 
-    parts = {part: _labelled(new, [target(name, part) for name in new]) for part in ("pool", "validation", "test")}
-    parts["rehearsal"] = _labelled(old, [images[f"{name} train"][_PARTS["rehearsal"]] for name in old])
-    parts["source_test"] = _labelled(old, [images[f"{name} test"][_TEST["source_test"]] for name in old])
+    parts = {
+        part: _labelled(new, [target(name, part) for name in new])
+        for part in ("pool", "validation", "test")
+    }
+    parts["rehearsal"] = _labelled(
+        old, [images[f"{name} train"][_PARTS["rehearsal"]] for name in old]
+    )
+    parts["source_test"] = _labelled(
+        old, [images[f"{name} test"][_TEST["source_test"]] for name in old]
+    )
     return parts
 
 
@@ -171,7 +215,10 @@ def _animal_images(root: Path | str | None) -> dict[str, Tensor]:
 
 def _from_torchvision(root: Path | str | None) -> Arrays:
     """The same from the whole CIFAR sets, which are downloaded where they are not here."""
-    wanted = {"cifar10": {3: 0, 5: 1}, "cifar100": {34: 2, 97: 3}}  # their number of cat, dog, fox, wolf → ours
+    wanted = {
+        "cifar10": {3: 0, 5: 1},
+        "cifar100": {34: 2, 97: 3},
+    }  # their number of cat, dog, fox, wolf → ours
     parts: dict[str, list[ImageSet]] = {"train": [], "test": []}
     for name, renumber in wanted.items():
         sets = load(name, full=True, root=root)
@@ -180,7 +227,10 @@ def _from_torchvision(root: Path | str | None) -> Arrays:
                 chosen = held.images[held.labels == old]
                 parts[split].append(ImageSet(chosen, torch.full((len(chosen),), new), ANIMALS))
     return {
-        split: (torch.cat([p.images for p in held]).numpy(), torch.cat([p.labels for p in held]).numpy())
+        split: (
+            torch.cat([p.images for p in held]).numpy(),
+            torch.cat([p.labels for p in held]).numpy(),
+        )
         for split, held in parts.items()
     }
 
@@ -191,10 +241,14 @@ def _read_folders(folder: Path) -> Arrays:
         raise FileNotFoundError(folder)
     parts = {}
     for split in ("train", "test"):
-        pairs = [read_class_folders(folder.parent / name / split, 32) for name in ("cifar10", "cifar100")]
+        pairs = [
+            read_class_folders(folder.parent / name / split, 32) for name in ("cifar10", "cifar100")
+        ]
         (first, labels, names), (second, more, others) = pairs
         if (*names, *others) != ANIMALS:
-            raise CourseError(f"{folder.parent} holds {(*names, *others)}, not {ANIMALS}: name the class folders so.")
+            raise CourseError(
+                f"{folder.parent} holds {(*names, *others)}, not {ANIMALS}: name the class folders so."
+            )
         parts[split] = np.concatenate([first, second]), np.concatenate([labels, more + 2])
     return parts
 

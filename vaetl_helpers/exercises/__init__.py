@@ -70,7 +70,9 @@ class Exercise:
 
 
 def _flat(values: Any) -> dict[str, int | float | str]:
-    if not (isinstance(values, dict) and all(isinstance(x, (int, float, str)) for x in values.values())):
+    if not (
+        isinstance(values, dict) and all(isinstance(x, (int, float, str)) for x in values.values())
+    ):
         raise TypeError("only tensors, numbers and strings can be packed")
     return values
 
@@ -79,12 +81,18 @@ def pack(values: Values) -> bytes:
     """Tensors as safetensors, numbers and strings as JSON in its metadata; CourseError on anything else."""
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     try:
-        others = json.dumps(_flat({name: value for name, value in values.items() if name not in tensors}))
+        others = json.dumps(
+            _flat({name: value for name, value in values.items() if name not in tensors})
+        )
         # A copy each: safetensors refuses tensors that share their storage.
-        copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+        copies = {
+            name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()
+        }
         return safetensors.torch.save(copies, {"values": others})
     except Exception as error:
-        raise CourseError(f"Cannot pack these values ({error}): return tensors and numbers.") from error
+        raise CourseError(
+            f"Cannot pack these values ({error}): return tensors and numbers."
+        ) from error
 
 
 def unpack(data: bytes) -> Values:
@@ -94,7 +102,9 @@ def unpack(data: bytes) -> Values:
         return _flat(json.loads(header["__metadata__"]["values"])) | safetensors.torch.load(data)
     except Exception as error:  # the bytes may come from a hostile process
         kind = type(error).__name__
-        raise CourseError(f"Damaged values ({kind}): expected what `pack` wrote; run it again.") from error
+        raise CourseError(
+            f"Damaged values ({kind}): expected what `pack` wrote; run it again."
+        ) from error
 
 
 def plain(result: Any) -> Tensor | int | float | str:
@@ -104,11 +114,19 @@ def plain(result: Any) -> Tensor | int | float | str:
     if isinstance(result, Real):  # numpy's scalars
         return float(result)
     if isinstance(result, (list, tuple)):
-        odd = [x for x in result if not (isinstance(x, Real) or isinstance(x, Tensor) and x.numel() == 1)]
+        odd = [
+            x
+            for x in result
+            if not (isinstance(x, Real) or isinstance(x, Tensor) and x.numel() == 1)
+        ]
         if not odd:
             return torch.tensor([float(x) for x in result], dtype=torch.float64)
         return f"a list with {_shown(plain(odd[0]))}"
-    return "None (is a return missing?)" if result is None else f"an object of type {type(result).__name__}"
+    return (
+        "None (is a return missing?)"
+        if result is None
+        else f"an object of type {type(result).__name__}"
+    )
 
 
 def _shown(value: Any) -> str:
@@ -214,7 +232,9 @@ def _isolated() -> Iterator[None]:
     states, dtype = (random.getstate(), np.random.get_state()), torch.get_default_dtype()
     threads = torch.get_num_threads()
     quiet, stdout = warnings.catch_warnings(action="ignore"), contextlib.redirect_stderr(sys.stdout)
-    on_cpu = torch.get_default_device().type == "cpu"  # asked first, as the context slows every operation
+    on_cpu = (
+        torch.get_default_device().type == "cpu"
+    )  # asked first, as the context slows every operation
     device = contextlib.nullcontext() if on_cpu else torch.device("cpu")
     try:
         with torch.random.fork_rng(devices), torch.enable_grad(), device, quiet, stdout:
@@ -284,7 +304,9 @@ def evaluate(exercise: Exercise, function: Any, seeds: Iterable[int] = range(5))
         return Outcome("not attempted")
     if not callable(function):
         kind = type(function).__name__
-        return Outcome("incorrect", f"check needs the function itself, without brackets, and got: {kind}")
+        return Outcome(
+            "incorrect", f"check needs the function itself, without brackets, and got: {kind}"
+        )
     for seed in seeds:
         inputs = exercise.draw(seed)
         outcome = verdict(exercise, inputs, unpack(attempt(exercise, function, pack(inputs))))
@@ -332,7 +354,10 @@ def _chapter(name: str) -> dict[str, Exercise]:
     """The exercises of one chapter, a module here that is imported when first asked for; or none."""
     if name not in (module.name for module in pkgutil.iter_modules(__path__)):
         return {}
-    return {exercise.id: exercise for exercise in importlib.import_module(f"{__name__}.{name}").EXERCISES}
+    return {
+        exercise.id: exercise
+        for exercise in getattr(importlib.import_module(f"{__name__}.{name}"), "EXERCISES", ())
+    }
 
 
 def all_ids() -> list[str]:

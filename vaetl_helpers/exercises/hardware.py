@@ -22,7 +22,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vaetl_helpers.exercises import Exercise, Judge, Values, Wrong, judged, mutants, plain, recomputed, same
+from vaetl_helpers.exercises import (
+    Exercise,
+    Judge,
+    Values,
+    Wrong,
+    judged,
+    mutants,
+    plain,
+    recomputed,
+    same,
+)
 from vaetl_helpers.exercises.training import _batches, _network, _problem, _sgd, _weights, step
 
 # The reference solutions, as a learner would write them: `solution` prints these.
@@ -33,7 +43,9 @@ def flops_linear(batch, inputs, outputs, first):
     product = 2 * batch * inputs * outputs  # a multiplication and an addition for each triple
     forward = product  # [batch, inputs] @ [inputs, outputs]
     weight_gradient = product  # [outputs, batch] @ [batch, inputs]
-    input_gradient = 0 if first else product  # [batch, outputs] @ [outputs, inputs]; images need none
+    input_gradient = (
+        0 if first else product
+    )  # [batch, outputs] @ [outputs, inputs]; images need none
     return forward + weight_gradient + input_gradient
 
 
@@ -93,7 +105,9 @@ def _judge(drive: Callable, reference: Callable, stages: tuple, wrong: tuple[Wro
             return f"{outputs[RETURNED]:.300}"
         refusal = compare(inputs, outputs)
         for suspect in wrong if refusal else ():
-            with contextlib.suppress(Exception):  # some wrong answers crash, and outputs may be anything
+            with contextlib.suppress(
+                Exception
+            ):  # some wrong answers crash, and outputs may be anything
                 known = drive(suspect.function, inputs)
                 if same(outputs, known, known):
                     return refusal if suspect.says in refusal else suspect.says
@@ -106,9 +120,13 @@ def _exercise(name: str, minutes: int, points: int, reference: Callable, parts: 
     """`parts`: draw, drive, the wrong answers as edits of the reference, and the stages of `recomputed`."""
     draw, drive, rows, stages = parts
     wrong = mutants(reference, *rows)
-    hints = tuple(line.split(": ", 1)[1] for line in HINTS.splitlines() if line.startswith(f"{name}: "))
+    hints = tuple(
+        line.split(": ", 1)[1] for line in HINTS.splitlines() if line.startswith(f"{name}: ")
+    )
     judge = _judge(drive, reference, stages, wrong)
-    return Exercise(f"hardware.{name}", minutes, points, hints, reference, draw, drive, judge, wrong)
+    return Exercise(
+        f"hardware.{name}", minutes, points, hints, reference, draw, drive, judge, wrong
+    )
 
 
 def _whole(low: int, high: int, generator: torch.Generator) -> int:
@@ -151,29 +169,64 @@ def _drive_flops(function: Callable, inputs: Values) -> Values:
     return {"FLOPs of first layers": plain(first), "FLOPs of later layers": plain(later)}
 
 
-FORWARD, SUM, MISSING = "forward + ", "forward + weight_gradient + input_gradient", "0 if first else product"
+FORWARD, SUM, MISSING = (
+    "forward + ",
+    "forward + weight_gradient + input_gradient",
+    "0 if first else product",
+)
 BOTH = "the gradient of the input is missing in later layers: a product more"
 FLOPS = (
-    ("no additions", "you counted multiplications only: each comes with an addition, so 2 FLOPs", {"2 * b": "b"}),
+    (
+        "no additions",
+        "you counted multiplications only: each comes with an addition, so 2 FLOPs",
+        {"2 * b": "b"},
+    ),
     ("forward only", "that is the forward pass alone: add the backward pass", {SUM: "forward"}),
     ("backward only", "that is the backward pass alone: add the forward pass", {FORWARD: ""}),
     ("backward once", BOTH, {MISSING: "0"}),
-    ("always three", "a first layer needs no gradient of its input: 4, not 6", {MISSING: "product"}),
-    ("first swapped", "`first` is the wrong way round: a first layer takes less", {"if first": "if not first"}),
+    (
+        "always three",
+        "a first layer needs no gradient of its input: 4, not 6",
+        {MISSING: "product"},
+    ),
+    (
+        "first swapped",
+        "`first` is the wrong way round: a first layer takes less",
+        {"if first": "if not first"},
+    ),
     ("with bias", "a bias is counted: this layer has none", {SUM: f"{SUM} + batch * outputs"}),
-    ("one image", "the batch is missing: each image goes through the layer", {"batch * inputs": "inputs"}),
-    ("weights", "that counts the layer's weights, not its FLOPs", {f"return {SUM}": "return inputs * outputs"}),
+    (
+        "one image",
+        "the batch is missing: each image goes through the layer",
+        {"batch * inputs": "inputs"},
+    ),
+    (
+        "weights",
+        "that counts the layer's weights, not its FLOPs",
+        {f"return {SUM}": "return inputs * outputs"},
+    ),
 )
 FLOPS_STAGES = (
-    (("FLOPs of first layers",), "a first layer takes 4 · batch · inputs · outputs: forward, and one gradient"),
-    (("FLOPs of later layers",), "a later layer takes 6 · batch · inputs · outputs: forward, and two gradients"),
+    (
+        ("FLOPs of first layers",),
+        "a first layer takes 4 · batch · inputs · outputs: forward, and one gradient",
+    ),
+    (
+        ("FLOPs of later layers",),
+        "a later layer takes 6 · batch · inputs · outputs: forward, and two gradients",
+    ),
 )
 
 
 # hardware.time_it
 
 LAUNCH = 0.02  # simulated seconds until work() returns
-TIME, WARM, CLOCK, QUEUED = "the returned time", "warm-up", "a clock was read", "readings with work queued"
+TIME, WARM, CLOCK, QUEUED = (
+    "the returned time",
+    "warm-up",
+    "a clock was read",
+    "readings with work queued",
+)
 
 
 class _Device:
@@ -182,7 +235,9 @@ class _Device:
     def __init__(self, first: float, later: list[float]) -> None:
         self.first, self.later = first, later
         self.now, self.done, self.calls = 1000.0, 0.0, 0
-        self.queued: dict[int, bool] = {}  # by calls of work: was some of it unfinished at the last reading?
+        self.queued: dict[
+            int, bool
+        ] = {}  # by calls of work: was some of it unfinished at the last reading?
 
     def work(self) -> None:
         # Later costs repeat with the period `repeats`: any number of warm-up calls leaves the same ones to time.
@@ -205,13 +260,27 @@ def _clock(function: Callable, read: Callable[[], float]) -> Iterator[None]:
     """Sets the clocks of `time`, also where the function's own module has imported them by name, to `read`."""
     me, fakes = threading.get_ident(), {}
     for name in ("perf_counter", "monotonic", "time"):
-        for real, unit in ((getattr(time, name), float), (getattr(time, f"{name}_ns"), lambda now: int(1e9 * now))):
+        for real, unit in (
+            (getattr(time, name), float),
+            (getattr(time, f"{name}_ns"), lambda now: int(1e9 * now)),
+        ):
             # Other threads, a notebook's among them, keep their time.
-            fakes[id(real)] = lambda real=real, unit=unit: unit(read()) if threading.get_ident() == me else real()
-    inner = (cell.cell_contents for cell in getattr(function, "__closure__", None) or ())  # the engine wraps it
-    modules = [getattr(inspect.unwrap(f), "__globals__", {}) for f in (function, *inner) if callable(f)]
+            fakes[id(real)] = lambda real=real, unit=unit: (
+                unit(read()) if threading.get_ident() == me else real()
+            )
+    inner = (
+        cell.cell_contents for cell in getattr(function, "__closure__", None) or ()
+    )  # the engine wraps it
+    modules = [
+        getattr(inspect.unwrap(f), "__globals__", {}) for f in (function, *inner) if callable(f)
+    ]
     spaces = {id(space): space for space in (vars(time), vars(timeit), *modules)}.values()
-    found = [(space, name, value) for space in spaces for name, value in list(space.items()) if id(value) in fakes]
+    found = [
+        (space, name, value)
+        for space in spaces
+        for name, value in list(space.items())
+        if id(value) in fakes
+    ]
     try:
         for space, name, value in found:
             space[name] = fakes[id(value)]
@@ -224,7 +293,9 @@ def _clock(function: Callable, read: Callable[[], float]) -> Iterator[None]:
 def _draw_time(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
     repeats = 5 + 2 * (seed % 4)  # odd, so that every median is the same one
-    middle = 0.8 + 0.2 * torch.arange(repeats - 2) + 0.1 * torch.rand(repeats - 2, generator=generator)
+    middle = (
+        0.8 + 0.2 * torch.arange(repeats - 2) + 0.1 * torch.rand(repeats - 2, generator=generator)
+    )
     middle = middle[torch.randperm(repeats - 2, generator=generator)]
     # The shortest comes first, so that what the warm-up has queued would move the median; an outlier comes last.
     later = torch.cat([torch.tensor([0.5]), middle, torch.tensor([30.0])])
@@ -238,14 +309,23 @@ def _drive_time(function: Callable, inputs: Values) -> Values:
         result = function(device.work, device.synchronise, repeats)
     warm = device.calls - repeats
     queued = sum(queued for calls, queued in device.queued.items() if calls >= warm)
-    return {TIME: plain(result), CLOCK: min(1, len(device.queued)), WARM: min(1, warm), QUEUED: queued}
+    return {
+        TIME: plain(result),
+        CLOCK: min(1, len(device.queued)),
+        WARM: min(1, warm),
+        QUEUED: queued,
+    }
 
 
 FIRST = "    work()  # the first call compiles and allocates\n"
 BEFORE = "        synchronise()  # what is still queued must not count\n"
 START = "        start = time.perf_counter()\n"
 AFTER = "        synchronise()  # work() has only queued it\n"
-STOP, MEDIAN, LATER = "seconds.append(time.perf_counter() - start)", "statistics.median(seconds)", "; synchronise()"
+STOP, MEDIAN, LATER = (
+    "seconds.append(time.perf_counter() - start)",
+    "statistics.median(seconds)",
+    "; synchronise()",
+)
 COLD = "work() ran too few times: at least once before the clock starts, then once for each repeat"
 LAUNCHED = "that times only the launch of the work: call synchronise() before you read the clock at the end"
 DIRTY = "earlier work was still queued when the clock started: call synchronise() before it"
@@ -255,27 +335,51 @@ TIMINGS = (
     ("synchronise after the clock", LAUNCHED, {AFTER: "", STOP: STOP + LATER}),
     ("no synchronise before", DIRTY, {BEFORE: ""}),
     ("synchronise after the start", DIRTY, {BEFORE + START: START + BEFORE}),
-    ("no synchronise", "synchronise() is never called: Python does not wait for the device", {BEFORE: "", AFTER: ""}),
-    ("mean", "that is the mean, which one slow call moves: take the median", {"s.median(": "s.mean("}),
+    (
+        "no synchronise",
+        "synchronise() is never called: Python does not wait for the device",
+        {BEFORE: "", AFTER: ""},
+    ),
+    (
+        "mean",
+        "that is the mean, which one slow call moves: take the median",
+        {"s.median(": "s.mean("},
+    ),
     ("minimum", "that is the shortest time: take the median", {"statistics.median(": "min("}),
-    ("total", "that is the time of all repeats together: take the median", {"statistics.median(": "sum("}),
+    (
+        "total",
+        "that is the time of all repeats together: take the median",
+        {"statistics.median(": "sum("},
+    ),
     ("last", "that is the last time alone: collect all, take the median", {MEDIAN: "seconds[-1]"}),
     ("milliseconds", "that is in milliseconds: return seconds", {"return ": "return 1000 * "}),
-    ("warm-up timed", "the warm-up is among the times: leave it out", {FIRST: "", "(repeats)": "(repeats + 1)"}),
+    (
+        "warm-up timed",
+        "the warm-up is among the times: leave it out",
+        {FIRST: "", "(repeats)": "(repeats + 1)"},
+    ),
     ("list", "that is the list of times: return its median", {MEDIAN: "seconds"}),
     ("processor time", "no clock was read", {"time.perf_counter": "time.process_time"}),
 )
 TIME_STAGES = (
     ((CLOCK,), "no clock was read that runs on while Python waits: call time.perf_counter()"),
     ((WARM,), COLD),
-    ((QUEUED,), "work was still queued when the clock was read: synchronise() first, at the start and at the end"),
+    (
+        (QUEUED,),
+        "work was still queued when the clock was read: synchronise() first, at the start and at the end",
+    ),
     ((TIME,), "it is not the median of the repeats' seconds: time each call of work() by itself"),
 )
 
 
 # hardware.batches_resident
 
-SIZES, IMAGES, LABELS, CAST = "the batch sizes", "the images", "the labels", "more than a batch cast"
+SIZES, IMAGES, LABELS, CAST = (
+    "the batch sizes",
+    "the images",
+    "the labels",
+    "more than a batch cast",
+)
 
 
 class _Largest(TorchFunctionMode):
@@ -283,7 +387,9 @@ class _Largest(TorchFunctionMode):
 
     numbers = 0
 
-    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         result = function(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.is_floating_point():
             self.numbers = max(self.numbers, result.numel())
@@ -297,35 +403,50 @@ def _draw_batches(seed: int) -> Values:
     images = torch.randint(256, (count, 1, height, width), generator=generator, dtype=torch.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = 255, torch.arange(count)  # no two are equal
     labels = torch.randint(10, (count,), generator=generator)
-    return {"images": images, "labels": labels, "batch_size": size, "seed": _whole(0, 10**6, generator)}
+    return {
+        "images": images,
+        "labels": labels,
+        "batch_size": size,
+        "seed": _whole(0, 10**6, generator),
+    }
 
 
 def _drive_batches(function: Callable, inputs: Values) -> Values:
-    torch.manual_seed(inputs["seed"] + 1)  # an order that ignores the generator is then that of the wrong answer
+    torch.manual_seed(
+        inputs["seed"] + 1
+    )  # an order that ignores the generator is then that of the wrong answer
     generator, made, largest = torch.Generator().manual_seed(inputs["seed"]), [], _Largest()
     images, labels, size = inputs["images"], inputs["labels"], inputs["batch_size"]
     for _ in range(2):  # epochs, whose orders differ
         with largest:
             result = function(images.clone(), labels.clone(), size, generator)
             if not isinstance(result, Iterable):
-                return {RETURNED: f"a generator or a list of batches was expected, got {plain(result)!s:.80}"}
+                return {
+                    RETURNED: f"a generator or a list of batches was expected, got {plain(result)!s:.80}"
+                }
             made += islice(result, len(images) + 1)
     for pair in made:
-        tensors = isinstance(pair, (tuple, list)) and [x for x in pair if isinstance(x, Tensor) and x.dim()]
+        tensors = isinstance(pair, (tuple, list)) and [
+            x for x in pair if isinstance(x, Tensor) and x.dim()
+        ]
         if not tensors or len(pair) != 2 or len(tensors) != 2:
             return {RETURNED: "each batch must be a pair of tensors: (images, labels)"}
     count = 2 * len(images)
     odd = [x for x, _ in made if not x.is_floating_point() or x.shape[1:] != images.shape[1:]]
     for _, y in made:
         if y.is_floating_point() or y.dim() != 1:
-            return {RETURNED: f"the labels must stay whole numbers [n], got {y.dtype} of shape {list(y.shape)}"}
+            return {
+                RETURNED: f"the labels must stay whole numbers [n], got {y.dtype} of shape {list(y.shape)}"
+            }
     sizes = torch.tensor([len(x) for x, _ in made], dtype=torch.float64)
     total = sizes.sum(0, keepdim=True)
     return {
         RETURNED: 1,
         CAST: int(largest.numbers > size * images[0].numel()),
         SIZES: torch.cat([_cut(sizes, 2 * -(-len(images) // size)), total]),
-        IMAGES: odd[0] if odd else _cut(torch.cat([images[:0].double(), *(x for x, _ in made)]), count),
+        IMAGES: odd[0]
+        if odd
+        else _cut(torch.cat([images[:0].double(), *(x for x, _ in made)]), count),
         LABELS: _cut(torch.cat([labels[:0], *(y for _, y in made)]).double(), count),
     }
 
@@ -335,27 +456,64 @@ def _cut(rows: Tensor, count: int) -> Tensor:
     return F.pad(rows, [0, 0] * (rows.dim() - 1) + [0, count - len(rows)])
 
 
-ORDER, PIECES, SCALE = "torch.randperm(len(images), generator=generator)", "order.split(batch_size)", ".float() / 255"
-REPLACED, CHOSEN = "torch.randint(len(images), (len(images),), generator=generator)", "labels[chosen]"
+ORDER, PIECES, SCALE = (
+    "torch.randperm(len(images), generator=generator)",
+    "order.split(batch_size)",
+    ".float() / 255",
+)
+REPLACED, CHOSEN = (
+    "torch.randint(len(images), (len(images),), generator=generator)",
+    "labels[chosen]",
+)
 WHOLE = {SCALE: "", "    order = ": f"    images = images{SCALE}\n    order = "}
 BATCHES = (
-    ("not shuffled", "the images are not shuffled: use torch.randperm", {ORDER: "torch.arange(len(images))"}),
-    ("generator ignored", "the order ignores the generator: give it to torch.randperm", {", generator=generator": ""}),
-    ("with replacement", "some images come twice and others never: torch.randperm", {ORDER: REPLACED}),
+    (
+        "not shuffled",
+        "the images are not shuffled: use torch.randperm",
+        {ORDER: "torch.arange(len(images))"},
+    ),
+    (
+        "generator ignored",
+        "the order ignores the generator: give it to torch.randperm",
+        {", generator=generator": ""},
+    ),
+    (
+        "with replacement",
+        "some images come twice and others never: torch.randperm",
+        {ORDER: REPLACED},
+    ),
     ("last dropped", "the last, smaller batch is missing", {PIECES: f"{PIECES}[:-1]"}),
-    ("first batch only", "only one batch came: go through the whole order", {CHOSEN: f"{CHOSEN}; break"}),
-    ("labels not shuffled", "the labels are not those of their images", {CHOSEN: "labels[chosen.sort().values]"}),
+    (
+        "first batch only",
+        "only one batch came: go through the whole order",
+        {CHOSEN: f"{CHOSEN}; break"},
+    ),
+    (
+        "labels not shuffled",
+        "the labels are not those of their images",
+        {CHOSEN: "labels[chosen.sort().values]"},
+    ),
     ("0 to 255", "the images are in 0 to 255: divide by 255", {" / 255": ""}),
     ("256", "you divided by 256: white is 255", {"255": "256"}),
-    ("integer division", "// rounds down, so that only 0 and 1 are left: divide by /", {" / 255": " // 255"}),
+    (
+        "integer division",
+        "// rounds down, so that only 0 and 1 are left: divide by /",
+        {" / 255": " // 255"},
+    ),
     ("uint8", "the images are still uint8: images[chosen].float() / 255", {SCALE: ""}),
     ("whole set cast", "more than one batch was turned into floats", WHOLE),
     ("images only", "each batch must be a pair of tensors", {f", {CHOSEN}": ""}),
 )
 BATCHES_STAGES = (
-    ((RETURNED, CAST), "more than one batch was turned into floats at once: keep the set uint8, cast each batch"),
+    (
+        (RETURNED, CAST),
+        "more than one batch was turned into floats at once: keep the set uint8, cast each batch",
+    ),
     ((SIZES,), "the batches must have batch_size images each, and the last one what is left"),
-    ((IMAGES,), "the images are not those of torch.randperm(len(images), generator=generator), divided by 255"),
+    (
+        (IMAGES,),
+        "the images are not those of torch.randperm(len(images), generator=generator), divided by 255",
+    ),
     ((LABELS,), "the labels are not those of their images: index both with the same numbers"),
 )
 
@@ -367,7 +525,9 @@ EXCESS = "images beyond micro_batch at once"
 
 def _draw_accumulate(seed: int) -> Values:
     values = _problem(seed, batches=2)
-    return values | {"micro_batch": 4 if values["batch_size"] == 6 else 3}  # the last part is smaller
+    return values | {
+        "micro_batch": 4 if values["batch_size"] == 6 else 3
+    }  # the last part is smaller
 
 
 def _drive_accumulate(function: Callable, inputs: Values) -> Values:
@@ -385,8 +545,16 @@ def _drive_accumulate(function: Callable, inputs: Values) -> Values:
     return {"weights": torch.stack(weights), "updates": len(updates), EXCESS: excess}
 
 
-CLEAR, UPDATE, SHARE = "    optimizer.zero_grad()\n", "    optimizer.step()\n", "len(part) / len(images)"
-PARTS, IMAGE_PARTS, LOSS = "images.split(micro_batch)", "zip(images.split(micro_batch)", "        loss = "
+CLEAR, UPDATE, SHARE = (
+    "    optimizer.zero_grad()\n",
+    "    optimizer.step()\n",
+    "len(part) / len(images)",
+)
+PARTS, IMAGE_PARTS, LOSS = (
+    "images.split(micro_batch)",
+    "zip(images.split(micro_batch)",
+    "        loss = ",
+)
 UNWEIGHTED = "the smaller last part counts as much as the others: weigh each by its images"
 LAST = "only the last part counts: zero_grad() before the loop, backward() inside it"
 UPDATES = "there is one update a part: optimizer.step() comes once, after the loop"
@@ -395,9 +563,21 @@ AT_ONCE = "the model saw more than micro_batch images at once: split the batch"
 DROPPED = {IMAGE_PARTS: f"{IMAGE_PARTS}[:-1]", "strict=True": "strict=False"}
 ACCUMULATIONS = (
     ("unweighted", UNWEIGHTED, {SHARE: f"1 / len({PARTS})"}),
-    ("micro_batch as size", "the last part is smaller: weigh it by its own images", {"len(part) / ": "micro_batch / "}),
-    ("no division", "the parts' mean losses are added up: weigh each by its share of the images", {SHARE: "1"}),
-    ("sum of losses", "that is the gradient of the summed loss: divide by the batch's images", {SHARE: "len(part)"}),
+    (
+        "micro_batch as size",
+        "the last part is smaller: weigh it by its own images",
+        {"len(part) / ": "micro_batch / "},
+    ),
+    (
+        "no division",
+        "the parts' mean losses are added up: weigh each by its share of the images",
+        {SHARE: "1"},
+    ),
+    (
+        "sum of losses",
+        "that is the gradient of the summed loss: divide by the batch's images",
+        {SHARE: "len(part)"},
+    ),
     ("cleared in the loop", LAST, {LOSS: f"    {CLEAR}{LOSS}"}),
     ("backward after the loop", LAST, {"        (share": "    (share"}),
     ("update in the loop", UPDATES, {UPDATE: f"    {UPDATE}"}),
@@ -410,7 +590,10 @@ ACCUMULATIONS = (
 ACCUMULATION_STAGES = (
     (("updates",), "each call is to update once: one optimizer.step(), after the last part"),
     ((EXCESS,), AT_ONCE),
-    (("weights",), "the weights are not those after one step on the whole batch, with loss_fn's mean loss"),
+    (
+        ("weights",),
+        "the weights are not those after one step on the whole batch, with loss_fn's mean loss",
+    ),
 )
 
 
@@ -465,24 +648,47 @@ def _drive_resume(function: Callable, inputs: Values) -> Values:
     return {RETURNED: 1, "epoch": finished, RUN: _weights(model), RESUMED: _weights(again)}
 
 
-ADAM, RNG, EPOCH, COPY = "optimizer.state_dict()", "torch.get_rng_state()", '"epoch": epoch', "copy.deepcopy(state)"
+ADAM, RNG, EPOCH, COPY = (
+    "optimizer.state_dict()",
+    "torch.get_rng_state()",
+    '"epoch": epoch',
+    "copy.deepcopy(state)",
+)
 ALIAS = "the checkpoint changed while training went on: return copies of the tensors, copy.deepcopy"
 MODEL_ALIAS = "the weights in the checkpoint changed while training went on: copy them, too"
-OPTIMIZER_ALIAS = "the optimiser's tensors in the checkpoint changed while training went on: copy them, too"
+OPTIMIZER_ALIAS = (
+    "the optimiser's tensors in the checkpoint changed while training went on: copy them, too"
+)
 FORGOT = "the optimiser's memory is empty: Adam would start its averages again"
 OTHER_RNG = "that is a new generator's state, not that of the numbers that training draws: torch.get_rng_state()"
 DISTURBED = "your function changed the run itself: it may only read the model, the optimiser and the random state"
 CHECKPOINTS = (
     ("references", ALIAS, {COPY: "state"}),
     ("shallow copy", ALIAS, {COPY: "dict(state)"}),
-    ("only model copied", OPTIMIZER_ALIAS, {COPY: 'state | {"model": copy.deepcopy(state["model"])}'}),
-    ("only optimiser copied", MODEL_ALIAS, {COPY: 'state | {"optimizer": copy.deepcopy(state["optimizer"])}'}),
+    (
+        "only model copied",
+        OPTIMIZER_ALIAS,
+        {COPY: 'state | {"model": copy.deepcopy(state["model"])}'},
+    ),
+    (
+        "only optimiser copied",
+        MODEL_ALIAS,
+        {COPY: 'state | {"optimizer": copy.deepcopy(state["optimizer"])}'},
+    ),
     ("no optimiser", 'the checkpoint lacks "optimizer"', {f'"optimizer": {ADAM},': ""}),
     ("no random state", 'the checkpoint lacks "rng"', {f'"rng": {RNG},': ""}),
     ("weights only", 'the checkpoint lacks "model"', {COPY: 'copy.deepcopy(state["model"])'}),
     ("optimiser emptied", FORGOT, {ADAM: f'{ADAM} | {{"state": {{}}}}'}),
-    ("one epoch too many", "epoch is one too high: it counts finished epochs", {EPOCH: f"{EPOCH} + 1"}),
-    ("one epoch too few", "epoch is one too low: it counts finished epochs", {EPOCH: f"{EPOCH} - 1"}),
+    (
+        "one epoch too many",
+        "epoch is one too high: it counts finished epochs",
+        {EPOCH: f"{EPOCH} + 1"},
+    ),
+    (
+        "one epoch too few",
+        "epoch is one too low: it counts finished epochs",
+        {EPOCH: f"{EPOCH} - 1"},
+    ),
     ("another generator", OTHER_RNG, {RNG: "torch.Generator().get_state()"}),
     ("objects", "the checkpoint does not load", {"model.state_dict()": "model"}),
     ("run disturbed", DISTURBED, {COPY: f"(torch.manual_seed(3), {COPY})[1]"}),
@@ -490,7 +696,10 @@ CHECKPOINTS = (
 RESUME_STAGES = (
     ((RUN,), DISTURBED),
     ((RETURNED, "epoch"), "epoch must be the number of finished epochs, as it was given"),
-    ((RESUMED,), "the resumed run ends with other weights than the run that went on: is it all saved, and copied?"),
+    (
+        (RESUMED,),
+        "the resumed run ends with other weights than the run that went on: is it all saved, and copied?",
+    ),
 )
 
 

@@ -19,7 +19,10 @@ def note(exercise: str, status: str) -> None:
         return
     time = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     line = json.dumps({"time": time, "exercise": exercise, "status": status})
-    with contextlib.suppress(OSError), Path(FILE).open("a", encoding="utf-8") as file:  # a full disk costs no answer
+    with (
+        contextlib.suppress(OSError),
+        Path(FILE).open("a", encoding="utf-8") as file,
+    ):  # a full disk costs no answer
         file.write(f"{line}\n")
 
 
@@ -27,7 +30,9 @@ def solved(folder: Path | None = None) -> set[str]:
     """The exercises that were correct at least once, by the notes in `folder`; damaged lines are left out."""
     found = set()
     with contextlib.suppress(OSError):
-        for line in (folder or Path()).joinpath(FILE).read_text("utf-8", errors="replace").splitlines():
+        for line in (
+            (folder or Path()).joinpath(FILE).read_text("utf-8", errors="replace").splitlines()
+        ):
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 entry = json.loads(line)
                 found |= {str(entry["exercise"])} if entry["status"] == "correct" else set()

@@ -27,11 +27,27 @@ COMPARED = "values > threshold"
 WRONG = mutants(
     share_above,
     ("count", "that is how many they are: divide by the number of values", {".mean": ".sum"}),
-    ("at least", "a number equal to the threshold is not larger than it", {COMPARED: "values >= threshold"}),
-    ("below", "those are the numbers below the threshold: turn the sign around", {COMPARED: "values < threshold"}),
-    ("at most", "those are the numbers up to the threshold: turn the sign around", {COMPARED: "values <= threshold"}),
+    (
+        "at least",
+        "a number equal to the threshold is not larger than it",
+        {COMPARED: "values >= threshold"},
+    ),
+    (
+        "below",
+        "those are the numbers below the threshold: turn the sign around",
+        {COMPARED: "values < threshold"},
+    ),
+    (
+        "at most",
+        "those are the numbers up to the threshold: turn the sign around",
+        {COMPARED: "values <= threshold"},
+    ),
     ("percent", "that is in percent: a share lies between 0 and 1", {".mean()": ".mean() * 100"}),
-    ("values", "you averaged the numbers: average what the comparison gives", {f"({COMPARED})": "values"}),
+    (
+        "values",
+        "you averaged the numbers: average what the comparison gives",
+        {f"({COMPARED})": "values"},
+    ),
 )
 
 EXERCISES = (
@@ -47,7 +63,9 @@ EXERCISES = (
         reference=share_above,
         draw=_draw,
         drive=_drive,
-        judge=recomputed(_drive, share_above, (["share"], "that is not the share of the numbers above it", WRONG)),
+        judge=recomputed(
+            _drive, share_above, (["share"], "that is not the share of the numbers above it", WRONG)
+        ),
         wrong=WRONG,
     ),
 )

@@ -13,7 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from vaetl_helpers.exercises import Exercise, Values, Wrong, floats, judged, mutants, plain, recomputed
+from vaetl_helpers.exercises import (
+    Exercise,
+    Values,
+    Wrong,
+    floats,
+    judged,
+    mutants,
+    plain,
+    recomputed,
+)
 
 # The reference solutions, as a learner would write them: `solution` prints these.
 
@@ -29,7 +38,9 @@ def step(model, optimizer, images, labels):
 
 def cross_entropy(logits, labels):
     """Mean cross-entropy in nats of logits [n, classes] and labels [n]."""
-    shifted = logits - logits.max(dim=1, keepdim=True).values  # the largest is 0: exp cannot overflow
+    shifted = (
+        logits - logits.max(dim=1, keepdim=True).values
+    )  # the largest is 0: exp cannot overflow
     log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
     return -log_probabilities[torch.arange(len(labels)), labels].mean()
 
@@ -105,7 +116,9 @@ def _problem(seed: int, batches: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
     sizes = [int(torch.randint(low, low + 4, (), generator=generator)) for low in (5, 3, 5, 3, 3)]
     hidden, classes, size, height, width = sizes
-    weights = hidden * (height * width + 3 + classes) + classes  # with BatchNorm; without it, fewer are used
+    weights = (
+        hidden * (height * width + 3 + classes) + classes
+    )  # with BatchNorm; without it, fewer are used
     return {
         "hidden": hidden,
         "classes": classes,
@@ -113,7 +126,8 @@ def _problem(seed: int, batches: int) -> Values:
         "images": torch.rand(batches * size, 1, height, width, generator=generator),
         "labels": torch.randint(classes, (batches * size,), generator=generator),
         "weights": torch.randn(weights, generator=generator) / 2,
-        "statistics": torch.rand(2, hidden, generator=generator) + 0.5,  # BatchNorm's means and variances
+        "statistics": torch.rand(2, hidden, generator=generator)
+        + 0.5,  # BatchNorm's means and variances
     }
 
 
@@ -135,7 +149,9 @@ def _sgd(model: nn.Module) -> torch.optim.SGD:
 
 def _batches(inputs: Values, part: str = "") -> list[tuple[Tensor, Tensor]]:
     size = inputs["batch_size"]
-    return list(zip(inputs[part + "images"].split(size), inputs[part + "labels"].split(size), strict=True))
+    return list(
+        zip(inputs[part + "images"].split(size), inputs[part + "labels"].split(size), strict=True)
+    )
 
 
 def _weights(model: nn.Module) -> Tensor:
@@ -166,7 +182,11 @@ def _drive_step(function: Callable, inputs: Values) -> Values:
 ZERO, BACKWARD, UPDATE = "optimizer.zero_grad()", "loss.backward()", "optimizer.step()"
 WRONG_STEPS = mutants(
     step,
-    ("no zero_grad", "earlier gradients are added: optimizer.zero_grad() comes first", {ZERO: "pass"}),
+    (
+        "no zero_grad",
+        "earlier gradients are added: optimizer.zero_grad() comes first",
+        {ZERO: "pass"},
+    ),
     (
         "zero_grad last",
         "old gradients are added to your first step: clear them before it, not after",
@@ -177,20 +197,36 @@ WRONG_STEPS = mutants(
         "the update comes before the gradients: first loss.backward()",
         {UPDATE: "pass", BACKWARD: f"{UPDATE}; {BACKWARD}"},
     ),
-    ("no update", "the weights have not moved: optimizer.step() was never called", {UPDATE: "pass"}),
+    (
+        "no update",
+        "the weights have not moved: optimizer.step() was never called",
+        {UPDATE: "pass"},
+    ),
     (
         "cleared between",
         "the update found no gradients: clear them before loss.backward(), not after it",
         {ZERO: "pass", BACKWARD: f"{BACKWARD}; {ZERO}"},
     ),
-    ("two updates", "optimizer.step() was called twice in each step", {UPDATE: f"{UPDATE}; {UPDATE}"}),
-    ("ascent", "you climb the loss: the optimiser itself subtracts the gradient", {"loss.b": "(-loss).b"}),
+    (
+        "two updates",
+        "optimizer.step() was called twice in each step",
+        {UPDATE: f"{UPDATE}; {UPDATE}"},
+    ),
+    (
+        "ascent",
+        "you climb the loss: the optimiser itself subtracts the gradient",
+        {"loss.b": "(-loss).b"},
+    ),
     (
         "softmax first",
         "the softmax was applied twice: F.cross_entropy takes logits",
         {"(images)": "(images).softmax(1)"},
     ),
-    ("sum", "the loss is summed over the batch: take its mean", {"labels)\n": "labels, reduction='sum')\n"}),
+    (
+        "sum",
+        "the loss is summed over the batch: take its mean",
+        {"labels)\n": "labels, reduction='sum')\n"},
+    ),
     (
         "update first, no zero_grad",
         "changed between the forward pass and loss.backward()",
@@ -202,7 +238,11 @@ WRONG_STEPS = mutants(
 _judge_step = recomputed(
     _drive_step,
     step,
-    (("weights", "updates"), "the weights are not those after zero_grad, loss, backward, step", WRONG_STEPS),
+    (
+        ("weights", "updates"),
+        "the weights are not those after zero_grad, loss, backward, step",
+        WRONG_STEPS,
+    ),
     (("the returned losses",), "the returned loss is not the batch's mean loss before the update"),
 )
 
@@ -231,8 +271,13 @@ def _drive_cross_entropy(function: Callable, inputs: Values) -> Values:
         logits = inputs[name].clone().requires_grad_()
         loss = function(logits, inputs["labels"])
         follows = isinstance(loss, Tensor) and loss.requires_grad
-        gradient = torch.autograd.grad(loss.sum(), logits, allow_unused=True)[0] if follows else None
-        outputs |= {loss_name: plain(loss), gradient_name: "no gradient" if gradient is None else gradient}
+        gradient = (
+            torch.autograd.grad(loss.sum(), logits, allow_unused=True)[0] if follows else None
+        )
+        outputs |= {
+            loss_name: plain(loss),
+            gradient_name: "no gradient" if gradient is None else gradient,
+        }
     return outputs
 
 
@@ -240,7 +285,11 @@ WRONG_ENTROPIES = mutants(
     cross_entropy,
     ("sum", "you summed over the images: take the mean", {".mean()": ".sum()"}),
     ("sign", "the sign is wrong: the loss is minus the log-probability", {"return -": "return "}),
-    ("base 2", "that is in bits: the natural logarithm gives nats", {".mean()": ".mean() / 0.6931472"}),
+    (
+        "base 2",
+        "that is in bits: the natural logarithm gives nats",
+        {".mean()": ".mean() / 0.6931472"},
+    ),
     ("dim 0", "the softmax runs over the images, not the classes: dim=1", {"dim=1": "dim=0"}),
     (
         "mean over classes",
@@ -252,9 +301,21 @@ WRONG_ENTROPIES = mutants(
         "every image met every label: index rows too, as in [torch.arange(n), labels]",
         {"torch.arange(len(labels))": ":"},
     ),
-    ("no maximum", "subtract each row's own maximum", {" - logits.max(dim=1, keepdim=True).values": ""}),
-    ("one maximum", "subtract each row's own maximum", {"max(dim=1, keepdim=True).values": "max()"}),
-    ("epsilon", "no small number inside", {"-log_probabilities": "-(log_probabilities.exp() + 1e-9).log()"}),
+    (
+        "no maximum",
+        "subtract each row's own maximum",
+        {" - logits.max(dim=1, keepdim=True).values": ""},
+    ),
+    (
+        "one maximum",
+        "subtract each row's own maximum",
+        {"max(dim=1, keepdim=True).values": "max()"},
+    ),
+    (
+        "epsilon",
+        "no small number inside",
+        {"-log_probabilities": "-(log_probabilities.exp() + 1e-9).log()"},
+    ),
     ("detached", "no gradient reaches the logits", {".mean()": ".mean().item()"}),
     ("part detached", "is a part of it detached?", {".log()": ".log().detach()"}),
     ("not averaged", "one loss an image", {".mean()": ""}),
@@ -274,8 +335,15 @@ def _judge_cross_entropy(inputs: Values, outputs: Values) -> str | None:
     return recomputed(
         _drive_cross_entropy,
         cross_entropy,
-        (LOSSES[:1], "it is not the mean of log(sum(exp(logits))) - logits[label]", WRONG_ENTROPIES),
-        (LOSSES[1:], "only huge logits go wrong: no clamp, and no small number inside the logarithm"),
+        (
+            LOSSES[:1],
+            "it is not the mean of log(sum(exp(logits))) - logits[label]",
+            WRONG_ENTROPIES,
+        ),
+        (
+            LOSSES[1:],
+            "only huge logits go wrong: no clamp, and no small number inside the logarithm",
+        ),
         (GRADIENTS, "the gradient is not (softmax - one-hot) / n: is a part of it detached?"),
     )(inputs, outputs)
 
@@ -328,7 +396,11 @@ WRONG_ACCURACIES = mutants(
         {"            right +=": "            right = total = 0\n            right +="},
     ),
     ("train mode", "the model ran in train mode", {"model.eval()": "pass"}),
-    ("left in eval mode", "was not left in the mode it came in", {"model.train(was_training)": "pass"}),
+    (
+        "left in eval mode",
+        "was not left in the mode it came in",
+        {"model.train(was_training)": "pass"},
+    ),
     ("left in train mode", "was not left in the mode it came in", {"was_training)": "True)"}),
     ("gradients", "gradients were recorded", {"no_grad": "enable_grad"}),
 )
@@ -340,7 +412,10 @@ _judge_accuracy = recomputed(
         "the model ran in train mode, which also moves BatchNorm's statistics: call model.eval() first",
     ),
     (("passes with gradients",), "gradients were recorded: put the loop under torch.no_grad()"),
-    (("modes left",), "the model was not left in the mode it came in: note model.training, restore it"),
+    (
+        ("modes left",),
+        "the model was not left in the mode it came in: note model.training, restore it",
+    ),
     (
         ("the returned accuracies",),
         "it is not right answers / images: compare argmax(dim=1) with the labels",
@@ -363,31 +438,54 @@ def _drive_overfit(function: Callable, inputs: Values) -> Values:
     listed = losses if isinstance(losses, (list, tuple)) else [losses]
     return {
         "the list of losses": plain(losses),
-        "losses with a graph": sum(isinstance(loss, Tensor) and loss.requires_grad for loss in listed),
+        "losses with a graph": sum(
+            isinstance(loss, Tensor) and loss.requires_grad for loss in listed
+        ),
         "weights": _weights(model),
-        "sums of images": torch.tensor([min(sums, default=0.0), max(sums, default=0.0)]),  # over all passes
+        "sums of images": torch.tensor(
+            [min(sums, default=0.0), max(sums, default=0.0)]
+        ),  # over all passes
     }
 
 
 NOTE = "losses.append(loss.item())"
 WRONG_OVERFITS = mutants(
     overfit_one_batch,
-    ("no zero_grad", "gradients add up over the steps: optimizer.zero_grad() in each", {ZERO: "pass"}),
-    ("no update", "the weights never move: optimizer.step() after loss.backward()", {UPDATE: "pass"}),
+    (
+        "no zero_grad",
+        "gradients add up over the steps: optimizer.zero_grad() in each",
+        {ZERO: "pass"},
+    ),
+    (
+        "no update",
+        "the weights never move: optimizer.step() after loss.backward()",
+        {UPDATE: "pass"},
+    ),
     (
         "loss after the update",
         "these are the losses after each update: note those that the steps computed",
         {NOTE: "losses.append(F.cross_entropy(model(images), labels).item())"},
     ),
-    ("new images", "the model saw other images", {"model(images)": "model(torch.rand_like(images))"}),
-    ("half the batch", "the model saw other images", {"(images), labels)": "(images[::2]), labels[::2])"}),
+    (
+        "new images",
+        "the model saw other images",
+        {"model(images)": "model(torch.rand_like(images))"},
+    ),
+    (
+        "half the batch",
+        "the model saw other images",
+        {"(images), labels)": "(images[::2]), labels[::2])"},
+    ),
     ("one step", "the list of losses: expected", {NOTE: f"{NOTE}; break"}),
     ("graphs kept", "append loss.item()", {NOTE: "losses.append(loss)"}),
 )
 _judge_overfit = recomputed(
     _drive_overfit,
     overfit_one_batch,
-    (("losses with a graph",), "each loss in the list keeps its graph in memory: append loss.item()"),
+    (
+        ("losses with a graph",),
+        "each loss in the list keeps its graph in memory: append loss.item()",
+    ),
     (("sums of images",), "the model saw other images: every step takes the same batch, unchanged"),
     (
         ("the list of losses", "weights"),
@@ -410,7 +508,9 @@ def _draw_loop(seed: int) -> Values:
 
 def _drive_loop(function: Callable, inputs: Values) -> Values:
     model = _network(inputs, norm=True)
-    accuracies = function(model, _sgd(model), _batches(inputs), _batches(inputs, "test_"), inputs["epochs"])
+    accuracies = function(
+        model, _sgd(model), _batches(inputs), _batches(inputs, "test_"), inputs["epochs"]
+    )
     outputs = {"the list of accuracies": plain(accuracies), "weights": _weights(model)}
     return outputs | {"statistics": _statistics(model)}
 
@@ -430,7 +530,11 @@ MODE_BUGS = ((), {}), ((TRAIN,), {"model.eval()": "pass"}), ((STUCK,), {"model.t
 WRONG_LOOPS = mutants(
     train_and_evaluate,
     *(
-        (" / ".join(bugs + modes), f"still in the loop: {'; '.join(bugs + modes)}", edits | mode_edits)
+        (
+            " / ".join(bugs + modes),
+            f"still in the loop: {'; '.join(bugs + modes)}",
+            edits | mode_edits,
+        )
         for (bugs, edits), (modes, mode_edits) in product(TRAINING_BUGS, MODE_BUGS)
         if bugs + modes
     ),

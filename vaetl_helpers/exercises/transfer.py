@@ -15,7 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaetl_helpers.exercises import Exercise, Judge, Values, Wrong, floats, judged, mutants, plain, same
+from vaetl_helpers.exercises import (
+    Exercise,
+    Judge,
+    Values,
+    Wrong,
+    floats,
+    judged,
+    mutants,
+    plain,
+    same,
+)
 from vaetl_helpers.exercises.hardware import RETURNED, _judge, _whole
 from vaetl_helpers.exercises.training import _batches, _network, _problem, _sgd, step
 
@@ -78,14 +88,19 @@ def new_head(old_weight, old_bias, keep, classes, generator):
 def normalise(images, mean, std):
     """uint8 images [n, 3, h, w] as a backbone wants them: scaled to [0, 1], then (x - mean) / std in each channel."""
     pixels = images.float() / 255
-    mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)  # one number a channel
+    mean, std = (
+        torch.tensor(mean).view(3, 1, 1),
+        torch.tensor(std).view(3, 1, 1),
+    )  # one number a channel
     return (pixels - mean) / std
 
 
 def train_head(body, head, images, labels, steps, rate):
     """The losses of so many steps that train the head alone: parameters and buffers of the body stay as they are."""
     body.requires_grad_(False)  # was body.requires_grad = False, an attribute that nobody reads
-    optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)  # held the body's, too
+    optimizer = torch.optim.SGD(
+        head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1
+    )  # held the body's, too
     losses = []
     for _ in range(steps):
         body.eval()  # was in train mode
@@ -139,7 +154,9 @@ def _exact(drive: Callable, reference: Callable, stages: tuple, wrong: tuple[Wro
     @judged
     def judge(inputs: Values, outputs: Values) -> str | None:
         refusal = compare(inputs, outputs)
-        moved = not refusal and not same(outputs, drive(reference, inputs), (PARAMETERS, BUFFERS), tolerance=0)
+        moved = not refusal and not same(
+            outputs, drive(reference, inputs), (PARAMETERS, BUFFERS), tolerance=0
+        )
         return NEARLY if moved else refusal
 
     return judge
@@ -149,7 +166,9 @@ def _array(values: Any) -> Any:
     """What numpy can read as numbers as a float vector, anything else by `plain`."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         return torch.tensor(values.astype(float))
-    return values.double() if isinstance(values, Tensor) and not values.is_complex() else plain(values)
+    return (
+        values.double() if isinstance(values, Tensor) and not values.is_complex() else plain(values)
+    )
 
 
 def _pair(result: Any, what: str) -> str | None:
@@ -161,10 +180,14 @@ def _pair(result: Any, what: str) -> str | None:
 def _exercise(name: str, minutes: int, points: int, reference: Callable, parts: tuple) -> Exercise:
     """`parts`: draw, drive, wrong answers, and the judge or the stages of `recomputed`."""
     draw, drive, wrong, judge = parts
-    hints = tuple(line.split(": ", 1)[1] for line in HINTS.splitlines() if line.startswith(f"{name}: "))
+    hints = tuple(
+        line.split(": ", 1)[1] for line in HINTS.splitlines() if line.startswith(f"{name}: ")
+    )
     if isinstance(judge, tuple):
         judge = _judge(drive, reference, judge, wrong)
-    return Exercise(f"transfer.{name}", minutes, points, hints, reference, draw, drive, judge, wrong)
+    return Exercise(
+        f"transfer.{name}", minutes, points, hints, reference, draw, drive, judge, wrong
+    )
 
 
 HINTS = """\
@@ -191,7 +214,11 @@ clinic: body.requires_grad_(False); only head.parameters() for the optimiser; bo
 
 # transfer.freeze
 
-ASKING, AT_ONCE, TWICE = "parameters that require gradients", "the body's output at once", "its outputs in train mode"
+ASKING, AT_ONCE, TWICE = (
+    "parameters that require gradients",
+    "the body's output at once",
+    "its outputs in train mode",
+)
 
 
 def _drive_freeze(function: Callable, inputs: Values) -> Values:
@@ -207,33 +234,68 @@ def _drive_freeze(function: Callable, inputs: Values) -> Values:
     model.eval()
     model.train()  # as after an evaluation
     outputs = {AT_ONCE: at_once, TWICE: torch.stack([body(images), body(images)])}
-    outputs |= {PARAMETERS: _state(body, buffers=False), BUFFERS: _state(body, parameters=False), HEAD: _state(head)}
+    outputs |= {
+        PARAMETERS: _state(body, buffers=False),
+        BUFFERS: _state(body, parameters=False),
+        HEAD: _state(head),
+    }
     return outputs | {ASKING: sum(parameter.requires_grad for parameter in body.parameters())}
 
 
-NO_GRADIENT, EVAL, TRAIN = "body.requires_grad_(False)", "body.eval()", "body.train = lambda mode=True: body"
+NO_GRADIENT, EVAL, TRAIN = (
+    "body.requires_grad_(False)",
+    "body.eval()",
+    "body.train = lambda mode=True: body",
+)
 COPY = f"import copy; body = copy.deepcopy(body); {NO_GRADIENT}"
 OF_KIND = "[m.eval() for m in body.modules() if isinstance(m, nn.{})]"
-STILL_TRAIN = "the body is still in train mode: BatchNorm's statistics drift and dropout acts, so body.eval()"
+STILL_TRAIN = (
+    "the body is still in train mode: BatchNorm's statistics drift and dropout acts, so body.eval()"
+)
 LEARNS = "the parameters still learn: body.requires_grad_(False), as body.requires_grad = False does nothing"
 SOME = "[p.requires_grad_(False) for p in body.parameters() if p.dim() > 1]"
 FREEZES = mutants(
     freeze,
     ("only gradients", STILL_TRAIN, {EVAL: "pass", TRAIN: "pass"}),
-    ("undone", "model.train() undoes body.eval(): the body's own train must do nothing", {TRAIN: "pass"}),
-    ("only eval", "eval() stops no gradients, and model.train() undoes it", {NO_GRADIENT: "pass", TRAIN: "pass"}),
+    (
+        "undone",
+        "model.train() undoes body.eval(): the body's own train must do nothing",
+        {TRAIN: "pass"},
+    ),
+    (
+        "only eval",
+        "eval() stops no gradients, and model.train() undoes it",
+        {NO_GRADIENT: "pass", TRAIN: "pass"},
+    ),
     ("no gradients off", LEARNS, {NO_GRADIENT: "pass"}),
     ("attribute", LEARNS, {NO_GRADIENT: "body.requires_grad = False"}),
-    ("only BatchNorm", "dropout still acts: it needs eval mode, too", {EVAL: OF_KIND.format("BatchNorm1d")}),
-    ("only dropout", "BatchNorm's statistics still drift: it needs eval", {EVAL: OF_KIND.format("Dropout")}),
+    (
+        "only BatchNorm",
+        "dropout still acts: it needs eval mode, too",
+        {EVAL: OF_KIND.format("BatchNorm1d")},
+    ),
+    (
+        "only dropout",
+        "BatchNorm's statistics still drift: it needs eval",
+        {EVAL: OF_KIND.format("Dropout")},
+    ),
     ("only matrices", "only matrices are fixed: biases and BatchNorm's scale", {NO_GRADIENT: SOME}),
     ("a copy", "nothing about the body is fixed: change the body itself", {NO_GRADIENT: COPY}),
 )
 FREEZE_STAGES = (
-    ((PARAMETERS,), "parameters of the body moved in training: body.requires_grad_(False) turns off all gradients"),
+    (
+        (PARAMETERS,),
+        "parameters of the body moved in training: body.requires_grad_(False) turns off all gradients",
+    ),
     ((BUFFERS,), "BatchNorm's running statistics moved: the body ran in train mode"),
-    ((AT_ONCE, TWICE), "the body does not give what it gives in eval mode: BatchNorm or dropout still acts"),
-    ((ASKING,), "parameters of the body still require gradients, so an optimiser would be given them"),
+    (
+        (AT_ONCE, TWICE),
+        "the body does not give what it gives in eval mode: BatchNorm or dropout still acts",
+    ),
+    (
+        (ASKING,),
+        "parameters of the body still require gradients, so an optimiser would be given them",
+    ),
     ((HEAD,), "the head does not learn as it should: change nothing but the body"),
 )
 
@@ -248,7 +310,12 @@ FREE, PARTLY, FROZEN = 0, 1, 2
 def _draw_groups(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
     mixed = [[FREE, PARTLY], [PARTLY, FREE], [FREE], [PARTLY]][_whole(0, 3, generator)]
-    frozen = [FROZEN, *mixed, FROZEN, *[FREE] * (1 + seed % 5)]  # the one between others counts in the depth
+    frozen = [
+        FROZEN,
+        *mixed,
+        FROZEN,
+        *[FREE] * (1 + seed % 5),
+    ]  # the one between others counts in the depth
     rate, factor = torch.rand(2, generator=generator).tolist()
     return {"frozen": torch.tensor(frozen), "rate": 0.1 + rate, "factor": 2 + factor}
 
@@ -260,7 +327,9 @@ def _drive_groups(function: Callable, inputs: Values) -> Values:
         part[1].requires_grad_(how != FROZEN)
     numbers = {id(parameter): i for i, parameter in enumerate(nn.ModuleList(parts).parameters())}
     groups = function(parts, inputs["rate"], inputs["factor"])
-    if not isinstance(groups, (list, tuple)) or any(not isinstance(group, dict) for group in groups):
+    if not isinstance(groups, (list, tuple)) or any(
+        not isinstance(group, dict) for group in groups
+    ):
         return {RETURNED: f"a list of dicts was expected, got {plain(groups)!s:.80}"}
     rates, times = torch.zeros(2, len(numbers), dtype=torch.float64)
     for group in groups:
@@ -277,28 +346,67 @@ def _drive_groups(function: Callable, inputs: Values) -> Values:
     return {RETURNED: 1, COUNT: len(groups), GROUP_RATES: listed, RATES: rates, TIMES: times}
 
 
-RATE, REQUIRES, DEPTH = "rate / factor**depth", " if parameter.requires_grad", "len(parts) - 1 - number"
+RATE, REQUIRES, DEPTH = (
+    "rate / factor**depth",
+    " if parameter.requires_grad",
+    "len(parts) - 1 - number",
+)
 DEEPER = "sum(any(p.requires_grad for p in part.parameters()) for part in parts[number + 1 :])"
 GROUPS = mutants(
     param_groups,
-    ("head slowest", "the wrong way round: the head, the last part, learns at rate itself", {DEPTH: "number"}),
-    ("multiplied", "the rates rise towards the input: divide by factor", {RATE: "rate * factor**depth"}),
-    ("one rate", "all parts learn at one rate: divide by factor for each part before the head", {RATE: "rate"}),
+    (
+        "head slowest",
+        "the wrong way round: the head, the last part, learns at rate itself",
+        {DEPTH: "number"},
+    ),
+    (
+        "multiplied",
+        "the rates rise towards the input: divide by factor",
+        {RATE: "rate * factor**depth"},
+    ),
+    (
+        "one rate",
+        "all parts learn at one rate: divide by factor for each part before the head",
+        {RATE: "rate"},
+    ),
     (
         "one division",
         "parts further back divide by factor once more each",
         {"factor**depth": "factor ** min(depth, 1)"},
     ),
-    ("frozen ones held", "frozen parameters are held: take those with requires_grad", {REQUIRES: ""}),
-    ("empty groups", "a part that is frozen as a whole must give no group", {"if trainable:": "if True:"}),
-    ("frozen parts skipped", "frozen parts do not count in your depth: they do, for each divide, too", {DEPTH: DEEPER}),
-    ("matrices only", "biases and BatchNorm's scale train, too", {REQUIRES: f"{REQUIRES} and parameter.dim() > 1"}),
-    ("from the head", "the groups come from the input to the head", {"return groups": "return groups[::-1]"}),
+    (
+        "frozen ones held",
+        "frozen parameters are held: take those with requires_grad",
+        {REQUIRES: ""},
+    ),
+    (
+        "empty groups",
+        "a part that is frozen as a whole must give no group",
+        {"if trainable:": "if True:"},
+    ),
+    (
+        "frozen parts skipped",
+        "frozen parts do not count in your depth: they do, for each divide, too",
+        {DEPTH: DEEPER},
+    ),
+    (
+        "matrices only",
+        "biases and BatchNorm's scale train, too",
+        {REQUIRES: f"{REQUIRES} and parameter.dim() > 1"},
+    ),
+    (
+        "from the head",
+        "the groups come from the input to the head",
+        {"return groups": "return groups[::-1]"},
+    ),
 )
 GROUP_STAGES = (
     ((TIMES,), "each parameter that trains is to be in one group, and no frozen one in any"),
     ((RATES,), "the rates are not rate / factor ** (parts between this part and the end)"),
-    ((RETURNED, COUNT, GROUP_RATES), "one group for each part that trains, from the input to the head"),
+    (
+        (RETURNED, COUNT, GROUP_RATES),
+        "one group for each part that trains, from the input to the head",
+    ),
 )
 
 
@@ -323,11 +431,15 @@ def _features(seed: int, generator: torch.Generator) -> Values:
     """Two classes; the best feature is tiny and has outliers in validation, a poor one is huge, most are noise."""
     sizes, width = {"train": 24 + seed % 4, "validation": 60 + seed % 3}, 18 + seed % 5
     order = torch.randperm(3, generator=generator)
-    strengths = torch.tensor([[3.06e-3, 3e-3], [0.102, 0.1], [102.0, 100.0]]).double()  # pairs as good as equal
+    strengths = torch.tensor(
+        [[3.06e-3, 3e-3], [0.102, 0.1], [102.0, 100.0]]
+    ).double()  # pairs as good as equal
     strengths *= 1 + torch.rand((), generator=generator)
     values: Values = {"strengths": strengths[order].flatten()}
     for name, count in sizes.items():
-        y = (torch.arange(count) % (3 if name == "train" else 2) == 0).long()  # tiny strengths see the larger class
+        y = (
+            torch.arange(count) % (3 if name == "train" else 2) == 0
+        ).long()  # tiny strengths see the larger class
         sign = 2.0 * y[:, None] - 1
         x = torch.randn(count, width, generator=generator)
         x[:, :2] += sign * torch.tensor([1.2, 0.5])
@@ -354,28 +466,71 @@ OWN = "(validation_x - validation_x.mean(dim=0)) / validation_x.std(dim=0)"
 TWO_RULERS = "validation is standardised by itself: use train's mean and std for both"
 PROBES = mutants(
     linear_probe,
-    ("all data", "validation is in your mean and std: take train's", {STD: f"{BOTH}.mean(dim=0), {BOTH}.std(dim=0)"}),
+    (
+        "all data",
+        "validation is in your mean and std: take train's",
+        {STD: f"{BOTH}.mean(dim=0), {BOTH}.std(dim=0)"},
+    ),
     ("own statistics", TWO_RULERS, {"(validation_x - mean) / std": OWN}),
     ("not standardised", "the features are not standardised", {STD: "0, 1"}),
-    ("train alone", "validation is not standardised: use train's", {"(validation_x - mean) / std": "validation_x"}),
-    ("on training", "C is chosen on train: choose on validation", {SCORE: "probe.score(train_x, train_y)"}),
-    ("largest of equals", "of equal strengths the smallest is asked for", {"accuracy > best": "accuracy >= best"}),
-    ("first of equals", "of equal strengths the smallest is asked for", {"sorted(strengths)": "strengths"}),
+    (
+        "train alone",
+        "validation is not standardised: use train's",
+        {"(validation_x - mean) / std": "validation_x"},
+    ),
+    (
+        "on training",
+        "C is chosen on train: choose on validation",
+        {SCORE: "probe.score(train_x, train_y)"},
+    ),
+    (
+        "largest of equals",
+        "of equal strengths the smallest is asked for",
+        {"accuracy > best": "accuracy >= best"},
+    ),
+    (
+        "first of equals",
+        "of equal strengths the smallest is asked for",
+        {"sorted(strengths)": "strengths"},
+    ),
     ("worst", "that is the strength with the lowest accuracy", {SCORE: f"1 - {SCORE}"}),
-    ("accuracy", "that is the accuracy: return the predicted labels", {"probe.predict(validation_x)": "accuracy"}),
-    ("last labels", "these labels are the last strength's: keep those of the best", {"return chosen": LAST}),
+    (
+        "accuracy",
+        "that is the accuracy: return the predicted labels",
+        {"probe.predict(validation_x)": "accuracy"},
+    ),
+    (
+        "last labels",
+        "these labels are the last strength's: keep those of the best",
+        {"return chosen": LAST},
+    ),
 )
-BIASED = mutants(linear_probe, ("", "", {"train_x.std(dim=0)": "train_x.std(0, False)"}))[0].function
+BIASED = mutants(linear_probe, ("", "", {"train_x.std(dim=0)": "train_x.std(0, False)"}))[
+    0
+].function
 PROBE_STAGES = (
     ((CHOSEN,), "that is not the smallest of the strengths with the best accuracy on validation"),
-    ((RETURNED, PREDICTED), "these are not the validation labels that the chosen strength predicts"),
+    (
+        (RETURNED, PREDICTED),
+        "these are not the validation labels that the chosen strength predicts",
+    ),
 )
 
 
 # transfer.new_head
 
-WEIGHT, BIAS, AGAIN, OTHER = "the weight", "the bias", "the weight, drawn again", "the weight of another seed"
-KEPT, KEPT_BIAS, NORMS, NEW_BIAS = "the kept rows", "the kept biases", "the norms of new rows", "the biases of new rows"
+WEIGHT, BIAS, AGAIN, OTHER = (
+    "the weight",
+    "the bias",
+    "the weight, drawn again",
+    "the weight of another seed",
+)
+KEPT, KEPT_BIAS, NORMS, NEW_BIAS = (
+    "the kept rows",
+    "the kept biases",
+    "the norms of new rows",
+    "the biases of new rows",
+)
 REPEATS, VARIES = "the generator decides", "another seed gives other rows"
 
 
@@ -406,11 +561,17 @@ def _summary(inputs: Values, outputs: Values) -> Values:
     if isinstance(outputs.get(RETURNED), str):
         return outputs
     classes, width = inputs["classes"], inputs["old_weight"].shape[1]
-    weight, again, other = (floats(outputs, name, (classes, width)) for name in (WEIGHT, AGAIN, OTHER))
+    weight, again, other = (
+        floats(outputs, name, (classes, width)) for name in (WEIGHT, AGAIN, OTHER)
+    )
     bias, kept = floats(outputs, BIAS, (classes,)), inputs["keep"][:, 1]
     fresh = torch.tensor([row for row in range(classes) if row not in kept.tolist()])
     all_three = torch.stack([weight, again, other])
-    values = {RETURNED: outputs.get(RETURNED, "nothing"), KEPT: all_three[:, kept], KEPT_BIAS: bias[kept]}
+    values = {
+        RETURNED: outputs.get(RETURNED, "nothing"),
+        KEPT: all_three[:, kept],
+        KEPT_BIAS: bias[kept],
+    }
     values |= {NORMS: all_three[:, fresh].norm(dim=2), NEW_BIAS: bias[fresh]}
     repeats, varies = (torch.isclose(weight, x).all(1)[fresh] for x in (again, other))
     alike = torch.isclose(weight[fresh[:1]], weight[fresh[1:]]).all(1).any()
@@ -427,10 +588,18 @@ def _judge_head(inputs: Values, outputs: Values) -> str | None:
 
 
 UNIT, LENGTH = "direction / direction.norm(dim=1, keepdim=True)", "old_weight.norm(dim=1).mean()"
-MEAN, KEEP_BOTH = "old_bias.mean().repeat(classes)", "weight[new], bias[new] = old_weight[old], old_bias[old]"
-ROWS = "the kept rows are not the old ones: weight[new] = old_weight[old] for old, new in keep.items()"
+MEAN, KEEP_BOTH = (
+    "old_bias.mean().repeat(classes)",
+    "weight[new], bias[new] = old_weight[old], old_bias[old]",
+)
+ROWS = (
+    "the kept rows are not the old ones: weight[new] = old_weight[old] for old, new in keep.items()"
+)
 AT_OLD = "old = old % classes; weight[old], bias[old]"
-ONE = {"randn(classes, ": "randn(1, ", "generator=generator)": "generator=generator).repeat(classes, 1)"}
+ONE = {
+    "randn(classes, ": "randn(1, ",
+    "generator=generator)": "generator=generator).repeat(classes, 1)",
+}
 HEADS = mutants(
     new_head,
     ("nothing kept", "no row is kept", {"in keep.items()": "in ()"}),
@@ -439,11 +608,27 @@ HEADS = mutants(
         "the kept rows are at their old places: keep is {old: new}",
         {"weight[new], bias[new]": AT_OLD},
     ),
-    ("bias forgotten", "a kept row needs its bias, too", {KEEP_BOTH: "weight[new] = old_weight[old]"}),
-    ("raw randn", "new rows are as long as randn made them", {UNIT: "direction", f" * {LENGTH}": ""}),
+    (
+        "bias forgotten",
+        "a kept row needs its bias, too",
+        {KEEP_BOTH: "weight[new] = old_weight[old]"},
+    ),
+    (
+        "raw randn",
+        "new rows are as long as randn made them",
+        {UNIT: "direction", f" * {LENGTH}": ""},
+    ),
     ("unit norm", "new rows have the norm 1", {f" * {LENGTH}": ""}),
-    ("norm of the mean", "that is the norm of the mean row", {LENGTH: "old_weight.mean(dim=0).norm()"}),
-    ("zero bias", "new biases are 0: take the mean of the old ones", {MEAN: "torch.zeros(classes)"}),
+    (
+        "norm of the mean",
+        "that is the norm of the mean row",
+        {LENGTH: "old_weight.mean(dim=0).norm()"},
+    ),
+    (
+        "zero bias",
+        "new biases are 0: take the mean of the old ones",
+        {MEAN: "torch.zeros(classes)"},
+    ),
     ("no generator", "draw the directions with the generator", {", generator=generator": ""}),
     ("one direction", "new rows are all alike: each needs a random direction", ONE),
 )
@@ -452,8 +637,14 @@ HEAD_STAGES = (
     ((KEPT_BIAS,), "the kept biases are not the old ones: bias[new] = old_bias[old]"),
     ((NORMS,), "a new row's norm is not the mean norm of the old rows"),
     ((NEW_BIAS,), "the bias of a new row is the mean of the old biases"),
-    ((REPEATS,), "the new rows differ although the generator is the same: draw the directions with the generator"),
-    ((VARIES,), "the new rows are not random: draw each direction by torch.randn with the generator"),
+    (
+        (REPEATS,),
+        "the new rows differ although the generator is the same: draw the directions with the generator",
+    ),
+    (
+        (VARIES,),
+        "the new rows are not random: draw each direction by torch.randn with the generator",
+    ),
     ((RETURNED,), "a pair (weight, bias) was expected"),
 )
 
@@ -475,23 +666,42 @@ def _draw_normalise(seed: int) -> Values:
 
 
 def _drive_normalise(function: Callable, inputs: Values) -> Values:
-    return {RESULT: plain(function(inputs["images"].clone(), inputs["mean"].tolist(), inputs["std"].tolist()))}
+    return {
+        RESULT: plain(
+            function(inputs["images"].clone(), inputs["mean"].tolist(), inputs["std"].tolist())
+        )
+    }
 
 
 PIXELS, WIDE, EXPRESSION = "images.float() / 255", ".view(3, 1, 1)", "(pixels - mean) / std"
-UNSCALED = "the grey levels are still 0 to 255: divide them by 255 first, mean and std belong to [0, 1]"
+UNSCALED = (
+    "the grey levels are still 0 to 255: divide them by 255 first, mean and std belong to [0, 1]"
+)
 NORMALISES = mutants(
     normalise,
     ("0 to 255", UNSCALED, {" / 255": ""}),
     ("swapped", "mean and std are swapped", {EXPRESSION: "(pixels - std) / mean"}),
-    ("integer division", "// rounds down to 0 or 1: divide by /", {PIXELS: "(images // 255).float()"}),
+    (
+        "integer division",
+        "// rounds down to 0 or 1: divide by /",
+        {PIXELS: "(images // 255).float()"},
+    ),
     ("over the width", "mean and std run along the width: channels are dimension 1", {WIDE: ""}),
     ("BGR", "the channels are in reverse order", {PIXELS: "images.flip(1).float() / 255"}),
-    ("reversed statistics", "mean and std are in reverse order", {"(mean)": "(mean[::-1])", "(std)": "(std[::-1])"}),
+    (
+        "reversed statistics",
+        "mean and std are in reverse order",
+        {"(mean)": "(mean[::-1])", "(std)": "(std[::-1])"},
+    ),
     ("no std", "the division by std is missing", {" / std": ""}),
     ("no mean", "the mean is not subtracted", {" - mean": ""}),
 )
-NORMALISE_STAGES = (((RESULT,), "it is not (pixel / 255 - mean) / std with the mean and std of the pixel's channel"),)
+NORMALISE_STAGES = (
+    (
+        (RESULT,),
+        "it is not (pixel / 255 - mean) / std with the mean and std of the pixel's channel",
+    ),
+)
 
 
 # transfer.clinic
@@ -504,21 +714,41 @@ def _drive_clinic(function: Callable, inputs: Values) -> Values:
         parameter.grad = parameter.detach().clone()  # left from the training of the body
     torch.manual_seed(0)
     losses = function(body, head, inputs["images"], inputs["labels"], inputs["batch_size"] + 2, 0.1)
-    outputs = {PARAMETERS: _state(body, buffers=False), BUFFERS: _state(body, parameters=False), HEAD: _state(head)}
+    outputs = {
+        PARAMETERS: _state(body, buffers=False),
+        BUFFERS: _state(body, parameters=False),
+        HEAD: _state(head),
+    }
     return outputs | {LOSSES: plain(losses)}
 
 
-OFF, HELD, FIXED, IN_TRAIN = "body.requires_grad_(False)", "SGD(head.parameters()", "body.eval()", "head.train()"
-ZERO, BODY_TOO = "optimizer.zero_grad(set_to_none=False)", "SGD([*body.parameters(), *head.parameters()]"
+OFF, HELD, FIXED, IN_TRAIN = (
+    "body.requires_grad_(False)",
+    "SGD(head.parameters()",
+    "body.eval()",
+    "head.train()",
+)
+ZERO, BODY_TOO = (
+    "optimizer.zero_grad(set_to_none=False)",
+    "SGD([*body.parameters(), *head.parameters()]",
+)
 LEARN = "the body learns, as body.requires_grad = False is an attribute that nobody reads"
 DECAY = "weight decay moves the body without any gradient, because the optimiser holds it"
 DRIFT = "the body is in train mode, so that BatchNorm's statistics drift and dropout acts"
 HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
 BOTH_HELD = {HELD: BODY_TOO}
-MOVING_BUGS = ((), {}), ((LEARN,), {OFF: "body.requires_grad = False"} | BOTH_HELD), ((DECAY,), BOTH_HELD)
+MOVING_BUGS = (
+    ((), {}),
+    ((LEARN,), {OFF: "body.requires_grad = False"} | BOTH_HELD),
+    ((DECAY,), BOTH_HELD),
+)
 MODE_BUGS = ((), {}), ((DRIFT,), {FIXED: "body.train()"}), ((HEAD_EVAL,), {IN_TRAIN: "head.eval()"})
 RESTORED = "the body is put back at the end: the head has seen the features of another one"
-BUGS = [(moves + modes, a | b) for (moves, a), (modes, b) in product(MOVING_BUGS, MODE_BUGS) if moves + modes]
+BUGS = [
+    (moves + modes, a | b)
+    for (moves, a), (modes, b) in product(MOVING_BUGS, MODE_BUGS)
+    if moves + modes
+]
 KEEP = f"import copy; before = copy.deepcopy(body.state_dict()); {OFF}"
 BACK = "body.load_state_dict(before); return losses"
 SLOWLY = "SGD([{'params': body.parameters(), 'lr': 1e-7}, {'params': head.parameters()}]"
@@ -531,20 +761,49 @@ DRIFTS = mutants(
 )
 DRIFTS += (Wrong("as found", drifting_train_head, f"still in it: {LEARN}; {DRIFT}"),)
 CLINIC_STAGES = (
-    ((PARAMETERS,), "the body's parameters still move: no gradients, and only head.parameters() for the optimiser"),
-    ((BUFFERS,), "the body's BatchNorm statistics still move: it has to be in eval mode in each step"),
-    ((HEAD,), "the head is not what these steps make of it on the fixed body: mend the three bugs only"),
+    (
+        (PARAMETERS,),
+        "the body's parameters still move: no gradients, and only head.parameters() for the optimiser",
+    ),
+    (
+        (BUFFERS,),
+        "the body's BatchNorm statistics still move: it has to be in eval mode in each step",
+    ),
+    (
+        (HEAD,),
+        "the head is not what these steps make of it on the fixed body: mend the three bugs only",
+    ),
     ((LOSSES,), "these are not the losses of the steps"),
 )
 
 
-FREEZE = partial(_problem, batches=3), _drive_freeze, FREEZES, _exact(_drive_freeze, freeze, FREEZE_STAGES, FREEZES)
-CLINIC = partial(_problem, batches=3), _drive_clinic, DRIFTS, _exact(_drive_clinic, train_head, CLINIC_STAGES, DRIFTS)
+FREEZE = (
+    partial(_problem, batches=3),
+    _drive_freeze,
+    FREEZES,
+    _exact(_drive_freeze, freeze, FREEZE_STAGES, FREEZES),
+)
+CLINIC = (
+    partial(_problem, batches=3),
+    _drive_clinic,
+    DRIFTS,
+    _exact(_drive_clinic, train_head, CLINIC_STAGES, DRIFTS),
+)
 EXERCISES = (
     _exercise("freeze", 12, 3, freeze, FREEZE),
-    _exercise("param_groups", 10, 3, param_groups, (_draw_groups, _drive_groups, GROUPS, GROUP_STAGES)),
-    _exercise("linear_probe", 15, 3, linear_probe, (_draw_probe, _drive_probe, PROBES, PROBE_STAGES)),
+    _exercise(
+        "param_groups", 10, 3, param_groups, (_draw_groups, _drive_groups, GROUPS, GROUP_STAGES)
+    ),
+    _exercise(
+        "linear_probe", 15, 3, linear_probe, (_draw_probe, _drive_probe, PROBES, PROBE_STAGES)
+    ),
     _exercise("new_head", 12, 3, new_head, (_draw_head, _drive_head, HEADS, _judge_head)),
-    _exercise("normalise", 6, 2, normalise, (_draw_normalise, _drive_normalise, NORMALISES, NORMALISE_STAGES)),
+    _exercise(
+        "normalise",
+        6,
+        2,
+        normalise,
+        (_draw_normalise, _drive_normalise, NORMALISES, NORMALISE_STAGES),
+    ),
     _exercise("clinic", 15, 4, train_head, CLINIC),
 )

@@ -15,7 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vaetl_helpers.exercises import Exercise, Judge, Values, Wrong, judged, mutants, plain, recomputed, same
+from vaetl_helpers.exercises import (
+    Exercise,
+    Judge,
+    Values,
+    Wrong,
+    judged,
+    mutants,
+    plain,
+    recomputed,
+    same,
+)
 
 # The reference solutions, as a learner would write them: `solution` prints these.
 
@@ -56,14 +66,18 @@ def iw_bound(log_weights):
 
 def repaired(logits, images, mu, log_var):
     """Patients A and B, repaired: the negative ELBO in nats per image; mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
+    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(
+        images
+    )
     kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum() / len(images)
     return reconstruction + kl
 
 
 def repaired_c(logits, images, mu, sigma):
     """Patient C, repaired: the negative ELBO in nats per image; sigma > 0 is the standard deviation."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
+    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(
+        images
+    )
     kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)
     return reconstruction + kl
 
@@ -83,7 +97,11 @@ def _draw(names: list[str], seed: int) -> Values:
     shape = (batch, channels, height, height + 1 + seed % 2)
     pixels, normal = math.prod(shape[1:]), partial(torch.randn, generator=generator)
     values = {name: normal(batch, latent) for name in ("mu", "log_var", "noise")}
-    values |= {"logits": normal(shape), "images": normal(shape).sign().relu(), "sigma": normal(batch, latent).exp()}
+    values |= {
+        "logits": normal(shape),
+        "images": normal(shape).sign().relu(),
+        "sigma": normal(batch, latent).exp(),
+    }
     values |= {"encode": normal(pixels, 2 * latent) / pixels**0.5, "decode": normal(latent, pixels)}
     values |= {"features": normal(batch, pixels), "log_weights": 2 * normal(k, batch)}
     values["log_weights"][:, 0] -= 1000
@@ -105,21 +123,31 @@ def _drive(names: list[str], learned: list[str], function: Callable, inputs: Val
     result = function(*(values[name] for name in names))
     gradients = [torch.zeros_like(x) for x in leaves]
     if isinstance(result, Tensor) and result.requires_grad:
-        gradients = torch.autograd.grad(result.sum(), leaves, allow_unused=True, materialize_grads=True)
-    return {RESULT: plain(result)} | {GRADIENT + name: x for name, x in zip(learned, gradients, strict=True)}
+        gradients = torch.autograd.grad(
+            result.sum(), leaves, allow_unused=True, materialize_grads=True
+        )
+    return {RESULT: plain(result)} | {
+        GRADIENT + name: x for name, x in zip(learned, gradients, strict=True)
+    }
 
 
-def _judge(drive: Callable, reference: Callable, gradients: list[str], wrong: tuple[Wrong, ...]) -> Judge:
+def _judge(
+    drive: Callable, reference: Callable, gradients: list[str], wrong: tuple[Wrong, ...]
+) -> Judge:
     """As `recomputed`, but a wrong answer is named also where its result has a wrong shape."""
     asked = f"asked for: {inspect.getdoc(reference)}"
     detached = "the values are right, but their gradient is not: is a part of them detached?"
-    compare = recomputed(drive, reference, ([RESULT], f"other numbers than {asked}"), (gradients, detached))
+    compare = recomputed(
+        drive, reference, ([RESULT], f"other numbers than {asked}"), (gradients, detached)
+    )
 
     @judged
     def judge(inputs: Values, outputs: Values) -> str | None:
         refusal = compare(inputs, outputs)
         for suspect in wrong if refusal else ():
-            with contextlib.suppress(Exception):  # some wrong answers crash, and outputs may be anything
+            with contextlib.suppress(
+                Exception
+            ):  # some wrong answers crash, and outputs may be anything
                 known = drive(suspect.function, inputs)
                 if same(outputs, known, known):
                     return suspect.says
@@ -129,13 +157,33 @@ def _judge(drive: Callable, reference: Callable, gradients: list[str], wrong: tu
     return judge
 
 
-def _exercise(name: str, reference: Callable, minutes: int, points: int, learned: str, rows: tuple) -> Exercise:
+def _exercise(
+    name: str, reference: Callable, minutes: int, points: int, learned: str, rows: tuple
+) -> Exercise:
     """`learned` names the arguments that a gradient must reach, `rows` the wrong answers as edits."""
-    names, leaves, wrong = list(inspect.signature(reference).parameters), learned.split(), mutants(reference, *rows)
+    names, leaves, wrong = (
+        list(inspect.signature(reference).parameters),
+        learned.split(),
+        mutants(reference, *rows),
+    )
     drive = partial(_drive, names, leaves)
-    hints = [line.split(": ", 1)[1] for line in HINTS.splitlines() if name.startswith(line.split(": ", 1)[0])]
+    hints = [
+        line.split(": ", 1)[1]
+        for line in HINTS.splitlines()
+        if name.startswith(line.split(": ", 1)[0])
+    ]
     judge = _judge(drive, reference, [GRADIENT + x for x in leaves], wrong)
-    return Exercise(f"vae.{name}", minutes, points, tuple(hints), reference, partial(_draw, names), drive, judge, wrong)
+    return Exercise(
+        f"vae.{name}",
+        minutes,
+        points,
+        tuple(hints),
+        reference,
+        partial(_draw, names),
+        drive,
+        judge,
+        wrong,
+    )
 
 
 HINTS = """\
@@ -168,28 +216,66 @@ clinic_c: sigma is σ itself. In the KL, sigma**2 takes the place of sigma.exp()
 
 PIXELS, ON, OFF = "(dim=(1, 2, 3))", "F.logsigmoid(logits)", "F.logsigmoid(-logits)"
 STD, KL, SUM = "(0.5 * log_var).exp()", "kl(mu, log_var)", ").sum() / len(images)"
-TALL, WIDE, VIEW = ".repeat_interleave(2, dim=2)", ".repeat_interleave(2, dim=3)", "view(-1, channels, height, width)"
-LOG, C, PATIENT_C = "log_var.exp() - 1 - ", "sigma**2 - 1 - 2 * sigma.log()", "sigma.exp() - 1 - sigma"
-LOG_K, BOUND = " - math.log(len(log_weights))", "torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))"
+TALL, WIDE, VIEW = (
+    ".repeat_interleave(2, dim=2)",
+    ".repeat_interleave(2, dim=3)",
+    "view(-1, channels, height, width)",
+)
+LOG, C, PATIENT_C = (
+    "log_var.exp() - 1 - ",
+    "sigma**2 - 1 - 2 * sigma.log()",
+    "sigma.exp() - 1 - sigma",
+)
+LOG_K, BOUND = (
+    " - math.log(len(log_weights))",
+    "torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))",
+)
 LAST = "view(-1, height, width, channels).movedim(3, 1)"
-START, BCE = "log_likelihood = ", "-F.binary_cross_entropy(logits.sigmoid(), images, reduction='none').sum"
+START, BCE = (
+    "log_likelihood = ",
+    "-F.binary_cross_entropy(logits.sigmoid(), images, reduction='none').sum",
+)
 OWN = "that is noise of your own: use the noise that you are given"
 EACH = "one number an image is asked for: leave the images (dimension 0) apart"
 LIKELIHOODS = (
     ("mean over pixels", "you averaged over the pixels: sum over them", {".sum(": ".mean("}),
-    ("negative", "the sign is wrong: the logarithm of a probability is never above 0", {"return ": "return -"}),
+    (
+        "negative",
+        "the sign is wrong: the logarithm of a probability is never above 0",
+        {"return ": "return -"},
+    ),
     ("naive", NAN, {ON: "logits.sigmoid().log()", OFF: "(1 - logits.sigmoid()).log()"}),
-    ("clamped", "huge logits are cut off at -100: F.binary_cross_entropy does that", {"log_likelihood.sum": BCE}),
+    (
+        "clamped",
+        "huge logits are cut off at -100: F.binary_cross_entropy does that",
+        {"log_likelihood.sum": BCE},
+    ),
     ("mean over batch", EACH, {PIXELS: f"{PIXELS}.mean()"}),
     ("sum of everything", EACH, {PIXELS: "()"}),
-    ("two sigmoids", "the sigmoid came twice: leave yours out", {START: f"logits = logits.sigmoid(); {START}"}),
-    ("ink only", "the pixels that are 0 are missing: they add log(1 - π)", {f" + (1 - images) * {OFF}": ""}),
+    (
+        "two sigmoids",
+        "the sigmoid came twice: leave yours out",
+        {START: f"logits = logits.sigmoid(); {START}"},
+    ),
+    (
+        "ink only",
+        "the pixels that are 0 are missing: they add log(1 - π)",
+        {f" + (1 - images) * {OFF}": ""},
+    ),
 )
 KLS = (
     ("mean over latents", "you averaged over the latents: sum over them", {".sum(": ".mean("}),
     ("no half", "the ½ before the bracket is missing", {"0.5 * ": ""}),
-    ("log sigma", "you took log_var for log σ: it is log σ²", {LOG: "(2 * log_var).exp() - 1 - 2 * "}),
-    ("exp squared", "log_var.exp() is σ² already: do not square it", {"log_var.exp()": "log_var.exp().square()"}),
+    (
+        "log sigma",
+        "you took log_var for log σ: it is log σ²",
+        {LOG: "(2 * log_var).exp() - 1 - 2 * "},
+    ),
+    (
+        "exp squared",
+        "log_var.exp() is σ² already: do not square it",
+        {"log_var.exp()": "log_var.exp().square()"},
+    ),
     ("log_var as variance", NAN, {"log_var.exp()": "log_var", "- log_var": "- log_var.log()"}),
     ("sign", "the sign is wrong: a KL divergence is never negative", {"return ": "return -"}),
     ("sum over batch", EACH, {"(dim=1)": "()"}),
@@ -197,53 +283,113 @@ KLS = (
 )
 CODES = (
     ("variance", "you multiplied by the variance σ²: σ is exp(0.5 log_var)", {"0.5 * ": ""}),
-    ("softplus", "σ is exp(0.5 log_var), not the softplus of log_var", {STD: "F.softplus(log_var)"}),
+    (
+        "softplus",
+        "σ is exp(0.5 log_var), not the softplus of log_var",
+        {STD: "F.softplus(log_var)"},
+    ),
     ("detached mu", "no gradient reaches mu: leave out .detach()", {"mu +": "mu.detach() +"}),
-    ("detached log_var", "no gradient reaches log_var: leave out .detach()", {STD: f"{STD}.detach()"}),
+    (
+        "detached log_var",
+        "no gradient reaches log_var: leave out .detach()",
+        {STD: f"{STD}.detach()"},
+    ),
     ("own noise", OWN, {"* noise": "* torch.randn_like(noise)"}),
-    ("variance added", "the variance is added: multiply the noise by σ", {f"{STD} *": "log_var.exp() +"}),
+    (
+        "variance added",
+        "the variance is added: multiply the noise by σ",
+        {f"{STD} *": "log_var.exp() +"},
+    ),
     ("no noise", "the noise is ignored: multiply it by σ", {" * noise": ""}),
     ("mean alone", "that is mu itself: add σ times the noise", {f" + {STD} * noise": ""}),
 )
 ELBOS = (
     ("mean decoded", "you decoded mu: decode the sampled z", {"decode(z)": "decode(mu)"}),
     ("plus", "the KL is added: it is a price, subtract it", {"- kl": "+ kl"}),
-    ("mean over pixels", "the log-likelihood is averaged over the pixels: sum", {"- kl": "/ images[0].numel() - kl"}),
+    (
+        "mean over pixels",
+        "the log-likelihood is averaged over the pixels: sum",
+        {"- kl": "/ images[0].numel() - kl"},
+    ),
     ("mean over latents", "the KL is averaged over the latents: sum", {KL: f"{KL} / mu.shape[1]"}),
     ("beta", "the KL counts twice: in the bound its weight β is 1", {"- kl": "- 2 * kl"}),
     ("own noise", OWN, {"log_var, noise)": "log_var, torch.randn_like(noise))"}),
-    ("negative", "that is minus the ELBO: return the bound itself", {"return b": "return -b", "- kl": "+ kl"}),
+    (
+        "negative",
+        "that is minus the ELBO: return the bound itself",
+        {"return b": "return -b", "- kl": "+ kl"},
+    ),
     ("batch mean", EACH, {", images)": ", images).mean()", KL: f"{KL}.mean()"}),
 )
 MAPS = (
-    ("swapped", "height and width are swapped: the height comes first", {VIEW: "view(-1, channels, width, height)"}),
+    (
+        "swapped",
+        "height and width are swapped: the height comes first",
+        {VIEW: "view(-1, channels, width, height)"},
+    ),
     ("channels last", "the channels come before height and width", {VIEW: LAST}),
-    ("tiled", "you tiled the whole map: repeat each pixel beside itself", {TALL + WIDE: ".repeat(1, 1, 2, 2)"}),
+    (
+        "tiled",
+        "you tiled the whole map: repeat each pixel beside itself",
+        {TALL + WIDE: ".repeat(1, 1, 2, 2)"},
+    ),
     ("height only", "the width is not doubled: dimension 3 too", {WIDE: ""}),
     ("width only", "the height is not doubled: dimension 2 too", {TALL: ""}),
-    ("transposed", "the maps came out transposed: keep height before width", {WIDE: f"{WIDE}.transpose(2, 3)"}),
+    (
+        "transposed",
+        "the maps came out transposed: keep height before width",
+        {WIDE: f"{WIDE}.transpose(2, 3)"},
+    ),
 )
 BOUNDS = (
-    ("L1", "that is L₁, the mean of the logs: take the log of the mean", {BOUND: "log_weights.mean(0)"}),
+    (
+        "L1",
+        "that is L₁, the mean of the logs: take the log of the mean",
+        {BOUND: "log_weights.mean(0)"},
+    ),
     ("no log k", "that is the log of the sum: subtract log k to get that of the mean", {LOG_K: ""}),
     ("naive", NAN, {BOUND: "log_weights.exp().mean(dim=0).log()"}),
     ("maximum", "that is the largest weight alone: average all k", {BOUND: "log_weights.amax(0)"}),
-    ("dim 1", "you averaged over the images: the k codes are dimension 0", {"0) - math.log(len": "1) - math.log(len"}),
+    (
+        "dim 1",
+        "you averaged over the images: the k codes are dimension 0",
+        {"0) - math.log(len": "1) - math.log(len"},
+    ),
     ("plus log k", "you added log k: subtract it", {LOG_K: LOG_K.replace("-", "+")}),
 )
 OBJECTIVES = (
-    ("patient A", "the KL is averaged over latents too: divide its sum by len(images) alone", {SUM: ").mean()"}),
+    (
+        "patient A",
+        "the KL is averaged over latents too: divide its sum by len(images) alone",
+        {SUM: ").mean()"},
+    ),
     ("patient B", "the ½ of the KL is missing, so that β is 2", {"0.5 * ": ""}),
-    ("mean over pixels", "the reconstruction is averaged over pixels too: sum", {'"sum") / len(images)': '"mean")'}),
+    (
+        "mean over pixels",
+        "the reconstruction is averaged over pixels too: sum",
+        {'"sum") / len(images)': '"mean")'},
+    ),
     ("sign of the KL", "the sign of the KL is wrong: the loss rises with it", {"+ kl": "- kl"}),
     ("KL summed", "the KL is summed over the images: divide it by len(images)", {SUM: ").sum()"}),
-    ("both summed", "that is summed over the images: divide by len(images)", {" / len(images)": ""}),
+    (
+        "both summed",
+        "that is summed over the images: divide by len(images)",
+        {" / len(images)": ""},
+    ),
     ("no KL", "the KL is missing", {" + kl": ""}),
     ("no reconstruction", "the reconstruction is missing", {"return reconstruction + ": "return "}),
-    ("ELBO", "that is the ELBO: the loss is minus it", {"return reconstruction +": "return -reconstruction -"}),
+    (
+        "ELBO",
+        "that is the ELBO: the loss is minus it",
+        {"return reconstruction +": "return -reconstruction -"},
+    ),
 )
 OBJECTIVES_C = (
-    ("patient C", "you took σ for log σ²: σ² is sigma**2, and log σ² is 2 * sigma.log()", {C: PATIENT_C}),
+    (
+        "patient C",
+        "you took σ for log σ²: σ² is sigma**2, and log σ² is 2 * sigma.log()",
+        {C: PATIENT_C},
+    ),
     ("log sigma", "log σ² is 2 * sigma.log()", {"2 * sigma.log": "sigma.log"}),
     *OBJECTIVES,
 )

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 # Characters of a cell, names in it, cells beside it: the longest solution has 1,100, and hostile cells are to be quick.
 LIMIT, NAMES, CELLS = 10_000, 500, 15
 PACKAGE = "vaetl_helpers"
-COPIED = "equals the published solution but for names and comments (a short answer may do so by chance)"
+COPIED = (
+    "equals the published solution but for names and comments (a short answer may do so by chance)"
+)
 MACHINERY = re.compile(
     r"(eval|exec|compile|__import__|open|globals|vars|get_ipython|__builtins__|builtins|importlib|IPython|os|sys|"
     r"subprocess|multiprocessing|socket|ctypes|shutil|pathlib|io|inspect|gc|signal)(\.|$)|"
@@ -60,7 +62,9 @@ def _listed(names: set[str], most: int = 6) -> str:
     """The longest paths only: after a.b.c, neither a nor a.b says anything."""
     pairs = itertools.pairwise([*sorted(names), ""])
     names = [name for name, following in pairs if not following.startswith(f"{name}.")]
-    return ", ".join(name[:80] for name in names[:most]) + (" and others" if len(names) > most else "")
+    return ", ".join(name[:80] for name in names[:most]) + (
+        " and others" if len(names) > most else ""
+    )
 
 
 def _parse(code: str) -> tuple[ast.Module, set[str]]:
@@ -78,8 +82,14 @@ def _parse(code: str) -> tuple[ast.Module, set[str]]:
 def _own(tree: ast.AST) -> set[str]:
     """The names that code binds other than by imports: arguments, variables and functions."""
     nodes = list(ast.walk(tree))
-    stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return stored | {n.arg for n in nodes if isinstance(n, ast.arg)} | {n.name for n in nodes if isinstance(n, DEFINED)}
+    stored = {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    return (
+        stored
+        | {n.arg for n in nodes if isinstance(n, ast.arg)}
+        | {n.name for n in nodes if isinstance(n, DEFINED)}
+    )
 
 
 def _imports(tree: ast.AST) -> Bound:
@@ -110,13 +120,21 @@ def _uses(tree: ast.AST, bound: Bound) -> set[str]:
         root, *rest = _path(node) or [""]
         if root and root not in own:
             found |= {".".join([to, *rest]) for to in bound.get(root, [root])}
-        if isinstance(node, ast.Attribute) and MACHINERY.match(node.attr) and node.attr.startswith("__"):
+        if (
+            isinstance(node, ast.Attribute)
+            and MACHINERY.match(node.attr)
+            and node.attr.startswith("__")
+        ):
             found.add(node.attr)  # whoever it belongs to
         if len(found) > NAMES:
             raise ValueError(f"more than {NAMES} names")
         if isinstance(node, ast.Constant) and re.search(f"{PACKAGE}|/exercises", str(node.value)):
             found.add(f"{PACKAGE} (in a string)")
-    return found | {f"an assignment to {'.'.join(path)}" for path in _changed(tree) if path and path[0] not in own}
+    return found | {
+        f"an assignment to {'.'.join(path)}"
+        for path in _changed(tree)
+        if path and path[0] not in own
+    }
 
 
 def _changed(tree: ast.AST) -> Iterator[list[str]]:
@@ -143,14 +161,22 @@ def _bindings(cells: Sequence[str]) -> Bound:
 
 def _functions(tree: ast.Module) -> set[str]:
     """The functions as text without comments, docstrings and annotations, their own names numbered in order."""
-    return {_plain(ast.parse(ast.unparse(node)).body[0]) for node in tree.body if isinstance(node, DEFINED)}
+    return {
+        _plain(ast.parse(ast.unparse(node)).body[0])
+        for node in tree.body
+        if isinstance(node, DEFINED)
+    }
 
 
 def _plain(function: ast.stmt) -> str:
     own, numbers = _own(function), {}
     for node in ast.walk(function):
         if isinstance(getattr(node, "body", None), list):
-            node.body = [x for x in node.body if not (isinstance(x, ast.Expr) and isinstance(x.value, ast.Constant))]
+            node.body = [
+                x
+                for x in node.body
+                if not (isinstance(x, ast.Expr) and isinstance(x.value, ast.Constant))
+            ]
         for field in set(node._fields) & {"annotation", "returns", "id", "name", "arg"}:
             old = getattr(node, field)
             if field in ("annotation", "returns") and old:

@@ -26,7 +26,14 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises import Exercise, Outcome
 from vaetl_helpers.grading.flags import flags
 from vaetl_helpers.grading.sandbox import SHORT, Limits
-from vaetl_helpers.grading.submissions import Assignment, Content, Submission, Task, Unreadable, read
+from vaetl_helpers.grading.submissions import (
+    Assignment,
+    Content,
+    Submission,
+    Task,
+    Unreadable,
+    read,
+)
 
 TRIALS = 5  # inputs for each exercise
 Result = dict[str, Any]
@@ -47,7 +54,10 @@ class HiddenTests:
     def __init__(self, of: Assignment, seeds: Mapping[str, Sequence[int]], folder: Path) -> None:
         self.folder = folder
         self.exercises: dict[str, Exercise] = {task.id: exercises.get(task.id) for task in of.tasks}
-        drawn = {id: [exercise.draw(seed) for seed in seeds[id]] for id, exercise in self.exercises.items()}
+        drawn = {
+            id: [exercise.draw(seed) for seed in seeds[id]]
+            for id, exercise in self.exercises.items()
+        }
         self.inputs = {id: [exercises.pack(values) for values in drawn[id]] for id in drawn}
         for id, packed in self.inputs.items():
             (folder / id).mkdir(parents=True)
@@ -79,13 +89,19 @@ def shared(chosen: Sequence[Exercise]) -> bytes:
     """What the sandbox needs to drive functions, by value: their modules, which judge too, stay outside."""
     import cloudpickle
 
-    modules = [module for name, module in sys.modules.items() if name.startswith(exercises.__name__)]
+    modules = [
+        module for name, module in sys.modules.items() if name.startswith(exercises.__name__)
+    ]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
         driven = {e.id: SimpleNamespace(drive=e.drive, reference=e.reference) for e in chosen}
-        attempt = inspect.unwrap(exercises.attempt)  # its decorator cannot be pickled: `inside` applies it anew
-        return cloudpickle.dumps({"isolated": exercises._isolated, "attempt": attempt, "exercises": driven})
+        attempt = inspect.unwrap(
+            exercises.attempt
+        )  # its decorator cannot be pickled: `inside` applies it anew
+        return cloudpickle.dumps(
+            {"isolated": exercises._isolated, "attempt": attempt, "exercises": driven}
+        )
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
@@ -93,7 +109,10 @@ def shared(chosen: Sequence[Exercise]) -> bytes:
 
 def hidden_seeds(of: Assignment, secret: bytes) -> dict[str, list[int]]:
     """Seeds for each exercise that tell nothing about the secret, nor about those of another exercise."""
-    return {task.id: [derive(secret, f"{task.id} {trial}") for trial in range(TRIALS)] for task in of.tasks}
+    return {
+        task.id: [derive(secret, f"{task.id} {trial}") for trial in range(TRIALS)]
+        for task in of.tasks
+    }
 
 
 def derive(secret: bytes, purpose: str) -> int:
@@ -121,7 +140,9 @@ def parameters_source(of: Assignment, parameters: Mapping[str, Any]) -> str:
     cell = v4.new_code_cell(of.parameters, metadata={"tags": ["parameters"]})
     kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
     notebook = v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "papermill": {}})
-    made = parameterize_notebook(notebook, dict(parameters), kernel_name="python3", language="python")
+    made = parameterize_notebook(
+        notebook, dict(parameters), kernel_name="python3", language="python"
+    )
     return "\n\n".join(cell.source for cell in made.cells)
 
 
@@ -129,9 +150,20 @@ class Grader:
     """Runs the submissions of one assignment, each in a process and a sandbox of its own, and judges them here."""
 
     def __init__(
-        self, of: Assignment, tests: HiddenTests, parameters: str, limits: Limits, sandbox: bool = True
+        self,
+        of: Assignment,
+        tests: HiddenTests,
+        parameters: str,
+        limits: Limits,
+        sandbox: bool = True,
     ) -> None:
-        self.of, self.tests, self.parameters, self.limits, self.sandbox = of, tests, parameters, limits, sandbox
+        self.of, self.tests, self.parameters, self.limits, self.sandbox = (
+            of,
+            tests,
+            parameters,
+            limits,
+            sandbox,
+        )
         self.running: set[subprocess.Popen] = set()
         self.stopped = False
 
@@ -140,20 +172,41 @@ class Grader:
         if isinstance(content, Outcome) or not content.cells:
             return {"notes": [], "tasks": {}}
         tasks = [
-            {"id": t.id, "cells": content.cells.get(t.id, ()), "function": t.function, "checked": _reference(t)}
+            {
+                "id": t.id,
+                "cells": content.cells.get(t.id, ()),
+                "function": t.function,
+                "checked": _reference(t),
+            }
             for t in self.of.tasks
         ]
-        job = {"parameters": self.parameters, "own": content.setup or (), "course": self.of.setup, "tasks": tasks}
-        job |= {"limits": asdict(self.limits), "sandbox": self.sandbox, "exercises": str(self.tests.folder)}
+        job = {
+            "parameters": self.parameters,
+            "own": content.setup or (),
+            "course": self.of.setup,
+            "tasks": tasks,
+        }
+        job |= {
+            "limits": asdict(self.limits),
+            "sandbox": self.sandbox,
+            "exercises": str(self.tests.folder),
+        }
         job["parent"] = os.getpid()
-        with tempfile.TemporaryDirectory(prefix="vaetl-job-", dir=SHORT if self.sandbox else None) as folder:
+        with tempfile.TemporaryDirectory(
+            prefix="vaetl-job-", dir=SHORT if self.sandbox else None
+        ) as folder:
             Path(folder, "job.json").write_text(json.dumps(job), encoding="utf-8")
-            code = self._wait([sys.executable, "-m", "vaetl_helpers.grading.runner", folder], Path(folder))
+            code = self._wait(
+                [sys.executable, "-m", "vaetl_helpers.grading.runner", folder], Path(folder)
+            )
             try:
                 ran = json.loads(Path(folder, "outcome.json").read_text("utf-8"))
             except (OSError, ValueError):
                 ran = {"notes": [], "tasks": {}}
-            last = (Path(folder, "log").read_text("utf-8", errors="replace").strip().splitlines() or ["no word"])[-1]
+            last = (
+                Path(folder, "log").read_text("utf-8", errors="replace").strip().splitlines()
+                or ["no word"]
+            )[-1]
             if "failed" in ran:
                 raise CourseError(
                     f"The sandbox's kernel does not start ({last}): see `vaetl doctor`, then grade again."
@@ -183,7 +236,9 @@ class Grader:
         for process in list(self.running):
             process.kill()
 
-    def judge(self, submission: Submission, content: Content | Outcome, ran: Ran, kind: str = "hidden") -> Result:
+    def judge(
+        self, submission: Submission, content: Content | Outcome, ran: Ran, kind: str = "hidden"
+    ) -> Result:
         """The result of one submission; whatever was wrong with it is said there."""
         shared = content if isinstance(content, Outcome) else None
         content = Content(None, {}, {}) if isinstance(content, Outcome) else content
@@ -193,15 +248,30 @@ class Grader:
             cells = dict(content.cells)
             code = "\n\n".join(cells.pop(task.id, ()))
             others = [*(content.setup or ()), *(cell for parts in cells.values() for cell in parts)]
-            row = {"id": task.id, "points": task.points if outcome.status == "correct" else 0, "of": task.points}
+            row = {
+                "id": task.id,
+                "points": task.points if outcome.status == "correct" else 0,
+                "of": task.points,
+            }
             row |= {"status": outcome.status, "message": outcome.message}
             row |= {"seconds": ran["tasks"].get(task.id, {}).get("seconds", 0.0)}
-            row |= {"code": code, "flags": flags(code, task, others), "notes": list(content.problems.get(task.id, ()))}
+            row |= {
+                "code": code,
+                "flags": flags(code, task, others),
+                "notes": list(content.problems.get(task.id, ())),
+            }
             rows.append(row)
-        facts = {"assignment": self.of.number, "student": submission.student, "name": submission.name, "tests": kind}
+        facts = {
+            "assignment": self.of.number,
+            "student": submission.student,
+            "name": submission.name,
+            "tests": kind,
+        }
         notes = [*submission.notes, *content.problems.get("", ()), *ran["notes"]]
         facts["broken"] = "broken" in ran
-        return clean(facts | {"notes": notes, "flags": self._setup_flags(content), "exercises": rows})
+        return clean(
+            facts | {"notes": notes, "flags": self._setup_flags(content), "exercises": rows}
+        )
 
     def _setup_flags(self, content: Content) -> list[str]:
         """What a submission's own setup cells do and the course's do not: they can reach all that comes after them."""
@@ -214,7 +284,9 @@ class Grader:
         if task.id not in content.cells:
             return Outcome("missing", " ".join(content.problems.get(task.id, ())))
         if ran is None and "broken" in whole:
-            return Outcome("not run", f"the grader's own process failed, and will try again: {whole['broken']}")
+            return Outcome(
+                "not run", f"the grader's own process failed, and will try again: {whole['broken']}"
+            )
         if ran is None:
             return Outcome("over a limit", "the process that ran the submission had to be ended")
         why = ran["message"]
@@ -243,7 +315,10 @@ def clean(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.encode("utf-8", "replace").decode()
-    return "".join("\N{REPLACEMENT CHARACTER}" if category(c)[0] == "C" and c not in "\n\t" else c for c in text)
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if category(c)[0] == "C" and c not in "\n\t" else c
+        for c in text
+    )
 
 
 def readable(submission: Submission, of: Assignment) -> Content | Outcome:
@@ -268,11 +343,15 @@ def hidden_tests(of: Assignment, seeds: Mapping[str, Sequence[int]]) -> Iterator
         yield HiddenTests(of, seeds, Path(folder))
 
 
-def grade_all(grader: Grader, submissions: Sequence[Submission], jobs: int, kind: str = "hidden") -> Iterator[Result]:
+def grade_all(
+    grader: Grader, submissions: Sequence[Submission], jobs: int, kind: str = "hidden"
+) -> Iterator[Result]:
     """Results as they come, `jobs` submissions at a time; ends all processes where it is left early."""
     contents = [readable(submission, grader.of) for submission in submissions]
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(grader.run, content): place for place, content in enumerate(contents)}
+        futures = {
+            pool.submit(grader.run, content): place for place, content in enumerate(contents)
+        }
         try:
             for future in as_completed(futures):
                 place = futures[future]
@@ -285,7 +364,9 @@ def grade_all(grader: Grader, submissions: Sequence[Submission], jobs: int, kind
 
 def fingerprint(submission: Submission, of: Assignment, secret: bytes, parameters: str) -> str:
     """Another one means that a submission must be graded again: it, the tests or the course have changed."""
-    course = "".join(inspect.getsource(inspect.getmodule(exercises.get(task.id).reference)) for task in of.tasks)
+    course = "".join(
+        inspect.getsource(inspect.getmodule(exercises.get(task.id).reference)) for task in of.tasks
+    )
     texts = (submission.fault, parameters, repr(of), course)
     parts = (submission.data, secret, *(text.encode() for text in texts))
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

@@ -58,8 +58,12 @@ def configure(c: Config, root: Path) -> Config:
     c.Exchange.root = str(root / "exchange")
     c.ClearSolutions.code_stub = {"python": "return ...  # your code"}
     steps = Autograde.autograde_preprocessors.default()
-    c.Autograde.autograde_preprocessors = [SandboxedExecute if step is Execute else step for step in steps]
-    c.Execute.timeout = 120  # seconds for each cell; the sandbox ends the whole notebook after Limits.seconds
+    c.Autograde.autograde_preprocessors = [
+        SandboxedExecute if step is Execute else step for step in steps
+    ]
+    c.Execute.timeout = (
+        120  # seconds for each cell; the sandbox ends the whole notebook after Limits.seconds
+    )
     # What a submission holds and prints is shown inside JupyterLab, where a script would have the grader's rights.
     c.HTMLExporter.sanitize_html = True
     c.HTMLExporter.filters = {"strip_files_prefix": harmless}
@@ -78,14 +82,18 @@ def harmless(text: str) -> str:
 def make_course(out: Path) -> None:
     """Makes `out` a course folder of nbgrader; what is there stays as it is."""
     # nbgrader asks the command `alembic` for the version of a new database: it lies beside this interpreter.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    os.environ["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    )
     try:
         (out / "exchange").mkdir(parents=True, exist_ok=True)
         (out / "exchange").chmod(0o777)  # nbgrader asks for it
         if not (out / "nbgrader_config.py").exists():
             (out / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     except OSError as error:
-        raise CourseError(f"{out} cannot hold a course ({error}): choose another folder with --out.") from error
+        raise CourseError(
+            f"{out} cannot hold a course ({error}): choose another folder with --out."
+        ) from error
 
 
 def assign(of: Assignment, out: Path) -> Path:
@@ -110,7 +118,9 @@ def assign(of: Assignment, out: Path) -> Path:
     made = api.generate_assignment(of.number, force=True)
     if not made["success"]:
         said = "\n".join(str(made.get(part, "")) for part in ("log", "error"))
-        raise CourseError(f"nbgrader could not make the release of {of.number}: mend this and try again: {said}")
+        raise CourseError(
+            f"nbgrader could not make the release of {of.number}: mend this and try again: {said}"
+        )
     return out / "release" / of.number / f"{of.name}.ipynb"
 
 
@@ -126,13 +136,18 @@ def record(of: Assignment, out: Path, results: Sequence[dict[str, Any]]) -> None
     """
     release = nbformat.read(out / "release" / of.number / f"{of.name}.ipynb", as_version=4)
     with warnings.catch_warnings(), open_book(out) as book:
-        warnings.simplefilter("ignore", SAWarning)  # nbgrader's own code has them for each new submission
+        warnings.simplefilter(
+            "ignore", SAWarning
+        )  # nbgrader's own code has them for each new submission
         for result in results:
             student = result["student"]
             found = book.update_or_create_student(student)
             if not (found.first_name or found.last_name):  # names from a class list stay
                 name = result["name"]  # nbgrader exports it as it is: no formula for a spreadsheet
-                found.first_name, found.last_name = "", f"'{name}" if name[:1] in ("=", "+", "-", "@") else name
+                found.first_name, found.last_name = (
+                    "",
+                    f"'{name}" if name[:1] in ("=", "+", "-", "@") else name,
+                )
             book.update_or_create_submission(of.number, student, **_collected(of, out, student))
             for row in result["exercises"]:
                 name = row["id"].replace(".", "-")
@@ -165,7 +180,9 @@ def said(row: dict[str, Any]) -> str:
     return ": ".join(filter(None, (row["status"], row["message"])))
 
 
-def _show(of: Assignment, out: Path, release: nbformat.NotebookNode, result: dict[str, Any]) -> None:
+def _show(
+    of: Assignment, out: Path, release: nbformat.NotebookNode, result: dict[str, Any]
+) -> None:
     """Writes OUT/autograded/…: the release with the student's code, and below it the outcome of the hidden tests."""
     notebook, rows = nbformat.from_dict(release), {row["id"]: row for row in result["exercises"]}
     for cell in notebook.cells:
@@ -203,7 +220,19 @@ def _from_book(of: Assignment, book: Gradebook, student: str) -> dict[str, Any]:
         with contextlib.suppress(MissingEntry):
             points = book.find_grade(f"{task.grade_id}-check", of.name, of.number, student).score
         status = "correct" if points >= task.points else "incorrect"
-        row = {"id": task.id, "points": points, "of": task.points, "status": status, "message": "public checks only"}
+        row = {
+            "id": task.id,
+            "points": points,
+            "of": task.points,
+            "status": status,
+            "message": "public checks only",
+        }
         rows.append(row | {"seconds": 0.0, "code": "", "flags": [], "notes": []})
-    facts = {"assignment": of.number, "student": student, "name": student, "tests": "public", "notes": []}
+    facts = {
+        "assignment": of.number,
+        "student": student,
+        "name": student,
+        "tests": "public",
+        "notes": [],
+    }
     return facts | {"exercises": rows}

@@ -66,17 +66,32 @@ def forbid() -> None:
         return
     processor, clone, clone3, calls = CALLS[platform.machine()]
     load, equal, at_least, flags, back = 0x20, 0x15, 0x35, 0x45, 0x06  # linux/bpf_common.h
-    allowed, refused, unknown = 0x7FFF0000, 0x50000 | 1, 0x50000 | 38  # linux/seccomp.h with EPERM, ENOSYS
+    allowed, refused, unknown = (
+        0x7FFF0000,
+        0x50000 | 1,
+        0x50000 | 38,
+    )  # linux/seccomp.h with EPERM, ENOSYS
     code = [(load, 0, 0, 4), (equal, 1, 0, processor), (back, 0, 0, refused), (load, 0, 0, 0)]
     code += [(at_least, 0, 1, 1 << 30), (back, 0, 0, refused)]  # x86_64's second set of numbers
     code += [step for call in calls for step in ((equal, 0, 1, call), (back, 0, 0, refused))]
-    code += [(equal, 0, 1, clone3), (back, 0, 0, unknown)]  # its flags cannot be read: glibc then takes clone
-    code += [(equal, 0, 3, clone), (load, 0, 0, 16), (flags, 0, 1, NAMESPACES), (back, 0, 0, refused)]
+    code += [
+        (equal, 0, 1, clone3),
+        (back, 0, 0, unknown),
+    ]  # its flags cannot be read: glibc then takes clone
+    code += [
+        (equal, 0, 3, clone),
+        (load, 0, 0, 16),
+        (flags, 0, 1, NAMESPACES),
+        (back, 0, 0, refused),
+    ]
     code += [(back, 0, 0, allowed)]
     filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
     program = ctypes.create_string_buffer(struct.pack("HL", len(code), ctypes.addressof(filters)))
     libc = ctypes.CDLL(None, use_errno=True)
-    for option, values in ((38, (1, 0, 0, 0)), (22, (2, program, 0, 0))):  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+    for option, values in (
+        (38, (1, 0, 0, 0)),
+        (22, (2, program, 0, 0)),
+    ):  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
         if libc.prctl(option, *(ctypes.c_ulong(v) if isinstance(v, int) else v for v in values)):
             raise OSError(ctypes.get_errno(), "the sandbox's filter of system calls was refused")
 
@@ -98,7 +113,10 @@ def drive(id: str, function: Any) -> None:
     else:
         files = sorted((folder / id).glob("*.inputs"))
         with _shared()["isolated"]():
-            made = [_shared()["attempt"](_shared()["exercises"][id], function, file.read_bytes()) for file in files]
+            made = [
+                _shared()["attempt"](_shared()["exercises"][id], function, file.read_bytes())
+                for file in files
+            ]
         sent = [base64.b64encode(outputs).decode() for outputs in made]
     display({OUTPUTS: sent}, raw=True)
 

@@ -32,12 +32,27 @@ AGAIN = "Before you hand in, <code>vaetl check-submission FILE</code> says which
 # Colour and mark (each beside the word, never alone), what the status means, what to do next.
 STATUSES = {
     "correct": ("green", "✓", "The function returned what was asked for.", ""),
-    "incorrect": ("red", "✗", "The function ran, and what it returned is not what was asked for.", HINT),
+    "incorrect": (
+        "red",
+        "✗",
+        "The function ran, and what it returned is not what was asked for.",
+        HINT,
+    ),
     "crashed": ("red", "!", "The cell or its function stopped with an error.", HINT),
-    "not attempted": ("", "○", "The function still returns <code>...</code>, as in the notebook handed out.", HINT),
+    "not attempted": (
+        "",
+        "○",
+        "The function still returns <code>...</code>, as in the notebook handed out.",
+        HINT,
+    ),
     "missing": ("red", "?", "The notebook has no cell for this exercise.", AGAIN),
     "over a limit": ("red", "!", "It took more time, memory or disk than is allowed.", HINT),
-    "not run": ("", "○", "The notebook stopped before this exercise.", "Mend the cell that stopped the notebook."),
+    "not run": (
+        "",
+        "○",
+        "The notebook stopped before this exercise.",
+        "Mend the cell that stopped the notebook.",
+    ),
     "unreadable": ("red", "?", "The file cannot be read as a notebook.", AGAIN),
     "wrong notebook": ("red", "?", "The notebook is that of another chapter.", AGAIN),
 }
@@ -47,14 +62,18 @@ TESTS = {
     "hidden": "Hidden tests: each function was called on inputs drawn for this grading.",
     "public": "Public checks only: the checks in the notebook were run, and no hidden tests.",
 }
-LOOK = "A flag is no verdict: it names what a person should look at, and honest work may be flagged."
+LOOK = (
+    "A flag is no verdict: it names what a person should look at, and honest work may be flagged."
+)
 FAKED = "Their points come from Formgrader's button, which runs the checks beside the answers: they can be faked."
 
 
 def feedback(result: Result, assignment: Assignment) -> str:
     """A student's page: points, outcome, code and next step for each exercise; flags are never shown here."""
     exercises = result["exercises"]
-    if [row[0] for row in _failures(result)] == [ALL] and not any(e["code"].strip() for e in exercises):
+    if [row[0] for row in _failures(result)] == [ALL] and not any(
+        e["code"].strip() for e in exercises
+    ):
         exercises = [exercises[0] | _total(result) | {"id": ALL}]
     rows = [
         (f'<a href="#e{i}">{_code(e["id"])}</a>', _share(e), _status(e), _text(e["message"]))
@@ -78,9 +97,13 @@ def _exercise(number: int, exercise: Result) -> str:
     parts = (
         f'<h2 id="e{number}">{_code(exercise["id"])}</h2>',
         f"<p>{_status(exercise)}, {_share(exercise)} points{took}. {meaning}</p>",
-        f'<div class="output_area"><pre>{_text(exercise["message"])}</pre></div>' if exercise["message"] else "",
+        f'<div class="output_area"><pre>{_text(exercise["message"])}</pre></div>'
+        if exercise["message"]
+        else "",
         _notes(exercise["notes"]),
-        f"<p><strong>Next:</strong> {following.replace('{id}', _text(exercise['id']))}</p>" if following else "",
+        f"<p><strong>Next:</strong> {following.replace('{id}', _text(exercise['id']))}</p>"
+        if following
+        else "",
         f"<p>The cell as it was handed in:</p>{_highlighted(code)}" if code.strip() else "",
         cut if len(code) > CODE else "",
     )
@@ -94,9 +117,16 @@ def report(results: Sequence[Result], assignments: Mapping[str, Assignment]) -> 
     links = "".join(f'<li><a href="#a{i}">{title}</a></li>' for i, title in enumerate(titles))
     body = ["<h1>Grading report</h1>"]
     for i, number in enumerate(numbers):
-        mine = sorted((r for r in results if r["assignment"] == number), key=lambda r: (r["student"], r["name"]))
+        mine = sorted(
+            (r for r in results if r["assignment"] == number),
+            key=lambda r: (r["student"], r["name"]),
+        )
         body += [f'<h2 id="a{i}">{titles[i]}</h2>', *_section(mine, assignments[number])]
-    contents = f'<nav class="toc" aria-label="On this page"><ul>{links}</ul></nav>' if len(numbers) > 1 else ""
+    contents = (
+        f'<nav class="toc" aria-label="On this page"><ul>{links}</ul></nav>'
+        if len(numbers) > 1
+        else ""
+    )
     return document("Grading report", "", contents, "\n".join(filter(None, body)))
 
 
@@ -109,22 +139,44 @@ def _section(results: list[Result], assignment: Assignment) -> Iterator[str]:
     public = [(link,) for link, result in pairs if result["tests"] == "public"]
     notes = [(link, "", _lines(result["notes"])) for link, result in pairs if result["notes"]]
     notes += [(link, id, _lines(e["notes"])) for link, id, e in cells if e["notes"]]
-    flagged = [(link, "setup cells", _lines(result["flags"])) for link, result in pairs if result.get("flags")]
+    flagged = [
+        (link, "setup cells", _lines(result["flags"]))
+        for link, result in pairs
+        if result.get("flags")
+    ]
     flagged += [(link, id, _lines(e["flags"])) for link, id, e in cells if e["flags"]]
-    failures = [(link, f"{id}<br>{status}", why) for link, result in pairs for id, status, why in _failures(result)]
+    failures = [
+        (link, f"{id}<br>{status}", why)
+        for link, result in pairs
+        for id, status, why in _failures(result)
+    ]
     yield from _points(results, assignment)
-    yield _table("Exercises, the hardest first", ("Exercise", "Points", "Correct", "All outcomes"), _hardest(results))
+    yield _table(
+        "Exercises, the hardest first",
+        ("Exercise", "Points", "Correct", "All outcomes"),
+        _hardest(results),
+    )
     yield _table("Flagged for a look", ("Student", "Exercise", "Flags"), flagged, LOOK)
     yield _table("Graded by public checks only", ("Student",), public, FAKED)
     yield _table("Notes", ("Student", "Exercise", "Note"), sorted(notes))
     yield _table("Failures", ("Student", "Exercise, status", "Why"), failures)
-    yield _table("All students", ("Student", "Points"), [(link, _share(_total(result))) for link, result in pairs])
+    yield _table(
+        "All students",
+        ("Student", "Points"),
+        [(link, _share(_total(result))) for link, result in pairs],
+    )
 
 
 def _points(results: list[Result], assignment: Assignment) -> Iterator[str]:
     """Students, mean, median, and a figure of the distribution."""
-    of, points = sum(task.points for task in assignment.tasks), [_total(result)["points"] for result in results]
-    unread = sum({e["status"] for e in result["exercises"]} <= {"unreadable", "wrong notebook"} for result in results)
+    of, points = (
+        sum(task.points for task in assignment.tasks),
+        [_total(result)["points"] for result in results],
+    )
+    unread = sum(
+        {e["status"] for e in result["exercises"]} <= {"unreadable", "wrong notebook"}
+        for result in results
+    )
     zero = f" Files that could not be graded, being unreadable or another chapter's: {unread}; they count as 0 points."
     mean, median = f"{statistics.mean(points):.1f}", f"{statistics.median(points):g}"
     yield f"<p>Students: {len(points)}. Points of {of:g}: mean {mean}, median {median}.{zero if unread else ''}</p>"
@@ -139,7 +191,12 @@ def _bars(points: list[float], of: float) -> str:
         axis, counted = figure.add_subplot(), Counter(points)
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
         axis.bar(list(counted), list(counted.values()), width=0.8, color=COLOURS[0])
-        axis.set(title="Distribution of points", xlabel=f"points of {of:g}", ylabel="students", xlim=(-0.6, of + 0.6))
+        axis.set(
+            title="Distribution of points",
+            xlabel=f"points of {of:g}",
+            ylabel="students",
+            xlim=(-0.6, of + 0.6),
+        )
         for direction in (axis.xaxis, axis.yaxis):
             direction.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(axis="x", visible=False)
@@ -156,7 +213,9 @@ def _hardest(results: list[Result]) -> list[tuple[str, ...]]:
     for id, given in found.items():
         counted = Counter(sorted(e["status"] for e in given)).most_common()
         share = dict(counted).get("correct", 0) / len(given)
-        bar = f'<meter value="{share:.3f}" aria-hidden="true"></meter>&nbsp;{100 * share:.0f}&nbsp;%'
+        bar = (
+            f'<meter value="{share:.3f}" aria-hidden="true"></meter>&nbsp;{100 * share:.0f}&nbsp;%'
+        )
         outcomes = ", ".join(f"{number}&nbsp;{_words(status)}" for status, number in counted)
         worth = max(exercise["of"] for exercise in given)
         points = f"{worth:g}&nbsp;point{'' if worth == 1 else 's'}"
@@ -166,7 +225,11 @@ def _hardest(results: list[Result]) -> list[tuple[str, ...]]:
 
 def _failures(result: Result) -> list[tuple[str, str, str]]:
     """A row for each exercise that is not correct; one for all where the same happened to all."""
-    rows = [(_code(e["id"]), _status(e), _text(e["message"])) for e in result["exercises"] if e["status"] != "correct"]
+    rows = [
+        (_code(e["id"]), _status(e), _text(e["message"]))
+        for e in result["exercises"]
+        if e["status"] != "correct"
+    ]
     if 1 < len(rows) == len(result["exercises"]) and len({row[1:] for row in rows}) == 1:
         return [(ALL, *rows[0][1:])]
     return rows
@@ -208,7 +271,9 @@ def _link(result: Result, assignment: Assignment) -> str:
     if result["tests"] == "public":  # Formgrader writes its own feedback
         return _name(result)
     parts = (result["student"], result["assignment"], f"{assignment.name}.html")
-    return f'<a href="feedback/{"/".join(quote(part, safe="") for part in parts)}">{_name(result)}</a>'
+    return (
+        f'<a href="feedback/{"/".join(quote(part, safe="") for part in parts)}">{_name(result)}</a>'
+    )
 
 
 def _status(exercise: Result) -> str:
@@ -230,9 +295,17 @@ def _notes(notes: Sequence[str]) -> str:
     return f"<p><strong>Note:</strong> {_lines(notes)}</p>" if notes else ""
 
 
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], about: str = "") -> str:
+def _table(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], about: str = ""
+) -> str:
     """A table of cells that are HTML already, under a sentence about it; nothing where there are no rows."""
     head = "".join(f'<th scope="col">{name}</th>' for name in header)
-    lines = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = "\n".join(
+        "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows
+    )
     table = f'<table class="stack"><caption>{caption}</caption><tr>{head}</tr>\n{lines}</table>'
-    return f'<div class="scroll" tabindex="0">{table}</div>' + (f"<p>{about}</p>" if about else "") if rows else ""
+    return (
+        f'<div class="scroll" tabindex="0">{table}</div>' + (f"<p>{about}</p>" if about else "")
+        if rows
+        else ""
+    )

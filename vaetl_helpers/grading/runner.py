@@ -43,7 +43,9 @@ class Kernel:
     def __init__(self, limits: Limits, exercises: Path, sandboxed: bool, folder: Path) -> None:
         self.limits, self.received, self.client = limits, 0, None
         own = kernel_folder(folder)  # goes with the job's, should this process be killed
-        self.manager = SandboxedKernel(limits=limits, exercises=exercises, sandboxed=sandboxed, folder=own)
+        self.manager = SandboxedKernel(
+            limits=limits, exercises=exercises, sandboxed=sandboxed, folder=own
+        )
 
     async def start(self) -> None:
         await self.manager.start_kernel()
@@ -58,7 +60,9 @@ class Kernel:
 
     async def run(self, code: str, seconds: float) -> Ran:
         """Runs code and waits for its end, an interrupt included; raises Dead where the kernel is lost."""
-        sent = self.client.execute(code, store_history=False, allow_stdin=False, stop_on_error=False)
+        sent = self.client.execute(
+            code, store_history=False, allow_stdin=False, stop_on_error=False
+        )
         ran, end, interrupted = Ran(), time.monotonic() + seconds, False
         while True:
             message = await self._message()
@@ -100,7 +104,11 @@ def _after(ran: Ran, message: dict[str, Any]) -> Ran:
         lines = str(content.get("evalue", "")).strip().splitlines() or [""]
         return ran._replace(status="error", message=f"{content.get('ename')}: {lines[0]}"[:300])
     data = content.get("data")
-    sent = data.get(OUTPUTS) if message["msg_type"] == "display_data" and isinstance(data, dict) else None
+    sent = (
+        data.get(OUTPUTS)
+        if message["msg_type"] == "display_data" and isinstance(data, dict)
+        else None
+    )
     return ran._replace(sent=[str(item) for item in sent]) if isinstance(sent, list) else ran
 
 
@@ -118,7 +126,9 @@ class Submission:
     async def work(self) -> None:
         """One kernel after the other until each exercise has an outcome: one that kills its kernel harms no other."""
         while self._open() and "failed" not in self.outcome:
-            kernel = Kernel(self.limits, Path(self.job["exercises"]), self.job["sandbox"], self.folder)
+            kernel = Kernel(
+                self.limits, Path(self.job["exercises"]), self.job["sandbox"], self.folder
+            )
             try:
                 if await self._started(kernel) and await self._set_up(kernel):
                     await self._exercises(kernel)
@@ -154,7 +164,9 @@ class Submission:
         for source in [NO_EXIT, self.job["parameters"], *self.job[self.setup]]:
             ran = await kernel.run(source, self._seconds(patience))
             if ran.status != "ok":
-                self._setup_failed(ran.message or f"it took longer than {patience * self.limits.cell_seconds} s")
+                self._setup_failed(
+                    ran.message or f"it took longer than {patience * self.limits.cell_seconds} s"
+                )
                 return False
         return True
 
@@ -164,7 +176,9 @@ class Submission:
                 self._note(task["id"], "not run", f"the course's own setup cells failed: {why}")
         else:
             self.setup = "course"
-            self.outcome["notes"].append(f"the notebook's own setup cells failed ({why}): the course's were used")
+            self.outcome["notes"].append(
+                f"the notebook's own setup cells failed ({why}): the course's were used"
+            )
 
     async def _exercises(self, kernel: Kernel) -> None:
         """Runs the cells of each exercise in turn; drives a function once, right after its own cells."""
@@ -188,7 +202,9 @@ class Submission:
 
     async def _drive(self, kernel: Kernel, task: dict[str, Any], defined: Ran) -> None:
         if defined.status == "timeout":
-            self.deadly.add(task["id"])  # should there be another kernel, the time is not spent again
+            self.deadly.add(
+                task["id"]
+            )  # should there be another kernel, the time is not spent again
             return self._note(task["id"], "time", "its cell")
         code = f"__import__({EXERCISES!r}, fromlist=['drive']).drive({task['id']!r}, {task['function']})"
         ran = await kernel.run(code, self._seconds())
@@ -203,10 +219,14 @@ class Submission:
         """Blames the exercise at work for the death of the kernel, once: it is not run again."""
         if why == "all":
             for task in self._open():
-                self._note(task["id"], "not run", f"the submission used up its {self.limits.seconds} s")
+                self._note(
+                    task["id"], "not run", f"the submission used up its {self.limits.seconds} s"
+                )
         elif self.at == "setup":
             self._setup_failed(why)
-        elif self.at in self.deadly:  # it is not run any more: what another one left behind has done it
+        elif (
+            self.at in self.deadly
+        ):  # it is not run any more: what another one left behind has done it
             for task in self._open():
                 self._note(task["id"], "not run", f"the kernel ended again and again ({why})")
         else:
@@ -236,7 +256,9 @@ def main() -> None:
 
         die_with(submission.job["parent"])
         # The soft limit only: the kernel inherits it, and sets its own.
-        resource.setrlimit(resource.RLIMIT_DATA, (OWN_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (OWN_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1])
+        )
     asyncio.run(submission.work())
 
 

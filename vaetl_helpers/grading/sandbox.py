@@ -56,16 +56,24 @@ def problem() -> str | None:
     return f"bubblewrap cannot start ({tried.stderr.strip()}): {advice} in a container, --privileged does)"
 
 
-def command(arguments: list[str], folder: Path, limits: Limits, exercises: Path | None) -> list[str]:
+def command(
+    arguments: list[str], folder: Path, limits: Limits, exercises: Path | None
+) -> list[str]:
     """The command of a watched kernel, with its `arguments`, in a sandbox.
 
     `exercises` is the folder of what `inside` needs to drive them. With None the kernel is one for public checks: the
     package's own exercises are there, and `check` raises.
     """
-    size = {name: value * 2**20 for name, value in asdict(limits).items() if name in ("memory", "disk")}
+    size = {
+        name: value * 2**20 for name, value in asdict(limits).items() if name in ("memory", "disk")
+    }
     watched = {"memory": size["memory"], "processes": limits.processes, "seconds": limits.seconds}
     watched["parent"] = os.getpid()
-    rlimits = {"RLIMIT_DATA": size["memory"], "RLIMIT_FSIZE": size["disk"], "RLIMIT_NPROC": limits.processes}
+    rlimits = {
+        "RLIMIT_DATA": size["memory"],
+        "RLIMIT_FSIZE": size["disk"],
+        "RLIMIT_NPROC": limits.processes,
+    }
     rlimits |= {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 512}  # every open socket has a buffer
     given = {"limits": rlimits, "uid": _spare_uid()}
     hidden = ["--setenv", "VAETL_GRADING", "1"]
@@ -75,23 +83,48 @@ def command(arguments: list[str], folder: Path, limits: Limits, exercises: Path 
         hidden += [word for folder in _hidden_folders() for word in ("--tmpfs", str(folder))]
     start = [sys.executable, "/inside.py", json.dumps(given), *arguments]
     sockets = _bind("--bind", folder / "sockets") + _bind("--ro-bind", folder / "connection.json")
-    sandbox = [*_bwrap(limits), "--ro-bind", str(INSIDE), "/inside.py", *sockets, *hidden, "--remount-ro", "/"]
+    sandbox = [
+        *_bwrap(limits),
+        "--ro-bind",
+        str(INSIDE),
+        "/inside.py",
+        *sockets,
+        *hidden,
+        "--remount-ro",
+        "/",
+    ]
     return [sys.executable, str(WATCH), json.dumps(watched), str(folder), *sandbox, "--", *start]
 
 
 def _hidden_folders() -> list[Path]:
     """Where checks and solutions lie; an editable installation has copies of the notebooks beside its packages."""
     packages = {PACKAGE} | {Path(folder).resolve() / PACKAGE.name for folder in sys.path}
-    parts = [package / name for package in sorted(packages) for name in ("exercises", "grading", "course")]
+    parts = [
+        package / name
+        for package in sorted(packages)
+        for name in ("exercises", "grading", "course")
+    ]
     return [part for part in parts if part.is_dir()]
 
 
 def _bwrap(limits: Limits) -> list[str]:
     """bubblewrap with Python, the package and the system to read, and memory of a limited size to write."""
-    words = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session", "--hostname", "sandbox"]
+    words = [
+        shutil.which("bwrap") or "bwrap",
+        "--die-with-parent",
+        "--new-session",
+        "--hostname",
+        "sandbox",
+    ]
     if os.geteuid() == 0:
         # The sandbox's process gives up being root itself: the kernel does not limit the processes of root.
-        words += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        words += [
+            "--unshare-ipc",
+            "--unshare-pid",
+            "--unshare-net",
+            "--unshare-uts",
+            "--unshare-cgroup-try",
+        ]
         words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         words += ["--unshare-all", "--unshare-user"]
@@ -103,7 +136,18 @@ def _bwrap(limits: Limits) -> list[str]:
     for name in SETTINGS:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     size, writable = str(limits.disk * 2**20), ["--perms", "1777", "--size"]
-    words += ["--proc", "/proc", "--dev", "/dev", *writable, size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
+    words += [
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        *writable,
+        size,
+        "--tmpfs",
+        "/dev/shm",
+        "--remount-ro",
+        "/dev",
+    ]
     words += [*writable, size, "--tmpfs", "/tmp", "--perms", "1777", "--dir", HOME, "--chdir", HOME]
     for path in _python_folders():
         words += _bind("--ro-bind", path)
@@ -118,22 +162,44 @@ def _bind(how: str, path: Path) -> list[str]:
 
 def _python_folders() -> list[Path]:
     """This interpreter, its packages and ours; never the folder of a checkout, with its tests and solutions."""
-    folders = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parents[1], PACKAGE}
+    folders = {
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        Path(sys.executable).resolve().parents[1],
+        PACKAGE,
+    }
     folders |= {Path(site.getusersitepackages())} if site.ENABLE_USER_SITE else set()
     here = sorted(path for path in folders if path.exists() and not path.is_relative_to("/usr"))
-    return [path for path in here if not any(path != other and path.is_relative_to(other) for other in here)]
+    return [
+        path
+        for path in here
+        if not any(path != other and path.is_relative_to(other) for other in here)
+    ]
 
 
 def _environment() -> list[str]:
-    variables = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": HOME, "USER": "learner"}
-    variables |= {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": "/tmp"}
-    variables["PYTHONPATH"] = str(PACKAGE.parent)  # the package that grades, wherever it was imported from
+    variables = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": HOME,
+        "USER": "learner",
+    }
+    variables |= {
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": "/tmp",
+    }
+    variables["PYTHONPATH"] = str(
+        PACKAGE.parent
+    )  # the package that grades, wherever it was imported from
     words = ["--clearenv"]
     for name, value in (variables | {"MPLCONFIGDIR": f"{HOME}/.matplotlib"}).items():
         words += ["--setenv", name, value]
     fonts = _font_list()  # made anew it takes seconds
     folder = ["--perms", "1777", "--dir", f"{HOME}/.matplotlib"]
-    return words + ([*folder, "--ro-bind", str(fonts), f"{HOME}/.matplotlib/{fonts.name}"] if fonts else folder)
+    return words + (
+        [*folder, "--ro-bind", str(fonts), f"{HOME}/.matplotlib/{fonts.name}"] if fonts else folder
+    )
 
 
 @functools.cache
@@ -177,7 +243,9 @@ class SandboxedKernel(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         # By message: a signal would reach the process around the sandbox, and end it.
-        return KernelSpec(argv=argv, display_name="Sandbox", language="python", interrupt_mode="message")
+        return KernelSpec(
+            argv=argv, display_name="Sandbox", language="python", interrupt_mode="message"
+        )
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         """The kernel's command; the connection file is written when this is called."""
@@ -186,7 +254,9 @@ class SandboxedKernel(AsyncKernelManager):
             given = {"folder": str(self.exercises)} if self.exercises else {}
             return [sys.executable, str(INSIDE), json.dumps(given), *kernel[3:]]
         if why := problem():
-            from vaetl_helpers.errors import CourseError  # not above: it brings torch, which `runner` does without
+            from vaetl_helpers.errors import (
+                CourseError,
+            )  # not above: it brings torch, which `runner` does without
 
             raise CourseError(f"No sandbox, so nothing was run: {why}.")
         Path(self.connection_file).chmod(0o644)

@@ -20,12 +20,18 @@ from vaetl_helpers.grading import grade as grading
 from vaetl_helpers.grading import pages, sandbox
 from vaetl_helpers.grading.grade import Grader, Result, hidden_tests
 from vaetl_helpers.grading.sandbox import Limits
-from vaetl_helpers.grading.submissions import Assignment, Submission, Unreadable, assignment, collect, parse, read
+from vaetl_helpers.grading.submissions import (
+    Assignment,
+    Submission,
+    Unreadable,
+    assignment,
+    collect,
+    parse,
+    read,
+)
 from vaetl_helpers.output import format_table
 
-UNSAFE = (
-    "Without a sandbox each submission runs with your rights: it can read and delete your files and use the network."
-)
+UNSAFE = "Without a sandbox each submission runs with your rights: it can read and delete your files and use the network."
 
 
 def grade(
@@ -54,8 +60,15 @@ def grade(
     values = {"profile": "smoke"} | given | {"seed": grading.derive(secret, "the notebook's seed")}
     text = grading.parameters_source(of, values)
     prints = {s.student: grading.fingerprint(s, of, secret, text) for s in submissions}
-    todo = [s for s in submissions if (_load(_path(out, of, s.student)) or {}).get("digest") != prints[s.student]]
-    print(f"{len(submissions)} submissions of {of.name}, {len(todo)} to grade, results in {out}", flush=True)
+    todo = [
+        s
+        for s in submissions
+        if (_load(_path(out, of, s.student)) or {}).get("digest") != prints[s.student]
+    ]
+    print(
+        f"{len(submissions)} submissions of {of.name}, {len(todo)} to grade, results in {out}",
+        flush=True,
+    )
     interrupted = False
     with hidden_tests(of, grading.hidden_seeds(of, secret)) as tests:
         grader = Grader(of, tests, text, limits or Limits(), safe)
@@ -63,17 +76,23 @@ def grade(
             _grade(grader, todo, jobs, out, prints)
         except KeyboardInterrupt:
             interrupted = True
-            print("\ninterrupted: what is graded stays graded; the same command goes on", flush=True)
+            print(
+                "\ninterrupted: what is graded stays graded; the same command goes on", flush=True
+            )
     _hand_over(of, out, submissions)
     return 130 if interrupted else 0
 
 
 def _refuse_or_warn(safe: bool, source: Path, out: Path) -> None:
     if out.resolve().is_relative_to(source.resolve()):
-        raise CourseError(f"{out} lies in {source}, where submissions are looked for: choose another with --out.")
+        raise CourseError(
+            f"{out} lies in {source}, where submissions are looked for: choose another with --out."
+        )
     why = sandbox.problem() if safe else None
     if why:
-        raise CourseError(f"No sandbox, so nothing was run: {why}. --unsafe-no-sandbox does without, at your own risk.")
+        raise CourseError(
+            f"No sandbox, so nothing was run: {why}. --unsafe-no-sandbox does without, at your own risk."
+        )
     if not safe:
         print(f"WARNING: {UNSAFE}", file=sys.stderr, flush=True)
 
@@ -82,7 +101,9 @@ def _handed_out(of: Assignment, out: Path) -> bool:
     """Whether `out` holds this assignment as the course has it now."""
     with suppress(OSError, Unreadable):
         release = read((out / "release" / of.number / f"{of.name}.ipynb").read_bytes(), of)
-        same = release.cells == {task.id: (task.stub,) for task in of.tasks} and not release.problems
+        same = (
+            release.cells == {task.id: (task.stub,) for task in of.tasks} and not release.problems
+        )
         return same and release.setup == of.setup and (out / "gradebook.db").exists()
     return False
 
@@ -95,13 +116,17 @@ def _parameters(of: Assignment, given: Mapping[str, str]) -> dict[str, Any]:
     return {name: typed(name, value, known[name]) for name, value in given.items()}
 
 
-def _grade(grader: Grader, todo: Sequence[Submission], jobs: int, out: Path, prints: Mapping[str, str]) -> None:
+def _grade(
+    grader: Grader, todo: Sequence[Submission], jobs: int, out: Path, prints: Mapping[str, str]
+) -> None:
     """Grades and keeps each result at once."""
     watched = sys.stderr.isatty()
     bar = tqdm(total=len(todo), unit="submission", disable=not watched)
     with bar, closing(grading.grade_all(grader, todo, jobs)) as results:
         for done, result in enumerate(results, start=1):
-            digest = "" if result["broken"] else prints[result["student"]]  # "": graded anew by the next call
+            digest = (
+                "" if result["broken"] else prints[result["student"]]
+            )  # "": graded anew by the next call
             _save(_path(out, grader.of, result["student"]), result | {"digest": digest})
             bar.update()
             if not watched:
@@ -134,7 +159,9 @@ def _save(path: Path, result: Result) -> None:
         os.replace(part, path)
     except OSError as error:
         why = f"{path} cannot be written ({error.strerror or error})"
-        raise CourseError(f"{why}: free some space and run the same command again; what is graded is kept.") from error
+        raise CourseError(
+            f"{why}: free some space and run the same command again; what is graded is kept."
+        ) from error
 
 
 def _hand_over(of: Assignment, out: Path, submissions: Sequence[Submission]) -> None:
@@ -153,18 +180,24 @@ def _hand_over(of: Assignment, out: Path, submissions: Sequence[Submission]) -> 
     for folder in sorted((out / "graded").iterdir()):
         assignments[folder.name] = assignment(folder.name)
         graded = [result for result in map(_load, sorted(folder.glob("*.json"))) if result]
-        public = gradebook.public_only(assignments[folder.name], out, {result["student"] for result in graded})
+        public = gradebook.public_only(
+            assignments[folder.name], out, {result["student"] for result in graded}
+        )
         everything += graded + public
     (out / "grades.csv").write_text(grades(everything), encoding="utf-8", newline="")
     (out / "report.html").write_text(pages.report(everything, assignments), encoding="utf-8")
     rows = [(r["student"], score(r), _rest(r)) for r in results]
     print("\n" + format_table(("student", "points", "not correct"), rows))
-    print(f"\ngrades: {out / 'grades.csv'}\nreport: {out / 'report.html'}\nfeedback: {out / 'feedback'}")
+    print(
+        f"\ngrades: {out / 'grades.csv'}\nreport: {out / 'report.html'}\nfeedback: {out / 'feedback'}"
+    )
     print(f"next: vaetl lab --instructor --dir {out}  (Formgrader, with the same points)")
 
 
 def _rest(result: Result) -> str:
-    return ", ".join(f"{row['id']}: {row['status']}" for row in result["exercises"] if row["status"] != "correct")
+    return ", ".join(
+        f"{row['id']}: {row['status']}" for row in result["exercises"] if row["status"] != "correct"
+    )
 
 
 def grades(results: Sequence[Result]) -> str:
@@ -175,7 +208,9 @@ def grades(results: Sequence[Result]) -> str:
     for result in sorted(results, key=lambda r: (r["assignment"], r["student"])):
         kind = ", by public checks only" if result["tests"] == "public" else ""
         for row in result["exercises"]:
-            writer.writerow((result["student"], row["id"], f"{row['points']:g}", row["status"] + kind))
+            writer.writerow(
+                (result["student"], row["id"], f"{row['points']:g}", row["status"] + kind)
+            )
     return out.getvalue()
 
 
@@ -203,10 +238,16 @@ def check_submission(file: Path, number: str | None = None) -> int:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise CourseError(f"{file} cannot be read ({error.strerror}): give the path of your notebook.") from error
+        raise CourseError(
+            f"{file} cannot be read ({error.strerror}): give the path of your notebook."
+        ) from error
     of = assignment(number or _chapter(data, file))
     content = read(data, of)
-    problems = [f"{id or 'notebook'}: {sentence}" for id, many in content.problems.items() for sentence in many]
+    problems = [
+        f"{id or 'notebook'}: {sentence}"
+        for id, many in content.problems.items()
+        for sentence in many
+    ]
     heading = "cells to look at:" if problems else "All graded cells are there."
     print("\n".join([heading, *(f"  {line}" for line in problems)]))
     with hidden_tests(of, {task.id: range(grading.TRIALS) for task in of.tasks}) as tests:

@@ -26,9 +26,7 @@ MOODLE = re.compile(r"(.+?)_(\d+)_assignsubmission_[a-z]+(?:_|$)")
 CANVAS = re.compile(r"([^_]+)_(?:LATE_)?(\d{2,})_\d{3,}_.")
 DEPTH = 20  # folders in folders; deeper ones are not looked into
 LINK = "a link or a device, which is not followed"
-EXPECTED = (
-    "a notebook, a folder of notebooks or of student folders, or a zip of these as a learning platform exports it"
-)
+EXPECTED = "a notebook, a folder of notebooks or of student folders, or a zip of these as a learning platform exports it"
 RESTORED = "it is restored from the course, nothing is lost."
 AGAIN = "ask for the notebook again."
 
@@ -128,7 +126,11 @@ def assignment(number: str, course: Path | None = None) -> Assignment:
     """The assignment of a chapter ("03", "3", "03_variational_autoencoder"); CourseError where it has no exercises."""
     course, stem = course or course_dir(), Path(number).name.removesuffix(".ipynb")
     known = _chapters(course)
-    fits = [n for n, p in known.items() if stem in (n, n.removeprefix("0"), p.stem, p.stem.partition("_")[2])]
+    fits = [
+        n
+        for n, p in known.items()
+        if stem in (n, n.removeprefix("0"), p.stem, p.stem.partition("_")[2])
+    ]
     if len(fits) != 1:
         raise unknown_name_error("chapter", number, known)
     path = known[fits[0]]
@@ -140,7 +142,9 @@ def assignment(number: str, course: Path | None = None) -> Assignment:
     for id in [cell.vaetl["exercise"] for cell in stubs.values() if "exercise" in cell.vaetl]:
         cell, check = (stubs[id.replace(".", "-") + end] for end in ("", "-check"))
         points, solution = check.nbgrader["points"], solved[cell.grade_id].source
-        tasks.append(Task(id, points, _passed_on(check.source), check.source, solution, cell.source))
+        tasks.append(
+            Task(id, points, _passed_on(check.source), check.source, solution, cell.source)
+        )
     parameters = next(cell.source for cell in _cells(notebook) if "parameters" in cell.tags)
     title, setup = notebook["metadata"]["vaetl"]["title"], _setup(_cells(notebook)) or ()
     return Assignment(fits[0], path.stem, title, parameters, setup, tuple(tasks))
@@ -171,11 +175,20 @@ def collect(source: Path, of: Assignment, megabytes: float = 20) -> list[Submiss
         found = list(_in_folder(source, limit))
         made = _submissions(_unwrapped(found, of, source.name == "submitted"), of, limit)
     elif source.is_file() and source.suffix.lower() == ".ipynb":
-        found = [_Found((source.name,), 0, partial(source.open, "rb"), _fault(0, source.stat().st_size, limit))]
+        found = [
+            _Found(
+                (source.name,),
+                0,
+                partial(source.open, "rb"),
+                _fault(0, source.stat().st_size, limit),
+            )
+        ]
         made = _submissions(found, of, limit)
     elif source.is_file() and (source.suffix.lower() == ".zip" or zipfile.is_zipfile(source)):
         with _opened(source) as archive:
-            made = _submissions(_unwrapped(list(_in_zip(archive, limit)), of, zipped=True), of, limit)
+            made = _submissions(
+                _unwrapped(list(_in_zip(archive, limit)), of, zipped=True), of, limit
+            )
     else:
         raise CourseError(f"{source} is not there, or is no submission: give {EXPECTED}.")
     if not made:
@@ -208,11 +221,16 @@ def _in_zip(archive: zipfile.ZipFile, limit: int) -> Iterator[_Found]:
         fault = _fault(info.external_attr >> 16, info.file_size, limit)
         if info.flag_bits & 1:
             fault = "encrypted: ask for it without a password"
-        elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without bound
+        elif info.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):  # the others unpack without bound
             fault = "compressed in a way that is not supported: ask for the notebook itself"
         is_folder = info.is_dir() or len(parts) < len(path)  # also one with something hidden in it
         if parts:
-            yield _Found(parts, info.date_time, None if is_folder else partial(archive.open, info), fault)
+            yield _Found(
+                parts, info.date_time, None if is_folder else partial(archive.open, info), fault
+            )
 
 
 def _in_folder(root: Path, limit: int) -> Iterator[_Found]:
@@ -234,11 +252,17 @@ def _owner(found: _Found, of: Assignment) -> tuple[str, str]:
     if known or not is_file:
         return (known[1], known[2]) if known else (first, "")
     stem, suffix = os.path.splitext(first)
-    mine = re.sub(rf"[ _.-]{{0,3}}{re.escape(of.name)}[ _.-]{{0,3}}", "_", stem, flags=re.IGNORECASE).strip(" _.-")
-    return (mine or stem if suffix.lower() in (".ipynb", *ARCHIVES) or found.fault == LINK else ""), ""
+    mine = re.sub(
+        rf"[ _.-]{{0,3}}{re.escape(of.name)}[ _.-]{{0,3}}", "_", stem, flags=re.IGNORECASE
+    ).strip(" _.-")
+    return (
+        mine or stem if suffix.lower() in (".ipynb", *ARCHIVES) or found.fault == LINK else ""
+    ), ""
 
 
-def _unwrapped(found: list[_Found], of: Assignment, submitted: bool = False, zipped: bool = False) -> list[_Found]:
+def _unwrapped(
+    found: list[_Found], of: Assignment, submitted: bool = False, zipped: bool = False
+) -> list[_Found]:
     """Without the folder around all students, and of nbgrader's `submitted` only what is this assignment's."""
     if any(one.parts[0] == "submitted" for one in found):
         found, submitted = _below(one for one in found if one.parts[0] == "submitted"), True
@@ -246,7 +270,9 @@ def _unwrapped(found: list[_Found], of: Assignment, submitted: bool = False, zip
     if mine or len({one.parts[0] for one in found}) != 1 or _owner(found[0], of)[1]:
         return mine or found
     inner = _below(found)
-    owners = {_owner(one, of) for one in inner if one.is_notebook and (zipped or len(one.parts) > 1)}
+    owners = {
+        _owner(one, of) for one in inner if one.is_notebook and (zipped or len(one.parts) > 1)
+    }
     return inner if len(owners) > 1 or any(_owner(one, of)[1] for one in inner) else found
 
 
@@ -261,7 +287,10 @@ def _submissions(found: list[_Found], of: Assignment, limit: int) -> list[Submis
     groups.pop(("", ""), None)
     namesakes = Counter(name for name, _ in groups)
     # A slash is in no name, so that nobody can be called what another one is called here.
-    names = {owner: " / ".join(owner) if namesakes[owner[0]] > 1 and owner[1] else owner[0] for owner in groups}
+    names = {
+        owner: " / ".join(owner) if namesakes[owner[0]] > 1 and owner[1] else owner[0]
+        for owner in groups
+    }
     used, made = Counter(_safe(name).lower() for name in names.values()), []
     for owner, name in names.items():
         student = _safe(name, hashed=used[_safe(name).lower()] > 1)
@@ -271,7 +300,9 @@ def _submissions(found: list[_Found], of: Assignment, limit: int) -> list[Submis
 
 def _safe(name: str, hashed: bool = False) -> str:
     """The name itself where it may be a folder's, otherwise its letters with a hash of it."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", re.sub(r"[\u0300-\u036f]", "", unicodedata.normalize("NFKD", name)))
+    plain = re.sub(
+        r"[^A-Za-z0-9._-]", "_", re.sub(r"[\u0300-\u036f]", "", unicodedata.normalize("NFKD", name))
+    )
     plain = plain.strip(".-")
     if plain == name and 0 < len(plain) <= 60 and not hashed:
         return plain
@@ -285,7 +316,9 @@ def _printable(text: str) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     names = sorted(set(names))
-    return _printable(", ".join(name[:60] for name in names[:5])) + (" and others" if len(names) > 5 else "")
+    return _printable(", ".join(name[:60] for name in names[:5])) + (
+        " and others" if len(names) > 5 else ""
+    )
 
 
 def _taken(found: list[_Found], of: Assignment, limit: int) -> tuple[bytes, tuple[str, ...], str]:
@@ -295,13 +328,24 @@ def _taken(found: list[_Found], of: Assignment, limit: int) -> tuple[bytes, tupl
         others = [one.parts[-1] + (one.fault and f" ({one.fault})") for one in found if one.open]
         packed = any(one.parts[-1].lower().endswith(ARCHIVES) for one in found)
         why = f", only {_listed(others)}" if others else " in the folder"
-        return b"", (), f"no notebook{why}" + (": an archive within is not opened" if packed else "")
+        return (
+            b"",
+            (),
+            f"no notebook{why}" + (": an archive within is not opened" if packed else ""),
+        )
     _, fits, *_, parts, data, fault = max(_ranked(one, of, limit) for one in notebooks)
     if len(notebooks) == 1:
         return data, (), fault
-    names, taken = _listed("/".join(one.parts[-2:]) for one in notebooks), _printable("/".join(parts[-2:]))
+    names, taken = (
+        _listed("/".join(one.parts[-2:]) for one in notebooks),
+        _printable("/".join(parts[-2:])),
+    )
     why = f"the newest with exercises of chapter {of.number}" if fits else "the newest"
-    return data, (f"There were {len(notebooks)} notebooks ({names}): taken was {taken}, {why}.",), fault
+    return (
+        data,
+        (f"There were {len(notebooks)} notebooks ({names}): taken was {taken}, {why}.",),
+        fault,
+    )
 
 
 def _ranked(one: _Found, of: Assignment, limit: int) -> tuple[Any, ...]:
@@ -314,7 +358,9 @@ def _ranked(one: _Found, of: Assignment, limit: int) -> tuple[Any, ...]:
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         fault = f"not readable ({type(error).__name__}): ask for it again"
     data = b"" if fault else data
-    stem = re.sub(r"\d+", lambda digits: digits[0].zfill(20), one.parts[-1][: -len(".ipynb")])  # x, x-1, x-2, x-10
+    stem = re.sub(
+        r"\d+", lambda digits: digits[0].zfill(20), one.parts[-1][: -len(".ipynb")]
+    )  # x, x-1, x-2, x-10
     return not fault, _fits(data, of), one.when, stem, one.parts, data, fault
 
 
@@ -338,11 +384,22 @@ def read(data: bytes, of: Assignment) -> Content:
     strange = by_id.keys() - _ids(of) - {""}
     if not by_id.keys() & _ids(of):
         raise _wrong(strange, notebook["metadata"].get("vaetl"), of)
-    problems = {task.id: tuple(text for text, so in _problems(task, by_id).items() if so) for task in of.tasks}
+    problems = {
+        task.id: tuple(text for text, so in _problems(task, by_id).items() if so)
+        for task in of.tasks
+    }
     if strange:
-        problems[""] = (f"Graded cells that are not in chapter {of.number} are ignored: {_listed(strange)}.",)
-    code = {task.id: tuple(c.source for c in by_id[task.grade_id] if c.kind == "code") for task in of.tasks}
-    return Content(_setup(cells), *({id: some for id, some in kept.items() if some} for kept in (code, problems)))
+        problems[""] = (
+            f"Graded cells that are not in chapter {of.number} are ignored: {_listed(strange)}.",
+        )
+    code = {
+        task.id: tuple(c.source for c in by_id[task.grade_id] if c.kind == "code")
+        for task in of.tasks
+    }
+    return Content(
+        _setup(cells),
+        *({id: some for id, some in kept.items() if some} for kept in (code, problems)),
+    )
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -354,7 +411,9 @@ def parse(data: bytes) -> dict[str, Any]:
     if not isinstance(notebook, dict) or not isinstance(notebook.setdefault("metadata", {}), dict):
         raise Unreadable(f"The file is JSON but no notebook: {AGAIN}")
     if notebook.get("nbformat") != 4:
-        raise Unreadable("The notebook is not in format 4: open it in JupyterLab, save it, and hand in that file.")
+        raise Unreadable(
+            "The notebook is not in format 4: open it in JupyterLab, save it, and hand in that file."
+        )
     if not isinstance(notebook.get("cells"), list):
         raise Unreadable(f"The notebook has no list of cells: {AGAIN}")
     return notebook
@@ -364,7 +423,9 @@ def _why(error: BaseException, size: int) -> str:
     """What is wrong with a file by the error of reading it as JSON."""
     if isinstance(error, UnicodeError):
         return "is no text in UTF-8"
-    if not isinstance(error, json.JSONDecodeError):  # a number of thousands of digits, thousands of brackets
+    if not isinstance(
+        error, json.JSONDecodeError
+    ):  # a number of thousands of digits, thousands of brackets
         return "cannot be read, since a part of it is far too deep or too long"
     text = error.doc.strip()
     at_end = len(error.doc.rstrip()) - error.pos < 6 or "Unterminated" in error.msg
@@ -374,7 +435,10 @@ def _why(error: BaseException, size: int) -> str:
 
 
 def _cells(notebook: dict[str, Any]) -> list[_Cell]:
-    return [_cell(number, cell if isinstance(cell, dict) else {}) for number, cell in enumerate(notebook["cells"], 1)]
+    return [
+        _cell(number, cell if isinstance(cell, dict) else {})
+        for number, cell in enumerate(notebook["cells"], 1)
+    ]
 
 
 def _cell(number: int, cell: dict[str, Any]) -> _Cell:
@@ -385,14 +449,24 @@ def _cell(number: int, cell: dict[str, Any]) -> _Cell:
         raise Unreadable(f"Cell {number} of the notebook is damaged: {AGAIN}")
     text = "".join(lines).encode("utf-8", "replace").decode()  # JSON can hold halves of characters
     wanted = {"nbgrader": dict, "vaetl": dict, "tags": list}
-    return _Cell(kind, text, *(v if isinstance(v := metadata.get(name), t) else t() for name, t in wanted.items()))
+    return _Cell(
+        kind,
+        text,
+        *(v if isinstance(v := metadata.get(name), t) else t() for name, t in wanted.items()),
+    )
 
 
 def _setup(cells: list[_Cell]) -> tuple[str, ...] | None:
     """The code cells from the first one tagged `parameters` to the next text, without it and graded cells."""
-    start = next((n for n, cell in enumerate(cells, 1) if "parameters" in cell.tags and cell.kind == "code"), None)
+    start = next(
+        (n for n, cell in enumerate(cells, 1) if "parameters" in cell.tags and cell.kind == "code"),
+        None,
+    )
     below = itertools.takewhile(lambda cell: cell.kind == "code", cells[start:] if start else ())
-    return tuple(c.source for c in below if not c.grade_id and "injected-parameters" not in c.tags) or None
+    return (
+        tuple(c.source for c in below if not c.grade_id and "injected-parameters" not in c.tags)
+        or None
+    )
 
 
 def _problems(task: Task, by_id: dict[str, list[_Cell]]) -> dict[str, bool]:
@@ -402,16 +476,24 @@ def _problems(task: Task, by_id: dict[str, list[_Cell]]) -> dict[str, bool]:
     kind = {"markdown": "Markdown", "raw": "raw"}.get(min(kinds, default=""), "strange")
     run = f"{'both' if n == 2 else 'all'} are run in order, so that the last definition counts."
     ours, theirs = (False, True, False, None), (True, False, True, task.points)
-    other = [cell for cell in checks if cell.kind != "code" or _lines(cell.source) != _lines(task.checked)]
+    other = [
+        cell
+        for cell in checks
+        if cell.kind != "code" or _lines(cell.source) != _lines(task.checked)
+    ]
     return {
         "The exercise's cell is missing: put it back from a fresh copy of the notebook.": not mine,
         f"The exercise's cell is a {kind} cell now: change its type back to code.": bool(kinds),
         f"The exercise's cell is there {n} times: {run}": n > 1,
-        f"The settings of the exercise's cell were changed: {RESTORED}": any(c.flags != ours for c in mine),
+        f"The settings of the exercise's cell were changed: {RESTORED}": any(
+            c.flags != ours for c in mine
+        ),
         f"The check cell is missing: {RESTORED}": not checks,
         f"The check cell is there {len(checks)} times: {RESTORED}": len(checks) > 1,
         f"The check cell was changed: {RESTORED}": bool(other),
-        f"The points or settings of the check cell were changed: {RESTORED}": any(c.flags != theirs for c in checks),
+        f"The points or settings of the check cell were changed: {RESTORED}": any(
+            c.flags != theirs for c in checks
+        ),
     }
 
 
@@ -425,7 +507,11 @@ def _wrong(ids: set[str], facts: Any, of: Assignment) -> Unreadable:
     holds = [n for n, path in known.items() if ids & _graded(path).keys()]
     claimed = facts.get("chapter") if isinstance(facts, dict) else None
     holds = holds or [n for n in known if n == claimed]
-    what = "it is of chapter " + " and ".join(holds) if holds else "it has no graded cells of the course"
+    what = (
+        "it is of chapter " + " and ".join(holds)
+        if holds
+        else "it has no graded cells of the course"
+    )
     if holds == [of.number]:
         what = f"all graded cells of chapter {of.number} are gone"
     text = f"This is no notebook of chapter {of.number}, {of.title}, to grade: {what}. Ask for {of.name}.ipynb."

@@ -109,7 +109,9 @@ def mapped(pid: int) -> Counter[str]:
     with contextlib.suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
             where, access, _, device, inode, *_ = line.split(maxsplit=5)
-            if access[3] == "s" and device == "00:01":  # the kernel's own file system: mmap, memfd, System V
+            if (
+                access[3] == "s" and device == "00:01"
+            ):  # the kernel's own file system: mmap, memfd, System V
                 start, end = (int(place, 16) for place in where.split("-"))
                 found[inode] += end - start
     return found
@@ -123,7 +125,9 @@ def nameless(pid: int, outside: int | None) -> Counter[str]:
             with contextlib.suppress(OSError):
                 facts = entry.stat()
                 if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 0:
-                    found["outside" if facts.st_dev == outside else "nameless"] += facts.st_blocks * 512
+                    found["outside" if facts.st_dev == outside else "nameless"] += (
+                        facts.st_blocks * 512
+                    )
     return found
 
 

@@ -3,7 +3,15 @@
 from vaetl_helpers.recorded import recorded, recorded_value
 from vaetl_helpers.study.costs import add_costs, labels_to, saving, time_to
 from vaetl_helpers.study.draws import Draw, Draws, Method, draw_labels
-from vaetl_helpers.study.effects import Effect, effect_of, holm, mean_interval, paired, verdict, verdicts
+from vaetl_helpers.study.effects import (
+    Effect,
+    effect_of,
+    holm,
+    mean_interval,
+    paired,
+    verdict,
+    verdicts,
+)
 from vaetl_helpers.study.journal import Journal, journal_entry
 from vaetl_helpers.study.runs import run_study
 from vaetl_helpers.study.table import CENSORED, COLUMNS, SHARED, Reached, Table, recorded_table

@@ -29,7 +29,9 @@ class Draws:
         return not any(self.shared)
 
 
-def draw_labels(labels: Tensor, per_class: int, draws: int, seed: int, disjoint: str = "where possible") -> Draws:
+def draw_labels(
+    labels: Tensor, per_class: int, draws: int, seed: int, disjoint: str = "where possible"
+) -> Draws:
     """Draws `per_class` labels of every class, `draws` times: stratified, seeded, and the same for every method.
 
     Each class is dealt out like a shuffled pack of cards; where it is used up, it is shuffled again and draws overlap,
@@ -46,9 +48,14 @@ def draw_labels(labels: Tensor, per_class: int, draws: int, seed: int, disjoint:
             f"{draws} draws of {per_class} labels a class need at least {max(1, needed)} of each class, but the "
             f"smallest class of the pool has {int(sizes.min())}: take fewer, and at least one."
         )
-    deals = [_deal((labels == c).nonzero().flatten(), per_class, draws, [seed, per_class, c]) for c in classes.tolist()]
+    deals = [
+        _deal((labels == c).nonzero().flatten(), per_class, draws, [seed, per_class, c])
+        for c in classes.tolist()
+    ]
     indices = [torch.cat(hands).sort().values for hands in zip(*deals, strict=True)]
-    others = torch.bincount(torch.cat(indices), minlength=len(labels)) - 1  # how many other draws have this image
+    others = (
+        torch.bincount(torch.cat(indices), minlength=len(labels)) - 1
+    )  # how many other draws have this image
     shared = [others[chosen].sum().item() / (len(chosen) * max(1, draws - 1)) for chosen in indices]
     return Draws(indices, len(labels), shared)
 
@@ -59,7 +66,9 @@ def _deal(pool: Tensor, size: int, draws: int, seed: list[int]) -> list[Tensor]:
     for _ in range(draws):
         if len(pack) < size:
             fresh = generator.permutation(pool.numpy())
-            pack = np.append(pack, fresh[np.isin(fresh, pack).argsort(kind="stable")])  # those still held come last
+            pack = np.append(
+                pack, fresh[np.isin(fresh, pack).argsort(kind="stable")]
+            )  # those still held come last
         hands.append(torch.from_numpy(pack[:size]))
         pack = pack[size:]
     return hands

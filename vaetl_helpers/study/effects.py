@@ -64,7 +64,9 @@ def effect_of(differences: Any, shared: float = 0.0, label: str = "") -> Effect:
     n, effect = len(means), float(means.mean())
     if n < 2 or not np.isfinite(means).all():
         what = "one repeat has none" if n < 2 else "a difference is not finite"
-        raise CourseError(f"An interval needs at least 2 repeats with finite values, but {what}: take more draws.")
+        raise CourseError(
+            f"An interval needs at least 2 repeats with finite values, but {what}: take more draws."
+        )
     variance = means.var(ddof=1)
     repeats = variance * (1 / n + shared / (1 - shared))
     images, m = 0.0, table.shape[-1]
@@ -75,7 +77,9 @@ def effect_of(differences: Any, shared: float = 0.0, label: str = "") -> Effect:
     se = math.sqrt(repeats + images)
     df = (repeats + images) ** 2 / (repeats**2 / (n - 1) + images**2 / (m - 1)) if images else n - 1
     half = float(stats.t.ppf(0.975, df)) * se
-    return Effect(effect, effect - half, effect + half, n, math.sqrt(variance), label, se, float(df))
+    return Effect(
+        effect, effect - half, effect + half, n, math.sqrt(variance), label, se, float(df)
+    )
 
 
 def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "draws") -> Effect:
@@ -85,21 +89,32 @@ def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "
     pretraining seed as a repeat; over draws, seeds that repeat make the interval conditional, and the label says so.
     """
     pairs = _pairs(table.values(a, metric, labels), table.values(b, metric, labels), a, b)
-    images = {draw: [table.images.get((method, labels, draw, metric)) for method in (a, b)] for draw in pairs}
+    images = {
+        draw: [table.images.get((method, labels, draw, metric)) for method in (a, b)]
+        for draw in pairs
+    }
     if all(values is not None for pair in images.values() for values in pair):
         by_image = {draw: left.astype(float) - right for draw, (left, right) in images.items()}
         return _over(table, by_image, [labels], over)
     notes = ["for these test images"] if "test" in metric else []
-    return _over(table, {draw: left - right for draw, (left, right) in pairs.items()}, [labels], over, notes)
+    return _over(
+        table, {draw: left - right for draw, (left, right) in pairs.items()}, [labels], over, notes
+    )
 
 
-def _pairs(first: Mapping[int, Any], second: Mapping[int, Any], a: str, b: str) -> dict[int, tuple[Any, Any]]:
+def _pairs(
+    first: Mapping[int, Any], second: Mapping[int, Any], a: str, b: str
+) -> dict[int, tuple[Any, Any]]:
     if odd := sorted(first.keys() ^ second.keys()):
-        raise CourseError(f"Draw {odd[0]} was run with only one of '{a}' and '{b}': run the study to its end.")
+        raise CourseError(
+            f"Draw {odd[0]} was run with only one of '{a}' and '{b}': run the study to its end."
+        )
     return {draw: (first[draw], second[draw]) for draw in first}
 
 
-def _over(table: Table, of: Mapping[int, Any], counts: Sequence[int], over: str, notes: Sequence[str] = ()) -> Effect:
+def _over(
+    table: Table, of: Mapping[int, Any], counts: Sequence[int], over: str, notes: Sequence[str] = ()
+) -> Effect:
     """The effect of differences by draw, over draws or pretraining seeds, corrected or labelled for what they share."""
     if over not in ("draws", "seeds"):
         raise unknown_name_error("value of over", over, ("draws", "seeds"))
@@ -109,11 +124,15 @@ def _over(table: Table, of: Mapping[int, Any], counts: Sequence[int], over: str,
     seeds, differences = np.array([seed_of[draw] for draw in of]), np.stack(list(of.values()))
     different = len(set(seeds))
     if over == "seeds":
-        differences = np.stack([differences[seeds == seed].mean(0) for seed in dict.fromkeys(seeds)])
+        differences = np.stack(
+            [differences[seeds == seed].mean(0) for seed in dict.fromkeys(seeds)]
+        )
         each = len(seeds) / different  # means of draws correlate more strongly than draws
         shared = each * shared / (1 + (each - 1) * shared)
     elif different < len(seeds):
-        models = "this pretrained model" if different == 1 else f"these {different} pretrained models"
+        models = (
+            "this pretrained model" if different == 1 else f"these {different} pretrained models"
+        )
         notes = [*notes, f"conditional on {models}"]
     if shared > 1 - 1e-9:  # nothing is drawn: the variance of the labels cannot be known
         shared, notes = 0.0, [*notes, "conditional on this pool"]
@@ -146,11 +165,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def verdicts(effects: Sequence[Effect], delta: float = 1.0) -> list[str]:
     """The verdicts of the primary comparisons together, adjusted by Holm."""
-    return [verdict(e, delta, p) for e, p in zip(effects, holm([e.p for e in effects]), strict=True)]
+    return [
+        verdict(e, delta, p) for e, p in zip(effects, holm([e.p for e in effects]), strict=True)
+    ]
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean and the ends of its Student t interval over independent repeats; the ends are nan for one repeat."""
     mean = float(np.mean(values))
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)) if len(values) > 1 else math.nan
+    half = (
+        float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
+        if len(values) > 1
+        else math.nan
+    )
     return mean, mean - half, mean + half

@@ -52,18 +52,26 @@ def run_study(
     on none of this; each run has `threads` threads, because their number changes rounding.
     Raises CourseError for a method that fails, for other settings than the file's, and where the file is damaged.
     """
-    plan = {int(count): _repeats(labels, int(count), draws, seed, pretrain_seeds) for count in counts}
-    journal = Journal(out, _facts(methods, plan, labels, study=name, data=data, seed=seed, threads=threads))
+    plan = {
+        int(count): _repeats(labels, int(count), draws, seed, pretrain_seeds) for count in counts
+    }
+    journal = Journal(
+        out, _facts(methods, plan, labels, study=name, data=data, seed=seed, threads=threads)
+    )
     for count, repeats in plan.items():
         started, tasks = time.monotonic(), journal.missing(methods, repeats)
         workers = joblib.Parallel(jobs, return_as="generator_unordered")
         runs = workers(joblib.delayed(_execute)(*task, threads, os.getpid()) for task in tasks)
-        for entries in tqdm(runs, f"{count} labels", len(tasks), leave=False, disable=quiet or not is_interactive()):
+        for entries in tqdm(
+            runs, f"{count} labels", len(tasks), leave=False, disable=quiet or not is_interactive()
+        ):
             journal.add(entries)
         if journal.failed:
             raise journal.failed
         if not quiet:
-            print(f"{count} labels: {len(methods)} methods × {draws} draws, {time.monotonic() - started:.1f} s")
+            print(
+                f"{count} labels: {len(methods)} methods × {draws} draws, {time.monotonic() - started:.1f} s"
+            )
     if out:
         journal.table().write(out)
     return journal.table()
@@ -73,27 +81,51 @@ def _seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1)[0]) >> 1
 
 
-def _repeats(labels: Tensor, count: int, draws: int, seed: int, pretrain_seeds: Sequence[int] | None) -> list[Draw]:
+def _repeats(
+    labels: Tensor, count: int, draws: int, seed: int, pretrain_seeds: Sequence[int] | None
+) -> list[Draw]:
     """The repeats at `count` labels, seeded by (study seed, labels, draw) and not by their order."""
     classes = len(labels.unique())
     if count % classes:
-        raise CourseError(f"{count} labels cannot be split over {classes} classes: take a multiple of {classes}.")
+        raise CourseError(
+            f"{count} labels cannot be split over {classes} classes: take a multiple of {classes}."
+        )
     drawn = draw_labels(labels, count // classes, draws, seed)
-    turn = [_seed(0, seed, n) for n in range(draws)] if pretrain_seeds is None else list(pretrain_seeds)
+    turn = (
+        [_seed(0, seed, n) for n in range(draws)]
+        if pretrain_seeds is None
+        else list(pretrain_seeds)
+    )
     return [
-        Draw(count, number, chosen, drawn.shared[number], turn[number % len(turn)], _seed(1, seed, count, number))
+        Draw(
+            count,
+            number,
+            chosen,
+            drawn.shared[number],
+            turn[number % len(turn)],
+            _seed(1, seed, count, number),
+        )
         for number, chosen in enumerate(drawn.indices)
     ]
 
 
-def _facts(methods: Sequence[Method], plan: dict[int, list[Draw]], labels: Tensor, **others: Any) -> dict[str, Any]:
+def _facts(
+    methods: Sequence[Method], plan: dict[int, list[Draw]], labels: Tensor, **others: Any
+) -> dict[str, Any]:
     """What two studies must have in common to be the same one, as JSON."""
     settings = {method.name: dict(method.settings) for method in methods}
     if len(settings) < len(methods) or not plan or not methods:
-        raise CourseError("A study needs numbers of labels and methods, each with a name of its own: check the lists.")
+        raise CourseError(
+            "A study needs numbers of labels and methods, each with a name of its own: check the lists."
+        )
     seeds = {draw.number: draw.pretrain_seed for repeats in plan.values() for draw in repeats}
     pool = sha256(labels.cpu().numpy().tobytes()).hexdigest()[:12]
-    facts = others | {"pool": pool, "methods": settings, "counts": list(plan), "pretrain_seeds": seeds}
+    facts = others | {
+        "pool": pool,
+        "methods": settings,
+        "counts": list(plan),
+        "pretrain_seeds": seeds,
+    }
     return json.loads(json.dumps(facts, default=str))
 
 
@@ -124,7 +156,9 @@ def _alone(seed: int, threads: int) -> Iterator[None]:
         yield
 
 
-def _execute(method: Method, repeats: list[Draw], threads: int, study: int) -> list[dict[str, Any]] | CourseError:
+def _execute(
+    method: Method, repeats: list[Draw], threads: int, study: int
+) -> list[dict[str, Any]] | CourseError:
     """Runs a method, perhaps in another process: one entry a repeat, or what went wrong, to be raised by the study."""
     if os.getppid() == study:
         _end_with(study)
@@ -133,7 +167,10 @@ def _execute(method: Method, repeats: list[Draw], threads: int, study: int) -> l
             started = time.perf_counter()
             results = method.run(repeats) if method.together else [method.run(repeats[0])]
             seconds = (time.perf_counter() - started) / len(repeats)
-        return [journal_entry(method.name, draw, dict(r), seconds) for draw, r in zip(repeats, results, strict=True)]
+        return [
+            journal_entry(method.name, draw, dict(r), seconds)
+            for draw, r in zip(repeats, results, strict=True)
+        ]
     except Exception as error:  # a method is the reader's own code
         which = "all draws" if method.together else f"draw {repeats[0].number}"
         failure = CourseError(
@@ -141,5 +178,7 @@ def _execute(method: Method, repeats: list[Draw], threads: int, study: int) -> l
             "mend it and run the study again; with `out`, the runs that were finished are kept."
         )
         failure.__cause__ = error
-        failure.add_note(traceback.format_exc())  # survives the way back from another process, the cause does not
+        failure.add_note(
+            traceback.format_exc()
+        )  # survives the way back from another process, the cause does not
         return failure

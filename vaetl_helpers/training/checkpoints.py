@@ -27,8 +27,12 @@ def state_tensors(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Te
     return named
 
 
-def set_state_tensors(named: dict[str, Tensor], model: nn.Module, optimizer: Optimizer | None) -> None:
-    model.load_state_dict({k.removeprefix("model."): v for k, v in named.items() if k.startswith("model.")})
+def set_state_tensors(
+    named: dict[str, Tensor], model: nn.Module, optimizer: Optimizer | None
+) -> None:
+    model.load_state_dict(
+        {k.removeprefix("model."): v for k, v in named.items() if k.startswith("model.")}
+    )
     if optimizer is not None:
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in named.items():
@@ -38,14 +42,19 @@ def set_state_tensors(named: dict[str, Tensor], model: nn.Module, optimizer: Opt
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-def save_checkpoint(path: Path | str, model: nn.Module, optimizer: Optimizer | None = None, **facts: Any) -> Path:
+def save_checkpoint(
+    path: Path | str, model: nn.Module, optimizer: Optimizer | None = None, **facts: Any
+) -> Path:
     """Writes weights, optimiser state and `facts` (anything JSON takes) to one .safetensors file, whole or not at all.
 
     The facts are JSON in the file's header. Raises CourseError where it cannot be written; an older file then stays.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")  # of a process that was killed: written over
-    named = {name: value.detach().cpu().contiguous().clone() for name, value in state_tensors(model, optimizer).items()}
+    named = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in state_tensors(model, optimizer).items()
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(named, partial, metadata={"vaetl": json.dumps(facts)})
@@ -60,7 +69,9 @@ def save_checkpoint(path: Path | str, model: nn.Module, optimizer: Optimizer | N
     return path
 
 
-def load_checkpoint(path: Path | str, model: nn.Module, optimizer: Optimizer | None = None) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path | str, model: nn.Module, optimizer: Optimizer | None = None
+) -> dict[str, Any]:
     """Fills the model (and the optimiser) from a checkpoint and returns the facts stored with it.
 
     Raises CourseError where the file is missing, damaged, or of a network of another shape; nothing is changed then.
@@ -76,13 +87,17 @@ def read_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Any], dict[
             facts = json.loads((file.metadata() or {})["vaetl"])
             named = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
-        raise CourseError(f"There is no checkpoint {path}: check the path, or train without it.") from error
+        raise CourseError(
+            f"There is no checkpoint {path}: check the path, or train without it."
+        ) from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CourseError(
             f"The checkpoint {path} is damaged or cut short ({error}): nothing was changed; remove it to start again, "
             "or put back a whole copy."
         ) from error
-    weights = {name: tuple(value.shape) for name, value in named.items() if name.startswith("model.")}
+    weights = {
+        name: tuple(value.shape) for name, value in named.items() if name.startswith("model.")
+    }
     expected = {name: tuple(value.shape) for name, value in state_tensors(model, None).items()}
     if weights != expected:
         name = next(n for n in sorted(weights | expected) if weights.get(n) != expected.get(n))

@@ -20,10 +20,14 @@ class NonFiniteLoss(CourseError):
     """The loss became nan or infinite; the model is back at the end of the last epoch that was sound."""
 
 
-def classification_loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def classification_loss(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean cross-entropy in nats an image, and the fraction of the batch that is classified correctly."""
     logits = model(images)
-    return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
+    return F.cross_entropy(logits, labels), {
+        "accuracy": (logits.argmax(1) == labels).float().mean()
+    }
 
 
 @dataclass
@@ -53,29 +57,44 @@ class History:
 def loss_and_monitored(result: Any) -> tuple[Tensor, dict[str, Tensor]]:
     loss, monitored = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
     if not isinstance(monitored, dict):
-        raise CourseError(f"A loss function may return (loss, dict of values), not (loss, {type(monitored).__name__}).")
+        raise CourseError(
+            f"A loss function may return (loss, dict of values), not (loss, {type(monitored).__name__})."
+        )
     for name, value in [("loss", loss), *monitored.items()]:
         number = name != "loss" and isinstance(value, (int, float))
         if not number and (not isinstance(value, Tensor) or value.dim() != 0):
-            got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            got = (
+                f"a tensor of shape {list(value.shape)}"
+                if isinstance(value, Tensor)
+                else type(value).__name__
+            )
             raise CourseError(
                 f"The loss function must return one number (a tensor without dimensions) as {name}, not {got}: average."
             )
-    return loss, {name: torch.as_tensor(value).detach().to(loss) for name, value in monitored.items()}
+    return loss, {
+        name: torch.as_tensor(value).detach().to(loss) for name, value in monitored.items()
+    }
 
 
 def history_line(row: dict[str, float], epochs: int) -> str:
     skip = ("epoch", "steps", "images", "lr", "seconds")
-    values = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name not in skip)
+    values = "  ".join(
+        f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name not in skip
+    )
     return f"epoch {row['epoch']}/{epochs}  {values}  {row['seconds']:.1f} s"
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, data: ImageSet, loss_fn: LossFunction = classification_loss, batch_size: int = 1000
+    model: nn.Module,
+    data: ImageSet,
+    loss_fn: LossFunction = classification_loss,
+    batch_size: int = 1000,
 ) -> dict[str, float]:
     """Mean loss and monitored values over a whole set, in eval mode, each image weighted equally."""
-    modes = [(module, module.training) for module in model.modules()]  # a part may be frozen in eval mode
+    modes = [
+        (module, module.training) for module in model.modules()
+    ]  # a part may be frozen in eval mode
     model.eval()
     total: Tensor | float = 0.0
     names: list[str] = []

@@ -51,7 +51,18 @@ def fit(
     accumulated over pieces of `micro_batch`. `precision`: "no", "bf16", "fp16"; by default what suits the device.
     Raises NonFiniteLoss; CourseError for a checkpoint that is damaged, of another run, or cannot be written.
     """
-    with Run(model, optimizer, train, batch_size, seed, checkpoint, epochs, max_seconds, micro_batch, precision) as run:
+    with Run(
+        model,
+        optimizer,
+        train,
+        batch_size,
+        seed,
+        checkpoint,
+        epochs,
+        max_seconds,
+        micro_batch,
+        precision,
+    ) as run:
         while run.epoch < epochs and not run.expired():
             run.begin_epoch()
             try:
@@ -88,14 +99,20 @@ def fit_best(
     """
     optimizer = optimizer or torch.optim.Adam(trainable(model), lr=1e-3, fused=True)
     here = validation.to(next(model.parameters()).device)
-    measured = evaluate(model, here, loss_fn, options.get("batch_size", 128))  # as large a batch as in training
+    measured = evaluate(
+        model, here, loss_fn, options.get("batch_size", 128)
+    )  # as large a batch as in training
     row = {f"validation_{name}": value for name, value in measured.items()}
     best, state, waited, history = _score(row), copy.deepcopy(model.state_dict()), 0, History()
     for epoch in range(epochs):
         part = functools.partial(lambda epoch, done: schedule((epoch + done) / epochs), epoch)
-        options = {"quiet": True} | options | {"epochs": 1, "schedule": part, "validation": validation}
+        options = (
+            {"quiet": True} | options | {"epochs": 1, "schedule": part, "validation": validation}
+        )
         # A seed for each epoch, none of them another run's.
-        row = fit(model, train, loss_fn, optimizer=optimizer, seed=1000 * seed + epoch, **options).rows[0]
+        row = fit(
+            model, train, loss_fn, optimizer=optimizer, seed=1000 * seed + epoch, **options
+        ).rows[0]
         history.rows.append(row | {"epoch": epoch + 1})
         waited += 1
         if _score(row) > best:

@@ -16,7 +16,12 @@ from vaetl_helpers.data.images import ImageSet, shard
 from vaetl_helpers.device import Part, best_device, best_precision, piece_of_batch
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import is_interactive
-from vaetl_helpers.training.checkpoints import read_checkpoint, save_checkpoint, set_state_tensors, state_tensors
+from vaetl_helpers.training.checkpoints import (
+    read_checkpoint,
+    save_checkpoint,
+    set_state_tensors,
+    state_tensors,
+)
 from vaetl_helpers.training.evaluation import (
     History,
     LossFunction,
@@ -50,11 +55,15 @@ class Run:
         self.bare = model  # without the wrapper of data parallelism: what is saved and evaluated
         self.model, wrapped = self.accelerator.prepare(model, optimizer)
         # The wrapper costs 5 % of a small network's step; only a TPU and float16's scaler need it.
-        self.optimizer = wrapped if wrapped.scaler or self.accelerator.distributed_type == "XLA" else optimizer
+        self.optimizer = (
+            wrapped if wrapped.scaler or self.accelerator.distributed_type == "XLA" else optimizer
+        )
         self.train, self.batch_size, self.seed = train.to(self.accelerator.device), batch_size, seed
         self.epochs, self.steps = epochs, -(-len(train) // max(1, batch_size))
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.micro_batch = batch_size if micro_batch is None else max(1, min(micro_batch, batch_size))
+        self.micro_batch = (
+            batch_size if micro_batch is None else max(1, min(micro_batch, batch_size))
+        )
         self.history = History()
         self.checkpoint = Path(checkpoint) if checkpoint else None
         held = sum(len(group["params"]) for group in optimizer.param_groups)
@@ -75,7 +84,11 @@ class Run:
             return over and self.world == 1
         from accelerate.utils import broadcast
 
-        return bool(broadcast(torch.tensor([over], dtype=torch.int32, device=self.accelerator.device)).item())
+        return bool(
+            broadcast(
+                torch.tensor([over], dtype=torch.int32, device=self.accelerator.device)
+            ).item()
+        )
 
     @property
     def mixed(self) -> bool:
@@ -89,10 +102,14 @@ class Run:
         facts, named = read_checkpoint(self.checkpoint, self.bare)
         rows = facts.get("history", [])
         mine = self.facts | {"epochs": self.epochs}
-        theirs = facts | {"epochs": max(self.epochs, len(rows))}  # to have done fewer is what resuming is for
+        theirs = facts | {
+            "epochs": max(self.epochs, len(rows))
+        }  # to have done fewer is what resuming is for
         differ = [name for name in mine if theirs.get(name) != mine[name]]
         if differ:
-            told = [", ".join(f"{name} {run.get(name)}" for name in differ) for run in (theirs, mine)]
+            told = [
+                ", ".join(f"{name} {run.get(name)}" for name in differ) for run in (theirs, mine)
+            ]
             raise CourseError(
                 f"{self.checkpoint} belongs to a run with {told[0]}, this one has {told[1]}: give the new run another "
                 "checkpoint path, or remove the file to start again."
@@ -104,7 +121,8 @@ class Run:
     def begin_epoch(self) -> None:
         """Notes the state to fall back on; seeds by (seed, epoch), so that a resumed run draws the same numbers."""
         self.fallback = {
-            name: value.to("cpu", copy=True) for name, value in state_tensors(self.bare, self.optimizer).items()
+            name: value.to("cpu", copy=True)
+            for name, value in state_tensors(self.bare, self.optimizer).items()
         }
         self.records: list[Tensor] = []  # stays on the device until the epoch ends
         self.sizes: list[int] = []
@@ -132,7 +150,9 @@ class Run:
 
     def forward_backward(self, loss_fn: LossFunction, images: Tensor, labels: Tensor) -> None:
         """Adds the batch's gradients, in micro-batches weighted by their images, and records loss and monitors."""
-        whole = min(self.batch_size, len(self.train) - len(self.sizes) * self.batch_size)  # of all processes
+        whole = min(
+            self.batch_size, len(self.train) - len(self.sizes) * self.batch_size
+        )  # of all processes
         start, stop = shard(whole, self.rank, self.world)
         ends = [*range(self.micro_batch, len(images), self.micro_batch), len(images)]
         alone = len(ends) == self.world == 1
@@ -140,12 +160,18 @@ class Run:
         records = []
         for first, end in zip([0, *ends], ends, strict=False):
             part = Part(start + first, start + end, whole, end == len(images))
-            weight = (end - first) / whole if stop > start else 0.0  # the stand-in of an empty share counts nothing
+            weight = (
+                (end - first) / whole if stop > start else 0.0
+            )  # the stand-in of an empty share counts nothing
             sync = nullcontext() if part.last else self.accelerator.no_sync(self.model)
             with sync, nullcontext() if alone else _draws_of(part, state, self.accelerator.device):
                 with self.accelerator.autocast() if self.mixed else nullcontext():
-                    loss, monitored = loss_and_monitored(loss_fn(self.model, images[first:end], labels[first:end]))
-                self.accelerator.backward(loss * (weight * self.world))  # the processes' gradients are averaged
+                    loss, monitored = loss_and_monitored(
+                        loss_fn(self.model, images[first:end], labels[first:end])
+                    )
+                self.accelerator.backward(
+                    loss * (weight * self.world)
+                )  # the processes' gradients are averaged
             self.names = ["loss", *monitored]
             records.append(weight * torch.stack([loss.detach(), *monitored.values()]))
         self.records.append(sum(records))
@@ -158,7 +184,9 @@ class Run:
 
         self.restore()
         no_memory = isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
-        if not no_memory or self.micro_batch == 1 or self.world > 1:  # the others would wait for ever
+        if (
+            not no_memory or self.micro_batch == 1 or self.world > 1
+        ):  # the others would wait for ever
             raise error
         self.micro_batch //= 2
         release_memory()
@@ -176,7 +204,9 @@ class Run:
         if self.world > 1:
             records = self.accelerator.reduce(records, "sum")
         broken = ~records[:, :1].isfinite()
-        broken[-1] |= ~torch.stack([p.isfinite().all() for p in self.bare.parameters()]).all()  # by the last step
+        broken[-1] |= ~torch.stack(
+            [p.isfinite().all() for p in self.bare.parameters()]
+        ).all()  # by the last step
         both = torch.cat([records, broken.to(records)], 1).cpu()
         seconds = time.monotonic() - self.started
         records = both[:, :-1]
@@ -184,16 +214,25 @@ class Run:
         sizes = torch.tensor(self.sizes, dtype=records.dtype)
         means = (records * sizes[:, None]).sum(0) / sizes.sum()
         row = {"epoch": self.epoch + 1} | dict(zip(self.names, means.tolist(), strict=True))
-        row |= {"lr": self.rates[-1], "steps": len(self.sizes), "images": sum(self.sizes), "seconds": seconds}
+        row |= {
+            "lr": self.rates[-1],
+            "steps": len(self.sizes),
+            "images": sum(self.sizes),
+            "seconds": seconds,
+        }
         if validation is not None:
             validation = validation.to(self.accelerator.device)
             # Every process measures all of it, so that the numbers do not depend on how many there are.
-            measured = evaluate(self.bare, validation, loss_fn, self.micro_batch)  # which is known to fit
+            measured = evaluate(
+                self.bare, validation, loss_fn, self.micro_batch
+            )  # which is known to fit
             row |= {f"validation_{name}": value for name, value in measured.items()}
         self.history.rows.append(row)
         if not quiet:
             self.say(history_line(row, self.epochs))
-        if self.checkpoint and len(self.sizes) == self.steps:  # a part of an epoch could not be resumed exactly
+        if (
+            self.checkpoint and len(self.sizes) == self.steps
+        ):  # a part of an epoch could not be resumed exactly
             facts = self.facts | {"history": self.history.rows}
             if self.rank == 0:
                 save_checkpoint(self.checkpoint, self.bare, self.optimizer, **facts)
@@ -203,7 +242,9 @@ class Run:
         if not broken.any():
             return
         step = int(broken.argmax())
-        values = ", ".join(f"{n} {v:.4g}" for n, v in zip(self.names, records[step].tolist(), strict=True))
+        values = ", ".join(
+            f"{n} {v:.4g}" for n, v in zip(self.names, records[step].tolist(), strict=True)
+        )
         self.restore()
         back = f"back at the end of epoch {self.epoch}" if self.epoch else "as it was before"
         raise NonFiniteLoss(
@@ -222,13 +263,21 @@ class Run:
         if self.mixed:  # the network computes in float32 again
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
             self.bare.__dict__.pop("forward", None)
-        kept = f"the same call continues from {self.checkpoint}" if self.checkpoint else "give `checkpoint` to continue"
+        kept = (
+            f"the same call continues from {self.checkpoint}"
+            if self.checkpoint
+            else "give `checkpoint` to continue"
+        )
         if kind is KeyboardInterrupt:
-            self.say(f"Interrupted in epoch {self.epoch + 1} of {self.epochs}: the model is as it was then; {kept}.")
+            self.say(
+                f"Interrupted in epoch {self.epoch + 1} of {self.epochs}: the model is as it was then; {kept}."
+            )
         partial = self.history.rows and self.history.rows[-1]["steps"] < self.steps
         if kind is None and (partial or self.epoch < self.epochs):
             when = "in" if partial else "after"
-            self.history.stopped = f"Stopped by max_seconds {when} epoch {self.epoch} of {self.epochs}; {kept}."
+            self.history.stopped = (
+                f"Stopped by max_seconds {when} epoch {self.epoch} of {self.epochs}; {kept}."
+            )
             self.say(self.history.stopped)
 
 

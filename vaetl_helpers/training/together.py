@@ -46,7 +46,9 @@ def fit_together(
     steps = math.ceil(len(sets[0]) / batch_size)
     for epoch in range(epochs):
         started = time.monotonic()
-        orders = [s.batches(batch_size, 1000 * seed + epoch) for s, seed in zip(sets, seeds, strict=True)]
+        orders = [
+            s.batches(batch_size, 1000 * seed + epoch) for s, seed in zip(sets, seeds, strict=True)
+        ]
         for number, batch in enumerate(zip(*orders, strict=True)):
             adam.param_groups[0]["lr"] = rate * one_cycle((epoch + number / steps) / epochs)
             images, labels = (torch.stack(part) for part in zip(*batch, strict=True))
@@ -73,7 +75,10 @@ class _Stack:
         self.each, self.same = torch.vmap(call), torch.vmap(call, (0, 0, None))
         self.images, self.labels = validation.images / 255, validation.labels
         self.accuracy = torch.full((len(models),), -1.0)
-        self.lowest, self.waited = torch.full_like(self.accuracy, math.inf), torch.zeros(len(models))
+        self.lowest, self.waited = (
+            torch.full_like(self.accuracy, math.inf),
+            torch.zeros(len(models)),
+        )
         self.histories = [History() for _ in models]
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -89,7 +94,9 @@ class _Stack:
         loss = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1).cpu()
         accuracy = (logits.argmax(2) == labels).float().mean(1).cpu()
         running = self.waited < patience
-        better = running & ((accuracy > self.accuracy) | (accuracy == self.accuracy) & (loss < self.lowest))
+        better = running & (
+            (accuracy > self.accuracy) | (accuracy == self.accuracy) & (loss < self.lowest)
+        )
         self.accuracy[better], self.lowest[better] = accuracy[better], loss[better]
         self.waited = torch.where(better, 0, self.waited + running)
         for name, value in self.weights.items():
@@ -97,13 +104,18 @@ class _Stack:
         for number, history in enumerate(self.histories):
             if running[number] and steps:
                 row = {"epoch": len(history) + 1, "steps": steps, "seconds": seconds}
-                row |= {"validation_accuracy": accuracy[number].item(), "validation_loss": loss[number].item()}
+                row |= {
+                    "validation_accuracy": accuracy[number].item(),
+                    "validation_loss": loss[number].item(),
+                }
                 history.rows.append(row)
         return bool((self.waited >= patience).all())
 
     def finish(self, models: Sequence[nn.Module]) -> list[History]:
         """Puts the best weights into the networks."""
         for number, model in enumerate(models):
-            model.load_state_dict({name: value[number] for name, value in self.best.items()}, strict=False)
+            model.load_state_dict(
+                {name: value[number] for name, value in self.best.items()}, strict=False
+            )
             model.eval()
         return self.histories

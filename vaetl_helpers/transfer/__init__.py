@@ -3,7 +3,13 @@
 from vaetl_helpers.nets import trainable
 from vaetl_helpers.training.loop import fit_best
 from vaetl_helpers.training.schedules import one_cycle
-from vaetl_helpers.transfer.backbones import BACKBONES, Backbone, Preprocessing, backbone, download_weights
+from vaetl_helpers.transfer.backbones import (
+    BACKBONES,
+    Backbone,
+    Preprocessing,
+    backbone,
+    download_weights,
+)
 from vaetl_helpers.transfer.finetuning import fine_tune, grey_filters, l2_sp, new_head, rehearsal
 from vaetl_helpers.transfer.freezing import freeze, gradual_unfreezing, param_groups, unfreeze
 from vaetl_helpers.transfer.probes import GRID, Probe, checked, features, linear_probe

