@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,36 @@ def recorded_value(chapter: str, id: str, task: str = "", data: str | None = Non
         if record["id"] == id and data in (None, record["data"]):
             return record | {"label": origin(run)}
     raise unknown_name_error("recorded number", id, [record["id"] for record in run["records"]])
+
+
+def find_recorded(
+    chapter: str, ids: Iterable[str], task: str = "", data: str | None = None
+) -> list[dict[str, Any]]:
+    """The recorded numbers with these ids, in their order, each with its `label`.
+
+    Ids that were not recorded are left out; without a recorded run it prints why and returns none.
+    """
+    by_id = {record["id"]: record for record in _labelled(chapter, task, data)}
+    return [by_id[id] for id in ids if id in by_id]
+
+
+def recorded_by_measure(chapter: str, *measures: str) -> list[dict[str, Any]]:
+    """The recorded numbers of these measures, each with its `label`.
+
+    A measure is the second part of an id. Without a recorded run it prints why and returns none.
+    """
+    records = _labelled(chapter)
+    return [record for record in records if record["id"].split("/")[1] in measures]
+
+
+def _labelled(chapter: str, task: str = "", data: str | None = None) -> list[dict[str, Any]]:
+    try:
+        run = recorded(chapter, task)
+    except CourseError as error:
+        print(error)
+        return []
+    label = {"label": origin(run)}
+    return [record | label for record in run["records"] if data in (None, record["data"])]
 
 
 def recorded_arrays(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -120,19 +120,16 @@ PATTERNS: dict[str, dict[str, Callable[[re.Match[str]], str]]] = {
         r"(.+ − .+), (\d+) labels": _id_of_comparison,
     },
     "05b": {
-        r"(bound|probe accuracy) at the β (.+) − at the β (.+)": lambda m: record_id(
-            "05b", m[1], (m[2], m[3])
+        r"(.+) at the β (.+) − at the β (.+)": lambda m: record_id(
+            "05b", f"{m[1]} at best β", (m[2], m[3])
         ),
         r"best β for (.+)": lambda m: record_id("05b", "best β", m[1]),
-        r"validation bound at (β = .+)": lambda m: record_id("05b", "validation bound", m[1]),
-        r"validation accuracy of the probe at (β = .+)": lambda m: record_id(
-            "05b", "validation accuracy", m[1]
-        ),
+        r"(validation .+) at (β = .+)": lambda m: record_id("05b", m[1], m[2]),
         r"test bound, (.+) − (.+), (\d+ steps)": lambda m: record_id(
-            "05b", "bound", (m[1], m[2]), m[3]
+            "05b", "test bound", (m[1], m[2]), m[3]
         ),
-        r"test error, (.+), (\d+) labels, (.+)": lambda m: record_id(
-            "05b", "error", m[1], m[2], m[3]
+        r"test error, (.+), 100 labels, (.+)": lambda m: record_id(
+            "05b", "test error", m[1], m[2]
         ),
     },
 }

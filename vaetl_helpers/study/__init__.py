@@ -1,6 +1,11 @@
 """Repeated runs and what may be said of them: draws, studies, effects, costs and verdicts."""
 
-from vaetl_helpers.recorded import recorded, recorded_value
+from vaetl_helpers.recorded import (
+    find_recorded,
+    recorded,
+    recorded_by_measure,
+    recorded_value,
+)
 from vaetl_helpers.study.costs import add_costs, cost_ratio, labels_ratio, labels_to
 from vaetl_helpers.study.draws import Draw, Method, draw_labels
 from vaetl_helpers.study.effects import (
@@ -37,12 +42,14 @@ __all__ = [
     "cost_ratio",
     "draw_labels",
     "effect_of",
+    "find_recorded",
     "holm",
     "labels_ratio",
     "labels_to",
     "mean_interval",
     "paired",
     "recorded",
+    "recorded_by_measure",
     "recorded_table",
     "recorded_value",
     "run_study",
