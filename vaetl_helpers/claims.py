@@ -152,9 +152,7 @@ def ledger(run: Path | str | None = None, records: Sequence[Record] | None = Non
 class _Answer:
     """The record that answers a comparison, before the primary ones are adjusted for each other."""
 
-    def __init__(
-        self, comparison: Comparison, known: Records, source: str, primary: bool
-    ) -> None:
+    def __init__(self, comparison: Comparison, known: Records, source: str, primary: bool) -> None:
         self.comparison, self.source, self.primary = comparison, source, primary
         self.record = known[comparison.id, comparison.data]
         self.effect = study.Effect.from_record(self.record)

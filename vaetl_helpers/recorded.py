@@ -64,7 +64,9 @@ def origin(run: Mapping[str, Any]) -> str:
     return f"recorded ({run['machine']}, {run['date']})"
 
 
-def recorded_value(chapter: str, id: str, task: str = "", data: str | None = None) -> dict[str, Any]:
+def recorded_value(
+    chapter: str, id: str, task: str = "", data: str | None = None
+) -> dict[str, Any]:
     """One record of a recorded run by its id, and by its data where several data sets have it.
 
     It has the fields of `output.record`, and `label`, 'recorded (machine, date)'.

@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vaetl_helpers import vae
-from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.transfer.freezing import freeze
 

@@ -128,9 +128,7 @@ PATTERNS: dict[str, dict[str, Callable[[re.Match[str]], str]]] = {
         r"test bound, (.+) − (.+), (\d+ steps)": lambda m: record_id(
             "05b", "test bound", (m[1], m[2]), m[3]
         ),
-        r"test error, (.+), 100 labels, (.+)": lambda m: record_id(
-            "05b", "test error", m[1], m[2]
-        ),
+        r"test error, (.+), 100 labels, (.+)": lambda m: record_id("05b", "test error", m[1], m[2]),
     },
 }
 NOTES = re.compile(

@@ -1,8 +1,10 @@
-"""Keeps the numbers of a run as recorded results: `python -m vaetl_helpers.authoring.record RUN MACHINE`.
+"""Keeps the numbers of a run as recorded results.
 
-RUN is a folder that `vaetl run --profile paper` wrote, MACHINE says in a few words what it ran on. Each chapter's
-records go to recorded/NN_name.json (NN_name_TASK.json where a task was given), with the command that makes them again,
-and its studies' tables beside them.
+    python -m vaetl_helpers.authoring.record RUN MACHINE
+
+RUN is a folder that `vaetl run --profile paper` wrote, MACHINE says in a few words what it ran on.
+Each chapter's records go to recorded/NN_name.json (NN_name_TASK.json where a task was given), with
+the command that makes them again, and its studies' tables beside them.
 """
 
 import json
@@ -19,25 +21,27 @@ def record(run: Path, machine: str) -> list[Path]:
     """Writes one file for each chapter that passed, and returns their paths."""
     metrics = json.loads((run / "metrics.json").read_text("utf-8"))
     facts = metrics["run"]
-    given = "".join(f" -p {name}={value}" for name, value in facts["parameters"].items())
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
+    options = "".join(f" -p {name}={value}" for name, value in facts["parameters"].items())
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     written = []
     for number, chapter in metrics["chapters"].items():
         if chapter["status"] != "passed":
             continue
         content = {
-            "command": f"vaetl run {number} --profile {facts['profile']}{given}",
+            "command": f"vaetl run {number} --profile {facts['profile']}{options}",
             "commit": commit,
             "date": date.today().isoformat(),
             "machine": machine,
             "versions": facts["versions"],
             "records": [entry for entry in metrics["records"] if entry["chapter"] == number],
         }
-        task = f"_{facts['parameters']['task']}" if "task" in facts["parameters"] else ""
-        written.append(RECORDED / f"{Path(chapter['notebook']).stem}{task}.json")
-        written[-1].write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        name = Path(chapter["notebook"]).stem
+        if "task" in facts["parameters"]:
+            name += f"_{facts['parameters']['task']}"
+        path = RECORDED / f"{name}.json"
+        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        written.append(path)
     tables = sorted((run / "tables").glob("*.csv"))
     return written + [Path(shutil.copy(table, RECORDED)) for table in tables]
 

@@ -1,7 +1,10 @@
-"""Records what the controls of chapters 1 and 4 show: `python -m vaetl_helpers.authoring.record_controls NAME MACHINE`.
+"""Records what the controls of chapters 1 and 4 show.
 
-NAME is 01_rates (minutes) or 04_thresholds (a quarter of an hour), MACHINE says in a few words what it ran on. Writes
-recorded/NAME.safetensors: the arrays, with the command, commit, date, machine and versions. Embedded images only.
+    python -m vaetl_helpers.authoring.record_controls NAME MACHINE
+
+NAME is 01_rates (minutes) or 04_thresholds (a quarter of an hour), MACHINE says in a few words what
+it ran on. Writes recorded/NAME.safetensors: the arrays, with the command, commit, date, machine and
+versions. Embedded images only.
 """
 
 from __future__ import annotations
@@ -31,46 +34,51 @@ from vaetl_helpers.training.loop import fit
 
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 BATCHES = (16, 32, 64, 128, 256, 512)
-SEEDS, EPOCHS = 5, 10
-COUNTS, DRAWS, STEPS = (
-    (5, 10, 25, 50, 100),
-    5,
-    300,
-)  # labels of each class; the steps are those of chapter 4's study
+SEEDS = 5
+EPOCHS = 10
+COUNTS = (5, 10, 25, 50, 100)  # labels of each class
+DRAWS = 5
+STEPS = 300  # as in chapter 4's study
+METHODS = ("scratch", "linear probe", "fine-tuned")
+SPLITS = ("validation", "test")
 
 
 def losses(data: Splits, rate: float, batch_size: int, seed: int) -> Tensor:
     """Training and validation loss after 0, 1, … epochs of plain SGD, [2, EPOCHS + 1] nats; nan once it broke."""
     torch.manual_seed(seed)
     model = nets.mlp_classifier()
-    found = torch.full((2, EPOCHS + 1), torch.nan)
-    found[:, 0] = torch.tensor(
-        [evaluate(model, part)["loss"] for part in (data.train, data.validation)]
-    )
+    curves = torch.full((2, EPOCHS + 1), torch.nan)
+    for number, images in enumerate((data.train, data.validation)):
+        curves[number, 0] = evaluate(model, images)["loss"]
     sgd = torch.optim.SGD(model.parameters(), rate)
-    how = {
-        "epochs": 1,
-        "batch_size": batch_size,
-        "optimizer": sgd,
-        "validation": data.validation,
-        "quiet": True,
-    }
     for epoch in range(EPOCHS):
         try:
-            row = fit(model, data.train, seed=1000 * seed + epoch, **how).rows[0]
+            history = fit(
+                model,
+                data.train,
+                epochs=1,
+                batch_size=batch_size,
+                optimizer=sgd,
+                validation=data.validation,
+                seed=1000 * seed + epoch,
+                quiet=True,
+            )
         except NonFiniteLoss:
             break
-        found[:, epoch + 1] = torch.tensor([row["loss"], row["validation_loss"]])
-    return found
+        row = history.rows[0]
+        curves[:, epoch + 1] = torch.tensor([row["loss"], row["validation_loss"]])
+    return curves
 
 
 def rates() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The losses for each rate, batch size and seed, [rates, batches, seeds, EPOCHS + 1]."""
     data = load("fashion-mnist")
-    runs = [[[losses(data, r, b, seed) for seed in range(SEEDS)] for b in BATCHES] for r in RATES]
-    training, validation = torch.stack(
-        [torch.stack([torch.stack(b) for b in r]) for r in runs]
-    ).unbind(3)
+    curves = torch.empty(len(RATES), len(BATCHES), SEEDS, 2, EPOCHS + 1)
+    for r, rate in enumerate(RATES):
+        for b, batch_size in enumerate(BATCHES):
+            for seed in range(SEEDS):
+                curves[r, b, seed] = losses(data, rate, batch_size, seed)
+    training, validation = curves.unbind(3)
     facts = {
         "rates": RATES,
         "batches": BATCHES,
@@ -82,11 +90,16 @@ def rates() -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 @torch.no_grad()
 def _log_odds(task: tasks.Task, model: nn.Module) -> dict[str, Tensor]:
-    """log p / (1 - p) of class 1: in half precision, p itself would round to 1/2 for a strongly regularised probe."""
-    logits = {
-        part: model.eval()(getattr(task, part).images / 255) for part in ("validation", "test")
-    }
-    return {part: values[:, 1] - values[:, 0] for part, values in logits.items()}
+    """log p / (1 - p) of class 1 for the images of each split.
+
+    In half precision p itself would round to 1/2 for a strongly regularised probe.
+    """
+    model.eval()
+    log_odds = {}
+    for split in SPLITS:
+        logits = model(getattr(task, split).images / 255)
+        log_odds[split] = logits[:, 1] - logits[:, 0]
+    return log_odds
 
 
 def trained(
@@ -94,55 +107,51 @@ def trained(
 ) -> dict[str, Tensor]:
     """Chapter 4's "scratch" or "fine-tuned": log-odds of class 1 for validation and test images."""
     images = task.pool.subset(draw.indices)
-    size = min(16, len(images) // 4)
-    epochs = max(5, STEPS * size // len(images))
-    how = {"batch_size": size, "epochs": epochs, "seed": draw.seed, "patience": max(5, epochs // 3)}
+    options = study.training_options(len(images), STEPS) | {"seed": draw.seed}
     if name == "scratch":
         model = nets.transfer_cnn().to(memory_format=torch.channels_last)
         adam = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
-        loop.fit_best(model, images, task.validation, optimizer=adam, **how)
+        loop.fit_best(model, images, task.validation, optimizer=adam, **options)
     else:
         model = copy.deepcopy(source).to(memory_format=torch.channels_last)
-        model.head = transfer.new_head(
-            model.head, task.keep, 2, torch.Generator().manual_seed(draw.seed)
-        )
+        generator = torch.Generator().manual_seed(draw.seed)
+        model.head = transfer.new_head(model.head, task.keep, 2, generator)
         transfer.fine_tune(
-            model, images, task.validation, parts=list(model), rate=3e-3, head_epochs=5, **how
+            model, images, task.validation, parts=list(model), rate=3e-3, head_epochs=5, **options
         )
     return _log_odds(task, model)
 
 
 def probed(task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dict[str, Tensor]:
     """Chapter 4's linear probe: the same log-odds."""
-    x, y = (
-        transfer.features(source[:-1], task.pool.subset(draw.indices), 200),
-        task.pool.labels[draw.indices],
-    )
-    seen = transfer.features(source[:-1], task.validation, 200)
-    head = transfer.linear_probe(x, y, seen, task.validation.labels).as_linear()
-    return _log_odds(task, nn.Sequential(source[:-1], head))
+    x = transfer.features(source[:-1], task.pool.subset(draw.indices), 200)
+    y = task.pool.labels[draw.indices]
+    x_validation = transfer.features(source[:-1], task.validation, 200)
+    fitted = transfer.linear_probe(x, y, x_validation, task.validation.labels)
+    return _log_odds(task, nn.Sequential(source[:-1], fitted.as_linear()))
 
 
 def thresholds() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The log-odds of class 1, [methods, counts, draws, images] as float16, and the images' labels [images]."""
+    """The log-odds of class 1, [methods, counts, draws, images] as float16, and the labels [images]."""
     task, source = tasks.load_task("tops"), tasks.source_model("tops")[0]
     runs = {name: partial(trained, name, task, source) for name in ("scratch", "fine-tuned")}
     runs["linear probe"] = partial(probed, task, source)
-    names = ("scratch", "linear probe", "fine-tuned")
-    methods, counts = (
-        [study.Method(name, runs[name]) for name in names],
-        [2 * count for count in COUNTS],
-    )
+    methods = [study.Method(name, runs[name]) for name in METHODS]
+    counts = [2 * count for count in COUNTS]
     table = study.run_study("tops", methods, counts, DRAWS, labels=task.pool.labels)
-    arrays = {
-        f"{part}_labels": getattr(task, part).labels.to(torch.uint8)
-        for part in ("validation", "test")
-    }
-    for part in ("validation", "test"):
-        of = [[[table.images[m, n, d, part] for d in range(DRAWS)] for n in counts] for m in names]
-        arrays[part] = torch.tensor(np.array(of)).half()
+    arrays = {}
+    for split in SPLITS:
+        arrays[f"{split}_labels"] = getattr(task, split).labels.to(torch.uint8)
+    for split in SPLITS:
+        images = len(getattr(task, split))
+        log_odds = np.empty((len(METHODS), len(counts), DRAWS, images), np.float32)
+        for m, method in enumerate(METHODS):
+            for c, count in enumerate(counts):
+                for draw in range(DRAWS):
+                    log_odds[m, c, draw] = table.images[method, count, draw, split]
+        arrays[split] = torch.tensor(log_odds).half()
     return arrays, {
-        "methods": names,
+        "methods": METHODS,
         "counts": COUNTS,
         "classes": task.pool.classes,
         "data": task.source,

@@ -119,8 +119,7 @@ def _ratio(
     """The effect of log(b's cost / a's cost), with open ends where costs are bounds."""
     if any(cost.value <= 0 for cost in (*costs_a.values(), *costs_b.values())):
         raise CourseError(
-            f"A ratio needs costs above 0, but {metric} is 0 in a draw: "
-            "measure it in another unit."
+            f"A ratio needs costs above 0, but {metric} is 0 in a draw: measure it in another unit."
         )
     logs = {draw: math.log(costs_b[draw].value / costs_a[draw].value) for draw in costs_a}
     may_be_larger = may_be_smaller = censored = 0
