@@ -30,6 +30,13 @@ COLUMNS = (
     "value",
     "seconds",
 )
+NUMBERS = {
+    "labels": int,
+    "draw": int,
+    "pretrain_seed": int,
+    "value": float,
+    "seconds": float,
+}
 RUN = ["method", "labels", "draw"]  # the columns that tell runs apart
 SHARED = "shared labels"  # a metric of every run: the mean fraction of its labels in another draw
 CENSORED = " censored"  # ends the name of the metric that holds a cost's Censoring
@@ -156,6 +163,6 @@ def recorded_table(chapter: str, name: str) -> Table:
     import pandas as pd
 
     text = read_recorded(f"{chapter}_{name}.csv", f"table {chapter}_{name}")
-    # Numbers as they were written, to the last digit; an empty name is not a missing number.
-    frame = pd.read_csv(io.StringIO(text), float_precision="round_trip", keep_default_na=False)
-    return Table(frame)
+    # As text first, so that numbers are read to their last digit, and an empty name is no number.
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    return Table(frame.astype(NUMBERS))
