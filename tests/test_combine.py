@@ -419,7 +419,7 @@ def test_effects_are_positive_where_they_speak_for_the_vae() -> None:
     assert cost["name"] == "seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"
     assert all(r["data"] == "here" for r in found.values())
     assert "05/accuracy/fine_tuned-supervised/50" in found
-    assert gap["conditional"] == [] and gap["se"] > 0 and gap["df"] == 9
+    assert gap["conditional"] == ["these test images"] and gap["se"] > 0 and gap["df"] == 9
     (first, *_) = vae_transfer.effects(table, "here", 100, conditional=["these 3 VAEs"])
     assert first["conditional"] == ["these 3 VAEs"]
 
