@@ -21,30 +21,36 @@ def record(run: Path, machine: str) -> list[Path]:
     """Writes one file for each chapter that passed, and returns their paths."""
     metrics = json.loads((run / "metrics.json").read_text("utf-8"))
     facts = metrics["run"]
-    options = "".join(f" -p {name}={value}" for name, value in facts["parameters"].items())
+    options = ""
+    for name, value in facts["parameters"].items():
+        options += f" -p {name}={value}"
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     written = []
     for number, chapter in metrics["chapters"].items():
         if chapter["status"] != "passed":
             continue
+        records = [entry for entry in metrics["records"] if entry["chapter"] == number]
         content = {
             "command": f"vaetl run {number} --profile {facts['profile']}{options}",
             "commit": commit,
             "date": date.today().isoformat(),
             "machine": machine,
             "versions": facts["versions"],
-            "records": [entry for entry in metrics["records"] if entry["chapter"] == number],
+            "records": records,
         }
         name = Path(chapter["notebook"]).stem
         if "task" in facts["parameters"]:
             name += f"_{facts['parameters']['task']}"
         path = RECORDED / f"{name}.json"
-        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        text = json.dumps(content, indent=1)
+        path.write_text(f"{text}\n", "utf-8")
         written.append(path)
-    tables = sorted((run / "tables").glob("*.csv"))
-    return written + [Path(shutil.copy(table, RECORDED)) for table in tables]
+    for table in sorted((run / "tables").glob("*.csv")):
+        written.append(Path(shutil.copy(table, RECORDED)))
+    return written
 
 
 if __name__ == "__main__":
-    print(*record(Path(sys.argv[1]), sys.argv[2]), sep="\n")
+    run, machine = sys.argv[1:]
+    print(*record(Path(run), machine), sep="\n")

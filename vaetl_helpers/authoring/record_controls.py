@@ -44,7 +44,10 @@ SPLITS = ("validation", "test")
 
 
 def losses(data: Splits, rate: float, batch_size: int, seed: int) -> Tensor:
-    """Training and validation loss after 0, 1, … epochs of plain SGD, [2, EPOCHS + 1] nats; nan once it broke."""
+    """Training and validation loss after 0, 1, … epochs of plain SGD, [2, EPOCHS + 1] nats.
+
+    They are nan once it broke.
+    """
     torch.manual_seed(seed)
     model = nets.mlp_classifier()
     curves = torch.full((2, EPOCHS + 1), torch.nan)
@@ -107,17 +110,24 @@ def trained(
 ) -> dict[str, Tensor]:
     """Chapter 4's "scratch" or "fine-tuned": log-odds of class 1 for validation and test images."""
     images = task.pool.subset(draw.indices)
-    options = study.training_options(len(images), STEPS) | {"seed": draw.seed}
+    options = study.training_options(len(images), STEPS)
     if name == "scratch":
         model = nets.transfer_cnn().to(memory_format=torch.channels_last)
         adam = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
-        loop.fit_best(model, images, task.validation, optimizer=adam, **options)
+        loop.fit_best(model, images, task.validation, optimizer=adam, seed=draw.seed, **options)
     else:
         model = copy.deepcopy(source).to(memory_format=torch.channels_last)
         generator = torch.Generator().manual_seed(draw.seed)
         model.head = transfer.new_head(model.head, task.keep, 2, generator)
         transfer.fine_tune(
-            model, images, task.validation, parts=list(model), rate=3e-3, head_epochs=5, **options
+            model,
+            images,
+            task.validation,
+            parts=list(model),
+            rate=3e-3,
+            head_epochs=5,
+            seed=draw.seed,
+            **options,
         )
     return _log_odds(task, model)
 
@@ -132,7 +142,7 @@ def probed(task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dict[st
 
 
 def thresholds() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The log-odds of class 1, [methods, counts, draws, images] as float16, and the labels [images]."""
+    """The log-odds of class 1, [methods, counts, draws, images] as float16, and the labels."""
     task, source = tasks.load_task("tops"), tasks.source_model("tops")[0]
     runs = {name: partial(trained, name, task, source) for name in ("scratch", "fine-tuned")}
     runs["linear probe"] = partial(probed, task, source)
