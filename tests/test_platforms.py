@@ -44,6 +44,7 @@ OLD = {
     "scipy": "1.15.3", "tqdm": "4.67.1", "ipywidgets": "7.7.1", "ipykernel": "6.17.1", "ipython": "7.34.0",
     "jupyter_client": "7.4.9", "traitlets": "5.7.1", "pip": "24.1.2", "setuptools": "75.2.0",
     "accelerate": "1.9.0", "safetensors": "0.5.3", "pooch": "1.8.2", "PyYAML": "6.0.2", "typer": "0.16.0",
+    "pandas": "2.2.2",
 }  # fmt: skip
 MISSING = {"vaetl-helpers", "jaxtyping", "wadler-lindig"}  # what neither platform had
 NOWHERE = dict.fromkeys(
