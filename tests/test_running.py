@@ -154,7 +154,7 @@ def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_
 def test_a_studys_table_is_kept_and_recorded_with_its_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.runtime import Settings\n"
+    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.settings import Settings\n"
     study += "kept = Settings(chapter='01').table_path('tops')\nkept.parent.mkdir(exist_ok=True)\n"
     study += "Table([dict.fromkeys(COLUMNS, 1)]).write(kept)"
     write(tmp_path / "course", "01_first", "# One", SETUP, study, REPORT)
