@@ -112,7 +112,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def built(course: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The small course, built without a kernel: every cell is said to have printed one line."""
-    monkeypatch.setattr(builder, "_execute", pretend)
+    monkeypatch.setattr("vaetl_helpers.authoring.build.execute_solution", pretend)
     build(None, course)
     return course
 
@@ -122,7 +122,7 @@ def pretend(solution: NotebookNode, course: Path, profile: str) -> None:
     for count, cell in enumerate(code, start=1):
         cell.execution_count = count
         cell.outputs = [nbformat.v4.new_output("stream", text=f"{count}\n")]
-    solution.metadata.vaetl |= {"executed": builder._fingerprint(solution), "profile": profile}
+    solution.metadata.vaetl |= {"executed": builder.fingerprint(solution), "profile": profile}
 
 
 def edit(course: Path, old: str, new: str) -> Path:
@@ -200,12 +200,14 @@ def test_badges_lead_to_the_notebook(built: Path) -> None:
     assert "reading 1 · exercises 2 · run on CPU 3 · run on GPU 4" in text
 
 
-def test_bootstrap_is_three_lines_with_the_extras_of_the_chapter(course: Path) -> None:
+def test_bootstrap_is_short_lines_with_the_address_and_the_extras_of_the_chapter(
+    course: Path,
+) -> None:
     learner, _ = generate(edit(course, "requires: []", "requires: [text]"))
-    lines = find(learner, "c01-001").source.splitlines()
-    assert len(lines) == 3
-    assert 'default="https://github.com/some/where/archive/refs/tags/v9.tar.gz"' in lines[0]
-    assert lines[2].startswith('from vaetl_helpers.bootstrap import ready; ready("text")')
+    cell = find(learner, "c01-001")
+    assert max(map(len, cell.source.splitlines())) <= 92 and cell.metadata.jupyter.source_hidden
+    assert '"https://github.com/some/where/archive/refs/tags/v9.tar.gz"' in cell.source
+    assert '\nensure_installed("text")  #' in cell.source
 
 
 def test_learner_has_no_trace_of_solutions_or_comparisons(course: Path) -> None:
@@ -246,7 +248,12 @@ def test_faulty_source_is_refused(course: Path, old: str, new: str, words: str) 
 
 def test_unknown_chapter_is_refused_with_the_near_one(course: Path) -> None:
     with pytest.raises(CourseError, match="did you mean '01'"):
-        build(["1"], course)
+        build(["11"], course)
+
+
+@pytest.mark.parametrize("name", ["1", "01", "01_small", "small", "course/source/01_small.py"])
+def test_a_chapter_is_named_as_for_every_other_command(name: str, course: Path) -> None:
+    assert builder.sources(course, [name]) == [course / "source" / "01_small.py"]
 
 
 def test_missing_jupytext_is_named(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -487,7 +494,7 @@ def test_failing_cell_stops_the_build_and_leaves_the_notebooks(
     with pytest.raises(CourseError, match=r"double_checked\(3\) / 0(.|\n)*ZeroDivisionError"):
         build(None, built)
     assert {path: path.read_bytes() for path in built.rglob("*.ipynb")} == stored
-    assert not [*built.rglob("*.part")]
+    assert not [*built.rglob("*.partial")]
 
 
 @pytest.mark.slow
@@ -500,7 +507,7 @@ def test_endless_cell_is_stopped(course: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_machine_paths_are_taken_out_but_images_are_left(course: Path) -> None:
-    places = builder._places(course)
+    places = builder.machine_paths(course)
     output = {
         "text": f"{Path.home()}/a {sys.prefix}/lib/b.py {course}/c /tmp/ipykernel_12/345.py:3: UserWarning",
         "data": {
@@ -508,7 +515,7 @@ def test_machine_paths_are_taken_out_but_images_are_left(course: Path) -> None:
             "application/json": [{"path": f"{Path.home()}/x"}],
         },
     }
-    clean = builder._scrub(output, places)
+    clean = builder.without_machine_paths(output, places)
     assert clean["text"] == "~/a <python>/lib/b.py course/c <cell>:3: UserWarning"
     assert clean["data"] == {"image/png": f"{Path.home()}/", "application/json": [{"path": "~/x"}]}
 

@@ -18,7 +18,7 @@ from small_course import REPORT, SETUP, write
 
 from vaetl_helpers import chapters, requirements
 from vaetl_helpers.app import running
-from vaetl_helpers.authoring import record
+from vaetl_helpers.authoring.assets.record import record
 from vaetl_helpers.chapters import chapters_in, choose, execute, share, typed
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.requirements import missing
@@ -154,7 +154,7 @@ def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_
 def test_a_studys_table_is_kept_and_recorded_with_its_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.runtime import Settings\n"
+    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.settings import Settings\n"
     study += "kept = Settings(chapter='01').table_path('tops')\nkept.parent.mkdir(exist_ok=True)\n"
     study += "Table([dict.fromkeys(COLUMNS, 1)]).write(kept)"
     write(tmp_path / "course", "01_first", "# One", SETUP, study, REPORT)
@@ -163,11 +163,9 @@ def test_a_studys_table_is_kept_and_recorded_with_its_task(
     facts = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     facts["run"]["parameters"] = {"task": "tops"}
     (tmp_path / "out" / "metrics.json").write_text(json.dumps(facts), "utf-8")
-    monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded")
-    record.RECORDED.mkdir()
-    written = {
-        path.name: path.read_text("utf-8") for path in record.record(tmp_path / "out", "a machine")
-    }
+    (tmp_path / "recorded").mkdir()
+    paths = record(tmp_path / "out", "a machine", tmp_path / "recorded")
+    written = {path.name: path.read_text("utf-8") for path in paths}
     assert written.keys() == {"01_first_tops.json", "01_tops.csv"}
     assert written["01_tops.csv"].splitlines()[0] == ",".join(COLUMNS)
     assert json.loads(written["01_first_tops.json"])["command"].endswith("-p task=tops")
