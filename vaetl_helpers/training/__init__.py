@@ -13,6 +13,7 @@ from vaetl_helpers.training.evaluation import (
     NonFiniteLoss,
     classification_loss,
     evaluate,
+    evaluating,
     history_line,
     loss_and_monitored,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Run",
     "classification_loss",
     "evaluate",
+    "evaluating",
     "fit",
     "fit_best",
     "fit_together",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +85,21 @@ def history_line(row: dict[str, float], epochs: int) -> str:
     return f"epoch {row['epoch']}/{epochs}  {values}  {row['seconds']:.1f} s"
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode; afterwards each module is in the mode that it had before.
+
+    The modes are noted one by one, because a frozen module stays in eval mode while others train.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -92,18 +108,11 @@ def evaluate(
     batch_size: int = 1000,
 ) -> dict[str, float]:
     """Mean loss and monitored values over a whole set, in eval mode, each image weighted equally."""
-    modes = [
-        (module, module.training) for module in model.modules()
-    ]  # a part may be frozen in eval mode
-    model.eval()
     total: Tensor | float = 0.0
     names: list[str] = []
-    try:
+    with evaluating(model):
         for images, labels in data.batches(batch_size):
             loss, monitored = loss_and_monitored(loss_fn(model, images, labels))
             names = ["loss", *monitored]
             total = total + len(images) * torch.stack([loss, *monitored.values()])
-    finally:
-        for module, mode in modes:
-            module.training = mode
     return dict(zip(names, (total / len(data)).tolist(), strict=True))
