@@ -18,8 +18,9 @@ from small_course import REPORT, SETUP, write
 
 from vaetl_helpers import chapters, requirements
 from vaetl_helpers.app import running
+from vaetl_helpers.app.execution import execute
 from vaetl_helpers.authoring import record
-from vaetl_helpers.chapters import chapters_in, choose, execute, share, typed
+from vaetl_helpers.chapters import chapters_in, choose, share, typed
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.requirements import missing
 from vaetl_helpers.study import COLUMNS
@@ -154,7 +155,7 @@ def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_
 def test_a_studys_table_is_kept_and_recorded_with_its_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.runtime import Settings\n"
+    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.settings import Settings\n"
     study += "kept = Settings(chapter='01').table_path('tops')\nkept.parent.mkdir(exist_ok=True)\n"
     study += "Table([dict.fromkeys(COLUMNS, 1)]).write(kept)"
     write(tmp_path / "course", "01_first", "# One", SETUP, study, REPORT)
@@ -300,7 +301,7 @@ def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on(
     write(course, "01_first", "# One", SETUP, REPORT)
     write(course, "02_second", "# Two", SETUP, "open('begun', 'w')\nimport time\ntime.sleep(600)")
     write(course, "03_third", "# Three", SETUP)
-    command = started(course, "run", "--out", str(out), "-p", "seed=3")
+    command = started(course, "run", "--out", str(out), "-p", "seed=3", "--jobs", "1")
     # As in a terminal, the whole group gets the signal.
     process = subprocess.Popen(
         command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -328,12 +329,12 @@ def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on(
 def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path: Path) -> None:
     course, out = tmp_path / "course", tmp_path / "out"
     write(course, "01_first", "# One", SETUP, REPORT)
-    write(course, "02_second", "# Two", "print('x' * 200_000)")
+    write(course, "02_second", "# Two", "print('many letters\\n' * 20_000)")
 
     def small_files() -> None:  # the system refuses to write more, as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    command = started(course, "run", "--out", str(out))
+    command = started(course, "run", "--out", str(out), "--jobs", "1")
     done = subprocess.run(command, preexec_fn=small_files, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith(f"vaetl: {out} cannot be written (File too large)")

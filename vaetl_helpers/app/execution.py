@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from pathlib import Path
@@ -11,8 +12,6 @@ import papermill
 from nbclient.exceptions import CellTimeoutError
 
 from vaetl_helpers.app.kernels import OwnKernel
-
-import errno
 
 NOT_WRITABLE = {
     errno.ENOSPC,
@@ -41,7 +40,8 @@ def execute(
             kernel_name="python3",
             language="python",
             progress_bar=bar,
-            cwd=str(target.parent.parent),
+            # not `cwd`: papermill would change this process's folder, which other chapters share
+            resources={"metadata": {"path": str(target.parent.parent)}},
             start_timeout=180,
             execution_timeout=seconds,
             coalesce_streams=True,

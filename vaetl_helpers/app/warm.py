@@ -15,6 +15,7 @@ ended. A client that closes its connection ends its kernel.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -24,6 +25,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,9 +87,9 @@ def import_what_notebooks_import() -> None:
     os.environ["MPLBACKEND"] = INLINE
     # Else OpenBLAS starts its threads when it is loaded; `configure_threads` gives them back.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import IPython
     import ipykernel.ipkernel
     import ipykernel.kernelapp  # noqa: F401  (for the kernels)
+    import IPython
 
     # tqdm decides once, when it is imported, whether it runs in a kernel.
     kernel = SimpleNamespace(config={"IPKernelApp": {}})
@@ -283,6 +285,15 @@ def configure_threads() -> None:
         threadpoolctl.threadpool_limits(threads, user_api="blas")
 
 
+def leave() -> None:
+    """Ends a kernel without taking its libraries apart, which takes time and makes some complain."""
+    threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing ends its forks
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def main() -> None:
     path = sys.argv[1]
     environment = dict(os.environ)
@@ -296,6 +307,7 @@ def main() -> None:
     request = server.serve()
     if request is not None:
         become_kernel(request)
+        leave()
 
 
 if __name__ == "__main__":
