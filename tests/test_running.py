@@ -45,8 +45,15 @@ def metrics(out: Path) -> dict[str, Any]:
     return json.loads((out / "metrics.json").read_text("utf-8"))
 
 
+@pytest.fixture(autouse=True)
+def forked_kernels(request: pytest.FixtureRequest) -> None:
+    """Slow tests start kernels: forks of one process."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("warm_kernels")
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+def ran(tmp_path_factory: pytest.TempPathFactory, warm_kernels: None) -> Iterator[SimpleNamespace]:
     """One run with -p epochs=1: chapters that pass, fail in a cell, lack an extra, and lose their kernel."""
     folder = tmp_path_factory.mktemp("run")
     course, out = (
@@ -323,6 +330,58 @@ def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on(
     assert "01 First: passed earlier, kept" in capsys.readouterr().out
     assert metrics(out)["run"]["seed"] == 3
     assert {entry["status"] for entry in metrics(out)["chapters"].values()} == {"passed"}
+
+
+@pytest.mark.slow
+def test_chapters_run_side_by_side_and_ctrl_c_ends_all_of_them(tmp_path: Path) -> None:
+    course, out = tmp_path / "course", tmp_path / "out"
+    meet = """from pathlib import Path
+import time
+Path("{mine}").touch()
+while not Path("{theirs}").exists():
+    time.sleep(0.05)"""
+    wait = "open('begun-{}', 'w')\nimport time\ntime.sleep(600)"
+    write(course, "01_first", "# One", SETUP, meet.format(mine="a", theirs="b"), REPORT)
+    write(course, "02_second", "# Two", SETUP, meet.format(mine="b", theirs="a"))
+    write(course, "03_third", "# Three", wait.format("03"))
+    write(course, "04_fourth", "# Four", wait.format("04"))
+    write(course, "05_fifth", "# Five")
+    command = started(course, "run", "--out", str(out), "--jobs", "2")
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not ((out / "begun-03").exists() and (out / "begun-04").exists()):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said, complained = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in said + complained
+    lines = said.splitlines()
+    assert any(line.startswith("01 First: passed, ") for line in lines)
+    assert any(line.startswith("02 Second: passed, ") for line in lines)
+    left = metrics(out)
+    status = [entry["status"] for entry in left["chapters"].values()]
+    assert status == ["passed", "passed", "interrupted", "interrupted", "pending"]
+    assert left["records"][0]["value"] == 86.0
+
+
+def test_the_longest_chapter_begins_first_and_only_smoke_runs_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = chapters_in(chapters.course_dir())
+    longest = max(known.values(), key=running.expected_minutes)
+    assert running.expected_minutes(longest) > running.expected_minutes(known["00"]) > 0
+    monkeypatch.setattr(running, "available_cores", lambda: 8)
+    monkeypatch.setattr(running, "available_bytes", lambda: 8e9)
+    jobs = {profile: running.default_jobs(profile) for profile in running.CELL_SECONDS}
+    assert jobs.pop("smoke") == 2 and set(jobs.values()) == {1}
+    monkeypatch.setattr(running, "available_bytes", lambda: 2e9)
+    assert running.default_jobs("smoke") == 1
+    monkeypatch.setattr(running, "available_bytes", lambda: 8e9)
+    monkeypatch.setattr(running, "available_cores", lambda: 1)
+    assert running.default_jobs("smoke") == 1
+    with pytest.raises(CourseError, match="mend --jobs 0"):
+        running.run(jobs=0)
 
 
 @pytest.mark.slow

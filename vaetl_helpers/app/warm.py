@@ -268,9 +268,11 @@ def set_libraries_up() -> None:
     """What libraries would have made of this environment, had they been imported in it."""
     import matplotlib
     import numpy
+    import torch
 
     matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND", INLINE)
     numpy.random.seed()  # else all kernels would draw the same numbers
+    torch.default_generator.seed()
     configure_threads()
 
 
