@@ -18,14 +18,14 @@ import nbformat
 from nbformat import NotebookNode
 
 from vaetl_helpers import exercises
+from vaetl_helpers.authoring import stubs
 from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.errors import CourseError, unknown_name_error
 
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 CELL_SECONDS = (
     600  # always a limit: without one, a widget can hang an execution for ever (nbclient#312)
 )
-OPTIONS = {"exercise", "check", "tags", "lines_to_next_cell"}  # the last one is jupytext's own
+OPTIONS = stubs.OPTIONS | {"check", "tags", "lines_to_next_cell"}  # the last is jupytext's own
 MINUTES = {"reading": "reading", "exercises": "exercises", "cpu": "run on CPU", "gpu": "run on GPU"}
 # Links, not pictures: a notebook that is opened asks no other machine for anything.
 BADGES = (
@@ -138,7 +138,8 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
         raise _faulty(
             source, f"header needs chapter (quoted), title, requires, minutes of {[*MINUTES]}"
         )
-    cells = [cell for cell in text.cells if cell.source.strip()]
+    blank = {"tags", "lines_to_next_cell"}  # options that do not make a cell of nothing
+    cells = [cell for cell in text.cells if cell.source.strip() or set(cell.metadata) - blank]
     _fill(cells, about, source)
     solution = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA) | {"vaetl": about})
     solution.cells = [_cell(cell, i, source) for i, cell in enumerate(cells)]
@@ -146,7 +147,7 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
         raise _faulty(source, "cells name an exercise or a check twice")
     learner = copy.deepcopy(solution)
     for cell in learner.cells:
-        cell.source = _stub(cell, source)
+        cell.source = stubs.stub_text(cell.source)
         tags = [tag for tag in cell.metadata.pop("tags", []) if tag != "nbval-check-output"]
         cell.metadata |= {"tags": tags} if tags else {}
     nbformat.validate(solution)
@@ -203,7 +204,7 @@ def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
     """A cell with a derived id, and nbgrader's metadata (schema 3) in place of its author's options."""
     if odd := set(raw.metadata) - OPTIONS:
         raise _faulty(
-            source, f"cell {ordinal} has the option {odd} (known: exercise, check and tags)"
+            source, f"cell {ordinal} has the option {odd} (known: exercise, broken, check and tags)"
         )
     name, metadata = f"{ordinal:03d}", {"tags": raw.metadata.tags} if "tags" in raw.metadata else {}
     metadata |= FOLDED if "bootstrap" in metadata.get("tags", ()) else {}
@@ -215,20 +216,11 @@ def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
         metadata |= {"nbgrader": {"schema_version": 3, "grade_id": name} | flags | points}
         metadata |= {"vaetl": {kind: exercise.id}}
     new = nbformat.v4.new_code_cell if raw.cell_type == "code" else nbformat.v4.new_markdown_cell
-    return new(raw.source, id=f"c{_chapter(source)}-{name}", metadata=metadata)
-
-
-def _stub(cell: NotebookNode, source: Path) -> str:
-    """The cell's source with a stub for each solution; CourseError where a solution would leak."""
-    stub, count = re.subn(
-        rf"(?ms)^( *){BEGIN}$.*?^ *{END}$", r"\1return ...  # your code", cell.source
-    )
-    paired = cell.source.count(BEGIN) == count == cell.source.count(END)
-    if not paired or bool(count) != ("exercise" in cell.metadata.get("vaetl", {})):
-        raise _faulty(
-            source, f"cell {cell.id} needs both exercise=... and '{BEGIN}' to '{END}', or neither"
-        )
-    return stub
+    id = f"c{_chapter(source)}-{name}"
+    try:
+        return new(stubs.solved_text(raw), id=id, metadata=metadata)
+    except ValueError as error:
+        raise _faulty(source, f"cell {id} {error}") from error
 
 
 def _execute(solution: NotebookNode, course: Path, profile: str) -> None:

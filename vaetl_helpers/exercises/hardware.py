@@ -59,8 +59,8 @@ training_step = step.reference  # without its judge, which must not be sent into
     ),
 )
 def flops_linear(batch, inputs, outputs, first):
-    """FLOPs of one training step of a linear layer without bias; `first`:
-    no layer with weights comes before it.
+    """FLOPs of one training step of a linear layer without bias;
+    `first`: no layer with weights comes before it.
     """
     # A multiplication and an addition for each triple.
     product = 2 * batch * inputs * outputs
@@ -790,8 +790,8 @@ KEYS = {
 RUN = "the weights of the run that went on"
 RESUMED = "the weights of the resumed run"
 DISTURBED = (
-    "your function changed the run itself: it may only read the model, the optimiser and the random "
-    "state"
+    "your function changed the run itself: it may only read the model, the optimiser and the "
+    "random state"
 )
 
 

@@ -887,7 +887,9 @@ normalise.wrong(
     "reversed statistics",
     says="mean and std are in reverse order",
     edit={
-        "pixels = images.float() / 255": "pixels = images.float() / 255\nmean, std = mean[::-1], std[::-1]"
+        "pixels = images.float() / 255": (
+            "pixels = images.float() / 255\nmean, std = mean[::-1], std[::-1]"
+        )
     },
 )
 normalise.wrong("no std", says="the division by std is missing", last_line="return pixels - mean")

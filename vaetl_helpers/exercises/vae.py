@@ -666,8 +666,8 @@ repaired_a.wrong("patient B", says=NOT_HALVED, function=objective_b)
     ),
 )
 def repaired_c(logits, images, mu, sigma):
-    """The negative ELBO in nats per image; mu and sigma:
-    [batch, latent], sigma > 0 is the standard deviation.
+    """The negative ELBO in nats per image; mu and sigma: [batch, latent],
+    sigma > 0 is the standard deviation.
     """
     reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
     reconstruction = reconstruction / len(images)
