@@ -78,7 +78,8 @@ def labels_one_after_the_other(labels, per_class, draws, seed):
 
 def labels_by_the_package(labels, per_class, draws, seed):
     try:
-        return study.draw_labels(labels, per_class, draws, seed, disjoint="always").indices
+        drawn = study.draw_labels(labels, per_class, draws, seed, disjoint="always")
+        return [draw.indices for draw in drawn]
     except Exception as error:
         raise ValueError(str(error)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -41,40 +42,126 @@ def emit(line: str, kind: str, content: dict[str, Any]) -> None:
     display({"text/plain": line, f"application/vnd.vaetl.{kind}+json": content}, raw=True)
 
 
-def record(
+TEST_IMAGES = "these test images"
+
+
+def conditions(conditional: Sequence[str]) -> str:
+    """What an interval holds for, in words."""
+    phrases = []
+    for each in conditional:
+        verb = "for" if each == TEST_IMAGES else "conditional on"
+        phrases.append(f"{verb} {each}")
+    return "; ".join(phrases)
+
+
+def record_id(chapter: str, *parts: str | float | Sequence[str]) -> str:
+    """The id of a record, as claims.yaml names it: "04/accuracy/fine_tuned-scratch/10_a_class".
+
+    Parts are texts and numbers; names in one tuple, here ("fine-tuned", "scratch"), are compared.
+    """
+    slugs = []
+    for part in parts:
+        names = [str(part)] if isinstance(part, str | float | int) else part
+        slugs.append("-".join(map(_slug, names)))
+    return "/".join([chapter, *slugs])
+
+
+def _slug(name: str) -> str:
+    """Small letters, digits, dots and underscores; Greek letters are spelled out."""
+    spelled = name.lower().replace("β", "beta").replace("μ", "mu").replace("+", " plus ")
+    return re.sub(r"[^a-z0-9.]+", "_", spelled.replace("'", "")).strip("_")
+
+
+def record(  # noqa: PLR0913  # the fields of a record, by keyword
     name: str,
     value: float,
     unit: str = "",
+    *,
+    id: str | None = None,
     low: float | None = None,
     high: float | None = None,
     n: int | None = None,
+    se: float | None = None,
+    df: float | None = None,
+    conditional: Sequence[str] = (),
     data: str | None = None,
 ) -> dict[str, Any]:
-    """A number as `vaetl run` collects it; `low` and `high` bound its 95 % interval over `n` repeats on `data`."""
-    value, low, high = (None if number is None else float(number) for number in (value, low, high))
-    n = None if n is None else int(n)
+    """A number as `vaetl run` collects it, to be found by its `id` (see `record_id`) and its data.
+
+    `low` and `high` bound its 95 % interval over `n` repeats on `data`; `se` is the standard error,
+    of the logarithm for ratios, `df` its degrees of freedom. `conditional` names what the interval
+    holds for alone. `name` is what readers see.
+    """
     return {
+        "id": id,
         "name": name,
-        "value": value,
+        "value": _float_or_none(value),
         "unit": unit,
-        "low": low,
-        "high": high,
-        "n": n,
+        "low": _float_or_none(low),
+        "high": _float_or_none(high),
+        "n": None if n is None else int(n),
+        "se": _float_or_none(se),
+        "df": _float_or_none(df),
+        "conditional": list(conditional),
         "data": data,
     }
 
 
-def report(name: str, value: float, unit: str = "", *interval: float | None, **more: Any) -> None:
-    """Shows a number and attaches it as a `record`, which has the same arguments; for many, see `show_table`."""
-    content = record(name, value, unit, *interval, **more)
-    low, high, n, data = (content[key] for key in ("low", "high", "n", "data"))
-    between = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
-    notes = ", ".join(note for note in (data, n and f"n = {n}") if note)
-    emit(
-        f"{name} = {content['value']:.4g}{between}{unit and f' {unit}'}{notes and f' ({notes})'}",
-        "record",
-        content,
+def _float_or_none(number: Any) -> float | None:
+    return None if number is None else float(number)
+
+
+def report(  # noqa: PLR0913  # the fields of a record, by keyword
+    name: str,
+    value: float,
+    unit: str = "",
+    *,
+    id: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    n: int | None = None,
+    se: float | None = None,
+    df: float | None = None,
+    conditional: Sequence[str] = (),
+    data: str | None = None,
+) -> None:
+    """Shows a number and attaches it as a `record`, which has the same arguments.
+
+    For many numbers see `show_table`, for effects of a study `show_record`.
+    """
+    content = record(
+        name,
+        value,
+        unit,
+        id=id,
+        low=low,
+        high=high,
+        n=n,
+        se=se,
+        df=df,
+        conditional=conditional,
+        data=data,
     )
+    show_record(content)
+
+
+def show_record(content: dict[str, Any]) -> None:
+    """Shows a `record` as a line and attaches it."""
+    parts = [f"{content['name']} = {content['value']:.4g}"]
+    if content["low"] is not None and content["high"] is not None:
+        parts.append(f"[{content['low']:.4g}, {content['high']:.4g}]")
+    if content["unit"]:
+        parts.append(content["unit"])
+    notes = []
+    if content["data"]:
+        notes.append(content["data"])
+    if content["conditional"]:
+        notes.append(conditions(content["conditional"]))
+    if content["n"]:
+        notes.append(f"n = {content['n']}")
+    if notes:
+        parts.append(f"({', '.join(notes)})")
+    emit(" ".join(parts), "record", content)
 
 
 def show_table(

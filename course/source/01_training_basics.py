@@ -726,7 +726,16 @@ plt.show()
 test_accuracies = [evaluate(network, data.test)["accuracy"] for network, _, _ in runs]
 mean, low, high = mean_interval(test_accuracies)
 print("test accuracy of each run: " + ", ".join(f"{value:.1%}" for value in test_accuracies))
-report("cnn_test_accuracy", mean, "fraction", low, high, n=len(runs), data=data.source)
+report(
+    "cnn_test_accuracy",
+    mean,
+    "fraction",
+    id="01/test_accuracy/cnn",
+    low=low,
+    high=high,
+    n=len(runs),
+    data=data.source,
+)
 
 # %% [markdown]
 # The brackets are a 95 % interval for the mean accuracy over all possible seeds. (It is *Student's t* interval, which takes the
@@ -748,7 +757,7 @@ print(f"from the sample of {images_in_test:,} test images alone: ±{100 * half_w
 # for validation). We trained the same CNN on it and recorded the result:
 
 # %%
-full = recorded_value("01", "cnn_test_accuracy")
+full = recorded_value("01", "01/test_accuracy/cnn")
 print(f"these runs: {mean:.1%} [{low:.1%}, {high:.1%}], n = {len(runs)}, {data.source}")
 print(f"{full['label']}: {full['value']:.1%} [{full['low']:.1%}, {full['high']:.1%}], n = {full['n']}, {full['data']}")
 
@@ -970,7 +979,8 @@ plt.show()
 
 # %%
 for name in ("images", "epochs", "width", "batch size"):
-    report(f"slope_{name.replace(' ', '_')}", slopes[name], "", data="this machine")
+    slug = name.replace(" ", "_")
+    report(f"slope_{slug}", slopes[name], id=f"01/slope/{slug}", data="this machine")
 
 # %% [markdown]
 # (The dashed line has slope 1 and goes through the first measured point.)
@@ -1046,8 +1056,8 @@ plt.show()
 # %%
 bill = hardware.receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
 bill.show("the CNN, trained once")
-report("cnn_training_seconds", bill.seconds, "s", data=data.source)
-report("cnn_training_flops", bill.flops, "FLOPs", data=data.source)
+report("cnn_training_seconds", bill.seconds, "s", id="01/training_seconds/cnn", data=data.source)
+report("cnn_training_flops", bill.flops, "FLOPs", id="01/training_flops/cnn", data=data.source)
 
 # %% [markdown]
 # ### And a large model?
@@ -1095,8 +1105,10 @@ plots.bars(
 plt.show()
 
 # %%
-report("years_for_resnet50", years["ResNet-50"], "years", data="this machine")
-report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
+report(
+    "years_for_resnet50", years["ResNet-50"], "years", id="01/years/resnet50", data="this machine"
+)
+report("years_for_gpt3", years["GPT-3"], "years", id="01/years/gpt3", data="this machine")
 
 # %% [markdown]
 # Two warnings. The rate is that of a small network; the second line above shows how much a better one would help. And GPT-3 would

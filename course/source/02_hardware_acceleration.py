@@ -95,6 +95,7 @@ from torchvision.transforms import ToTensor
 from vaetl_helpers import hardware, nets, plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.output import record_id
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
@@ -138,8 +139,8 @@ show_table(
     ],
     header=("device", "computes (float32)", "moves", "FLOPs per byte"),
 )
-report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s")
-report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s")
+report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s", id="02/peak_gflops")
+report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
 
 # %% [markdown]
 # The last column is the first rate divided by the second: that many FLOPs the device can do in the time in which it moves
@@ -371,7 +372,9 @@ for width in P.widths:
         first = next((size for size, g in zip(P.batches, gain) if g > 1.1), None)
         pays = f"from batch {first}" if first else "at none of these batches"
         report_rows.append((width, name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
-        report(f"speedup of {name}, width {width}, batch {P.batches[-1]}", gain[-1], "times")
+        size = f"width {width}", f"batch {P.batches[-1]}"
+        id = record_id("02", "speedup", name, *size)
+        report(f"speedup of {name}, {', '.join(size)}", gain[-1], "times", id=id)
 show_table(
     report_rows,
     header=(
@@ -564,10 +567,15 @@ def ratios(seconds):
     }
 
 
+def lever_id(network, name):
+    return record_id("02", "levers", network, name)
+
+
 rows = []
 for network, seconds in (("VAE", vae_seconds), ("CNN", cnn_seconds)):
     for name, (ratio, low, high) in ratios(seconds).items():
-        report(f"{network}: {name}", ratio, "times", low, high, n=P.repeats)
+        id = lever_id(network, name)
+        report(f"{network}: {name}", ratio, "times", id=id, low=low, high=high, n=P.repeats)
         rows.append((network, name, ratio, low, high))
 show_table(
     [(network, name, f"{ratio:.2f} [{low:.2f}, {high:.2f}]") for network, name, ratio, low, high in rows],
@@ -606,12 +614,12 @@ try:
 except CourseError as error:
     print(error)
 else:
-    shown = {record["name"]: record for record in other["records"]}
+    shown = {record["id"]: record["value"] for record in other["records"]}
     show_table(
         [
-            (name, f"{ratio:.2f}", f"{shown[name]['value']:.2f}")
-            for name, ratio in [(f"{network}: {lever}", ratio) for network, lever, ratio, _, _ in rows]
-            if name in shown
+            (f"{network}: {lever}", f"{ratio:.2f}", f"{shown[lever_id(network, lever)]:.2f}")
+            for network, lever, ratio, _, _ in rows
+            if lever_id(network, lever) in shown
         ],
         header=("levers", "run here", f"recorded ({other['machine']}, {other['date']})"),
     )
@@ -636,7 +644,16 @@ for number in range(3):
 differences = [100 * (b - a) for a, b in zip(accuracies["no"], accuracies["bf16"])]
 change, low, high = study.mean_interval(differences)
 print({name: f"mean accuracy {100 * sum(values) / 3:.1f} %" for name, values in accuracies.items()})
-report("accuracy of bf16 minus float32", change, "points", low, high, n=3, data=data.source)
+report(
+    "accuracy of bf16 minus float32",
+    change,
+    "points",
+    id="02/accuracy/bf16-float32",
+    low=low,
+    high=high,
+    n=3,
+    data=data.source,
+)
 
 # %% [markdown]
 # If the interval includes 0, three seeds cannot tell the two apart. (The weights and their updates stay in float32; the
@@ -945,7 +962,7 @@ with hardware.EnergyMeter(watts=30) as meter:
     final_history = fit(final, data.train.subset(slice(0, 4 * P.images)), epochs=1, precision="no", quiet=True)
 bill = hardware.receipt(final_history, final, train, meter, peak=peak[here])
 bill.show("the CNN, one pass")
-report("share_of_peak", bill.flops / bill.seconds / bill.peak, "")
+report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_peak")
 
 # %% [markdown]
 # Look at the share of the peak: it says how much of what the cores in use *can* do the network really used.

@@ -531,7 +531,13 @@ plt.show()
 
 # %%
 elbo_here = -evaluate(model, digits.test, vae.vae_loss())["loss"]
-report("mnist_test_elbo", elbo_here, "nats", data=f"{digits.source}, one training run")
+report(
+    "mnist_test_elbo",
+    elbo_here,
+    "nats",
+    id="03/test_elbo/mnist",
+    data=f"{digits.source}, one training run",
+)
 
 # %% [markdown]
 # The reconstruction loss (*minus* the first term of the ELBO) falls. The KL term *rises*: the code carries more and
@@ -592,7 +598,13 @@ fit(
     quiet=True,
 )
 fashion_elbo = -evaluate(fashion_vae, clothes.test, vae.vae_loss())["loss"]
-report("fashion_test_elbo", fashion_elbo, "nats", data=f"{clothes.source}, one training run")
+report(
+    "fashion_test_elbo",
+    fashion_elbo,
+    "nats",
+    id="03/test_elbo/fashion",
+    data=f"{clothes.source}, one training run",
+)
 
 # %%
 some_clothes = clothes.validation.images[:10].float() / 255
@@ -630,8 +642,20 @@ def floor(images):
     return -(torch.xlogy(pixels, pixels) + torch.xlogy(1 - pixels, 1 - pixels)).sum(dim=(1, 2, 3)).mean().item()
 
 
-report("entropy_of_grey_digits", floor(digits.test.images), "nats", data=digits.source)
-report("entropy_of_grey_clothes", floor(clothes.test.images), "nats", data=clothes.source)
+report(
+    "entropy_of_grey_digits",
+    floor(digits.test.images),
+    "nats",
+    id="03/entropy/grey_digits",
+    data=digits.source,
+)
+report(
+    "entropy_of_grey_clothes",
+    floor(clothes.test.images),
+    "nats",
+    id="03/entropy/grey_clothes",
+    data=clothes.source,
+)
 
 # %% [markdown]
 # For clothes the floor is most of the loss of section 5! (That loss was measured on binarised images. On average they

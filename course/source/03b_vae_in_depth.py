@@ -70,6 +70,7 @@ from vaetl_helpers import plots, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.linear_gaussian import LinearGaussian
+from vaetl_helpers.output import record_id
 from vaetl_helpers.study import mean_interval
 from vaetl_helpers.training import evaluate, fit
 
@@ -135,7 +136,13 @@ show_table(
 )
 for name, g in (("score", score), ("baseline", with_baseline)):
     ratio = (g.var(0).sum() / path.var(0).sum()).item()
-    report(f"variance_ratio_{name}_over_path", ratio, "", n=4000, data="one digit, loaded VAE")
+    report(
+        f"variance_ratio_{name}_over_path",
+        ratio,
+        id=f"03b/variance_ratio/{name}-path",
+        n=4000,
+        data="one digit, loaded VAE",
+    )
 
 # %% [markdown]
 # The means are compatible: they differ by less than two of their combined standard errors. The scatter differs greatly:
@@ -341,7 +348,16 @@ for name, runs in measured.items():
     against = "–" if name == "β = 1" else f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
     rows.append((name, f"{bound:.1f}", f"{distortion:.1f}", f"{rate:.1f}", f"{active:.0f}", against))
     if name != "β = 1":
-        report(f"bound gain of: {name}", gain, "nats", low, high, n=len(seeds), data=digits.source)
+        report(
+            f"bound gain of: {name}",
+            gain,
+            "nats",
+            id=record_id("03b", "bound gain", name),
+            low=low,
+            high=high,
+            n=len(seeds),
+            data=digits.source,
+        )
 show_table(
     rows,
     header=("trained with", "ELBO at β = 1 (nats)", "distortion (nats)", "KL, rate (nats)", "active latents of 20",
@@ -420,7 +436,7 @@ axis.legend(frameon=False)
 plt.show()
 
 # %%
-report("best_beta_for_the_bound", best, "", n=1, data=digits.source)
+report("best_beta_for_the_bound", best, id="03b/best_beta/bound", n=1, data=digits.source)
 ordered = sorted(curve)
 show_table(
     [
@@ -457,7 +473,16 @@ show_table(
 # %%
 per_image = -vae.held_out_bound(model, digits.test.images, k=P.k, count=P.images, seed=P.seed)
 nll, error = per_image.mean().item(), per_image.std().item() / math.sqrt(len(per_image))
-report("loaded_vae_nll", nll, "nats", nll - 1.96 * error, nll + 1.96 * error, n=len(per_image), data=digits.source)
+report(
+    "loaded_vae_nll",
+    nll,
+    "nats",
+    id="03b/nll/loaded_vae",
+    low=nll - 1.96 * error,
+    high=nll + 1.96 * error,
+    n=len(per_image),
+    data=digits.source,
+)
 show_table(
     [
         ("VAE, Burda et al. 2015, Table 1", "86.76 ± not given", "10,000 test images", "5000"),

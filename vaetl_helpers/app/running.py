@@ -233,17 +233,15 @@ def outside(content: Mapping[str, Any]) -> list[str]:
         if entry["status"] != "passed" or set(entry["parameters"]) - {"seed"}:
             continue
         profile = content["run"]["profile"] if entry["profile"] == "auto" else entry["profile"]
-        for name, by_profile in bands.get(number, {}).items():
+        for record_id, by_profile in bands.get(number, {}).items():
             if profile not in by_profile:
                 continue
             low, high = by_profile[profile]
-            values = [
-                r["value"]
-                for r in content["records"]
-                if (r["chapter"], r["name"]) == (number, name)
-            ]
+            records = [r for r in content["records"] if r.get("id") == record_id]
+            values = [r["value"] for r in records]
             if not values or any(v is None or not low <= v <= high for v in values):
                 shown = ", ".join(str(v) for v in values) or "not reported"
+                name = records[0]["name"] if records else record_id
                 sentences.append(f"{number}: {name} is {shown}, the text says {low} to {high}")
     return sentences
 
