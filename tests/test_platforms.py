@@ -490,6 +490,40 @@ def shown(cell: NotebookNode) -> str:
     return "\n".join(texts)
 
 
+def requirements_at(commit: str) -> tuple[dict[str, Any], str]:
+    """What the package asked for at a commit, and how it was added where it was missing."""
+
+    def text(path: str) -> str:
+        command = ["git", "show", f"{commit}:{path}"]
+        return subprocess.check_output(command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL)
+
+    return tomllib.loads(text("pyproject.toml"))["project"], text("vaetl_helpers/bootstrap.py")
+
+
+def requirements_changed() -> bool:
+    """Whether they differ from those of the commit that this one departs from; False if unknown."""
+    now = (
+        tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"],
+        (ROOT / "vaetl_helpers" / "bootstrap.py").read_text("utf-8"),
+    )
+
+    def git(*words: str) -> str:
+        command = ["git", *words]
+        return subprocess.check_output(
+            command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL
+        ).strip()
+
+    try:
+        head, base = git("rev-parse", "HEAD"), git("merge-base", "HEAD", "main")
+        return now != requirements_at("HEAD~1" if base == head else base)
+    except (OSError, subprocess.CalledProcessError, KeyError):
+        return False
+
+
+# Six gigabytes and minutes: at night, and where what it depends on has changed.
+AT_NIGHT = pytest.mark.xdist_group("lent") if requirements_changed() else pytest.mark.nightly
+
+
 @pytest.fixture(scope="module")
 def lent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lent]:
     home = tmp_path_factory.mktemp("lent")
@@ -501,6 +535,7 @@ def lent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lent]:
             shutil.rmtree(home)  # about 6 GB, which pytest would keep
 
 
+@AT_NIGHT
 @pytest.mark.slow
 def test_colab_gets_what_is_missing_once_and_nothing_moves(lent: Lent) -> None:
     before = lent.versions()
@@ -511,7 +546,7 @@ def test_colab_gets_what_is_missing_once_and_nothing_moves(lent: Lent) -> None:
         "VAETL_SOURCE": str(lent.home / "wheels" / "vaetl_helpers-*.whl"),
     }
     control = """from vaetl_helpers import plots, widgets
-widgets.someone_watches = lambda: True  # and so gets a control, from ipywidgets 7
+widgets.is_interactive = lambda: True  # and so gets a control, from ipywidgets 7
 widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure, {"n": ("steps", [1, 2], 1)})"""
     first, *_, loaded, moved = lent.open("01_training_basics", "load(", control, **colab)
     assert re.match(r"Course helpers \S+: added jaxtyping \S+, wadler-lindig \S+\.\n$", first)
@@ -526,6 +561,7 @@ widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure,
     assert lent.versions() == after and lent.files() == files and lent.would_install() == set()
 
 
+@AT_NIGHT
 @pytest.mark.slow
 def test_kaggle_without_internet_takes_all_from_an_attached_data_set(lent: Lent) -> None:
     lent.pip("uninstall", "-q", "-y", *MISSING)
@@ -542,6 +578,7 @@ def test_kaggle_without_internet_takes_all_from_an_attached_data_set(lent: Lent)
     } == before and after.keys() - before.keys() == MISSING
 
 
+@AT_NIGHT
 @pytest.mark.slow
 def test_without_internet_and_without_wheels_there_is_one_sentence_and_no_change(
     lent: Lent,

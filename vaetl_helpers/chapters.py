@@ -1,13 +1,11 @@
-"""Chapters as notebooks: which there are, what they take, executing one, a learner's own copy."""
+"""Chapters as notebooks: which there are, what they need and take, and a learner's own copy."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import errno
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ import yaml
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
 
-NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "list": list}
 
 
@@ -179,70 +176,6 @@ def _refuse_unknown(parameters: Iterable[str], chapters: Sequence[Chapter]) -> N
             raise CourseError("The profile is no parameter of its own: give it as --profile NAME.")
         if name not in known_names:
             raise unknown_name_error("parameter", name, known_names - {"profile"})
-
-
-def execute(
-    source: Path, target: Path, parameters: dict[str, Any], seconds: int, bar: Any = False
-) -> str | None:
-    """Executes a notebook by papermill, in the folder above `target`; returns None or what went wrong where.
-
-    `seconds` limits each cell. Raises OSError where `target` cannot be written.
-    """
-    import papermill
-    from nbclient.exceptions import CellTimeoutError
-
-    logging.getLogger("papermill").setLevel(
-        logging.CRITICAL
-    )  # it warns of each parameter `int | None`
-    try:
-        papermill.execute_notebook(
-            papermill.iorw.load_notebook_node(str(source)),
-            str(target).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
-            parameters,
-            kernel_name="python3",
-            language="python",
-            progress_bar=bar,
-            cwd=str(target.parent.parent),
-            start_timeout=180,
-            execution_timeout=seconds,
-            coalesce_streams=True,
-            kernel_manager_class=_own_kernel(),
-            extra_arguments=[
-                "--log-level=CRITICAL"
-            ],  # the kernel's own log would break the progress lines
-        )
-        return None
-    except papermill.PapermillExecutionError as error:
-        return f"In [{error.exec_count}]: {error.ename}: {_last_line(error.evalue)}"
-    except CellTimeoutError:
-        what = f"took longer than {seconds} s"
-    except Exception as error:  # a kernel that died, or never started: the other chapters go on
-        if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-            raise
-        what = f"{type(error).__name__}: {_last_line(error)}"
-    cells = json.loads(target.read_text("utf-8"))["cells"] if target.exists() else []
-    begun = [
-        c
-        for c in cells
-        if c["cell_type"] == "code" and c["metadata"].get("papermill", {}).get("start_time")
-    ]
-    return f"In [{len([cell for cell in begun if ''.join(cell['source']).strip()])}]: {what}"
-
-
-def _last_line(text: Any) -> str:
-    return (str(text).strip().splitlines() or [""])[-1]
-
-
-def _own_kernel() -> type:
-    """A kernel manager that starts this interpreter, whatever kernels the machine has registered."""
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-
-    class OwnKernel(AsyncKernelManager):
-        def _kernel_spec_manager_default(self) -> KernelSpecManager:
-            return KernelSpecManager(kernel_dirs=[], parent=self)
-
-    return OwnKernel
 
 
 def collect(path: Path) -> dict[str, list[dict[str, Any]]]:

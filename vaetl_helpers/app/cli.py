@@ -57,6 +57,9 @@ def run(
     solutions: Annotated[
         bool, typer.Option("--solutions", help="run the solved notebooks")
     ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(help="chapters at a time [in smoke 2, where memory allows]")
+    ] = None,
 ) -> None:
     """Run chapters, or all, and gather what comes out.
 
@@ -77,6 +80,7 @@ def run(
         resume=resume,
         strict=strict,
         solutions=solutions or None,
+        jobs=jobs,
     )
     raise typer.Exit(code)
 
