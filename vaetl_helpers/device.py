@@ -5,25 +5,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-
-
-class Part(NamedTuple):
-    """Rows start:stop of a batch of `whole` images; `last` of the pieces in which this process works it off."""
-
-    start: int
-    stop: int
-    whole: int
-    last: bool
-
-
-# Set by `fit` where a batch is worked off in pieces, by one process or by several: who draws noise for a batch then
-# draws it for all of it and keeps the rows of the piece, so that the result does not depend on the pieces.
-piece_of_batch: ContextVar[Part | None] = ContextVar("piece_of_batch", default=None)
 
 
 class DeviceStatus(NamedTuple):

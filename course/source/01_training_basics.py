@@ -238,14 +238,6 @@ print(f"the untrained network's loss: {loss.item():.4f} nats")
 
 
 # %% exercise="training.cross_entropy"
-def cross_entropy(logits, labels):
-    """The mean over the batch of -log softmax(logits)[label], in nats."""
-    ### BEGIN SOLUTION
-    shifted = logits - logits.max(dim=1, keepdim=True).values  # the largest becomes 0, so exp cannot overflow
-    log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
-    return -log_probabilities[torch.arange(len(labels), device=labels.device), labels].mean()
-    ### END SOLUTION
-
 
 # %% check="training.cross_entropy"
 cross_entropy_checked = check("training.cross_entropy", cross_entropy)
@@ -298,16 +290,6 @@ print(f"loss on this batch before the step {before:.4f} nats, after it {after:.4
 
 
 # %% exercise="training.step"
-def step(model, optimizer, images, labels):
-    """One training step on one batch; returns its mean cross-entropy, measured before the update."""
-    ### BEGIN SOLUTION
-    optimizer.zero_grad()
-    loss = F.cross_entropy(model(images), labels)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
-    ### END SOLUTION
-
 
 # %% check="training.step"
 step_checked = check("training.step", step)
@@ -400,20 +382,6 @@ print(f"{sum(same)} of {len(same)} parameter tensors are the same, bit for bit; 
 
 
 # %% exercise="training.accuracy"
-def accuracy(model, batches):
-    """The fraction of all images in `batches`, pairs of images and labels, that `model` classifies correctly."""
-    ### BEGIN SOLUTION
-    was_training = model.training
-    model.eval()
-    correct, seen = 0, 0
-    with torch.no_grad():
-        for images, labels in batches:
-            correct += (model(images).argmax(dim=1) == labels).sum().item()
-            seen += len(labels)
-    model.train(was_training)
-    return correct / seen
-    ### END SOLUTION
-
 
 # %% check="training.accuracy"
 accuracy_checked = check("training.accuracy", accuracy)
@@ -438,19 +406,6 @@ print(f"validation accuracy after two epochs: {by_your_function:.1%}; a guess wo
 
 
 # %% exercise="training.overfit_one_batch"
-def overfit_one_batch(model, optimizer, images, labels, steps):
-    """Trains on one batch again and again; returns the loss of each step as a list of floats, in nats."""
-    ### BEGIN SOLUTION
-    losses = []
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-    ### END SOLUTION
-
 
 # %% check="training.overfit_one_batch"
 overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
@@ -819,24 +774,7 @@ print(f"{len(runs)} runs that differ only in their seed: best minus worst = {spr
 # common in real code. Read it slowly.
 
 
-# %%
-def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
-    """Trains, and returns the accuracy on the test batches after each epoch. Three lines are wrong or missing."""
-    accuracies = []
-    for _ in range(epochs):
-        model.train()
-        for images, labels in train_batches:
-            optimizer.step()
-            loss = F.cross_entropy(model(images), labels)
-            loss.backward()
-        correct, seen = 0, 0
-        with torch.no_grad():
-            for images, labels in test_batches:
-                correct += (model(images).argmax(dim=1) == labels).sum().item()
-                seen += len(labels)
-        accuracies.append(correct / seen)
-    return accuracies
-
+# %% broken="training.debug_loop"
 
 # %% [markdown]
 # Copy it, and repair it. `train_batches` and `test_batches` are lists of pairs (images, labels). Keep everything that is
@@ -844,27 +782,6 @@ def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epoc
 
 
 # %% exercise="training.debug_loop"
-def train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
-    """Trains, and returns the accuracy on the test batches after each epoch, as a list of floats."""
-    ### BEGIN SOLUTION
-    accuracies = []
-    for _ in range(epochs):
-        model.train()
-        for images, labels in train_batches:
-            optimizer.zero_grad()  # bug 1: gradients were never cleared and added up
-            loss = F.cross_entropy(model(images), labels)
-            loss.backward()  # bug 2: the step came before the backward pass
-            optimizer.step()
-        model.eval()  # bug 3: evaluated in training mode
-        correct, seen = 0, 0
-        with torch.no_grad():
-            for images, labels in test_batches:
-                correct += (model(images).argmax(dim=1) == labels).sum().item()
-                seen += len(labels)
-        accuracies.append(correct / seen)
-    return accuracies
-    ### END SOLUTION
-
 
 # %% check="training.debug_loop"
 train_and_evaluate_checked = check("training.debug_loop", train_and_evaluate)

@@ -160,16 +160,6 @@ report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
 
 
 # %% exercise="hardware.flops_linear"
-def flops_linear(batch, inputs, outputs, first):
-    """FLOPs of one training step of a linear layer without bias; `first`: no layer with weights comes before it."""
-    ### BEGIN SOLUTION
-    product = 2 * batch * inputs * outputs  # a multiplication and an addition for each triple
-    forward = product
-    weight_gradient = product
-    input_gradient = 0 if first else product
-    return forward + weight_gradient + input_gradient
-    ### END SOLUTION
-
 
 # %% check="hardware.flops_linear"
 flops_linear_checked = check("hardware.flops_linear", flops_linear)
@@ -200,20 +190,6 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 
 
 # %% exercise="hardware.time_it"
-def time_it(work, synchronise, repeats):
-    """Median seconds of one call of work(), timed `repeats` times on a device that computes while Python goes on."""
-    ### BEGIN SOLUTION
-    work()  # the first call compiles and allocates
-    seconds = []
-    for _ in range(repeats):
-        synchronise()  # what is still queued must not count
-        start = time.perf_counter()
-        work()
-        synchronise()  # work() has only queued it
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-    ### END SOLUTION
-
 
 # %% check="hardware.time_it"
 time_it_checked = check("hardware.time_it", time_it)
@@ -445,14 +421,6 @@ show_table(
 
 
 # %% exercise="hardware.batches_resident"
-def resident_batches(images, labels, batch_size, generator):
-    """Yields one epoch of (float images in [0, 1], labels), in random order; the last batch holds what is left."""
-    ### BEGIN SOLUTION
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    for chosen in order.split(batch_size):
-        yield images[chosen].float() / 255, labels[chosen]
-    ### END SOLUTION
-
 
 # %% check="hardware.batches_resident"
 batches_checked = check("hardware.batches_resident", resident_batches)
@@ -697,17 +665,6 @@ else:
 
 
 # %% exercise="hardware.accumulate"
-def accumulated_step(model, loss_fn, optimizer, images, labels, micro_batch):
-    """One training step on the whole batch, with at most `micro_batch` images in memory at a time."""
-    ### BEGIN SOLUTION
-    optimizer.zero_grad()
-    for part, part_labels in zip(images.split(micro_batch), labels.split(micro_batch)):
-        loss = loss_fn(model(part), part_labels)  # a mean over this part
-        share = len(part) / len(images)
-        (share * loss).backward()  # adds to the gradients of the parts before
-    optimizer.step()
-    ### END SOLUTION
-
 
 # %% check="hardware.accumulate"
 accumulated_checked = check("hardware.accumulate", accumulated_step)
@@ -895,18 +852,6 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 
 
 # %% exercise="hardware.resume"
-def checkpoint(model, optimizer, epoch):
-    """All that training needs to go on after `epoch` finished epochs, as copies."""
-    ### BEGIN SOLUTION
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
-        "rng": torch.get_rng_state(),
-    }
-    return copy.deepcopy(state)  # the next step changes the tensors themselves
-    ### END SOLUTION
-
 
 # %% check="hardware.resume"
 checkpoint_checked = check("hardware.resume", checkpoint)

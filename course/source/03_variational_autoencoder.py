@@ -224,13 +224,6 @@ plt.show()
 
 
 # %% exercise="vae.bernoulli_log_likelihood"
-def bernoulli_log_likelihood(logits, images):
-    """log p(x|z) of each image in nats: summed over its pixels; shape [batch]."""
-    ### BEGIN SOLUTION
-    log_likelihood = images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)
-    return log_likelihood.sum(dim=(1, 2, 3))
-    ### END SOLUTION
-
 
 # %% check="vae.bernoulli_log_likelihood"
 bernoulli_checked = check("vae.bernoulli_log_likelihood", bernoulli_log_likelihood)
@@ -325,12 +318,6 @@ print(f"function:     {-bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(
 
 
 # %% exercise="vae.kl"
-def kl(mu, log_var):
-    """KL(N(mu, exp(log_var)) || N(0, I)) of each image in nats: summed over its latents; shape [batch]."""
-    ### BEGIN SOLUTION
-    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
-    ### END SOLUTION
-
 
 # %% check="vae.kl"
 kl_checked = check("vae.kl", kl)
@@ -395,12 +382,6 @@ plt.show()
 
 
 # %% exercise="vae.reparameterise"
-def reparameterise(mu, log_var, noise):
-    """A code z ~ N(mu, exp(log_var)), made of standard normal noise; gradients reach mu and log_var."""
-    ### BEGIN SOLUTION
-    return mu + (0.5 * log_var).exp() * noise
-    ### END SOLUTION
-
 
 # %% check="vae.reparameterise"
 reparameterise_checked = check("vae.reparameterise", reparameterise)
@@ -420,14 +401,6 @@ reparameterise_checked = check("vae.reparameterise", reparameterise)
 
 
 # %% exercise="vae.elbo"
-def elbo(encode, decode, images, noise):
-    """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, with one sampled code; shape [batch]."""
-    ### BEGIN SOLUTION
-    mu, log_var = encode(images)
-    z = reparameterise_checked(mu, log_var, noise)
-    return bernoulli_checked(decode(z), images) - kl_checked(mu, log_var)
-    ### END SOLUTION
-
 
 # %% check="vae.elbo"
 elbo_checked = check("vae.elbo", elbo)
@@ -448,13 +421,6 @@ elbo_checked = check("vae.elbo", elbo)
 
 
 # %% exercise="vae.decoder_shape"
-def grow(features, channels, height, width):
-    """Flat features as maps twice as high and wide: [batch, channels * h * w] to [batch, channels, 2h, 2w]."""
-    ### BEGIN SOLUTION
-    maps = features.view(-1, channels, height, width)
-    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    ### END SOLUTION
-
 
 # %% check="vae.decoder_shape"
 grow_checked = check("vae.decoder_shape", grow)

@@ -206,12 +206,6 @@ print(f"gap of the best diagonal q: orthogonal W {abs(exact.gap):.2e} nats, gene
 
 
 # %% exercise="vae.iw_bound"
-def iw_bound(log_weights):
-    """log of the mean weight of each image in nats; log_weights has the shape [k, batch], the result [batch]."""
-    ### BEGIN SOLUTION
-    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
-    ### END SOLUTION
-
 
 # %% check="vae.iw_bound"
 iw_checked = check("vae.iw_bound", iw_bound)
@@ -540,23 +534,9 @@ show_table([(count, f"{value:.1f}") for count, value in loose.items()], header=(
 # ### Patient A · 5 minutes
 
 
-# %%
-def objective_a(logits, images, mu, log_var):
-    """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).mean()
-    return reconstruction + kl
-
+# %% broken="vae.clinic_a"
 
 # %% exercise="vae.clinic_a"
-def repaired_a(logits, images, mu, log_var):
-    """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum() / len(images)
-    return reconstruction + kl
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_a"
 repaired_a_checked = check("vae.clinic_a", repaired_a)
@@ -565,23 +545,9 @@ repaired_a_checked = check("vae.clinic_a", repaired_a)
 # ### Patient B · 5 minutes
 
 
-# %%
-def objective_b(logits, images, mu, log_var):
-    """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
-    kl = -torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
-    return (reconstruction + kl) / len(images)
-
+# %% broken="vae.clinic_b"
 
 # %% exercise="vae.clinic_b"
-def repaired_b(logits, images, mu, log_var):
-    """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
-    kl = -0.5 * torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
-    return (reconstruction + kl) / len(images)
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_b"
 repaired_b_checked = check("vae.clinic_b", repaired_b)
@@ -593,23 +559,9 @@ repaired_b_checked = check("vae.clinic_b", repaired_b)
 # $\log(1+e^a)$, which is always positive).
 
 
-# %%
-def objective_c(logits, images, mu, sigma):
-    """mu and sigma: [batch, latent]; sigma > 0."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + sigma.exp() - 1 - sigma).sum() / len(images)
-    return reconstruction + kl
-
+# %% broken="vae.clinic_c"
 
 # %% exercise="vae.clinic_c"
-def repaired_c(logits, images, mu, sigma):
-    """The negative ELBO in nats per image; mu and sigma: [batch, latent], sigma > 0 is the standard deviation."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)
-    return reconstruction + kl
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_c"
 repaired_c_checked = check("vae.clinic_c", repaired_c)

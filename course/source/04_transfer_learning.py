@@ -202,25 +202,6 @@ plt.show()
 
 
 # %% exercise="transfer.linear_probe"
-def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
-    """(C, labels): the strength that is best on validation, the smallest of equals, and what it predicts there.
-
-    Each is a logistic regression, LogisticRegression(C=C, max_iter=2000), on standardised features [n, d].
-    """
-    ### BEGIN SOLUTION
-    from sklearn.linear_model import LogisticRegression
-
-    mean, std = train_x.mean(dim=0), train_x.std(dim=0)  # validation is measured with train's ruler
-    train_x, validation_x = (train_x - mean) / std, (validation_x - mean) / std
-    best, chosen = -1.0, None
-    for c in sorted(strengths):
-        probe = LogisticRegression(C=c, max_iter=2000).fit(train_x, train_y)
-        accuracy = probe.score(validation_x, validation_y)
-        if accuracy > best:  # so the first, which is the smallest, of equals stays
-            best, chosen = accuracy, (c, probe.predict(validation_x))
-    return chosen
-    ### END SOLUTION
-
 
 # %% check="transfer.linear_probe"
 linear_probe_checked = check("transfer.linear_probe", linear_probe)
@@ -310,15 +291,6 @@ for name in moved:
 
 
 # %% exercise="transfer.freeze"
-def freeze(body):
-    """Fixes the body itself: no gradients, BatchNorm and dropout as in eval mode, also after model.train()."""
-    ### BEGIN SOLUTION
-    body.requires_grad_(False)
-    body.eval()
-    body.train = lambda mode=True: body  # model.train() calls this on its parts
-    return body
-    ### END SOLUTION
-
 
 # %% check="transfer.freeze"
 freeze_checked = check("transfer.freeze", freeze)
@@ -361,20 +333,6 @@ for name, value in toy.state_dict().items():
 
 
 # %% exercise="transfer.new_head"
-def new_head(old_weight, old_bias, keep, classes, generator):
-    """(weight [classes, d], bias [classes]) of a head that keeps rows of an old one: keep = {old row: new row}.
-
-    A new row has a random direction, the mean norm of the old rows and the mean of their biases.
-    """
-    ### BEGIN SOLUTION
-    direction = torch.randn(classes, old_weight.shape[1], generator=generator)
-    weight = direction / direction.norm(dim=1, keepdim=True) * old_weight.norm(dim=1).mean()
-    bias = old_bias.mean().repeat(classes)
-    for old, new in keep.items():
-        weight[new], bias[new] = old_weight[old], old_bias[old]
-    return weight, bias
-    ### END SOLUTION
-
 
 # %% check="transfer.new_head"
 new_head_checked = check("transfer.new_head", new_head)
@@ -397,21 +355,6 @@ new_head_checked = check("transfer.new_head", new_head)
 
 
 # %% exercise="transfer.param_groups"
-def param_groups(parts, rate, factor):
-    """Groups {"params": [...], "lr": ...} for an optimiser, from the input to the head, the last of the parts.
-
-    The head learns at `rate`, each part before it `factor` times slower. Frozen parameters are left out.
-    """
-    ### BEGIN SOLUTION
-    groups = []
-    for number, part in enumerate(parts):
-        depth = len(parts) - 1 - number  # 0 for the head; a frozen part counts, too
-        trainable = [parameter for parameter in part.parameters() if parameter.requires_grad]
-        if trainable:
-            groups.append({"params": trainable, "lr": rate / factor**depth})
-    return groups
-    ### END SOLUTION
-
 
 # %% check="transfer.param_groups"
 param_groups_checked = check("transfer.param_groups", param_groups)
@@ -1311,14 +1254,6 @@ plt.show()
 
 
 # %% exercise="transfer.normalise"
-def normalise(images, mean, std):
-    """uint8 images [n, 3, h, w] as a backbone wants them: scaled to [0, 1], then (x - mean) / std in each channel."""
-    ### BEGIN SOLUTION
-    pixels = images.float() / 255
-    mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)  # one number a channel
-    return (pixels - mean) / std
-    ### END SOLUTION
-
 
 # %% check="transfer.normalise"
 normalise_checked = check("transfer.normalise", normalise)
@@ -1455,22 +1390,7 @@ show_recorded(
 # three bugs. Compare `body.state_dict()` before and after if you want to see which.
 
 
-# %%
-def drifting_train_head(body, head, images, labels, steps, rate):
-    """The losses of so many steps that are to train the head alone."""
-    model = nn.Sequential(body, head)
-    body.requires_grad = False
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)
-    losses = []
-    for _ in range(steps):
-        model.train()
-        optimizer.zero_grad(set_to_none=False)
-        loss = nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
+# %% broken="transfer.clinic"
 
 # %% [markdown]
 # ### Exercise 6: repair it · 15 minutes
@@ -1481,23 +1401,6 @@ def drifting_train_head(body, head, images, labels, steps, rate):
 
 
 # %% exercise="transfer.clinic"
-def train_head(body, head, images, labels, steps, rate):
-    """The losses of so many steps that train the head alone: parameters and buffers of the body stay as they are."""
-    ### BEGIN SOLUTION
-    body.requires_grad_(False)  # was body.requires_grad = False, an attribute that nobody reads
-    optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)  # held the body's, too
-    losses = []
-    for _ in range(steps):
-        body.eval()  # was in train mode
-        head.train()
-        optimizer.zero_grad(set_to_none=False)
-        loss = nn.functional.cross_entropy(head(body(images)), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-    ### END SOLUTION
-
 
 # %% check="transfer.clinic"
 train_head_checked = check("transfer.clinic", train_head)

@@ -225,18 +225,6 @@ plt.show()
 
 
 # %% exercise="combine.features"
-def features(model, images):
-    """Posterior means of these images [n, latent] in eval mode, without gradients; every module's mode is put back."""
-    ### BEGIN SOLUTION
-    modes = [(module, module.training) for module in model.modules()]  # they may differ: a part may be frozen
-    model.eval()
-    with torch.no_grad():
-        mean, log_var = model.encode(images)
-    for module, training in modes:
-        module.training = training
-    return mean
-    ### END SOLUTION
-
 
 # %% check="combine.features"
 features_checked = check("combine.features", features)
@@ -279,23 +267,6 @@ print("in train mode afterwards:", small.training)
 
 
 # %% exercise="combine.few_labels"
-def few_labels(labels, per_class, draws, seed):
-    """A list of `draws` index tensors: `per_class` images of each class in each, and no image in two of them.
-
-    Raises ValueError where a class has fewer than draws * per_class images.
-    """
-    ### BEGIN SOLUTION
-    generator = torch.Generator().manual_seed(seed)
-    hands = []  # for each class, one hand for each draw
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        if len(members) < draws * per_class:
-            raise ValueError(f"{draws} draws of {per_class} need more than the {len(members)} images of class {label}")
-        order = torch.randperm(len(members), generator=generator)
-        hands.append(members[order][: draws * per_class].split(per_class))
-    return [torch.cat(parts) for parts in zip(*hands, strict=True)]
-    ### END SOLUTION
-
 
 # %% check="combine.few_labels"
 few_labels_checked = check("combine.few_labels", few_labels)
@@ -341,19 +312,6 @@ except ValueError:
 
 
 # %% exercise="combine.paired_interval"
-def paired_interval(a, b):
-    """(effect, low, high): the mean of the differences a - b [n] and the ends of its 95 % Student t interval."""
-    ### BEGIN SOLUTION
-    from scipy import stats
-
-    differences = a - b  # draw by draw: what a draw does to both methods cancels
-    n = len(differences)
-    effect = differences.mean().item()
-    standard_error = differences.std().item() / n**0.5  # std divides by n - 1
-    half = stats.t.ppf(0.975, n - 1) * standard_error  # 2.5 % on each side
-    return effect, effect - half, effect + half
-    ### END SOLUTION
-
 
 # %% check="combine.paired_interval"
 paired_interval_checked = check("combine.paired_interval", paired_interval)
@@ -434,20 +392,6 @@ for models, count in claimed.items():
 
 
 # %% exercise="combine.verdict"
-def verdict(low, high, n, delta):
-    """What an interval from low to high over n repeats says: supported, contradicted, no gain or undecided."""
-    ### BEGIN SOLUTION
-    if n < 5:
-        return "undecided"
-    if low > 0:
-        return "supported"
-    if high < 0:
-        return "contradicted"
-    if -delta < low and high < delta:
-        return "no gain"
-    return "undecided"
-    ### END SOLUTION
-
 
 # %% check="combine.verdict"
 verdict_checked = check("combine.verdict", verdict)
@@ -968,21 +912,7 @@ if found:
 # There are three leaks in it.
 
 
-# %%
-def leaky_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
-    """Test accuracy, in per cent, of a probe on each label draw; train, validation and test: (images, labels)."""
-    encode = pretrain(unlabelled)
-    accuracies = []
-    for draw in draws:
-        ruler = encode(torch.cat([train[0][draw], test[0]]))
-        mean, std = ruler.mean(dim=0), ruler.std(dim=0)
-        x, x_test = ((encode(s) - mean) / std for s in (train[0][draw], test[0]))
-        probes = [fit(x, train[1][draw], alpha) for alpha in alphas]
-        scores = [(probe(x_test) == test[1]).double().mean() for probe in probes]
-        best = probes[scores.index(max(scores))]
-        accuracies.append(100 * (best(x_test) == test[1]).double().mean().item())
-    return accuracies
-
+# %% broken="combine.leakage"
 
 # %% [markdown]
 # Repair it, and change nothing else: the same encoder and probes, the whole test set, one accuracy in per cent for each draw. Ask
@@ -992,24 +922,6 @@ def leaky_study(pretrain, fit, unlabelled, train, validation, test, draws, alpha
 
 
 # %% exercise="combine.leakage"
-def honest_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
-    """Test accuracy, in per cent, of a probe on each label draw; train, validation and test: (images, labels)."""
-    ### BEGIN SOLUTION
-    held_out = {image.numpy().tobytes() for image in test[0]}
-    fresh = torch.tensor([image.numpy().tobytes() not in held_out for image in unlabelled])
-    encode = pretrain(unlabelled[fresh])  # had copies of test images
-    accuracies = []
-    for draw in draws:
-        ruler = encode(train[0][draw])  # had the test images
-        mean, std = ruler.mean(dim=0), ruler.std(dim=0)
-        x, x_validation, x_test = ((encode(s) - mean) / std for s in (train[0][draw], validation[0], test[0]))
-        probes = [fit(x, train[1][draw], alpha) for alpha in alphas]
-        scores = [(probe(x_validation) == validation[1]).double().mean() for probe in probes]  # was on test
-        best = probes[scores.index(max(scores))]
-        accuracies.append(100 * (best(x_test) == test[1]).double().mean().item())
-    return accuracies
-    ### END SOLUTION
-
 
 # %% check="combine.leakage"
 honest_study_checked = check("combine.leakage", honest_study)

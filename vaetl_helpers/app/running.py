@@ -448,6 +448,7 @@ def outside(content: Mapping[str, Any]) -> list[str]:
                 continue
             name = records[0]["name"] if records else record_id
             shown = ", ".join(map(str, values)) or "not reported"
+            name = records[0]["name"] if records else record_id
             sentences.append(f"{number}: {name} is {shown}, the text says {low} to {high}")
     return sentences
 

