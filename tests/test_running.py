@@ -270,7 +270,7 @@ def test_which_numbers_are_judged(
         tmp_path, monkeypatch, '"01": {accuracy: {smoke: [85, 90]}}\n"02": {loss: {smoke: [0, 1]}}'
     )
     records = (
-        [] if value == "not reported" else [{"chapter": "01", "name": "accuracy", "value": value}]
+        [] if value == "not reported" else [{"id": "accuracy", "name": "accuracy", "value": value}]
     )
     entry = {"status": "passed", "profile": profile, "parameters": parameters}
     entries = {"01": entry, "02": {"status": "failed"}}
