@@ -291,7 +291,7 @@ def configure_threads() -> None:
 
 
 def leave() -> None:
-    """Ends a kernel without taking its libraries apart, which takes time and makes some complain."""
+    """Ends a kernel without taking its libraries apart, which takes long; some complain, too."""
     threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing ends its forks
     atexit._run_exitfuncs()
     sys.stdout.flush()
