@@ -263,7 +263,7 @@ def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    monkeypatch.setattr(device, "_hidden_gpu", lambda: None)
+    monkeypatch.setattr("vaetl_helpers.device.hidden_gpu", lambda: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=12_340_000_000))
     monkeypatch.setattr(requirements, "missing", lambda extra, only=(): [])
     forget()
@@ -274,7 +274,7 @@ def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def forget() -> None:
     """What the probe has found is kept for the process."""
     device.best_device.cache_clear()
-    device._tried.cache_clear()
+    device.status.cache_clear()
 
 
 def accelerators(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
@@ -282,7 +282,7 @@ def accelerators(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr(device, "_name", lambda device: f"the {device}")
+    monkeypatch.setattr("vaetl_helpers.device.device_name", lambda device: f"the {device}")
 
 
 def doctor(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], list[str]]:
@@ -368,7 +368,7 @@ def test_doctor_names_a_gpu_that_pytorch_does_not_see(
     healthy: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        device, "_hidden_gpu", lambda: "There is a GPU,\nbut its driver is too old."
+        "vaetl_helpers.device.hidden_gpu", lambda: "There is a GPU,\nbut its driver is too old."
     )
     facts, todo = doctor(capsys)
     assert (
@@ -407,7 +407,7 @@ def test_doctor_for_a_bug_report_is_the_same_as_json_and_names_nobody(
     monkeypatch.setattr(
         registry, "where", lambda: [row, {"name": "x", "status": "not here", "path": f"{home}-2/x"}]
     )
-    monkeypatch.setattr(device, "_hidden_gpu", lambda: f"No driver in {home}.")
+    monkeypatch.setattr("vaetl_helpers.device.hidden_gpu", lambda: f"No driver in {home}.")
     facts, todo = doctor(capsys)
     assert vaetl("doctor", "--json") == 1
     said = capsys.readouterr().out
@@ -420,7 +420,7 @@ def test_doctor_for_a_bug_report_is_the_same_as_json_and_names_nobody(
     flat |= {f"extra {name}": state for name, state in report["extras"].items()}
     flat |= {f"data {name}": state for name, state in report["data"].items()}
     assert flat == facts
-    monkeypatch.setattr(device, "_hidden_gpu", lambda: None)
+    monkeypatch.setattr("vaetl_helpers.device.hidden_gpu", lambda: None)
     forget()
     assert vaetl("doctor", "--json") == 0
     report = json.loads(capsys.readouterr().out)

@@ -49,7 +49,8 @@ def small_target(seed: int = 0, per_class: int = 30) -> Splits:
 
 
 def small_draw(target: Splits, number: int = 0, labels: int = 15, seed: int = 5) -> Draw:
-    indices = study.draw_labels(target.train.labels, labels // 3, number + 1, 0).indices[number]
+    drawn = study.draw_labels(target.train.labels, labels // 3, number + 1, 0)
+    indices = drawn[number].indices
     return Draw(labels, number, indices, 0.0, pretrain_seed=7, seed=seed + number)
 
 

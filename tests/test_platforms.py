@@ -44,6 +44,7 @@ OLD = {
     "scipy": "1.15.3", "tqdm": "4.67.1", "ipywidgets": "7.7.1", "ipykernel": "6.17.1", "ipython": "7.34.0",
     "jupyter_client": "7.4.9", "traitlets": "5.7.1", "pip": "24.1.2", "setuptools": "75.2.0",
     "accelerate": "1.9.0", "safetensors": "0.5.3", "pooch": "1.8.2", "PyYAML": "6.0.2", "typer": "0.16.0",
+    "pandas": "2.2.2",
 }  # fmt: skip
 MISSING = {"vaetl-helpers", "jaxtyping", "wadler-lindig"}  # what neither platform had
 NOWHERE = dict.fromkeys(
@@ -106,15 +107,13 @@ def test_badges_and_bootstrap_follow_one_setting(tmp_path: Path) -> None:
     assert PROJECT["repository"] not in nbformat.writes(notebook)
 
 
-def test_bootstrap_is_three_lines_of_python_with_the_extras() -> None:
+def test_bootstrap_is_plain_python_with_the_extras() -> None:
     notebook, _ = generate(ROOT / "course" / "source" / "04b_text_with_bert.py")
-    lines = cell_of(notebook).splitlines()
-    assert len(lines) == 3 and len(ast.parse(cell_of(notebook)).body) == 5
-    assert 'ready("text")' in lines[2] and "nothing else moves" in lines[2]
-    assert "--no-deps" in lines[1], "the first step can move nothing"
-    assert f'"{bootstrap.WHEELS}"' in lines[0], (
-        "both steps look for attached wheels in the same places"
-    )
+    cell = cell_of(notebook)
+    assert len(ast.parse(cell).body) == 5 and ";" not in cell.replace("; nothing", "")
+    assert 'ensure_installed("text")' in cell and "nothing else moves" in cell
+    assert "--no-deps" in cell, "the first step can move nothing"
+    assert f'"{bootstrap.WHEELS}"' in cell, "both steps look for attached wheels in the same places"
 
 
 # ---------------------------------------------------------------- ready
@@ -557,7 +556,7 @@ widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure,
         name: after[name] for name in before
     } == before and after.keys() - before.keys() == MISSING
     assert not any("[!!]" in text for text in lent.open("00_start_here", "course_map()", **colab))
-    (again,) = lent.open("01_training_basics", "ready(", **colab)
+    (again,) = lent.open("01_training_basics", "ensure_installed(", **colab)
     assert re.match(r"Course helpers \S+: everything is there\.\n$", again)
     assert lent.versions() == after and lent.files() == files and lent.would_install() == set()
 
@@ -586,14 +585,14 @@ def test_without_internet_and_without_wheels_there_is_one_sentence_and_no_change
 ) -> None:
     lent.pip("uninstall", "-q", "-y", *MISSING)
     before, offline = lent.versions(), OFFLINE | {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
-    (said,) = lent.open("01_training_basics", "ready(", **offline)
+    (said,) = lent.open("01_training_basics", "ensure_installed(", **offline)
     assert re.match(
         r"UsageError: The course's helpers could not be fetched: .*Settings > Internet on.*\.\n$",
         said,
     )
     assert lent.versions() == before
     wheels = str(lent.home / "wheels" / "vaetl_helpers-*.whl")  # without those that it needs
-    (said,) = lent.open("01_training_basics", "ready(", VAETL_SOURCE=wheels, **offline)
+    (said,) = lent.open("01_training_basics", "ensure_installed(", VAETL_SOURCE=wheels, **offline)
     assert re.match(
         r"\s*The course needs jaxtyping\S+, which could not be added: .*Internet on.*\.\s*$", said
     )

@@ -55,7 +55,9 @@ def test_dependencies_have_lower_bounds_only() -> None:
 
 
 def test_version_is_written_once_and_the_same() -> None:
-    assert PROJECT["project"]["version"] == __version__
+    assert PROJECT["tool"]["hatch"]["version"]["path"] == "vaetl_helpers/__init__.py"
+    assert PROJECT["tool"]["vaetl"]["tag"] == f"v{__version__}"
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 

@@ -19,7 +19,7 @@ from small_course import REPORT, SETUP, write
 from vaetl_helpers import chapters, requirements
 from vaetl_helpers.app import running
 from vaetl_helpers.app.execution import execute
-from vaetl_helpers.authoring import record
+from vaetl_helpers.authoring.assets.record import record
 from vaetl_helpers.chapters import chapters_in, choose, share, typed
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.requirements import missing
@@ -171,11 +171,9 @@ def test_a_studys_table_is_kept_and_recorded_with_its_task(
     facts = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     facts["run"]["parameters"] = {"task": "tops"}
     (tmp_path / "out" / "metrics.json").write_text(json.dumps(facts), "utf-8")
-    monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded")
-    record.RECORDED.mkdir()
-    written = {
-        path.name: path.read_text("utf-8") for path in record.record(tmp_path / "out", "a machine")
-    }
+    (tmp_path / "recorded").mkdir()
+    paths = record(tmp_path / "out", "a machine", tmp_path / "recorded")
+    written = {path.name: path.read_text("utf-8") for path in paths}
     assert written.keys() == {"01_first_tops.json", "01_tops.csv"}
     assert written["01_tops.csv"].splitlines()[0] == ",".join(COLUMNS)
     assert json.loads(written["01_first_tops.json"])["command"].endswith("-p task=tops")

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -318,9 +319,11 @@ def claims(
     from vaetl_helpers.claims import ledger
 
     rows = ledger(run)
-    print(
-        json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) if as_json else text(rows)
-    )
+    if not as_json:
+        print(text(rows))
+        return
+    listed = [asdict(row) for row in rows]
+    print(json.dumps(listed, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 @app.command()

@@ -438,14 +438,16 @@ def outside(content: Mapping[str, Any]) -> list[str]:
         profile = entry["profile"]
         if profile == "auto":
             profile = content["run"]["profile"]
-        for name, by_profile in bands.get(number, {}).items():
+        for record_id, by_profile in bands.get(number, {}).items():
             if profile not in by_profile:
                 continue
             low, high = by_profile[profile]
-            values = values_of(content["records"], number, name)
+            records = [record for record in content["records"] if record.get("id") == record_id]
+            values = [record["value"] for record in records]
             if values and all(value is not None and low <= value <= high for value in values):
                 continue
             shown = ", ".join(map(str, values)) or "not reported"
+            name = records[0]["name"] if records else record_id
             sentences.append(f"{number}: {name} is {shown}, the text says {low} to {high}")
     return sentences
 

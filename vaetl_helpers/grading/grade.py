@@ -100,7 +100,7 @@ def shared(chosen: Sequence[Exercise]) -> bytes:
             exercises.attempt
         )  # its decorator cannot be pickled: `inside` applies it anew
         return cloudpickle.dumps(
-            {"isolated": exercises._isolated, "attempt": attempt, "exercises": driven}
+            {"isolated": exercises.isolated, "attempt": attempt, "exercises": driven}
         )
     finally:
         for module in modules:
