@@ -171,7 +171,7 @@ for name, target in targets.items():
 # %%
 seeds = [1000 * P.seed + number for number in range(P.seeds or P.draws)]
 these = "this VAE" if len(seeds) == 1 else f"these {len(seeds)} VAEs"
-conditional = [] if len(seeds) >= P.draws else [these]  # what the intervals hold for
+conditional = None if len(seeds) >= P.draws else [these]  # what the intervals hold for
 # Where a run with an output folder keeps what it has trained, so that it can be resumed.
 checkpoints = P.table_path("vae")
 checkpoints = checkpoints and checkpoints.with_suffix("")
