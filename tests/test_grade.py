@@ -14,9 +14,9 @@ import torch
 
 from vaetl_helpers import exercises
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.grading import grade as grading
-from vaetl_helpers.grading import session
-from vaetl_helpers.grading.grade import Grader, HiddenTests, derive, fingerprint, secret_of
+from vaetl_helpers.grading import course as session
+from vaetl_helpers.grading import judge as grading
+from vaetl_helpers.grading.judge import Grader, HiddenTests, derive, fingerprint, secret_of
 from vaetl_helpers.grading.sandbox import Limits
 from vaetl_helpers.grading.submissions import Content, Submission, assignment
 

@@ -32,7 +32,8 @@ from typer.testing import CliRunner
 from vaetl_helpers.app.cli import app
 from vaetl_helpers.app.lab import POLICY
 from vaetl_helpers.chapters import course_dir
-from vaetl_helpers.grading import gradebook, session
+from vaetl_helpers.grading import course as session
+from vaetl_helpers.grading import gradebook
 from vaetl_helpers.grading.submissions import Assignment, assignment
 
 CHAPTERS = ("01", "02", "03", "03b", "04", "05")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup
 
-from vaetl_helpers.grading.pages import CODE, STATUSES, feedback, report
+from vaetl_helpers.grading.pages.pages import CODE, STATUSES, feedback, report
 
 WORTH = {"vae.kl": 2, "vae.elbo": 3, "vae.reparameterise": 1}
 TASKS = tuple(SimpleNamespace(id=id, points=points) for id, points in WORTH.items())

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vaetl_helpers.grading import inside, sandbox, watch
-from vaetl_helpers.grading.sandbox import PACKAGE, WATCH, Limits
+from vaetl_helpers.grading.sandbox import inside, watch
+from vaetl_helpers.grading.sandbox import kernel as sandbox
+from vaetl_helpers.grading.sandbox.kernel import PACKAGE, WATCH, Limits
 
 bubblewrap = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
 USERS = ("root", "ordinary user")

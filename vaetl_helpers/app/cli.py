@@ -205,7 +205,7 @@ def check_submission(
         raise CourseError(
             f"Running the checks needs some packages more: {install_command(lacking)}"
         )
-    from vaetl_helpers.grading.session import check_submission as check
+    from vaetl_helpers.grading.course import check_submission as check
 
     raise typer.Exit(check(notebook, assignment))
 
@@ -247,8 +247,8 @@ def grade(
     Ctrl-C, or when late submissions have come, run the same command again.
     """
     _need_grading()
+    from vaetl_helpers.grading.course import grade as grade_course
     from vaetl_helpers.grading.sandbox import Limits
-    from vaetl_helpers.grading.session import grade as grade_course
 
     limits = Limits(
         cell_seconds=seconds, seconds=total, memory=memory, disk=disk, processes=processes

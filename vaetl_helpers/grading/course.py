@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from vaetl_helpers.chapters import chapters_in, course_dir, typed
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.grading import grade as grading
+from vaetl_helpers.grading import judge as grading
 from vaetl_helpers.grading import pages, sandbox
-from vaetl_helpers.grading.grade import Grader, Result, hidden_tests
+from vaetl_helpers.grading.judge import Grader, Result, hidden_tests
 from vaetl_helpers.grading.sandbox import Limits
 from vaetl_helpers.grading.submissions import (
     Assignment,

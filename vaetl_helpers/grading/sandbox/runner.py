@@ -1,6 +1,6 @@
 """Runs one submission's setup and exercise cells in a kernel and drives its functions there; judges nothing.
 
-A process of its own for each submission (`python -m vaetl_helpers.grading.runner FOLDER`): whatever a hostile kernel
+A process of its own for each submission (`python -m vaetl_helpers.grading.sandbox.runner FOLDER`): whatever a hostile kernel
 sends can only harm this one.
 """
 
@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vaetl_helpers.grading.inside import EXERCISES, OUTPUTS
-from vaetl_helpers.grading.sandbox import Limits, SandboxedKernel, kernel_folder
+from vaetl_helpers.grading.sandbox.inside import EXERCISES, OUTPUTS
+from vaetl_helpers.grading.sandbox.kernel import Limits, SandboxedKernel, kernel_folder
 
 GRACE = 5  # seconds that an interrupted cell has to end
 OWN_MEMORY = 2**30
@@ -252,7 +252,7 @@ def main() -> None:
     if sys.platform.startswith("linux"):
         import resource
 
-        from vaetl_helpers.grading.watch import die_with
+        from vaetl_helpers.grading.sandbox.watch import die_with
 
         die_with(submission.job["parent"])
         # The soft limit only: the kernel inherits it, and sets its own.

@@ -197,7 +197,7 @@ class Grader:
         ) as folder:
             Path(folder, "job.json").write_text(json.dumps(job), encoding="utf-8")
             code = self._wait(
-                [sys.executable, "-m", "vaetl_helpers.grading.runner", folder], Path(folder)
+                [sys.executable, "-m", "vaetl_helpers.grading.sandbox.runner", folder], Path(folder)
             )
             try:
                 ran = json.loads(Path(folder, "outcome.json").read_text("utf-8"))
