@@ -1,5 +1,9 @@
-"""Kernels in a sandbox, and the processes around and inside it."""
+"""Kernels in a sandbox, and the processes around them.
 
-from vaetl_helpers.grading.sandbox.kernel import PACKAGE, SHORT, Limits, SandboxedKernel, problem
+`inside` runs in the sandbox, `watch` and `runner` beside it, `kernel` in whoever starts one.
+"""
 
-__all__ = ["PACKAGE", "SHORT", "Limits", "SandboxedKernel", "problem"]
+from vaetl_helpers.grading.sandbox.job import Limits
+from vaetl_helpers.grading.sandbox.kernel import SandboxedKernel, why_unavailable
+
+__all__ = ["Limits", "SandboxedKernel", "why_unavailable"]

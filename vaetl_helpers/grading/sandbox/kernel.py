@@ -1,4 +1,7 @@
-"""A Jupyter kernel in a sandbox: no network, nothing to write but memory, no files but Python's and the package's."""
+"""A Jupyter kernel in a sandbox.
+
+No network, nothing to write but memory, no files but Python's and the package's.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import site
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,161 +22,178 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Bool, Instance, default
 
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.grading.sandbox.job import Limits
+
 PACKAGE = Path(__file__).parents[2]
-INSIDE, WATCH = (Path(__file__).with_name(name) for name in ("inside.py", "watch.py"))
+INSIDE = Path(__file__).with_name("inside.py")
+WATCH = Path(__file__).with_name("watch.py")
 SPARE_UID = 64100  # a grader who is root gives the sandbox a user of its own, from here on
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+SPARE_UIDS = 400
+SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SETTINGS = ("ld.so.cache", "alternatives", "fonts", "localtime")  # of /etc; no accounts, no keys
+HIDDEN_FOLDERS = ("exercises", "grading", "course")  # of the package: checks and solutions
 INSTALL = "sudo apt-get install bubblewrap  (Fedora: sudo dnf install bubblewrap)"
 HOME = "/tmp/home"
 SHORT = Path("/tmp")  # for sockets: their paths have at most 107 characters
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one submission may use; sizes in MB, times in seconds, threads count as processes."""
-
-    cell_seconds: int = 60
-    seconds: int = 600
-    memory: int = 3000
-    disk: int = 256
-    processes: int = 128
-    output: int = 20
+MB = 2**20
+OPEN_FILES = 512  # at once; every open socket has a buffer
+# A folder in memory, for any user, of a size that follows.
+WRITABLE = ["--perms", "1777", "--size"]
 
 
 @functools.cache
-def problem() -> str | None:
-    """Why there can be no sandbox here, and what to do; None where one was just started with success."""
+def why_unavailable() -> str | None:
+    """Why there can be no sandbox here, and what to do; None where one has just started."""
     if not sys.platform.startswith("linux"):
         return "bubblewrap needs Linux: grade on a Linux machine, in WSL 2 or in a virtual machine"
     if not shutil.which("bwrap"):
         return f"bubblewrap is missing: {INSTALL}"
-    tried = subprocess.run([*_bwrap(Limits()), "--", "/bin/true"], capture_output=True, text=True)
-    if tried.returncode == 0:
+    trial = subprocess.run(
+        [*bubblewrap(Limits()), "--", "/bin/true"], capture_output=True, text=True
+    )
+    if trial.returncode == 0:
         return None
-    advice = "this system forbids user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 allows them;"
-    return f"bubblewrap cannot start ({tried.stderr.strip()}): {advice} in a container, --privileged does)"
+    return (
+        f"bubblewrap cannot start ({trial.stderr.strip()}): this system forbids user namespaces "
+        "(sysctl kernel.apparmor_restrict_unprivileged_userns=0 allows them; "
+        "in a container, --privileged does)"
+    )
 
 
-def command(
-    arguments: list[str], folder: Path, limits: Limits, exercises: Path | None
+def sandbox_command(
+    arguments: list[str], folder: Path, limits: Limits, drawn_inputs: Path | None
 ) -> list[str]:
     """The command of a watched kernel, with its `arguments`, in a sandbox.
 
-    `exercises` is the folder of what `inside` needs to drive them. With None the kernel is one for public checks: the
-    package's own exercises are there, and `check` raises.
+    `drawn_inputs` is the folder of what `inside` needs to drive the exercises. With None the kernel
+    is one for public checks: the package's own exercises are there, and `check` raises.
     """
-    size = {
-        name: value * 2**20 for name, value in asdict(limits).items() if name in ("memory", "disk")
-    }
-    watched = {"memory": size["memory"], "processes": limits.processes, "seconds": limits.seconds}
-    watched["parent"] = os.getpid()
-    rlimits = {
-        "RLIMIT_DATA": size["memory"],
-        "RLIMIT_FSIZE": size["disk"],
-        "RLIMIT_NPROC": limits.processes,
-    }
-    rlimits |= {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 512}  # every open socket has a buffer
-    given = {"limits": rlimits, "uid": _spare_uid()}
-    hidden = ["--setenv", "VAETL_GRADING", "1"]
-    if exercises:
-        given["folder"] = "/exercises"
-        hidden = ["--ro-bind", str(exercises), "/exercises"]
-        hidden += [word for folder in _hidden_folders() for word in ("--tmpfs", str(folder))]
-    start = [sys.executable, "/inside.py", json.dumps(given), *arguments]
-    sockets = _bind("--bind", folder / "sockets") + _bind("--ro-bind", folder / "connection.json")
-    sandbox = [
-        *_bwrap(limits),
-        "--ro-bind",
-        str(INSIDE),
-        "/inside.py",
-        *sockets,
-        *hidden,
-        "--remount-ro",
-        "/",
+    settings: dict[str, Any] = {"limits": resource_limits(limits), "uid": _spare_uid()}
+    if drawn_inputs is None:
+        options = ["--setenv", "VAETL_GRADING", "1"]
+    else:
+        settings["folder"] = "/exercises"
+        options = ["--ro-bind", str(drawn_inputs), "/exercises"]
+        for hidden in _hidden_folders():
+            options += ["--tmpfs", str(hidden)]
+    return [
+        *_watch_command(limits, folder),
+        *bubblewrap(limits),
+        *["--ro-bind", str(INSIDE), "/inside.py"],
+        *_bind("--bind", folder / "sockets"),
+        *_bind("--ro-bind", folder / "connection.json"),
+        *options,
+        *["--remount-ro", "/"],
+        "--",
+        *[sys.executable, "/inside.py", json.dumps(settings)],
+        *arguments,
     ]
-    return [sys.executable, str(WATCH), json.dumps(watched), str(folder), *sandbox, "--", *start]
+
+
+def resource_limits(limits: Limits) -> dict[str, int]:
+    """What the kernel of the system limits for each process, by the names in `resource`."""
+    return {
+        "RLIMIT_DATA": limits.memory * MB,
+        "RLIMIT_FSIZE": limits.disk * MB,
+        "RLIMIT_NPROC": limits.processes,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": OPEN_FILES,
+    }
+
+
+def _watch_command(limits: Limits, folder: Path) -> list[str]:
+    watched = {
+        "memory": limits.memory * MB,
+        "processes": limits.processes,
+        "seconds": limits.seconds,
+        "parent": os.getpid(),
+    }
+    return [sys.executable, str(WATCH), json.dumps(watched), str(folder)]
 
 
 def _hidden_folders() -> list[Path]:
-    """Where checks and solutions lie; an editable installation has copies of the notebooks beside its packages."""
-    packages = {PACKAGE} | {Path(folder).resolve() / PACKAGE.name for folder in sys.path}
-    parts = [
-        package / name
-        for package in sorted(packages)
-        for name in ("exercises", "grading", "course")
-    ]
-    return [part for part in parts if part.is_dir()]
+    """Where checks and solutions lie.
+
+    An editable installation has copies of the notebooks beside its packages.
+    """
+    packages = {PACKAGE}
+    for folder in sys.path:
+        packages.add(Path(folder).resolve() / PACKAGE.name)
+    hidden = []
+    for package in sorted(packages):
+        for name in HIDDEN_FOLDERS:
+            if (package / name).is_dir():
+                hidden.append(package / name)
+    return hidden
 
 
-def _bwrap(limits: Limits) -> list[str]:
-    """bubblewrap with Python, the package and the system to read, and memory of a limited size to write."""
-    words = [
-        shutil.which("bwrap") or "bwrap",
-        "--die-with-parent",
-        "--new-session",
-        "--hostname",
-        "sandbox",
-    ]
-    if os.geteuid() == 0:
-        # The sandbox's process gives up being root itself: the kernel does not limit the processes of root.
-        words += [
-            "--unshare-ipc",
-            "--unshare-pid",
-            "--unshare-net",
-            "--unshare-uts",
-            "--unshare-cgroup-try",
-        ]
-        words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    else:
-        words += ["--unshare-all", "--unshare-user"]
-    for path in map(Path, SYSTEM):
+def bubblewrap(limits: Limits) -> list[str]:
+    """bubblewrap with Python, the package and the system to read, and little memory to write."""
+    program = shutil.which("bwrap") or "bwrap"
+    size = str(limits.disk * MB)
+    words = [program, "--die-with-parent", "--new-session", "--hostname", "sandbox"]
+    words += _namespaces()
+    words += _system()
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    words += [*WRITABLE, size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
+    words += [*WRITABLE, size, "--tmpfs", "/tmp"]
+    words += ["--perms", "1777", "--dir", HOME, "--chdir", HOME]
+    for path in python_folders():
+        words += _bind("--ro-bind", path)
+    return words + _environment()
+
+
+def _namespaces() -> list[str]:
+    if os.geteuid() != 0:
+        return ["--unshare-all", "--unshare-user"]
+    # The sandbox's process gives up being root itself: the kernel does not limit the processes of
+    # root.
+    unshared = ["ipc", "pid", "net", "uts", "cgroup-try"]
+    words = [f"--unshare-{namespace}" for namespace in unshared]
+    return [*words, "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+
+
+def _system() -> list[str]:
+    words = []
+    for path in map(Path, SYSTEM_FOLDERS):
         if path.is_symlink():
             words += ["--symlink", os.readlink(path), str(path)]
         elif path.exists():
             words += ["--ro-bind", str(path), str(path)]
     for name in SETTINGS:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    size, writable = str(limits.disk * 2**20), ["--perms", "1777", "--size"]
-    words += [
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        *writable,
-        size,
-        "--tmpfs",
-        "/dev/shm",
-        "--remount-ro",
-        "/dev",
-    ]
-    words += [*writable, size, "--tmpfs", "/tmp", "--perms", "1777", "--dir", HOME, "--chdir", HOME]
-    for path in _python_folders():
-        words += _bind("--ro-bind", path)
-    return words + _environment()
+    return words
 
 
-def _bind(how: str, path: Path) -> list[str]:
-    """Shows a path in its own place; the folders above it, empty otherwise, can be entered by any user."""
-    above = [word for parent in reversed(path.parents[:-1]) for word in ("--dir", str(parent))]
-    return [*above, how, str(path), str(path)]
+def _bind(option: str, path: Path) -> list[str]:
+    """Shows a path in its own place.
+
+    The folders above it, empty otherwise, can be entered by any user.
+    """
+    words = []
+    for parent in reversed(path.parents[:-1]):
+        words += ["--dir", str(parent)]
+    return [*words, option, str(path), str(path)]
 
 
-def _python_folders() -> list[Path]:
-    """This interpreter, its packages and ours; never the folder of a checkout, with its tests and solutions."""
+def python_folders() -> list[Path]:
+    """This interpreter, its packages and ours.
+
+    Never the folder of a checkout, with its tests and solutions.
+    """
     folders = {
         Path(sys.prefix),
         Path(sys.base_prefix),
         Path(sys.executable).resolve().parents[1],
         PACKAGE,
     }
-    folders |= {Path(site.getusersitepackages())} if site.ENABLE_USER_SITE else set()
-    here = sorted(path for path in folders if path.exists() and not path.is_relative_to("/usr"))
-    return [
-        path
-        for path in here
-        if not any(path != other and path.is_relative_to(other) for other in here)
-    ]
+    if site.ENABLE_USER_SITE:
+        folders.add(Path(site.getusersitepackages()))
+    present = sorted(
+        path for path in folders if path.exists() and not path.is_relative_to("/usr")
+    )
+    return [path for path in present if not any(parent in present for parent in path.parents)]
 
 
 def _environment() -> list[str]:
@@ -182,39 +201,45 @@ def _environment() -> list[str]:
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": HOME,
         "USER": "learner",
-    }
-    variables |= {
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": "/tmp",
+        "PYTHONPATH": str(PACKAGE.parent),  # the package that grades, wherever it comes from
+        "MPLCONFIGDIR": f"{HOME}/.matplotlib",
     }
-    variables["PYTHONPATH"] = str(
-        PACKAGE.parent
-    )  # the package that grades, wherever it was imported from
     words = ["--clearenv"]
-    for name, value in (variables | {"MPLCONFIGDIR": f"{HOME}/.matplotlib"}).items():
+    for name, value in variables.items():
         words += ["--setenv", name, value]
-    fonts = _font_list()  # made anew it takes seconds
-    folder = ["--perms", "1777", "--dir", f"{HOME}/.matplotlib"]
-    return words + (
-        [*folder, "--ro-bind", str(fonts), f"{HOME}/.matplotlib/{fonts.name}"] if fonts else folder
-    )
+    words += ["--perms", "1777", "--dir", f"{HOME}/.matplotlib"]
+    fonts = font_list()
+    if fonts:
+        words += ["--ro-bind", str(fonts), f"{HOME}/.matplotlib/{fonts.name}"]
+    return words
 
 
 @functools.cache
-def _font_list() -> Path | None:
+def font_list() -> Path | None:
+    """matplotlib's list of fonts, where it has made one: made anew it takes seconds."""
     import matplotlib
 
-    return next(iter(sorted(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))), None)
+    lists = sorted(Path(matplotlib.get_cachedir()).glob("fontlist-*.json"))
+    if not lists:
+        return None
+    return lists[0]
 
 
 def _spare_uid() -> int:
-    return SPARE_UID + os.getpid() % 400 if os.geteuid() == 0 else 0
+    if os.geteuid() != 0:
+        return 0
+    return SPARE_UID + os.getpid() % SPARE_UIDS
 
 
-def kernel_folder(parent: Path | None) -> Path:
-    """A new folder for a kernel's connection file and its sockets; nobody but the grader can enter it."""
+def make_kernel_folder(parent: Path | None) -> Path:
+    """A new folder for a kernel's connection file and its sockets.
+
+    Nobody but the grader can enter it.
+    """
     folder = Path(tempfile.mkdtemp(prefix="vaetl-", dir=parent))
     (folder / "sockets").mkdir()
     (folder / "sockets").chmod(0o777)  # the sandbox's user may be another one
@@ -225,18 +250,21 @@ class SandboxedKernel(AsyncKernelManager):
     """Starts this interpreter's kernel in a sandbox, whatever kernel a notebook asks for."""
 
     limits = Instance(Limits, ())
-    exercises = Instance(Path, allow_none=True)
+    drawn_inputs = Instance(Path, allow_none=True)
     sandboxed = Bool(True)
     folder = Instance(Path)
 
     @default("folder")
     def _folder_default(self) -> Path:
-        return kernel_folder(SHORT if self.sandboxed else None)
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
         if self.sandboxed:
-            self.transport, self.ip = "ipc", str(self.folder / "sockets" / "k")
+            return make_kernel_folder(SHORT)
+        return make_kernel_folder(None)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if self.sandboxed:
+            self.transport = "ipc"
+            self.ip = str(self.folder / "sockets" / "k")
         self.connection_file = str(self.folder / "connection.json")
 
     @property
@@ -250,20 +278,20 @@ class SandboxedKernel(AsyncKernelManager):
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         """The kernel's command; the connection file is written when this is called."""
         kernel = super().format_kernel_cmd(extra_arguments)
+        arguments = kernel[3:]
         if not self.sandboxed:
-            given = {"folder": str(self.exercises)} if self.exercises else {}
-            return [sys.executable, str(INSIDE), json.dumps(given), *kernel[3:]]
-        if why := problem():
-            from vaetl_helpers.errors import (
-                CourseError,
-            )  # not above: it brings torch, which `runner` does without
-
-            raise CourseError(f"No sandbox, so nothing was run: {why}.")
+            settings = {}
+            if self.drawn_inputs:
+                settings["folder"] = str(self.drawn_inputs)
+            return [sys.executable, str(INSIDE), json.dumps(settings), *arguments]
+        reason = why_unavailable()
+        if reason:
+            raise CourseError(f"No sandbox, so nothing was run: {reason}.")
         Path(self.connection_file).chmod(0o644)
-        return command(kernel[3:], self.folder, self.limits, self.exercises)
+        return sandbox_command(arguments, self.folder, self.limits, self.drawn_inputs)
 
     async def _async_interrupt_kernel(self) -> None:
-        """Asks for an interrupt, and waits for nothing: a kernel may have broken its end of the socket."""
+        """Asks for an interrupt, and waits for nothing: a kernel may have broken its socket."""
         self._connect_control_socket()
         self._control_socket.sndtimeo = 0
         with contextlib.suppress(zmq.Again):

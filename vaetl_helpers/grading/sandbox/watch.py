@@ -1,6 +1,7 @@
-"""Runs a command and kills it where all its processes together pass a limit; ends with the process that started it.
+"""Runs a command and kills it where all its processes together pass a limit.
 
-Limits of the kernel count a single process, so that many small ones would pass them.
+It ends with the process that started it. Limits of the system's kernel count a single process, so
+that many small ones would pass them.
 """
 
 from __future__ import annotations
@@ -16,26 +17,39 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import psutil
 
 EVERY = 0.1  # seconds between two looks
-BUFFER = 2 * 212992  # bytes that may wait in a socket, as Linux sets it where nobody has changed it
+BUFFER = 2 * 212992  # bytes that may wait in a socket, as Linux sets it where nobody changed it
 PR_SET_PDEATHSIG = 1
+CHARACTERS_PASSED_ON = 4000
+MOST_SOCKETS = 16
+BLOCK = 512  # bytes that stat counts in
 
 
 def main() -> int:
-    """Arguments: JSON of `memory`, `processes`, `seconds` and `parent`; a folder for the verdict; the command."""
-    limits, folder, command = json.loads(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    """Runs the command of the arguments; returns its exit code.
+
+    Arguments: JSON of `memory`, `processes`, `seconds` and `parent`; a folder, for the file `killed`
+    with the reason; the command.
+    """
+    limits = json.loads(sys.argv[1])
+    folder = Path(sys.argv[2])
     die_with(limits["parent"])
-    started = time.monotonic()
-    # No variable of the grader's: a process in the sandbox can read those of the process that started it.
+    deadline = time.monotonic() + limits["seconds"]
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={}
+        sys.argv[3:],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # No variable of the grader's: a process in the sandbox can read those of its parent.
+        env={},
     )
-    reader = threading.Thread(target=first_words, args=(child.stderr,), daemon=True)
+    reader = threading.Thread(target=pass_on, args=(child.stderr,), daemon=True)
     reader.start()
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -43,7 +57,7 @@ def main() -> int:
             reader.join(1)
             return child.returncode
         reason = excess(psutil.Process(child.pid), limits, folder / "sockets")
-        if time.monotonic() - started > limits["seconds"]:
+        if time.monotonic() > deadline:
             reason = "time"
         if reason:
             (folder / "killed").write_text(reason)
@@ -58,89 +72,106 @@ def die_with(parent: int) -> None:
         sys.exit("the process that started this one has ended")
 
 
-def first_words(pipe: BinaryIO) -> None:
+def pass_on(pipe: IO[bytes]) -> None:
     """Passes on why a sandbox did not start, and drops what a submission writes without end."""
-    left = 4000
-    while chunk := pipe.read1(2**16):
+    left = CHARACTERS_PASSED_ON
+    while True:
+        chunk = os.read(pipe.fileno(), 2**16)
+        if not chunk:
+            return
         sys.stderr.buffer.write(chunk[:left])
         sys.stderr.flush()
-        left -= min(left, len(chunk))
+        left = max(0, left - len(chunk))
 
 
 def excess(root: psutil.Process, limits: dict[str, int], sockets: Path) -> str | None:
-    """Which limit the processes below `root` pass together: "memory", "processes", "disk", or None."""
+    """Which limit the processes below `root` pass together, "memory", "processes" or "disk"."""
     try:
         processes = [process.pid for process in root.children(recursive=True)]
     except psutil.Error:  # it has just ended
         return None
-    used, shared = Counter(), Counter()
+    used: Counter[str] = Counter()
+    shared: Counter[str] = Counter()
     for pid in processes:
         used += memory(pid)
         shared |= mapped(pid)
     if used["Threads"] > limits["processes"]:
         return "processes"
-    outside = sockets.stat().st_dev if sockets.exists() else None
+    device = sockets.stat().st_dev if sockets.exists() else None
     for pid in processes:
-        used += nameless(pid, outside)
+        used += nameless(pid, device)
     if used["RssAnon"] + used["nameless"] + shared.total() > limits["memory"]:
         return "memory"
-    return "disk" if used["outside"] or strange(sockets) else None
+    if used["outside"] or has_strangers(sockets):
+        return "disk"
+    return None
 
 
 def memory(pid: int) -> Counter[str]:
     """A process's threads, and the bytes that are its own: the files of Python are shared."""
-    found = Counter()
+    usage: Counter[str] = Counter()
     with contextlib.suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             name, _, value = line.partition(":")
-            if name in ("Threads", "RssAnon"):
-                found[name] = int(value.split()[0]) * (1 if name == "Threads" else 1024)
-    return found
+            if name == "Threads":
+                usage[name] = int(value)
+            elif name == "RssAnon":
+                usage[name] = int(value.split()[0]) * 1024
+    return usage
 
 
 def mapped(pid: int) -> Counter[str]:
-    """Bytes that processes share: mapped memory, whoever has filled it, and sockets, as if their buffers were full."""
-    found = Counter()
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                facts = entry.stat()
-                found[f"socket {facts.st_ino}"] = BUFFER if stat.S_ISSOCK(facts.st_mode) else 0
+    """Bytes that processes share, by what holds them.
+
+    That is mapped memory, whoever has filled it, and sockets, as if their buffers were full.
+    """
+    usage: Counter[str] = Counter()
+    for facts in open_files(pid):
+        if stat.S_ISSOCK(facts.st_mode):
+            usage[f"socket {facts.st_ino}"] = BUFFER
     with contextlib.suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            where, access, _, device, inode, *_ = line.split(maxsplit=5)
-            if (
-                access[3] == "s" and device == "00:01"
-            ):  # the kernel's own file system: mmap, memfd, System V
-                start, end = (int(place, 16) for place in where.split("-"))
-                found[inode] += end - start
-    return found
+            addresses, access, _, device, inode, *_ = line.split(maxsplit=5)
+            # The device is the kernel's own file system: mmap, memfd, System V.
+            if access[3] == "s" and device == "00:01":
+                start, stop = addresses.split("-")
+                usage[inode] += int(stop, 16) - int(start, 16)
+    return usage
 
 
-def nameless(pid: int, outside: int | None) -> Counter[str]:
-    """Bytes of files that a process holds open and no folder lists: in memory, or on the device of the sockets."""
-    found = Counter()
+def nameless(pid: int, device: int | None) -> Counter[str]:
+    """Bytes of files that a process holds open and no folder lists.
+
+    They are "outside" on the `device` of the sockets, and otherwise in memory: "nameless".
+    """
+    usage: Counter[str] = Counter()
+    for facts in open_files(pid):
+        if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 0:
+            place = "outside" if facts.st_dev == device else "nameless"
+            usage[place] += facts.st_blocks * BLOCK
+    return usage
+
+
+def open_files(pid: int) -> Iterator[os.stat_result]:
+    """What is known of each file that a process holds open."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                facts = entry.stat()
-                if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 0:
-                    found["outside" if facts.st_dev == outside else "nameless"] += (
-                        facts.st_blocks * 512
-                    )
-    return found
+                yield entry.stat()
 
 
-def strange(sockets: Path) -> bool:
-    """Whether there is more than the kernel's sockets in the one folder outside that the sandbox can write."""
+def has_strangers(sockets: Path) -> bool:
+    """Whether more than the kernel's sockets lies in the one folder outside that it can write."""
     try:
         with os.scandir(sockets) as entries:
-            kinds = [stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode) for entry in entries]
+            modes = [entry.stat(follow_symlinks=False).st_mode for entry in entries]
     except FileNotFoundError:  # one has just gone
         return False
     except OSError:  # it has been made unreadable
         return True
-    return len(kinds) > 16 or not all(kinds)
+    if len(modes) > MOST_SOCKETS:
+        return True
+    return not all(stat.S_ISSOCK(mode) for mode in modes)
 
 
 if __name__ == "__main__":
