@@ -487,7 +487,7 @@ def test_failing_cell_stops_the_build_and_leaves_the_notebooks(
     with pytest.raises(CourseError, match=r"double_checked\(3\) / 0(.|\n)*ZeroDivisionError"):
         build(None, built)
     assert {path: path.read_bytes() for path in built.rglob("*.ipynb")} == stored
-    assert not [*built.rglob("*.part")]
+    assert not [*built.rglob("*.partial")]
 
 
 @pytest.mark.slow

@@ -148,6 +148,41 @@ def test_unknown_says_so_where_nothing_is_known() -> None:
     assert str(unknown_name_error("thing", "x", [])) == "Unknown thing 'x'. Known: none."
 
 
+# ---------------------------------------------------------------- files, whole or not at all
+
+
+def test_write_whole_replaces_a_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.json"
+    (tmp_path / ".numbers.json.partial").write_text("what a killed process has left")
+    output.write_whole(path, "ä\r\n")
+    assert path.read_bytes() == b"\xc3\xa4\r\n"
+    output.write_whole(str(path), b"\x00")
+    assert path.read_bytes() == b"\x00"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_whole_leaves_the_old_file_where_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "numbers.json"
+    output.write_whole(path, "old")
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        output.write_whole(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_write_whole_makes_a_secret_file_that_nobody_else_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "secret.key"
+    output.write_whole(path, "secret", mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 # ---------------------------------------------------------------- the probe
 
 

@@ -1,9 +1,12 @@
-"""How lines, tables and numbers leave a notebook or a terminal; whether anybody is there to see them."""
+"""How lines, tables, numbers and files leave a notebook or a terminal; is anybody there to see it?"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -97,3 +100,25 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in [header, *rows]
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def write_whole(path: Path | str, content: bytes | str, mode: int = 0o666) -> None:
+    """Writes a file whole or not at all: a reader sees the old content or the new one, never a half.
+
+    Text is written as UTF-8, its line ends as they are; `mode` are the permissions of the new file,
+    before the umask. Raises OSError where it cannot be written; the old file then stays.
+    """
+    path = Path(path)
+    # What a killed process has left under this name is written over.
+    partial = path.with_name(f".{path.name}.partial")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        partial.unlink(missing_ok=True)  # it may have other permissions
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), mode)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise

@@ -6,7 +6,6 @@ import functools
 import os
 import platform
 import random
-import shutil
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ import yaml
 from vaetl_helpers.bootstrap import lender
 from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import emit, notebook_kernel
+from vaetl_helpers.output import emit, notebook_kernel, write_whole
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 for _folder in (
@@ -78,8 +77,7 @@ def persistent_path(name: str) -> Path:
     path = KAGGLE / "working" / name
     if not path.exists() and (earlier := [*(KAGGLE / "input").rglob(name)]):
         newest = max(earlier, key=lambda file: file.stat().st_mtime)
-        shutil.copyfile(newest, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)  # whole or not at all
+        write_whole(path, newest.read_bytes())
         print(f"Going on from {newest}.")
     return path
 

@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 from vaetl_helpers import exercises
 from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import write_whole
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 CELL_SECONDS = (
@@ -310,11 +311,9 @@ def _keep_outputs(solution: NotebookNode, path: Path) -> bool:
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:
-    """Writes to a temporary name first, so that a notebook is either whole or untouched."""
+    """A notebook is either whole or untouched."""
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(nbformat.writes(notebook) + "\n", "utf-8")
-    os.replace(temporary, path)
+    write_whole(path, nbformat.writes(notebook) + "\n")
 
 
 def _breaches(path: Path, fresh: NotebookNode, solution: bool) -> list[str]:
