@@ -174,9 +174,9 @@ def assign(
     """
     _need_grading()
     from vaetl_helpers.grading import gradebook
-    from vaetl_helpers.grading.submissions import assignment
+    from vaetl_helpers.grading.notebooks import find_assignment
 
-    print(f"hand out: {gradebook.assign(assignment(chapter), out)}")
+    print(f"hand out: {gradebook.assign(find_assignment(chapter), out)}")
     print(f"next: vaetl grade SUBMISSIONS --assignment {chapter} --out {out}")
 
 
@@ -255,7 +255,15 @@ def grade(
     )
     given = _given(parameter)
     raise typer.Exit(
-        grade_course(submissions, assignment, out, jobs, given, limits, safe=not unsafe)
+        grade_course(
+            submissions,
+            assignment,
+            out,
+            jobs=jobs,
+            parameters=given,
+            limits=limits,
+            sandboxed=not unsafe,
+        )
     )
 
 

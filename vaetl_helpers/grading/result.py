@@ -1,4 +1,4 @@
-"""The one schema of a graded submission: stored as JSON, read by pages, tables and the gradebook."""
+"""The one schema of a graded submission: stored as JSON, read by pages and the gradebook."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ class ExerciseResult:
         }
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> ExerciseResult:
+    def from_dict(cls, fields: dict[str, Any]) -> ExerciseResult:
         """The exercise that `to_dict` wrote; KeyError, TypeError or ValueError on anything else."""
         return cls(
-            id=stored["id"],
-            points=stored["points"],
-            worth=stored["of"],
-            status=Status(stored["status"]),
-            message=stored["message"],
-            seconds=stored["seconds"],
-            code=stored["code"],
-            flags=stored["flags"],
-            notes=stored["notes"],
+            id=fields["id"],
+            points=fields["points"],
+            worth=fields["of"],
+            status=Status(fields["status"]),
+            message=fields["message"],
+            seconds=fields["seconds"],
+            code=fields["code"],
+            flags=fields["flags"],
+            notes=fields["notes"],
         )
 
     @property
@@ -150,18 +150,18 @@ class Result:
         }
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> Result:
+    def from_dict(cls, fields: dict[str, Any]) -> Result:
         """The result that `to_dict` wrote; KeyError, TypeError or ValueError on anything else."""
         return cls(
-            assignment=stored["assignment"],
-            student=stored["student"],
-            name=stored["name"],
-            tests=GradedBy(stored["tests"]),
-            exercises=[ExerciseResult.from_dict(row) for row in stored["exercises"]],
-            broken=stored.get("broken", False),
-            notes=stored["notes"],
-            flags=stored.get("flags", []),
-            digest=stored.get("digest", ""),
+            assignment=fields["assignment"],
+            student=fields["student"],
+            name=fields["name"],
+            tests=GradedBy(fields["tests"]),
+            exercises=[ExerciseResult.from_dict(row) for row in fields["exercises"]],
+            broken=fields.get("broken", False),
+            notes=fields["notes"],
+            flags=fields.get("flags", []),
+            digest=fields.get("digest", ""),
         )
 
     def to_json(self) -> str:

@@ -1,5 +1,16 @@
-"""A student's feedback and the instructor's report as pages that need no network."""
+"""What people read of a grading: a student's feedback, the instructor's report, sentences."""
 
-from vaetl_helpers.grading.pages.pages import STATUSES, feedback, report
+from vaetl_helpers.grading.pages.pages import feedback_page, report_page
+from vaetl_helpers.grading.pages.sentences import (
+    problem_sentence,
+    problem_sentences,
+    unknown_cells_sentences,
+)
 
-__all__ = ["STATUSES", "feedback", "report"]
+__all__ = [
+    "feedback_page",
+    "problem_sentence",
+    "problem_sentences",
+    "report_page",
+    "unknown_cells_sentences",
+]

@@ -1,311 +1,374 @@
-"""A student's feedback and the instructor's report as pages that need no network; all that is shown is hostile text."""
+"""A student's feedback and the instructor's report as pages that need no network.
+
+All that is shown may be hostile text: the templates escape it, and `shown` makes its control
+characters visible. Nothing but Markup is taken as HTML, and that is made here and nowhere else.
+"""
 
 from __future__ import annotations
 
 import base64
-import html
+import dataclasses
+import functools
 import io
 import statistics
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import jinja2
 import matplotlib
+from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from vaetl_helpers.authoring.site import document
+from vaetl_helpers.authoring.site import HEAD, styles
+from vaetl_helpers.grading.notebooks import Assignment
+from vaetl_helpers.grading.result import UNGRADABLE, ExerciseResult, GradedBy, Result, Status
 from vaetl_helpers.plots import COLOURS, STYLE
 
-if TYPE_CHECKING:
-    from vaetl_helpers.grading.submissions import Assignment
+MOST_CODE = 20_000  # characters that are shown of a cell
+MOST_TEXT = 2_000  # and of anything else
+EVERYWHERE = "all exercises"
+SETUP = "setup cells"
+WHOLE_NOTEBOOK = ""
+OWN_PLACES = (EVERYWHERE, SETUP, WHOLE_NOTEBOOK)
 
-Result = dict[str, Any]  # one submission's, as `grade` makes it, or one exercise's in it
-CODE, TEXT = 20_000, 2_000  # characters that are shown of a cell, and of anything else
-HINT = 'In the notebook, <code>hint("{id}")</code> prints a hint, and the check cell tells whether a change helped.'
-AGAIN = "Before you hand in, <code>vaetl check-submission FILE</code> says which graded cells are missing or changed."
-# Colour and mark (each beside the word, never alone), what the status means, what to do next.
-STATUSES = {
-    "correct": ("green", "✓", "The function returned what was asked for.", ""),
-    "incorrect": (
-        "red",
-        "✗",
-        "The function ran, and what it returned is not what was asked for.",
-        HINT,
+HINT = Markup(
+    'In the notebook, <code>hint("{id}")</code> prints a hint, '
+    "and the check cell tells whether a change helped."
+)
+AGAIN = Markup(
+    "Before you hand in, <code>vaetl check-submission FILE</code> says "
+    "which graded cells are missing or changed."
+)
+ABOUT_TESTS = {
+    GradedBy.HIDDEN_TESTS: (
+        "Hidden tests: each function was called on inputs drawn for this grading."
     ),
-    "crashed": ("red", "!", "The cell or its function stopped with an error.", HINT),
-    "not attempted": (
+    GradedBy.PUBLIC_CHECKS: (
+        "Public checks only: the checks in the notebook were run, and no hidden tests."
+    ),
+}
+ABOUT_FLAGS = (
+    "A flag is no verdict: it names what a person should look at, and honest work may be flagged."
+)
+ABOUT_PUBLIC_CHECKS = (
+    "Their points come from Formgrader's button, which runs the checks beside the answers: "
+    "they can be faked."
+)
+UNREAD = (
+    " Files that could not be graded, being unreadable or another chapter's: {}; "
+    "they count as 0 points."
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A status on a page: colour and mark beside its word, what it means, what to do next."""
+
+    colour: str
+    mark: str
+    meaning: str | Markup
+    next_step: str | Markup = ""
+
+
+LOOKS = {
+    Status.CORRECT: Look("green", "✓", "The function returned what was asked for."),
+    Status.INCORRECT: Look(
+        "red", "✗", "The function ran, and what it returned is not what was asked for.", HINT
+    ),
+    Status.CRASHED: Look("red", "!", "The cell or its function stopped with an error.", HINT),
+    Status.NOT_ATTEMPTED: Look(
         "",
         "○",
-        "The function still returns <code>...</code>, as in the notebook handed out.",
+        Markup("The function still returns <code>...</code>, as in the notebook handed out."),
         HINT,
     ),
-    "missing": ("red", "?", "The notebook has no cell for this exercise.", AGAIN),
-    "over a limit": ("red", "!", "It took more time, memory or disk than is allowed.", HINT),
-    "not run": (
+    Status.MISSING: Look("red", "?", "The notebook has no cell for this exercise.", AGAIN),
+    Status.OVER_A_LIMIT: Look(
+        "red", "!", "It took more time, memory or disk than is allowed.", HINT
+    ),
+    Status.NOT_RUN: Look(
         "",
         "○",
         "The notebook stopped before this exercise.",
-        "Mend the cell that stopped the notebook.",
+        Markup("Mend the cell that stopped the notebook."),
     ),
-    "unreadable": ("red", "?", "The file cannot be read as a notebook.", AGAIN),
-    "wrong notebook": ("red", "?", "The notebook is that of another chapter.", AGAIN),
+    Status.UNREADABLE: Look("red", "?", "The file cannot be read as a notebook.", AGAIN),
+    Status.WRONG_NOTEBOOK: Look("red", "?", "The notebook is that of another chapter.", AGAIN),
 }
-ALL = "all exercises"
-OTHER = ("", "?", "", "")
-TESTS = {
-    "hidden": "Hidden tests: each function was called on inputs drawn for this grading.",
-    "public": "Public checks only: the checks in the notebook were run, and no hidden tests.",
-}
-LOOK = (
-    "A flag is no verdict: it names what a person should look at, and honest work may be flagged."
-)
-FAKED = "Their points come from Formgrader's button, which runs the checks beside the answers: they can be faked."
 
 
-def feedback(result: Result, assignment: Assignment) -> str:
-    """A student's page: points, outcome, code and next step for each exercise; flags are never shown here."""
-    exercises = result["exercises"]
-    if [row[0] for row in _failures(result)] == [ALL] and not any(
-        e["code"].strip() for e in exercises
-    ):
-        exercises = [exercises[0] | _total(result) | {"id": ALL}]
-    rows = [
-        (f'<a href="#e{i}">{_code(e["id"])}</a>', _share(e), _status(e), _text(e["message"]))
-        for i, e in enumerate(exercises)
-    ]
-    body = [
-        f"<h1>Feedback: {_text(assignment.title)}</h1>",
-        f"<p>{_name(result)}: <strong>{_share(_total(result))} points</strong></p>",
-        f"<p>{TESTS[result['tests']]}</p>",
-        _notes(result["notes"]),
-        _table("Exercises", ("Exercise", "Points", "Status", "What was found"), rows),
-        *(_exercise(i, exercise) for i, exercise in enumerate(exercises)),
-    ]
-    return document(f"Feedback: {_shown(assignment.title)}", "", "", "\n".join(body))
+@dataclass(frozen=True)
+class Remark:
+    """Sentences on a place in a submission, which is an exercise or one of OWN_PLACES."""
+
+    result: Result
+    place: str
+    sentences: list[str]
+
+    @property
+    def order(self) -> tuple[bool, str, str, list[str]]:
+        """Submissions whose feedback is linked come first."""
+        by_public_checks = self.result.tests == GradedBy.PUBLIC_CHECKS
+        person = self.result.name if by_public_checks else quote(self.result.student, safe="") + "/"
+        return by_public_checks, person, self.place, self.sentences
 
 
-def _exercise(number: int, exercise: Result) -> str:
-    *_, meaning, following = STATUSES.get(exercise["status"], OTHER)
-    took = f", {exercise['seconds']:.1f} s" if exercise.get("seconds") else ""
-    code, cut = exercise["code"], f"<p>Cut here: only {CODE:,} characters are shown.</p>"
-    parts = (
-        f'<h2 id="e{number}">{_code(exercise["id"])}</h2>',
-        f"<p>{_status(exercise)}, {_share(exercise)} points{took}. {meaning}</p>",
-        f'<div class="output_area"><pre>{_text(exercise["message"])}</pre></div>'
-        if exercise["message"]
-        else "",
-        _notes(exercise["notes"]),
-        f"<p><strong>Next:</strong> {following.replace('{id}', _text(exercise['id']))}</p>"
-        if following
-        else "",
-        f"<p>The cell as it was handed in:</p>{_highlighted(code)}" if code.strip() else "",
-        cut if len(code) > CODE else "",
-    )
-    return "\n".join(filter(None, parts))
+@dataclass(frozen=True)
+class Difficulty:
+    """How an exercise went: the share of correct answers, and how often there was which status."""
+
+    id: str
+    worth: float
+    share: float
+    outcomes: list[tuple[Status, int]]
 
 
-def report(results: Sequence[Result], assignments: Mapping[str, Assignment]) -> str:
-    """The instructor's page: for each assignment its points, hardest exercises, flags, notes and failures."""
-    numbers = sorted({*assignments, *(result["assignment"] for result in results)})
-    titles = [f"{_text(number)} {_text(assignments[number].title)}" for number in numbers]
-    links = "".join(f'<li><a href="#a{i}">{title}</a></li>' for i, title in enumerate(titles))
-    body = ["<h1>Grading report</h1>"]
-    for i, number in enumerate(numbers):
-        mine = sorted(
-            (r for r in results if r["assignment"] == number),
-            key=lambda r: (r["student"], r["name"]),
+@dataclass(frozen=True)
+class Section:
+    """What the report says of one assignment."""
+
+    number: str
+    assignment: Assignment
+    results: list[Result]
+
+    @property
+    def points(self) -> list[float]:
+        return [result.points for result in self.results]
+
+    @property
+    def worth(self) -> float:
+        return sum(exercise.points for exercise in self.assignment.exercises)
+
+    @property
+    def summary(self) -> str:
+        """Students, mean and median."""
+        mean = statistics.mean(self.points)
+        median = statistics.median(self.points)
+        text = (
+            f"Students: {len(self.points)}. "
+            f"Points of {self.worth:g}: mean {mean:.1f}, median {median:g}."
         )
-        body += [f'<h2 id="a{i}">{titles[i]}</h2>', *_section(mine, assignments[number])]
-    contents = (
-        f'<nav class="toc" aria-label="On this page"><ul>{links}</ul></nav>'
-        if len(numbers) > 1
-        else ""
+        unread = sum(result.status_counts().keys() <= UNGRADABLE for result in self.results)
+        if unread:
+            text += UNREAD.format(unread)
+        return text
+
+    @property
+    def alt_text(self) -> str:
+        """The figure of the points in words."""
+        count = len(self.points)
+        return (
+            f"Bars: how many of {count} students have how many of {self.worth:g} points; "
+            f"mean {statistics.mean(self.points):.1f}, lowest {min(self.points):g}, "
+            f"highest {max(self.points):g}, {self.points.count(self.worth)} with all points."
+        )
+
+    @property
+    def picture(self) -> Markup:
+        """The distribution of the points as the address of a picture."""
+        content = base64.b64encode(_bars(self.points, self.worth)).decode()
+        return Markup("data:image/png;base64,{}").format(content)
+
+    @property
+    def difficulties(self) -> list[Difficulty]:
+        """The exercises, the smallest share of correct answers first."""
+        exercises = defaultdict(list)
+        for result in self.results:
+            for exercise in result.exercises:
+                exercises[exercise.id].append(exercise)
+        rows = [_difficulty(id, answers) for id, answers in exercises.items()]
+        return sorted(rows, key=lambda row: (row.share, row.id))
+
+    @property
+    def flagged(self) -> list[Remark]:
+        setup = [Remark(result, SETUP, result.flags) for result in self.results]
+        exercises = [
+            Remark(result, exercise.id, exercise.flags)
+            for result in self.results
+            for exercise in result.exercises
+        ]
+        return _not_empty([*setup, *exercises])
+
+    @property
+    def by_public_checks(self) -> list[Result]:
+        return [result for result in self.results if result.tests == GradedBy.PUBLIC_CHECKS]
+
+    @property
+    def notes(self) -> list[Remark]:
+        notebooks = [Remark(result, WHOLE_NOTEBOOK, result.notes) for result in self.results]
+        exercises = [
+            Remark(result, exercise.id, exercise.notes)
+            for result in self.results
+            for exercise in result.exercises
+        ]
+        remarks = _not_empty([*notebooks, *exercises])
+        return sorted(remarks, key=lambda remark: remark.order)
+
+    @property
+    def failures(self) -> list[tuple[Result, ExerciseResult]]:
+        pairs = []
+        for result in self.results:
+            pairs += [(result, failure) for failure in _failures(result)]
+        return pairs
+
+
+def feedback_page(result: Result, assignment: Assignment) -> str:
+    """A student's page: points, outcome, code and next step for each exercise.
+
+    Flags are never shown here.
+    """
+    exercises = result.exercises
+    failures = _failures(result)
+    has_code = any(exercise.code.strip() for exercise in exercises)
+    if [failure.id for failure in failures] == [EVERYWHERE] and not has_code:
+        exercises = failures
+    return _render(
+        "feedback.html",
+        result=result,
+        assignment=assignment,
+        exercises=exercises,
+        about_tests=ABOUT_TESTS[result.tests],
     )
-    return document("Grading report", "", contents, "\n".join(filter(None, body)))
 
 
-def _section(results: list[Result], assignment: Assignment) -> Iterator[str]:
-    if not results:
-        yield "<p>0 students: no submissions yet.</p>"
-        return
-    pairs = [(_link(result, assignment), result) for result in results]
-    cells = [(link, _code(e["id"]), e) for link, result in pairs for e in result["exercises"]]
-    public = [(link,) for link, result in pairs if result["tests"] == "public"]
-    notes = [(link, "", _lines(result["notes"])) for link, result in pairs if result["notes"]]
-    notes += [(link, id, _lines(e["notes"])) for link, id, e in cells if e["notes"]]
-    flagged = [
-        (link, "setup cells", _lines(result["flags"]))
-        for link, result in pairs
-        if result.get("flags")
-    ]
-    flagged += [(link, id, _lines(e["flags"])) for link, id, e in cells if e["flags"]]
-    failures = [
-        (link, f"{id}<br>{status}", why)
-        for link, result in pairs
-        for id, status, why in _failures(result)
-    ]
-    yield from _points(results, assignment)
-    yield _table(
-        "Exercises, the hardest first",
-        ("Exercise", "Points", "Correct", "All outcomes"),
-        _hardest(results),
-    )
-    yield _table("Flagged for a look", ("Student", "Exercise", "Flags"), flagged, LOOK)
-    yield _table("Graded by public checks only", ("Student",), public, FAKED)
-    yield _table("Notes", ("Student", "Exercise", "Note"), sorted(notes))
-    yield _table("Failures", ("Student", "Exercise, status", "Why"), failures)
-    yield _table(
-        "All students",
-        ("Student", "Points"),
-        [(link, _share(_total(result))) for link, result in pairs],
+def report_page(results: Iterable[Result], assignments: Mapping[str, Assignment]) -> str:
+    """The instructor's page: each assignment's points, hardest exercises, flags and failures."""
+    by_number: dict[str, list[Result]] = {number: [] for number in assignments}
+    for result in results:
+        by_number[result.assignment].append(result)
+    sections = []
+    for number in sorted(by_number):
+        ordered = sorted(by_number[number], key=lambda result: (result.student, result.name))
+        sections.append(Section(number, assignments[number], ordered))
+    return _render(
+        "report.html",
+        sections=sections,
+        own_places=OWN_PLACES,
+        about_flags=ABOUT_FLAGS,
+        about_public_checks=ABOUT_PUBLIC_CHECKS,
     )
 
 
-def _points(results: list[Result], assignment: Assignment) -> Iterator[str]:
-    """Students, mean, median, and a figure of the distribution."""
-    of, points = (
-        sum(task.points for task in assignment.tasks),
-        [_total(result)["points"] for result in results],
-    )
-    unread = sum(
-        {e["status"] for e in result["exercises"]} <= {"unreadable", "wrong notebook"}
-        for result in results
-    )
-    zero = f" Files that could not be graded, being unreadable or another chapter's: {unread}; they count as 0 points."
-    mean, median = f"{statistics.mean(points):.1f}", f"{statistics.median(points):g}"
-    yield f"<p>Students: {len(points)}. Points of {of:g}: mean {mean}, median {median}.{zero if unread else ''}</p>"
-    spread = f"lowest {min(points):g}, highest {max(points):g}, {points.count(of)} with all points"
-    alt = f"Bars: how many of {len(points)} students have how many of {of:g} points; mean {mean}, {spread}."
-    yield f'<div class="output_png"><img alt="{alt}" src="data:image/png;base64,{_bars(points, of)}"></div>'
+def _render(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(values)
 
 
-def _bars(points: list[float], of: float) -> str:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6, 2.8), facecolor="white")
-        axis, counted = figure.add_subplot(), Counter(points)
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-        axis.bar(list(counted), list(counted.values()), width=0.8, color=COLOURS[0])
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["shown"] = shown
+    environment.globals |= {
+        "head": Markup(HEAD),
+        "styles": Markup(styles()),
+        "looks": LOOKS,
+        "most_code": MOST_CODE,
+        "feedback_address": feedback_address,
+        "highlighted": _highlighted,
+    }
+    return environment
+
+
+def _finalize(value: object) -> str:
+    """What every expression of a template goes through: HTML of ours, or text."""
+    if isinstance(value, Markup):
+        return value
+    return shown(value)
+
+
+def shown(value: object, limit: int = MOST_TEXT) -> str:
+    """Plain text, cut, with the characters visible that would be obeyed.
+
+    These are controls, and overrides of a text's direction.
+    """
+    text = str(value).replace("\r\n", "\n")
+    if len(text) > limit:
+        text = f"{text[:limit]} …"
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    is_control = unicodedata.category(character).startswith("C")
+    if is_control and character not in "\n\t":
+        return f"\\u{ord(character):04x}"
+    return character
+
+
+def _highlighted(code: str) -> Markup:
+    text = shown(code[:MOST_CODE], MOST_CODE)
+    return Markup(highlight(text, PythonLexer(), HtmlFormatter()))  # which escapes it
+
+
+def feedback_address(result: Result, assignment: Assignment) -> str:
+    """Where the feedback lies, seen from the report; empty for a person whom Formgrader tells."""
+    if result.tests == GradedBy.PUBLIC_CHECKS:
+        return ""
+    names = (result.student, result.assignment, f"{assignment.name}.html")
+    path = "/".join(quote(name, safe="") for name in names)
+    return f"feedback/{path}"
+
+
+def _bars(points: Sequence[float], worth: float) -> bytes:
+    """How many students have how many points, as a picture."""
+    counts = Counter(points)
+    content = io.BytesIO()
+    style: Any = STYLE
+    with matplotlib.rc_context(style):
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+        figure = Figure(figsize=(6, 2.8), facecolor="white", layout=layout)
+        axis = figure.add_subplot()
+        axis.bar(list(counts), list(counts.values()), width=0.8, color=COLOURS[0])
         axis.set(
             title="Distribution of points",
-            xlabel=f"points of {of:g}",
+            xlabel=f"points of {worth:g}",
             ylabel="students",
-            xlim=(-0.6, of + 0.6),
+            xlim=(-0.6, worth + 0.6),
         )
         for direction in (axis.xaxis, axis.yaxis):
             direction.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(axis="x", visible=False)
-        figure.savefig(data := io.BytesIO(), format="png", metadata={"Software": None})
-    return base64.b64encode(data.getvalue()).decode()
+        figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
 
 
-def _hardest(results: list[Result]) -> list[tuple[str, ...]]:
-    """A row an exercise, the smallest share of correct answers first."""
-    found: dict[str, list[Result]] = {}
-    for exercise in (e for result in results for e in result["exercises"]):
-        found.setdefault(exercise["id"], []).append(exercise)
-    rows = []
-    for id, given in found.items():
-        counted = Counter(sorted(e["status"] for e in given)).most_common()
-        share = dict(counted).get("correct", 0) / len(given)
-        bar = (
-            f'<meter value="{share:.3f}" aria-hidden="true"></meter>&nbsp;{100 * share:.0f}&nbsp;%'
+def _difficulty(id: str, answers: Sequence[ExerciseResult]) -> Difficulty:
+    statuses = Counter(sorted(answer.status for answer in answers))
+    return Difficulty(
+        id=id,
+        worth=max(answer.worth for answer in answers),
+        share=statuses[Status.CORRECT] / len(answers),
+        outcomes=statuses.most_common(),
+    )
+
+
+def _not_empty(remarks: Iterable[Remark]) -> list[Remark]:
+    return [remark for remark in remarks if remark.sentences]
+
+
+def _failures(result: Result) -> list[ExerciseResult]:
+    """The exercises that are not correct; one for all where the same happened to all."""
+    failures = result.not_correct
+    kinds = {(failure.status, failure.message) for failure in failures}
+    if len(kinds) == 1 and 1 < len(failures) == len(result.exercises):
+        everywhere = dataclasses.replace(
+            failures[0], id=EVERYWHERE, points=result.points, worth=result.worth
         )
-        outcomes = ", ".join(f"{number}&nbsp;{_words(status)}" for status, number in counted)
-        worth = max(exercise["of"] for exercise in given)
-        points = f"{worth:g}&nbsp;point{'' if worth == 1 else 's'}"
-        rows.append((share, id, (_code(id), points, bar, outcomes)))
-    return [row for *_, row in sorted(rows)]
-
-
-def _failures(result: Result) -> list[tuple[str, str, str]]:
-    """A row for each exercise that is not correct; one for all where the same happened to all."""
-    rows = [
-        (_code(e["id"]), _status(e), _text(e["message"]))
-        for e in result["exercises"]
-        if e["status"] != "correct"
-    ]
-    if 1 < len(rows) == len(result["exercises"]) and len({row[1:] for row in rows}) == 1:
-        return [(ALL, *rows[0][1:])]
-    return rows
-
-
-def _total(result: Result) -> Result:
-    return {key: sum(exercise[key] for exercise in result["exercises"]) for key in ("points", "of")}
-
-
-def _share(of: Result) -> str:
-    return f"{of['points']:g} of {of['of']:g}"
-
-
-def _shown(value: object, most: int = TEXT) -> str:
-    """Plain text, cut, with the characters visible that would be obeyed: controls, overrides of direction."""
-    text = str(value).replace("\r\n", "\n")
-    text = text if len(text) <= most else f"{text[:most]} …"
-    hidden = (c not in "\n\t" and unicodedata.category(c)[0] == "C" for c in text)
-    return "".join(f"\\u{ord(c):04x}" if h else c for c, h in zip(text, hidden, strict=True))
-
-
-def _text(value: object) -> str:
-    return html.escape(_shown(value))
-
-
-def _code(value: object) -> str:
-    return f"<code>{_text(value)}</code>"
-
-
-def _highlighted(code: str) -> str:
-    return highlight(_shown(code[:CODE], CODE), PythonLexer(), HtmlFormatter())
-
-
-def _name(result: Result) -> str:
-    return f"<bdi>{html.escape(_shown(result['name'] or result['student'], 100))}</bdi>"
-
-
-def _link(result: Result, assignment: Assignment) -> str:
-    if result["tests"] == "public":  # Formgrader writes its own feedback
-        return _name(result)
-    parts = (result["student"], result["assignment"], f"{assignment.name}.html")
-    return (
-        f'<a href="feedback/{"/".join(quote(part, safe="") for part in parts)}">{_name(result)}</a>'
-    )
-
-
-def _status(exercise: Result) -> str:
-    colour, mark, *_ = STATUSES.get(exercise["status"], OTHER)
-    words = f'<span aria-hidden="true">{mark}</span>&nbsp;{_words(exercise["status"])}'
-    return f'<span class="ansi-{colour}-fg">{words}</span>'
-
-
-def _words(status: str) -> str:
-    return _text(status).replace(" ", "&nbsp;")
-
-
-def _lines(sentences: Sequence[str]) -> str:
-    mark = "• " if len(sentences) > 1 else ""
-    return "<br>".join(mark + _text(sentence) for sentence in sentences)
-
-
-def _notes(notes: Sequence[str]) -> str:
-    return f"<p><strong>Note:</strong> {_lines(notes)}</p>" if notes else ""
-
-
-def _table(
-    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], about: str = ""
-) -> str:
-    """A table of cells that are HTML already, under a sentence about it; nothing where there are no rows."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in header)
-    lines = "\n".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    table = f'<table class="stack"><caption>{caption}</caption><tr>{head}</tr>\n{lines}</table>'
-    return (
-        f'<div class="scroll" tabindex="0">{table}</div>' + (f"<p>{about}</p>" if about else "")
-        if rows
-        else ""
-    )
+        return [everywhere]
+    return failures

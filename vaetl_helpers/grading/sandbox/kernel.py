@@ -75,7 +75,7 @@ def sandbox_command(
     else:
         settings["folder"] = "/exercises"
         options = ["--ro-bind", str(drawn_inputs), "/exercises"]
-        for hidden in _hidden_folders():
+        for hidden in hidden_folders():
             options += ["--tmpfs", str(hidden)]
     return [
         *_watch_command(limits, folder),
@@ -112,13 +112,15 @@ def _watch_command(limits: Limits, folder: Path) -> list[str]:
     return [sys.executable, str(WATCH), json.dumps(watched), str(folder)]
 
 
-def _hidden_folders() -> list[Path]:
+def hidden_folders() -> list[Path]:
     """Where checks and solutions lie.
 
-    An editable installation has copies of the notebooks beside its packages.
+    An editable installation has copies of the notebooks beside its packages. Where a folder is
+    reached by a link, the sandbox may show it in the place of the link.
     """
     packages = {PACKAGE}
     for folder in sys.path:
+        packages.add(Path(folder).absolute() / PACKAGE.name)
         packages.add(Path(folder).resolve() / PACKAGE.name)
     hidden = []
     for package in sorted(packages):
@@ -190,9 +192,7 @@ def python_folders() -> list[Path]:
     }
     if site.ENABLE_USER_SITE:
         folders.add(Path(site.getusersitepackages()))
-    present = sorted(
-        path for path in folders if path.exists() and not path.is_relative_to("/usr")
-    )
+    present = sorted(path for path in folders if path.exists() and not path.is_relative_to("/usr"))
     return [path for path in present if not any(parent in present for parent in path.parents)]
 
 

@@ -1,7 +1,7 @@
 """Runs one submission's setup and exercise cells in a kernel and drives its functions there.
 
-It judges nothing. Each submission has a process of its own for it (`python -m
-vaetl_helpers.grading.sandbox.runner FOLDER`): whatever a hostile kernel sends can only harm this one.
+It judges nothing. Each submission has a process of its own for it, `python -m
+vaetl_helpers.grading.sandbox.runner FOLDER`: whatever a hostile kernel sends can only harm that.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ class Kernel:
         await self.manager.shutdown_kernel(now=True)
 
     async def run(self, code: str, seconds: float) -> CodeRun:
-        """Runs code and waits for its end, an interrupt included; KernelDied where the kernel is lost."""
+        """Runs code and waits for its end, an interrupt included.
+
+        Raises KernelDied where the kernel is lost.
+        """
         request = self.client.execute(
             code, store_history=False, allow_stdin=False, stop_on_error=False
         )
@@ -172,9 +175,7 @@ class SubmissionRunner:
         An exercise that kills its kernel harms no other.
         """
         while self._open_exercises() and self.run.failed is None:
-            kernel = Kernel(
-                self.limits, self.job.drawn_inputs, self.job.sandboxed, self.folder
-            )
+            kernel = Kernel(self.limits, self.job.drawn_inputs, self.job.sandboxed, self.folder)
             try:
                 if await self._start(kernel) and await self._set_up(kernel):
                     await self._run_exercises(kernel)
@@ -186,7 +187,7 @@ class SubmissionRunner:
                 await kernel.stop()
 
     async def _start(self, kernel: Kernel) -> bool:
-        """Starts the kernel; a failure is not the submission's fault, as nothing of it has run yet."""
+        """Starts the kernel; a failure is nobody's fault, as nothing of the submission has run."""
         self.exercise_at_work = None
         try:
             await kernel.start()
@@ -243,7 +244,7 @@ class SubmissionRunner:
             self._note(exercise.id, Ending.NOT_RUN, reason)
 
     async def _run_exercises(self, kernel: Kernel) -> None:
-        """Runs the cells of each exercise in turn; drives a function once, right after its cells."""
+        """Runs the cells of each exercise in turn; drives its function once, right after them."""
         for exercise in self.job.exercises:
             self.exercise_at_work = exercise.id
             self.exercise_began = time.monotonic()

@@ -34,8 +34,8 @@ BLOCK = 512  # bytes that stat counts in
 def main() -> int:
     """Runs the command of the arguments; returns its exit code.
 
-    Arguments: JSON of `memory`, `processes`, `seconds` and `parent`; a folder, for the file `killed`
-    with the reason; the command.
+    Arguments: JSON of `memory`, `processes`, `seconds` and `parent`; a folder, where the reason of
+    a kill is written to the file `killed`; the command.
     """
     limits = json.loads(sys.argv[1])
     folder = Path(sys.argv[2])
