@@ -47,14 +47,14 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     best_device.cache_clear()
-    device._tried.cache_clear()
+    device.status.cache_clear()
 
 
 def accelerator(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(device))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr("vaetl_helpers.device._name", lambda device: f"the {device.type}")
+    monkeypatch.setattr("vaetl_helpers.device.device_name", lambda device: f"the {device.type}")
 
 
 # ---------------------------------------------------------------- setup
@@ -148,6 +148,41 @@ def test_unknown_says_so_where_nothing_is_known() -> None:
     assert str(unknown_name_error("thing", "x", [])) == "Unknown thing 'x'. Known: none."
 
 
+# ---------------------------------------------------------------- files, whole or not at all
+
+
+def test_write_whole_replaces_a_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.json"
+    (tmp_path / ".numbers.json.partial").write_text("what a killed process has left")
+    output.write_whole(path, "ä\r\n")
+    assert path.read_bytes() == b"\xc3\xa4\r\n"
+    output.write_whole(str(path), b"\x00")
+    assert path.read_bytes() == b"\x00"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_whole_leaves_the_old_file_where_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "numbers.json"
+    output.write_whole(path, "old")
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        output.write_whole(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_write_whole_makes_a_secret_file_that_nobody_else_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "secret.key"
+    output.write_whole(path, "secret", mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 # ---------------------------------------------------------------- the probe
 
 
@@ -159,9 +194,8 @@ def test_auto_is_cpu_here_and_gpu_where_an_accelerator_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert setup("01").profile == "cpu"
-    monkeypatch.setattr(
-        device, "best_device", lambda: DeviceStatus(torch.device("mps"), "MPS", None)
-    )
+    apple = DeviceStatus(torch.device("mps"), "MPS", None)
+    monkeypatch.setattr("vaetl_helpers.settings.best_device", lambda: apple)
     chosen = setup("01")
     assert (chosen.profile, chosen.device.type, chosen.epochs) == ("gpu", "mps", 3)
     assert setup("01", "smoke").profile == "smoke"
@@ -214,7 +248,7 @@ def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_c
         and found.problem.endswith(". Using the CPU.")
     )
     chosen = setup("01")
-    assert (settings.profile, settings.device) == ("cpu", torch.device("cpu"))
+    assert (chosen.profile, chosen.device) == ("cpu", torch.device("cpu"))
     assert capsys.readouterr().out.splitlines()[0] == found.problem
 
 
@@ -489,16 +523,20 @@ def test_importing_the_package_takes_no_time_and_touches_no_accelerator(tmp_path
 
 
 @pytest.mark.slow
-def test_folders_of_the_user_are_absolute_from_the_start(tmp_path: Path) -> None:
+def test_importing_changes_no_environment_variable_and_folders_are_absolute_where_they_are_read(
+    tmp_path: Path,
+) -> None:
     code = """if True:
         import os
-        from vaetl_helpers import data
-        os.chdir("/")
-        print(data.data_root(), data.cache_dir(), os.environ["VAETL_DATA"], sep="\\n")
+        before = dict(os.environ)
+        from vaetl_helpers import data, exercises, plots, runtime, study, training, widgets
+        changed = dict(os.environ).items() ^ before.items()
+        changed.discard(("KMP_INIT_AT_FORK", "FALSE"))  # by scikit-learn
+        print(sorted(changed), data.data_root(), data.cache_dir(), sep="\\n")
     """
     (tmp_path / "mine").mkdir()
-    done = run(code, tmp_path, VAETL_DATA="mine", VAETL_CACHE="~/kept", HOME=str(tmp_path / "home"))
-    assert done.stdout.splitlines() == [str(tmp_path / p) for p in ("mine", "home/kept", "mine")]
+    done = run(code, tmp_path, VAETL_DATA="mine", VAETL_CACHE="kept")
+    assert done.stdout.splitlines() == ["[]", str(tmp_path / "mine"), str(tmp_path / "kept")]
 
 
 def test_setup_leaves_a_core_to_others_unless_told_otherwise(

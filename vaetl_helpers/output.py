@@ -1,10 +1,13 @@
-"""How lines, tables and numbers leave a notebook or a terminal; whether anybody is there to see them."""
+"""How lines, tables, numbers and files leave a notebook or a terminal."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -18,16 +21,19 @@ def notebook_kernel() -> Any:
 
 
 def is_interactive() -> bool:
-    """Whether a person sees the output as it comes: a terminal, or a notebook that could ask them a question.
+    """Whether a person sees the output as it comes.
 
-    papermill, nbconvert and nbval tell the kernel that nobody can answer; JupyterLab and Colab tell it the contrary.
+    They do at a terminal, and in a notebook that could ask them a question: papermill, nbconvert
+    and nbval tell the kernel that nobody can answer; JupyterLab and Colab tell it the contrary.
     """
     kernel = notebook_kernel()
-    return bool(getattr(kernel, "_allow_stdin", False)) if kernel else sys.stdout.isatty()
+    if kernel is None:
+        return sys.stdout.isatty()
+    return bool(getattr(kernel, "_allow_stdin", False))
 
 
 def emit(line: str, kind: str, content: dict[str, Any]) -> None:
-    """Shows a line and, in a notebook, attaches `content` to it as application/vnd.vaetl.<kind>+json."""
+    """Shows a line; a notebook attaches `content` to it as application/vnd.vaetl.<kind>+json."""
     if not notebook_kernel():
         print(line)
         return
@@ -168,23 +174,54 @@ def show_table(
 
     `records` are attached to it, out of sight.
     """
-    rows = list(rows.items()) if isinstance(rows, Mapping) else rows
-    text = "\n".join(
-        "| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)
-    )
+    if isinstance(rows, Mapping):
+        rows = list(rows.items())
+    lines = [header, ["---"] * len(header), *rows]
+    text = "\n".join(_markdown_row(cells) for cells in lines)
     if not notebook_kernel():
         print(text)
         return
     from IPython.display import display
 
-    attached = {"application/vnd.vaetl.record+json": list(records)} if records else {}
-    display({"text/plain": text, "text/markdown": text} | attached, raw=True)
+    bundle: dict[str, Any] = {"text/plain": text, "text/markdown": text}
+    if records:
+        bundle["application/vnd.vaetl.record+json"] = list(records)
+    display(bundle, raw=True)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in [header, *rows]
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    table = [header, *rows]
+    columns = zip(*table, strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def write_whole(path: Path | str, content: bytes | str, mode: int = 0o666) -> None:
+    """Writes a file whole or not at all: a reader sees the old content or the new one, no half.
+
+    Text is written as UTF-8, its line ends as they are; `mode` are the permissions of the new file,
+    before the umask. Raises OSError where it cannot be written; the old file then stays.
+    """
+    path = Path(path)
+    # What a killed process has left under this name is written over.
+    partial = path.with_name(f".{path.name}.partial")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        partial.unlink(missing_ok=True)  # it may have other permissions
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), mode)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise

@@ -30,7 +30,7 @@ from typing import Any
 from scipy import stats
 
 from vaetl_helpers import study, vae_transfer
-from vaetl_helpers.authoring.record import RECORDED
+from vaetl_helpers.authoring.assets.facts import RECORDED
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import TEST_IMAGES, record_id
 from vaetl_helpers.study.effects import Effect
