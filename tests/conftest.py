@@ -1,25 +1,51 @@
-"""What all tests share: notebooks as tests (nbval, profile smoke) and tests that need a Debian package."""
+"""What all tests share: notebooks as tests (nbval, profile smoke), markers, the order of tests."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
 
+from vaetl_helpers.app.kernels import forking
+
 PARAMETERS = {"profile": "smoke"}
+MARKERS = (
+    "slow: executes a notebook or trains; -m 'not slow' leaves it out",
+    "nightly: what is run at night only, not in the default run; -m nightly runs it",
+    "debian(package, path): needs this path of a Debian package",
+)
+# Files whose tests share something dear (a browser, an executed course), which two workers would
+# make twice: all tests of a file on one worker. The first ones take longest and begin first.
+TOGETHER = (
+    "test_offline",
+    "test_platforms",
+    "test_browser",
+    "test_gradebook",
+    "test_running",
+    "test_accessibility",
+    "test_browser_grading",
+    "test_site",
+    "test_browser_controls",
+    "test_parallel",
+    "test_detection",
+    "test_text",
+    "test_grade",
+)
+FORKING = pytest.StashKey[ExitStack]()
 
 
 class Notebook(IPyNbFile):
-    """A notebook, run with papermill's parameters for `smoke`; it sees which cells the kernel ran."""
+    """A notebook, run with papermill's parameters for `smoke`; it sees which cells have run."""
 
     ran: str | None = None
 
     def collect(self) -> Iterator[IPyNbCell]:
-        """nbval's items; the parameters go into their own cell, so that each item is still one cell."""
+        """nbval's items; the parameters go into their own cell: each item is still one cell."""
         items = list(super().collect())
         cells = [
             cell.source
@@ -34,7 +60,8 @@ class Notebook(IPyNbFile):
         return iter(items)
 
     def setup(self) -> None:
-        """Starts the kernel; where it runs a solution, a failing check raises instead of being mended."""
+        """Starts the kernel; where it runs a solution, a failing check raises, unmended."""
+        fork_kernels(self.config)
         os.environ["VAETL_GRADING"] = str(int("solutions" in self.path.parts))
         try:
             super().setup()
@@ -44,7 +71,7 @@ class Notebook(IPyNbFile):
     def get_kernel_message(
         self, timeout: float | None = None, stream: str = "iopub"
     ) -> dict[str, Any]:
-        """nbval's reader of messages: an execute_input is the kernel's own word that it runs a cell."""
+        """nbval's reader of messages: by an execute_input the kernel says that it runs a cell."""
         message = super().get_kernel_message(timeout, stream)
         if message["msg_type"] == "execute_input":
             self.ran = message["content"]["code"]
@@ -120,15 +147,64 @@ class Notebooks:
             )
 
 
+def fork_kernels(config: pytest.Config) -> None:
+    """From now on the kernels of this process, and of all it starts, are forked from a warm one."""
+    if FORKING not in config.stash:
+        stack = config.stash.setdefault(FORKING, ExitStack())
+        config.add_cleanup(stack.close)
+        stack.enter_context(forking())
+
+
+@pytest.fixture(scope="session")
+def warm_kernels(pytestconfig: pytest.Config) -> None:
+    """For tests that start kernels: see `fork_kernels`."""
+    fork_kernels(pytestconfig)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    # Two workers share two cores: with more threads they wait for each other, and small networks run ten times slower.
+    # Two workers share two cores: with more threads they wait for each other, and small networks
+    # run ten times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    config.addinivalue_line(
-        "markers", "slow: executes a notebook or trains; -m 'not slow' leaves it out"
-    )
-    config.addinivalue_line("markers", "debian(package, path): needs this path of a Debian package")
-    # A plugin of its own: the hooks of this file alone would not be asked about notebooks in course/.
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    # A plugin of its own: the hooks of this file alone would not be asked about notebooks in
+    # course/.
     config.pluginmanager.register(Notebooks(), "notebooks")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is for the night, keeps groups on one worker, and begins with the longest."""
+    if "nightly" not in config.option.markexpr:
+        for_the_night = [item for item in items if item.get_closest_marker("nightly")]
+        if for_the_night:
+            config.hook.pytest_deselected(items=for_the_night)
+            items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    for item in items:
+        name = group(item)
+        if name is not None:
+            item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=rank)  # a stable order: within a group as it was
+
+
+def group(item: pytest.Item) -> str | None:
+    """What must stay on one worker with this test; None where nothing must."""
+    mark = item.get_closest_marker("xdist_group")
+    if mark is not None:
+        return None  # its file has said so already
+    if isinstance(item.parent, Notebook) or item.path.stem in TOGETHER:
+        return item.path.stem
+    return None
+
+
+def rank(item: pytest.Item) -> int:
+    """Small for what is to begin early: groups, then other slow tests, then quick ones."""
+    if isinstance(item.parent, Notebook):
+        return 1
+    slow = item.get_closest_marker("slow") is not None
+    if slow and item.path.stem in TOGETHER:
+        return 2 * TOGETHER.index(item.path.stem)  # the notebooks come after the longest file
+    return 100 if slow else 101
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -23,7 +23,7 @@ from vaetl_helpers.authoring.lint import lint
 from vaetl_helpers.errors import CourseError
 
 ROOT = Path(__file__).parent.parent
-SOURCE = '''\
+SOURCE = """\
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
@@ -61,11 +61,6 @@ P = setup("01", profile, seed=seed, epochs=epochs)
 P
 
 # %% exercise="demo.double"
-def double(x):
-    """Twice x."""
-    ### BEGIN SOLUTION
-    return 2 * x
-    ### END SOLUTION
 
 # %% check="demo.double"
 double_checked = check("demo.double", double)
@@ -90,16 +85,33 @@ print("in", os.getcwd())
 #
 # ## Further reading
 # None.
-'''
+"""
 DRAWING = '# %%\nplt.plot(x, alt="A line")\nplt.show()\n'
+
+
+def double(x):
+    """Twice x."""
+    return 2 * x
+
+
+def double_by_adding(x):
+    """Twice x."""
+    return x + x
+
+
+def halved(x):
+    """Twice x, with a bug."""
+    return x / 2
+
+
+DEMO = SimpleNamespace(id="demo.double", points=3, reference=double, broken=halved)
 
 
 @pytest.fixture
 def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A course of one small chapter with one exercise, worth 3 points."""
-    demo = SimpleNamespace(id="demo.double", points=3)
-    monkeypatch.setattr(exercises, "get", lambda id: demo)
-    monkeypatch.setattr(exercises, "all_ids", lambda: [demo.id])
+    monkeypatch.setattr(exercises, "get", lambda id: DEMO)
+    monkeypatch.setattr(exercises, "all_ids", lambda: [DEMO.id])
     folder = tmp_path / "course"
     (folder / "source").mkdir(parents=True)
     (folder / "source" / "01_small.py").write_text(SOURCE, "utf-8")
@@ -112,7 +124,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def built(course: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The small course, built without a kernel: every cell is said to have printed one line."""
-    monkeypatch.setattr(builder, "_execute", pretend)
+    monkeypatch.setattr("vaetl_helpers.authoring.build.execute_solution", pretend)
     build(None, course)
     return course
 
@@ -122,7 +134,7 @@ def pretend(solution: NotebookNode, course: Path, profile: str) -> None:
     for count, cell in enumerate(code, start=1):
         cell.execution_count = count
         cell.outputs = [nbformat.v4.new_output("stream", text=f"{count}\n")]
-    solution.metadata.vaetl |= {"executed": builder._fingerprint(solution), "profile": profile}
+    solution.metadata.vaetl |= {"executed": builder.fingerprint(solution), "profile": profile}
 
 
 def edit(course: Path, old: str, new: str) -> Path:
@@ -155,6 +167,42 @@ def test_stub_is_valid_python_and_returns_ellipsis(course: Path) -> None:
         exec(source, scope)
         answers.append(scope["double"](4))
     assert answers == [..., 8]
+
+
+def test_solution_stands_between_its_marks(course: Path) -> None:
+    _, solution = generate(course / "source" / "01_small.py")
+    lines = find(solution, "c01-demo-double").source.splitlines()
+    assert lines[2:] == ["    ### BEGIN SOLUTION", "    return 2 * x", "    ### END SOLUTION"]
+
+
+def test_lines_of_the_author_stay_above_the_function(course: Path) -> None:
+    source = edit(course, 'exercise="demo.double"\n', 'exercise="demo.double"\nfactor = 2\n')
+    learner, solution = generate(source)
+    for notebook in (learner, solution):
+        text = find(notebook, "c01-demo-double").source
+        assert text.startswith("factor = 2\n\n\ndef double(x):\n")
+    assert "return 2" not in find(learner, "c01-demo-double").source
+
+
+def test_broken_function_is_shown_to_learners(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = edit(course, '# %%\nprint("in"', '# %% broken="demo.double"\n\n# %%\nprint("in"')
+    for notebook in generate(source):
+        cell = find(notebook, "c01-009")
+        assert cell.source == 'def halved(x):\n    """Twice x, with a bug."""\n    return x / 2'
+        assert cell.metadata == {}
+    change_demo(monkeypatch, broken=None)
+    with pytest.raises(CourseError, match="c01-009 asks for what is broken in demo.double"):
+        generate(source)
+
+
+def test_reference_without_docstring_is_refused(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_demo(monkeypatch, reference=pretend)
+    with pytest.raises(CourseError, match="c01-demo-double needs a docstring in pretend"):
+        generate(course / "source" / "01_small.py")
 
 
 def test_nbgrader_metadata_are_schema_3(course: Path) -> None:
@@ -200,12 +248,14 @@ def test_badges_lead_to_the_notebook(built: Path) -> None:
     assert "reading 1 · exercises 2 · run on CPU 3 · run on GPU 4" in text
 
 
-def test_bootstrap_is_three_lines_with_the_extras_of_the_chapter(course: Path) -> None:
+def test_bootstrap_is_short_lines_with_the_address_and_the_extras_of_the_chapter(
+    course: Path,
+) -> None:
     learner, _ = generate(edit(course, "requires: []", "requires: [text]"))
-    lines = find(learner, "c01-001").source.splitlines()
-    assert len(lines) == 3
-    assert 'default="https://github.com/some/where/archive/refs/tags/v9.tar.gz"' in lines[0]
-    assert lines[2].startswith('from vaetl_helpers.bootstrap import ready; ready("text")')
+    cell = find(learner, "c01-001")
+    assert max(map(len, cell.source.splitlines())) <= 92 and cell.metadata.jupyter.source_hidden
+    assert '"https://github.com/some/where/archive/refs/tags/v9.tar.gz"' in cell.source
+    assert '\nensure_installed("text")  #' in cell.source
 
 
 def test_learner_has_no_trace_of_solutions_or_comparisons(course: Path) -> None:
@@ -227,8 +277,12 @@ def test_ids_are_stable_valid_and_shared(built: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('# %% exercise="demo.double"\n', "# %%\n", "c01-004 needs both exercise"),
-        ("    ### END SOLUTION\n", "", "needs both exercise"),
+        (
+            '"demo.double"\n\n',
+            '"demo.double"\ndef double(x): pass\n\n',
+            "double defines a function",
+        ),
+        ("# %%\nprint(", "# %%\n### BEGIN SOLUTION\nprint(", "c01-009 marks a solution"),
         ("# {badges}\n", "#\n", "badges"),
         ("\npass\n", "\nimport os\n", "must be pass"),
         ("exercise=", "exercice=", "exercice"),
@@ -246,7 +300,12 @@ def test_faulty_source_is_refused(course: Path, old: str, new: str, words: str) 
 
 def test_unknown_chapter_is_refused_with_the_near_one(course: Path) -> None:
     with pytest.raises(CourseError, match="did you mean '01'"):
-        build(["1"], course)
+        build(["11"], course)
+
+
+@pytest.mark.parametrize("name", ["1", "01", "01_small", "small", "course/source/01_small.py"])
+def test_a_chapter_is_named_as_for_every_other_command(name: str, course: Path) -> None:
+    assert builder.sources(course, [name]) == [course / "source" / "01_small.py"]
 
 
 def test_missing_jupytext_is_named(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,12 +400,21 @@ def test_change_behind_the_build_is_found(
 def test_stale_notebooks_are_found(built: Path) -> None:
     edit(built, "Double a number.", "Double any number.")
     assert len(check(built)) == 2
-    edit(built, "return 2 * x", "return x + x")
+
+
+def test_a_changed_reference_is_found(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_demo(monkeypatch, reference=double_by_adding)
     assert any("solutions/01_small.ipynb: cell 4" in message for message in check(built))
 
 
+def change_demo(monkeypatch: pytest.MonkeyPatch, **facts: object) -> None:
+    """Another exercise in the place of the demo."""
+    demo = SimpleNamespace(**(vars(DEMO) | facts))
+    monkeypatch.setattr(exercises, "get", lambda id: demo)
+
+
 def test_changed_points_are_found(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exercises, "get", lambda id: SimpleNamespace(id=id, points=5))
+    change_demo(monkeypatch, points=5)
     assert len(check(built)) == 2 and "c01-demo-double-check" in check(built)[0]
 
 
@@ -406,7 +474,7 @@ def test_missing_damaged_and_orphaned_notebooks_are_found(built: Path) -> None:
         ("# %%\nprint(", "# %%\ndef draw():\n    plt.plot(1)\n\n# %%\nprint(", None),
         ("double_checked = check(", "double = check(", "its check must read NAME_checked"),
         ('# %% check="demo.double"', "# %%", "must follow each other"),
-        ("### END SOLUTION\n", "### END SOLUTION\n\n# %%\n1 + 1\n", "must follow each other"),
+        ('# %% check="demo', '# %%\n1 + 1\n\n# %% check="demo', "must follow each other"),
     ],
 )
 def test_contract_is_enforced(built: Path, old: str, new: str, words: str | None) -> None:
@@ -446,10 +514,10 @@ def test_without_execution_prose_is_renewed_and_outputs_stay(built: Path) -> Non
 
 
 def test_without_execution_changed_code_leaves_the_solution_alone(
-    built: Path, capsys: pytest.CaptureFixture[str]
+    built: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = (built / SOLUTION).read_bytes()
-    edit(built, "return 2 * x", "return x + x")
+    change_demo(monkeypatch, reference=double_by_adding)
     build(None, built, execute=False)
     assert (built / SOLUTION).read_bytes() == stored
     assert "its code must be executed" in capsys.readouterr().out
@@ -481,13 +549,13 @@ def test_failing_cell_stops_the_build_and_leaves_the_notebooks(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(exercises, "get", lambda id: SimpleNamespace(id=id, points=3))
+    change_demo(monkeypatch)
     stored = {path: path.read_bytes() for path in built.rglob("*.ipynb")}
     edit(built, "double_checked(3)", "double_checked(3) / 0")
     with pytest.raises(CourseError, match=r"double_checked\(3\) / 0(.|\n)*ZeroDivisionError"):
         build(None, built)
     assert {path: path.read_bytes() for path in built.rglob("*.ipynb")} == stored
-    assert not [*built.rglob("*.part")]
+    assert not [*built.rglob("*.partial")]
 
 
 @pytest.mark.slow
@@ -500,7 +568,7 @@ def test_endless_cell_is_stopped(course: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_machine_paths_are_taken_out_but_images_are_left(course: Path) -> None:
-    places = builder._places(course)
+    places = builder.machine_paths(course)
     output = {
         "text": f"{Path.home()}/a {sys.prefix}/lib/b.py {course}/c /tmp/ipykernel_12/345.py:3: UserWarning",
         "data": {
@@ -508,7 +576,7 @@ def test_machine_paths_are_taken_out_but_images_are_left(course: Path) -> None:
             "application/json": [{"path": f"{Path.home()}/x"}],
         },
     }
-    clean = builder._scrub(output, places)
+    clean = builder.without_machine_paths(output, places)
     assert clean["text"] == "~/a <python>/lib/b.py course/c <cell>:3: UserWarning"
     assert clean["data"] == {"image/png": f"{Path.home()}/", "application/json": [{"path": "~/x"}]}
 

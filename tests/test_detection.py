@@ -17,8 +17,8 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN, FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
 
 from vaetl_helpers import detection, study
-from vaetl_helpers.authoring.pretrain_detector import NEW, source_images, source_scenes
-from vaetl_helpers.authoring.pretrain_vae import fingerprint
+from vaetl_helpers.authoring.assets.facts import fingerprint
+from vaetl_helpers.authoring.assets.pretrain_detector import NEW, source_images, source_scenes
 from vaetl_helpers.data import ImageSet, Splits, image_hashes, load
 from vaetl_helpers.detection import (
     Scenes,

@@ -137,18 +137,16 @@ Path.exists = lambda path, **options: "datasets/fashion-mnist" not in str(path) 
     ids=["unweighted evaluation", "a factor in the KL"],
 )
 def test_wrong_mathematics_goes_red(breakage: str, selection: list[str], tmp_path: Path) -> None:
-    assert pytest_with("", selection, tmp_path).returncode == 0
+    # That they pass with nothing broken is what the suite itself shows.
     broken = pytest_with(breakage, selection, tmp_path)
     assert broken.returncode == 1, broken.stdout
     assert "failed" in broken.stdout
 
 
 @pytest.mark.slow
-def test_missing_debian_package_is_a_skip_by_name_and_red_in_ci(tmp_path: Path) -> None:
+def test_missing_debian_package_is_red_in_ci(tmp_path: Path) -> None:
+    """Without CI it is a skip by name: see test_notebooks."""
     selection = ["tests/test_data.py", "-k", "official", "-rs"]
-    here = pytest_with(NO_FASHION, selection, tmp_path, CI="")
-    assert here.returncode == 0, here.stdout
-    assert "dataset-fashion-mnist" in here.stdout
     in_ci = pytest_with(NO_FASHION, selection, tmp_path, CI="true")
     assert in_ci.returncode == 1, in_ci.stdout
     assert "apt-get install dataset-fashion-mnist" in in_ci.stdout

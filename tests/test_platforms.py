@@ -44,6 +44,7 @@ OLD = {
     "scipy": "1.15.3", "tqdm": "4.67.1", "ipywidgets": "7.7.1", "ipykernel": "6.17.1", "ipython": "7.34.0",
     "jupyter_client": "7.4.9", "traitlets": "5.7.1", "pip": "24.1.2", "setuptools": "75.2.0",
     "accelerate": "1.9.0", "safetensors": "0.5.3", "pooch": "1.8.2", "PyYAML": "6.0.2", "typer": "0.16.0",
+    "pandas": "2.2.2",
 }  # fmt: skip
 MISSING = {"vaetl-helpers", "jaxtyping", "wadler-lindig"}  # what neither platform had
 NOWHERE = dict.fromkeys(
@@ -106,15 +107,13 @@ def test_badges_and_bootstrap_follow_one_setting(tmp_path: Path) -> None:
     assert PROJECT["repository"] not in nbformat.writes(notebook)
 
 
-def test_bootstrap_is_three_lines_of_python_with_the_extras() -> None:
+def test_bootstrap_is_plain_python_with_the_extras() -> None:
     notebook, _ = generate(ROOT / "course" / "source" / "04b_text_with_bert.py")
-    lines = cell_of(notebook).splitlines()
-    assert len(lines) == 3 and len(ast.parse(cell_of(notebook)).body) == 5
-    assert 'ready("text")' in lines[2] and "nothing else moves" in lines[2]
-    assert "--no-deps" in lines[1], "the first step can move nothing"
-    assert f'"{bootstrap.WHEELS}"' in lines[0], (
-        "both steps look for attached wheels in the same places"
-    )
+    cell = cell_of(notebook)
+    assert len(ast.parse(cell).body) == 5 and ";" not in cell.replace("; nothing", "")
+    assert 'ensure_installed("text")' in cell and "nothing else moves" in cell
+    assert "--no-deps" in cell, "the first step can move nothing"
+    assert f'"{bootstrap.WHEELS}"' in cell, "both steps look for attached wheels in the same places"
 
 
 # ---------------------------------------------------------------- ready
@@ -491,6 +490,40 @@ def shown(cell: NotebookNode) -> str:
     return "\n".join(texts)
 
 
+def requirements_at(commit: str) -> tuple[dict[str, Any], str]:
+    """What the package asked for at a commit, and how it was added where it was missing."""
+
+    def text(path: str) -> str:
+        command = ["git", "show", f"{commit}:{path}"]
+        return subprocess.check_output(command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL)
+
+    return tomllib.loads(text("pyproject.toml"))["project"], text("vaetl_helpers/bootstrap.py")
+
+
+def requirements_changed() -> bool:
+    """Whether they differ from those of the commit that this one departs from; False if unknown."""
+    now = (
+        tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"],
+        (ROOT / "vaetl_helpers" / "bootstrap.py").read_text("utf-8"),
+    )
+
+    def git(*words: str) -> str:
+        command = ["git", *words]
+        return subprocess.check_output(
+            command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL
+        ).strip()
+
+    try:
+        head, base = git("rev-parse", "HEAD"), git("merge-base", "HEAD", "main")
+        return now != requirements_at("HEAD~1" if base == head else base)
+    except (OSError, subprocess.CalledProcessError, KeyError):
+        return False
+
+
+# Six gigabytes and minutes: at night, and where what it depends on has changed.
+AT_NIGHT = pytest.mark.xdist_group("lent") if requirements_changed() else pytest.mark.nightly
+
+
 @pytest.fixture(scope="module")
 def lent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lent]:
     home = tmp_path_factory.mktemp("lent")
@@ -502,6 +535,7 @@ def lent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lent]:
             shutil.rmtree(home)  # about 6 GB, which pytest would keep
 
 
+@AT_NIGHT
 @pytest.mark.slow
 def test_colab_gets_what_is_missing_once_and_nothing_moves(lent: Lent) -> None:
     before = lent.versions()
@@ -512,7 +546,7 @@ def test_colab_gets_what_is_missing_once_and_nothing_moves(lent: Lent) -> None:
         "VAETL_SOURCE": str(lent.home / "wheels" / "vaetl_helpers-*.whl"),
     }
     control = """from vaetl_helpers import plots, widgets
-widgets.someone_watches = lambda: True  # and so gets a control, from ipywidgets 7
+widgets.is_interactive = lambda: True  # and so gets a control, from ipywidgets 7
 widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure, {"n": ("steps", [1, 2], 1)})"""
     first, *_, loaded, moved = lent.open("01_training_basics", "load(", control, **colab)
     assert re.match(r"Course helpers \S+: added jaxtyping \S+, wadler-lindig \S+\.\n$", first)
@@ -522,11 +556,12 @@ widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure,
         name: after[name] for name in before
     } == before and after.keys() - before.keys() == MISSING
     assert not any("[!!]" in text for text in lent.open("00_start_here", "course_map()", **colab))
-    (again,) = lent.open("01_training_basics", "ready(", **colab)
+    (again,) = lent.open("01_training_basics", "ensure_installed(", **colab)
     assert re.match(r"Course helpers \S+: everything is there\.\n$", again)
     assert lent.versions() == after and lent.files() == files and lent.would_install() == set()
 
 
+@AT_NIGHT
 @pytest.mark.slow
 def test_kaggle_without_internet_takes_all_from_an_attached_data_set(lent: Lent) -> None:
     lent.pip("uninstall", "-q", "-y", *MISSING)
@@ -543,20 +578,21 @@ def test_kaggle_without_internet_takes_all_from_an_attached_data_set(lent: Lent)
     } == before and after.keys() - before.keys() == MISSING
 
 
+@AT_NIGHT
 @pytest.mark.slow
 def test_without_internet_and_without_wheels_there_is_one_sentence_and_no_change(
     lent: Lent,
 ) -> None:
     lent.pip("uninstall", "-q", "-y", *MISSING)
     before, offline = lent.versions(), OFFLINE | {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
-    (said,) = lent.open("01_training_basics", "ready(", **offline)
+    (said,) = lent.open("01_training_basics", "ensure_installed(", **offline)
     assert re.match(
         r"UsageError: The course's helpers could not be fetched: .*Settings > Internet on.*\.\n$",
         said,
     )
     assert lent.versions() == before
     wheels = str(lent.home / "wheels" / "vaetl_helpers-*.whl")  # without those that it needs
-    (said,) = lent.open("01_training_basics", "ready(", VAETL_SOURCE=wheels, **offline)
+    (said,) = lent.open("01_training_basics", "ensure_installed(", VAETL_SOURCE=wheels, **offline)
     assert re.match(
         r"\s*The course needs jaxtyping\S+, which could not be added: .*Internet on.*\.\s*$", said
     )

@@ -18,8 +18,9 @@ from small_course import REPORT, SETUP, write
 
 from vaetl_helpers import chapters, requirements
 from vaetl_helpers.app import running
-from vaetl_helpers.authoring import record
-from vaetl_helpers.chapters import chapters_in, choose, execute, share, typed
+from vaetl_helpers.app.execution import execute
+from vaetl_helpers.authoring.assets.record import record
+from vaetl_helpers.chapters import chapters_in, choose, share, typed
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.requirements import missing
 from vaetl_helpers.study import COLUMNS
@@ -44,8 +45,15 @@ def metrics(out: Path) -> dict[str, Any]:
     return json.loads((out / "metrics.json").read_text("utf-8"))
 
 
+@pytest.fixture(autouse=True)
+def forked_kernels(request: pytest.FixtureRequest) -> None:
+    """Slow tests start kernels: forks of one process."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("warm_kernels")
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+def ran(tmp_path_factory: pytest.TempPathFactory, warm_kernels: None) -> Iterator[SimpleNamespace]:
     """One run with -p epochs=1: chapters that pass, fail in a cell, lack an extra, and lose their kernel."""
     folder = tmp_path_factory.mktemp("run")
     course, out = (
@@ -108,7 +116,15 @@ def test_a_missing_extra_skips_with_the_command_that_installs_it(ran: SimpleName
 
 @pytest.mark.slow
 def test_records_run_and_data_are_collected(ran: SimpleNamespace) -> None:
-    first = {"name": "test accuracy", "value": 87.0, "unit": "%", "low": 85.0, "high": 87.0, "n": 3}
+    first = {
+        "id": "01/accuracy",
+        "name": "test accuracy",
+        "value": 87.0,
+        "unit": "%",
+        "low": 85.0,
+        "high": 87.0,
+        "n": 3,
+    }
     lost = {
         "name": "loss",
         "value": None,
@@ -154,7 +170,7 @@ def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_
 def test_a_studys_table_is_kept_and_recorded_with_its_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.runtime import Settings\n"
+    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.settings import Settings\n"
     study += "kept = Settings(chapter='01').table_path('tops')\nkept.parent.mkdir(exist_ok=True)\n"
     study += "Table([dict.fromkeys(COLUMNS, 1)]).write(kept)"
     write(tmp_path / "course", "01_first", "# One", SETUP, study, REPORT)
@@ -163,11 +179,9 @@ def test_a_studys_table_is_kept_and_recorded_with_its_task(
     facts = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     facts["run"]["parameters"] = {"task": "tops"}
     (tmp_path / "out" / "metrics.json").write_text(json.dumps(facts), "utf-8")
-    monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded")
-    record.RECORDED.mkdir()
-    written = {
-        path.name: path.read_text("utf-8") for path in record.record(tmp_path / "out", "a machine")
-    }
+    (tmp_path / "recorded").mkdir()
+    paths = record(tmp_path / "out", "a machine", tmp_path / "recorded")
+    written = {path.name: path.read_text("utf-8") for path in paths}
     assert written.keys() == {"01_first_tops.json", "01_tops.csv"}
     assert written["01_tops.csv"].splitlines()[0] == ",".join(COLUMNS)
     assert json.loads(written["01_first_tops.json"])["command"].endswith("-p task=tops")
@@ -227,13 +241,13 @@ def test_a_number_outside_its_band_warns_and_strict_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "course", "01_first", "# One", SETUP, REPORT)
-    bands(tmp_path, monkeypatch, '"01": {test accuracy: {smoke: [87, 90], cpu: [0, 1]}}')
+    bands(tmp_path, monkeypatch, '"01": {01/accuracy: {smoke: [87, 90], cpu: [0, 1]}}')
     assert running.run(out=tmp_path / "out", course=tmp_path / "course") == 0
     assert "warning: 01: test accuracy is 86.0, the text says 87 to 90" in capsys.readouterr().out
     assert (
         running.run(out=tmp_path / "out", resume=True, strict=True, course=tmp_path / "course") == 1
     )
-    bands(tmp_path, monkeypatch, '"01": {test accuracy: {smoke: [85, 90]}}')
+    bands(tmp_path, monkeypatch, '"01": {01/accuracy: {smoke: [85, 90]}}')
     assert (
         running.run(out=tmp_path / "out", resume=True, strict=True, course=tmp_path / "course") == 0
     )
@@ -261,11 +275,12 @@ def test_which_numbers_are_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bands(
-        tmp_path, monkeypatch, '"01": {accuracy: {smoke: [85, 90]}}\n"02": {loss: {smoke: [0, 1]}}'
+        tmp_path,
+        monkeypatch,
+        '"01": {01/accuracy: {smoke: [85, 90]}}\n"02": {02/loss: {smoke: [0, 1]}}',
     )
-    records = (
-        [] if value == "not reported" else [{"chapter": "01", "name": "accuracy", "value": value}]
-    )
+    record = {"chapter": "01", "id": "01/accuracy", "name": "accuracy", "value": value}
+    records = [] if value == "not reported" else [record]
     entry = {"status": "passed", "profile": profile, "parameters": parameters}
     entries = {"01": entry, "02": {"status": "failed"}}
     content = {"run": {"profile": profile}, "chapters": entries, "records": records}
@@ -300,7 +315,7 @@ def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on(
     write(course, "01_first", "# One", SETUP, REPORT)
     write(course, "02_second", "# Two", SETUP, "open('begun', 'w')\nimport time\ntime.sleep(600)")
     write(course, "03_third", "# Three", SETUP)
-    command = started(course, "run", "--out", str(out), "-p", "seed=3")
+    command = started(course, "run", "--out", str(out), "-p", "seed=3", "--jobs", "1")
     # As in a terminal, the whole group gets the signal.
     process = subprocess.Popen(
         command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -325,15 +340,67 @@ def test_ctrl_c_leaves_what_is_finished_and_says_how_to_go_on(
 
 
 @pytest.mark.slow
+def test_chapters_run_side_by_side_and_ctrl_c_ends_all_of_them(tmp_path: Path) -> None:
+    course, out = tmp_path / "course", tmp_path / "out"
+    meet = """from pathlib import Path
+import time
+Path("{mine}").touch()
+while not Path("{theirs}").exists():
+    time.sleep(0.05)"""
+    wait = "open('begun-{}', 'w')\nimport time\ntime.sleep(600)"
+    write(course, "01_first", "# One", SETUP, meet.format(mine="a", theirs="b"), REPORT)
+    write(course, "02_second", "# Two", SETUP, meet.format(mine="b", theirs="a"))
+    write(course, "03_third", "# Three", wait.format("03"))
+    write(course, "04_fourth", "# Four", wait.format("04"))
+    write(course, "05_fifth", "# Five")
+    command = started(course, "run", "--out", str(out), "--jobs", "2")
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not ((out / "begun-03").exists() and (out / "begun-04").exists()):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said, complained = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in said + complained
+    lines = said.splitlines()
+    assert any(line.startswith("01 First: passed, ") for line in lines)
+    assert any(line.startswith("02 Second: passed, ") for line in lines)
+    left = metrics(out)
+    status = [entry["status"] for entry in left["chapters"].values()]
+    assert status == ["passed", "passed", "interrupted", "interrupted", "pending"]
+    assert left["records"][0]["value"] == 86.0
+
+
+def test_the_longest_chapter_begins_first_and_only_smoke_runs_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = chapters_in(chapters.course_dir())
+    longest = max(known.values(), key=running.expected_minutes)
+    assert running.expected_minutes(longest) > running.expected_minutes(known["00"]) > 0
+    monkeypatch.setattr(running, "available_cores", lambda: 8)
+    monkeypatch.setattr(running, "available_bytes", lambda: 8e9)
+    jobs = {profile: running.default_jobs(profile) for profile in running.CELL_SECONDS}
+    assert jobs.pop("smoke") == 2 and set(jobs.values()) == {1}
+    monkeypatch.setattr(running, "available_bytes", lambda: 2e9)
+    assert running.default_jobs("smoke") == 1
+    monkeypatch.setattr(running, "available_bytes", lambda: 8e9)
+    monkeypatch.setattr(running, "available_cores", lambda: 1)
+    assert running.default_jobs("smoke") == 1
+    with pytest.raises(CourseError, match="mend --jobs 0"):
+        running.run(jobs=0)
+
+
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path: Path) -> None:
     course, out = tmp_path / "course", tmp_path / "out"
     write(course, "01_first", "# One", SETUP, REPORT)
-    write(course, "02_second", "# Two", "print('x' * 200_000)")
+    write(course, "02_second", "# Two", "print('many letters\\n' * 20_000)")
 
     def small_files() -> None:  # the system refuses to write more, as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    command = started(course, "run", "--out", str(out))
+    command = started(course, "run", "--out", str(out), "--jobs", "1")
     done = subprocess.run(command, preexec_fn=small_files, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith(f"vaetl: {out} cannot be written (File too large)")

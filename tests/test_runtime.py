@@ -47,14 +47,14 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     best_device.cache_clear()
-    device._tried.cache_clear()
+    device.status.cache_clear()
 
 
 def accelerator(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(device))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr("vaetl_helpers.device._name", lambda device: f"the {device.type}")
+    monkeypatch.setattr("vaetl_helpers.device.device_name", lambda device: f"the {device.type}")
 
 
 # ---------------------------------------------------------------- setup
@@ -148,6 +148,41 @@ def test_unknown_says_so_where_nothing_is_known() -> None:
     assert str(unknown_name_error("thing", "x", [])) == "Unknown thing 'x'. Known: none."
 
 
+# ---------------------------------------------------------------- files, whole or not at all
+
+
+def test_write_whole_replaces_a_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.json"
+    (tmp_path / ".numbers.json.partial").write_text("what a killed process has left")
+    output.write_whole(path, "ä\r\n")
+    assert path.read_bytes() == b"\xc3\xa4\r\n"
+    output.write_whole(str(path), b"\x00")
+    assert path.read_bytes() == b"\x00"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_whole_leaves_the_old_file_where_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "numbers.json"
+    output.write_whole(path, "old")
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        output.write_whole(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_write_whole_makes_a_secret_file_that_nobody_else_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "secret.key"
+    output.write_whole(path, "secret", mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 # ---------------------------------------------------------------- the probe
 
 
@@ -159,9 +194,8 @@ def test_auto_is_cpu_here_and_gpu_where_an_accelerator_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert setup("01").profile == "cpu"
-    monkeypatch.setattr(
-        device, "best_device", lambda: DeviceStatus(torch.device("mps"), "MPS", None)
-    )
+    apple = DeviceStatus(torch.device("mps"), "MPS", None)
+    monkeypatch.setattr("vaetl_helpers.settings.best_device", lambda: apple)
     chosen = setup("01")
     assert (chosen.profile, chosen.device.type, chosen.epochs) == ("gpu", "mps", 3)
     assert setup("01", "smoke").profile == "smoke"
@@ -214,7 +248,7 @@ def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_c
         and found.problem.endswith(". Using the CPU.")
     )
     chosen = setup("01")
-    assert (settings.profile, settings.device) == ("cpu", torch.device("cpu"))
+    assert (chosen.profile, chosen.device) == ("cpu", torch.device("cpu"))
     assert capsys.readouterr().out.splitlines()[0] == found.problem
 
 
@@ -394,12 +428,13 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_report_shows_a_line_and_attaches_the_record(
     displayed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report("accuracy", 0.87654, "%", low=0.86, high=0.89, n=5, data="Fashion-MNIST, embedded")
+    data = "Fashion-MNIST, embedded"
+    report("accuracy", 0.87654, "%", id="00/accuracy", low=0.86, high=0.89, n=5, data=data)
     assert displayed == [{
         "text/plain": "accuracy = 0.8765 [0.86, 0.89] % (Fashion-MNIST, embedded, n = 5)",
         "application/vnd.vaetl.record+json": {
-            "name": "accuracy", "value": 0.87654, "unit": "%", "low": 0.86, "high": 0.89, "n": 5,
-            "data": "Fashion-MNIST, embedded",
+            "id": "00/accuracy", "name": "accuracy", "value": 0.87654, "unit": "%", "low": 0.86, "high": 0.89,
+            "n": 5, "se": None, "df": None, "conditional": [], "data": data,
         },
     }]  # fmt: skip
     assert capsys.readouterr().out == ""
@@ -419,6 +454,12 @@ def test_report_takes_tensors_and_numpy_numbers(displayed: list[dict[str, Any]])
         ({"unit": "s"}, "x = 1.5 s"),
         ({"unit": "s", "data": "MNIST"}, "x = 1.5 s (MNIST)"),
         ({"unit": "s", "n": 3}, "x = 1.5 s (n = 3)"),
+        ({"low": 1, "high": 2, "data": "MNIST", "n": 3}, "x = 1.5 [1, 2] (MNIST, n = 3)"),
+        ({"low": 1, "conditional": ["these 2 VAEs"]}, "x = 1.5 (conditional on these 2 VAEs)"),
+        (
+            {"conditional": ["these test images", "this model"], "n": 3},
+            "x = 1.5 (for these test images; conditional on this model, n = 3)",
+        ),
     ],
 )
 def test_report_prints_a_line_in_a_plain_interpreter(
@@ -482,16 +523,20 @@ def test_importing_the_package_takes_no_time_and_touches_no_accelerator(tmp_path
 
 
 @pytest.mark.slow
-def test_folders_of_the_user_are_absolute_from_the_start(tmp_path: Path) -> None:
+def test_importing_changes_no_environment_variable_and_folders_are_absolute_where_they_are_read(
+    tmp_path: Path,
+) -> None:
     code = """if True:
         import os
-        from vaetl_helpers import data
-        os.chdir("/")
-        print(data.data_root(), data.cache_dir(), os.environ["VAETL_DATA"], sep="\\n")
+        before = dict(os.environ)
+        from vaetl_helpers import data, exercises, plots, runtime, study, training, widgets
+        changed = dict(os.environ).items() ^ before.items()
+        changed.discard(("KMP_INIT_AT_FORK", "FALSE"))  # by scikit-learn
+        print(sorted(changed), data.data_root(), data.cache_dir(), sep="\\n")
     """
     (tmp_path / "mine").mkdir()
-    done = run(code, tmp_path, VAETL_DATA="mine", VAETL_CACHE="~/kept", HOME=str(tmp_path / "home"))
-    assert done.stdout.splitlines() == [str(tmp_path / p) for p in ("mine", "home/kept", "mine")]
+    done = run(code, tmp_path, VAETL_DATA="mine", VAETL_CACHE="kept")
+    assert done.stdout.splitlines() == ["[]", str(tmp_path / "mine"), str(tmp_path / "kept")]
 
 
 def test_setup_leaves_a_core_to_others_unless_told_otherwise(
@@ -516,17 +561,32 @@ def test_setup_leaves_a_core_to_others_unless_told_otherwise(
         assert chosen == expected
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("04", "accuracy", ("fine-tuned", "scratch"), "10 a class"),
+         "04/accuracy/fine_tuned-scratch/10_a_class"),
+        (("03b", "bound gain", "β = 20 (collapse)"), "03b/bound_gain/beta_20_collapse"),
+        (("05", "tuning", "probe on μ", 0.003), "05/tuning/probe_on_mu/0.003"),
+        (("04", "layers", "A1B+"), "04/layers/a1b_plus"),
+    ],
+)  # fmt: skip
+def test_ids_are_plain(parts: tuple[Any, ...], expected: str) -> None:
+    assert output.record_id(*parts) == expected
+
+
 def test_a_table_carries_its_records_out_of_sight(
     displayed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = [
-        output.record("gain", torch.tensor(2.0), "points", 1, 3, 5, "tops"),
+        output.record("gain", torch.tensor(2.0), "points", low=1, high=3, n=5, data="tops"),
         output.record("loss", 1.0),
     ]
     output.show_table([("gain", "+2.0")], header=("what", "points"), records=records)
     output.show_table({"a": "b"})
     assert displayed[0]["application/vnd.vaetl.record+json"][0] == {
-        "name": "gain", "value": 2.0, "unit": "points", "low": 1.0, "high": 3.0, "n": 5, "data": "tops",
+        "id": None, "name": "gain", "value": 2.0, "unit": "points", "low": 1.0, "high": 3.0, "n": 5,
+        "se": None, "df": None, "conditional": [], "data": "tops",
     }  # fmt: skip
     assert displayed[0]["text/markdown"] == "| what | points |\n| --- | --- |\n| gain | +2.0 |"
     assert len(displayed[0]["application/vnd.vaetl.record+json"]) == 2

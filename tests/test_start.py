@@ -184,9 +184,9 @@ def test_a_lent_machine_is_not_told_to_install_what_chapters_add_themselves(
     monkeypatch.setattr(
         start, "missing", lambda extra: ["transformers>=4.48"] if extra == "text" else []
     )
-    monkeypatch.setattr(start, "lender", lambda: "Colab")
+    monkeypatch.setattr("vaetl_helpers.app.start.hosted_platform", lambda: "Colab")
     assert "torch" in start._packages()
-    monkeypatch.setattr(start, "lender", lambda: None)
+    monkeypatch.setattr("vaetl_helpers.app.start.hosted_platform", lambda: None)
     with pytest.raises(CourseError, match='for text run .*"transformers>=4.48"'):
         start._packages()
 

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from vaetl_helpers import nets
-from vaetl_helpers.device import Part, piece_of_batch
+from vaetl_helpers.data.images import rows_of
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.recorded import packaged_weights
 
@@ -28,6 +28,7 @@ Nats = Float[Tensor, "*batch"]  # one number an image (or code)
 Noise = Codes | None  # standard normal; None: drawn here
 Rng = Generator | None
 Sizes = Sequence[int]
+Loss = tuple[Tensor, dict[str, Tensor]]  # and values to monitor
 LOG_2PI = math.log(2 * math.pi)
 LOG_VAR_RANGE = (-14.0, 14.0)  # σ from 0.0009 to 1,100: nothing overflows, no variance is zero
 PRETRAINED = ("vae-mnist", "vae-mnist-2d")
@@ -86,19 +87,23 @@ class Posterior(NamedTuple):
         ).sum(-1)
 
 
-def draw_noise(draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: Rng) -> Tensor:
-    part = piece_of_batch.get()
-    if generator is None and part and shape[0] == part.stop - part.start:
-        return draw((part.whole, *shape[1:]), device=like.device, dtype=like.dtype)[
-            part.start : part.stop
-        ]
-    if (
-        generator is None
-    ):  # otherwise on the generator's own device, so that a seed means the same everywhere
+def draw_noise(
+    draw: Callable[..., Tensor], shape: Sizes, like: Tensor, generator: Rng = None
+) -> Tensor:
+    """Numbers of this shape by `draw` (torch.randn or torch.rand), with dtype and device of `like`.
+
+    A generator draws on its own device, so that a seed means the same everywhere. Where `like` comes
+    from some rows of a batch (`fit` cuts one into micro-batches), the numbers are drawn for the whole
+    batch, and those of these rows are returned: the noise of an image does not depend on the cut.
+    """
+    if generator is not None:
+        noise = draw(shape, generator=generator, device=generator.device, dtype=like.dtype)
+        return noise.to(like.device)
+    rows = rows_of(like)
+    if rows is None or shape[0] != rows.stop - rows.start:
         return draw(shape, device=like.device, dtype=like.dtype)
-    return draw(shape, generator=generator, device=generator.device, dtype=like.dtype).to(
-        like.device
-    )
+    noise = draw((rows.whole, *shape[1:]), device=like.device, dtype=like.dtype)
+    return noise[rows.start : rows.stop]
 
 
 def binarise(images: Images, mode: str | None = "dynamic", generator: Rng = None) -> Images:
@@ -239,30 +244,35 @@ def vae_loss(
     free_bits: float = 0.0,
     warm_up_images: int = 0,
     binarisation: str | None = "dynamic",
-) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+) -> Callable[..., Loss]:
     """A loss for `fit`: −ELBO, with reconstruction (−log p(x|z)) and kl (without β), in nats per image.
 
     In eval mode β is that of the warm-up's end, so that epochs compare. Checkpoints keep the warm-up.
     """
 
-    def loss(
-        model: nn.Module, images: Images, labels: Any = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        weight = (
-            warm_up(without_wrapper(model).seen, warm_up_images, beta) if model.training else beta
-        )
+    def loss(model: nn.Module, images: Images, labels: Any = None) -> Loss:
+        weight: float | Tensor = beta
         if model.training:
-            part = piece_of_batch.get() or Part(0, len(images), len(images), last=True)
-            without_wrapper(model).seen += (
-                part.whole * part.last
-            )  # once a batch, whatever its pieces
+            vae = without_wrapper(model)
+            weight = warm_up(vae.seen, warm_up_images, beta)
+            _count(vae, images)
         terms = elbo(model, binarise(images, binarisation), beta=weight, free_bits=free_bits)
-        return -terms.elbo.mean(), {
+        monitored = {
             "reconstruction": -terms.log_px.mean(),
             "kl": terms.kl.sum(-1).mean(),
         }
+        return -terms.elbo.mean(), monitored
 
     return loss
+
+
+def _count(model: VAE, images: Images) -> None:
+    """Counts the images of a batch as seen: once, whatever micro-batches it is cut into."""
+    rows = rows_of(images)
+    if rows is None:
+        model.seen += len(images)
+    elif rows.is_last:
+        model.seen += rows.whole
 
 
 def log_weights(model: VAE, x: Images, q: Posterior, noise: Codes) -> Nats:

@@ -131,14 +131,7 @@ import torch
 
 from vaetl_helpers.exercises import check, hint, solution
 
-
 # %% exercise="start.share_above"
-def share_above(values, threshold):
-    """The share of the numbers in values [n] that are larger than the threshold: from 0 to 1."""
-    ### BEGIN SOLUTION
-    return (values > threshold).float().mean()
-    ### END SOLUTION
-
 
 # %% check="start.share_above"
 share_above_checked = check("start.share_above", share_above)

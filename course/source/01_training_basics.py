@@ -238,14 +238,6 @@ print(f"the untrained network's loss: {loss.item():.4f} nats")
 
 
 # %% exercise="training.cross_entropy"
-def cross_entropy(logits, labels):
-    """The mean over the batch of -log softmax(logits)[label], in nats."""
-    ### BEGIN SOLUTION
-    shifted = logits - logits.max(dim=1, keepdim=True).values  # the largest becomes 0, so exp cannot overflow
-    log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
-    return -log_probabilities[torch.arange(len(labels), device=labels.device), labels].mean()
-    ### END SOLUTION
-
 
 # %% check="training.cross_entropy"
 cross_entropy_checked = check("training.cross_entropy", cross_entropy)
@@ -298,16 +290,6 @@ print(f"loss on this batch before the step {before:.4f} nats, after it {after:.4
 
 
 # %% exercise="training.step"
-def step(model, optimizer, images, labels):
-    """One training step on one batch; returns its mean cross-entropy, measured before the update."""
-    ### BEGIN SOLUTION
-    optimizer.zero_grad()
-    loss = F.cross_entropy(model(images), labels)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
-    ### END SOLUTION
-
 
 # %% check="training.step"
 step_checked = check("training.step", step)
@@ -400,20 +382,6 @@ print(f"{sum(same)} of {len(same)} parameter tensors are the same, bit for bit; 
 
 
 # %% exercise="training.accuracy"
-def accuracy(model, batches):
-    """The fraction of all images in `batches`, pairs of images and labels, that `model` classifies correctly."""
-    ### BEGIN SOLUTION
-    was_training = model.training
-    model.eval()
-    correct, seen = 0, 0
-    with torch.no_grad():
-        for images, labels in batches:
-            correct += (model(images).argmax(dim=1) == labels).sum().item()
-            seen += len(labels)
-    model.train(was_training)
-    return correct / seen
-    ### END SOLUTION
-
 
 # %% check="training.accuracy"
 accuracy_checked = check("training.accuracy", accuracy)
@@ -438,19 +406,6 @@ print(f"validation accuracy after two epochs: {by_your_function:.1%}; a guess wo
 
 
 # %% exercise="training.overfit_one_batch"
-def overfit_one_batch(model, optimizer, images, labels, steps):
-    """Trains on one batch again and again; returns the loss of each step as a list of floats, in nats."""
-    ### BEGIN SOLUTION
-    losses = []
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-    ### END SOLUTION
-
 
 # %% check="training.overfit_one_batch"
 overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
@@ -726,7 +681,16 @@ plt.show()
 test_accuracies = [evaluate(network, data.test)["accuracy"] for network, _, _ in runs]
 mean, low, high = mean_interval(test_accuracies)
 print("test accuracy of each run: " + ", ".join(f"{value:.1%}" for value in test_accuracies))
-report("cnn_test_accuracy", mean, "fraction", low, high, n=len(runs), data=data.source)
+report(
+    "cnn_test_accuracy",
+    mean,
+    "fraction",
+    id="01/test_accuracy/cnn",
+    low=low,
+    high=high,
+    n=len(runs),
+    data=data.source,
+)
 
 # %% [markdown]
 # The brackets are a 95 % interval for the mean accuracy over all possible seeds. (It is *Student's t* interval, which takes the
@@ -748,7 +712,7 @@ print(f"from the sample of {images_in_test:,} test images alone: ±{100 * half_w
 # for validation). We trained the same CNN on it and recorded the result:
 
 # %%
-full = recorded_value("01", "cnn_test_accuracy")
+full = recorded_value("01", "01/test_accuracy/cnn")
 print(f"these runs: {mean:.1%} [{low:.1%}, {high:.1%}], n = {len(runs)}, {data.source}")
 print(f"{full['label']}: {full['value']:.1%} [{full['low']:.1%}, {full['high']:.1%}], n = {full['n']}, {full['data']}")
 
@@ -810,24 +774,7 @@ print(f"{len(runs)} runs that differ only in their seed: best minus worst = {spr
 # common in real code. Read it slowly.
 
 
-# %%
-def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
-    """Trains, and returns the accuracy on the test batches after each epoch. Three lines are wrong or missing."""
-    accuracies = []
-    for _ in range(epochs):
-        model.train()
-        for images, labels in train_batches:
-            optimizer.step()
-            loss = F.cross_entropy(model(images), labels)
-            loss.backward()
-        correct, seen = 0, 0
-        with torch.no_grad():
-            for images, labels in test_batches:
-                correct += (model(images).argmax(dim=1) == labels).sum().item()
-                seen += len(labels)
-        accuracies.append(correct / seen)
-    return accuracies
-
+# %% broken="training.debug_loop"
 
 # %% [markdown]
 # Copy it, and repair it. `train_batches` and `test_batches` are lists of pairs (images, labels). Keep everything that is
@@ -835,27 +782,6 @@ def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epoc
 
 
 # %% exercise="training.debug_loop"
-def train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
-    """Trains, and returns the accuracy on the test batches after each epoch, as a list of floats."""
-    ### BEGIN SOLUTION
-    accuracies = []
-    for _ in range(epochs):
-        model.train()
-        for images, labels in train_batches:
-            optimizer.zero_grad()  # bug 1: gradients were never cleared and added up
-            loss = F.cross_entropy(model(images), labels)
-            loss.backward()  # bug 2: the step came before the backward pass
-            optimizer.step()
-        model.eval()  # bug 3: evaluated in training mode
-        correct, seen = 0, 0
-        with torch.no_grad():
-            for images, labels in test_batches:
-                correct += (model(images).argmax(dim=1) == labels).sum().item()
-                seen += len(labels)
-        accuracies.append(correct / seen)
-    return accuracies
-    ### END SOLUTION
-
 
 # %% check="training.debug_loop"
 train_and_evaluate_checked = check("training.debug_loop", train_and_evaluate)
@@ -970,7 +896,8 @@ plt.show()
 
 # %%
 for name in ("images", "epochs", "width", "batch size"):
-    report(f"slope_{name.replace(' ', '_')}", slopes[name], "", data="this machine")
+    slug = name.replace(" ", "_")
+    report(f"slope_{slug}", slopes[name], id=f"01/slope/{slug}", data="this machine")
 
 # %% [markdown]
 # (The dashed line has slope 1 and goes through the first measured point.)
@@ -1046,8 +973,8 @@ plt.show()
 # %%
 bill = hardware.receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
 bill.show("the CNN, trained once")
-report("cnn_training_seconds", bill.seconds, "s", data=data.source)
-report("cnn_training_flops", bill.flops, "FLOPs", data=data.source)
+report("cnn_training_seconds", bill.seconds, "s", id="01/training_seconds/cnn", data=data.source)
+report("cnn_training_flops", bill.flops, "FLOPs", id="01/training_flops/cnn", data=data.source)
 
 # %% [markdown]
 # ### And a large model?
@@ -1095,8 +1022,10 @@ plots.bars(
 plt.show()
 
 # %%
-report("years_for_resnet50", years["ResNet-50"], "years", data="this machine")
-report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
+report(
+    "years_for_resnet50", years["ResNet-50"], "years", id="01/years/resnet50", data="this machine"
+)
+report("years_for_gpt3", years["GPT-3"], "years", id="01/years/gpt3", data="this machine")
 
 # %% [markdown]
 # Two warnings. The rate is that of a small network; the second line above shows how much a better one would help. And GPT-3 would

@@ -95,6 +95,7 @@ from torchvision.transforms import ToTensor
 from vaetl_helpers import hardware, nets, plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.output import record_id
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
@@ -138,8 +139,8 @@ show_table(
     ],
     header=("device", "computes (float32)", "moves", "FLOPs per byte"),
 )
-report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s")
-report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s")
+report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s", id="02/peak_gflops")
+report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
 
 # %% [markdown]
 # The last column is the first rate divided by the second: that many FLOPs the device can do in the time in which it moves
@@ -159,16 +160,6 @@ report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s")
 
 
 # %% exercise="hardware.flops_linear"
-def flops_linear(batch, inputs, outputs, first):
-    """FLOPs of one training step of a linear layer without bias; `first`: no layer with weights comes before it."""
-    ### BEGIN SOLUTION
-    product = 2 * batch * inputs * outputs  # a multiplication and an addition for each triple
-    forward = product
-    weight_gradient = product
-    input_gradient = 0 if first else product
-    return forward + weight_gradient + input_gradient
-    ### END SOLUTION
-
 
 # %% check="hardware.flops_linear"
 flops_linear_checked = check("hardware.flops_linear", flops_linear)
@@ -199,20 +190,6 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 
 
 # %% exercise="hardware.time_it"
-def time_it(work, synchronise, repeats):
-    """Median seconds of one call of work(), timed `repeats` times on a device that computes while Python goes on."""
-    ### BEGIN SOLUTION
-    work()  # the first call compiles and allocates
-    seconds = []
-    for _ in range(repeats):
-        synchronise()  # what is still queued must not count
-        start = time.perf_counter()
-        work()
-        synchronise()  # work() has only queued it
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-    ### END SOLUTION
-
 
 # %% check="hardware.time_it"
 time_it_checked = check("hardware.time_it", time_it)
@@ -371,7 +348,9 @@ for width in P.widths:
         first = next((size for size, g in zip(P.batches, gain) if g > 1.1), None)
         pays = f"from batch {first}" if first else "at none of these batches"
         report_rows.append((width, name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
-        report(f"speedup of {name}, width {width}, batch {P.batches[-1]}", gain[-1], "times")
+        size = f"width {width}", f"batch {P.batches[-1]}"
+        id = record_id("02", "speedup", name, *size)
+        report(f"speedup of {name}, {', '.join(size)}", gain[-1], "times", id=id)
 show_table(
     report_rows,
     header=(
@@ -442,14 +421,6 @@ show_table(
 
 
 # %% exercise="hardware.batches_resident"
-def resident_batches(images, labels, batch_size, generator):
-    """Yields one epoch of (float images in [0, 1], labels), in random order; the last batch holds what is left."""
-    ### BEGIN SOLUTION
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    for chosen in order.split(batch_size):
-        yield images[chosen].float() / 255, labels[chosen]
-    ### END SOLUTION
-
 
 # %% check="hardware.batches_resident"
 batches_checked = check("hardware.batches_resident", resident_batches)
@@ -564,10 +535,15 @@ def ratios(seconds):
     }
 
 
+def lever_id(network, name):
+    return record_id("02", "levers", network, name)
+
+
 rows = []
 for network, seconds in (("VAE", vae_seconds), ("CNN", cnn_seconds)):
     for name, (ratio, low, high) in ratios(seconds).items():
-        report(f"{network}: {name}", ratio, "times", low, high, n=P.repeats)
+        id = lever_id(network, name)
+        report(f"{network}: {name}", ratio, "times", id=id, low=low, high=high, n=P.repeats)
         rows.append((network, name, ratio, low, high))
 show_table(
     [(network, name, f"{ratio:.2f} [{low:.2f}, {high:.2f}]") for network, name, ratio, low, high in rows],
@@ -606,12 +582,12 @@ try:
 except CourseError as error:
     print(error)
 else:
-    shown = {record["name"]: record for record in other["records"]}
+    shown = {record["id"]: record["value"] for record in other["records"]}
     show_table(
         [
-            (name, f"{ratio:.2f}", f"{shown[name]['value']:.2f}")
-            for name, ratio in [(f"{network}: {lever}", ratio) for network, lever, ratio, _, _ in rows]
-            if name in shown
+            (f"{network}: {lever}", f"{ratio:.2f}", f"{shown[lever_id(network, lever)]:.2f}")
+            for network, lever, ratio, _, _ in rows
+            if lever_id(network, lever) in shown
         ],
         header=("levers", "run here", f"recorded ({other['machine']}, {other['date']})"),
     )
@@ -636,7 +612,16 @@ for number in range(3):
 differences = [100 * (b - a) for a, b in zip(accuracies["no"], accuracies["bf16"])]
 change, low, high = study.mean_interval(differences)
 print({name: f"mean accuracy {100 * sum(values) / 3:.1f} %" for name, values in accuracies.items()})
-report("accuracy of bf16 minus float32", change, "points", low, high, n=3, data=data.source)
+report(
+    "accuracy of bf16 minus float32",
+    change,
+    "points",
+    id="02/accuracy/bf16-float32",
+    low=low,
+    high=high,
+    n=3,
+    data=data.source,
+)
 
 # %% [markdown]
 # If the interval includes 0, three seeds cannot tell the two apart. (The weights and their updates stay in float32; the
@@ -680,17 +665,6 @@ else:
 
 
 # %% exercise="hardware.accumulate"
-def accumulated_step(model, loss_fn, optimizer, images, labels, micro_batch):
-    """One training step on the whole batch, with at most `micro_batch` images in memory at a time."""
-    ### BEGIN SOLUTION
-    optimizer.zero_grad()
-    for part, part_labels in zip(images.split(micro_batch), labels.split(micro_batch)):
-        loss = loss_fn(model(part), part_labels)  # a mean over this part
-        share = len(part) / len(images)
-        (share * loss).backward()  # adds to the gradients of the parts before
-    optimizer.step()
-    ### END SOLUTION
-
 
 # %% check="hardware.accumulate"
 accumulated_checked = check("hardware.accumulate", accumulated_step)
@@ -878,18 +852,6 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 
 
 # %% exercise="hardware.resume"
-def checkpoint(model, optimizer, epoch):
-    """All that training needs to go on after `epoch` finished epochs, as copies."""
-    ### BEGIN SOLUTION
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
-        "rng": torch.get_rng_state(),
-    }
-    return copy.deepcopy(state)  # the next step changes the tensors themselves
-    ### END SOLUTION
-
 
 # %% check="hardware.resume"
 checkpoint_checked = check("hardware.resume", checkpoint)
@@ -945,7 +907,7 @@ with hardware.EnergyMeter(watts=30) as meter:
     final_history = fit(final, data.train.subset(slice(0, 4 * P.images)), epochs=1, precision="no", quiet=True)
 bill = hardware.receipt(final_history, final, train, meter, peak=peak[here])
 bill.show("the CNN, one pass")
-report("share_of_peak", bill.flops / bill.seconds / bill.peak, "")
+report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_peak")
 
 # %% [markdown]
 # Look at the share of the peak: it says how much of what the cores in use *can* do the network really used.

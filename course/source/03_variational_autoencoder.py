@@ -224,13 +224,6 @@ plt.show()
 
 
 # %% exercise="vae.bernoulli_log_likelihood"
-def bernoulli_log_likelihood(logits, images):
-    """log p(x|z) of each image in nats: summed over its pixels; shape [batch]."""
-    ### BEGIN SOLUTION
-    log_likelihood = images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)
-    return log_likelihood.sum(dim=(1, 2, 3))
-    ### END SOLUTION
-
 
 # %% check="vae.bernoulli_log_likelihood"
 bernoulli_checked = check("vae.bernoulli_log_likelihood", bernoulli_log_likelihood)
@@ -325,12 +318,6 @@ print(f"function:     {-bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(
 
 
 # %% exercise="vae.kl"
-def kl(mu, log_var):
-    """KL(N(mu, exp(log_var)) || N(0, I)) of each image in nats: summed over its latents; shape [batch]."""
-    ### BEGIN SOLUTION
-    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
-    ### END SOLUTION
-
 
 # %% check="vae.kl"
 kl_checked = check("vae.kl", kl)
@@ -395,12 +382,6 @@ plt.show()
 
 
 # %% exercise="vae.reparameterise"
-def reparameterise(mu, log_var, noise):
-    """A code z ~ N(mu, exp(log_var)), made of standard normal noise; gradients reach mu and log_var."""
-    ### BEGIN SOLUTION
-    return mu + (0.5 * log_var).exp() * noise
-    ### END SOLUTION
-
 
 # %% check="vae.reparameterise"
 reparameterise_checked = check("vae.reparameterise", reparameterise)
@@ -420,14 +401,6 @@ reparameterise_checked = check("vae.reparameterise", reparameterise)
 
 
 # %% exercise="vae.elbo"
-def elbo(encode, decode, images, noise):
-    """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, with one sampled code; shape [batch]."""
-    ### BEGIN SOLUTION
-    mu, log_var = encode(images)
-    z = reparameterise_checked(mu, log_var, noise)
-    return bernoulli_checked(decode(z), images) - kl_checked(mu, log_var)
-    ### END SOLUTION
-
 
 # %% check="vae.elbo"
 elbo_checked = check("vae.elbo", elbo)
@@ -448,13 +421,6 @@ elbo_checked = check("vae.elbo", elbo)
 
 
 # %% exercise="vae.decoder_shape"
-def grow(features, channels, height, width):
-    """Flat features as maps twice as high and wide: [batch, channels * h * w] to [batch, channels, 2h, 2w]."""
-    ### BEGIN SOLUTION
-    maps = features.view(-1, channels, height, width)
-    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    ### END SOLUTION
-
 
 # %% check="vae.decoder_shape"
 grow_checked = check("vae.decoder_shape", grow)
@@ -531,7 +497,13 @@ plt.show()
 
 # %%
 elbo_here = -evaluate(model, digits.test, vae.vae_loss())["loss"]
-report("mnist_test_elbo", elbo_here, "nats", data=f"{digits.source}, one training run")
+report(
+    "mnist_test_elbo",
+    elbo_here,
+    "nats",
+    id="03/test_elbo/mnist",
+    data=f"{digits.source}, one training run",
+)
 
 # %% [markdown]
 # The reconstruction loss (*minus* the first term of the ELBO) falls. The KL term *rises*: the code carries more and
@@ -592,7 +564,13 @@ fit(
     quiet=True,
 )
 fashion_elbo = -evaluate(fashion_vae, clothes.test, vae.vae_loss())["loss"]
-report("fashion_test_elbo", fashion_elbo, "nats", data=f"{clothes.source}, one training run")
+report(
+    "fashion_test_elbo",
+    fashion_elbo,
+    "nats",
+    id="03/test_elbo/fashion",
+    data=f"{clothes.source}, one training run",
+)
 
 # %%
 some_clothes = clothes.validation.images[:10].float() / 255
@@ -630,8 +608,20 @@ def floor(images):
     return -(torch.xlogy(pixels, pixels) + torch.xlogy(1 - pixels, 1 - pixels)).sum(dim=(1, 2, 3)).mean().item()
 
 
-report("entropy_of_grey_digits", floor(digits.test.images), "nats", data=digits.source)
-report("entropy_of_grey_clothes", floor(clothes.test.images), "nats", data=clothes.source)
+report(
+    "entropy_of_grey_digits",
+    floor(digits.test.images),
+    "nats",
+    id="03/entropy/grey_digits",
+    data=digits.source,
+)
+report(
+    "entropy_of_grey_clothes",
+    floor(clothes.test.images),
+    "nats",
+    id="03/entropy/grey_clothes",
+    data=clothes.source,
+)
 
 # %% [markdown]
 # For clothes the floor is most of the loss of section 5! (That loss was measured on binarised images. On average they

@@ -70,6 +70,7 @@ from vaetl_helpers import plots, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.linear_gaussian import LinearGaussian
+from vaetl_helpers.output import record_id
 from vaetl_helpers.study import mean_interval
 from vaetl_helpers.training import evaluate, fit
 
@@ -135,7 +136,13 @@ show_table(
 )
 for name, g in (("score", score), ("baseline", with_baseline)):
     ratio = (g.var(0).sum() / path.var(0).sum()).item()
-    report(f"variance_ratio_{name}_over_path", ratio, "", n=4000, data="one digit, loaded VAE")
+    report(
+        f"variance_ratio_{name}_over_path",
+        ratio,
+        id=f"03b/variance_ratio/{name}-path",
+        n=4000,
+        data="one digit, loaded VAE",
+    )
 
 # %% [markdown]
 # The means are compatible: they differ by less than two of their combined standard errors. The scatter differs greatly:
@@ -199,12 +206,6 @@ print(f"gap of the best diagonal q: orthogonal W {abs(exact.gap):.2e} nats, gene
 
 
 # %% exercise="vae.iw_bound"
-def iw_bound(log_weights):
-    """log of the mean weight of each image in nats; log_weights has the shape [k, batch], the result [batch]."""
-    ### BEGIN SOLUTION
-    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
-    ### END SOLUTION
-
 
 # %% check="vae.iw_bound"
 iw_checked = check("vae.iw_bound", iw_bound)
@@ -341,7 +342,16 @@ for name, runs in measured.items():
     against = "–" if name == "β = 1" else f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
     rows.append((name, f"{bound:.1f}", f"{distortion:.1f}", f"{rate:.1f}", f"{active:.0f}", against))
     if name != "β = 1":
-        report(f"bound gain of: {name}", gain, "nats", low, high, n=len(seeds), data=digits.source)
+        report(
+            f"bound gain of: {name}",
+            gain,
+            "nats",
+            id=record_id("03b", "bound gain", name),
+            low=low,
+            high=high,
+            n=len(seeds),
+            data=digits.source,
+        )
 show_table(
     rows,
     header=("trained with", "ELBO at β = 1 (nats)", "distortion (nats)", "KL, rate (nats)", "active latents of 20",
@@ -420,7 +430,7 @@ axis.legend(frameon=False)
 plt.show()
 
 # %%
-report("best_beta_for_the_bound", best, "", n=1, data=digits.source)
+report("best_beta_for_the_bound", best, id="03b/best_beta/bound", n=1, data=digits.source)
 ordered = sorted(curve)
 show_table(
     [
@@ -457,7 +467,16 @@ show_table(
 # %%
 per_image = -vae.held_out_bound(model, digits.test.images, k=P.k, count=P.images, seed=P.seed)
 nll, error = per_image.mean().item(), per_image.std().item() / math.sqrt(len(per_image))
-report("loaded_vae_nll", nll, "nats", nll - 1.96 * error, nll + 1.96 * error, n=len(per_image), data=digits.source)
+report(
+    "loaded_vae_nll",
+    nll,
+    "nats",
+    id="03b/nll/loaded_vae",
+    low=nll - 1.96 * error,
+    high=nll + 1.96 * error,
+    n=len(per_image),
+    data=digits.source,
+)
 show_table(
     [
         ("VAE, Burda et al. 2015, Table 1", "86.76 ± not given", "10,000 test images", "5000"),
@@ -515,23 +534,9 @@ show_table([(count, f"{value:.1f}") for count, value in loose.items()], header=(
 # ### Patient A · 5 minutes
 
 
-# %%
-def objective_a(logits, images, mu, log_var):
-    """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).mean()
-    return reconstruction + kl
-
+# %% broken="vae.clinic_a"
 
 # %% exercise="vae.clinic_a"
-def repaired_a(logits, images, mu, log_var):
-    """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum() / len(images)
-    return reconstruction + kl
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_a"
 repaired_a_checked = check("vae.clinic_a", repaired_a)
@@ -540,23 +545,9 @@ repaired_a_checked = check("vae.clinic_a", repaired_a)
 # ### Patient B · 5 minutes
 
 
-# %%
-def objective_b(logits, images, mu, log_var):
-    """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
-    kl = -torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
-    return (reconstruction + kl) / len(images)
-
+# %% broken="vae.clinic_b"
 
 # %% exercise="vae.clinic_b"
-def repaired_b(logits, images, mu, log_var):
-    """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
-    kl = -0.5 * torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
-    return (reconstruction + kl) / len(images)
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_b"
 repaired_b_checked = check("vae.clinic_b", repaired_b)
@@ -568,23 +559,9 @@ repaired_b_checked = check("vae.clinic_b", repaired_b)
 # $\log(1+e^a)$, which is always positive).
 
 
-# %%
-def objective_c(logits, images, mu, sigma):
-    """mu and sigma: [batch, latent]; sigma > 0."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + sigma.exp() - 1 - sigma).sum() / len(images)
-    return reconstruction + kl
-
+# %% broken="vae.clinic_c"
 
 # %% exercise="vae.clinic_c"
-def repaired_c(logits, images, mu, sigma):
-    """The negative ELBO in nats per image; mu and sigma: [batch, latent], sigma > 0 is the standard deviation."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)
-    return reconstruction + kl
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_c"
 repaired_c_checked = check("vae.clinic_c", repaired_c)

@@ -83,6 +83,7 @@ from vaetl_helpers import data, nets, plots, study, transfer, widgets
 from vaetl_helpers.data import tasks
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.hardware import count_flops
+from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 T = tasks.load_task(P.task, P.data_root, P.device)
@@ -201,25 +202,6 @@ plt.show()
 
 
 # %% exercise="transfer.linear_probe"
-def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
-    """(C, labels): the strength that is best on validation, the smallest of equals, and what it predicts there.
-
-    Each is a logistic regression, LogisticRegression(C=C, max_iter=2000), on standardised features [n, d].
-    """
-    ### BEGIN SOLUTION
-    from sklearn.linear_model import LogisticRegression
-
-    mean, std = train_x.mean(dim=0), train_x.std(dim=0)  # validation is measured with train's ruler
-    train_x, validation_x = (train_x - mean) / std, (validation_x - mean) / std
-    best, chosen = -1.0, None
-    for c in sorted(strengths):
-        probe = LogisticRegression(C=c, max_iter=2000).fit(train_x, train_y)
-        accuracy = probe.score(validation_x, validation_y)
-        if accuracy > best:  # so the first, which is the smallest, of equals stays
-            best, chosen = accuracy, (c, probe.predict(validation_x))
-    return chosen
-    ### END SOLUTION
-
 
 # %% check="transfer.linear_probe"
 linear_probe_checked = check("transfer.linear_probe", linear_probe)
@@ -228,7 +210,8 @@ linear_probe_checked = check("transfer.linear_probe", linear_probe)
 # Ten labelled images of each class, drawn at random, on the features and on the raw pixels:
 
 # %%
-ten = T.pool.subset(study.draw_labels(T.pool.labels, 10, 1, P.seed).indices[0].to(P.device))
+(draw,) = study.draw_labels(T.pool.labels, 10, 1, P.seed)
+ten = T.pool.subset(draw.indices.to(P.device))
 views = {
     "features": lambda images: transfer.features(body, images),
     "pixels": lambda images: images.images.flatten(1).cpu() / 255,
@@ -308,15 +291,6 @@ for name in moved:
 
 
 # %% exercise="transfer.freeze"
-def freeze(body):
-    """Fixes the body itself: no gradients, BatchNorm and dropout as in eval mode, also after model.train()."""
-    ### BEGIN SOLUTION
-    body.requires_grad_(False)
-    body.eval()
-    body.train = lambda mode=True: body  # model.train() calls this on its parts
-    return body
-    ### END SOLUTION
-
 
 # %% check="transfer.freeze"
 freeze_checked = check("transfer.freeze", freeze)
@@ -359,20 +333,6 @@ for name, value in toy.state_dict().items():
 
 
 # %% exercise="transfer.new_head"
-def new_head(old_weight, old_bias, keep, classes, generator):
-    """(weight [classes, d], bias [classes]) of a head that keeps rows of an old one: keep = {old row: new row}.
-
-    A new row has a random direction, the mean norm of the old rows and the mean of their biases.
-    """
-    ### BEGIN SOLUTION
-    direction = torch.randn(classes, old_weight.shape[1], generator=generator)
-    weight = direction / direction.norm(dim=1, keepdim=True) * old_weight.norm(dim=1).mean()
-    bias = old_bias.mean().repeat(classes)
-    for old, new in keep.items():
-        weight[new], bias[new] = old_weight[old], old_bias[old]
-    return weight, bias
-    ### END SOLUTION
-
 
 # %% check="transfer.new_head"
 new_head_checked = check("transfer.new_head", new_head)
@@ -395,21 +355,6 @@ new_head_checked = check("transfer.new_head", new_head)
 
 
 # %% exercise="transfer.param_groups"
-def param_groups(parts, rate, factor):
-    """Groups {"params": [...], "lr": ...} for an optimiser, from the input to the head, the last of the parts.
-
-    The head learns at `rate`, each part before it `factor` times slower. Frozen parameters are left out.
-    """
-    ### BEGIN SOLUTION
-    groups = []
-    for number, part in enumerate(parts):
-        depth = len(parts) - 1 - number  # 0 for the head; a frozen part counts, too
-        trainable = [parameter for parameter in part.parameters() if parameter.requires_grad]
-        if trainable:
-            groups.append({"params": trainable, "lr": rate / factor**depth})
-    return groups
-    ### END SOLUTION
-
 
 # %% check="transfer.param_groups"
 param_groups_checked = check("transfer.param_groups", param_groups)
@@ -436,12 +381,6 @@ print(
 HEAD_EPOCHS = 5
 
 
-def length(images):
-    """Batch size and epochs for so many labelled images: about P.steps steps, in small batches where they are few."""
-    batch_size = min(16, len(images) // 4)
-    return {"batch_size": batch_size, "epochs": max(5, P.steps * batch_size // len(images))}
-
-
 def with_new_head(source, keep, seed):
     """A copy of a source model with a head for two target classes that keeps the rows of `keep`."""
     model = copy.deepcopy(source).to(P.device, memory_format=torch.channels_last)
@@ -461,8 +400,16 @@ def correct(model, images):
 
 model = with_new_head(source, T.keep, P.seed)
 hits = {"before": correct(model, T.test)}
+how = study.training_options(len(ten), P.steps)  # small batches where images are few
 model, _ = transfer.fine_tune(
-    model, ten, T.validation, parts=list(model), head_epochs=HEAD_EPOCHS, seed=P.seed, **length(ten)
+    model,
+    ten,
+    T.validation,
+    parts=list(model),
+    head_epochs=HEAD_EPOCHS,
+    batch_size=how["batch_size"],
+    epochs=how["epochs"],
+    seed=P.seed,
 )
 hits["after"] = correct(model, T.test)
 of = {name: T.test.labels == number for number, name in enumerate(new)}
@@ -552,9 +499,8 @@ def labelled(task, draw):
 
 
 def options(images, draw):
-    """What every training in this study has in common."""
-    how = length(images)
-    return how | {"seed": draw.seed, "patience": max(5, how["epochs"] // 3)}
+    """What every training in this study has in common: about P.steps steps, patience."""
+    return study.training_options(len(images), P.steps) | {"seed": draw.seed}
 
 
 def untrained(task):
@@ -652,10 +598,14 @@ def methods(task, source, names=None):
 # %%
 TUNING = {"scratch": scratch, "fine-tuned": fine_tuned}
 if P.deep:
+    tried = [(name, rate) for name in TUNING for rate in (1e-3, 3e-3, 1e-2)]
     candidates = [
-        study.Method(f"{name}, rate {rate}", partial(run, T, source.to(P.device), rate=rate), {"steps": P.steps})
-        for name, run in TUNING.items()
-        for rate in (1e-3, 3e-3, 1e-2)
+        study.Method(
+            f"{name}, rate {rate}",
+            partial(TUNING[name], T, source.to(P.device), rate=rate),
+            {"steps": P.steps},
+        )
+        for name, rate in tried
     ]
     sizes = [2 * count for count in (10, 100)]
     tuning = study.run_study(
@@ -667,9 +617,17 @@ if P.deep:
         seed=P.seed + 1000,
         out=P.table_path(f"{T.name}/tuning"),
     )
-    for method in tuning.known("method"):
+    for name, rate in tried:
+        method = f"{name}, rate {rate}"
         best = [tuning.images[method, n, draw, "validation curve"].max() for n in sizes for draw in range(5)]
-        report(f"tuning: {method}", np.mean(best), "% on validation", n=len(best), data=T.name)
+        report(
+            f"tuning: {method}",
+            np.mean(best),
+            "% on validation",
+            id=record_id("04", "tuning", name, rate),
+            n=len(best),
+            data=T.name,
+        )
 
 # %% [markdown]
 # `run_study` draws the labels, seeds each run, and keeps what comes back. First with the fewest labels:
@@ -687,8 +645,7 @@ table = study.run_study(T.name, METHODS, [few], P.draws, out=P.table_path(f"{T.n
 # %%
 for count in more:
     later = study.run_study(T.name, METHODS, [count], P.draws, out=P.table_path(f"{T.name}/{count}"), **how)
-    table.rows += later.rows
-    table.images |= later.images
+    table.add(later)
 if kept := P.table_path(T.name):
     table.write(kept)
 
@@ -697,6 +654,19 @@ PRIMARY = [("linear probe", "scratch", 20), ("fine-tuned", "scratch", 200)]
 pairs = [(a, b) for a in ("linear probe", "fine-tuned") for b in ("scratch", "raw pixels")]
 pairs += [("fine-tuned", "linear probe")] + ([("LP-FT", "fine-tuned"), ("last block", "fine-tuned")] if P.deep else [])
 effects = {(a, b, n): study.paired(table, a, b, "test accuracy", n) for n in (few, *more) for a, b in pairs}
+
+
+def accuracy_id(a, b, count):
+    """The id of a difference in test accuracy at `count` labels a class."""
+    return record_id("04", "accuracy", (a, b), f"{count} a class")
+
+
+def difference(a, b, n, e, data):
+    """The record of a difference in test accuracy at n labels of both classes."""
+    name = f"{a} − {b}, {n // 2} a class"
+    return e.to_record(name, "points", id=accuracy_id(a, b, n // 2), data=data)
+
+
 verdicts = {key: f"{study.verdict(e)} (exploratory)" for key, e in effects.items()}
 primary = [key for key in PRIMARY if key in effects]
 verdicts |= dict(zip(primary, study.verdicts([effects[key] for key in primary])))
@@ -706,10 +676,7 @@ show_table(
         for (a, b, n), e in effects.items()
     ],
     header=("difference", "labels a class", "points, with 95 % interval", "draws", "verdict"),
-    records=[
-        record(f"{a} − {b}, {n // 2} a class", e.effect, "points", e.low, e.high, e.n, T.name)
-        for (a, b, n), e in effects.items()
-    ],
+    records=[difference(a, b, n, e, T.name) for (a, b, n), e in effects.items()],
 )
 
 # %% [markdown]
@@ -723,10 +690,10 @@ try:
 except CourseError as error:
     print(error)
 keep = [method.name for method in METHODS]
-curves = {
-    k: study.Table([r for r in t.rows if r["method"] in keep and r["metric"] == "test accuracy"])
-    for k, t in curves.items()
-}
+for where, runs in curves.items():
+    rows = runs.frame
+    shown_rows = rows["method"].isin(keep) & (rows["metric"] == "test accuracy")
+    curves[where] = study.Table(rows[shown_rows])
 axis = plots.learning_curves(
     curves,
     "test accuracy",
@@ -759,13 +726,9 @@ for a, b, n in primary:
 
 
 # %%
-def show_recorded(task, names, data=None):
-    """A table of numbers of a recorded run, with the machine and the date; a line where there is none."""
-    try:
-        run = study.recorded("04", task)
-    except CourseError as error:
-        return print(error)
-    found = [r for name in names for r in run["records"] if r["name"] == name and r["data"].startswith(data or task)]
+def show_recorded(task, ids, data=None):
+    """A table of recorded numbers, with the machine and the date."""
+    found = study.find_recorded("04", ids, task=task, data=data or task)
     rows = []
     for r in found:
         low, high = (f"{x:.3g}" if x else "open" for x in (r["low"], r["high"]))
@@ -774,12 +737,13 @@ def show_recorded(task, names, data=None):
         where = where or ("is open" if "open" in (low, high) else f"includes {none}")
         place = where if r["unit"] in ("times", "points") else ""
         rows.append((r["name"], f"{r['value']:.3g} [{low}, {high}] {r['unit']}", place, r["n"]))
-    title = f"{data or task}, recorded ({run['machine']}, {run['date']})"
-    return show_table(rows, header=(title, "value [95 % interval]", "the interval", "n"))
+    if rows:
+        title = f"{data or task}, {found[0]['label']}"
+        show_table(rows, header=(title, "value [95 % interval]", "the interval", "n"))
 
 
 other_story = "animals" if T.name == "tops" else "tops"
-show_recorded(other_story, [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in pairs])
+show_recorded(other_story, [accuracy_id(a, b, n) for n in (10, 100) for a, b in pairs])
 
 # %% [markdown]
 # Do both stories agree on the primary comparisons? In our recorded run of the animals the probe's interval at 10 labels includes
@@ -790,7 +754,7 @@ show_recorded(other_story, [f"{a} − {b}, {n} a class" for n in (10, 100) for a
 
 # %%
 more_methods = [("LP-FT", "fine-tuned"), ("last block", "fine-tuned")]
-show_recorded(T.name, [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in more_methods])
+show_recorded(T.name, [accuracy_id(a, b, n) for n in (10, 100) for a, b in more_methods])
 
 # %% [markdown]
 # ### From probabilities to decisions
@@ -878,10 +842,10 @@ rows = [(f"the source model, once ({T.name})", "", "", *(f"{facts[cost.lower()]:
 for n in (few, *more):
     for method in ("scratch", "fine-tuned", "linear probe"):
         costs = [c for c in COSTS if (method, c) != ("linear probe", "steps")]  # a probe takes no optimiser steps
-        runs = {c: table.reached(method, f"{c} to scratch's accuracy", n).values() for c in costs}
+        runs = {c: table.costs(method, f"{c} to scratch's accuracy", n).values() for c in costs}
         means = [f"{np.mean([run.value for run in runs[c]]):.3g}" if c in runs else "none" for c in COSTS]
-        there = [not run.censored for run in runs["FLOPs"]]
-        accuracy = np.mean(list(table.values(method, "test accuracy", n).values()))
+        there = [run.censoring is study.Censoring.NONE for run in runs["FLOPs"]]
+        accuracy = table.mean(method, "test accuracy", n)
         rows.append((method, n // 2, f"{accuracy:.1f} %", *means, f"{sum(there)} of {len(there)}"))
 show_table(
     rows, header=("training against transfer", "labels a class", "test accuracy", *COSTS, "runs that reached it")
@@ -897,7 +861,8 @@ for n in (few, *more):
     for method in ("fine-tuned", "linear probe"):
         for cost in COSTS:
             if (method, cost) != ("linear probe", "steps"):
-                savings[method, cost, n] = study.saving(table, method, "scratch", f"{cost} to scratch's accuracy", n)
+                metric = f"{cost} to scratch's accuracy"
+                savings[method, cost, n] = study.cost_ratio(table, method, "scratch", metric, n)
 
 
 def ratio(e):
@@ -906,16 +871,21 @@ def ratio(e):
     return f"{mean} [{low}, {high}]"
 
 
-def saved(name, e):
-    """The record of a saving; an end that is open is left out."""
-    mean, low, high = (x if np.isfinite(x) and x > 0 else None for x in e.times)
-    return record(name, mean, "times", low, high, e.n, f"{T.name}{', some censored' * ('censored' in e.label)}")
+def saving_id(cost, method, count):
+    """The id of the ratio of scratch's cost to a method's at `count` labels a class."""
+    return record_id("04", cost, ("scratch", method), f"{count} a class")
+
+
+def saved(cost, method, n, e):
+    """The record of a saving at n labels of both classes."""
+    name = f"{cost} saved by {method}, {n // 2} a class"
+    return e.to_record(name, "times", id=saving_id(cost, method, n // 2), data=T.name)
 
 
 show_table(
     [(method, n // 2, cost, ratio(e), e.label or "all reached it") for (method, cost, n), e in savings.items()],
     header=("method", "labels a class", "cost", "scratch's cost ÷ its own", "what to know"),
-    records=[saved(f"{cost} saved by {method}, {n // 2} a class", e) for (method, cost, n), e in savings.items()],
+    records=[saved(cost, method, n, e) for (method, cost, n), e in savings.items()],
 )
 
 # %% [markdown]
@@ -935,6 +905,11 @@ def cost_of(method, cost, n):
     return table.values(method, f"{cost} to scratch's accuracy", n)
 
 
+def repaid_id(cost, count):
+    """The id of the number of tasks that repay the source model's cost."""
+    return record_id("04", "break even", cost, f"{count} a class")
+
+
 def tasks_of(k):
     return f"{k:,.0f}" if np.isfinite(k) else "open"
 
@@ -950,8 +925,19 @@ for n in (few, *more):
             (n // 2, cost, f"{paid:.3g}", gain, " ".join((tasks_of(k), f"[{tasks_of(low)}, {tasks_of(high)}]")))
         )
         if np.isfinite(k):
-            name = f"break-even in {cost}, {n // 2} a class"
-            records.append(record(name, k, "tasks", low, high if np.isfinite(high) else None, e.n, T.name))
+            found = record(
+                f"break-even in {cost}, {n // 2} a class",
+                k,
+                "tasks",
+                id=repaid_id(cost, n // 2),
+                low=low,
+                high=high if np.isfinite(high) else None,
+                n=e.n,
+                se=e.se / e.effect,  # of the logarithm, about
+                df=e.df,
+                data=T.name,
+            )
+            records.append(found)
 header = ("labels a class", "cost", "source training", "saved by fine-tuning, a task", "tasks that repay it")
 show_table(rows, header, records)
 
@@ -963,9 +949,10 @@ show_table(rows, header, records)
 
 # %%
 saved_by = [
-    f"{cost} saved by {m}, {n} a class" for n in (10, 100) for m in ("fine-tuned", "linear probe") for cost in COSTS
+    saving_id(cost, m, n) for n in (10, 100) for m in ("fine-tuned", "linear probe") for cost in COSTS
 ]
-show_recorded(other_story, saved_by + [f"break-even in {cost}, {n} a class" for n in (10, 100) for cost in COSTS[1:]])
+repaid = [repaid_id(cost, n) for n in (10, 100) for cost in COSTS[1:]]
+show_recorded(other_story, saved_by + repaid)
 
 # %% [markdown]
 # So there are two honest readings of "far more cheaply". For whoever *downloads* a model, the rows whose interval lies above 1 are
@@ -977,13 +964,15 @@ show_recorded(other_story, saved_by + [f"break-even in {cost}, {n} a class" for 
 
 # %%
 if more:
-    goal = float(np.mean(list(table.values("scratch", "test accuracy", more[-1]).values())))
+    goal = table.mean("scratch", "test accuracy", more[-1])
     print(f"scratch with {more[-1] // 2} labels a class reaches {goal:.1f} % on average")
     rows, records = [], []
     for method in ("fine-tuned", "linear probe"):
-        e = study.saving(table, method, "scratch", "test accuracy", target=goal)
-        rows.append((method, "not known" if "unknown" in e.label else ratio(e), e.label or "all reached it"))
-        records.append(saved(f"labels saved by {method}", e))
+        e = study.labels_ratio(table, method, "scratch", goal)
+        unknown = e.censored and e.bound == "unknown"
+        rows.append((method, "not known" if unknown else ratio(e), e.label or "all reached it"))
+        name, id = f"labels saved by {method}", record_id("04", "labels", ("scratch", method))
+        records.append(e.to_record(name, "times", id=id, data=T.name))
     show_table(rows, ("method", "scratch's labels ÷ its own", "what to know"), records)
 
 # %% [markdown]
@@ -992,7 +981,7 @@ if more:
 
 # %%
 for name in ("tops", "animals"):
-    show_recorded(name, ["labels saved by fine-tuned", "labels saved by linear probe"])
+    show_recorded(name, ["04/labels/scratch-fine_tuned", "04/labels/scratch-linear_probe"])
 
 # %% [markdown]
 # ## 7. Where no gain is seen, and a control
@@ -1018,7 +1007,7 @@ for method in other.known("method"):
 for a, b in (("linear probe", "scratch"), ("linear probe", "raw pixels")):
     e = study.paired(other, a, b, "test accuracy", 20)
     rows.append((f"{a} − {b} (points)", f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", study.verdict(e)))
-    records.append(record(f"{a} − {b}, 10 a class", e.effect, "points", e.low, e.high, e.n, "dresses"))
+    records.append(difference(a, b, 20, e, "dresses"))
 show_table(rows, ("dress or shirt, 10 labels a class", "95 % interval", "verdict (exploratory)"), records)
 
 # %% [markdown]
@@ -1043,9 +1032,10 @@ if T.name == "animals":
             print(
                 f"wolf or fox, {count // 2} a class, {a} − {b}: {e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}], {study.verdict(e)}"
             )
-            report(f"{a} − {b}, {count // 2} a class", e.effect, "points", e.low, e.high, e.n, data="wolves")
+            show_record(difference(a, b, count, e, "wolves"))
 else:
-    show_recorded("animals", [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in control], data="wolves")
+    ids = [accuracy_id(a, b, n) for n in (10, 100) for a, b in control]
+    show_recorded("animals", ids, data="wolves")
 
 # %% [markdown]
 # Read it together with the table of the animals in section 5. If a method gains on wolf or fox as well, then what it knows of
@@ -1114,7 +1104,8 @@ for remedy in remedies:
     rows.append((remedy, *("{:.1f} [{:.1f}, {:.1f}]".format(*study.mean_interval(values)) for values in both)))
     e = study.effect_of([value - untouched for value in both[0]])
     name = f"forgetting, remedy {remedy}, {most // 2} a class"
-    records.append(record(name, e.effect, "points", e.low, e.high, e.n, T.name))
+    id = record_id("04", "forgetting", remedy, f"{most // 2} a class")
+    records.append(e.to_record(name, "points", id=id, data=T.name))
 rows.append(("the untouched source model", f"{untouched:.1f}", ""))
 header = (f"remedy ({most // 2} labels a class)", "source accuracy (%), saved head", "target accuracy (%)")
 show_table(rows, header, records)
@@ -1123,26 +1114,28 @@ show_table(rows, header, records)
 # As paired differences to no remedy (exploratory):
 
 # %%
+MEASURES = {"source accuracy": "source_accuracy", "test accuracy": "accuracy"}  # in ids
 rows, records = [], []
 for remedy in remedies[1:]:
     for metric in ("source accuracy", "test accuracy"):
         e = study.paired(memory, remedy, "none", metric, most)
         rows.append((f"{remedy} − none, {metric}", f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", study.verdict(e)))
         name = f"{remedy} − none, {metric}, {most // 2} a class"
-        records.append(record(name, e.effect, "points", e.low, e.high, e.n, T.name))
+        id = record_id("04", MEASURES[metric], (remedy, "none"), f"{most // 2} a class")
+        records.append(e.to_record(name, "points", id=id, data=T.name))
 show_table(rows, ("difference", "points, with 95 % interval", "verdict"), records)
 
 # %% [markdown]
 # And the cats? The other story, recorded:
 
 # %%
-names = [f"forgetting, remedy {remedy}, 100 a class" for remedy in remedies]
-names += [
-    f"{remedy} − none, {metric}, 100 a class"
+ids = [record_id("04", "forgetting", remedy, "100 a class") for remedy in remedies]
+ids += [
+    record_id("04", measure, (remedy, "none"), "100 a class")
     for remedy in remedies[1:]
-    for metric in ("source accuracy", "test accuracy")
+    for measure in MEASURES.values()
 ]
-show_recorded(other_story, names)
+show_recorded(other_story, ids)
 
 # %% [markdown]
 # Look first at "remedy none": below 0 means that fine-tuning has forgotten. Then at each remedy twice: did the source accuracy
@@ -1194,9 +1187,12 @@ def layers(task, source, draw):
 if P.deep:
     method = study.Method("layers", partial(layers, T, source), {"steps": P.steps})
     depth = study.run_study(f"{T.name}: layers", [method], [most], P.draws, out=P.table_path(f"{T.name}/layers"), **how)
-    for metric in [m for m in depth.known("metric") if m.startswith("test accuracy of")]:
+    cut = [f"{kind}{n}B{plus}" for kind in "AB" for n in (1, 2, 3) for plus in ("", "+")]
+    for network in ("base", *cut):
+        metric = f"test accuracy of {network}"
         mean, low, high = study.mean_interval(list(depth.values("layers", metric, most).values()))
-        report(metric, mean, "%", low, high, P.draws, data=T.name)
+        id = record_id("04", "layers", network)
+        report(metric, mean, "%", id=id, low=low, high=high, n=P.draws, data=T.name)
 
 # %%
 try:
@@ -1206,9 +1202,11 @@ try:
         height=3.8,
     )
     for axis, name in zip(axes, ("tops", "animals")):
-        base = study.recorded_value("04", "test accuracy of base", name)["value"]
+        whole = study.recorded_value("04", "04/layers/base", name)
+        base = whole["value"]
         for look, (kind, plus) in enumerate((k, p) for k in "AB" for p in ("", "+")):
-            found = [study.recorded_value("04", f"test accuracy of {kind}{n}B{plus}", name) for n in (1, 2, 3)]
+            ids = [record_id("04", "layers", f"{kind}{n}B{plus}") for n in (1, 2, 3)]
+            found = [study.recorded_value("04", id, name) for id in ids]
             y, low, high = (np.array([base] + [r[key] for r in found]) for key in ("value", "low", "high"))
             x = np.arange(4) + 0.06 * (look - 1.5)
             axis.errorbar(
@@ -1220,12 +1218,11 @@ try:
                 marker="o",
                 label=f"{kind}nB{plus}",
             )
-        whole = study.recorded_value("04", "test accuracy of base", name)
         axis.axhline(base, color="black", linewidth=1, label="B alone")
         axis.axhspan(whole["low"], whole["high"], color="black", alpha=0.08)
         axis.set(xlabel="blocks taken over (n)", ylabel="test accuracy (%)", xticks=(1, 2, 3))
     axes[0].legend(frameon=False, fontsize=9)
-    print(study.recorded_value("04", "test accuracy of base", "tops")["label"])
+    print(study.recorded_value("04", "04/layers/base", "tops")["label"])
 except CourseError as error:
     print(error)
 plt.show()
@@ -1257,14 +1254,6 @@ plt.show()
 
 
 # %% exercise="transfer.normalise"
-def normalise(images, mean, std):
-    """uint8 images [n, 3, h, w] as a backbone wants them: scaled to [0, 1], then (x - mean) / std in each channel."""
-    ### BEGIN SOLUTION
-    pixels = images.float() / 255
-    mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)  # one number a channel
-    return (pixels - mean) / std
-    ### END SOLUTION
-
 
 # %% check="transfer.normalise"
 normalise_checked = check("transfer.normalise", normalise)
@@ -1308,8 +1297,9 @@ def photo_features(images):
 
 
 few_draws = max(2, P.draws // 2)
-drawn = study.draw_labels(T.pool.labels, 10, few_draws, P.seed + 1).indices
-tested = T.test.subset(study.draw_labels(T.test.labels, 10 * few_draws, 1, P.seed).indices[0].to(P.device))
+drawn = [draw.indices for draw in study.draw_labels(T.pool.labels, 10, few_draws, P.seed + 1)]
+(test_draw,) = study.draw_labels(T.test.labels, 10 * few_draws, 1, P.seed)
+tested = T.test.subset(test_draw.indices.to(P.device))
 pool = T.pool.subset(torch.cat(drawn).unique().to(P.device))
 place = {index: row for row, index in enumerate(torch.cat(drawn).unique().tolist())}
 if "lite0" in globals():
@@ -1327,10 +1317,11 @@ if "lite0" in globals():
         print("{}: {:.1f} % [{:.1f}, {:.1f}]".format(name, *study.mean_interval(100 * right.mean(1))))
     e = study.effect_of(100 * (accuracy["EfficientNet-Lite0 (ImageNet)"].astype(float) - accuracy["our source model"]))
     print(f"ImageNet − our source: {e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}], n = {e.n}, {study.verdict(e)}")
-    report("ImageNet − our source, 10 a class", e.effect, "points", e.low, e.high, e.n, data=T.name)
+    id = accuracy_id("ImageNet", "our source", 10)
+    show_record(e.to_record("ImageNet − our source, 10 a class", "points", id=id, data=T.name))
 
 # %%
-show_recorded(other_story, ["ImageNet − our source, 10 a class"])
+show_recorded(other_story, [accuracy_id("ImageNet", "our source", 10)])
 
 # %% [markdown]
 # Compare the two stories. Dogs and foxes are among ImageNet's 1,000 classes; small grey clothes are not. So the large network is
@@ -1369,9 +1360,10 @@ if P.deep:
                 f"ants and bees, {name}",
                 mean,
                 "%",
-                mean - error,
-                min(100.0, mean + error),
-                len(right),
+                id=record_id("04", "ants bees", name),
+                low=mean - error,
+                high=min(100.0, mean + error),
+                n=len(right),
                 data="ants-bees",
             )
     except CourseError as error:
@@ -1379,7 +1371,7 @@ if P.deep:
 show_recorded(
     "tops",
     [
-        f"ants and bees, {name}"
+        record_id("04", "ants bees", name)
         for name in ("its own preprocessing", "torchvision's mean and std", "levels 0 to 255 as they are")
     ],
     data="ants-bees",
@@ -1398,22 +1390,7 @@ show_recorded(
 # three bugs. Compare `body.state_dict()` before and after if you want to see which.
 
 
-# %%
-def drifting_train_head(body, head, images, labels, steps, rate):
-    """The losses of so many steps that are to train the head alone."""
-    model = nn.Sequential(body, head)
-    body.requires_grad = False
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)
-    losses = []
-    for _ in range(steps):
-        model.train()
-        optimizer.zero_grad(set_to_none=False)
-        loss = nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
+# %% broken="transfer.clinic"
 
 # %% [markdown]
 # ### Exercise 6: repair it · 15 minutes
@@ -1424,23 +1401,6 @@ def drifting_train_head(body, head, images, labels, steps, rate):
 
 
 # %% exercise="transfer.clinic"
-def train_head(body, head, images, labels, steps, rate):
-    """The losses of so many steps that train the head alone: parameters and buffers of the body stay as they are."""
-    ### BEGIN SOLUTION
-    body.requires_grad_(False)  # was body.requires_grad = False, an attribute that nobody reads
-    optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)  # held the body's, too
-    losses = []
-    for _ in range(steps):
-        body.eval()  # was in train mode
-        head.train()
-        optimizer.zero_grad(set_to_none=False)
-        loss = nn.functional.cross_entropy(head(body(images)), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-    ### END SOLUTION
-
 
 # %% check="transfer.clinic"
 train_head_checked = check("transfer.clinic", train_head)

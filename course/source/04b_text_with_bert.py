@@ -91,6 +91,7 @@ from sklearn.pipeline import make_pipeline
 from torch.nn import functional as F
 
 from vaetl_helpers import plots, study, text, transfer
+from vaetl_helpers.output import record_id, show_record
 
 # %% [markdown]
 # ## 1. The sentences
@@ -312,7 +313,13 @@ started = time.perf_counter()
 pool_x, look_x, test_x = (encoder.embed(part.texts) for part in (pool, look, test))
 seconds = 1000 * (time.perf_counter() - started) / (len(pool) + len(look) + len(test))
 print(f"one row a sentence: {list(pool_x.shape)}")
-report("seconds for 1000 sentences", seconds, "s", data=P.device.type)
+report(
+    "seconds for 1000 sentences",
+    seconds,
+    "s",
+    id="04b/seconds/1000_sentences",
+    data=P.device.type,
+)
 
 # %% [markdown]
 # What does a neighbourhood look like? We take one sentence, and search the pool for the three with the largest cosine, by words
@@ -448,7 +455,8 @@ add_chance(axes[0], len(classes))
 if recorded:
     plots.learning_curves(recorded[0], "test accuracy", titles[1], "test accuracy (%)", alt="", axis=axes[1])
     add_chance(axes[1], 2)
-    print(f"recorded: {recorded[1]['machine']}, {recorded[1]['date']}, {recorded[0].rows[0]['data']}")
+    (recorded_data,) = recorded[0].known("data")
+    print(f"recorded: {recorded[1]['machine']}, {recorded[1]['date']}, {recorded_data}")
 plt.show()
 
 # %% [markdown]
@@ -468,7 +476,7 @@ verdicts = study.verdicts(effects)
 
 def mean(method, count, of=None):
     """Mean test accuracy in per cent."""
-    return float(np.mean(list((of or table).values(method, "test accuracy", count).values())))
+    return (of or table).mean(method, "test accuracy", count)
 
 
 show_table(
@@ -483,14 +491,27 @@ show_table(
     ],
     header=("labels a class", *(method.name for method in methods), "encoder − TF-IDF (points)", "verdict"),
 )
+
+
+def accuracy_id(a, b, n):
+    """The id of a difference in test accuracy at n labels a class."""
+    return record_id("04b", "accuracy", (a, b), f"{n} a class")
+
+
+def show_difference(a, b, n, effect):
+    """Reports by how many points of test accuracy a is better than b."""
+    name = f"{a} − {b}, {n} a class"
+    id = accuracy_id(a, b, n)
+    show_record(effect.to_record(name, "points", id=id, data=data.source))
+
+
 for n, effect in zip(P.counts, effects):
-    report(f"{short} − tfidf, {n} a class", effect.effect, "points", effect.low, effect.high, effect.n, data.source)
+    show_difference(short, "tfidf", n, effect)
 
 if P.random_encoder:
     for n, count in zip(P.counts, labels):
         trained = study.paired(table, "frozen encoder", "random encoder", "test accuracy", count)
-        name = f"{short} − random encoder, {n} a class"
-        report(name, trained.effect, "points", trained.low, trained.high, trained.n, data.source)
+        show_difference(short, "random encoder", n, trained)
 
 # %%
 sayings = {
@@ -506,12 +527,10 @@ print(f"Encoder − TF-IDF is smallest at {P.counts[least]} labels a class: {eff
 
 
 # %%
-def show_recorded(names, header):
-    """Numbers of the recorded run, or a line where it has none."""
-    try:
-        found = [study.recorded_value("04b", name) for name in names]
-    except CourseError as error:
-        print(error)
+def show_recorded(ids, header):
+    """Numbers of the recorded run."""
+    found = study.find_recorded("04b", ids)
+    if not found:
         return
     where = ["above 0" if r["low"] > 0 else "below 0" if r["high"] < 0 else "includes 0" for r in found]
     show_table(
@@ -525,7 +544,12 @@ def show_recorded(names, header):
 
 recorded_counts = (5, 20, 100, 500)
 show_recorded(
-    [f"minilm − {rival}, {n} a class" for rival in ("tfidf", "random encoder") for n in recorded_counts], "film reviews"
+    [
+        accuracy_id("minilm", rival, n)
+        for rival in ("tfidf", "random encoder")
+        for n in recorded_counts
+    ],
+    "film reviews",
 )
 
 # %% [markdown]
@@ -581,7 +605,8 @@ rivals = [study.Method("frozen encoder", the_by_encoder), study.Method("TF-IDF",
 the_table = study.run_study("the", rivals, [40], P.draws, labels=pool_the, data=data.source, seed=P.seed)
 effect = study.paired(the_table, "frozen encoder", "TF-IDF", "test accuracy", 40)
 name = f"{short} − tfidf on the word 'the', 20 a class"
-report(name, effect.effect, "points", effect.low, effect.high, effect.n, data.source)
+id = record_id("04b", "accuracy on the", (short, "tfidf"), "20 a class")
+show_record(effect.to_record(name, "points", id=id, data=data.source))
 share = 100 * float(test_the.float().mean())
 print(f"Always the more frequent answer: {max(share, 100 - share):.1f} %")
 print(f"Frozen encoder {mean('frozen encoder', 40, the_table):.1f} %, TF-IDF {mean('TF-IDF', 40, the_table):.1f} %")
@@ -686,11 +711,11 @@ gains = [study.paired(tune_table, "fine-tuned", "frozen encoder", "test accuracy
 tune_verdicts = study.verdicts(gains)
 rows = []
 for n, count, gain, verdict in zip(P.tune_counts, tune_labels, gains, tune_verdicts):
-    spent = [r["seconds"] for r in tune_table.rows if (r["method"], r["labels"]) == ("fine-tuned", count)]
+    spent = tune_table.frame.query("method == 'fine-tuned' and labels == @count")["seconds"]
     accuracies = [f"{mean(method.name, count, tune_table):.1f} %" for method in tuning]
     interval = f"{gain.effect:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
     rows.append((n, *accuracies, interval, verdict, f"{np.mean(spent):.0f} s"))
-    report(f"{short} fine-tuned − frozen, {n} a class", gain.effect, "points", gain.low, gain.high, gain.n, data.source)
+    show_difference(f"{short} fine-tuned", "frozen", n, gain)
 names = [method.name for method in tuning]
 show_table(
     rows, header=("labels a class", *names, "fine-tuned − frozen (points)", "verdict", "one fine-tuning with its test")
@@ -706,8 +731,7 @@ if P.too_fast:
         "too fast", hasty, tune_labels[:1], P.tune_draws, labels=pool.labels, data=data.source, seed=P.seed
     )
     lost = study.paired(fast_table, "too fast", "frozen encoder", "test accuracy", tune_labels[0])
-    name = f"{short} too fast − frozen, {P.tune_counts[0]} a class"
-    report(name, lost.effect, "points", lost.low, lost.high, lost.n, data.source)
+    show_difference(f"{short} too fast", "frozen", P.tune_counts[0], lost)
 
 # %%
 sayings = {
@@ -719,11 +743,15 @@ sayings = {
 for n, verdict in zip(P.tune_counts, tune_verdicts):
     print(f"{n} labels a class: {sayings[verdict]}.")
 show_recorded(
-    [f"minilm {kind} − frozen, {n} a class" for kind, n in (("fine-tuned", 20), ("fine-tuned", 100), ("too fast", 20))],
+    [
+        accuracy_id("minilm fine-tuned", "frozen", 20),
+        accuracy_id("minilm fine-tuned", "frozen", 100),
+        accuracy_id("minilm too fast", "frozen", 20),
+    ],
     "film reviews",
 )
 if known := recorded_table("tuning"):
-    lost = study.recorded_value("04b", "minilm too fast − frozen, 20 a class")["value"]
+    lost = study.recorded_value("04b", accuracy_id("minilm too fast", "frozen", 20))["value"]
     ended = mean("frozen encoder", 2 * 20, known[0]) + lost  # the same draws and sentences in both studies
     print(f"In the recorded run the row 'too fast' ended at {ended:.1f} %, where guessing gives 50 %.")
 

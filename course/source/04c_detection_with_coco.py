@@ -65,7 +65,6 @@ P = setup(
 # %%
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -79,6 +78,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from vaetl_helpers import detection, plots, study
 from vaetl_helpers.data import load
+from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.transfer import freeze, trainable
 
 clothes, digits = load("fashion-mnist"), load("mnist")
@@ -484,12 +484,12 @@ table = run_study("detection", methods, P.counts[:1], P.draws, P.seed)
 
 # %%
 for count in P.counts[1:]:
-    table.rows += run_study("detection", methods, [count], P.draws, P.seed).rows
+    table.add(run_study("detection", methods, [count], P.draws, P.seed))
 if kept_as := P.table_path("detection"):
     table.write(kept_as)  # where `vaetl run` collects the tables
 for name in compared:
-    seconds = [row["seconds"] for row in table.rows if row["method"] == name]
-    print(f"{name}: {sum(seconds) / len(seconds):.1f} seconds a run, with the test")
+    seconds = table.frame.loc[table.frame["method"] == name, "seconds"]
+    print(f"{name}: {seconds.mean():.1f} seconds a run, with the test")
 
 # %% [markdown]
 # The figure shows the mean AP over the draws, with its 95 % interval as a band: full dots are run here. Open circles, with
@@ -502,12 +502,17 @@ METRIC = "test AP@50"
 SIZES = (5, 40, 320)  # numbers of scenes in the recorded run
 
 
-def recorded(name):
+def recorded(id):
     """A recorded number with its interval, or None where there is none."""
     try:
-        return study.recorded_value("04c", name)
+        return study.recorded_value("04c", id)
     except CourseError:
         return None
+
+
+def precision_id(compared, count):
+    """The id of a method's AP@50 after `count` scenes, or of the difference of two methods."""
+    return record_id("04c", "ap50", compared, f"{count} scenes")
 
 
 # %%
@@ -520,7 +525,8 @@ axis = plots.learning_curves(
     "for training from scratch; open circles with bars show the recorded run.",
 )
 for number, name in enumerate(compared):
-    kept = {count: found for count in SIZES if (found := recorded(f"{name}, {count} scenes"))}
+    kept = {count: recorded(precision_id(name, count)) for count in SIZES}
+    kept = {count: found for count, found in kept.items() if found}
     middle, low, high = ([found[key] for found in kept.values()] for key in ("value", "low", "high"))
     bars = [[mid - end for mid, end in zip(middle, low)], [end - mid for mid, end in zip(middle, high)]]
     label = f"{name}, {next(iter(kept.values()))['label']}" if kept else None
@@ -551,21 +557,22 @@ def pair(a, b):
     return f"{a} − {b}".replace(", 4 ×", " with 4 ×")
 
 
-def told(name):
+def told(a, b, count):
     """A recorded difference with its interval and verdict, or dashes where there is none."""
-    kept = recorded(name)
+    kept = recorded(precision_id((a, b), count))
     if kept is None:
         return "–", "–"
     text = written(*(kept[key] for key in ("value", "low", "high", "n")))
-    return text, MEANING[study.verdict(SimpleNamespace(**kept))]
+    return text, MEANING[study.verdict(study.Effect.from_record(kept))]
 
 
 def compare(table, a, b, count):
     """Reports by how much a is better than b, and returns a row for the table."""
     effect, name = study.paired(table, a, b, METRIC, count), f"{a} − {b}, {count} scenes"
-    report(name, effect.effect, "points of AP@50", effect.low, effect.high, n=effect.n, data=effect.label)
+    id = precision_id((a, b), count)
+    show_record(effect.to_record(name, "points of AP@50", id=id))
     here = written(effect.effect, effect.low, effect.high, effect.n)
-    return count, pair(a, b), here, MEANING[study.verdict(effect)], *told(name)
+    return count, pair(a, b), here, MEANING[study.verdict(effect)], *told(a, b, count)
 
 
 # %%
@@ -576,7 +583,16 @@ def mean_of(table, name, count):
     """Reports the mean AP of a method."""
     values = list(table.values(name, METRIC, count).values())
     mean, low, high = study.mean_interval(values)
-    report(f"{name}, {count} scenes", mean, "% AP@50", low, high, n=len(values), data="composed scenes")
+    report(
+        f"{name}, {count} scenes",
+        mean,
+        "% AP@50",
+        id=precision_id(name, count),
+        low=low,
+        high=high,
+        n=len(values),
+        data="composed scenes",
+    )
 
 
 for name in compared:
@@ -611,30 +627,45 @@ show_table(rows, header=header)
 if P.longer:
     ends = [min(P.counts), max(P.counts)]
     more = run_study("longer", [learner(LONGER, times=4)], ends, P.longer, P.seed)
-    both = study.Table([row for row in table.rows if row["draw"] < P.longer] + more.rows)
+    both = study.Table(table.frame[table.frame["draw"] < P.longer])
+    both.add(more)
     for count in ends:
         mean_of(both, LONGER, count)
         compare(both, FROZEN, LONGER, count)
     for count in P.counts:
         compare(table, FROZEN, ALL, count)
     if kept_as:
-        study.Table(table.rows + more.rows).write(kept_as)
+        everything = study.Table(table.frame)
+        everything.add(more)
+        everything.write(kept_as)
 
 # %%
+def tuning_id(name, rate):
+    return record_id("04c", "tuning", name, f"{rate:g}")
+
+
 if P.longer:
-    tried = [learner(name, "validation", rate) for name in (FROZEN, ALL, SCRATCH) for rate in GRID]
-    tuning = run_study("tuning", tried, [P.counts[len(P.counts) // 2]], 2, P.seed + 1)
-    for each in tuning.known("method"):
-        values = list(tuning.values(each, "validation AP@50", tuning.known("labels")[0]).values())
-        report(f"tuning: {each}", sum(values) / len(values), "% AP@50", n=len(values), data="validation scenes")
+    tried = [(name, rate) for name in (FROZEN, ALL, SCRATCH) for rate in GRID]
+    learners = [learner(name, "validation", rate) for name, rate in tried]
+    middle_count = P.counts[len(P.counts) // 2]
+    tuning = run_study("tuning", learners, [middle_count], 2, P.seed + 1)
+    for (name, rate), method in zip(tried, learners):
+        report(
+            f"tuning: {method.name}",
+            tuning.mean(method.name, "validation AP@50", middle_count),
+            "% AP@50",
+            id=tuning_id(name, rate),
+            n=2,
+            data="validation scenes",
+        )
 
 # %%
 recorded_pairs = [(FROZEN, other, count) for other in (SCRATCH, LONGER, ALL) for count in (min(SIZES), max(SIZES))]
 show_table(
-    [(count, pair(a, b), *told(f"{a} − {b}, {count} scenes")) for a, b, count in recorded_pairs],
+    [(count, pair(a, b), *told(a, b, count)) for a, b, count in recorded_pairs],
     header=("scenes", "difference in AP@50 (points)", "recorded", "verdict"),
 )
-print((recorded(f"{FROZEN}, {SIZES[0]} scenes") or {"label": "nothing is recorded yet"})["label"])
+print((recorded(precision_id(FROZEN, SIZES[0])) or {"label": "nothing is recorded yet"})["label"])
 
 # %% [markdown]
 # The rows with four times the steps have the first five of the ten draws only. So the next cell takes the same five draws
@@ -653,12 +684,14 @@ def remaining(kept, count):
     return f"{count} scenes: {one:.1f} points with equal steps, {four:.1f} with 4 × the steps; {told}".replace("-", "−")
 
 
-if recorded(f"{LONGER}, {SIZES[0]} scenes"):
+if recorded(precision_id(LONGER, SIZES[0])):
     for count in (max(SIZES), min(SIZES)):
         print(remaining(study.recorded_table("04c", "detection"), count))
 
 # %%
-tries = {name: [recorded(f"tuning: {name}, rate {rate:g}") for rate in GRID] for name in (FROZEN, ALL, SCRATCH)}
+tries = {
+    name: [recorded(tuning_id(name, rate)) for rate in GRID] for name in (FROZEN, ALL, SCRATCH)
+}
 show_table(
     [
         (name, f"{RATES[name]:g}", *(f"{each['value']:.1f}" if each else "–" for each in kept))

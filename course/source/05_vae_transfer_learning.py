@@ -68,7 +68,7 @@ parts: list | None = None  # also run what is otherwise shown from a recorded ru
 data_root: str | None = None  # a folder with your own copies of MNIST, Fashion-MNIST and CIFAR
 
 # %%
-from vaetl_helpers.runtime import CourseError, record, report, setup, show_table
+from vaetl_helpers.runtime import CourseError, report, setup, show_table
 
 P = setup(
     "05",
@@ -93,6 +93,7 @@ import torch
 from vaetl_helpers import claims, data, nets, plots, study, transfer, vae, vae_transfer, widgets
 from vaetl_helpers.app import ledger_text
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.output import record_id, show_record
 
 # %% [markdown]
 # ## 1. Which kind of transfer?
@@ -170,19 +171,17 @@ for name, target in targets.items():
 # %%
 seeds = [1000 * P.seed + number for number in range(P.seeds or P.draws)]
 these = "this VAE" if len(seeds) == 1 else f"these {len(seeds)} VAEs"
-holds = "" if len(seeds) >= P.draws else f", conditional on {these}"
-
-
-def kept(name):
-    """Where a run with an output folder keeps what it has trained, so that it can be resumed."""
-    path = P.table_path(f"vae/{name}")
-    return path and path.with_suffix(".safetensors")
-
+conditional = None if len(seeds) >= P.draws else [these]  # what the intervals hold for
+# Where a run with an output folder keeps what it has trained, so that it can be resumed.
+checkpoints = P.table_path("vae")
+checkpoints = checkpoints and checkpoints.with_suffix("")
 
 pretrained = {}
 for source, images in sources.items():
     views = P.seen if images.images.shape[1] == 1 else P.seen // 4  # convolutions on colour take longer
-    pretrained |= vae_transfer.pretrain_all({source: images}, seeds, views, kept=kept, jobs=P.jobs)
+    pretrained |= vae_transfer.pretrain_all(
+        {source: images}, seeds, views, checkpoints=checkpoints, jobs=P.jobs
+    )
     spent = [one.seconds for one in pretrained[source].values()]
     print(f"{source}: {len(images):,} images, {len(spent)} VAEs, {np.mean(spent):.1f} s each")
 
@@ -226,18 +225,6 @@ plt.show()
 
 
 # %% exercise="combine.features"
-def features(model, images):
-    """Posterior means of these images [n, latent] in eval mode, without gradients; every module's mode is put back."""
-    ### BEGIN SOLUTION
-    modes = [(module, module.training) for module in model.modules()]  # they may differ: a part may be frozen
-    model.eval()
-    with torch.no_grad():
-        mean, log_var = model.encode(images)
-    for module, training in modes:
-        module.training = training
-    return mean
-    ### END SOLUTION
-
 
 # %% check="combine.features"
 features_checked = check("combine.features", features)
@@ -280,23 +267,6 @@ print("in train mode afterwards:", small.training)
 
 
 # %% exercise="combine.few_labels"
-def few_labels(labels, per_class, draws, seed):
-    """A list of `draws` index tensors: `per_class` images of each class in each, and no image in two of them.
-
-    Raises ValueError where a class has fewer than draws * per_class images.
-    """
-    ### BEGIN SOLUTION
-    generator = torch.Generator().manual_seed(seed)
-    hands = []  # for each class, one hand for each draw
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        if len(members) < draws * per_class:
-            raise ValueError(f"{draws} draws of {per_class} need more than the {len(members)} images of class {label}")
-        order = torch.randperm(len(members), generator=generator)
-        hands.append(members[order][: draws * per_class].split(per_class))
-    return [torch.cat(parts) for parts in zip(*hands, strict=True)]
-    ### END SOLUTION
-
 
 # %% check="combine.few_labels"
 few_labels_checked = check("combine.few_labels", few_labels)
@@ -342,19 +312,6 @@ except ValueError:
 
 
 # %% exercise="combine.paired_interval"
-def paired_interval(a, b):
-    """(effect, low, high): the mean of the differences a - b [n] and the ends of its 95 % Student t interval."""
-    ### BEGIN SOLUTION
-    from scipy import stats
-
-    differences = a - b  # draw by draw: what a draw does to both methods cancels
-    n = len(differences)
-    effect = differences.mean().item()
-    standard_error = differences.std().item() / n**0.5  # std divides by n - 1
-    half = stats.t.ppf(0.975, n - 1) * standard_error  # 2.5 % on each side
-    return effect, effect - half, effect + half
-    ### END SOLUTION
-
 
 # %% check="combine.paired_interval"
 paired_interval_checked = check("combine.paired_interval", paired_interval)
@@ -435,20 +392,6 @@ for models, count in claimed.items():
 
 
 # %% exercise="combine.verdict"
-def verdict(low, high, n, delta):
-    """What an interval from low to high over n repeats says: supported, contradicted, no gain or undecided."""
-    ### BEGIN SOLUTION
-    if n < 5:
-        return "undecided"
-    if low > 0:
-        return "supported"
-    if high < 0:
-        return "contradicted"
-    if -delta < low and high < delta:
-        return "no gain"
-    return "undecided"
-    ### END SOLUTION
-
 
 # %% check="combine.verdict"
 verdict_checked = check("combine.verdict", verdict)
@@ -495,8 +438,15 @@ for unit in ("points", "nats", "times"):
 supervised = {}
 if "more" in P.parts:  # the source's labels, too: for chapter 4's kind of transfer
     for source, images in sources.items():
-        made = vae_transfer.pretrain_all({source: images}, seeds, P.seen // 5, vae_transfer.pretrain_supervised, kept, P.jobs)
-        supervised |= made
+        supervised |= vae_transfer.pretrain_all(
+            {source: images},
+            seeds,
+            P.seen // 5,
+            vae_transfer.pretrain_supervised,
+            label="supervised",
+            checkpoints=checkpoints,
+            jobs=P.jobs,
+        )
 
 LIVE, tables = [], {}  # the records of this run for the ledger, and the tables of its studies
 MAIN = dict.fromkeys(vae_transfer.SOURCES, 100) | {"tops": 20, "animals": 20}  # labels of the primary comparison
@@ -509,14 +459,24 @@ def run_target(name):
     views = {"PCA": vae_transfer.fit_pca(sources[own]), "raw pixels": vae_transfer.pixels}
     taught = {s: supervised[s] for s in supervised if s in (others or [own])}
     used = {s: pretrained[s] for s in (own, *others)}
-    more, rates = "more" in P.parts, vae_transfer.RATES[name]
-    methods = vae_transfer.methods(target, own, used, views, taught, more, rates, steps=P.steps)
+    methods = vae_transfer.methods(
+        target,
+        own,
+        used,
+        views,
+        taught,
+        more="more" in P.parts,
+        rates=vae_transfer.RATES[name],
+        steps=P.steps,
+    )
     how = {"labels": target.train.labels, "data": name, "seed": P.seed, "pretrain_seeds": seeds, "jobs": P.jobs}
     table = tables[name] = study.run_study(name, methods, counts, P.draws, out=P.table_path(name), **how)
     records = []
     for source in used:
-        title = vae_transfer.TITLES[name] if source == own else f"{source} → {vae_transfer.TITLES[name]}"
-        records += vae_transfer.effects(table, f"{title}, {size}{holds}", MAIN[name], "" if source == own else source)
+        title, other = vae_transfer.TITLES[name], ""
+        if source != own:
+            title, other = f"{source} → {title}", source
+        records += vae_transfer.effects(table, f"{title}, {size}", MAIN[name], other, conditional)
     LIVE.extend(records)
     show_table(accuracies(table), ("test accuracy (%), mean of the draws", *(f"{n} labels" for n in counts)), records)
 
@@ -526,7 +486,7 @@ def accuracies(table):
     return [
         (
             method,
-            *(f"{np.mean(list(table.values(method, 'test accuracy', n).values())):.1f}" for n in table.known("labels")),
+            *(f"{table.mean(method, 'test accuracy', n):.1f}" for n in table.known("labels")),
         )
         for method in table.known("method")
     ]
@@ -673,7 +633,7 @@ def gaps_and_costs(name, labels):
     """Training loss, test loss and cost of scratch and fine-tuning: means over the draws."""
 
     def mean(method, metric):
-        return np.mean(list(tables[name].values(method, metric, labels).values()))
+        return tables[name].mean(method, metric, labels)
 
     rows = []
     for method in ("scratch", "VAE fine-tuned"):
@@ -687,9 +647,9 @@ def gaps_and_costs(name, labels):
 
 gaps_and_costs(example, MAIN[example])
 for r in LIVE:
-    title = f"{vae_transfer.TITLES[example]}, {size}"
-    if r["data"].startswith(title) and r["unit"] in ("nats", "times"):
-        print(f"{r['name']}: {ledger_text.shown(r | {'effect': r['value']})}")
+    if r["data"] == f"{vae_transfer.TITLES[example]}, {size}" and r["unit"] in ("nats", "times"):
+        shown = ledger_text.interval_text(r["value"], r["low"], r["high"], r["unit"])
+        print(f"{r['name']}: {shown}")
 
 # %% [markdown]
 # One thing makes the VAE look dearer than it is: the classifiers were trained ten at a time, and each is charged a tenth, while each VAE
@@ -731,38 +691,44 @@ for name in ("digits", "mnist", "fashion"):
 
 
 # %%
-def recorded_effects(comparisons, data):
-    """Recorded differences: a row for each comparison and data set, a column for each number of labels."""
-    try:
-        run = study.recorded("05")
-    except CourseError as error:
-        print(error)
+def recorded_effects(comparisons, data, counts):
+    """Recorded differences: a row for each comparison and data set, a column for each count.
+
+    `comparisons` has the names of the comparisons by the middle of their ids.
+    """
+    found = study.recorded_by_measure("05", "accuracy")
+    if not found:
         return
-    known = {(r["name"], r["data"]): r for r in run["records"]}
-    counts = sorted({int(n.split()[-2]) for n, d in known if d in data and n.startswith("test accuracy")})
+    known = {(r["id"], r["data"]): f"{r['value']:+.1f} [{r['low']:+.1f}, {r['high']:+.1f}]" for r in found}
     rows = []
-    for what in comparisons:
-        for where in data:
-            found = [known.get((f"test accuracy, {what}, {n} labels", where)) for n in counts]
-            if any(found):
-                cells = (r and f"{r['value']:+.1f} [{r['low']:+.1f}, {r['high']:+.1f}]" for r in found)
-                rows.append((what, where.removesuffix(", full"), *(cell or "–" for cell in cells)))
-    print(f"recorded ({run['machine']}, {run['date']})")
+    for compared, name in comparisons.items():
+        for title in data:
+            keys = [(f"05/accuracy/{compared}/{n}", f"{title}, full") for n in counts]
+            if any(key in known for key in keys):
+                rows.append((name, title, *(known.get(key, "–") for key in keys)))
+    print(found[0]["label"])
     header = ("points, with 95 % interval", "data")
     show_table(rows, (*header, *(f"{n} labels" for n in counts)))
 
 
+AGAINST_OTHERS = {
+    "fine_tuned-scratch": "VAE fine-tuned − scratch",
+    "fine_tuned-supervised": "VAE fine-tuned − supervised",
+}
 recorded_effects(
-    [
-        "VAE fine-tuned − scratch",
-        "VAE fine-tuned − supervised",
-        "probe on μ − random encoder",
-        "SVM on μ − SVM on pixels",
-    ],
-    [
-        f"{name}, full"
-        for name in ("digits 0–4 → 5–9", "MNIST", "Fashion-MNIST → MNIST", "Fashion-MNIST", "MNIST → Fashion-MNIST")
-    ],
+    AGAINST_OTHERS
+    | {
+        "probe_mu-random_encoder": "probe on μ − random encoder",
+        "svm_mu-svm_pixels": "SVM on μ − SVM on pixels",
+    },
+    (
+        "digits 0–4 → 5–9",
+        "MNIST",
+        "Fashion-MNIST → MNIST",
+        "Fashion-MNIST",
+        "MNIST → Fashion-MNIST",
+    ),
+    counts=(20, 50, 100, 500, 1000),
 )
 
 # %% [markdown]
@@ -804,7 +770,7 @@ def beside_chapter_4(name):
             print(error)
             continue
         for method in methods:
-            means = [f"{np.mean(list(table.values(method, 'test accuracy', n).values())):.1f}" for n in (20, 200)]
+            means = [f"{table.mean(method, 'test accuracy', n):.1f}" for n in (20, 200)]
             rows.append((f"chapter {int(chapter)}: {method}", *means))
     show_table(rows, (f"{vae_transfer.TITLES[name]}: accuracy (%)", "20 labels", "200 labels"))
 
@@ -814,8 +780,9 @@ beside_chapter_4("animals")
 
 # %%
 recorded_effects(
-    ["VAE fine-tuned − scratch", "VAE fine-tuned − supervised"],
-    ["pullover/coat → pullover/shirt, full", "dog/cat → dog/fox, full"],
+    AGAINST_OTHERS,
+    ("pullover/coat → pullover/shirt", "dog/cat → dog/fox"),
+    counts=(20, 50, 100, 200),
 )
 
 # %% [markdown]
@@ -885,26 +852,43 @@ if "tuning" in P.parts:
             "scratch": partial(vae_transfer.scratch, target),
             "VAE fine-tuned": partial(vae_transfer.fine_tuned, target, starts),
         }
+        tried = [(method, rate) for method in runs for rate in (1e-3, 3e-3, 1e-2)]
         candidates = [
             study.Method(
-                f"{method}, rate {rate}", partial(run, rate=rate, steps=P.steps), {"steps": P.steps}, together=True
+                f"{method}, rate {rate}",
+                partial(runs[method], rate=rate, steps=P.steps),
+                {"steps": P.steps},
+                batched=True,
             )
-            for method, run in runs.items()
-            for rate in (1e-3, 3e-3, 1e-2)
+            for method, rate in tried
         ]
         how = {"labels": target.train.labels, "seed": P.seed + 1000, "pretrain_seeds": seeds, "jobs": P.jobs}
         tuning = study.run_study(
             f"{name}: tuning", candidates, [MAIN[name]], 5, out=P.table_path(f"tuning/{name}"), **how
         )
-        for method in tuning.known("method"):
-            best = [tuning.images[method, MAIN[name], draw, "validation curve"].max() for draw in range(5)]
-            report(f"tuning: {method}", np.mean(best), "% on validation", n=5, data=name)
-try:
-    tuned = {(r["name"][8:], r["data"]): r["value"] for r in study.recorded("05")["records"] if "tuning" in r["name"]}
-    names, where = (list(dict.fromkeys(key[k] for key in tuned)) for k in (0, 1))
-    show_table([(name, *(f"{tuned[name, d]:.1f}" for d in where)) for name in names], ("validation (%)", *where))
-except CourseError as error:
-    print(error)
+        for method, rate in tried:
+            curves = [
+                tuning.images[f"{method}, rate {rate}", MAIN[name], draw, "validation curve"]
+                for draw in range(5)
+            ]
+            report(
+                f"tuning: {method}, rate {rate}",
+                np.mean([curve.max() for curve in curves]),
+                "% on validation",
+                id=record_id("05", "tuning", method, rate),
+                n=5,
+                data=name,
+            )
+found = study.recorded_by_measure("05", "tuning")
+tuned = {(r["id"], r["data"]): r["value"] for r in found}
+where = list(dict.fromkeys(r["data"] for r in found))
+if found:
+    rows = [
+        (f"{m}, rate {rate}", *(f"{tuned[record_id('05', 'tuning', m, rate), d]:.1f}" for d in where))
+        for m in ("scratch", "VAE fine-tuned")
+        for rate in (1e-3, 3e-3, 1e-2)
+    ]
+    show_table(rows, ("validation (%)", *where))
 
 
 # %% [markdown]
@@ -928,21 +912,7 @@ except CourseError as error:
 # There are three leaks in it.
 
 
-# %%
-def leaky_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
-    """Test accuracy, in per cent, of a probe on each label draw; train, validation and test: (images, labels)."""
-    encode = pretrain(unlabelled)
-    accuracies = []
-    for draw in draws:
-        ruler = encode(torch.cat([train[0][draw], test[0]]))
-        mean, std = ruler.mean(dim=0), ruler.std(dim=0)
-        x, x_test = ((encode(s) - mean) / std for s in (train[0][draw], test[0]))
-        probes = [fit(x, train[1][draw], alpha) for alpha in alphas]
-        scores = [(probe(x_test) == test[1]).double().mean() for probe in probes]
-        best = probes[scores.index(max(scores))]
-        accuracies.append(100 * (best(x_test) == test[1]).double().mean().item())
-    return accuracies
-
+# %% broken="combine.leakage"
 
 # %% [markdown]
 # Repair it, and change nothing else: the same encoder and probes, the whole test set, one accuracy in per cent for each draw. Ask
@@ -952,24 +922,6 @@ def leaky_study(pretrain, fit, unlabelled, train, validation, test, draws, alpha
 
 
 # %% exercise="combine.leakage"
-def honest_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
-    """Test accuracy, in per cent, of a probe on each label draw; train, validation and test: (images, labels)."""
-    ### BEGIN SOLUTION
-    held_out = {image.numpy().tobytes() for image in test[0]}
-    fresh = torch.tensor([image.numpy().tobytes() not in held_out for image in unlabelled])
-    encode = pretrain(unlabelled[fresh])  # had copies of test images
-    accuracies = []
-    for draw in draws:
-        ruler = encode(train[0][draw])  # had the test images
-        mean, std = ruler.mean(dim=0), ruler.std(dim=0)
-        x, x_validation, x_test = ((encode(s) - mean) / std for s in (train[0][draw], validation[0], test[0]))
-        probes = [fit(x, train[1][draw], alpha) for alpha in alphas]
-        scores = [(probe(x_validation) == validation[1]).double().mean() for probe in probes]  # was on test
-        best = probes[scores.index(max(scores))]
-        accuracies.append(100 * (best(x_test) == test[1]).double().mean().item())
-    return accuracies
-    ### END SOLUTION
-
 
 # %% check="combine.leakage"
 honest_study_checked = check("combine.leakage", honest_study)
@@ -1020,8 +972,15 @@ for number in range(min(P.draws, 10)):
         pair.append(time.perf_counter() - started)
     ratios.append(np.log(pair[1] / pair[0]))
 e = study.effect_of(ratios)
-LIVE.append(record("seconds for twice the images", *e.times[:1], "times", *e.times[1:], e.n, "this machine"))
-report(*(LIVE[-1][key] for key in ("name", "value", "unit", "low", "high")), n=e.n, data="this machine")
+LIVE.append(
+    e.to_record(
+        "seconds for twice the images",
+        "times",
+        id="05/seconds/twice_the_images",
+        data="this machine",
+    )
+)
+show_record(LIVE[-1])
 
 # %% [markdown]
 # Now the ledger. Each row is a claim, tested on one data set: the effect, its 95 % interval, the number of repeats, the verdict. *Live* rows are
@@ -1035,25 +994,20 @@ report(*(LIVE[-1][key] for key in ("name", "value", "unit", "low", "high")), n=e
 ledger = claims.ledger(records=LIVE)
 
 
-def question(row):
-    """Claim and measure, without what the interval is conditional on."""
-    return row["claim"], row["measure"].partition(", conditional")[0]
-
-
-main_questions = {question(row) for row in ledger if row["primary"]}
-main_rows = [row for row in ledger if question(row) in main_questions]
+main_questions = {(row.claim, row.id) for row in ledger if row.primary}
+main_rows = [row for row in ledger if (row.claim, row.id) in main_questions]
 for claim, entry in claims.CONTRACT["claims"].items():
     cells = [
         (
-            f"{r['data']} ({r['source']})",
-            question(r)[1],
-            ledger_text.shown(r),
-            r["n"],
-            r["verdict"],
-            "yes" if r["primary"] else "",
+            f"{row.data} ({row.source})",
+            row.question,
+            ledger_text.shown(row),
+            row.n,
+            row.verdict,
+            "yes" if row.primary else "",
         )
-        for r in main_rows
-        if r["claim"] == claim
+        for row in main_rows
+        if row.claim == claim
     ]
     if cells:
         show_table(
@@ -1081,9 +1035,10 @@ plt.show()
 
 # %%
 for row in main_rows:
-    if row["verdict"] != "undecided" and row["primary"]:
+    if row.verdict != "undecided" and row.primary:
         print("-", ledger_text.sentence(row))
-print({v: sum(row["verdict"] == v for row in main_rows if row["primary"]) for v in plots.VERDICTS}, "primary rows")
+primary = [row.verdict for row in main_rows if row.primary]
+print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary rows")
 
 # %% [markdown]
 # **How to read it.** A claim that is supported on one data set and contradicted on another is not "true on average". It depends on the

@@ -49,7 +49,7 @@ parts: list | None = None  # also run what is otherwise shown from a recorded ru
 data_root: str | None = None  # a folder with your own copy of MNIST
 
 # %%
-from vaetl_helpers.runtime import CourseError, record, report, setup, show_table
+from vaetl_helpers.runtime import CourseError, report, setup, show_table
 
 P = setup(
     "05b",
@@ -74,20 +74,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from vaetl_helpers import data, m2, plots, representations, study, transfer, vae, vae_transfer
+from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.training import evaluate, fit
 
 digits = data.load("mnist", device=P.device)
 size = "full" if P.full_data else "embedded"
 
 
-def recorded_lines(*beginnings):
-    """The recorded numbers whose names begin so, with machine and date; a line where there are none."""
-    try:
-        run = study.recorded("05b")
-    except CourseError as error:
-        print(error)
+def recorded_lines(*measures):
+    """The recorded numbers of these measures, with machine and date."""
+    rows = study.recorded_by_measure("05b", *measures)
+    if not rows:
         return
-    rows = [r for r in run["records"] if r["name"].startswith(beginnings)]
     cells = [
         (
             r["name"],
@@ -97,7 +95,7 @@ def recorded_lines(*beginnings):
         )
         for r in rows
     ]
-    show_table(cells, (f"recorded ({run['machine']}, {run['date']})", "mean", "95 % interval", "n"))
+    show_table(cells, (rows[0]["label"], "mean", "95 % interval", "n"))
 
 
 # %% [markdown]
@@ -119,13 +117,10 @@ print(
 # %%
 target = vae_transfer.load_target("mnist", P.full_data, P.data_root).to(P.device)
 source = vae_transfer.load_source("MNIST", P.full_data, P.data_root).to(P.device)
-drawn = study.draw_labels(target.train.labels, 10, max(5, P.draws), P.seed + 2000).indices[: P.draws]
-
-
-def kept(name):
-    """Where a run with an output folder keeps what it has trained, so that it can be resumed."""
-    path = P.table_path(f"vae/{name}")
-    return path and path.with_suffix(".safetensors")
+drawn = study.draw_labels(target.train.labels, 10, max(5, P.draws), P.seed + 2000)[: P.draws]
+# Where a run with an output folder keeps what it has trained, so that it can be resumed.
+checkpoints = P.table_path("vae")
+checkpoints = checkpoints and checkpoints.with_suffix("")
 
 
 def bound_of(one, images):
@@ -137,24 +132,36 @@ def bound_of(one, images):
 
 def probe_of(one, images):
     """The mean accuracy (%) of probes on μ over the draws, on `images`."""
-    see = nn.Sequential(one.encoder.body, one.encoder.mu)
-    chosen = target.validation
-    x_chosen, x_images = (transfer.features(see, part, 1000) for part in (chosen, images))
-    found = []
-    for indices in drawn:
-        few = target.train.subset(indices.to(P.device))
-        fitted = transfer.linear_probe(transfer.features(see, few), few.labels, x_chosen, chosen.labels, vae_transfer.GRID)
-        found.append(100 * fitted.accuracy(x_images, images.labels))
-    return np.mean(found)
+    to_mu = nn.Sequential(one.encoder.body, one.encoder.mu)
+    validation = target.validation
+    x_validation, x_images = (transfer.features(to_mu, s, 1000) for s in (validation, images))
+    accuracies = []
+    for draw in drawn:
+        few = target.train.subset(draw.indices.to(P.device))
+        fitted = transfer.linear_probe(
+            transfer.features(to_mu, few),
+            few.labels,
+            x_validation,
+            validation.labels,
+            vae_transfer.GRID,
+        )
+        accuracies.append(100 * fitted.accuracy(x_images, images.labels))
+    return np.mean(accuracies)
 
 
 by_beta = {}
 for beta in P.betas:
-    train = partial(vae_transfer.pretrain, beta=beta)
-    train.__name__ = f"beta-{beta}"
-    made = vae_transfer.pretrain_all({"β": source}, range(P.seeds), P.seen, train, kept, P.jobs)["β"]
+    vaes = vae_transfer.pretrain_all(
+        {"MNIST": source},
+        range(P.seeds),
+        P.seen,
+        partial(vae_transfer.pretrain, beta=beta),
+        label=f"beta-{beta}",
+        checkpoints=checkpoints,
+        jobs=P.jobs,
+    )["MNIST"]
     by_beta[beta] = {
-        part: [(bound_of(one, images), probe_of(one, images)) for one in made.values()]
+        part: [(bound_of(one, images), probe_of(one, images)) for one in vaes.values()]
         for part, images in (("validation", target.validation), ("test", target.test))
     }
 
@@ -181,16 +188,33 @@ if "beta" in P.parts:
     ):
         ours, other = (np.array(by_beta[best[what]]["test"])[:, which] for what in (a, b))
         e = study.effect_of(ours - other)
+        id = record_id("05b", f"{name} at best β", (f"best for {a}", f"best for {b}"))
         name = f"{name} at the β best for {a} − at the β best for {b}"
-        report(name, e.effect, unit, e.low, e.high, n=e.n, data=f"MNIST, {size}")
+        show_record(e.to_record(name, unit, id=id, data=f"MNIST, {size}"))
     for what, beta in best.items():
-        report(f"best β for {what}", beta, "", n=P.seeds, data=f"MNIST, {size}")
+        id = record_id("05b", "best β", what)
+        report(f"best β for {what}", beta, id=id, n=P.seeds, data=f"MNIST, {size}")
     for beta in P.betas:
         for which, what in enumerate(("validation bound", "validation accuracy of the probe")):
             values = np.array(by_beta[beta]["validation"])[:, which]
-            mean, *ends = study.mean_interval(values)
-            report(f"{what} at β = {beta}", mean, ("nats", "%")[which], *ends, n=P.seeds, data=f"MNIST, {size}")
-recorded_lines("validation bound at", "validation accuracy of", "bound at the", "probe accuracy at", "best β")
+            mean, low, high = study.mean_interval(values)
+            report(
+                f"{what} at β = {beta}",
+                mean,
+                ("nats", "%")[which],
+                id=record_id("05b", what, f"β = {beta}"),
+                low=low,
+                high=high,
+                n=P.seeds,
+                data=f"MNIST, {size}",
+            )
+recorded_lines(
+    "validation_bound",
+    "validation_accuracy_of_the_probe",
+    "bound_at_best_beta",
+    "probe_accuracy_at_best_beta",
+    "best_beta",
+)
 
 # %% [markdown]
 # (Recorded: five VAEs for each β, on all of MNIST, and probes from 100 labels, ten of each digit. The intervals are over VAEs, for these ten draws. The probe's strength is chosen on the same validation images that score it, for every β
@@ -285,8 +309,13 @@ for steps in budgets:
         between = f"{gain.effect:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
         mean = sum(run[name] for run in found) / repeats
         rows.append((name, f"{mean:.1f}", between, study.verdict(gain, delta=1)))
-        records.append(record(f"test bound, {name} − from scratch, {steps} steps", gain.effect, "nats", gain.low, gain.high,
-                              gain.n, "digits 0–4 → 5–9, embedded"))  # fmt: skip
+        difference = gain.to_record(
+            f"test bound, {name} − from scratch, {steps} steps",
+            "nats",
+            id=record_id("05b", "test bound", (name, "from scratch"), f"{steps} steps"),
+            data="digits 0–4 → 5–9, embedded",
+        )
+        records.append(difference)
     header = (f"after {steps} steps", "test ELBO (nats)", "minus scratch (nats, 95 %)", "verdict")
     show_table(rows, header, records)
 print(f"The intervals are over {repeats} draws of the 200 images, for these {len(low_vaes)} pretrained VAEs.")
@@ -301,7 +330,7 @@ print(f"The intervals are over {repeats} draws of the 200 images, for these {len
 # The longer runs are recorded:
 
 # %%
-recorded_lines("test bound")
+recorded_lines("test_bound")
 
 # %% [markdown]
 # What to see in the recorded rows, ten draws of 200 images: conditional on three source VAEs (images of the package): keeping the encoder and training a
@@ -473,7 +502,7 @@ def one_stage(labelled, seed):
 
 reached = {"two stages": [], "one stage": []}
 for draw in range(live):
-    labelled = digits.train.subset(drawn.indices[draw])
+    labelled = digits.train.subset(drawn[draw].indices)
     reached["two stages"].append(two_stages(labelled, seed=200 + draw))
     reached["one stage"].append(one_stage(labelled, seed=200 + draw))
 
@@ -481,10 +510,16 @@ for draw in range(live):
 gain = study.effect_of([a - b for a, b in zip(reached["one stage"], reached["two stages"])])
 for name, values in reached.items():
     print(f"{name}: test accuracy {study.mean_interval(values)[0]:.1f} % (mean of {live} draws)")
-report("test accuracy, one stage − two stages, 100 labels", gain.effect, "points", gain.low, gain.high, n=gain.n,
-       data="MNIST, embedded")  # fmt: skip
+show_record(
+    gain.to_record(
+        "test accuracy, one stage − two stages, 100 labels",
+        "points",
+        id="05b/accuracy/one_stage-two_stages/100",
+        data="MNIST, embedded",
+    )
+)
 print(f"Is one stage better? {study.verdict(gain, delta=1)}")
-recorded_lines("test accuracy, one stage")
+recorded_lines("accuracy")
 
 # %% [markdown]
 # A few draws decide little; `study.verdict` says "undecided" below five. In the recorded run, with ten draws, one stage is *worse* by about two
@@ -580,7 +615,7 @@ def train_m2(pool, labelled, epochs, seed, model, alpha, prepare=vae.binarise):
     yield "at the end"
 
 
-labelled = digits.train.subset(drawn.indices[0])
+labelled = digits.train.subset(drawn[0].indices)
 torch.manual_seed(P.seed)
 latent, width, epochs = (10, 32, (1, 1, 1)) if small else (20, 128, (1, 3, 7))
 m2_model = m2.M2(10, latent, width, classifier=unsure_classifier(784, width))
@@ -676,8 +711,17 @@ if "m2" in P.parts:
     for name in recipes:
         for what in ("from the labels alone", "at the end"):
             errors = [100 - value for value in table.values(name, f"test accuracy {what}", 100).values()]
-            mean, *ends = study.mean_interval(errors)
-            report(f"test error, {name}, 100 labels, {what}", mean, "%", *ends, n=len(errors), data="MNIST, full")
+            mean, low, high = study.mean_interval(errors)
+            report(
+                f"test error, {name}, 100 labels, {what}",
+                mean,
+                "%",
+                id=record_id("05b", "test error", name, what),
+                low=low,
+                high=high,
+                n=len(errors),
+                data="MNIST, full",
+            )
 
 # %% [markdown]
 # All of it beside the paper (Kingma et al. 2014, arXiv 1406.5298, Table 1). Their M1+TSVM is a *transductive* SVM on the codes of a VAE: it
@@ -698,12 +742,14 @@ try:
         )
 except CourseError as error:
     print(error)
-try:
-    ours = {r["name"]: r for r in study.recorded("05b")["records"] if r["name"].startswith("test error")}
-    for name, r in ours.items():
-        rows.append((f"{name[12:]}, recorded", f"{r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}]", "–"))
-except CourseError as error:
-    print(error)
+ids = [
+    record_id("05b", "test error", name, what)
+    for name in ("M2", "M1+M2")
+    for what in ("from the labels alone", "at the end")
+]
+for r in study.find_recorded("05b", ids):
+    name = r["name"].removeprefix("test error, ")
+    rows.append((f"{name}, recorded", f"{r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}]", "–"))
 show_table(rows, ("test error on MNIST (%)", "100 labels", "1,000 labels"))
 
 
