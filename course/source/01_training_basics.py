@@ -84,6 +84,7 @@ import math
 import time
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -879,7 +880,9 @@ measured = {
 }
 
 # %%
-slopes = {name: plots.slope(list(values), list(values.values())) for name, values in measured.items()}
+slopes = {}
+for name, values in measured.items():  # 1 would mean: in proportion
+    slopes[name], _ = np.polyfit(np.log(list(values)), np.log(list(values.values())), 1)
 axes = plots.panels(
     [f"{name}: slope {slopes[name]:.2f}" for name in measured],
     alt="Four panels on logarithmic axes, seconds against images, epochs, width and batch size. The first two are "

@@ -1027,6 +1027,8 @@ plots.forest(
     main_rows,
     "The claims, tested",
     alt="forest plot of the main rows of the claims ledger: effects with 95 % intervals",
+    margins=claims.CONTRACT["margins"],
+    ratios=claims.RATIOS,
 )
 plt.show()
 
