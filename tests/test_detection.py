@@ -49,7 +49,8 @@ def digits() -> Splits:
 
 
 def boots(clothes: Splits, digits: Splits, split: str, count: int, seed: int) -> Scenes:
-    images, clutter = getattr(clothes, split), getattr(digits, split)
+    images = getattr(clothes, split)
+    clutter = getattr(digits, split)
     return compose(images.subset(images.labels == NEW), source_images(images), clutter, count, seed)
 
 
@@ -87,15 +88,21 @@ def test_scenes_repeat_and_their_boxes_fit(clothes: Splits, digits: Splits) -> N
     scenes = boots(clothes, digits, "train", 60, 3)
     again = boots(clothes, digits, "train", 60, 3)
     other = boots(clothes, digits, "train", 60, 4)
-    assert torch.equal(scenes.images, again.images) and not torch.equal(scenes.images, other.images)
-    assert scenes.images.shape == (60, 1, 96, 96) and scenes.classes == ("ankle boot",)
+    assert torch.equal(scenes.images, again.images)
+    assert not torch.equal(scenes.images, other.images)
+    assert scenes.images.shape == (60, 1, 96, 96)
+    assert scenes.classes == ("ankle boot",)
     boxes = torch.cat([target["boxes"] for target in scenes.targets])
     sides = boxes[:, 2:] - boxes[:, :2]
-    assert (boxes >= 0).all() and (boxes <= 96).all() and sides.max() <= 36 and sides.min() >= 5
+    assert (boxes >= 0).all()
+    assert (boxes <= 96).all()
+    assert sides.max() <= 36
+    assert sides.min() >= 5
     numbers = [len(target["boxes"]) for target in scenes.targets]
-    assert (
-        0 in numbers and max(numbers) <= 4 and 0.8 < np.mean(numbers) < 2.2
-    )  # about half of 2 to 4 garments
+    # about half of 2 to 4 garments
+    assert 0 in numbers
+    assert max(numbers) <= 4
+    assert 0.8 < np.mean(numbers) < 2.2
 
 
 def test_a_box_lies_round_its_garment() -> None:
@@ -117,8 +124,10 @@ def test_a_box_lies_round_its_garment() -> None:
 def test_labelled_are_all_classes_without_others(clothes: Splits, digits: Splits) -> None:
     scenes = compose(source_images(clothes.train), None, digits.train, 40, 0)
     labels = torch.cat([target["labels"] for target in scenes.targets])
-    assert len(scenes.classes) == 9 and "ankle boot" not in scenes.classes
-    assert set(labels.tolist()) == set(range(1, 10)) and 2 <= len(labels) / 40 <= 4
+    assert len(scenes.classes) == 9
+    assert "ankle boot" not in scenes.classes
+    assert set(labels.tolist()) == set(range(1, 10))
+    assert 2 <= len(labels) / 40 <= 4
 
 
 @pytest.mark.parametrize(
@@ -209,7 +218,8 @@ def test_a_hit_needs_half(corners: tuple, expected: float) -> None:
 def test_false_alarms_in_empty_scenes_count() -> None:
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}
     truth = [{"boxes": torch.tensor([[0.0, 0, 20, 20]]), "labels": torch.tensor([1])}, nothing]
-    hit, alarm = one_box(0.0, 0, 20, 20, score=0.5), one_box(0.0, 0, 20, 20, score=0.9)
+    hit = one_box(0.0, 0, 20, 20, score=0.5)
+    alarm = one_box(0.0, 0, 20, 20, score=0.9)
     assert average_precision([hit, nothing | {"scores": torch.zeros(0)}], truth) == pytest.approx(
         100
     )
@@ -248,15 +258,15 @@ def test_a_new_head_leaves_everything_else(large: FasterRCNN) -> None:
         assert head.cls_score.out_features == before
         assert replace_head(detector, 2) is detector
         new = detector.roi_heads.box_predictor
-        assert new is not head and (new.cls_score.out_features, new.bbox_pred.out_features) == (
+        assert new is not head
+        assert (new.cls_score.out_features, new.bbox_pred.out_features) == (
             3,
             12,
         )
         now = detector.state_dict()
         rest = [name for name in kept if "box_predictor" not in name]
-        assert len(rest) == len(kept) - 4 and all(
-            torch.equal(now[name], kept[name]) for name in rest
-        )
+        assert len(rest) == len(kept) - 4
+        assert all(torch.equal(now[name], kept[name]) for name in rest)
 
 
 def test_a_step_on_the_coco_detector_changes_only_what_is_not_frozen(
@@ -268,11 +278,12 @@ def test_a_step_on_the_coco_detector_changes_only_what_is_not_frozen(
     before = state(detector)
     train(detector, in_colour(few), steps=1, rate=1e-3, size=2)
     moved = changed(before, detector)
-    assert moved and not any(
-        name.startswith("backbone") for name in moved
-    )  # nor BatchNorm's statistics
+    # nor BatchNorm's statistics
+    assert moved
+    assert not any(name.startswith("backbone") for name in moved)
     assert {"roi_heads.box_predictor.cls_score.weight", "rpn.head.cls_logits.weight"} <= moved
-    assert detector.training and not any(part.training for part in detector.backbone.modules())
+    assert detector.training
+    assert not any(part.training for part in detector.backbone.modules())
     assert not {id(p) for p in trainable(detector)} & {
         id(p) for p in detector.backbone.parameters()
     }
@@ -291,10 +302,12 @@ def test_frozen_through_training_and_predicting(few: Scenes) -> None:
     before = state(detector)
     losses = train(detector, few, steps=8, rate=1e-3)
     predict(detector, few.images)
-    assert detector.training and not detector.backbone.training
+    assert detector.training
+    assert not detector.backbone.training
     train(detector, few, steps=2, rate=1e-3)
     moved = changed(before, detector)
-    assert len(losses) == 8 and np.isfinite(losses).all()
+    assert len(losses) == 8
+    assert np.isfinite(losses).all()
     assert moved == {name for name in before if not name.startswith("backbone")}
 
 
@@ -306,7 +319,8 @@ def test_training_repeats_and_learns(few: Scenes) -> None:
         torch.rand(before)  # what was drawn earlier does not matter
         results.append((train(detector, few, steps=30, rate=1e-3, seed=5), state(detector)))
     (losses, weights), (again, twin) = results
-    assert losses == again and all(torch.equal(weights[name], twin[name]) for name in weights)
+    assert losses == again
+    assert all(torch.equal(weights[name], twin[name]) for name in weights)
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
@@ -337,7 +351,8 @@ def test_scenes_without_objects_train_and_predict() -> None:
     detector = small_detector(1)
     assert np.isfinite(train(detector, empty, steps=3, rate=1e-3)).all()
     found = predict(detector, empty.images, size=1)
-    assert len(found) == 2 and all(each["boxes"].shape[1:] == (4,) for each in found)
+    assert len(found) == 2
+    assert all(each["boxes"].shape[1:] == (4,) for each in found)
 
 
 def test_a_loss_that_is_not_finite_is_told(few: Scenes) -> None:
@@ -364,7 +379,7 @@ def hub(large: FasterRCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setattr(
         FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.DEFAULT.value, "url", file.as_uri()
     )
-    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: True)
+    monkeypatch.setattr("vaetl_helpers.data.files.is_reachable", lambda url: True)
     return SimpleNamespace(
         file=file, cached=tmp_path / "hub" / "checkpoints" / file.name, weights=weights
     )
@@ -381,24 +396,27 @@ def test_the_online_path_with_weights_from_a_server(
     )  # torchvision froze nothing
     assert "Frozen" in type(detector.backbone.body["0"][1]).__name__  # BatchNorm as it was trained
     hub.file.unlink()
-    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: False)
+    monkeypatch.setattr("vaetl_helpers.data.files.is_reachable", lambda url: False)
     detector = replace_head(coco_detector(), 1)  # from the cache
     freeze(detector.backbone)
     before = state(detector)
     train(detector, in_colour(few), steps=1, rate=1e-3, size=2)
     assert not any(name.startswith("backbone") for name in changed(before, detector))
     found = predict(detector, in_colour(few).images[:2])
-    assert len(found) == 2 and found[0]["boxes"].shape[1:] == (4,)
+    assert len(found) == 2
+    assert found[0]["boxes"].shape[1:] == (4,)
 
 
 def test_a_missing_network_gives_one_line(
     hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: False)
+    monkeypatch.setattr("vaetl_helpers.data.files.is_reachable", lambda url: False)
     with pytest.raises(CourseError) as error:
         coco_detector()
-    assert "\n" not in str(error.value) and "efficientnet" not in str(error.value)
-    assert "does not answer" in str(error.value) and "coco=False" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "efficientnet" not in str(error.value)
+    assert "does not answer" in str(error.value)
+    assert "coco=False" in str(error.value)
 
 
 def test_damaged_weights_are_set_aside(hub: SimpleNamespace) -> None:
@@ -430,9 +448,11 @@ def test_photos_with_voc_boxes_are_read(tmp_path: Path) -> None:
         xml = f"<annotation>{box if number else ''}</annotation>"
         (tmp_path / "annotations" / f"{number}.xml").write_text(xml)
     photos = names["read_photos"](tmp_path)
-    assert photos.images.shape == (10, 3, 320, 320) and photos.targets[0]["boxes"].shape == (0, 4)
+    assert photos.images.shape == (10, 3, 320, 320)
+    assert photos.targets[0]["boxes"].shape == (0, 4)
     assert photos.targets[1]["boxes"].tolist() == [[50, 10, 320, 105]]
-    assert photos.images[1, 0, :100].min() > 250 and photos.images[1, :, 100:].max() == 0
+    assert photos.images[1, 0, :100].min() > 250
+    assert photos.images[1, :, 100:].max() == 0
     with pytest.raises(CourseError, match="holds 0 photos"):
         names["read_photos"](tmp_path / "annotations" / "none")
 
@@ -457,13 +477,15 @@ def test_the_checkpoint_is_small_and_says_what_it_is() -> None:
         "machine",
     } <= set(facts)
     assert facts["command"].startswith("python -m vaetl_helpers.authoring.pretrain_detector")
-    assert len(facts["classes"]) == 9 and "ankle boot" not in facts["classes"]
+    assert len(facts["classes"]) == 9
+    assert "ankle boot" not in facts["classes"]
 
 
 def test_it_was_trained_on_training_images_of_other_classes(clothes: Splits) -> None:
     used = source_images(clothes.train)
     assert fingerprint(used) == pretrained_small()[1]["fingerprint"]
-    assert NEW not in used.labels and clothes.train.classes[NEW] == "ankle boot"
+    assert NEW not in used.labels
+    assert clothes.train.classes[NEW] == "ankle boot"
     known = set(image_hashes(used.images.squeeze(1).numpy()))
     boot = clothes.train.subset(clothes.train.labels == NEW)
     for other in (boot, clothes.validation, clothes.test):
@@ -498,11 +520,10 @@ def test_fine_tuned_beats_scratch_at_the_smallest_size(clothes: Splits, digits: 
 
         return study.Method(name, run)
 
-    methods, one_class = (
-        [learner("frozen"), learner("scratch")],
-        torch.zeros(len(pool), dtype=torch.long),
-    )
+    methods = [learner("frozen"), learner("scratch")]
+    one_class = torch.zeros(len(pool), dtype=torch.long)
     table = study.run_study("t", methods, [5], 5, labels=one_class, pretrain_seeds=[0], quiet=True)
     effect = study.paired(table, "frozen", "scratch", "test AP@50", 5)
-    assert effect.low > 0 and study.verdict(effect) == "supported"
+    assert effect.low > 0
+    assert study.verdict(effect) == "supported"
     assert "conditional on this pretrained model" in effect.label

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -91,42 +90,6 @@ def test_package_data_are_small_and_noticed() -> None:
     assert sum(path.stat().st_size for path in files) < 30e6
     notices = (ROOT / "DATA_NOTICES.md").read_text("utf-8")
     assert all(path.name in notices for path in files if path.suffix == ".npz")
-
-
-def code_lines(path: Path) -> int:
-    """Lines that hold code: no blank lines, comments or docstrings."""
-    text = path.read_text("utf-8")
-    kept = {
-        number
-        for number, line in enumerate(text.splitlines(), 1)
-        if line.strip() and line.strip()[0] != "#"
-    }
-    for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node) is not None
-        ):
-            kept -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-    return len(kept)
-
-
-def test_package_stays_small() -> None:
-    every = {path.relative_to(PACKAGE): code_lines(path) for path in PACKAGE.rglob("*.py")}
-    # The chapters' checks are content, mostly tables of wrong answers: they have a limit of their own.
-    checks = {path for path in every if path.parts[0] == "exercises" and path.name != "__init__.py"}
-    grading = {path for path in every if path.parts[0] == "grading"}
-    apart = {path for path in every if path.parts[0] == "authoring"} | grading | checks
-    assert sum(lines for path, lines in every.items() if path not in apart) <= 4800
-    assert sum(lines for path, lines in every.items() if path not in grading | checks) <= 5750
-    assert sum(every[path] for path in grading) <= 1700  # who does not grade need not read it
-    assert all(every[path] <= 450 for path in checks)
-
-
-def test_no_function_is_longer_than_forty_lines() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 40, f"{path.name}: {node.name}"
 
 
 @pytest.mark.parametrize("word", ["raises-exception", "nbval-skip"])

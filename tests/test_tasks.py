@@ -45,17 +45,16 @@ def disjoint(task: tasks.Task) -> bool:
 def test_an_embedded_task_has_disjoint_balanced_sets(name: str) -> None:
     task = tasks.load_task(name)
     assert disjoint(task)
-    assert (
-        task.pool.classes == tasks.CLASSES[name][1]
-        and task.rehearsal.classes == tasks.CLASSES[name][0]
-    )
+    assert task.pool.classes == tasks.CLASSES[name][1]
+    assert task.rehearsal.classes == tasks.CLASSES[name][0]
     for part, sizes in (("pool", [900, 900]), ("validation", [50, 50]), ("test", [200, 200])):
         assert getattr(task, part).labels.bincount().tolist() == sizes
     assert task.keep == {0: 0}
 
 
 def test_labels_follow_their_images() -> None:
-    whole, task = data.load("fashion-mnist"), tasks.load_task("tops")
+    whole = data.load("fashion-mnist")
+    task = tasks.load_task("tops")
     shirts = whole.test.images[whole.test.labels == whole.test.classes.index("shirt")]
     assert hashes(task.test.subset(task.test.labels == 1)) == set(image_hashes(shirts.numpy()))
 
@@ -89,8 +88,11 @@ def test_a_source_model_is_as_good_as_its_file_says(name: str) -> None:
     assert evaluate(model, tasks.load_task(name).source_test)["accuracy"] == pytest.approx(
         facts["test_accuracy"], abs=0.003
     )
-    assert facts["test_accuracy"] > 0.9 and tuple(facts["classes"]) == tasks.CLASSES[name][0]
-    assert facts["command"].endswith("--epochs 20") and facts["flops"] > 0 and facts["seconds"] > 0
+    assert facts["test_accuracy"] > 0.9
+    assert tuple(facts["classes"]) == tasks.CLASSES[name][0]
+    assert facts["command"].endswith("--epochs 20")
+    assert facts["flops"] > 0
+    assert facts["seconds"] > 0
 
 
 def fingerprint(images: ImageSet) -> str:
@@ -103,7 +105,8 @@ def test_a_source_model_has_seen_no_image_of_a_target_task(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VAETL_DATA", raising=False)
-    trained_on, facts = tasks.source_data(name), tasks.source_model(name)[1]
+    trained_on = tasks.source_data(name)
+    facts = tasks.source_model(name)[1]
     assert fingerprint(trained_on.train) == facts["fingerprint"]
     whole = data.load("fashion-mnist")
     learned = hashes(trained_on.train) | hashes(trained_on.validation)
@@ -145,7 +148,7 @@ def pictures(root: Path, names: dict[str, tuple[str, ...]], count: int = 2) -> P
 
 def test_class_folders_are_read_and_wrong_names_are_said(tmp_path: Path) -> None:
     right = pictures(tmp_path / "right", {"cifar10": ("cat", "dog"), "cifar100": ("fox", "wolf")})
-    images = tasks._animal_images(right)
+    images = tasks.animal_images(right)
     assert {name: tuple(part.shape) for name, part in images.items()} == {
         f"{name} {split}": (2, 3, 32, 32) for split in ("train", "test") for name in tasks.ANIMALS
     }
@@ -153,7 +156,7 @@ def test_class_folders_are_read_and_wrong_names_are_said(tmp_path: Path) -> None
     assert any(np.array_equal(picture, wolf) for wolf in images["wolf train"].numpy())
     wrong = pictures(tmp_path / "wrong", {"cifar10": ("cat", "hound"), "cifar100": ("fox", "wolf")})
     with pytest.raises(CourseError, match="hound.*name the class folders so"):
-        tasks._read_folders(wrong / "cifar10")
+        tasks.read_animal_folders(wrong / "cifar10")
 
 
 def test_torchvisions_cifar_gives_the_same_pictures(
@@ -162,7 +165,7 @@ def test_torchvisions_cifar_gives_the_same_pictures(
     folders = pictures(
         tmp_path / "folders", {"cifar10": ("cat", "dog"), "cifar100": ("fox", "wolf")}, count=4
     )
-    expected = tasks._animal_images(folders)
+    expected = tasks.animal_images(folders)
     numbers = {"cifar10": {"cat": 3, "dog": 5}, "cifar100": {"fox": 34, "wolf": 97}}
 
     def load(name: str, full: bool, root: Any) -> Splits:
@@ -186,7 +189,7 @@ def test_torchvisions_cifar_gives_the_same_pictures(
 
     monkeypatch.setattr(tasks, "load", load)
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "cache"))
-    found = tasks._animal_images(tmp_path)  # where no folders are
+    found = tasks.animal_images(tmp_path)  # where no folders are
     assert found.keys() == expected.keys()
     assert all(found[name].equal(expected[name]) for name in expected), (
         "the order of a download does not matter"
@@ -200,7 +203,8 @@ def test_pick_renumbers_in_the_given_order() -> None:
         ("a", "b", "c"),
     )
     picked = tasks.pick(images, ("c", "b"))
-    assert picked.classes == ("c", "b") and picked.labels.tolist() == [1, 0, 1]
+    assert picked.classes == ("c", "b")
+    assert picked.labels.tolist() == [1, 0, 1]
     assert picked.images.flatten().tolist() == [1, 2, 3]
 
 
@@ -238,4 +242,5 @@ def test_on_tops_ten_labels_a_class_a_probe_beats_scratch() -> None:
     print(
         f"probe − scratch: {effect.effect:.1f} points [{effect.low:.1f}, {effect.high:.1f}], n = {effect.n}"
     )
-    assert effect.low > 0 and effect.n == 10
+    assert effect.low > 0
+    assert effect.n == 10

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vaetl_helpers import training
+from vaetl_helpers.training import checkpoints
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import DeviceStatus
 from vaetl_helpers.errors import CourseError
@@ -410,7 +410,7 @@ def killed_run(checkpoint: str, optimizer: str, moment: str) -> None:
             if saves["n"] == 3:
                 kill_myself()
 
-        training.save_file = save
+        checkpoints.save_file = save
     train(
         model,
         4,

@@ -178,9 +178,9 @@ def assign(
     """
     _need("Grading", lab=EXECUTION, grading=())
     from vaetl_helpers.grading import gradebook
-    from vaetl_helpers.grading.submissions import assignment
+    from vaetl_helpers.grading.notebooks import find_assignment
 
-    print(f"hand out: {gradebook.assign(assignment(chapter), out)}")
+    print(f"hand out: {gradebook.assign(find_assignment(chapter), out)}")
     print(f"next: vaetl grade SUBMISSIONS --assignment {chapter} --out {out}")
 
 
@@ -200,7 +200,7 @@ def check_submission(
     1 where a graded cell is missing.
     """
     _need("Running the checks", lab=[*EXECUTION, "cloudpickle"])
-    from vaetl_helpers.grading.session import check_submission as check
+    from vaetl_helpers.grading.course import check_submission as check
 
     raise typer.Exit(check(notebook, assignment))
 
@@ -242,8 +242,8 @@ def grade(  # noqa: PLR0913  (the options of the command)
     graded: after Ctrl-C, or when late submissions have come, run the same command again.
     """
     _need("Grading", lab=EXECUTION, grading=())
+    from vaetl_helpers.grading.course import grade as grade_course
     from vaetl_helpers.grading.sandbox import Limits
-    from vaetl_helpers.grading.session import grade as grade_course
 
     limits = Limits(
         cell_seconds=cell_seconds,
@@ -254,7 +254,15 @@ def grade(  # noqa: PLR0913  (the options of the command)
     )
     parameters = _named_values(parameter)
     raise typer.Exit(
-        grade_course(submissions, assignment, out, jobs, parameters, limits, safe=not unsafe)
+        grade_course(
+            submissions,
+            assignment,
+            out,
+            jobs=jobs,
+            parameters=parameters,
+            limits=limits,
+            sandboxed=not unsafe,
+        )
     )
 
 

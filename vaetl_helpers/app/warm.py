@@ -81,12 +81,13 @@ def read_late(name: str) -> bool:
     return name.startswith(READ_LATE)
 
 
-def import_what_notebooks_import() -> None:
-    """Imports kernel and libraries as they would be imported in a kernel."""
+def import_what_notebooks_import() -> dict[str, str]:
+    """Imports kernel and libraries as in a kernel; returns the variables that the imports set."""
     os.environ["JPY_PARENT_PID"] = str(os.getpid())  # ipykernel reads it when it is imported
     os.environ["MPLBACKEND"] = INLINE
     # Else OpenBLAS starts its threads when it is loaded; `configure_threads` gives them back.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    before = dict(os.environ)
     import ipykernel.ipkernel
     import ipykernel.kernelapp  # noqa: F401  (for the kernels)
     import IPython
@@ -98,6 +99,7 @@ def import_what_notebooks_import() -> None:
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    return {name: value for name, value in os.environ.items() if name not in before}
 
 
 def reason_against_forking() -> str | None:
@@ -241,7 +243,7 @@ def close_all(descriptors: list[int]) -> None:
         os.close(descriptor)
 
 
-def become_kernel(request: Request) -> None:
+def become_kernel(request: Request, set_by_imports: dict[str, str]) -> None:
     """Makes this process what an ordinary start of a kernel would have made; returns at its end."""
     os.setsid()
     devnull = os.open(os.devnull, os.O_RDONLY)
@@ -252,6 +254,7 @@ def become_kernel(request: Request) -> None:
     os.chdir(request.folder)
     parent = os.environ["JPY_PARENT_PID"]
     os.environ.clear()
+    os.environ.update(set_by_imports)
     os.environ.update(request.environment, JPY_PARENT_PID=parent)
     set_libraries_up()
     import ipykernel.kernelapp
@@ -288,7 +291,7 @@ def configure_threads() -> None:
 
 
 def leave() -> None:
-    """Ends a kernel without taking its libraries apart, which takes time and makes some complain."""
+    """Ends a kernel without taking its libraries apart, which takes long; some complain, too."""
     threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing ends its forks
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -303,12 +306,12 @@ def main() -> None:
     if sys.path and Path(sys.path[0] or ".").resolve() == Path.cwd():
         del sys.path[0]
     server = Server(path, environment)  # who connects now waits until all is imported
-    import_what_notebooks_import()
+    set_by_imports = import_what_notebooks_import()
     gc.collect()
     gc.freeze()  # the collector would copy shared memory by touching it
     request = server.serve()
     if request is not None:
-        become_kernel(request)
+        become_kernel(request, set_by_imports)
         leave()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -119,35 +119,33 @@ class Rows(NamedTuple):
 class ImagesOfRows(Tensor):
     """Images that know which rows of a batch they are.
 
-    Who draws noise for a batch (`vae.draw_noise`) then draws it for the whole batch and keeps these rows: the
-    result does not depend on how `fit` cuts the batch. What is computed from such images, in a network or by
-    `images.double()` in a loss function, knows the rows as well: so they reach a loss through every function
-    around it, and nothing needs an argument for them.
+    Who draws noise for a batch (`vae.draw_noise`) then draws it for the whole batch and keeps these
+    rows: the result does not depend on how `fit` cuts the batch. What is computed from such images,
+    by a network or by `images.double()` in a loss function, knows the rows as well. So they reach
+    the noise through every function in between, and none of these needs an argument for them.
     """
 
     rows: Rows | None = None
 
     @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Computes as with plain tensors, and notes the rows of the arguments in the results."""
-        kwargs = kwargs or {}
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Computes as with plain tensors, and notes in the results which rows they are of."""
         result = super().__torch_function__(func, types, args, kwargs)
-        inputs = _images_of_rows([args, list(kwargs.values())])
-        rows = next((tensor.rows for tensor in inputs if tensor.rows), None)
-        for tensor in _images_of_rows(result):
-            tensor.rows = rows
+        tensors = result if isinstance(result, list | tuple) else (result,)
+        for tensor in tensors:
+            if isinstance(tensor, ImagesOfRows):
+                tensor.rows = _rows_among(args) or _rows_among((kwargs or {}).values())
         return result
 
 
-def _images_of_rows(values: Any) -> Iterator[ImagesOfRows]:
-    """Those among values that may be nested in lists and tuples."""
-    if isinstance(values, ImagesOfRows):
-        yield values
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _images_of_rows(value)
+def _rows_among(values: Iterable[Any]) -> Rows | None:
+    for value in values:
+        rows = value.rows if isinstance(value, ImagesOfRows) else None
+        if isinstance(value, list | tuple):  # as in torch.cat([images, images])
+            rows = _rows_among(value)
+        if rows is not None:
+            return rows
+    return None
 
 
 def images_of_rows(images: Tensor, rows: Rows) -> Tensor:

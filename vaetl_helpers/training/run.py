@@ -412,9 +412,7 @@ class Run:
         """Says why training ended early, where it did; gives the optimiser its own rates back."""
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate
-        if self.is_mixed:  # the network computes in float32 again
-            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-            self.bare.__dict__.pop("forward", None)
+        self._unwrap()
         if kind is KeyboardInterrupt:
             self.say(
                 f"Interrupted in epoch {self.epoch + 1} of {self.options.epochs}: "
@@ -422,6 +420,15 @@ class Run:
             )
         if kind is None:
             self._explain_early_end()
+
+    def _unwrap(self) -> None:
+        """Leaves no trace of Accelerate: the network computes in float32 again."""
+        if self.is_mixed:
+            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            vars(self.bare).pop("forward", None)
+        # Otherwise the next run with this network would get it as it is now: on another device
+        # perhaps, and not in the precision asked for.
+        vars(self.bare).pop("_is_accelerate_prepared", None)
 
     def _explain_early_end(self) -> None:
         """Only max_seconds end a run before its last epoch without an exception."""
