@@ -588,10 +588,15 @@ def marks(axis: Any, row: Row, y: int) -> list[Any]:
             and list(line.get_xdata()) == [row["effect"]] and to_hex(line.get_color()) == colour.lower()]  # fmt: skip
 
 
+def forest(rows: list[Row], title: str, alt: str) -> list[Any]:
+    """The forest plot as chapter 5 draws it."""
+    return plots.forest(rows, title, alt, claims.CONTRACT["margins"], claims.RATIOS)
+
+
 def test_the_forest_has_every_row_by_unit(every_kind: list[Row]) -> None:
-    axes = plots.forest(every_kind, "The ledger", "What it shows.")
+    axes = forest(every_kind, "The ledger", "What it shows.")
     figure = axes[0].figure
-    assert figure._vaetl_alt == "What it shows." and figure._suptitle.get_text() == "The ledger"
+    assert plots.alt_text(figure) == "What it shows." and figure._suptitle.get_text() == "The ledger"
     units = list(dict.fromkeys(row["unit"] for row in every_kind))
     assert [axis.get_xlabel().split()[0].strip(",") for axis in axes] == units
     for axis, unit in zip(axes, units, strict=True):
@@ -611,7 +616,7 @@ def test_the_forest_has_every_row_by_unit(every_kind: list[Row]) -> None:
 
 
 def test_the_forest_shows_open_ends_null_margin_and_key(every_kind: list[Row]) -> None:
-    axes = plots.forest(every_kind, "The ledger", "alt")
+    axes = forest(every_kind, "The ledger", "alt")
     figure, units = axes[0].figure, list(dict.fromkeys(row["unit"] for row in every_kind))
     for axis, unit in zip(axes, units, strict=True):
         own = [row for row in every_kind if row["unit"] == unit]
@@ -660,7 +665,7 @@ def test_verdicts_differ_in_colour_and_in_mark() -> None:
 
 def test_forty_rows_stay_readable(every_kind: list[Row]) -> None:
     rows = (every_kind * 4)[:40]
-    figure = plots.forest(rows, "Many", "alt")[0].figure
+    figure = forest(rows, "Many", "alt")[0].figure
     figure.canvas.draw()
     for axis in figure.axes:
         boxes = [label.get_window_extent() for label in axis.get_yticklabels()]
