@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import math
 import os
 import shlex
 import sys
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,17 +25,14 @@ from vaetl_helpers.settings import versions
 from vaetl_helpers.training.checkpoints import save_checkpoint
 from vaetl_helpers.training.evaluation import History
 from vaetl_helpers.training.loop import fit
+from vaetl_helpers.training.schedules import one_cycle
 
+SCHEDULE = partial(one_cycle, rise=0.02)
 ASSETS = Path(__file__).parent.parent / "assets"
 RECIPES = {
     "vae-mnist": {"latent": 50, "widths": [500, 500], "activation": "GELU", "skip": True},
     "vae-mnist-2d": {"latent": 2, "widths": [500, 500], "activation": "GELU", "skip": True},
 }
-
-
-def one_cycle(progress: float) -> float:
-    """A factor of the learning rate: rises over the first 2 %, then falls to 0 as half a cosine."""
-    return min(1.0, 0.05 + progress / 0.02) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def train(
@@ -47,11 +44,11 @@ def train(
     seed: int = 0,
     **more,
 ) -> tuple[vae.VAE, History]:
-    """Trains a VAE with dynamic binarisation by Adam and `one_cycle`; `more` goes to `fit`."""
+    """Trains a VAE with dynamic binarisation by Adam and SCHEDULE; `more` goes to `fit`."""
     torch.manual_seed(seed)
     model = vae.mlp_vae(**architecture)
     adam = torch.optim.Adam(model.parameters(), rate, fused=True)
-    more |= {"batch_size": batch_size, "optimizer": adam, "schedule": one_cycle, "seed": seed}
+    more |= {"batch_size": batch_size, "optimizer": adam, "schedule": SCHEDULE, "seed": seed}
     history = fit(model, data, vae.vae_loss(), epochs=epochs, **more)
     return model.eval(), history
 
