@@ -28,8 +28,8 @@ EPOCHS = {50: 64, 100: 32, 500: 6}  # about 200 steps
 
 def compare(target: Splits, labels: int, draws: int) -> float:
     """The ratio of seconds, and a check that both ended with the same validation accuracy."""
-    indices = study.draw_labels(target.train.labels, labels // 10, draws, 0).indices
-    sets = [target.train.subset(chosen) for chosen in indices]
+    label_draws = study.draw_labels(target.train.labels, labels // 10, draws, 0)
+    sets = [target.train.subset(draw.indices) for draw in label_draws]
     stacked = [
         vae_transfer.classifier(vae_transfer.untrained_vae((1, 28, 28), k).encoder, 10, k)
         for k in range(draws)
