@@ -1316,6 +1316,8 @@ plots.forest(
     "The claims, tested",
     alt="forest plot of the main rows of the claims ledger: effects with 95 % "
     "intervals",
+    margins=claims.CONTRACT["margins"],
+    ratios=claims.RATIOS,
 )
 plt.show()
 
