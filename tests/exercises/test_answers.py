@@ -647,11 +647,7 @@ def verdict_the_other_way_round(low, high, n, delta):
 
 
 def verdict_by_the_package(low, high, n, delta):
-    nan = float("nan")
-    facts = {"sd": nan, "se": nan, "df": nan, "label": ""}
-    return study.verdict(
-        study.Effect(effect=(low + high) / 2, low=low, high=high, n=n, **facts), delta
-    )
+    return study.verdict(study.Effect(effect=(low + high) / 2, low=low, high=high, n=n), delta)
 
 
 def study_with_a_loop(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
