@@ -22,9 +22,9 @@ PACKAGE = ROOT / "vaetl_helpers"
 LAYERS = (
     ("errors",),
     ("requirements", "output", "device", "settings", "bootstrap", "runtime"),
-    ("recorded", "nets", "linear_gaussian"),
+    ("recorded", "nets"),
     ("data", "tasks"),
-    ("vae",),
+    ("vae", "linear_gaussian"),
     ("training",),
     ("transfer",),
     ("study",),
