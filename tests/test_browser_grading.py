@@ -100,7 +100,8 @@ class Lab(NamedTuple):
 
 def graded_course(root: Path) -> Path:
     """A course with five students that `vaetl grade` has graded, and one who is not graded yet."""
-    from vaetl_helpers.grading import gradebook, session
+    from vaetl_helpers.grading import course as session
+    from vaetl_helpers.grading import gradebook
     from vaetl_helpers.grading.submissions import assignment
 
     out, inbox = root / "teaching", root / "inbox"
@@ -262,7 +263,7 @@ def test_what_a_submission_holds_cannot_run_in_the_instructors_browser(page: Any
 
 
 def test_the_report_and_feedback_look_as_they_should(lab: Lab, page: Any) -> None:
-    from vaetl_helpers.grading import session
+    from vaetl_helpers.grading import course as session
 
     assert (
         session.grade(lab.course.parent / "inbox", "03", lab.course) == 0

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import pytest
 
-from vaetl_helpers.grading.flags import COPIED, LIMIT, flags
+from vaetl_helpers.grading.flags import COPIED, MOST_CHARACTERS, flags
 
 COURSE = Path(__file__).parents[1] / "course"
 SETUP = "import torch\nfrom vaetl_helpers import vae\nfrom vaetl_helpers.exercises import check, hint, solution"
@@ -16,8 +16,12 @@ KL = '''def kl(mu, log_var):
     return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
     ### END SOLUTION'''
 STUB = 'def kl(mu, log_var):\n    """KL of each image in nats."""\n    return ...  # your code'
-TASK = SimpleNamespace(id="vae.kl", solution=KL, stub=STUB)
 ANSWER = "def kl(mu, log_var):\n    return "
+
+
+def flags_of_kl(code: str, other_cells: Sequence[str] = ()) -> list[str]:
+    """The flags of an answer to the exercise whose solution is KL."""
+    return flags(code, KL, STUB, other_cells)
 
 
 def sources(path: Path) -> tuple[list[str], dict[str, str]]:
@@ -39,13 +43,11 @@ def test_stubs_have_no_flags_and_solutions_only_the_first(path: Path) -> None:
     setup, stubs = sources(path)
     solutions = sources(COURSE / "solutions" / path.name)[1]
     for id in stubs:
-        task = SimpleNamespace(id=id, solution=solutions[id], stub=stubs[id])
-        assert (
-            flags(stubs[id], task, [*setup, *(stubs[other] for other in stubs if other != id)])
-            == []
-        )
-        others = [*setup, *(solutions[other] for other in stubs if other != id)]
-        assert flags(solutions[id], task, others) == [COPIED], id
+        course = (solutions[id], stubs[id])
+        other_stubs = [stub for other, stub in stubs.items() if other != id]
+        assert flags(stubs[id], *course, [*setup, *other_stubs]) == []
+        other_solutions = [solutions[other] for other in stubs if other != id]
+        assert flags(solutions[id], *course, [*setup, *other_solutions]) == [COPIED], id
 
 
 def test_a_copied_solution_is_found_under_other_names() -> None:
@@ -58,20 +60,18 @@ def divergence(m: "Tensor", s, *, unused=None) -> float:
     published = (
         "def kl(mu, log_var, *, unused=None):\n    part = 0.5\n    return part * (mu - log_var)"
     )
-    task = SimpleNamespace(solution=published, stub=STUB)
-    assert flags(copied, task) == [COPIED]
-    assert flags(copied.replace("m - s", "s - m"), task) == []
-    assert flags(copied.replace("0.5", "0.25"), task) == []
+    assert flags(copied, published, STUB) == [COPIED]
+    assert flags(copied.replace("m - s", "s - m"), published, STUB) == []
+    assert flags(copied.replace("0.5", "0.25"), published, STUB) == []
 
 
 def test_constants_and_keywords_are_no_names() -> None:
     published = "def f(x):\n    dim = 1\n    if x:\n        return 'a'\n    return x.sum(dim=dim)"
-    task = SimpleNamespace(solution=published, stub="def f(x):\n    return ...")
-    assert flags(published.replace("dim = 1", "axis = 1").replace("=dim)", "=axis)"), task) == [
-        COPIED
-    ]
-    assert flags(published.replace("'a'", "'b'"), task) == []
-    assert flags(published.replace("(dim=", "(axis="), task) == []
+    stub = "def f(x):\n    return ..."
+    renamed = published.replace("dim = 1", "axis = 1").replace("=dim)", "=axis)")
+    assert flags(renamed, published, stub) == [COPIED]
+    assert flags(published.replace("'a'", "'b'"), published, stub) == []
+    assert flags(published.replace("(dim=", "(axis="), published, stub) == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_constants_and_keywords_are_no_names() -> None:
 )
 def test_the_counterpart_is_named_through_aliases_and_helpers(code: str) -> None:
     own = "k = vae.kl\nwrapped = partial(k)\nlambda_ = lambda a, b: k(a, b)\ndef helper(a, b):\n    return vae.kl(a, b)"
-    assert flags(ANSWER + code, TASK, [SETUP, own]) == ["uses vaetl_helpers.vae.kl"]
+    assert flags_of_kl(ANSWER + code, [SETUP, own]) == ["uses vaetl_helpers.vae.kl"]
 
 
 @pytest.mark.parametrize(
@@ -104,23 +104,21 @@ def test_the_counterpart_is_named_through_aliases_and_helpers(code: str) -> None
     ],
 )
 def test_imports_and_the_engine_are_named(line: str, named: str) -> None:
-    assert flags(f"{line}\n{ANSWER}1", TASK, [SETUP]) == [f"uses {named}"]
+    assert flags_of_kl(f"{line}\n{ANSWER}1", [SETUP]) == [f"uses {named}"]
 
 
 def test_a_star_import_elsewhere_is_named() -> None:
-    assert flags(f"{ANSWER}1", TASK, ["from vaetl_helpers.vae import *"]) == [
+    assert flags_of_kl(f"{ANSWER}1", ["from vaetl_helpers.vae import *"]) == [
         "uses vaetl_helpers.vae.*"
     ]
 
 
 def test_what_the_solution_uses_is_fair_unless_rebound() -> None:
-    task = SimpleNamespace(
-        solution="def f(x):\n    return study.mean_interval(check_me(x), open(x))", stub=STUB
-    )
+    solution = "def f(x):\n    return study.mean_interval(check_me(x), open(x))"
     code = "def f(x):\n    return 2 * study.mean_interval(check_me(x), open(x))[0]"
-    assert flags(code, task, ["from vaetl_helpers import study"]) == []
+    assert flags(code, solution, STUB, ["from vaetl_helpers import study"]) == []
     rebound = "from vaetl_helpers import study, vae\ncheck_me = vae.kl"
-    assert flags(code, task, [rebound]) == ["uses vaetl_helpers.vae.kl"]
+    assert flags(code, solution, STUB, [rebound]) == ["uses vaetl_helpers.vae.kl"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +139,7 @@ def test_what_the_solution_uses_is_fair_unless_rebound() -> None:
     ],
 )
 def test_machinery_is_named(code: str, named: str) -> None:
-    assert flags(f"{code}\n{ANSWER}1", TASK) == [
+    assert flags_of_kl(f"{code}\n{ANSWER}1") == [
         f"reaches for what an answer does not need: {named}"
     ]
 
@@ -149,12 +147,12 @@ def test_machinery_is_named(code: str, named: str) -> None:
 def test_machinery_counts_in_a_helper_from_another_cell() -> None:
     helper = "import os\ndef helper(a):\n    return os.environ"
     said = ["reaches for what an answer does not need: os.environ"]
-    assert flags(f"{ANSWER}helper(mu)", TASK, [helper]) == said
-    assert flags(f"{ANSWER}mu", TASK, [helper]) == []
+    assert flags_of_kl(f"{ANSWER}helper(mu)", [helper]) == said
+    assert flags_of_kl(f"{ANSWER}mu", [helper]) == []
 
 
 def test_the_rest_of_a_cell_with_magics_is_looked_at() -> None:
-    said = flags(f"%time\n{ANSWER}vae.kl(mu, log_var)\nx = !ls", TASK, [SETUP])
+    said = flags_of_kl(f"%time\n{ANSWER}vae.kl(mu, log_var)\nx = !ls", [SETUP])
     assert said == [
         "uses vaetl_helpers.vae.kl",
         "reaches for what an answer does not need: %time, x = !ls",
@@ -162,7 +160,7 @@ def test_the_rest_of_a_cell_with_magics_is_looked_at() -> None:
 
 
 def test_a_cell_of_another_language_is_named_by_its_first_line() -> None:
-    assert flags("%%bash\nrm -rf ((", TASK) == ["reaches for what an answer does not need: %%bash"]
+    assert flags_of_kl("%%bash\nrm -rf ((") == ["reaches for what an answer does not need: %%bash"]
 
 
 @pytest.mark.parametrize(
@@ -188,37 +186,37 @@ def test_honest_answers_have_no_flags(code: str) -> None:
         "from vaetl_helpers.training import evaluate, setup\nP = setup('03', seed=1)",
         "def my(x):\n    return torch.exp(x)",
     ]
-    assert flags(code, TASK, others) == []
+    assert flags_of_kl(code, others) == []
 
 
 @pytest.mark.parametrize(
     "code",
     [
         "(" * 1_000_000,
-        "[" * (LIMIT - 1),
-        "-" * (LIMIT - 2) + "1",
-        "a" + ".b" * (LIMIT // 2 - 1),
-        "a" + "+a" * (LIMIT // 2 - 1),
+        "[" * (MOST_CHARACTERS - 1),
+        "-" * (MOST_CHARACTERS - 2) + "1",
+        "a" + ".b" * (MOST_CHARACTERS // 2 - 1),
+        "a" + "+a" * (MOST_CHARACTERS // 2 - 1),
         "x = y\n" + "x = x.a, x.b\n" * 1000,
         "def f():\n    return\0",
         "\ud800",
         "def kl(:",
-        " " * (LIMIT - 1),
+        " " * (MOST_CHARACTERS - 1),
         "'\\d'",
         "",
     ],
 )
 def test_hostile_text_gives_no_crash_wherever_it_stands(code: str) -> None:
-    assert flags(code, TASK, [SETUP]) in ([], ["could not be parsed"])
-    assert flags(f"{ANSWER}vae.kl(mu, log_var)", TASK, [SETUP, code]) == [
+    assert flags_of_kl(code, [SETUP]) in ([], ["could not be parsed"])
+    assert flags_of_kl(f"{ANSWER}vae.kl(mu, log_var)", [SETUP, code]) == [
         "uses vaetl_helpers.vae.kl"
     ]
 
 
 def test_what_is_too_long_or_too_deep_says_so() -> None:
     assert (
-        flags("(" * 1_000_000, TASK)
-        == flags("-" * (LIMIT - 2) + "1", TASK)
+        flags_of_kl("(" * 1_000_000)
+        == flags_of_kl("-" * (MOST_CHARACTERS - 2) + "1")
         == ["could not be parsed"]
     )
 
@@ -226,12 +224,12 @@ def test_what_is_too_long_or_too_deep_says_so() -> None:
 def test_nothing_is_executed(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     line = f"open({str(mark)!r}, 'w')"
-    flags(f"{line}\n@{line}\ndef kl(mu=({line})) -> {line}:\n    return {line}", TASK, [line])
+    flags_of_kl(f"{line}\n@{line}\ndef kl(mu=({line})) -> {line}:\n    return {line}", [line])
     assert not mark.exists()
 
 
 def test_many_names_are_cut() -> None:
-    said = flags("\n".join(f"vae.name_{i:02}_{'x' * 200}" for i in range(30)), TASK, [SETUP])
+    said = flags_of_kl("\n".join(f"vae.name_{i:02}_{'x' * 200}" for i in range(30)), [SETUP])
     assert len(said) == 1
     assert said[0].startswith("uses vaetl_helpers.vae.name_00_") and said[0].endswith(" and others")
     assert len(said[0]) < 600

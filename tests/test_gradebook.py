@@ -32,13 +32,15 @@ from typer.testing import CliRunner
 from vaetl_helpers.app.cli import app
 from vaetl_helpers.app.lab import POLICY
 from vaetl_helpers.chapters import course_dir
-from vaetl_helpers.grading import gradebook, session
-from vaetl_helpers.grading.submissions import Assignment, assignment
+from vaetl_helpers.grading import gradebook
+from vaetl_helpers.grading.course import grade
+from vaetl_helpers.grading.notebooks import Assignment, find_assignment
+from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
 
 CHAPTERS = ("01", "02", "03", "03b", "04", "05")
-OF = assignment("03")
-FILE = f"{OF.name}.ipynb"
-POINTS = {task.id: task.points for task in OF.tasks}
+CHAPTER = find_assignment("03")
+FILE = CHAPTER.file_name
+POINTS = {exercise.id: exercise.points for exercise in CHAPTER.exercises}
 BWRAP = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
 # nbgrader's own, where the tests call it.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
@@ -46,23 +48,30 @@ PAGE = Path(__file__).parents[1] / "docs" / "instructors" / "README.md"
 
 
 def notebook(solved: tuple[str, ...] = (), short: bool = True, **changed: str) -> dict[str, Any]:
-    """The learner's notebook of chapter 3 with some exercises solved, and other cells given by their grade id.
+    """The learner's notebook of chapter 3 with some exercises solved.
 
-    A short one holds the setup and the graded cells only.
+    `changed` are other cells by their grade id. A short one holds the setup and the graded cells
+    only; a whole one runs in the profile `smoke`.
     """
-    made = json.loads((course_dir() / FILE).read_bytes())
-    answers = {task.grade_id: task.solution for task in OF.tasks if task.id in solved}
-    kept = []
-    for cell in made["cells"]:
-        grade_id, source = (
-            cell["metadata"].get("nbgrader", {}).get("grade_id"),
-            "".join(cell["source"]),
-        )
-        cell["source"] = changed.get(
-            (grade_id or "").replace("-", "_"), answers.get(grade_id, source)
-        )
-        kept += [cell] if grade_id or source in (OF.parameters, *OF.setup) else []
-    return made | {"cells": kept if short else made["cells"]}
+    content = json.loads((course_dir() / FILE).read_bytes())
+    answers = {}
+    for exercise in CHAPTER.exercises:
+        if exercise.id in solved:
+            answers[exercise.grade_id] = exercise.solution
+    for id, source in changed.items():
+        answers[id.replace("_", "-", 1)] = source
+    short_cells = []
+    for cell in content["cells"]:
+        grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id")
+        source = "".join(cell["source"])
+        if grade_id or source in (CHAPTER.parameters, *CHAPTER.setup):
+            short_cells.append(cell)
+        if source == CHAPTER.parameters:
+            source = source.replace('"auto"', '"smoke"')
+        cell["source"] = answers.get(grade_id, source)
+    if short:
+        content["cells"] = short_cells
+    return content
 
 
 def hand_in(path: Path, made: dict[str, Any]) -> Path:
@@ -71,31 +80,24 @@ def hand_in(path: Path, made: dict[str, Any]) -> Path:
     return path
 
 
-def result(student: str, *correct: str, **given: Any) -> dict[str, Any]:
-    """What `grade` makes of a submission."""
-    rows = []
-    for task in OF.tasks:
-        right = task.id in correct
-        row = {
-            "id": task.id,
-            "points": task.points if right else 0,
-            "of": task.points,
-            "seconds": 1.0,
-        }
-        row |= {
-            "status": "correct" if right else "incorrect",
-            "message": "" if right else "the sum is over the batch",
-        }
-        rows.append(row | {"code": f"def {task.function}(): ...", "flags": [], "notes": []})
-    facts = {
-        "assignment": "03",
-        "student": student,
-        "name": student,
-        "digest": "d",
-        "tests": "hidden",
-        "notes": [],
-    }
-    return facts | {"exercises": rows} | given
+def result(student: str, *correct: str, name: str | None = None) -> Result:
+    """What `judge` makes of a submission."""
+    exercises = []
+    for exercise in CHAPTER.exercises:
+        is_correct = exercise.id in correct
+        exercises.append(
+            ExerciseResult(
+                id=exercise.id,
+                points=exercise.points if is_correct else 0,
+                worth=exercise.points,
+                status=Status.CORRECT if is_correct else Status.INCORRECT,
+                message="" if is_correct else "the sum is over the batch",
+                seconds=1.0,
+                code=f"def {exercise.function}(): ...",
+            )
+        )
+    hidden = GradedBy.HIDDEN_TESTS
+    return Result("03", student, name or student, hidden, exercises, digest="d")
 
 
 def scores(out: Path, number: str = "03") -> dict[str, float]:
@@ -106,7 +108,7 @@ def scores(out: Path, number: str = "03") -> dict[str, float]:
 
 def point_of(out: Path, student: str, id: str = "vae.kl") -> Any:
     with gradebook.open_book(out) as book:
-        grade = book.find_grade(f"{id.replace('.', '-')}-check", OF.name, "03", student)
+        grade = book.find_grade(f"{id.replace('.', '-')}-check", CHAPTER.name, "03", student)
         return grade.score, grade.auto_score, grade.manual_score, grade.needs_manual_grade
 
 
@@ -122,26 +124,32 @@ def nbgrader(*arguments: str, cwd: Path, **environment: str) -> subprocess.Compl
 
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A course with every chapter that has exercises."""
-    out = tmp_path_factory.mktemp("released")
-    for number in CHAPTERS:
-        done = CliRunner().invoke(app, ["assign", number, "--out", str(out)])
-        assert done.exit_code == 0 and f"{out}/release/{number}/" in done.output, done.output
+def assigned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course with chapter 3 alone, without a submission.
+
+    All others are copies of it, since a new database takes seconds.
+    """
+    out = tmp_path_factory.mktemp("assigned")
+    gradebook.assign(CHAPTER, out)
     return out
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("fresh")
-    gradebook.assign(OF, out)
+def released(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course with every chapter that has exercises."""
+    out = shutil.copytree(assigned, tmp_path_factory.mktemp("released") / "teaching")
+    for number in CHAPTERS:
+        if number != CHAPTER.number:
+            invocation = CliRunner().invoke(app, ["assign", number, "--out", str(out)])
+            assert invocation.exit_code == 0, invocation.output
+            assert f"{out}/release/{number}/" in invocation.output
     return out
 
 
 @pytest.fixture
-def course(fresh: Path, tmp_path: Path) -> Path:
-    """A course with chapter 3 alone, without a submission; a copy, since a new database takes seconds."""
-    return shutil.copytree(fresh, tmp_path / "teaching")
+def course(assigned: Path, tmp_path: Path) -> Path:
+    """A course with chapter 3 alone, without a submission."""
+    return shutil.copytree(assigned, tmp_path / "teaching")
 
 
 # ---------------------------------------------------------------- the release
@@ -155,10 +163,12 @@ def graded(path: Path) -> dict[str, nbformat.NotebookNode]:
     }
 
 
-def solution_lines(of: Assignment) -> dict[str, set[str]]:
+def solution_lines(chapter: Assignment) -> dict[str, set[str]]:
     """The lines of each solution that the learner's notebook has nowhere."""
-    handed = (course_dir() / f"{of.name}.ipynb").read_text("utf-8")
-    lines = {t.id: {line.strip() for line in t.solution.splitlines()} - {""} for t in of.tasks}
+    handed = (course_dir() / f"{chapter.name}.ipynb").read_text("utf-8")
+    lines = {
+        t.id: {line.strip() for line in t.solution.splitlines()} - {""} for t in chapter.exercises
+    }
     return {
         id: {line for line in many if json.dumps(line)[1:-1] not in handed}
         for id, many in lines.items()
@@ -169,9 +179,9 @@ def solution_lines(of: Assignment) -> dict[str, set[str]]:
 def test_the_release_is_the_learners_notebook_with_points_and_checksums(
     number: str, released: Path
 ) -> None:
-    of = assignment(number)
+    chapter = find_assignment(number)
     release, learner = (
-        path / f"{of.name}.ipynb" for path in (released / "release" / number, course_dir())
+        path / f"{chapter.name}.ipynb" for path in (released / "release" / number, course_dir())
     )
     ours, theirs = graded(learner), graded(release)
     sources = [
@@ -180,25 +190,28 @@ def test_the_release_is_the_learners_notebook_with_points_and_checksums(
     ]
     assert sources[0] == sources[1]
     assert (
-        list(ours) == list(theirs) == [t.grade_id + end for t in of.tasks for end in ("", "-check")]
+        list(ours)
+        == list(theirs)
+        == [t.grade_id + end for t in chapter.exercises for end in ("", "-check")]
     )
     for grade_id, cell in theirs.items():
         assert cell.metadata.nbgrader.checksum == compute_checksum(cell), grade_id
         assert cell.metadata.nbgrader.items() > ours[grade_id].metadata.nbgrader.items(), grade_id
         assert cell.outputs == [] and cell.execution_count is None
-    assert {t.id: t.points for t in of.tasks} == {
-        task.id: theirs[f"{task.grade_id}-check"].metadata.nbgrader.points for task in of.tasks
+    assert {t.id: t.points for t in chapter.exercises} == {
+        task.id: theirs[f"{task.grade_id}-check"].metadata.nbgrader.points
+        for task in chapter.exercises
     }
 
 
 @pytest.mark.parametrize("number", CHAPTERS)
 def test_no_line_of_a_solution_is_released(number: str, released: Path) -> None:
-    of = assignment(number)
+    chapter = find_assignment(number)
     files = [path for path in (released / "release" / number).rglob("*") if path.is_file()]
-    assert [path.name for path in files] == [f"{of.name}.ipynb"]
+    assert [path.name for path in files] == [f"{chapter.name}.ipynb"]
     text = files[0].read_text("utf-8")
     assert "BEGIN SOLUTION" not in text and "END SOLUTION" not in text
-    for id, lines in solution_lines(of).items():
+    for id, lines in solution_lines(chapter).items():
         assert lines, f"{id}: nothing to look for"
         assert not {line for line in lines if json.dumps(line)[1:-1] in text}, id
 
@@ -206,25 +219,23 @@ def test_no_line_of_a_solution_is_released(number: str, released: Path) -> None:
 def test_the_database_knows_all_assignments_and_their_points(released: Path) -> None:
     with gradebook.open_book(released) as book:
         found = {one.name: one.max_score for one in book.assignments}
-    assert found == {
-        number: sum(task.points for task in assignment(number).tasks) for number in CHAPTERS
-    }
+    assert found == {number: find_assignment(number).points for number in CHAPTERS}
 
 
 def test_assigning_again_changes_nothing_and_keeps_grades(course: Path) -> None:
     release = course / "release" / "03" / FILE
     config, before = course / "nbgrader_config.py", release.read_bytes()
     config.write_text(config.read_text("utf-8") + "# mine\n", encoding="utf-8")
-    gradebook.record(OF, course, [result("ada", "vae.kl")])
-    gradebook.assign(OF, course)
+    gradebook.record(CHAPTER, course, [result("ada", "vae.kl")])
+    gradebook.assign(CHAPTER, course)
     assert release.read_bytes() == before and scores(course) == {"ada": 2}
     assert config.read_text("utf-8").endswith("# mine\n")
 
 
 def test_a_second_assignment_leaves_the_first(course: Path) -> None:
-    gradebook.record(OF, course, [result("ada", "vae.kl")])
+    gradebook.record(CHAPTER, course, [result("ada", "vae.kl")])
     before = (course / "release" / "03" / FILE).read_bytes()
-    gradebook.assign(assignment("01"), course)
+    gradebook.assign(find_assignment("01"), course)
     assert (course / "release" / "03" / FILE).read_bytes() == before and scores(course) == {
         "ada": 2
     }
@@ -232,7 +243,7 @@ def test_a_second_assignment_leaves_the_first(course: Path) -> None:
 
 
 def test_nbgraders_own_interface_finds_the_course(course: Path) -> None:
-    gradebook.record(OF, course, [result("ada", "vae.kl"), result("bob")])
+    gradebook.record(CHAPTER, course, [result("ada", "vae.kl"), result("bob")])
     for student in ("ada", "bob"):
         hand_in(course / "submitted" / student / "03" / FILE, notebook())
     (found,) = NbGraderAPI(config=gradebook.configure(Config(), course)).get_assignments()
@@ -247,13 +258,14 @@ def test_nbgraders_own_interface_finds_the_course(course: Path) -> None:
 
 def test_points_and_outcomes_reach_the_gradebook(course: Path) -> None:
     everything = result("ada", *POINTS, name='Ada "../x"')
-    gradebook.record(OF, course, [everything, result("bob", "vae.kl"), result("eve")])
+    gradebook.record(CHAPTER, course, [everything, result("bob", "vae.kl"), result("eve")])
     assert scores(course) == {"ada": 12, "bob": 2, "eve": 0}
     with gradebook.open_book(course) as book:
         assert book.find_student("ada").last_name == 'Ada "../x"'
         assert book.find_assignment("03").max_score == sum(POINTS.values()) == 12
         comments = {
-            id: book.find_comment(id, OF.name, "03", "bob").comment for id in ("vae-kl", "vae-elbo")
+            id: book.find_comment(id, CHAPTER.name, "03", "bob").comment
+            for id in ("vae-kl", "vae-elbo")
         }
         assert not book.find_submission("03", "bob").needs_manual_grade
     assert comments == {"vae-kl": "correct", "vae-elbo": "incorrect: the sum is over the batch"}
@@ -266,22 +278,26 @@ def test_points_and_outcomes_reach_the_gradebook(course: Path) -> None:
 
 
 def test_points_given_by_hand_stay(course: Path) -> None:
-    gradebook.record(OF, course, [result("ada"), result("bob", "vae.kl")])
+    gradebook.record(CHAPTER, course, [result("ada"), result("bob", "vae.kl")])
     with gradebook.open_book(course) as book:
-        book.find_grade("vae-kl-check", OF.name, "03", "ada").manual_score = 1.5
-        book.find_comment("vae-kl", OF.name, "03", "ada").manual_comment = "half of it is right"
+        book.find_grade("vae-kl-check", CHAPTER.name, "03", "ada").manual_score = 1.5
+        book.find_comment(
+            "vae-kl", CHAPTER.name, "03", "ada"
+        ).manual_comment = "half of it is right"
         book.db.commit()
-    gradebook.record(OF, course, [result("ada"), result("bob")])
+    gradebook.record(CHAPTER, course, [result("ada"), result("bob")])
     assert scores(course) == {"ada": 1.5, "bob": 0}
     assert point_of(course, "ada") == (1.5, 0, 1.5, False)
     with gradebook.open_book(course) as book:
-        assert book.find_comment("vae-kl", OF.name, "03", "ada").comment == "half of it is right"
+        assert (
+            book.find_comment("vae-kl", CHAPTER.name, "03", "ada").comment == "half of it is right"
+        )
 
 
 def test_names_of_a_class_list_stay(course: Path) -> None:
     with gradebook.open_book(course) as book:
         book.add_student("ada", first_name="Ada", last_name="Lovelace")
-    gradebook.record(OF, course, [result("ada", name="ada_hw3"), result("bob", name="Bob B.")])
+    gradebook.record(CHAPTER, course, [result("ada", name="ada_hw3"), result("bob", name="Bob B.")])
     with gradebook.open_book(course) as book:
         names = {one.id: (one.first_name, one.last_name) for one in book.students}
     assert names == {"ada": ("Ada", "Lovelace"), "bob": ("", "Bob B.")}
@@ -289,7 +305,7 @@ def test_names_of_a_class_list_stay(course: Path) -> None:
 
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@SUM(A1)"])
 def test_a_name_is_no_formula_in_the_exported_table(course: Path, name: str) -> None:
-    gradebook.record(OF, course, [result("ada", name=name)])
+    gradebook.record(CHAPTER, course, [result("ada", name=name)])
     with gradebook.open_book(course) as book:  # nbgrader's export writes this name as it is
         assert book.find_student("ada").last_name == f"'{name}"
 
@@ -297,12 +313,12 @@ def test_a_name_is_no_formula_in_the_exported_table(course: Path, name: str) -> 
 def test_recording_prints_no_warning_of_nbgraders_own(course: Path) -> None:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        gradebook.record(OF, course, [result("ada", "vae.kl")])
+        gradebook.record(CHAPTER, course, [result("ada", "vae.kl")])
     assert not [str(one.message) for one in seen if issubclass(one.category, SAWarning)]
 
 
 def test_export_gives_a_table_and_leaves_ours(course: Path) -> None:
-    gradebook.record(OF, course, [result("ada", "vae.kl"), result("bob")])
+    gradebook.record(CHAPTER, course, [result("ada", "vae.kl"), result("bob")])
     (course / "grades.csv").write_text("ours", encoding="utf-8")
     done = nbgrader("export", cwd=course)
     assert done.returncode == 0, done.stderr
@@ -360,10 +376,10 @@ def test_the_instructors_browser_loads_nothing_from_elsewhere() -> None:
 
 
 @pytest.fixture(scope="module")
-def exchanged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A course whose assignment a student has fetched, solved in part and handed in through the exchange."""
-    out, home = tmp_path_factory.mktemp("exchanged") / "teaching", tmp_path_factory.mktemp("home")
-    gradebook.assign(OF, out)
+def exchanged(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A course whose assignment a student has fetched, solved in part and handed in again."""
+    out = shutil.copytree(assigned, tmp_path_factory.mktemp("exchanged") / "teaching")
+    home = tmp_path_factory.mktemp("home")
     teacher = NbGraderAPI(config=gradebook.configure(Config(), out))
     where = (f"--Exchange.root={out / 'exchange'}", "--course", gradebook.COURSE)
     released = teacher.release_assignment("03")
@@ -392,7 +408,7 @@ def test_what_was_collected_is_graded_and_given_back(
     exchanged: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, home = exchanged
-    assert session.grade(out / "submitted", "03", out) == 0
+    assert grade(out / "submitted", "03", out) == 0
     (collected,) = (out / "submitted").iterdir()
     assert scores(out) == {collected.name: 5}
     with gradebook.open_book(out) as book:
@@ -433,7 +449,7 @@ print("SPIED", _json.dumps({
 }))
 """
 CHEAT = "check = lambda id, function: function\n"
-LOOP = "def kl(mu, log_var):\n    return 0\n\nwhile True:\n    pass\n"
+LOOP = "import time\ndef kl(mu, log_var):\n    return 0\n\nwhile True:\n    time.sleep(0.1)\n"
 EXIT = "import os\nos._exit(0)\n"
 
 
@@ -461,12 +477,15 @@ def inbox(folder: Path, out: Path, *students: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def button(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Autograde by nbgrader's command and by its API (Formgrader's button), then `vaetl grade`, then both again."""
-    out, seen = tmp_path_factory.mktemp("button") / "teaching", {}
-    gradebook.assign(OF, out)
+def button(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Autograde by nbgrader's command and by its API, then `vaetl grade`, then both again.
+
+    The API is what Formgrader's button calls.
+    """
+    out = shutil.copytree(assigned, tmp_path_factory.mktemp("button") / "teaching")
+    seen: dict[str, Any] = {}
     listening = socket.create_server(("127.0.0.1", 0))
-    kl = next(task for task in OF.tasks if task.id == "vae.kl")
+    kl = next(exercise for exercise in CHAPTER.exercises if exercise.id == "vae.kl")
     given = (
         f"OUT, REAL_HOME, PORT = {str(out)!r}, {str(Path.home())!r}, {listening.getsockname()[1]}"
     )
@@ -485,12 +504,12 @@ def button(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
     api = NbGraderAPI(config=config)
     seen["api"] = [api.autograde("03", student) for student in ("cheat", "loop")]
     seen["spied"], seen["scores"] = spied(out), scores(out)
-    late = hand_in(out.parent / "late" / "other.ipynb", notebook(("vae.kl",)))
-    seen["late"] = session.grade(late, "03", out), scores(out), public(out)
+    late = hand_in(out.parent / "late" / "other.ipynb", {})  # no notebook: nothing is run
+    seen["late"] = grade(late, "03", out), scores(out), public(out)
     both = inbox(out.parent / "inbox", out, "honest", "cheat")
-    seen["all"] = session.grade(both, "03", out), scores(out), public(out)
+    seen["all"] = grade(both, "03", out), scores(out), public(out)
     seen["again"] = api.autograde("03", "cheat"), scores(out)
-    seen["last"] = session.grade(both, "03", out), scores(out), public(out)
+    seen["last"] = grade(both, "03", out), scores(out), public(out)
     yield seen | {"out": out}
     listening.close()
 
@@ -541,8 +560,8 @@ def test_the_report_tells_public_checks_from_hidden_tests(button: dict[str, Any]
 @pytest.mark.slow
 @BWRAP
 def test_vaetl_grade_puts_the_points_of_the_hidden_tests_back(button: dict[str, Any]) -> None:
-    hidden = {"honest": 9, "cheat": 0, "loop": 2, "other": 2, "exits": 0}
-    assert button["late"][:2] == (0, button["scores"] | {"other": 2})
+    hidden = {"honest": 9, "cheat": 0, "loop": 2, "other": 0, "exits": 0}
+    assert button["late"][:2] == (0, button["scores"] | {"other": 0})
     assert button["all"][:2] == button["last"][:2] == (0, hidden)
     pressed, faked = button["again"]
     assert pressed["success"] and faked == hidden | {"cheat": 10}
@@ -587,17 +606,13 @@ def test_each_command_of_the_page_parses(line: str) -> None:
 
 
 def test_the_page_names_every_option_of_grade_and_every_status() -> None:
-    from vaetl_helpers.grading.pages import STATUSES
-
     text = PAGE.read_text("utf-8")
     options = {
         p.opts[0]
         for p in typer.main.get_command(app).commands["grade"].params
         if p.opts[0].startswith("-")
     }
-    assert len(options) > 8 and not {
-        name for name in (*options, *STATUSES) if f"`{name}" not in text
-    }
+    assert len(options) > 8 and not {name for name in (*options, *Status) if f"`{name}" not in text}
 
 
 def test_each_picture_of_the_page_is_there_small_and_described() -> None:

@@ -30,11 +30,12 @@ import pytest
 from vaetl_helpers import exercises
 from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.grading import grade as grading
-from vaetl_helpers.grading import sandbox, session
-from vaetl_helpers.grading.inside import OUTPUTS
-from vaetl_helpers.grading.runner import Dead, Kernel
+from vaetl_helpers.grading import course as session
+from vaetl_helpers.grading import judge as grading
 from vaetl_helpers.grading.sandbox import PACKAGE, Limits
+from vaetl_helpers.grading.sandbox import kernel as sandbox
+from vaetl_helpers.grading.sandbox.inside import OUTPUTS
+from vaetl_helpers.grading.sandbox.runner import Dead, Kernel
 from vaetl_helpers.grading.submissions import Unreadable, assignment
 
 OF = assignment("03")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -11,15 +12,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from vaetl_helpers.grading import inside, sandbox, watch
-from vaetl_helpers.grading.sandbox import PACKAGE, WATCH, Limits
+from vaetl_helpers.grading.sandbox import inside, kernel, watch
+from vaetl_helpers.grading.sandbox.job import Limits
+from vaetl_helpers.grading.sandbox.kernel import PACKAGE, WATCH
+from vaetl_helpers.grading.sandbox.runner import warm_up
 
 bubblewrap = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
 USERS = ("root", "ordinary user")
+KERNEL = "vaetl_helpers.grading.sandbox.kernel"
 
 
 @pytest.fixture(params=USERS)
@@ -34,15 +39,14 @@ def shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
         else {}
     )
     if given:
-        monkeypatch.setattr(sandbox.os, "geteuid", lambda: 65534)
-        monkeypatch.setattr(
-            sandbox, "_python_folders", list
-        )  # that user need not be able to read them
-        monkeypatch.setattr(sandbox, "_font_list", lambda: None)
+        monkeypatch.setattr(f"{KERNEL}.os.geteuid", lambda: 65534)
+        # That user need not be able to read them.
+        monkeypatch.setattr(f"{KERNEL}.python_folders", list)
+        monkeypatch.setattr(f"{KERNEL}.font_list", lambda: None)
 
     def run(script: str) -> str:
         command = [
-            *sandbox._bwrap(Limits(disk=4)),
+            *kernel.bubblewrap(Limits(disk=4)),
             "--remount-ro",
             "/",
             "--",
@@ -66,7 +70,7 @@ def test_there_is_no_network(shell: Callable[[str], str]) -> None:
 
 @bubblewrap
 def test_only_the_system_python_and_the_package_are_there(shell: Callable[[str], str]) -> None:
-    assert set(shell("ls /etc").split()) <= {*sandbox.SETTINGS}
+    assert set(shell("ls /etc").split()) <= {*kernel.SETTINGS}
     assert not {"home", "mnt", "media", "srv", "var", "run", "sys"} & set(shell("ls /").split())
     checkout = PACKAGE.parent
     seen = set(shell(f"ls -A {checkout} 2>/dev/null; true").split())
@@ -172,15 +176,15 @@ def test_what_keeps_within_the_limits_ends_by_itself(tmp_path: Path) -> None:
 def test_only_sockets_may_lie_where_the_sandbox_can_write_outside(
     kind: str, tmp_path: Path
 ) -> None:
-    assert not watch.strange(tmp_path / "absent")
+    assert not watch.has_strangers(tmp_path / "absent")
     made = [socket.socket(socket.AF_UNIX) for _ in range(20 if kind == "many sockets" else 1)]
     for number, one in enumerate(made):
         one.bind(str(tmp_path / str(number)))
-    assert watch.strange(tmp_path) == (kind == "many sockets")
+    assert watch.has_strangers(tmp_path) == (kind == "many sockets")
     {"file": (tmp_path / "x").touch, "folder": (tmp_path / "x").mkdir}.get(kind, lambda: None)()
     if kind == "link":
         (tmp_path / "x").symlink_to("/etc/passwd")
-    assert watch.strange(tmp_path)
+    assert watch.has_strangers(tmp_path)
     for one in made:
         one.close()
 
@@ -197,23 +201,26 @@ def test_an_open_file_without_a_name_is_found_on_the_device_of_the_sockets(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("name", "value", "words"),
     [
-        ({"platform": "darwin"}, "needs Linux"),
-        ({"which": None}, "sudo apt-get install bubblewrap"),
-        ({"which": "/bin/false"}, "forbids user namespaces"),
+        ("sys.platform", "darwin", "needs Linux"),
+        ("shutil.which", lambda name: None, "sudo apt-get install bubblewrap"),
+        ("shutil.which", lambda name: "/bin/false", "forbids user namespaces"),
     ],
 )
 def test_without_a_sandbox_it_says_what_to_do(
-    change: dict[str, str | None], says: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: object, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.problem.cache_clear()
-    if "platform" in change:
-        monkeypatch.setattr(sandbox.sys, "platform", change["platform"])
-    else:
-        monkeypatch.setattr(sandbox.shutil, "which", lambda name: change["which"])
-    assert says in sandbox.problem()
-    sandbox.problem.cache_clear()
+    kernel.why_unavailable.cache_clear()
+    monkeypatch.setattr(f"{KERNEL}.{name}", value)
+    assert words in kernel.why_unavailable()
+    kernel.why_unavailable.cache_clear()
+
+
+def masked_folders(command: list[str]) -> set[str]:
+    """The folders that the sandbox shows empty."""
+    pairs = itertools.pairwise(command)
+    return {path for option, path in pairs if option == "--tmpfs"}
 
 
 def test_a_graded_kernel_sees_neither_checks_nor_solutions(
@@ -221,13 +228,30 @@ def test_a_graded_kernel_sees_neither_checks_nor_solutions(
 ) -> None:
     copy = tmp_path / "site-packages" / "vaetl_helpers" / "course"
     copy.mkdir(parents=True)  # as an editable installation makes it
-    monkeypatch.setattr(sandbox.sys, "path", [*sys.path, str(copy.parents[1])])
-    graded = sandbox.command(["-f", "c.json"], tmp_path, Limits(), tmp_path / "exercises")
-    masked = {graded[i + 1] for i, word in enumerate(graded) if word == "--tmpfs"}
-    assert {str(PACKAGE / "exercises"), str(PACKAGE / "grading"), str(copy)} <= masked
+    (tmp_path / "linked").symlink_to(tmp_path / "site-packages")
+    by_link = tmp_path / "linked" / "vaetl_helpers" / "course"
+    monkeypatch.syspath_prepend(tmp_path / "linked")
+    graded = kernel.sandbox_command(["-f", "c.json"], tmp_path, Limits(), tmp_path / "exercises")
+    hidden = (PACKAGE / "exercises", PACKAGE / "grading", copy, by_link)
+    assert {str(path) for path in hidden} <= masked_folders(graded)
     assert "VAETL_GRADING" not in graded
-    public = sandbox.command(["-f", "c.json"], tmp_path, Limits(), None)
+    public = kernel.sandbox_command(["-f", "c.json"], tmp_path, Limits(), None)
     assert str(PACKAGE / "exercises") not in public and "VAETL_GRADING" in public
+
+
+def test_the_libraries_are_loaded_before_the_time_of_a_submission_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in = SimpleNamespace(shared=lambda: loaded.append("exercises"))
+    loaded: list[str] = []
+    monkeypatch.setitem(sys.modules, inside.EXERCISES, stand_in)
+    setup = ["import math\nfrom os import path as p\nx = 1", "def f():\n    import json"]
+    code = warm_up(setup)
+    assert "import math" in code and "from os import path as p" in code and "json" not in code
+    space: dict[str, object] = {}
+    exec(code, space)
+    assert space.keys() == {"__builtins__"}  # a submission has no name that it did not make
+    assert loaded == ["exercises"]
 
 
 def test_the_watch_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
@@ -269,7 +293,7 @@ thread.start(); thread.join()
 
 
 @pytest.mark.skipif(
-    platform.machine() not in inside.CALLS, reason="the filter knows other processors"
+    platform.machine() not in inside.PROCESSORS, reason="the filter knows other processors"
 )
 def test_memory_that_belongs_to_no_process_cannot_be_made() -> None:
     command = [sys.executable, "-c", HIDING, str(Path(inside.__file__).parent)]

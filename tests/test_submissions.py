@@ -17,11 +17,20 @@ import pytest
 from vaetl_helpers import exercises
 from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.grading import submissions
-from vaetl_helpers.grading.submissions import Submission, Unreadable, assignment, collect, read
+from vaetl_helpers.grading.notebooks import (
+    Problem,
+    ProblemKind,
+    Unreadable,
+    find_assignment,
+    has_cells_of,
+    read,
+)
+from vaetl_helpers.grading.pages import problem_sentences, unknown_cells_sentences
+from vaetl_helpers.grading.result import Status
+from vaetl_helpers.grading.submissions import LINK, Submission, find_submissions, safe_name
 
 GRADED = ("01", "02", "03", "03b", "04", "05")
-OF = assignment("03")
+ASSIGNMENT = find_assignment("03")
 NAME = "03_variational_autoencoder"
 LEARNER = (course_dir() / f"{NAME}.ipynb").read_bytes()
 OTHER = (course_dir() / "01_training_basics.ipynb").read_bytes()
@@ -76,12 +85,16 @@ def without(grade_id: str) -> Callable[[dict[str, Any]], None]:
     "name", ["3", "03", NAME, "variational_autoencoder", f"course/{NAME}.ipynb"]
 )
 def test_a_chapter_has_several_names(name: str) -> None:
-    assert assignment(name) == OF
-    assert (OF.number, OF.name, OF.title) == ("03", NAME, "The variational autoencoder")
+    assert find_assignment(name) == ASSIGNMENT
+    assert (ASSIGNMENT.number, ASSIGNMENT.name, ASSIGNMENT.title) == (
+        "03",
+        NAME,
+        "The variational autoencoder",
+    )
 
 
 def test_the_tasks_of_chapter_three() -> None:
-    functions = {task.id: task.function for task in OF.tasks}
+    functions = {exercise.id: exercise.function for exercise in ASSIGNMENT.exercises}
     assert functions == {
         "vae.bernoulli_log_likelihood": "bernoulli_log_likelihood",
         "vae.kl": "kl",
@@ -89,21 +102,25 @@ def test_the_tasks_of_chapter_three() -> None:
         "vae.elbo": "elbo",
         "vae.decoder_shape": "grow",
     }
-    kl = OF.tasks[1]
-    assert (kl.grade_id, kl.points, kl.checked) == ("vae-kl", 2, 'kl_checked = check("vae.kl", kl)')
+    kl = ASSIGNMENT.exercises[1]
+    assert (kl.grade_id, kl.points, kl.check_cell) == (
+        "vae-kl",
+        2,
+        'kl_checked = check("vae.kl", kl)',
+    )
     assert "BEGIN SOLUTION" in kl.solution and "log_var.exp(" in kl.solution
     assert "return ...  # your code" in kl.stub and "BEGIN SOLUTION" not in kl.stub
-    assert OF.parameters.startswith("profile: str") and len(OF.setup) == 2
-    assert OF.setup[0].startswith("from vaetl_helpers.runtime") and OF.setup[1].startswith(
-        "import math"
-    )
+    assert ASSIGNMENT.parameters.startswith("profile: str") and len(ASSIGNMENT.setup) == 2
+    assert ASSIGNMENT.setup[0].startswith("from vaetl_helpers.runtime") and ASSIGNMENT.setup[
+        1
+    ].startswith("import math")
 
 
 @pytest.mark.parametrize("number", GRADED)
 def test_every_chapter_agrees_with_its_exercises(number: str) -> None:
-    of = assignment(number)
-    assert {task.id: task.points for task in of.tasks} == {
-        t.id: exercises.get(t.id).points for t in of.tasks
+    of = find_assignment(number)
+    assert {task.id: task.points for task in of.exercises} == {
+        t.id: exercises.get(t.id).points for t in of.exercises
     }
     assert of.setup and of.parameters
     for path in (
@@ -111,9 +128,9 @@ def test_every_chapter_agrees_with_its_exercises(number: str) -> None:
         course_dir() / "solutions" / f"{of.name}.ipynb",
     ):
         content = read(path.read_bytes(), of)
-        assert content.problems == {} and content.setup == of.setup
+        assert content.problems == () and content.setup == of.setup
         expected = {
-            t.id: (t.solution if path.parent.name == "solutions" else t.stub,) for t in of.tasks
+            t.id: (t.solution if path.parent.name == "solutions" else t.stub,) for t in of.exercises
         }
         assert content.cells == expected
 
@@ -121,16 +138,16 @@ def test_every_chapter_agrees_with_its_exercises(number: str) -> None:
 @pytest.mark.parametrize("number", ["04b", "04c", "05b"])
 def test_a_chapter_without_exercises(number: str) -> None:
     with pytest.raises(CourseError, match=rf"{number} has no exercises.*{', '.join(GRADED)}"):
-        assignment(number)
+        find_assignment(number)
 
 
 @pytest.mark.parametrize("number", ["", "9", "04x", "../03", "vae"])
 def test_an_unknown_chapter(number: str) -> None:
     if number == "../03":  # a path is read by its last part
-        assert assignment(number) == OF
+        assert find_assignment(number) == ASSIGNMENT
     else:
         with pytest.raises(CourseError, match="Unknown chapter"):
-            assignment(number)
+            find_assignment(number)
 
 
 # Whose notebooks there are
@@ -195,34 +212,38 @@ LAYOUTS = {
 @pytest.mark.parametrize("write", [folder, zipped])
 def test_layouts(layout: str, write: Callable[..., Path], tmp_path: Path) -> None:
     members, expected = LAYOUTS[layout]
-    found = collect(write(tmp_path / "in.zip", members), OF)
+    found = find_submissions(write(tmp_path / "in.zip", members), ASSIGNMENT)
     assert sorted(names(found)) == expected.split(";")
     assert [one.student for one in found] == sorted(one.student for one in found)
     assert all(one.data in (A, B) and not one.fault and not one.notes for one in found)
 
 
 def test_each_gets_their_own_notebook(tmp_path: Path) -> None:
-    assert names(collect(zipped(tmp_path / "a.zip", LAYOUTS["moodle"][0]), OF)) == {
+    assert names(
+        find_submissions(zipped(tmp_path / "a.zip", LAYOUTS["moodle"][0]), ASSIGNMENT)
+    ) == {
         "Ada L": A,
         "Bob": B,
     }
-    assert names(collect(folder(tmp_path / "a", LAYOUTS["canvas"][0]), OF)) == {
+    assert names(find_submissions(folder(tmp_path / "a", LAYOUTS["canvas"][0]), ASSIGNMENT)) == {
         "lovelaceada": A,
         "byronbob": B,
     }
 
 
 def test_a_zip_of_one_folder_with_flat_notebooks(tmp_path: Path) -> None:
-    found = collect(zipped(tmp_path / "a.zip", {"all/ada.ipynb": A, "all/bob.ipynb": B}), OF)
+    found = find_submissions(
+        zipped(tmp_path / "a.zip", {"all/ada.ipynb": A, "all/bob.ipynb": B}), ASSIGNMENT
+    )
     assert names(found) == {"ada": A, "bob": B}
 
 
 def test_a_single_notebook(tmp_path: Path) -> None:
     path = folder(tmp_path, {f"ada {NAME}.ipynb": A}) / f"ada {NAME}.ipynb"
-    assert collect(path, OF) == [Submission("ada", "ada", A)]
+    assert find_submissions(path, ASSIGNMENT) == [Submission("ada", "ada", A)]
     (tmp_path / "submitted").mkdir()
     folder(tmp_path / "submitted", {"ada.ipynb": A})  # only its name is nbgrader's
-    assert names(collect(tmp_path / "submitted", OF)) == {"ada": A}
+    assert names(find_submissions(tmp_path / "submitted", ASSIGNMENT)) == {"ada": A}
 
 
 @pytest.mark.parametrize(
@@ -241,8 +262,8 @@ def test_a_single_notebook(tmp_path: Path) -> None:
 def test_faults(
     members: dict[str, bytes], fault: str, write: Callable[..., Path], tmp_path: Path
 ) -> None:
-    found = collect(
-        write(tmp_path / "in", members | {"bob/x.ipynb": A[:100_000]}), OF, megabytes=0.1
+    found = find_submissions(
+        write(tmp_path / "in", members | {"bob/x.ipynb": A[:100_000]}), ASSIGNMENT, megabytes=0.1
     )
     assert found[0] == Submission("ada", "ada", b"", (), fault)
     assert names(found[1:]) == {
@@ -265,7 +286,7 @@ def test_nothing_to_collect(name: str, tmp_path: Path) -> None:
         "damaged" if name in ("junk.zip", "cut.zip") else "give a notebook, a folder of notebooks"
     )
     with pytest.raises(CourseError, match=expected):
-        collect(tmp_path / name, OF)
+        find_submissions(tmp_path / name, ASSIGNMENT)
 
 
 def test_of_several_notebooks_the_newest_that_fits(tmp_path: Path) -> None:
@@ -275,12 +296,12 @@ def test_of_several_notebooks_the_newest_that_fits(tmp_path: Path) -> None:
     )
     for seconds, name in enumerate(("old", "new", "other", "bad")):
         os.utime(tmp_path / "ada" / f"{name}.ipynb", (1000 + seconds, 1000 + seconds))
-    (ada,) = collect(tmp_path, OF)
+    (ada,) = find_submissions(tmp_path, ASSIGNMENT)
     assert ada.data == B and not ada.fault
     note = "There were 4 notebooks (ada/bad.ipynb, ada/new.ipynb, ada/old.ipynb, ada/other.ipynb): taken was "
     assert ada.notes == (note + "ada/new.ipynb, the newest with exercises of chapter 03.",)
     os.utime(tmp_path / "ada" / "old.ipynb", (2000, 2000))
-    assert collect(tmp_path, OF)[0].data == A
+    assert find_submissions(tmp_path, ASSIGNMENT)[0].data == A
 
 
 @pytest.mark.parametrize(("first", "second"), [("x", "x-1"), ("x-2", "x-10"), ("a", "b")])
@@ -289,13 +310,15 @@ def test_of_equally_old_notebooks_the_last_name(
     first: str, second: str, turned: bool, tmp_path: Path
 ) -> None:
     pairs = [(f"ada_12_345_{first}.ipynb", A), (f"ada_12_345_{second}.ipynb", B)]
-    (ada,) = collect(zipped(tmp_path / "a.zip", dict(pairs[::-1] if turned else pairs)), OF)
+    (ada,) = find_submissions(
+        zipped(tmp_path / "a.zip", dict(pairs[::-1] if turned else pairs)), ASSIGNMENT
+    )
     assert ada.data == B and f"taken was ada_12_345_{second}.ipynb" in ada.notes[0]
 
 
 def test_a_file_with_a_fault_comes_last(tmp_path: Path) -> None:
     members = {"ada/b.ipynb": bytes(200_000), "ada/a.ipynb": A, "bob/x.ipynb": A}
-    ada, _ = collect(zipped(tmp_path / "a.zip", members), OF, megabytes=0.15)
+    ada, _ = find_submissions(zipped(tmp_path / "a.zip", members), ASSIGNMENT, megabytes=0.15)
     assert ada.data == A and not ada.fault and "2 notebooks" in ada.notes[0]
 
 
@@ -320,15 +343,15 @@ def test_a_file_with_a_fault_comes_last(tmp_path: Path) -> None:
     ],
 )
 def test_names_are_safe(name: str, plain: str, tmp_path: Path) -> None:
-    student = submissions._safe(name)
-    assert SAFE.fullmatch(student) and student == submissions._safe(name)
+    student = safe_name(name)
+    assert SAFE.fullmatch(student) and student == safe_name(name)
     assert re.fullmatch(re.escape(plain).replace(r"\*", ".*"), student)
     assert (student == name) == ("*" not in plain)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "---", "."])
 def test_no_name_is_empty_or_a_folder_of_its_own(name: str) -> None:
-    assert re.fullmatch("student-[0-9a-f]{10}", submissions._safe(name))
+    assert re.fullmatch("student-[0-9a-f]{10}", safe_name(name))
 
 
 @pytest.mark.parametrize(
@@ -336,18 +359,22 @@ def test_no_name_is_empty_or_a_folder_of_its_own(name: str) -> None:
     [("Ada", "ada"), ("a b", "a_b", "a?b"), ("x" * 61, "x" * 62), ("Zoë", "Zoe"), ("ö", "ü", "_")],
 )
 def test_no_two_students_share_a_folder(several: tuple[str, ...], tmp_path: Path) -> None:
-    found = collect(zipped(tmp_path / "a.zip", {f"{name}/x.ipynb": A for name in several}), OF)
+    found = find_submissions(
+        zipped(tmp_path / "a.zip", {f"{name}/x.ipynb": A for name in several}), ASSIGNMENT
+    )
     assert len({one.student.lower() for one in found}) == len(several)
     assert {one.name for one in found} == set(several)
-    again = collect(
-        zipped(tmp_path / "b.zip", {f"{name}/x.ipynb": A for name in several[::-1]}), OF
+    again = find_submissions(
+        zipped(tmp_path / "b.zip", {f"{name}/x.ipynb": A for name in several[::-1]}), ASSIGNMENT
     )
     assert [(one.student, one.name) for one in again] == [(one.student, one.name) for one in found]
 
 
 def test_a_name_cannot_be_taken_over(tmp_path: Path) -> None:
-    hashed = submissions._safe("a b")
-    found = collect(zipped(tmp_path / "a.zip", {"a b/x.ipynb": A, f"{hashed}/x.ipynb": B}), OF)
+    hashed = safe_name("a b")
+    found = find_submissions(
+        zipped(tmp_path / "a.zip", {"a b/x.ipynb": A, f"{hashed}/x.ipynb": B}), ASSIGNMENT
+    )
     assert len({one.student for one in found}) == 2
     members = {
         "Ada_5_999_x.ipynb": A,
@@ -355,13 +382,13 @@ def test_a_name_cannot_be_taken_over(tmp_path: Path) -> None:
         "Ada_66_999_x.ipynb": A,
         "Ada (55)_77_999_x.ipynb": B,
     }
-    found = collect(zipped(tmp_path / "b.zip", members), OF)
+    found = find_submissions(zipped(tmp_path / "b.zip", members), ASSIGNMENT)
     assert len({one.student for one in found}) == 4
 
 
 def test_a_decomposed_name_is_the_same_name(tmp_path: Path) -> None:
     found = [
-        collect(zipped(tmp_path / "a.zip", {f"{n}/x.ipynb": A}), OF)[0]
+        find_submissions(zipped(tmp_path / "a.zip", {f"{n}/x.ipynb": A}), ASSIGNMENT)[0]
         for n in ("Zo\u00eb", "Zoe\u0308")
     ]
     assert found[0] == found[1]
@@ -378,7 +405,7 @@ def test_members_that_would_leave_the_folder(tmp_path: Path) -> None:
         'Ada "../x"_1_assign/x.ipynb': B,
     }
     before = sorted(tmp_path.parent.rglob("*"))
-    found = collect(zipped(tmp_path / "a.zip", members), OF)
+    found = find_submissions(zipped(tmp_path / "a.zip", members), ASSIGNMENT)
     assert len(found) == 4 and all(SAFE.fullmatch(one.student) and one.data for one in found)
     assert sorted(tmp_path.parent.rglob("*")) == sorted(
         [*before, tmp_path / "a.zip"]
@@ -428,7 +455,7 @@ def test_members_that_cannot_be_read(
     change: Callable[..., None], fault: str, tmp_path: Path
 ) -> None:
     path = rewritten(zipped(tmp_path / "a.zip", {"ada.ipynb": A, "bob.ipynb": B}), change)
-    ada, bob = collect(path, OF)
+    ada, bob = find_submissions(path, ASSIGNMENT)
     assert fault in ada.fault and ada.data == b"" and (bob.data, bob.fault) == (B, "")
 
 
@@ -439,11 +466,11 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         zipfile.ZipExtFile, "read", lambda file, n=-1: asked.append(n) or reader(file, n)
     )
-    ada, bob = collect(path, OF, megabytes=1)
+    ada, bob = find_submissions(path, ASSIGNMENT, megabytes=1)
     assert (ada.fault, ada.data, bob.data) == ("larger than 1 MB", b"", A)
     # Where the header says 1 MB, no more than that is ever unpacked, and the sum does not fit.
     header = lambda data, local, central: smaller(data, local, central)  # noqa: E731
-    ada, bob = collect(rewritten(path, header), OF, megabytes=1)
+    ada, bob = find_submissions(rewritten(path, header), ASSIGNMENT, megabytes=1)
     assert "not readable" in ada.fault and bob.data == A
     assert asked and all(0 < n <= 1_000_001 for n in asked)
 
@@ -455,8 +482,8 @@ def test_links_and_devices_in_a_zip(kind: int, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(info, "/etc/passwd")
         archive.writestr("bob/x.ipynb", A)
-    ada, bob = collect(tmp_path / "a.zip", OF)
-    assert ada.fault == submissions.LINK and ada.data == b"" and bob.data == A
+    ada, bob = find_submissions(tmp_path / "a.zip", ASSIGNMENT)
+    assert ada.fault == LINK and ada.data == b"" and bob.data == A
 
 
 @pytest.mark.timeout(20)
@@ -469,15 +496,15 @@ def test_links_and_devices_in_a_folder(tmp_path: Path) -> None:
     (root / "eve").symlink_to(secret)
     (root / "fay.ipynb").symlink_to("/dev/zero")
     (root / "bob" / "round").symlink_to(root)
-    found = {one.name: one for one in collect(root, OF)}
+    found = {one.name: one for one in find_submissions(root, ASSIGNMENT)}
     assert sorted(found) == ["ada", "bob", "carl", "dora", "eve", "fay"]
     assert found.pop("bob").data == A
-    assert all(one.data == b"" and submissions.LINK in one.fault for one in found.values())
+    assert all(one.data == b"" and LINK in one.fault for one in found.values())
 
 
 @pytest.mark.parametrize(("depth", "fault"), [(15, ""), (25, "no notebook in the folder")])
 def test_folders_are_followed_so_far(depth: int, fault: str, tmp_path: Path) -> None:
-    (one,) = collect(folder(tmp_path, {f"ada/{'d/' * depth}x.ipynb": A}), OF)
+    (one,) = find_submissions(folder(tmp_path, {f"ada/{'d/' * depth}x.ipynb": A}), ASSIGNMENT)
     assert one.name == "ada" and one.fault == fault
 
 
@@ -487,7 +514,7 @@ def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     folder(tmp_path, {"ada/x.ipynb": A})
     monkeypatch.setattr(Path, "open", refuse)  # root may read everything
-    (ada,) = collect(tmp_path, OF)
+    (ada,) = find_submissions(tmp_path, ASSIGNMENT)
     assert "PermissionError" in ada.fault and ada.data == b""
 
 
@@ -502,11 +529,11 @@ def test_whatever_is_damaged_gives_a_sentence(tmp_path: Path) -> None:
             some[draw.randrange(len(some))] = draw.randrange(256)
         (tmp_path / "a.zip").write_bytes(data)
         try:
-            kinds["read"] += len(collect(tmp_path / "a.zip", OF)) > 0
+            kinds["read"] += len(find_submissions(tmp_path / "a.zip", ASSIGNMENT)) > 0
         except CourseError:
             kinds["damaged"] += 1
         with contextlib.suppress(Unreadable):
-            read(bytes(text), OF)
+            read(bytes(text), ASSIGNMENT)
     assert min(kinds.values()) > 0 and sum(kinds.values()) == 300
 
 
@@ -546,8 +573,10 @@ SMALL = {"nbformat": 4, "metadata": {}, "cells": []}
 )
 def test_unreadable(data: bytes, says: str) -> None:
     with pytest.raises(Unreadable, match=says) as caught:
-        read(data, OF)
-    assert caught.value.status == "unreadable" and re.search("ask for|hand in", str(caught.value))
+        read(data, ASSIGNMENT)
+    assert caught.value.status == Status.UNREADABLE and re.search(
+        "ask for|hand in", str(caught.value)
+    )
 
 
 @pytest.mark.parametrize(
@@ -567,7 +596,7 @@ def test_unreadable(data: bytes, says: str) -> None:
 )
 def test_a_damaged_cell(damage: Any) -> None:
     with pytest.raises(Unreadable, match="Cell 3 of the notebook is damaged"):
-        read(changed(lambda notebook: notebook["cells"].insert(2, damage)), OF)
+        read(changed(lambda notebook: notebook["cells"].insert(2, damage)), ASSIGNMENT)
 
 
 @pytest.mark.parametrize(
@@ -585,8 +614,8 @@ def test_a_damaged_cell(damage: Any) -> None:
 )
 def test_strange_metadata_is_no_graded_cell(metadata: dict[str, Any]) -> None:
     strange = {"cell_type": "code", "source": "1", "metadata": metadata}
-    content = read(changed(lambda notebook: notebook["cells"].append(strange)), OF)
-    assert content.problems == {} and len(content.cells) == 5
+    content = read(changed(lambda notebook: notebook["cells"].append(strange)), ASSIGNMENT)
+    assert content.problems == () and len(content.cells) == 5
 
 
 def test_sources_may_be_strings_or_lists_and_begin_with_a_mark() -> None:
@@ -594,12 +623,16 @@ def test_sources_may_be_strings_or_lists_and_begin_with_a_mark() -> None:
         for one in notebook["cells"]:
             one["source"] = "".join(one["source"])
 
-    assert read(changed(join), OF) == read(LEARNER, OF) == read(b"\xef\xbb\xbf" + LEARNER, OF)
+    assert (
+        read(changed(join), ASSIGNMENT)
+        == read(LEARNER, ASSIGNMENT)
+        == read(b"\xef\xbb\xbf" + LEARNER, ASSIGNMENT)
+    )
 
 
 def test_half_a_character_can_be_written_out() -> None:
     data = changed(lambda notebook: cell(notebook, "vae-kl").update(source="x = '\ud800'"))
-    assert read(data, OF).cells["vae.kl"] == ("x = '?'",)
+    assert read(data, ASSIGNMENT).cells["vae.kl"] == ("x = '?'",)
 
 
 @pytest.mark.parametrize(
@@ -624,8 +657,8 @@ def test_half_a_character_can_be_written_out() -> None:
 )
 def test_the_wrong_notebook(data: bytes, says: str) -> None:
     with pytest.raises(Unreadable, match=f"{says}.*Ask for {NAME}.ipynb") as caught:
-        read(data, OF)
-    assert caught.value.status == "wrong notebook"
+        read(data, ASSIGNMENT)
+    assert caught.value.status == Status.WRONG_NOTEBOOK
 
 
 def twice(grade_id: str, times: int = 2) -> Callable[[dict[str, Any]], None]:
@@ -653,7 +686,7 @@ def edit(grade_id: str, **changes: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-STUB = OF.tasks[1].stub
+STUB = ASSIGNMENT.exercises[1].stub
 RESTORED = "it is restored from the course, nothing is lost."
 EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
 
@@ -708,7 +741,7 @@ EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
         (without("vae-kl-check"), (STUB,), [f"{CHECK}is missing: {RESTORED}"]),
         (edit("vae-kl-check", source="1"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
         (edit("vae-kl-check", cell_type="markdown"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
-        (edit("vae-kl-check", source=OF.tasks[1].checked + " \n"), (STUB,), []),
+        (edit("vae-kl-check", source=ASSIGNMENT.exercises[1].check_cell + " \n"), (STUB,), []),
         (
             twice("vae-kl-check"),
             (STUB,),
@@ -733,9 +766,11 @@ EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
 def test_problems(
     change: Callable[[Any], None], cells: tuple[str, ...] | None, problems: list[str]
 ) -> None:
-    content = read(changed(change), OF)
+    content = read(changed(change), ASSIGNMENT)
     assert content.cells.get("vae.kl") == cells
-    assert content.problems == ({"vae.kl": tuple(problems)} if problems else {})
+    kl = ASSIGNMENT.exercises[1]
+    assert problem_sentences(content.problems) == problems
+    assert content.problems_of(kl) == list(content.problems)
     assert len(content.cells) == (5 if cells else 4)
 
 
@@ -745,11 +780,34 @@ def test_cells_that_are_not_of_the_assignment() -> None:
             meta = {"nbgrader": {"grade_id": grade_id, "solution": True}}
             notebook["cells"].append({"cell_type": "code", "source": "evil()", "metadata": meta})
 
-    content = read(changed(add), OF)
-    assert content.problems == {
-        "": ("Graded cells that are not in chapter 03 are ignored: ?[31m, vae-iw_bound.",)
-    }
+    content = read(changed(add), ASSIGNMENT)
+    assert [(problem.cell, problem.kind) for problem in content.problems] == [
+        ("\x1b[31m", ProblemKind.NOT_IN_CHAPTER),
+        ("vae-iw_bound", ProblemKind.NOT_IN_CHAPTER),
+    ]
+    assert unknown_cells_sentences(content.unknown_cells, "03") == [
+        "Graded cells that are not in chapter 03 are ignored: ?[31m, vae-iw_bound."
+    ]
     assert "evil()" not in str(content.cells)
+
+
+def test_a_problem_names_its_cell_and_what_was_done() -> None:
+    content = read(changed(twice("vae-kl-check", 3)), ASSIGNMENT)
+    repeated = Problem("vae-kl-check", ProblemKind.REPEATED, count=3)
+    assert content.problems == (
+        repeated,
+        Problem("vae-kl-check", ProblemKind.SOURCE_CHANGED),
+    )
+    assert repeated.is_of_check
+    assert content.problems_of(ASSIGNMENT.exercises[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "fits"),
+    [(LEARNER, True), (OTHER, False), (b"", False), (json.dumps(SMALL).encode(), False)],
+)
+def test_whether_a_notebook_has_cells_of_the_assignment(data: bytes, fits: bool) -> None:
+    assert has_cells_of(data, ASSIGNMENT) == fits
 
 
 # The setup
@@ -791,4 +849,4 @@ GRADED_CELL = {"source": "kl = 1", "metadata": {"vaetl": {"exercise": "vae.kl"}}
     ],
 )
 def test_setup(cells: list[dict[str, Any]], setup: tuple[str, ...] | None) -> None:
-    assert read(place(*cells), OF).setup == setup
+    assert read(place(*cells), ASSIGNMENT).setup == setup

@@ -212,7 +212,7 @@ def _folder_of(package: str) -> Path:
 
 
 def _split_of(digest: str) -> str:
-    """Of the sixteen digits at its end nine are for training, five for the test, two for validation."""
+    """Of the sixteen digits at its end nine mean train, five test and two validation."""
     if digest[-1] < "9":
         return "train"
     return "test" if digest[-1] < "e" else "validation"

@@ -23,7 +23,7 @@ from vaetl_helpers import study
 from vaetl_helpers import transfer as package
 from vaetl_helpers.exercises import combine, evaluate, get, hardware, training, transfer
 
-SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(3, 8))]
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 8))]
 
 # Chapter 1.
 

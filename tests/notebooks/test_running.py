@@ -116,7 +116,15 @@ def test_a_missing_extra_skips_with_the_command_that_installs_it(ran: SimpleName
 
 @pytest.mark.slow
 def test_records_run_and_data_are_collected(ran: SimpleNamespace) -> None:
-    first = {"name": "test accuracy", "value": 87.0, "unit": "%", "low": 85.0, "high": 87.0, "n": 3}
+    first = {
+        "id": "01/accuracy",
+        "name": "test accuracy",
+        "value": 87.0,
+        "unit": "%",
+        "low": 85.0,
+        "high": 87.0,
+        "n": 3,
+    }
     lost = {
         "name": "loss",
         "value": None,
@@ -233,13 +241,13 @@ def test_a_number_outside_its_band_warns_and_strict_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "course", "01_first", "# One", SETUP, REPORT)
-    bands(tmp_path, monkeypatch, '"01": {test accuracy: {smoke: [87, 90], cpu: [0, 1]}}')
+    bands(tmp_path, monkeypatch, '"01": {01/accuracy: {smoke: [87, 90], cpu: [0, 1]}}')
     assert running.run(out=tmp_path / "out", course=tmp_path / "course") == 0
     assert "warning: 01: test accuracy is 86.0, the text says 87 to 90" in capsys.readouterr().out
     assert (
         running.run(out=tmp_path / "out", resume=True, strict=True, course=tmp_path / "course") == 1
     )
-    bands(tmp_path, monkeypatch, '"01": {test accuracy: {smoke: [85, 90]}}')
+    bands(tmp_path, monkeypatch, '"01": {01/accuracy: {smoke: [85, 90]}}')
     assert (
         running.run(out=tmp_path / "out", resume=True, strict=True, course=tmp_path / "course") == 0
     )
@@ -267,11 +275,12 @@ def test_which_numbers_are_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bands(
-        tmp_path, monkeypatch, '"01": {accuracy: {smoke: [85, 90]}}\n"02": {loss: {smoke: [0, 1]}}'
+        tmp_path,
+        monkeypatch,
+        '"01": {01/accuracy: {smoke: [85, 90]}}\n"02": {02/loss: {smoke: [0, 1]}}',
     )
-    records = (
-        [] if value == "not reported" else [{"chapter": "01", "name": "accuracy", "value": value}]
-    )
+    record = {"chapter": "01", "id": "01/accuracy", "name": "accuracy", "value": value}
+    records = [] if value == "not reported" else [record]
     entry = {"status": "passed", "profile": profile, "parameters": parameters}
     entries = {"01": entry, "02": {"status": "failed"}}
     content = {"run": {"profile": profile}, "chapters": entries, "records": records}

@@ -22,6 +22,7 @@ from small_course import write
 
 from vaetl_helpers import chapters, data, device, errors, requirements
 from vaetl_helpers.app import cli
+from vaetl_helpers.app.doctor import presentable
 from vaetl_helpers.authoring import build as builder
 from vaetl_helpers.data import registry
 
@@ -50,6 +51,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write(folder / "solutions", name, f"# {name}\n\n$x^2$")
     monkeypatch.setattr(chapters, "course_dir", lambda: folder)
     monkeypatch.setattr(running, "course_dir", lambda: folder)
+    monkeypatch.setattr("vaetl_helpers.app.lab.course_dir", lambda: folder)
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -75,6 +77,17 @@ finally:
     assert done.returncode == 0, done.stderr
     assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
     assert "..." not in done.stdout.partition("Commands:")[2]  # the sentences are shown whole
+
+
+def test_folders_of_the_user_are_absolute_for_the_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAETL_DATA", "mine")
+    monkeypatch.delenv("VAETL_CACHE", raising=False)
+    assert vaetl("build", "--help") == 0
+    assert os.environ["VAETL_DATA"] == str(tmp_path / "mine")
+    assert "VAETL_CACHE" not in os.environ
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "data fetch"])
@@ -265,7 +278,7 @@ def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr("vaetl_helpers.device.hidden_gpu", lambda: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=12_340_000_000))
-    monkeypatch.setattr(requirements, "missing", lambda extra, only=(): [])
+    monkeypatch.setattr("vaetl_helpers.app.doctor.missing", lambda extra, only=(): [])
     forget()
     yield
     forget()
@@ -299,7 +312,8 @@ def test_doctor_shows_the_whole_picture_and_ends_in_ready(
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(
-        requirements, "missing", lambda extra, only=(): ["some>=1"] if extra == "text" else []
+        "vaetl_helpers.app.doctor.missing",
+        lambda extra, only=(): ["some>=1"] if extra == "text" else [],
     )
     facts, todo = doctor(capsys)
     assert todo == []  # a missing extra is said, and nothing to mend
@@ -339,15 +353,14 @@ def test_doctor_says_what_there_is_to_do_one_line_a_problem(
     accelerators(monkeypatch, "meta")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=400_000_000))
     monkeypatch.setattr(
-        requirements,
-        "missing",
+        "vaetl_helpers.app.doctor.missing",
         lambda extra, only=(): ["jupyterlab>=4.2"] if extra == "lab" else [],
     )
 
     def no_course() -> Path:
         raise errors.CourseError("The notebooks are missing: install again.")
 
-    monkeypatch.setattr(chapters, "course_dir", no_course)
+    monkeypatch.setattr("vaetl_helpers.app.doctor.course_dir", no_course)
     facts, todo = doctor(capsys)
     assert [line.partition(" says")[0] for line in todo[:2]] == [
         "The device meta:0",
@@ -402,10 +415,11 @@ def test_doctor_for_a_bug_report_is_the_same_as_json_and_names_nobody(
     home = tmp_path / "home" / "ada"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setattr(chapters, "course_dir", lambda: home / "lovelace" / "course")
+    monkeypatch.setattr("vaetl_helpers.app.doctor.course_dir", lambda: home / "lovelace" / "course")
     row = {"name": "mnist", "status": "full set", "path": str(home / ".cache" / "mnist")}
     monkeypatch.setattr(
-        registry, "where", lambda: [row, {"name": "x", "status": "not here", "path": f"{home}-2/x"}]
+        "vaetl_helpers.app.doctor.where",
+        lambda: [row, {"name": "x", "status": "not here", "path": f"{home}-2/x"}],
     )
     monkeypatch.setattr("vaetl_helpers.device.hidden_gpu", lambda: f"No driver in {home}.")
     facts, todo = doctor(capsys)
@@ -431,7 +445,7 @@ def test_doctor_without_a_home_directory_leaves_paths_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", "/")
-    assert cli._presentable({"notebooks": "/opt/course", "todo": ["a\n b"]}) == {
+    assert presentable({"notebooks": "/opt/course", "todo": ["a\n b"]}) == {
         "notebooks": "/opt/course",
         "todo": ["a b"],
     }
@@ -441,6 +455,31 @@ def test_site_is_made_of_the_solutions(course: Path, capsys: pytest.CaptureFixtu
     assert vaetl("site", "--out", "pages") == 0
     assert capsys.readouterr().out == f"{course.parent / 'pages' / 'index.html'}\n"
     assert "<math" in Path("pages/02_second.html").read_text("utf-8")
+
+
+def test_site_without_pdoc_says_what_pages_of_functions_need(
+    course: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pdoc", None)
+    assert vaetl("site", "--out", "pages", "--api") == 2
+    said = capsys.readouterr()
+    assert said.out == f"{course.parent / 'pages' / 'index.html'}\n"
+    assert said.err.count("\n") == 1 and "python -m pip install" in said.err
+
+
+@pytest.mark.slow
+def test_pages_of_functions_ask_nothing_of_other_machines(tmp_path: Path) -> None:
+    pytest.importorskip("pdoc")
+    from vaetl_helpers.authoring.api import write_api
+
+    index = write_api(tmp_path)
+    pages = [*tmp_path.rglob("*.html"), *tmp_path.rglob("*.js")]
+    assert index in pages and tmp_path / "vaetl_helpers" / "training.html" in pages
+    for page in pages:
+        text = page.read_text("utf-8")
+        fetched = r"""src=["']https?:|<link[^>]*https?:|@import|url\(["']?https?:|\bfetch\("""
+        assert not re.search(fetched, text), page
+    assert "Trains `model` in place" in (tmp_path / "vaetl_helpers" / "training.html").read_text()
 
 
 def test_build_passes_its_options_on(

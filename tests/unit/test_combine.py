@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vaetl_helpers import claims, recorded, study, vae_transfer
 from vaetl_helpers.data import ImageSet, Splits, data_root, image_hashes
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.nets import Encoder
+from vaetl_helpers.output import record_id
 from vaetl_helpers.study import Draw, Table
 from vaetl_helpers.training import fit_together, loop
 
@@ -49,9 +51,8 @@ def small_target(seed: int = 0, per_class: int = 30) -> Splits:
 
 
 def small_draw(target: Splits, number: int = 0, labels: int = 15, seed: int = 5) -> Draw:
-    drawn = study.draw_labels(target.train.labels, labels // 3, number + 1, 0)
-    indices = drawn[number].indices
-    return Draw(labels, number, indices, 0.0, pretrain_seed=7, seed=seed + number)
+    drawn = study.draw_labels(target.train.labels, labels // 3, number + 1, 0)[number]
+    return replace(drawn, pretrain_seed=7, seed=seed + number)
 
 
 # ---------------------------------------------------------------- sources and targets
@@ -121,12 +122,9 @@ def watched(images: ImageSet) -> Watched:
 
 
 def every_method(target: Splits, source: ImageSet) -> list[study.Method]:
-    starts = {"own": vae_transfer.pretrain_all({"own": source}, [7, 8], 200)["own"]}
-    taught = {
-        "own": vae_transfer.pretrain_all(
-            {"own": source}, [7, 8], 200, vae_transfer.pretrain_supervised
-        )["own"]
-    }
+    starts = vae_transfer.pretrain_all({"own": source}, [7, 8], 200)
+    supervised = vae_transfer.pretrain_supervised
+    taught = vae_transfer.pretrain_all({"own": source}, [7, 8], 200, supervised)
     views = {"PCA": vae_transfer.fit_pca(source), "raw pixels": vae_transfer.pixels}
     return vae_transfer.methods(target, "own", starts, views, taught, more=True, steps=20)
 
@@ -144,7 +142,7 @@ def test_every_method_gets_the_same_labels() -> None:
             **run.keywords,
         )
         for count in (15, 30):
-            once = study.Method(method.name, run, method.settings, method.together)
+            once = study.Method(method.name, run, method.settings, method.batched)
             study.run_study(
                 "s", [once], [count], 3, labels=spy.labels, pretrain_seeds=[7, 8], quiet=True
             )
@@ -203,6 +201,16 @@ def test_pretraining_in_two_processes_gives_the_same(tmp_path: Path) -> None:
         vae_transfer.pretrain_all({"s": source}, [1, 2], 200, jobs=jobs)["s"] for jobs in (1, 2)
     )
     assert all(_equal(alone[seed].model, two[seed].model) for seed in (1, 2))
+
+
+def test_checkpoints_are_named_by_label_source_and_seed(tmp_path: Path) -> None:
+    source = small_target(1).train
+    made = vae_transfer.pretrain_all({"a/b": source}, [1], 200, checkpoints=tmp_path)
+    kept = vae_transfer.pretrain_all({"a/b": source}, [1], 200, checkpoints=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["vae-a-b-1.safetensors"]
+    assert _equal(made["a/b"][1].model, kept["a/b"][1].model)
+    vae_transfer.pretrain_all({"a/b": source}, [1], 200, label="beta-2", checkpoints=tmp_path)
+    assert (tmp_path / "beta-2-a-b-1.safetensors").exists()
 
 
 def test_the_vae_learns_and_the_supervised_encoder_knows_its_labels() -> None:
@@ -308,12 +316,14 @@ def test_outcome_by_hand() -> None:
 def test_the_gap_is_test_loss_minus_training_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     target, draw = small_target(), small_draw(small_target())
     kept: list[nn.Module] = []
-    logits = vae_transfer._logits
-    monkeypatch.setattr(
-        vae_transfer, "_logits", lambda model, images: kept.append(model) or logits(model, images)
-    )
+
+    def watched_training(models: list[nn.Module], *rest: Any, **options: Any) -> Any:
+        kept.extend(models)
+        return fit_together(models, *rest, **options)
+
+    monkeypatch.setattr("vaetl_helpers.vae_transfer.fit_together", watched_training)
     (result,) = vae_transfer.scratch(target, [draw], steps=20)
-    model, images = kept[0], target.train.subset(draw.indices)
+    (model,), images = kept, target.train.subset(draw.indices)
     loss = [
         nn.functional.cross_entropy(model(s.images / 255), s.labels).item()
         for s in (target.test, images)
@@ -372,7 +382,7 @@ def made_up(
                     rows.append(known | {"metric": metric, "value": value})
                 curve = np.array([accuracy - 9, accuracy], np.float32)
                 images[method, count, draw, "validation curve"] = curve
-                for cost in vae_transfer.COSTS:
+                for cost in vae_transfer.COSTS.values():
                     images[method, count, draw, f"{cost} by epoch"] = np.array([1, 4], np.float32)
     return Table(rows, images)
 
@@ -388,25 +398,30 @@ def test_effects_are_positive_where_they_speak_for_the_vae() -> None:
         "random encoder",
     ]
     table = made_up(lambda method: 3.0 * (method == "VAE fine-tuned"), methods, [50, 100, 500])
-    found = {r["name"]: r for r in vae_transfer.effects(table, "here", 100)}
-    main = found["test accuracy, VAE fine-tuned − scratch, 100 labels"]
+    found = {r["id"]: r for r in vae_transfer.effects(table, "here", 100)}
+    main = found["05/accuracy/fine_tuned-scratch/100"]
     assert (
         main["value"] == pytest.approx(3, abs=0.2)
         and main["low"] > 2.5
         and main["unit"] == "points"
     )
-    gap = found["train–test gap, scratch − VAE fine-tuned, 100 labels"]
+    assert main["name"] == "test accuracy, VAE fine-tuned − scratch, 100 labels"
+    gap = found["05/gap/scratch-fine_tuned/100"]
     assert gap["value"] == pytest.approx(0.3, abs=0.02) and gap["unit"] == "nats"
-    reach = found["labels to scratch's accuracy at 100 labels, scratch ÷ VAE fine-tuned"]
+    reach = found["05/labels/scratch-fine_tuned/100"]
     assert (
         reach["value"] == pytest.approx(10**0.3, rel=0.1)
         and reach["unit"] == "times"
         and reach["low"] > 1
     )
-    cost = found["seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"]
+    cost = found["05/seconds/scratch-fine_tuned/100"]
     assert cost["value"] == pytest.approx(1) and cost["n"] == 10
+    assert cost["name"] == "seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"
     assert all(r["data"] == "here" for r in found.values())
-    assert "test accuracy, VAE fine-tuned − supervised, 50 labels" in found
+    assert "05/accuracy/fine_tuned-supervised/50" in found
+    assert gap["conditional"] == ["these test images"] and gap["se"] > 0 and gap["df"] == 9
+    (first, *_) = vae_transfer.effects(table, "here", 100, conditional=["these 3 VAEs"])
+    assert first["conditional"] == ["these 3 VAEs"]
 
 
 def test_the_ledger_asks_for_effects_that_a_study_makes() -> None:
@@ -414,11 +429,11 @@ def test_the_ledger_asks_for_effects_that_a_study_makes() -> None:
     made = set()
     for counts, main in (([50, 100, 500], 100), ([20, 200], 20)):
         made |= {
-            r["name"]
+            r["id"]
             for r in vae_transfer.effects(made_up(lambda method: 1.0, methods, counts), "d", main)
         }
-    asked = {each["record"] for each in claims.comparisons() if each["chapter"] == "05"}
-    assert asked - made == {"seconds for twice the images"}, "which the notebook itself measures"
+    asked = {each.id for each in claims.comparisons() if each.id.startswith("05/")}
+    assert asked - made == {"05/seconds/twice_the_images"}, "which the notebook itself measures"
 
 
 def test_open_ends_of_costs_are_none() -> None:
@@ -427,8 +442,8 @@ def test_open_ends_of_costs_are_none() -> None:
         ["scratch", "VAE fine-tuned", "probe on μ"],
         [100],
     )
-    found = {r["name"]: r for r in vae_transfer.effects(table, "here", 100)}
-    cost = found["seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"]
+    found = {r["id"]: r for r in vae_transfer.effects(table, "here", 100)}
+    cost = found["05/seconds/scratch-fine_tuned/100"]
     assert cost["low"] is None and cost["high"] is not None, (
         "fine-tuning never got there: at least so much"
     )
@@ -444,13 +459,11 @@ def test_effects_of_another_source_have_its_values_and_the_common_names() -> Non
         "supervised (X)",
     ]
     table = made_up(lambda method: 5.0 * (method == "VAE fine-tuned (X)"), methods, [50, 100])
-    found = {r["name"]: r for r in vae_transfer.effects(table, "X → here", 100, "X")}
-    assert found["test accuracy, VAE fine-tuned − scratch, 50 labels"]["value"] == pytest.approx(
-        5, abs=0.3
-    )
-    assert found["test accuracy, VAE fine-tuned − supervised, 50 labels"]["value"] == pytest.approx(
-        5, abs=0.3
-    )
+    found = {r["id"]: r for r in vae_transfer.effects(table, "X → here", 100, "X")}
+    for other in ("scratch", "supervised"):
+        record = found[f"05/accuracy/fine_tuned-{other}/50"]
+        assert record["value"] == pytest.approx(5, abs=0.3)
+        assert record["name"] == f"test accuracy, VAE fine-tuned − {other}, 50 labels"
 
 
 def test_encoders_are_encoders() -> None:
@@ -470,26 +483,19 @@ def test_each_network_gets_its_own_rate() -> None:
     target = small_target()
     starts = {"own": {7: vae_transfer.pretrain(target.train, 7, 100)}}
     made = vae_transfer.methods(target, "own", starts, {}, starts, rates=(0.25, 0.5), steps=20)
-    used = {method.name: method.run.keywords for method in made if method.together}
+    used = {method.name: method.run.keywords for method in made if method.batched}
     assert used == {
         "scratch": {"rate": 0.25, "steps": 20},
         "VAE fine-tuned": {"rate": 0.5, "steps": 20},
         "supervised": {"rate": 0.5, "steps": 20},
     }
-    assert all(dict(method.settings) == used[method.name] for method in made if method.together)
+    assert all(dict(method.settings) == used[method.name] for method in made if method.batched)
 
 
 def test_the_rates_are_those_that_the_recorded_tuning_chose() -> None:
-    records = [r for r in recorded.recorded("05")["records"] if r["name"].startswith("tuning: ")]
+    tried = (0.001, 0.003, 0.01)
     for name, rates in vae_transfer.RATES.items():
         for method, rate in zip(("scratch", "VAE fine-tuned"), rates, strict=True):
-            found = [
-                r
-                for r in records
-                if r["data"] == name and r["name"].startswith(f"tuning: {method}, rate ")
-            ]
-            assert len(found) == 3
-            assert float(max(found, key=lambda r: r["value"])["name"].rpartition(" ")[2]) == rate, (
-                name,
-                method,
-            )
+            ids = [record_id("05", "tuning", method, each) for each in tried]
+            accuracies = [recorded.recorded_value("05", id, data=name)["value"] for id in ids]
+            assert tried[accuracies.index(max(accuracies))] == rate, (name, method)

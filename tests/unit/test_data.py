@@ -79,7 +79,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
-    connect, look_up = socket.socket.connect, socket.getaddrinfo
+    connect = socket.socket.connect
+    look_up = socket.getaddrinfo
 
     def connect_here(self: socket.socket, address: tuple[str, int]) -> None:
         if self.family != socket.AF_UNIX and address[0] != "127.0.0.1":
@@ -209,7 +210,7 @@ def small(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Da
         files=md5,
         mirrors=(server.url,),
         folder="Small/raw",
-        also=(),
+        system_folders=(),
     )
     monkeypatch.setitem(DATASETS, "small", item)
     return item
@@ -219,8 +220,7 @@ def small(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Da
 def photos(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """A small set of ants and bees as 'photos', without a published hash."""
     server.files = {"photos.zip": photo_zip(tmp_path / "published" / "photos.zip")}
-    for module in (readers, files):
-        monkeypatch.setattr(module, "PHOTOS", {"train": 24, "val": 6})
+    monkeypatch.setattr(readers, "PHOTOS", {"train": 24, "val": 6})
     item = replace(
         DATASETS["ants-bees"], title="Photos", files={"photos.zip": None}, mirrors=(server.url,)
     )
@@ -289,7 +289,7 @@ def test_embedded_sets_load_without_a_network_and_with_an_empty_home(tmp_path: P
 @pytest.mark.debian("dataset-fashion-mnist", "/usr/share/datasets/fashion-mnist")
 def test_embedded_fashion_keeps_the_official_split_and_labels() -> None:
     item = DATASETS["fashion-mnist"]
-    official = item.read(item.also[0])
+    official = item.read(item.system_folders[0])
     known = {
         split: dict(zip(image_hashes(x), y.tolist(), strict=True))
         for split, (x, y) in official.items()
@@ -319,7 +319,8 @@ def test_full_sets_keep_the_embedded_validation_and_test_digits_out_of_training(
 ) -> None:
     before = tree(FULL)
     monkeypatch.setenv("VAETL_DATA", str(FULL))
-    embedded, full = load("mnist"), load("mnist", full=True)
+    embedded = load("mnist")
+    full = load("mnist", full=True)
     assert sizes(full) == (55_000, 5_000, 10_000)
     assert full.source == "MNIST, full 55,000/5,000/10,000"
     kept_back = set(hashes(embedded.validation)) | set(hashes(embedded.test))
@@ -338,7 +339,8 @@ def test_full_sets_keep_the_embedded_validation_and_test_digits_out_of_training(
 
 @needs_full
 def test_full_fashion_from_the_data_root_keeps_embedded_images_out_of_training() -> None:
-    embedded, full = load("fashion-mnist"), load("fashion-mnist", full=True, root=FULL)
+    embedded = load("fashion-mnist")
+    full = load("fashion-mnist", full=True, root=FULL)
     assert sizes(full) == (55_000, 5_000, 10_000)
     assert not (set(hashes(embedded.validation)) | set(hashes(embedded.test))) & set(
         hashes(full.train)
@@ -393,10 +395,12 @@ def test_data_sets_attached_on_kaggle_are_found_in_any_layout_and_told_apart(
     attached = tmp_path / "input"
     monkeypatch.setattr(files, "ATTACHED", attached)
     monkeypatch.setitem(
-        DATASETS, "fashion-mnist", replace(DATASETS["fashion-mnist"], also=(), begins=(9, 0, 0, 3))
+        DATASETS,
+        "fashion-mnist",
+        replace(DATASETS["fashion-mnist"], system_folders=(), first_labels=(9, 0, 0, 3)),
     )
     monkeypatch.setitem(
-        DATASETS, "mnist", replace(DATASETS["mnist"], begins=(0, 1, 2, 3))
+        DATASETS, "mnist", replace(DATASETS["mnist"], first_labels=(0, 1, 2, 3))
     )  # as write_set does
     write_set(attached / "cut short")
     (attached / "cut short" / "train-labels-idx1-ubyte.gz").write_bytes(b"cut short")
@@ -444,7 +448,9 @@ def test_a_data_root_that_is_no_folder_is_named(
 def test_full_asked_for_and_not_to_be_had_gives_one_line_and_the_embedded_set(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(DATASETS, "fashion-mnist", replace(DATASETS["fashion-mnist"], also=()))
+    monkeypatch.setitem(
+        DATASETS, "fashion-mnist", replace(DATASETS["fashion-mnist"], system_folders=())
+    )
     for name, title in (("mnist", "MNIST"), ("fashion-mnist", "Fashion-MNIST")):
         assert sizes(load(name, full=True)) == EMBEDDED[name]
         out, err = capfd.readouterr()
@@ -535,7 +541,7 @@ def test_truncated_idx_is_refused(tmp_path: Path, packed: bool, keep: float) -> 
     path = tmp_path / ("images.gz" if packed else "images")
     path.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
     with pytest.raises(CourseError) as error:
-        data.read_idx(path)
+        readers.read_idx(path)
     says(error, str(path), "cut short", "fetch")
 
 
@@ -548,7 +554,7 @@ def test_idx_with_a_flipped_byte_or_more_than_it_announces_is_refused(tmp_path: 
     (tmp_path / "page").write_bytes(b"<html>" * 100)
     for name in ("flipped.gz", "undecodable.gz", "long", "page"):
         with pytest.raises(CourseError):
-            data.read_idx(tmp_path / name)
+            readers.read_idx(tmp_path / name)
 
 
 LABELS = {name: array for name, array in small_arrays().items() if "labels" in name}
@@ -618,7 +624,7 @@ def test_unreadable_file_is_a_sentence(
 
     monkeypatch.setattr(gzip, "open", denied)
     with pytest.raises(CourseError) as error:
-        data.read_idx(cache / small.folder / IDX[0])
+        readers.read_idx(cache / small.folder / IDX[0])
     says(error, "Permission denied")
 
 
@@ -629,7 +635,8 @@ def test_wrong_md5_in_the_cache_is_set_aside_and_fetched_again(
     small: Dataset, cache: Path, server: Server, harm: Callable[[bytes], bytes]
 ) -> None:
     content = write_set(cache / small.folder)[IDX[2]]
-    path, harmed = cache / small.folder / IDX[2], harm(content)
+    path = cache / small.folder / IDX[2]
+    harmed = harm(content)
     path.write_bytes(harmed)
     assert load("small", full=True).source == "Small, full 110/10/20"
     assert path.read_bytes() == content
@@ -707,7 +714,8 @@ def test_second_mirror_is_asked_where_the_first_is_dead_or_wrong(
 def test_probe_of_the_network_gives_up_where_the_name_server_is_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer, waited = threading.Event(), []
+    answer = threading.Event()
+    waited = []
 
     def silent(*_: object, **__: object) -> SimpleNamespace:
         waited.append(answer.wait(30))
@@ -725,7 +733,9 @@ def test_a_proxy_is_left_to_answer_for_the_mirror(monkeypatch: pytest.MonkeyPatc
     assert files.is_reachable("http://example.org/")
 
 
-@pytest.mark.parametrize("ask", [fetch, lambda name: files.unpacked_folder(DATASETS[name].also[0])])
+@pytest.mark.parametrize(
+    "ask", [fetch, lambda name: files.unpacked_folder(DATASETS[name].system_folders[0])]
+)
 def test_cache_that_cannot_be_made_is_one_sentence(
     small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable
 ) -> None:
@@ -733,7 +743,7 @@ def test_cache_that_cannot_be_made_is_one_sentence(
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "file" / "cache"))
     archive = tmp_path / "photos.zip"
     photo_zip(archive)
-    monkeypatch.setitem(DATASETS, "small", replace(small, also=(archive,)))
+    monkeypatch.setitem(DATASETS, "small", replace(small, system_folders=(archive,)))
     with pytest.raises(CourseError) as error:
         ask("small")
     says(error, str(tmp_path / "file" / "cache"), "cannot be written", "VAETL_CACHE")
@@ -784,7 +794,8 @@ def add(
 
 @pytest.mark.parametrize("attack", ["parent", "absolute", "link", "through link", "hard link"])
 def test_unsafe_tar_writes_nothing_outside(tmp_path: Path, attack: str) -> None:
-    outside, into = tmp_path / "outside", tmp_path / "cache" / "into"
+    outside = tmp_path / "outside"
+    into = tmp_path / "cache" / "into"
     outside.mkdir()
     (outside / "mine").write_text("mine")
     with tarfile.open(tmp_path / "bad.tar", "w") as archive:
@@ -802,11 +813,11 @@ def test_unsafe_tar_writes_nothing_outside(tmp_path: Path, attack: str) -> None:
                 add(archive, "way/evil")
     before = tree(outside)
     if attack == "absolute":  # unpacked inside, without the leading slash
-        data.unpack(tmp_path / "bad.tar", into)
+        files.unpack(tmp_path / "bad.tar", into)
         assert (into / str(outside / "evil").lstrip("/")).is_file()
     else:
         with pytest.raises(CourseError) as error:
-            data.unpack(tmp_path / "bad.tar", into)
+            files.unpack(tmp_path / "bad.tar", into)
         says(error, "bad.tar", "unsafe")
     assert tree(outside) == before
     assert not [path for path in into.rglob("*") if path.is_symlink()]
@@ -820,7 +831,7 @@ def test_unsafe_zip_writes_nothing_outside(tmp_path: Path, name: str) -> None:
     outside.mkdir()
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         archive.writestr(name.format(outside=str(outside).lstrip("/")), b"evil")
-    data.unpack(tmp_path / "bad.zip", tmp_path / "cache" / "into")
+    files.unpack(tmp_path / "bad.zip", tmp_path / "cache" / "into")
     assert tree(outside) == {}
     assert [p.name for p in tmp_path.rglob("evil")] == ["evil"], "it is inside"
 
@@ -869,7 +880,7 @@ def test_damaged_compressed_tar_is_a_sentence(tmp_path: Path, cut: float) -> Non
     }.items():
         (tmp_path / name).write_bytes(harmed)
         with pytest.raises(CourseError) as error:
-            data.unpack(tmp_path / name, tmp_path / "into")
+            files.unpack(tmp_path / name, tmp_path / "into")
         says(error, name, "damaged")
 
 
@@ -878,9 +889,9 @@ def test_undecodable_zip_is_a_sentence(tmp_path: Path) -> None:
         archive.writestr("a.jpg", b"0" * 1000)
     content = (tmp_path / "bad.zip").read_bytes()
     (tmp_path / "bad.zip").write_bytes(undecodable(content, 30 + len("a.jpg")))
-    assert not files.is_intact(tmp_path / "bad.zip", None)
+    assert not readers.is_photo_archive(tmp_path / "bad.zip")
     with pytest.raises(CourseError) as error:
-        data.unpack(tmp_path / "bad.zip", tmp_path / "into")
+        files.unpack(tmp_path / "bad.zip", tmp_path / "into")
     says(error, "bad.zip", "damaged")
 
 
@@ -891,7 +902,7 @@ def test_encrypted_zip_is_a_sentence(tmp_path: Path) -> None:
         content[at] |= 1  # "this member needs a password"
     (tmp_path / "locked.zip").write_bytes(content)
     with pytest.raises(CourseError) as error:
-        data.unpack(tmp_path / "locked.zip", tmp_path / "into")
+        files.unpack(tmp_path / "locked.zip", tmp_path / "into")
     says(error, "password")
 
 
@@ -900,7 +911,7 @@ def test_tar_is_not_unpacked_by_a_python_that_cannot_do_it_safely(
 ) -> None:
     monkeypatch.delattr(tarfile, "data_filter")
     with pytest.raises(CourseError) as error:
-        data.unpack(tmp_path / "a.tar", tmp_path / "into")
+        files.unpack(tmp_path / "a.tar", tmp_path / "into")
     says(error, "3.11.4")
 
 
@@ -919,13 +930,13 @@ def test_archive_in_the_root_is_unpacked_into_the_cache_once(
 
 def unpack_in_a_process(archive: str, cache: str, barrier: multiprocessing.Barrier) -> None:
     os.environ["VAETL_CACHE"] = cache
-    unpack = data.unpack
+    unpack = files.unpack
 
     def both_at_once(*paths: Path) -> None:
         unpack(*paths)
         barrier.wait(30)  # both have unpacked, neither has named its folder
 
-    data.unpack = both_at_once
+    files.unpack = both_at_once
     folder = files.unpacked_folder(Path(archive))
     assert len(list(folder.rglob("*.jpg"))) == 30
 
@@ -1133,7 +1144,8 @@ def test_load_folder_turns_photos_of_phones_upright(tmp_path: Path) -> None:
     folder = own_pictures(tmp_path / "pets")
     picture = Image.new("RGB", (16, 16), "red")
     picture.paste("blue", (0, 0, 16, 8))  # blue above, stored turned by 180 degrees
-    turned, exif = picture.rotate(180), Image.Exif()
+    turned = picture.rotate(180)
+    exif = Image.Exif()
     exif[0x0112] = 3
     turned.save(folder / "test" / "cat" / "0.png", exif=exif)
     image = load_folder(folder, size=16).test.images[0]

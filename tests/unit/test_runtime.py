@@ -428,12 +428,13 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_report_shows_a_line_and_attaches_the_record(
     displayed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report("accuracy", 0.87654, "%", low=0.86, high=0.89, n=5, data="Fashion-MNIST, embedded")
+    data = "Fashion-MNIST, embedded"
+    report("accuracy", 0.87654, "%", id="00/accuracy", low=0.86, high=0.89, n=5, data=data)
     assert displayed == [{
         "text/plain": "accuracy = 0.8765 [0.86, 0.89] % (Fashion-MNIST, embedded, n = 5)",
         "application/vnd.vaetl.record+json": {
-            "name": "accuracy", "value": 0.87654, "unit": "%", "low": 0.86, "high": 0.89, "n": 5,
-            "data": "Fashion-MNIST, embedded",
+            "id": "00/accuracy", "name": "accuracy", "value": 0.87654, "unit": "%", "low": 0.86, "high": 0.89,
+            "n": 5, "se": None, "df": None, "conditional": [], "data": data,
         },
     }]  # fmt: skip
     assert capsys.readouterr().out == ""
@@ -453,6 +454,12 @@ def test_report_takes_tensors_and_numpy_numbers(displayed: list[dict[str, Any]])
         ({"unit": "s"}, "x = 1.5 s"),
         ({"unit": "s", "data": "MNIST"}, "x = 1.5 s (MNIST)"),
         ({"unit": "s", "n": 3}, "x = 1.5 s (n = 3)"),
+        ({"low": 1, "high": 2, "data": "MNIST", "n": 3}, "x = 1.5 [1, 2] (MNIST, n = 3)"),
+        ({"low": 1, "conditional": ["these 2 VAEs"]}, "x = 1.5 (conditional on these 2 VAEs)"),
+        (
+            {"conditional": ["these test images", "this model"], "n": 3},
+            "x = 1.5 (for these test images; conditional on this model, n = 3)",
+        ),
     ],
 )
 def test_report_prints_a_line_in_a_plain_interpreter(
@@ -554,17 +561,32 @@ def test_setup_leaves_a_core_to_others_unless_told_otherwise(
         assert chosen == expected
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("04", "accuracy", ("fine-tuned", "scratch"), "10 a class"),
+         "04/accuracy/fine_tuned-scratch/10_a_class"),
+        (("03b", "bound gain", "β = 20 (collapse)"), "03b/bound_gain/beta_20_collapse"),
+        (("05", "tuning", "probe on μ", 0.003), "05/tuning/probe_on_mu/0.003"),
+        (("04", "layers", "A1B+"), "04/layers/a1b_plus"),
+    ],
+)  # fmt: skip
+def test_ids_are_plain(parts: tuple[Any, ...], expected: str) -> None:
+    assert output.record_id(*parts) == expected
+
+
 def test_a_table_carries_its_records_out_of_sight(
     displayed: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = [
-        output.record("gain", torch.tensor(2.0), "points", 1, 3, 5, "tops"),
+        output.record("gain", torch.tensor(2.0), "points", low=1, high=3, n=5, data="tops"),
         output.record("loss", 1.0),
     ]
     output.show_table([("gain", "+2.0")], header=("what", "points"), records=records)
     output.show_table({"a": "b"})
     assert displayed[0]["application/vnd.vaetl.record+json"][0] == {
-        "name": "gain", "value": 2.0, "unit": "points", "low": 1.0, "high": 3.0, "n": 5, "data": "tops",
+        "id": None, "name": "gain", "value": 2.0, "unit": "points", "low": 1.0, "high": 3.0, "n": 5,
+        "se": None, "df": None, "conditional": [], "data": "tops",
     }  # fmt: skip
     assert displayed[0]["text/markdown"] == "| what | points |\n| --- | --- |\n| gain | +2.0 |"
     assert len(displayed[0]["application/vnd.vaetl.record+json"]) == 2

@@ -20,25 +20,27 @@ import pytest
 import torch
 from scipy import stats
 
-from vaetl_helpers import errors, recorded, study, training
+from vaetl_helpers import errors, recorded, study
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.plots import learning_curves
 from vaetl_helpers.study import (
     COLUMNS,
+    Censoring,
+    Cost,
     Draw,
     Effect,
     Method,
-    Reached,
     Table,
+    cost_ratio,
     draw_labels,
     effect_of,
     holm,
+    labels_ratio,
     labels_to,
     mean_interval,
     paired,
     run_study,
-    saving,
-    time_to,
+    training_options,
     verdict,
     verdicts,
 )
@@ -53,6 +55,11 @@ def no_figures_left() -> Iterator[None]:
     plt.close("all")
 
 
+def steps_of(draw: int) -> Cost:
+    """A cost that is a bound in draw 1."""
+    return Cost(100.0 + draw, Censoring.AT_LEAST if draw == 1 else Censoring.NONE)
+
+
 def noisy(gain: float) -> Callable[[Draw], dict[str, Any]]:
     """A method whose accuracy rises with the labels; what it draws comes from its draw's seeds alone."""
 
@@ -62,7 +69,7 @@ def noisy(gain: float) -> Callable[[Draw], dict[str, Any]]:
         return {
             "test accuracy": right,
             "gap in nats": own + draw.indices.double().mean().item() + np.random.rand(),
-            "steps": Reached(100.0 + draw.number, int(draw.number == 1)),
+            "steps": steps_of(draw.number),
             "seconds": 0.5,
         }
 
@@ -90,33 +97,37 @@ def test_draws_are_stratified_and_disjoint_where_the_pool_allows(
     per_class: int, draws: int, disjoint: bool
 ) -> None:
     drawn = draw_labels(POOL, per_class, draws, seed=0)
-    for chosen in drawn.indices:
+    indices = [draw.indices for draw in drawn]
+    for chosen in indices:
         assert POOL[chosen].bincount().tolist() == [per_class] * 4
         assert len(chosen.unique()) == len(chosen) and chosen.tolist() == sorted(chosen.tolist())
-    together = torch.cat(drawn.indices)
-    assert drawn.disjoint == disjoint == (len(together.unique()) == len(together))
-    assert drawn.pool == 400
+    together = torch.cat(indices)
+    assert disjoint == (len(together.unique()) == len(together))
+    assert disjoint == all(draw.overlap == 0 for draw in drawn)
+    assert [draw.number for draw in drawn] == list(range(draws))
+    assert {draw.labels for draw in drawn} == {4 * per_class}
     uses = together.bincount(minlength=400)
     assert uses.max() - uses.min() <= 1, (
         "an image is used a second time before every one was used once"
     )
-    overlaps = [[np.isin(a, b).mean() for b in drawn.indices if b is not a] for a in drawn.indices]
-    np.testing.assert_allclose(drawn.shared, np.mean(overlaps, 1), atol=1e-12)
+    overlaps = [[np.isin(a, b).mean() for b in indices if b is not a] for a in indices]
+    np.testing.assert_allclose([draw.overlap for draw in drawn], np.mean(overlaps, 1), atol=1e-12)
 
 
 def test_draws_depend_on_seed_and_number_alone() -> None:
-    few, many, other = (
-        draw_labels(POOL, 30, n, seed).indices for n, seed in ((3, 0), (10, 0), (3, 1))
-    )
-    assert all(torch.equal(a, b) for a, b in zip(few, many, strict=False))
-    assert not torch.equal(few[0], other[0])
+    few, many, other = (draw_labels(POOL, 30, n, seed) for n, seed in ((3, 0), (10, 0), (3, 1)))
+    for draw, same in zip(few, many, strict=False):
+        assert torch.equal(draw.indices, same.indices)
+        assert (draw.seed, draw.pretrain_seed) == (same.seed, same.pretrain_seed)
+    assert not torch.equal(few[0].indices, other[0].indices)
+    assert few[0].seed != other[0].seed
 
 
 def test_draws_from_classes_of_different_sizes() -> None:
     labels = torch.tensor([0] * 7 + [1] * 50)
     drawn = draw_labels(labels, 5, 4, seed=0)
-    assert all(labels[chosen].bincount().tolist() == [5, 5] for chosen in drawn.indices)
-    assert not drawn.disjoint
+    assert all(labels[draw.indices].bincount().tolist() == [5, 5] for draw in drawn)
+    assert any(draw.overlap for draw in drawn)
 
 
 @pytest.mark.parametrize("per_class, draws, disjoint, says", [
@@ -199,7 +210,7 @@ def test_all_draws_at_once(tmp_path: Path) -> None:
         return [{"loss": float(draw.seed)} for draw in draws]
 
     single = Method("m", lambda draw: {"loss": float(draw.seed)})
-    together = small_study(methods=[Method("m", at_once, together=True)], out=tmp_path / "t.csv")
+    together = small_study(methods=[Method("m", at_once, batched=True)], out=tmp_path / "t.csv")
     values = [together.values("m", "loss", count) for count in (20, 40)]
     assert values == [
         small_study(methods=[single]).values("m", "loss", count) for count in (20, 40)
@@ -208,10 +219,10 @@ def test_all_draws_at_once(tmp_path: Path) -> None:
     journal.write_text(
         "".join(journal.read_text().splitlines(keepends=True)[:-2])
     )  # two draws are lost
-    again = small_study(methods=[Method("m", at_once, together=True)], out=tmp_path / "t.csv")
+    again = small_study(methods=[Method("m", at_once, batched=True)], out=tmp_path / "t.csv")
     assert calls == [5, 5, 5] and again.values("m", "loss", 40) == values[1]
     with pytest.raises(CourseError, match="'m' failed at 20 labels, all draws"):
-        small_study(methods=[Method("m", lambda draws: [{"loss": 1.0}], together=True)])
+        small_study(methods=[Method("m", lambda draws: [{"loss": 1.0}], batched=True)])
 
 
 def test_progress_is_a_line_a_count_or_a_bar(
@@ -232,7 +243,7 @@ def several() -> list[Method]:
     one = noisy(5)
     return [
         methods()[0],
-        Method("at once", lambda draws: [one(draw) for draw in draws], together=True),
+        Method("at once", lambda draws: [one(draw) for draw in draws], batched=True),
     ]
 
 
@@ -279,8 +290,13 @@ def test_killed_study_goes_on_where_it_stopped(tmp_path: Path, jobs: int, cut: b
     lost = [count for count in (20, 40) if not {("at once", count, n) for n in range(5)} <= done]
     assert len(ran) == 10 - sum(method == "scratch" for method, _, _ in done) + len(lost)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert resumed.rows == study.Journal(out, {}).table().rows == whole.rows
-    assert_same_images(study.Journal(out, {}).table(), whole)
+    again = small_study(methods=[after(refuse, m) for m in several()], out=out)
+    assert resumed.rows == again.rows == whole.rows
+    assert_same_images(again, whole)
+
+
+def refuse(work: Any) -> None:
+    raise AssertionError("a finished run is run again")
 
 
 def assert_same_images(a: Table, b: Table) -> None:
@@ -306,7 +322,7 @@ def test_dask_with_two_workers_gives_the_same_table(tmp_path: Path) -> None:
     kinds = [
         *several(),
         Method("closure", of_model),
-        Method("partial", partial(at_once, model), together=True),
+        Method("partial", partial(at_once, model), batched=True),
     ]
     alone = small_study(methods=kinds, out=tmp_path / "alone.csv")
     pids = tmp_path / "pids"
@@ -360,7 +376,7 @@ def test_method_that_raises_is_named_and_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value, says", [
     (float("nan"), "loss is not finite"),
-    (float("inf"), "Reached"),
+    (float("inf"), "Censoring.AT_LEAST"),
     (torch.tensor([1.0, float("nan")]), "not finite"),
 ])  # fmt: skip
 def test_metric_that_is_not_finite_is_refused(value: Any, says: str) -> None:
@@ -393,7 +409,7 @@ def test_one_label_a_class(tmp_path: Path, classes: int, shared: bool) -> None:
     for over in ("draws", "seeds"):
         found = paired(table, "at once", "scratch", "test accuracy", classes, over)
         assert found.n == 5 and ("share" in found.label) == shared
-    assert labels_to(table, "scratch", 0.1)[0] == Reached(classes, -1)
+    assert labels_to(table, "scratch", 0.1)[0] == Cost(classes, Censoring.AT_MOST)
     assert (
         learning_curves(table, "test accuracy", "One", "%", "Alt.").lines[0].get_xdata()[0]
         == classes
@@ -427,14 +443,20 @@ def test_damaged_file_is_refused_and_says_where(tmp_path: Path, damage: str) -> 
         packed = entry["images"]["test accuracy"]
         damage = json.dumps(entry | {"images": {"test accuracy": packed[:20] + packed[24:]}})
     journal.write_text("\n".join([*lines[:4], damage, *lines[5:], ""]))
-    for read in (
-        lambda: small_study(out=tmp_path / "s.csv"),
-        lambda: study.Journal(tmp_path / "s.csv", {}).table(),
-    ):
-        with pytest.raises(CourseError, match="damaged in line 5"):
-            read()
+    with pytest.raises(CourseError, match="damaged in line 5"):
+        small_study(out=tmp_path / "s.csv")
     journal.write_text("\n".join([*lines[:4], *lines[5:], ""]))  # as the message says
     assert small_study(out=tmp_path / "s.csv").rows == whole.rows
+
+
+@pytest.mark.parametrize("images, steps, options", [
+    (3, 200, {"batch_size": 1, "epochs": 66, "patience": 22}),
+    (20, 300, {"batch_size": 5, "epochs": 75, "patience": 25}),
+    (200, 300, {"batch_size": 16, "epochs": 24, "patience": 8}),
+    (1000, 200, {"batch_size": 16, "epochs": 5, "patience": 5}),
+])  # fmt: skip
+def test_how_a_study_trains(images: int, steps: int, options: dict[str, int]) -> None:
+    assert training_options(images, steps) == options
 
 
 def test_studies_that_cannot_be_run(tmp_path: Path) -> None:
@@ -444,8 +466,6 @@ def test_studies_that_cannot_be_run(tmp_path: Path) -> None:
         run_study("toy", [*methods(), *methods()], [20], 5, labels=POOL)
     with pytest.raises(CourseError, match="needs numbers of labels"):
         run_study("toy", methods(), [], 5, labels=POOL)
-    with pytest.raises(CourseError, match="No study was kept"):
-        study.Journal(tmp_path / "nothing.csv", {}).table()
     (tmp_path / "file").write_text("")
     with pytest.raises(CourseError, match="cannot be written"):
         small_study(out=tmp_path / "file" / "s.csv")
@@ -477,9 +497,9 @@ def test_two_way_standard_error_by_hand() -> None:
 
 def test_overlap_correction_by_hand() -> None:
     values = [1.0, 2.0, 3.0, 6.0]
-    plain, corrected = effect_of(values), effect_of(values, shared=0.2)
+    plain, corrected = effect_of(values), effect_of(values, overlap=0.2)
     assert (corrected.se / plain.se) ** 2 == pytest.approx((1 / 4 + 0.25) / (1 / 4))
-    assert corrected.sd == plain.sd == pytest.approx(np.std(values, ddof=1))
+    assert plain.se == pytest.approx(np.std(values, ddof=1) / 2)
 
 
 def test_one_repeat_and_values_that_are_not_finite_have_no_interval() -> None:
@@ -529,10 +549,11 @@ def test_false_claims_with_shared_test_images(n: int, of_images: float) -> None:
 def test_false_claims_with_a_shared_label_pool(n: int, per_draw: int, pool: int) -> None:
     """The difference depends on the labelled images, which come from one pool a study and so come again and again."""
     drawn = draw_labels(torch.zeros(pool, dtype=torch.long), per_draw, n, seed=0)
-    chosen, shared = torch.stack(drawn.indices).numpy(), float(np.mean(drawn.shared))
+    chosen = torch.stack([draw.indices for draw in drawn]).numpy()
+    shared = float(np.mean([draw.overlap for draw in drawn]))
     pools = np.random.default_rng(n).normal(size=(STUDIES, pool))
     studies = pools[:, chosen].mean(2)
-    corrected, naive = claims(studies, shared=shared), claims(studies)
+    corrected, naive = claims(studies, overlap=shared), claims(studies)
     assert corrected in CALIBRATED
     assert naive > 120
     print(f"n {n}, shared {shared:.2f}: corrected {corrected}, naive {naive}")
@@ -547,7 +568,8 @@ def tables_with_everything_shared(
     """
     rng = np.random.default_rng([seeds, n, pool])
     drawn = draw_labels(torch.zeros(pool, dtype=torch.long), 20, n, seed=0)
-    chosen = torch.stack(drawn.indices).numpy()
+    chosen = torch.stack([draw.indices for draw in drawn]).numpy()
+    overlaps = [draw.overlap for draw in drawn]
     for _ in range(STUDIES):
         models = of_models * np.resize(rng.normal(size=seeds), n)
         labels = of_labels * np.sqrt(20) * rng.normal(size=pool)[chosen].mean(1)
@@ -557,7 +579,7 @@ def tables_with_everything_shared(
             + pictures
             + rng.normal(size=(n, 60))
         )
-        yield table_of(by_image, np.arange(n) % seeds, drawn.shared)
+        yield table_of(by_image, np.arange(n) % seeds, overlaps)
 
 
 def beside(effect: Effect) -> bool:
@@ -574,15 +596,15 @@ def table_of(
     differences: np.ndarray, seeds: Any, shared: Any, metric: str = "test accuracy"
 ) -> Table:
     """A table of methods a and b that differ by `differences` [draws] or [draws, images], at 50 labels."""
-    table = Table([])
+    rows, images = [], {}
     for draw, difference in enumerate(differences):
         for method, values in (("a", np.asarray(difference)), ("b", np.zeros_like(difference))):
             for name, value in ((metric, values.mean()), (study.SHARED, shared[draw])):
                 row = ("s", "toy", method, 50, draw, int(seeds[draw]), name, float(value), 1.0)
-                table.rows.append(dict(zip(COLUMNS, row, strict=True)))
+                rows.append(dict(zip(COLUMNS, row, strict=True)))
             if values.ndim:
-                table.images[method, 50, draw, metric] = values
-    return table
+                images[method, 50, draw, metric] = values
+    return Table(rows, images)
 
 
 @pytest.mark.slow
@@ -750,19 +772,75 @@ def test_paired_uses_the_images_and_says_what_is_unknown() -> None:
         paired(table, "probe", "scratch", "test accuracy", 20, over="draw")
     with pytest.raises(CourseError, match="at least 2 repeats"):
         paired(small_study(draws=1), "probe", "scratch", "test accuracy", 20)
-    table.rows = [row for row in table.rows if (row["method"], row["draw"]) != ("probe", 4)]
+    frame = table.frame
+    table.frame = frame[(frame["method"] != "probe") | (frame["draw"] != 4)].reset_index(drop=True)
     with pytest.raises(CourseError, match="Draw 4 was run with only one of 'probe' and 'scratch'"):
         paired(table, "probe", "scratch", "test accuracy", 20)
-    table.rows[0]["value"] = float("nan")
+    table.frame.loc[0, "value"] = float("nan")
     with pytest.raises(CourseError, match="is not finite in draw 0"):
-        table.values(table.rows[0]["method"], table.rows[0]["metric"], 20)
+        table.values(table.frame["method"][0], table.frame["metric"][0], 20)
+
+
+# ---------------------------------------------------------------- effects as records
+
+
+def assert_same_effect(a: Effect, b: Effect) -> None:
+    for name in ("effect", "low", "high", "n", "se", "df"):
+        assert getattr(a, name) == pytest.approx(getattr(b, name)), name
+    assert (a.conditional, a.p) == (b.conditional, pytest.approx(b.p))
+
+
+@pytest.mark.parametrize("unit", ["points", "nats", "times", "tasks"])
+def test_an_effect_comes_back_from_its_record(unit: str) -> None:
+    effect = replace(effect_of([0.1, 0.5, -0.2, 0.4, 0.3]), conditional=("these 2 models",))
+    record = effect.to_record("A gain", unit, id="00/gain/a-b/10", data="toy")
+    assert (record["name"], record["unit"], record["data"]) == ("A gain", unit, "toy")
+    assert_same_effect(Effect.from_record(json.loads(json.dumps(record))), effect)
+    sign = -1 if unit == "tasks" else 1
+    expected = np.exp(sign * effect.effect) if unit in ("times", "tasks") else effect.effect
+    assert record["value"] == pytest.approx(expected) and record["low"] < record["high"]
+
+
+def test_an_open_end_is_none_in_a_record_and_open_again() -> None:
+    plain = effect_of([0.1, 0.5, -0.2, 0.4, 0.3])
+    for unit in ("nats", "times", "tasks"):
+        for bounded in (replace(plain, high=np.inf), replace(plain, low=-np.inf)):
+            record = bounded.to_record("x", unit, id="x")
+            assert (record["low"], record["high"]).count(None) == 1
+            assert_same_effect(Effect.from_record(record), bounded)
+        nothing = replace(plain, low=-np.inf, high=np.inf).to_record("x", unit, id="x")
+        assert (nothing["low"], nothing["high"]) == (None, None)
+        assert Effect.from_record(nothing) is None, "no interval"
+
+
+def test_a_record_may_say_more_exactly_what_it_is_conditional_on() -> None:
+    effect = replace(effect_of([1.0, 2.0]), conditional=("these 2 pretrained models",))
+    said = effect.to_record("x", "nats", id="x", conditional=["these 2 VAEs"])
+    assert said["conditional"] == ["these 2 VAEs"]
+
+
+@pytest.mark.parametrize("changes", [
+    {"value": None}, {"value": float("nan")}, {"value": "1"}, {"n": None}, {"n": 1}, {"low": None, "high": None},
+    {"low": 2.0}, {"high": 0.5}, {"value": -1.0, "unit": "times"},
+])  # fmt: skip
+def test_a_record_without_a_usable_interval_has_no_effect(changes: dict[str, Any]) -> None:
+    record = {"value": 1.0, "unit": "nats", "low": 0.6, "high": 1.4, "n": 5, "se": 0.1, "df": 4}
+    assert Effect.from_record(record).effect == 1.0
+    assert Effect.from_record(record | changes) is None
+
+
+def test_p_of_an_effect_that_is_only_bounded_or_has_no_standard_error() -> None:
+    plain = effect_of([1.0, 1.4, 0.8, 1.3])
+    assert replace(plain, low=-np.inf).p == 1, "it points to the side that is not bounded"
+    assert replace(plain, high=np.inf).p == plain.p < 0.05
+    assert replace(plain, se=float("nan")).p == 1
 
 
 # ---------------------------------------------------------------- verdicts
 
 
 def effect(low: float, high: float, n: int = 10) -> Effect:
-    return Effect((low + high) / 2, low, high, n, 1.0, "", 1.0, n - 1)
+    return Effect((low + high) / 2, low, high, n, se=1.0, df=n - 1)
 
 
 @pytest.mark.parametrize("low, high, n, says", [
@@ -803,37 +881,32 @@ def test_p_without_variance() -> None:
 # ---------------------------------------------------------------- costs, censored
 
 
-def test_time_to_a_target() -> None:
-    rows = [(50.0, 10, 1.0), (70.0, 10, 2.0), (60.0, 4, 1.0)]
-    history = training.History(
-        [dict(zip(("validation_accuracy", "steps", "seconds"), row, strict=True)) for row in rows]
-    )
-    assert time_to(history, 70) == Reached(20) and time_to(history, 55, cost="seconds") == Reached(
-        3
-    )
-    assert time_to(history, 71) == Reached(24, 1), "kept, as a bound"
-    with pytest.raises(CourseError, match="empty"):
-        time_to({"steps": [], "validation_accuracy": []}, 70)
+def known(*values: float) -> list[Cost]:
+    return [Cost(value) for value in values]
 
 
-def costs(a: list[Reached], b: list[Reached]) -> Table:
+def never(value: float) -> Cost:
+    return Cost(value, Censoring.AT_LEAST)
+
+
+def costs(a: list[Cost], b: list[Cost]) -> Table:
     """A table of two methods' costs at 50 labels."""
-    table = Table([])
+    rows = []
     for method, values in (("a", a), ("b", b)):
         for draw, cost in enumerate(values):
             for metric, value in (
                 ("steps", cost.value),
-                ("steps censored", cost.censored),
+                ("steps censored", cost.censoring),
                 (study.SHARED, 0),
             ):
                 row = ("s", "toy", method, 50, draw, draw, metric, float(value), 1.0)
-                table.rows.append(dict(zip(COLUMNS, row, strict=True)))
-    return table
+                rows.append(dict(zip(COLUMNS, row, strict=True)))
+    return Table(rows)
 
 
 def test_saving_is_the_mean_ratio_on_the_log_scale() -> None:
     a, b = [10.0, 20.0, 40.0, 10.0, 30.0], [20.0, 60.0, 80.0, 25.0, 90.0]
-    saved = saving(costs([Reached(x) for x in a], [Reached(x) for x in b]), "a", "b", "steps", 50)
+    saved = cost_ratio(costs(known(*a), known(*b)), "a", "b", "steps", 50)
     logs = np.log(np.array(b) / a)
     assert saved == effect_of(logs)
     assert saved.times[0] == pytest.approx(stats.gmean(np.array(b) / a))
@@ -841,24 +914,21 @@ def test_saving_is_the_mean_ratio_on_the_log_scale() -> None:
 
 
 def test_censored_runs_leave_an_end_open() -> None:
-    a, b = (
-        [Reached(x) for x in (10.0, 20.0, 40.0, 10.0, 30.0)],
-        [Reached(x) for x in (20.0, 60.0, 80.0, 25.0, 90.0)],
-    )
-    plain = saving(costs(a, b), "a", "b", "steps", 50)
-    b_never = [*b[:4], Reached(90.0, 1)]
-    at_least = saving(costs(a, b_never), "a", "b", "steps", 50)
+    a, b = known(10.0, 20.0, 40.0, 10.0, 30.0), known(20.0, 60.0, 80.0, 25.0, 90.0)
+    plain = cost_ratio(costs(a, b), "a", "b", "steps", 50)
+    b_never = [*b[:4], never(90.0)]
+    at_least = cost_ratio(costs(a, b_never), "a", "b", "steps", 50)
     assert (at_least.low, at_least.high, at_least.p) == (plain.low, np.inf, plain.p)
     assert (
         at_least.label == "at least: 1 of 5 pairs are censored" and verdict(at_least) == "supported"
     )
-    at_most = saving(costs(b_never, a), "a", "b", "steps", 50)
+    at_most = cost_ratio(costs(b_never, a), "a", "b", "steps", 50)
     assert (at_most.low, at_most.high) == (-np.inf, -plain.low) and verdict(
         at_most
     ) == "contradicted"
-    a_never = saving(costs([*a[:4], Reached(30.0, 1)], b), "a", "b", "steps", 50)
+    a_never = cost_ratio(costs([*a[:4], never(30.0)], b), "a", "b", "steps", 50)
     assert a_never.low == -np.inf and a_never.p == 1 and verdict(a_never) == "undecided"
-    both = saving(costs([*a[:4], Reached(30.0, 1)], b_never), "a", "b", "steps", 50)
+    both = cost_ratio(costs([*a[:4], never(30.0)], b_never), "a", "b", "steps", 50)
     assert (both.low, both.high, both.p) == (
         -np.inf,
         np.inf,
@@ -882,22 +952,18 @@ def test_labels_to_a_target_and_their_ratio() -> None:
 
     a, b = {10: [60.0, 70.0], 100: [80.0, 80.0]}, {10: [50.0, 50.0], 100: [70.0, 69.0]}
     table = Table(line("a", a) + line("b", b))
-    assert labels_to(table, "a", 70) == {0: Reached(pytest.approx(10**1.5)), 1: Reached(10, -1)}
-    assert labels_to(table, "b", 70) == {0: Reached(pytest.approx(100)), 1: Reached(100, 1)}
-    saved = saving(table, "a", "b", "test accuracy", target=70)
+    there_at_once = Cost(10, Censoring.AT_MOST)
+    assert labels_to(table, "a", 70) == {0: Cost(pytest.approx(10**1.5)), 1: there_at_once}
+    assert labels_to(table, "b", 70) == {0: Cost(pytest.approx(100)), 1: never(100)}
+    saved = labels_ratio(table, "a", "b", target=70)
     assert saved.high == np.inf and saved.times[0] == pytest.approx(np.sqrt(10**0.5 * 10))
-    for options in ({}, {"labels": 10, "target": 70.0}):
-        with pytest.raises(CourseError, match="Say either"):
-            saving(table, "a", "b", "test accuracy", **options)
     with pytest.raises(CourseError, match="costs above 0"):
-        saving(costs([Reached(0.0)] * 2, [Reached(1.0)] * 2), "a", "b", "steps", 50)
+        cost_ratio(costs(known(0.0, 0.0), known(1.0, 1.0)), "a", "b", "steps", 50)
 
 
 def test_runs_record_bounds() -> None:
     table = small_study()
-    assert table.reached("probe", "steps", 20) == {
-        n: Reached(100.0 + n, int(n == 1)) for n in range(5)
-    }
+    assert table.costs("probe", "steps", 20) == {n: steps_of(n) for n in range(5)}
 
 
 # ---------------------------------------------------------------- figures, and what is nowhere used
@@ -919,7 +985,7 @@ def test_learning_curves_show_means_with_bands() -> None:
         "20",
         "40",
     ]
-    assert axis.figure._vaetl_alt == "Alt." and len(axis.collections) == 4
+    assert plots.alt_text(axis.figure) == "Alt." and len(axis.collections) == 4
     assert axis.lines[0].get_color() == axis.lines[2].get_color() != axis.lines[1].get_color()
     expected = [
         np.mean(list(table.values("scratch", "test accuracy", count).values()))
@@ -954,7 +1020,7 @@ def test_no_percentile_bootstrap() -> None:
 
 def curves(*rows: tuple[str, int, list[float], list[float]]) -> Table:
     """A table of runs (method, draw, validation curve, steps by epoch) at 20 labels."""
-    table = Table([])
+    tidy, images = [], {}
     for method, draw, curve, steps in rows:
         facts = {
             "study": "s",
@@ -964,12 +1030,12 @@ def curves(*rows: tuple[str, int, list[float], list[float]]) -> Table:
             "draw": draw,
             "pretrain_seed": draw,
         }
-        table.rows.append(
+        tidy.append(
             facts | {"metric": "validation curve", "value": float(np.mean(curve)), "seconds": 1.0}
         )
-        table.images[method, 20, draw, "validation curve"] = np.array(curve, np.float32)
-        table.images[method, 20, draw, "steps by epoch"] = np.array(steps, np.float32)
-    return table
+        images[method, 20, draw, "validation curve"] = np.array(curve, np.float32)
+        images[method, 20, draw, "steps by epoch"] = np.array(steps, np.float32)
+    return Table(tidy, images)
 
 
 def test_costs_are_those_of_the_first_epoch_at_the_accuracy_that_the_other_ended_at() -> None:
@@ -979,16 +1045,13 @@ def test_costs_are_those_of_the_first_epoch_at_the_accuracy_that_the_other_ended
         ("scratch", 1, [50, 80], [10, 20]),
         ("tuned", 1, [60, 79, 75], [5, 10, 15]),
     )
-    study.add_costs(table, 20, "scratch")
-    assert table.reached("scratch", "steps to scratch's accuracy", 20) == {
-        0: Reached(30),
-        1: Reached(20),
-    }
-    assert table.reached("tuned", "steps to scratch's accuracy", 20) == {
-        0: Reached(10),
-        1: Reached(15, 1),
-    }, "censored"
-    effect = saving(table, "tuned", "scratch", "steps to scratch's accuracy", 20)
+    for _ in range(2):  # a second time changes nothing
+        study.add_costs(table, 20, "scratch")
+        assert len(table.rows) == 4 + 2 * 4
+    assert table.costs("scratch", "steps to scratch's accuracy", 20) == {0: Cost(30), 1: Cost(20)}
+    tuned = table.costs("tuned", "steps to scratch's accuracy", 20)
+    assert tuned == {0: Cost(10), 1: never(15)}, "censored"
+    effect = cost_ratio(table, "tuned", "scratch", "steps to scratch's accuracy", 20)
     assert effect.times[0] == pytest.approx((30 / 10 * 20 / 15) ** 0.5)
     assert effect.low == -np.inf and "at most: 1 of 2 pairs are censored" in effect.label
 
@@ -998,7 +1061,7 @@ def test_a_cost_that_a_method_does_not_have_is_left_out() -> None:
     del table.images["probe", 20, 0, "steps by epoch"]
     study.add_costs(table, 20, "scratch")
     with pytest.raises(CourseError, match="was not measured"):
-        table.reached("probe", "steps to scratch's accuracy", 20)
+        table.costs("probe", "steps to scratch's accuracy", 20)
 
 
 @pytest.fixture
@@ -1008,7 +1071,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(recorded, "__file__", str(tmp_path / "recorded.py"))
     for name, value in (("04_chapter_tops", 1.0), ("04_chapter_animals", 2.0), ("04b_text", 3.0)):
-        record = {"name": "gain", "value": value, "unit": "points"}
+        record = {"id": "gain/x", "name": "A gain", "value": value, "unit": "points", "data": "d"}
         content = {"machine": "a machine", "date": "2026-01-01", "records": [record]}
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
@@ -1020,17 +1083,54 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_recorded_runs_are_told_apart_by_their_task(
     kept: Path, chapter: str, task: str, value: float
 ) -> None:
-    found = recorded.recorded_value(chapter, "gain", task)
+    found = recorded.recorded_value(chapter, "gain/x", task)
     assert found["value"] == value and found["label"] == "recorded (a machine, 2026-01-01)"
 
 
 def test_what_was_not_recorded_is_said(kept: Path) -> None:
-    with pytest.raises(CourseError, match="did you mean 'gain'"):
-        recorded.recorded_value("04", "gains", "tops")
+    with pytest.raises(CourseError, match="did you mean 'gain/x'"):
+        recorded.recorded_value("04", "gain/y", "tops")
     with pytest.raises(CourseError, match="chapter 04 with task tap.*--profile paper"):
         recorded.recorded("04", "tap")
     with pytest.raises(CourseError, match="No recorded table 04_tops"):
         study.recorded_table("04", "tops")
+
+
+def test_recorded_numbers_are_found_by_id_and_measure(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = json.loads((kept / "04b_text.json").read_text())
+    more = {"id": "04b/accuracy/a-b", "name": "An accuracy", "value": 1.0, "data": "other"}
+    (kept / "04b_text.json").write_text(json.dumps(run | {"records": [*run["records"], more]}))
+    found = study.find_recorded("04b", ["04b/accuracy/a-b", "unknown"])
+    assert [(r["name"], r["label"]) for r in found] == [
+        ("An accuracy", "recorded (a machine, 2026-01-01)")
+    ]
+    assert study.find_recorded("04b", ["04b/accuracy/a-b"], data="d") == []
+    assert study.find_recorded("05", ["gain/x"]) == []
+    assert "No recorded run of chapter 05" in capsys.readouterr().out
+    assert [r["name"] for r in study.recorded_by_measure("04b", "accuracy")] == ["An accuracy"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(errors.__file__).parent / "recorded").glob("*.csv")), ids=lambda p: p.stem
+)
+def test_recorded_tables_are_written_as_they_are(path: Path, tmp_path: Path) -> None:
+    study.recorded_table(*path.stem.split("_", 1)).write(tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
+
+
+def test_tables_are_joined(kept: Path) -> None:
+    whole = small_study()
+    joined = Table()
+    for count in (20, 40):
+        rows = whole.frame[whole.frame["labels"] == count]
+        images = {key: values for key, values in whole.images.items() if key[1] == count}
+        joined.add(Table(rows, images))
+    assert joined.rows == whole.rows
+    assert_same_images(joined, whole)
+    values = whole.values("probe", "gap in nats", 40)
+    assert whole.mean("probe", "gap in nats", 40) == np.mean(list(values.values()))
 
 
 def test_a_recorded_table_reads_as_it_was_written(kept: Path) -> None:

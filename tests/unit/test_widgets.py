@@ -81,7 +81,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         def alt(**values: Any) -> str:
             figure = kept.draw(**starts | values)
             plt.close(figure)
-            return figure._vaetl_alt
+            return plots.alt_text(figure)
 
         return SimpleNamespace(choices=kept.it, alt=alt)
 
@@ -101,7 +101,7 @@ def test_where_nobody_watches_there_is_one_figure(
     CONTROLS[name][0](alt="Lead.")
     (number,) = plt.get_fignums()
     figure = plt.figure(number)
-    assert figure._vaetl_alt.startswith("Lead.")
+    assert plots.alt_text(figure).startswith("Lead.")
     assert all(axis.get_title() for axis in figure.axes)
     assert all(
         axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes if axis.get_xticks().size

@@ -446,19 +446,11 @@ def outside(content: Mapping[str, Any]) -> list[str]:
             values = [record["value"] for record in records]
             if values and all(value is not None and low <= value <= high for value in values):
                 continue
+            name = records[0]["name"] if records else record_id
             shown = ", ".join(map(str, values)) or "not reported"
             name = records[0]["name"] if records else record_id
             sentences.append(f"{number}: {name} is {shown}, the text says {low} to {high}")
     return sentences
-
-
-def values_of(records: Sequence[Mapping[str, Any]], number: str, name: str) -> list[float | None]:
-    """What a chapter has reported under a name."""
-    return [
-        record["value"]
-        for record in records
-        if record["chapter"] == number and record["name"] == name
-    ]
 
 
 # The end

@@ -230,7 +230,7 @@ def _sections(soup: BeautifulSoup) -> list[tuple[str, str]]:
     return sections
 
 
-def _styles() -> str:
+def styles() -> str:
     """The style sheet and the colours of code, light and dark."""
     light = HtmlFormatter(style="xcode").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
@@ -244,7 +244,7 @@ def _link(name: str, text: str, attributes: str = "") -> str:
 
 def document(title: str, navigation: str, contents: str, body: str) -> str:
     """A whole page of HTML fragments (the title is text) that asks for nothing from elsewhere."""
-    head = f"<head>\n{HEAD}\n<title>{html.escape(title)}</title>\n{_styles()}\n</head>"
+    head = f"<head>\n{HEAD}\n<title>{html.escape(title)}</title>\n{styles()}\n</head>"
     top, end = (
         f'<nav class="course" aria-label="{label}">{navigation}</nav>' if navigation else ""
         for label in ("Chapters", "Chapters, again")

@@ -1,4 +1,7 @@
-"""Grading for instructors: collects submissions, runs them in a sandbox, judges outside, writes the gradebook.
+"""Grading for instructors: submissions are run in a sandbox, judged outside, and handed over.
 
-What runs where: `inside` in the sandbox, `watch` and `runner` beside it, everything else in the instructor's process.
+`course` is one call of `vaetl grade`. From the files to the pages it goes through `submissions`
+(whose notebooks), `notebooks` (what they hold), `judge` (hidden tests), `sandbox` (where the
+submissions run), `flags` (what a person should look at), `result` (the one schema), `gradebook`
+(nbgrader's side) and `pages` (what people read).
 """

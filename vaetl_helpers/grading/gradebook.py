@@ -1,4 +1,4 @@
-"""nbgrader's side: a course folder with its database, the release of an assignment, grades and notebooks to look at."""
+"""nbgrader's side: a course folder with its database, releases, grades, notebooks to look at."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import bleach
 import nbformat
 from nbconvert.filters import strip_files_prefix
-from nbgrader.api import Gradebook, MissingEntry
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook, MissingEntry, Student
 from nbgrader.apps import NbGraderAPI
 from nbgrader.converters import Autograde
 from nbgrader.preprocessors import Execute
@@ -24,10 +25,17 @@ from traitlets.config import Config
 
 from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.grading.notebooks import CHECK, Assignment, grade_id_of
+from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
 from vaetl_helpers.grading.sandbox import SandboxedKernel
-from vaetl_helpers.grading.submissions import Assignment
 
 COURSE = "vaetl"
+DATABASE = "gradebook.db"
+# Seconds for each cell; the sandbox ends the whole notebook after Limits.seconds.
+CELL_SECONDS = 120
+# What nbgrader's exchange leaves in a submission, and needs beside the feedback to return it.
+EXCHANGE_FILES = ("timestamp.txt", "submission_secret.txt")
+STUB = {"python": "return ...  # your code"}
 TAGS = {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "span", "del"}
 TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}
 CONFIG = """\
@@ -44,195 +52,225 @@ configure(c, Path(__file__).parent)
 
 
 class SandboxedExecute(Execute):
-    """Formgrader's autograde button and `nbgrader autograde`: public checks, in the same sandbox."""
+    """Formgrader's autograde button and `nbgrader autograde`: public checks in the same sandbox."""
 
-    def __init__(self, *arguments: Any, **given: Any) -> None:
-        super().__init__(*arguments, **(given | {"kernel_manager_class": SandboxedKernel}))
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **(options | {"kernel_manager_class": SandboxedKernel}))
 
 
 def configure(c: Config, root: Path) -> Config:
     """nbgrader's settings for the course in the folder `root`."""
     c.CourseDirectory.course_id = COURSE
     c.CourseDirectory.root = str(root)
-    c.CourseDirectory.db_url = f"sqlite:///{root / 'gradebook.db'}"
+    c.CourseDirectory.db_url = _database_url(root)
     c.Exchange.root = str(root / "exchange")
-    c.ClearSolutions.code_stub = {"python": "return ...  # your code"}
+    c.ClearSolutions.code_stub = STUB
     steps = Autograde.autograde_preprocessors.default()
     c.Autograde.autograde_preprocessors = [
         SandboxedExecute if step is Execute else step for step in steps
     ]
-    c.Execute.timeout = (
-        120  # seconds for each cell; the sandbox ends the whole notebook after Limits.seconds
-    )
-    # What a submission holds and prints is shown inside JupyterLab, where a script would have the grader's rights.
+    c.Execute.timeout = CELL_SECONDS
+    # A submission's content is shown inside JupyterLab: a script would have the grader's rights.
     c.HTMLExporter.sanitize_html = True
     c.HTMLExporter.filters = {"strip_files_prefix": harmless}
     c.ExportPlugin.to = "gradebook.csv"  # grades.csv is ours
     return c
 
 
+def _database_url(root: Path) -> str:
+    return f"sqlite:///{root / DATABASE}"
+
+
 def harmless(text: str) -> str:
     """HTML without scripts and pictures: what is not in TAGS is left out.
 
-    nbgrader's templates pass Markdown cells through this filter whether or not they are told to sanitise.
+    nbgrader's templates pass Markdown cells through this filter whether or not they are told to
+    sanitise.
     """
     return bleach.clean(strip_files_prefix(text), tags=TAGS | bleach.ALLOWED_TAGS, strip=True)
 
 
 def make_course(out: Path) -> None:
     """Makes `out` a course folder of nbgrader; what is there stays as it is."""
-    # nbgrader asks the command `alembic` for the version of a new database: it lies beside this interpreter.
-    os.environ["PATH"] = os.pathsep.join(
-        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    )
+    # nbgrader asks the command `alembic` for the version of a new database: it lies beside this
+    # interpreter.
+    programs = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    os.environ["PATH"] = os.pathsep.join(programs)
+    exchange = out / "exchange"
+    config = out / "nbgrader_config.py"
     try:
-        (out / "exchange").mkdir(parents=True, exist_ok=True)
-        (out / "exchange").chmod(0o777)  # nbgrader asks for it
-        if not (out / "nbgrader_config.py").exists():
-            (out / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+        exchange.mkdir(parents=True, exist_ok=True)
+        exchange.chmod(0o777)  # nbgrader asks for it
+        if not config.exists():
+            config.write_text(CONFIG, encoding="utf-8")
     except OSError as error:
         raise CourseError(
             f"{out} cannot hold a course ({error}): choose another folder with --out."
         ) from error
 
 
-def assign(of: Assignment, out: Path) -> Path:
-    """Writes the release version of an assignment into OUT/release and its cells into the database; returns its path.
+def assign(assignment: Assignment, out: Path) -> Path:
+    """Writes the release version of an assignment and its cells into the database.
 
-    Solutions become stubs; points, locks and checksums are set by nbgrader.
+    Solutions become stubs; points, locks and checksums are set by nbgrader. Returns the path of the
+    notebook, which lies in OUT/release.
     """
     make_course(out)
-    notebook = nbformat.read(course_dir() / "solutions" / f"{of.name}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        if "tags" in cell.metadata:
-            cell.metadata.tags = [tag for tag in cell.metadata.tags if tag != "nbval-check-output"]
-    for key in ("executed", "profile"):
-        notebook.metadata.vaetl.pop(key, None)
-    source = out / "source" / of.number / f"{of.name}.ipynb"
+    source = out / "source" / assignment.number / assignment.file_name
     source.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, source)
+    nbformat.write(_source_notebook(assignment), source)
     api = NbGraderAPI(config=configure(Config(), out.resolve()))
     api.log.setLevel(logging.ERROR)
-    made = api.generate_assignment(of.number, force=True)
-    if not made["success"]:
-        said = "\n".join(str(made.get(part, "")) for part in ("log", "error"))
+    report = api.generate_assignment(assignment.number, force=True)
+    if not report["success"]:
+        message = "\n".join(str(report.get(name, "")) for name in ("log", "error"))
         raise CourseError(
-            f"nbgrader could not make the release of {of.number}: mend this and try again: {said}"
+            f"nbgrader could not make the release of {assignment.number}: "
+            f"mend this and try again: {message}"
         )
-    return out / "release" / of.number / f"{of.name}.ipynb"
+    return out / "release" / assignment.number / assignment.file_name
+
+
+def _source_notebook(assignment: Assignment) -> NotebookNode:
+    """The solved notebook of the chapter without what came of its execution."""
+    path = course_dir() / "solutions" / assignment.file_name
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+            cell.execution_count = None
+        tags = cell.metadata.get("tags", [])
+        if "nbval-check-output" in tags:
+            tags.remove("nbval-check-output")
+    for key in ("executed", "profile"):
+        notebook.metadata.vaetl.pop(key, None)
+    return notebook
 
 
 def open_book(out: Path) -> Gradebook:
     """The gradebook of the course in `out`."""
-    return Gradebook(f"sqlite:///{out.resolve() / 'gradebook.db'}", COURSE)
+    return Gradebook(_database_url(out.resolve()), COURSE)
 
 
-def record(of: Assignment, out: Path, results: Sequence[dict[str, Any]]) -> None:
-    """Writes points and comments of graded submissions to the database, and notebooks for Formgrader to show.
+def record(assignment: Assignment, out: Path, results: Iterable[Result]) -> None:
+    """Writes points and comments to the database, and notebooks for Formgrader to show.
 
     Points that a person gave by hand stay, and count.
     """
-    release = nbformat.read(out / "release" / of.number / f"{of.name}.ipynb", as_version=4)
+    path = out / "release" / assignment.number / assignment.file_name
+    release = nbformat.read(path, as_version=4)
     with warnings.catch_warnings(), open_book(out) as book:
-        warnings.simplefilter(
-            "ignore", SAWarning
-        )  # nbgrader's own code has them for each new submission
+        # nbgrader's own code has them for each new submission.
+        warnings.simplefilter("ignore", SAWarning)
         for result in results:
-            student = result["student"]
-            found = book.update_or_create_student(student)
-            if not (found.first_name or found.last_name):  # names from a class list stay
-                name = result["name"]  # nbgrader exports it as it is: no formula for a spreadsheet
-                found.first_name, found.last_name = (
-                    "",
-                    f"'{name}" if name[:1] in ("=", "+", "-", "@") else name,
-                )
-            book.update_or_create_submission(of.number, student, **_collected(of, out, student))
-            for row in result["exercises"]:
-                name = row["id"].replace(".", "-")
-                grade = book.find_grade(f"{name}-check", of.name, of.number, student)
-                grade.auto_score, grade.needs_manual_grade = row["points"], False
-                comment = book.find_comment(name, of.name, of.number, student)
-                comment.auto_comment = said(row)
+            _name_student(book.update_or_create_student(result.student), result.name)
+            facts = _from_exchange(assignment, out, result.student)
+            book.update_or_create_submission(assignment.number, result.student, **facts)
+            for exercise in result.exercises:
+                _record_exercise(book, assignment, result.student, exercise)
             book.db.commit()
-            _show(of, out, release, result)
+            _show(assignment, out, release, result)
 
 
-def _collected(of: Assignment, out: Path, student: str) -> dict[str, Any]:
-    """When a submission came through nbgrader's exchange, which needs its files beside the feedback to return it."""
-    source, found = out / "submitted" / student / of.number, {}
-    for name in ("timestamp.txt", "submission_secret.txt"):
+def _name_student(student: Student, name: str) -> None:
+    """Names a student who has no name; those of a class list stay."""
+    if student.first_name or student.last_name:
+        return
+    student.first_name = ""
+    student.last_name = name
+    # nbgrader exports it as it is: no formula for a spreadsheet.
+    if name.startswith(("=", "+", "-", "@")):
+        student.last_name = f"'{name}"
+
+
+def _record_exercise(
+    book: Gradebook, assignment: Assignment, student: str, exercise: ExerciseResult
+) -> None:
+    cell = grade_id_of(exercise.id)
+    grade = book.find_grade(cell + CHECK, assignment.name, assignment.number, student)
+    grade.auto_score = exercise.points
+    grade.needs_manual_grade = False
+    comment = book.find_comment(cell, assignment.name, assignment.number, student)
+    comment.auto_comment = exercise.outcome
+
+
+def _from_exchange(assignment: Assignment, out: Path, student: str) -> dict[str, Any]:
+    """When a submission came through nbgrader's exchange.
+
+    Its files are copied to the places from which the feedback is returned.
+    """
+    source = out / "submitted" / student / assignment.number
+    for name in EXCHANGE_FILES:
         if (source / name).is_symlink() or not (source / name).is_file():
             continue
         for kind in ("autograded", "feedback"):
-            copy = out / kind / student / of.number / name
+            copy = out / kind / student / assignment.number / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.unlink(missing_ok=True)
             copy.write_bytes((source / name).read_bytes())
-    with contextlib.suppress(OSError, ValueError):
-        found["timestamp"] = parse_utc((source / "timestamp.txt").read_text("utf-8").strip())
-    return found
+    try:
+        timestamp = (source / "timestamp.txt").read_text("utf-8")
+        return {"timestamp": parse_utc(timestamp.strip())}
+    except (OSError, ValueError):
+        return {}
 
 
-def said(row: dict[str, Any]) -> str:
-    """The outcome of an exercise in one line."""
-    return ": ".join(filter(None, (row["status"], row["message"])))
+def _show(assignment: Assignment, out: Path, release: NotebookNode, result: Result) -> None:
+    """Writes OUT/autograded/…: the release with the student's code.
 
-
-def _show(
-    of: Assignment, out: Path, release: nbformat.NotebookNode, result: dict[str, Any]
-) -> None:
-    """Writes OUT/autograded/…: the release with the student's code, and below it the outcome of the hidden tests."""
-    notebook, rows = nbformat.from_dict(release), {row["id"]: row for row in result["exercises"]}
+    Below it stands the outcome of the hidden tests.
+    """
+    notebook = nbformat.from_dict(release)
+    exercises = {exercise.id: exercise for exercise in result.exercises}
     for cell in notebook.cells:
-        about = cell.metadata.get("vaetl", {})
-        if about.get("exercise") in rows:
-            cell.source = rows[about["exercise"]]["code"] or cell.source
-        elif about.get("check") in rows:
-            text = f"hidden tests: {said(rows[about['check']])}\n"
+        facts = cell.metadata.get("vaetl", {})
+        answered = exercises.get(facts.get("exercise"))
+        checked = exercises.get(facts.get("check"))
+        if answered:
+            cell.source = answered.code or cell.source
+        elif checked:
+            text = f"hidden tests: {checked.outcome}\n"
             cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
-    path = out / "autograded" / result["student"] / of.number / f"{of.name}.ipynb"
+    path = out / "autograded" / result.student / assignment.number / assignment.file_name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # nbgrader leaves it without the right to write
     nbformat.write(notebook, path)
 
 
-def public_only(of: Assignment, out: Path, known: set[str]) -> list[dict[str, Any]]:
-    """Results of students whom only Formgrader's button has graded: public checks, in the submission's own kernel."""
-    found = []
+def public_only(assignment: Assignment, out: Path, graded: set[str]) -> list[Result]:
+    """Results of students whom only Formgrader's button has graded; `graded` are by hidden tests.
+
+    They come from public checks, run in the submission's own kernel.
+    """
+    results = []
     with open_book(out) as book:
         try:
-            submissions = book.assignment_submissions(of.number)
+            submissions = book.assignment_submissions(assignment.number)
         except MissingEntry:
             return []
         for submission in submissions:
             student = submission.student_id
-            if student not in known and (out / "autograded" / student / of.number).is_dir():
-                found.append(_from_book(of, book, student))
-    return found
+            folder = out / "autograded" / student / assignment.number
+            if student not in graded and folder.is_dir():
+                results.append(_from_book(assignment, book, student))
+    return results
 
 
-def _from_book(of: Assignment, book: Gradebook, student: str) -> dict[str, Any]:
-    rows = []
-    for task in of.tasks:
+def _from_book(assignment: Assignment, book: Gradebook, student: str) -> Result:
+    results = []
+    for exercise in assignment.exercises:
         points = 0.0
         with contextlib.suppress(MissingEntry):
-            points = book.find_grade(f"{task.grade_id}-check", of.name, of.number, student).score
-        status = "correct" if points >= task.points else "incorrect"
-        row = {
-            "id": task.id,
-            "points": points,
-            "of": task.points,
-            "status": status,
-            "message": "public checks only",
-        }
-        rows.append(row | {"seconds": 0.0, "code": "", "flags": [], "notes": []})
-    facts = {
-        "assignment": of.number,
-        "student": student,
-        "name": student,
-        "tests": "public",
-        "notes": [],
-    }
-    return facts | {"exercises": rows}
+            cell = (exercise.check_id, assignment.name, assignment.number, student)
+            points = book.find_grade(*cell).score
+        is_correct = points >= exercise.points
+        results.append(
+            ExerciseResult(
+                id=exercise.id,
+                points=points,
+                worth=exercise.points,
+                status=Status.CORRECT if is_correct else Status.INCORRECT,
+                message="public checks only",
+            )
+        )
+    return Result(assignment.number, student, student, GradedBy.PUBLIC_CHECKS, results)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
-from vaetl_helpers.study.table import CENSORED, RUN, Censoring, Cost, RunKey, Table
+from vaetl_helpers.study.table import CENSORED, RUN, Censoring, Cost, Table
 
 
 def add_costs(
@@ -27,31 +26,28 @@ def add_costs(
     best of `target_of`'s curve in that draw, where early stopping ends. A run that never gets there
     is censored. The new metrics are "COST to NAME's accuracy".
     """
-    facts = _facts_of_runs(table, labels)
+    frame = table.frame
+    runs = frame[frame["labels"] == labels].drop_duplicates(RUN)
     rows = []
-    for (method, count, draw, metric), values in table.images.items():
-        if (count, metric) != (labels, curve):
+    for run in runs.to_dict("records"):
+        method, draw = run["method"], run["draw"]
+        values = table.images.get((method, labels, draw, curve))
+        if values is None:
             continue
         target = table.images[target_of, labels, draw, curve].max()
         reached = np.flatnonzero(values >= target)
         epoch = reached[0] if len(reached) else -1
         censoring = Censoring.NONE if len(reached) else Censoring.AT_LEAST
         for cost in costs:
-            spent = table.images.get((method, count, draw, f"{cost} by epoch"))
+            spent = table.images.get((method, labels, draw, f"{cost} by epoch"))
             if spent is None:
                 continue
-            name = f"{cost} to {target_of}'s accuracy"
-            run = facts[method, count, draw]
-            rows.append(run | {"metric": name, "value": float(spent[epoch])})
-            rows.append(run | {"metric": name + CENSORED, "value": float(censoring)})
+            metric = f"{cost} to {target_of}'s accuracy"
+            rows.append(run | {"metric": metric, "value": float(spent[epoch])})
+            rows.append(run | {"metric": metric + CENSORED, "value": float(censoring)})
     table.add(rows)
-    table.frame = table.frame.drop_duplicates([*RUN, "metric"], keep="last", ignore_index=True)
-
-
-def _facts_of_runs(table: Table, labels: int) -> dict[RunKey, dict[str, Any]]:
-    """A row of each run at `labels`, for what its metrics have in common."""
-    rows = table.frame[table.frame["labels"] == labels].drop_duplicates(RUN)
-    return {(row["method"], row["labels"], row["draw"]): row for row in rows.to_dict("records")}
+    of_metric = [*RUN, "metric"]  # a study that is looked at twice has its costs once
+    table.frame = table.frame.drop_duplicates(of_metric, keep="last", ignore_index=True)
 
 
 def labels_to(
@@ -67,21 +63,24 @@ def labels_to(
     costs = {}
     for draw in values[0]:
         curve = [by_draw[draw] for by_draw in values]
-        costs[draw] = _first_count_at(target, counts, curve)
+        costs[draw] = _labels_at(target, counts, curve)
     return costs
 
 
-def _first_count_at(target: float, counts: Sequence[int], curve: Sequence[float]) -> Cost:
-    reached = [number for number, value in enumerate(curve) if value >= target]
-    if not reached:
-        return Cost(counts[-1], Censoring.AT_LEAST)
-    number = reached[0]
-    if number == 0:
-        return Cost(counts[0], Censoring.AT_MOST)
-    before, after = curve[number - 1], curve[number]
-    fraction = (target - before) / (after - before)
-    ratio = counts[number] / counts[number - 1]
-    return Cost(counts[number - 1] * ratio**fraction)
+def _labels_at(target: float, counts: Sequence[int], curve: Sequence[float]) -> Cost:
+    """Where the curve over `counts` first reaches the target."""
+    previous = None
+    for count, value in zip(counts, curve, strict=True):
+        if value < target:
+            previous = (count, value)
+            continue
+        if previous is None:
+            return Cost(count, Censoring.AT_MOST)
+        fewer, lower = previous
+        fraction = (target - lower) / (value - lower)
+        ratio = count / fewer
+        return Cost(fewer * ratio**fraction)
+    return Cost(counts[-1], Censoring.AT_LEAST)
 
 
 def cost_ratio(table: Table, a: str, b: str, metric: str, labels: int) -> Effect:
@@ -92,7 +91,8 @@ def cost_ratio(table: Table, a: str, b: str, metric: str, labels: int) -> Effect
     where `b` takes "at least" so much, the true ratio is larger, the lower end holds and there is
     no upper one.
     """
-    costs_a, costs_b = (table.costs(method, metric, labels) for method in (a, b))
+    costs_a = table.costs(a, metric, labels)
+    costs_b = table.costs(b, metric, labels)
     check_same_draws(costs_a, costs_b, a, b)
     return _ratio(table, costs_a, costs_b, [labels], metric)
 
@@ -104,7 +104,8 @@ def labels_ratio(
 
     The effect is as in `cost_ratio`, with the labels as the cost.
     """
-    costs_a, costs_b = (labels_to(table, method, target, metric) for method in (a, b))
+    costs_a = labels_to(table, a, target, metric)
+    costs_b = labels_to(table, b, target, metric)
     check_same_draws(costs_a, costs_b, a, b)
     return _ratio(table, costs_a, costs_b, table.known("labels"), metric)
 
@@ -117,17 +118,23 @@ def _ratio(
     metric: str,
 ) -> Effect:
     """The effect of log(b's cost / a's cost), with open ends where costs are bounds."""
-    if any(cost.value <= 0 for cost in (*costs_a.values(), *costs_b.values())):
-        raise CourseError(
-            f"A ratio needs costs above 0, but {metric} is 0 in a draw: measure it in another unit."
-        )
-    logs = {draw: math.log(costs_b[draw].value / costs_a[draw].value) for draw in costs_a}
-    may_be_larger = may_be_smaller = censored = 0
-    for draw in costs_a:
-        left, right = costs_a[draw].censoring, costs_b[draw].censoring
-        may_be_larger += left is Censoring.AT_MOST or right is Censoring.AT_LEAST
-        may_be_smaller += left is Censoring.AT_LEAST or right is Censoring.AT_MOST
-        censored += left is not Censoring.NONE or right is not Censoring.NONE
+    logs = {}
+    may_be_larger = may_be_smaller = False
+    censored = 0
+    for draw, a in costs_a.items():
+        b = costs_b[draw]
+        if a.value <= 0 or b.value <= 0:
+            raise CourseError(
+                f"A ratio needs costs above 0, but {metric} is 0 in a draw: "
+                "measure it in another unit."
+            )
+        logs[draw] = math.log(b.value / a.value)
+        if a.censoring or b.censoring:
+            censored += 1
+        if a.censoring is Censoring.AT_MOST or b.censoring is Censoring.AT_LEAST:
+            may_be_larger = True
+        if a.censoring is Censoring.AT_LEAST or b.censoring is Censoring.AT_MOST:
+            may_be_smaller = True
     effect = effect_over(table, logs, counts)
     low = -math.inf if may_be_smaller else effect.low
     high = math.inf if may_be_larger else effect.high

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,7 +50,8 @@ class Effect:
             return 1.0
         if self.se == 0:
             return float(self.effect == 0)
-        return float(2 * stats.t.sf(abs(self.effect) / self.se, self.df))
+        t = abs(self.effect) / self.se
+        return float(2 * stats.t.sf(t, self.df))
 
     @property
     def times(self) -> tuple[float, float, float]:
@@ -60,9 +61,11 @@ class Effect:
     @property
     def bound(self) -> str:
         """What the effect is where runs were censored: "at least", "at most" or "unknown"."""
-        if math.isinf(self.low) and math.isinf(self.high):
-            return "unknown"
-        return "at least" if math.isinf(self.high) else "at most"
+        if math.isfinite(self.high):
+            return "at most"
+        if math.isfinite(self.low):
+            return "at least"
+        return "unknown"
 
     @property
     def label(self) -> str:
@@ -92,18 +95,20 @@ class Effect:
         stays that of the logarithm. An end that is open is None. `conditional` may say more exactly
         than the effect what its interval holds for.
         """
-        low, value, high = _to_unit(self.low, self.effect, self.high, unit)
+        if conditional is None:
+            conditional = self.conditional
+        ends = _to_unit(Interval(self.low, self.effect, self.high), unit)
         return record(
             name,
-            value,
+            ends.middle,
             unit,
             id=id,
-            low=finite_or_none(low, unit),
-            high=finite_or_none(high, unit),
+            low=finite_or_none(ends.low, unit),
+            high=finite_or_none(ends.high, unit),
             n=self.n,
             se=self.se,
             df=self.df,
-            conditional=self.conditional if conditional is None else conditional,
+            conditional=conditional,
             data=data,
         )
 
@@ -114,23 +119,38 @@ class Effect:
         An end that the record leaves out is open. An interval that its value is not in, and one
         over fewer than two repeats, is none.
         """
-        unit, repeats = record.get("unit") or "", record.get("n") or 0
-        value, low, high = (finite_or_none(record.get(k), unit) for k in ("value", "low", "high"))
-        if value is None or repeats < 2 or (low is None and high is None):
+        unit = record.get("unit") or ""
+        repeats = record.get("n") or 0
+        value = finite_or_none(record.get("value"), unit)
+        low = finite_or_none(record.get("low"), unit)
+        high = finite_or_none(record.get("high"), unit)
+        if value is None or repeats < 2:
             return None
-        least = 0.0 if unit in RATIOS else -math.inf
-        lower = least if low is None else low
-        upper = math.inf if high is None else high
-        lower, effect, upper = _from_unit(lower, value, upper, unit)
-        if not lower <= effect <= upper:
+        if low is None and high is None:
             return None
-        se, df = (_number_or_nan(record.get(key)) for key in ("se", "df"))
-        return cls(effect, lower, upper, repeats, se, df, tuple(record.get("conditional") or ()))
+        if low is None:
+            low = 0.0 if unit in RATIOS else -math.inf
+        if high is None:
+            high = math.inf
+        ends = _from_unit(Interval(low, value, high), unit)
+        if not ends.low <= ends.middle <= ends.high:
+            return None
+        return cls(
+            effect=ends.middle,
+            low=ends.low,
+            high=ends.high,
+            n=repeats,
+            se=_number_or_nan(record.get("se")),
+            df=_number_or_nan(record.get("df")),
+            conditional=tuple(record.get("conditional") or ()),
+        )
 
 
 def finite_or_none(value: object, unit: str = "") -> float | None:
-    """A number of a record; None where it is missing, not finite, or a ratio that is not above 0."""
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    """A number of a record; None where it is missing, not finite, or a ratio not above 0."""
+    if not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value):
         return None
     if unit in RATIOS and value <= 0:
         return None
@@ -142,24 +162,37 @@ def _number_or_nan(value: object) -> float:
     return math.nan if number is None else number
 
 
-def _to_unit(low: float, effect: float, high: float, unit: str) -> tuple[float, float, float]:
-    """(low, value, high) as a record has them: ratios in place of logarithms."""
-    if unit not in RATIOS:
-        return low, effect, high
-    if RATIOS[unit] < 0:
-        low, effect, high = -high, -effect, -low
-    return math.exp(low), math.exp(effect), math.exp(high)
+class Interval(NamedTuple):
+    """A number and the ends around it."""
+
+    low: float
+    middle: float
+    high: float
 
 
-def _from_unit(low: float, value: float, high: float, unit: str) -> tuple[float, float, float]:
-    """(low, effect, high) of a record's numbers: logarithms of ratios."""
+def _to_unit(effect: Interval, unit: str) -> Interval:
+    """An effect's interval as a record has it: ratios in place of logarithms."""
     if unit not in RATIOS:
-        return low, value, high
-    lower = -math.inf if low == 0 else math.log(low)
-    effect, upper = math.log(value), math.log(high)
+        return effect
     if RATIOS[unit] < 0:
-        return -upper, -effect, -lower
-    return lower, effect, upper
+        effect = _negative(effect)
+    return Interval(*map(math.exp, effect))
+
+
+def _from_unit(values: Interval, unit: str) -> Interval:
+    """The interval of an effect from a record's: logarithms of ratios."""
+    if unit not in RATIOS:
+        return values
+    logarithms = Interval(*map(_log, values))
+    return _negative(logarithms) if RATIOS[unit] < 0 else logarithms
+
+
+def _negative(interval: Interval) -> Interval:
+    return Interval(-interval.high, -interval.middle, -interval.low)
+
+
+def _log(ratio: float) -> float:
+    return math.log(ratio) if ratio > 0 else -math.inf
 
 
 def effect_of(differences: ArrayLike, overlap: float = 0.0) -> Effect:
@@ -174,25 +207,29 @@ def effect_of(differences: ArrayLike, overlap: float = 0.0) -> Effect:
     random effects model D[r, i] = μ + repeat r + image i + rest, from the variance of the images'
     means and the residual mean square. The degrees of freedom are Satterthwaite's. The correction
     takes all of s² for the labels' doing, so that it is too wide where other things
-    (initialisation, the pretrained model) vary more; the null hypothesis is then kept in above 95 %.
+    (initialisation, the pretrained model) vary more; the null hypothesis is then kept too often.
     Raises CourseError below 2 repeats, and for values that are not finite.
     """
     values = np.asarray(differences, float)
     means = values.mean(1) if values.ndim == 2 else values
-    n, effect = len(means), float(means.mean())
+    n = len(means)
     if n < 2:
         raise _no_interval_error("one repeat has none")
     if not np.isfinite(means).all():
         raise _no_interval_error("a difference is not finite")
-    repeats = float(means.var(ddof=1)) * (1 / n + overlap / (1 - overlap))
+    effect = float(means.mean())
+    correlation = overlap / (1 - overlap)
+    repeats = float(means.var(ddof=1)) * (1 / n + correlation)
     images = _image_component(values, means)
     se = math.sqrt(repeats + images)
     df = float(n - 1)
     if images:
-        weighted = repeats**2 / (n - 1) + images**2 / (values.shape[1] - 1)
-        df = (repeats + images) ** 2 / weighted
+        of_repeats = repeats**2 / (n - 1)
+        of_images = images**2 / (values.shape[1] - 1)
+        df = (repeats + images) ** 2 / (of_repeats + of_images)
     half = float(stats.t.ppf(0.975, df)) * se
-    return Effect(effect, effect - half, effect + half, n, se, df, overlap=overlap)
+    low, high = effect - half, effect + half
+    return Effect(effect, low, high, n, se, df, overlap=overlap)
 
 
 def _no_interval_error(reason: str) -> CourseError:
@@ -209,10 +246,14 @@ def _image_component(values: NDArray[Any], means: NDArray[Any]) -> float:
     if values.ndim < 2 or values.shape[1] < 2:
         return 0.0
     n, m = values.shape
+    by_repeat = means[:, None]
     by_image = values.mean(0)
-    residuals = values - means[:, None] - by_image + float(means.mean())
-    mean_square = (residuals**2).sum() / ((n - 1) * (m - 1))
-    return float(max(0.0, by_image.var(ddof=1) - mean_square / n) / m)
+    mean = float(means.mean())
+    residuals = values - by_repeat - by_image + mean
+    freedom = (n - 1) * (m - 1)
+    mean_square = (residuals**2).sum() / freedom
+    component = by_image.var(ddof=1) - mean_square / n
+    return float(max(0.0, component) / m)
 
 
 def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "draws") -> Effect:
@@ -222,23 +263,26 @@ def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "
     the draws with one pretraining seed as a repeat; over draws, seeds that repeat make the interval
     conditional, and the effect says so.
     """
-    left, right = table.values(a, metric, labels), table.values(b, metric, labels)
+    left = table.values(a, metric, labels)
+    right = table.values(b, metric, labels)
     check_same_draws(left, right, a, b)
-    images = [
-        (table.images.get((a, labels, draw, metric)), table.images.get((b, labels, draw, metric)))
-        for draw in left
-    ]
-    if any(values is None for pair in images for values in pair):
-        conditional = (TEST_IMAGES,) if "test" in metric else ()
-        by_draw = {draw: left[draw] - right[draw] for draw in left}
-        return effect_over(table, by_draw, [labels], over, conditional)
     by_image = {}
-    for draw, (left_images, right_images) in zip(left, images, strict=True):
-        by_image[draw] = left_images.astype(float) - right_images  # type: ignore[union-attr]  # none is None
-    return effect_over(table, by_image, [labels], over)
+    for draw in left:
+        left_images = table.images.get((a, labels, draw, metric))
+        right_images = table.images.get((b, labels, draw, metric))
+        if left_images is not None and right_images is not None:
+            by_image[draw] = left_images.astype(float) - right_images
+    if len(by_image) == len(left):
+        return effect_over(table, by_image, [labels], over)
+    by_draw = {draw: left[draw] - right[draw] for draw in left}
+    conditional = [TEST_IMAGES] if "test" in metric else []
+    return effect_over(table, by_draw, [labels], over, conditional)
 
 
-def check_same_draws(left: Mapping[int, Any], right: Mapping[int, Any], a: str, b: str) -> None:
+ByDraw = Mapping[int, Any]
+
+
+def check_same_draws(left: ByDraw, right: ByDraw, a: str, b: str) -> None:
     """Raises CourseError where a draw was run with only one of the methods `a` and `b`."""
     unpaired = sorted(left.keys() ^ right.keys())
     if unpaired:
@@ -250,7 +294,7 @@ def check_same_draws(left: Mapping[int, Any], right: Mapping[int, Any], a: str, 
 
 def effect_over(
     table: Table,
-    differences: Mapping[int, Any],
+    differences: ByDraw,
     counts: Sequence[int],
     over: str = "draws",
     conditional: Sequence[str] = (),
@@ -262,16 +306,16 @@ def effect_over(
     """
     if over not in ("draws", "seeds"):
         raise unknown_name_error("value of over", over, ("draws", "seeds"))
-    seeds = table.pretrain_seeds(counts)
-    seed_of_repeat = np.array([seeds[draw] for draw in differences])
+    seed_of_draw = table.pretrain_seeds(counts)
+    seeds = np.array([seed_of_draw[draw] for draw in differences])
     values = np.stack(list(differences.values()))
     overlap = _mean_overlap(table, counts)
     if over == "seeds":
-        overlap = _overlap_of_means(overlap, len(values) / len(set(seed_of_repeat)))
-        values = _by_seed(values, seed_of_repeat)
+        overlap = _overlap_of_means(overlap, draws_per_seed=len(values) / len(set(seeds)))
+        values = _by_seed(values, seeds)
     caveats = [*conditional]
     if over == "draws":
-        caveats += _shared_models(seed_of_repeat)
+        caveats += _shared_models(seeds)
     if overlap > 1 - 1e-9:  # nothing is drawn: the variance of the labels cannot be known
         overlap = 0.0
         caveats.append("this pool")
@@ -281,8 +325,9 @@ def effect_over(
 def _mean_overlap(table: Table, counts: Sequence[int]) -> float:
     """The mean fraction of its labels that a draw shares with another, over all runs."""
     frame = table.frame
-    selected = frame[frame["labels"].isin(counts) & (frame["metric"] == SHARED)]
-    return float(np.mean(selected["value"])) if len(selected) else 0.0
+    of_counts = frame["labels"].isin(counts)
+    overlaps = frame.loc[of_counts & (frame["metric"] == SHARED), "value"]
+    return float(np.mean(overlaps)) if len(overlaps) else 0.0
 
 
 def _overlap_of_means(overlap: float, draws_per_seed: float) -> float:
@@ -292,7 +337,8 @@ def _overlap_of_means(overlap: float, draws_per_seed: float) -> float:
 
 def _by_seed(values: NDArray[Any], seeds: NDArray[Any]) -> NDArray[Any]:
     """The mean over the draws of each pretraining seed, in the order of the seeds."""
-    return np.stack([values[seeds == seed].mean(0) for seed in dict.fromkeys(seeds)])
+    different = dict.fromkeys(seeds)
+    return np.stack([values[seeds == seed].mean(0) for seed in different])
 
 
 def _shared_models(seeds: NDArray[Any]) -> list[str]:
@@ -343,7 +389,9 @@ def verdicts(effects: Sequence[Effect], delta: float = 1.0) -> list[str]:
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean and ends of its Student t interval over independent repeats; nan ends for one repeat."""
-    mean, half = float(np.mean(values)), math.nan
+    mean = float(np.mean(values))
+    half = math.nan
     if len(values) > 1:
-        half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
+        quantile = stats.t.ppf((1 + level) / 2, len(values) - 1)
+        half = float(quantile * stats.sem(values))
     return mean, mean - half, mean + half

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import write_whole
 from vaetl_helpers.recorded import read_recorded
 
 if TYPE_CHECKING:
@@ -30,6 +31,13 @@ COLUMNS = (
     "value",
     "seconds",
 )
+NUMBERS = {
+    "labels": int,
+    "draw": int,
+    "pretrain_seed": int,
+    "value": float,
+    "seconds": float,
+}
 RUN = ["method", "labels", "draw"]  # the columns that tell runs apart
 SHARED = "shared labels"  # a metric of every run: the mean fraction of its labels in another draw
 CENSORED = " censored"  # ends the name of the metric that holds a cost's Censoring
@@ -110,11 +118,13 @@ class Table:
             if not matches.any():
                 raise unknown_name_error(column, value, map(str, self.known(column)))
             rows &= matches
-        selected = frame[rows].sort_values("draw", kind="stable")
-        values = dict(zip(selected["draw"].tolist(), selected["value"].tolist(), strict=True))
-        not_finite = [draw for draw, value in values.items() if not math.isfinite(value)]
-        problem = f"is not finite in draw {not_finite[0]}" if not_finite else "was not measured"
-        if not_finite or not values:
+        values = _by_draw(frame[rows].sort_values("draw", kind="stable"), "value")
+        problem = "" if values else "was not measured"
+        for draw, value in values.items():
+            if not math.isfinite(value):
+                problem = f"is not finite in draw {draw}"
+                break
+        if problem:
             raise CourseError(
                 f"{metric} of '{method}' at {labels} labels {problem}: "
                 "run these again before you compare."
@@ -123,7 +133,8 @@ class Table:
 
     def mean(self, method: str, metric: str, labels: int) -> float:
         """The mean of `values` over the draws."""
-        return float(np.mean(list(self.values(method, metric, labels).values())))
+        values = self.values(method, metric, labels)
+        return float(np.mean(list(values.values())))
 
     def costs(self, method: str, metric: str, labels: int) -> dict[int, Cost]:
         """One cost a draw, with whether it is a bound."""
@@ -131,19 +142,25 @@ class Table:
         if metric + CENSORED not in self.known("metric"):
             return {draw: Cost(value) for draw, value in values.items()}
         censored = self.values(method, metric + CENSORED, labels)
-        return {draw: Cost(values[draw], Censoring(int(censored[draw]))) for draw in values}
+        costs = {}
+        for draw, value in values.items():
+            costs[draw] = Cost(value, Censoring(int(censored[draw])))
+        return costs
 
     def pretrain_seeds(self, counts: Iterable[int]) -> dict[int, int]:
         """The pretraining seed of each draw at these numbers of labels."""
-        rows = self.frame[self.frame["labels"].isin(list(counts))]
-        return dict(zip(rows["draw"].tolist(), rows["pretrain_seed"].tolist(), strict=True))
+        of_counts = self.frame["labels"].isin(list(counts))
+        return _by_draw(self.frame[of_counts], "pretrain_seed")
 
     def write(self, path: Path | str) -> None:
         """Writes the rows as CSV, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(self.frame.to_csv(index=False, lineterminator="\r\n").encode())
-        partial.replace(path)
+        write_whole(path, self.frame.to_csv(index=False, lineterminator="\r\n"))
+
+
+def _by_draw(rows: pd.DataFrame, column: str) -> dict[int, Any]:
+    """A column's values by draw; of several rows of a draw the last one counts."""
+    draws, values = rows["draw"].tolist(), rows[column].tolist()
+    return dict(zip(draws, values, strict=True))
 
 
 def row_key(run: Mapping[str, Any]) -> RunKey:
@@ -156,6 +173,6 @@ def recorded_table(chapter: str, name: str) -> Table:
     import pandas as pd
 
     text = read_recorded(f"{chapter}_{name}.csv", f"table {chapter}_{name}")
-    # Numbers as they were written, to the last digit; an empty name is not a missing number.
-    frame = pd.read_csv(io.StringIO(text), float_precision="round_trip", keep_default_na=False)
-    return Table(frame)
+    # As text first, so that numbers are read to their last digit, and an empty name is no number.
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    return Table(frame.astype(NUMBERS))

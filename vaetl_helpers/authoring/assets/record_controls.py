@@ -104,20 +104,13 @@ def _log_odds(task: tasks.Task, model: nn.Module) -> dict[str, Tensor]:
     return log_odds
 
 
-def _plan(count: int) -> dict[str, Any]:
-    """Batch size, epochs and patience for so many images, as in chapter 4's study."""
-    batch_size = min(16, count // 4)
-    epochs = max(5, STEPS * batch_size // count)
-    return {"batch_size": batch_size, "epochs": epochs, "patience": max(5, epochs // 3)}
-
-
 def from_scratch(task: tasks.Task, draw: study.Draw) -> dict[str, Tensor]:
     """Chapter 4's "scratch": log-odds of class 1 for validation and test images."""
     images = task.pool.subset(draw.indices)
     model = nets.transfer_cnn().to(memory_format=torch.channels_last)
     adam = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
-    plan = _plan(len(images))
-    loop.fit_best(model, images, task.validation, optimizer=adam, seed=draw.seed, **plan)
+    options = study.training_options(len(images), STEPS)
+    loop.fit_best(model, images, task.validation, optimizer=adam, seed=draw.seed, **options)
     return _log_odds(task, model)
 
 
@@ -135,7 +128,7 @@ def fine_tuned(task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dic
         rate=3e-3,
         head_epochs=5,
         seed=draw.seed,
-        **_plan(len(images)),
+        **study.training_options(len(images), STEPS),
     )
     return _log_odds(task, model)
 

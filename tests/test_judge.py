@@ -1,0 +1,234 @@
+"""The trusted side of grading, without a kernel: secrets, inputs, and the judging of whatever comes back."""
+
+from __future__ import annotations
+
+import base64
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vaetl_helpers import exercises
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.grading import judge
+from vaetl_helpers.grading.course import grade
+from vaetl_helpers.grading.judge import Grader, HiddenTests, derive, fingerprint, secret_of
+from vaetl_helpers.grading.notebooks import (
+    AssignedExercise,
+    Content,
+    Problem,
+    ProblemKind,
+    find_assignment,
+)
+from vaetl_helpers.grading.result import Status
+from vaetl_helpers.grading.sandbox.job import Ending, ExerciseRun, Limits, SubmissionRun
+from vaetl_helpers.grading.submissions import Submission
+
+ASSIGNMENT = find_assignment("03")
+SECRET = bytes(32)
+SEEDS = judge.hidden_seeds(ASSIGNMENT, SECRET)
+ADA = Submission("ada", "Ada", b"{}")
+ONE_ANSWER = Content(cells={"vae.kl": ("pass",)})
+
+
+@pytest.fixture(scope="module")
+def tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HiddenTests]:
+    yield HiddenTests(ASSIGNMENT, SEEDS, tmp_path_factory.mktemp("tests"))
+
+
+def as_sent(tests: HiddenTests, id: str, function: Callable) -> list[str]:
+    """What the sandbox would send for a function."""
+    exercise = exercises.get(id)
+    return [
+        base64.b64encode(exercises.attempt(exercise, function, data)).decode()
+        for data in tests.inputs[id]
+    ]
+
+
+@pytest.mark.parametrize("assigned", ASSIGNMENT.exercises, ids=lambda assigned: assigned.id)
+def test_references_pass_and_every_wrong_answer_fails(
+    assigned: AssignedExercise, tests: HiddenTests
+) -> None:
+    exercise = exercises.get(assigned.id)
+    assert (
+        tests.outcome(assigned.id, as_sent(tests, assigned.id, exercise.reference)).status
+        == "correct"
+    )
+    for wrong in exercise.wrong:
+        assert (
+            tests.outcome(assigned.id, as_sent(tests, assigned.id, wrong.function)).status
+            != "correct"
+        ), wrong.name
+
+
+@pytest.mark.parametrize(
+    ("outputs", "status"),
+    [
+        ([], "crashed"),
+        (["not attempted"], "not attempted"),
+        (["not callable"], "incorrect"),
+        (["AAAA"] * 5, "crashed"),
+        (["é"] * 5, "crashed"),
+        ([base64.b64encode(exercises.pack({"the result": 1e9})).decode()] * 5, "incorrect"),
+        (
+            [base64.b64encode(exercises.pack({"correct": 1, "status": "correct"})).decode()] * 5,
+            "incorrect",
+        ),
+        (
+            [base64.b64encode(exercises.pack({"the result": torch.zeros(0, 2**40)})).decode()] * 5,
+            "incorrect",
+        ),
+    ],
+    ids=[
+        "nothing",
+        "stub",
+        "no function",
+        "no values",
+        "no base64",
+        "a number",
+        "a claim",
+        "a strange shape",
+    ],
+)
+def test_whatever_comes_back_has_an_outcome(
+    outputs: list[str], status: str, tests: HiddenTests
+) -> None:
+    assert tests.outcome("vae.kl", outputs).status == status
+
+
+def test_answers_to_some_of_the_inputs_are_not_enough(tests: HiddenTests) -> None:
+    right = as_sent(tests, "vae.kl", exercises.get("vae.kl").reference)
+    assert tests.outcome("vae.kl", right[:-1]).status == "crashed"
+    assert tests.outcome("vae.kl", [*right[:-1], right[0]]).status == "incorrect"
+
+
+def test_seeds_differ_by_exercise_by_trial_and_by_secret() -> None:
+    seeds = [seed for many in SEEDS.values() for seed in many]
+    other = [seed for many in judge.hidden_seeds(ASSIGNMENT, b"\1" * 32).values() for seed in many]
+    assert len({*seeds, *other, derive(SECRET, "the notebook's seed")}) == 2 * len(seeds) + 1
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert not {*seeds} & {*range(100)}  # those of the public checks
+
+
+def test_the_secret_is_kept_and_nobody_else_can_read_it(tmp_path: Path) -> None:
+    out = tmp_path / "course"
+    first = secret_of(out, None)
+    assert secret_of(out, None) == first != secret_of(out, 7)
+    assert stat.S_IMODE((out / "secret.key").stat().st_mode) == 0o600
+    assert secret_of(tmp_path / "other", None) != first
+
+
+def test_a_submission_is_graded_again_if_anything_that_counts_has_changed() -> None:
+    first = fingerprint(ADA, ASSIGNMENT, SECRET, "seed = 1")
+    assert fingerprint(replace(ADA, name="Ada L."), ASSIGNMENT, SECRET, "seed = 1") == first
+    changed = [
+        fingerprint(replace(ADA, data=b"{} "), ASSIGNMENT, SECRET, "seed = 1"),
+        fingerprint(replace(ADA, fault="too large"), ASSIGNMENT, SECRET, "seed = 1"),
+        fingerprint(ADA, ASSIGNMENT, b"\1" * 32, "seed = 1"),
+        fingerprint(ADA, ASSIGNMENT, SECRET, "seed = 2"),
+        fingerprint(
+            ADA, replace(ASSIGNMENT, exercises=ASSIGNMENT.exercises[:-1]), SECRET, "seed = 1"
+        ),
+    ]
+    assert len({first, *changed}) == 6
+
+
+def test_parameters_are_injected_below_the_courses_own() -> None:
+    source = judge.parameters_source(ASSIGNMENT, {"profile": "smoke", "seed": 5})
+    values: dict[str, object] = {}
+    exec(source, values)
+    assert (values["profile"], values["seed"], values["epochs"]) == ("smoke", 5, None)
+
+
+def test_later_cells_get_the_reference_whatever_the_answer_was() -> None:
+    kl = ASSIGNMENT.exercises[1]
+    assert judge.with_reference(kl) == 'kl_checked = check("vae.kl", None)'
+    for number in ("01", "02", "03b", "04", "05"):
+        for exercise in find_assignment(number).exercises:
+            assert judge.with_reference(exercise) != exercise.check_cell
+
+
+def test_outcomes_of_a_run_become_points(tests: HiddenTests) -> None:
+    right, also_right, deadly, endless, missing = ASSIGNMENT.exercises
+    runs = {
+        deadly.id: ExerciseRun(Ending.DEAD, "memory", seconds=2.0),
+        endless.id: ExerciseRun(Ending.TIME, "its tests", seconds=20.0),
+    }
+    for exercise in (right, also_right):
+        outputs = as_sent(tests, exercise.id, exercises.get(exercise.id).reference)
+        runs[exercise.id] = ExerciseRun(Ending.DRIVEN, outputs=outputs)
+    content = Content(
+        setup=("import os",),
+        cells={exercise.id: ("pass",) for exercise in ASSIGNMENT.exercises[:-1]},
+        problems=(
+            Problem(missing.grade_id, ProblemKind.MISSING),
+            Problem("strange", ProblemKind.NOT_IN_CHAPTER),
+        ),
+    )
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    submission = replace(ADA, notes=("two files",))
+    result = grader.judge(submission, content, SubmissionRun(notes=["n"], exercises=runs))
+    assert [exercise.status for exercise in result.exercises] == [
+        Status.CORRECT,
+        Status.CORRECT,
+        Status.OVER_A_LIMIT,
+        Status.OVER_A_LIMIT,
+        Status.MISSING,
+    ]
+    points = [exercise.points for exercise in result.exercises]
+    assert points == [right.points, also_right.points, 0, 0, 0]
+    assert result.exercises[2].message == "used more than 3000 MB of memory"
+    assert result.exercises[3].message == "its tests took longer than 60 s"
+    assert result.exercises[4].message == result.exercises[4].notes[0]
+    assert "cell is missing" in result.exercises[4].message
+    unknown_cells = "Graded cells that are not in chapter 03 are ignored: strange."
+    assert result.notes == ["two files", unknown_cells, "n"]
+    assert "os" in result.flags[0]
+    lost = grader.judge(ADA, content, SubmissionRun())
+    assert lost.status_counts().keys() == {Status.OVER_A_LIMIT, Status.MISSING}
+
+
+def test_texts_of_a_submission_are_cleaned(tests: HiddenTests) -> None:
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    result = grader.judge(replace(ADA, name="A\x00da"), Content(), SubmissionRun())
+    assert result.name == "A\N{REPLACEMENT CHARACTER}da"
+
+
+def test_a_name_that_is_not_there_is_explained(tests: HiddenTests) -> None:
+    run = ExerciseRun(Ending.ERROR, "NameError: name 'helper' is not defined", seconds=0.1)
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    result = grader.judge(ADA, ONE_ANSWER, SubmissionRun(exercises={"vae.kl": run}))
+    assert judge.ONLY in result.exercises[1].message
+
+
+def test_a_course_folder_among_the_submissions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CourseError, match="choose another with --out"):
+        grade(tmp_path, "03", tmp_path / "course", sandboxed=False)
+    assert not (tmp_path / "course").exists()
+
+
+def test_a_sandbox_that_does_not_start_is_nobodys_zero(
+    tests: HiddenTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Grader, command: list[str], folder: Path) -> int:
+        SubmissionRun(failed="no kernel").write(folder)
+        (folder / "log").write_text("bwrap: no room\n")
+        return 0
+
+    monkeypatch.setattr(Grader, "run_process", fail)
+    with pytest.raises(CourseError, match="does not start .bwrap: no room"):
+        Grader(ASSIGNMENT, tests, "", Limits()).run(ONE_ANSWER)
+
+
+def test_a_fault_of_the_grader_is_said_and_tried_again(tests: HiddenTests) -> None:
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaetl_helpers.grading.judge.sys.executable", "/bin/false")
+        run = grader.run(ONE_ANSWER)
+    result = grader.judge(ADA, ONE_ANSWER, run)
+    assert result.broken
+    assert result.status_counts().keys() == {Status.MISSING, Status.NOT_RUN}
+    assert not grader.judge(ADA, ONE_ANSWER, SubmissionRun()).broken

@@ -1,0 +1,360 @@
+"""One call of `vaetl grade` or `vaetl check-submission`, from the files to the pages.
+
+Between the judge and the hand-over to gradebook, feedback and report, results live as JSON files in
+the folder `graded`: what is graded stays graded when a run is interrupted, and everything that
+people read is made of these files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vaetl_helpers.chapters import chapters_in, course_dir, typed
+from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.grading.judge import (
+    TRIALS,
+    Grader,
+    derive,
+    fingerprint,
+    grade_all,
+    hidden_seeds,
+    hidden_tests,
+    parameters_source,
+    secret_of,
+)
+from vaetl_helpers.grading.notebooks import (
+    Assignment,
+    Content,
+    Unreadable,
+    find_assignment,
+    parse,
+    read,
+)
+from vaetl_helpers.grading.pages import (
+    feedback_page,
+    problem_sentences,
+    report_page,
+    unknown_cells_sentences,
+)
+from vaetl_helpers.grading.result import GradedBy, Result
+from vaetl_helpers.grading.sandbox import Limits, why_unavailable
+from vaetl_helpers.grading.submissions import Submission, find_submissions
+from vaetl_helpers.output import format_table, write_whole
+
+UNSAFE = (
+    "Without a sandbox each submission runs with your rights: "
+    "it can read and delete your files and use the network."
+)
+INTERRUPTED = 130  # the exit code after Ctrl-C
+
+
+@dataclass(frozen=True)
+class CourseFolder:
+    """The folder of an instructor's course, and where things lie in it."""
+
+    path: Path
+
+    @property
+    def grades(self) -> Path:
+        return self.path / "grades.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def graded(self, assignment: Assignment) -> Path:
+        """The folder of the assignment's results."""
+        return self.path / "graded" / assignment.number
+
+    def result(self, assignment: Assignment, student: str) -> Path:
+        return self.graded(assignment) / f"{student}.json"
+
+    def feedback(self, assignment: Assignment, student: str) -> Path:
+        return self.path / "feedback" / student / assignment.number / f"{assignment.name}.html"
+
+    def submitted(self, assignment: Assignment, student: str) -> Path:
+        return self.path / "submitted" / student / assignment.number / assignment.file_name
+
+    def release(self, assignment: Assignment) -> Path:
+        return self.path / "release" / assignment.number / assignment.file_name
+
+
+def grade(
+    source: Path,
+    chapter: str,
+    out: Path,
+    *,
+    jobs: int = 2,
+    parameters: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+    sandboxed: bool = True,
+) -> int:
+    """Grades what lies in `source` into the course folder `out`; returns the exit code.
+
+    That is 0, or 130 after Ctrl-C. A submission that is graded stays so until it, the tests, the
+    parameters or the course change. Raises CourseError where there can be no sandbox, and for wrong
+    use.
+    """
+    from vaetl_helpers.grading import gradebook
+
+    _refuse_or_warn(sandboxed, source, out)
+    assignment = find_assignment(chapter)
+    submissions = find_submissions(source, assignment)
+    values = _parameters(assignment, parameters or {})
+    folder = CourseFolder(out)
+    if not _is_handed_out(assignment, folder):
+        gradebook.assign(assignment, out)
+    secret = secret_of(out, values.get("seed"))
+    seed = derive(secret, "the notebook's seed")
+    cell = parameters_source(assignment, {"profile": "smoke"} | values | {"seed": seed})
+    digests = {}
+    for submission in submissions:
+        digests[submission.student] = fingerprint(submission, assignment, secret, cell)
+    exit_code = 0
+    with hidden_tests(assignment, hidden_seeds(assignment, secret)) as tests:
+        grader = Grader(assignment, tests, cell, limits or Limits(), sandboxed)
+        try:
+            _grade(grader, submissions, jobs, folder, digests)
+        except KeyboardInterrupt:
+            exit_code = INTERRUPTED
+            print(
+                "\ninterrupted: what is graded stays graded; the same command goes on", flush=True
+            )
+    _hand_over(assignment, folder, submissions)
+    return exit_code
+
+
+def _refuse_or_warn(sandboxed: bool, source: Path, out: Path) -> None:
+    if out.resolve().is_relative_to(source.resolve()):
+        raise CourseError(
+            f"{out} lies in {source}, where submissions are looked for: choose another with --out."
+        )
+    if not sandboxed:
+        print(f"WARNING: {UNSAFE}", file=sys.stderr, flush=True)
+        return
+    reason = why_unavailable()
+    if reason:
+        raise CourseError(
+            f"No sandbox, so nothing was run: {reason}. "
+            "--unsafe-no-sandbox does without, at your own risk."
+        )
+
+
+def _is_handed_out(assignment: Assignment, folder: CourseFolder) -> bool:
+    """Whether the folder holds this assignment as the course has it now."""
+    try:
+        release = read(folder.release(assignment).read_bytes(), assignment)
+    except (OSError, Unreadable):
+        return False
+    stubs = {exercise.id: (exercise.stub,) for exercise in assignment.exercises}
+    unchanged = Content(setup=assignment.setup, cells=stubs)
+    return release == unchanged and (folder.path / "gradebook.db").exists()
+
+
+def _parameters(assignment: Assignment, texts: Mapping[str, str]) -> dict[str, Any]:
+    """The values of the chapter's parameters that a person has set."""
+    annotations = chapters_in(course_dir())[assignment.number].parameters
+    values = {}
+    for name, text in texts.items():
+        if name not in annotations:
+            raise unknown_name_error("parameter", name, annotations)
+        values[name] = typed(name, text, annotations[name])
+    return values
+
+
+def _changed(
+    submissions: Sequence[Submission],
+    assignment: Assignment,
+    folder: CourseFolder,
+    digests: Mapping[str, str],
+) -> list[Submission]:
+    """The submissions that have no result, or one of another digest."""
+    changed = []
+    for submission in submissions:
+        result = _load(folder.result(assignment, submission.student))
+        if result is None or result.digest != digests[submission.student]:
+            changed.append(submission)
+    return changed
+
+
+def _grade(
+    grader: Grader,
+    submissions: Sequence[Submission],
+    jobs: int,
+    folder: CourseFolder,
+    digests: Mapping[str, str],
+) -> None:
+    """Grades what has changed, and keeps each result at once."""
+    to_grade = _changed(submissions, grader.assignment, folder, digests)
+    print(
+        f"{len(submissions)} submissions of {grader.assignment.name}, {len(to_grade)} to grade, "
+        f"results in {folder.path}",
+        flush=True,
+    )
+    has_terminal = sys.stderr.isatty()
+    bar = tqdm(total=len(to_grade), unit="submission", disable=not has_terminal)
+    with bar, closing(grade_all(grader, to_grade, jobs)) as results:
+        for number, result in enumerate(results, start=1):
+            if not result.broken:  # otherwise it is graded anew by the next call
+                result = result.with_digest(digests[result.student])
+            _save(folder.result(grader.assignment, result.student), result)
+            bar.update()
+            if not has_terminal:
+                print(f"{number}/{len(to_grade)} {result.student}: {result.score}", flush=True)
+
+
+def _load(path: Path) -> Result | None:
+    """A stored result; None where there is none, or a damaged one, which is graded anew."""
+    try:
+        return Result.from_json(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _load_all(folder: Path) -> list[Result]:
+    results = [_load(path) for path in sorted(folder.glob("*.json"))]
+    return [result for result in results if result]
+
+
+def _save(path: Path, result: Result) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, result.to_json())
+    except OSError as error:
+        raise CourseError(
+            f"{path} cannot be written ({error.strerror or error}): free some space "
+            "and run the same command again; what is graded is kept."
+        ) from error
+
+
+def _hand_over(
+    assignment: Assignment, folder: CourseFolder, submissions: Sequence[Submission]
+) -> None:
+    """Writes what is made of the stored results: gradebook, feedback, grades.csv, report.html."""
+    from vaetl_helpers.grading import gradebook
+
+    results = _load_all(folder.graded(assignment))
+    _keep_submitted(assignment, folder, submissions)
+    gradebook.record(assignment, folder.path, results)
+    for result in results:
+        page = folder.feedback(assignment, result.student)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(feedback_page(result, assignment), encoding="utf-8")
+    results_of_course: list[Result] = []
+    assignments = {}
+    for graded in sorted((folder.path / "graded").iterdir()):
+        assignments[graded.name] = find_assignment(graded.name)
+        by_us = _load_all(graded)
+        students = {result.student for result in by_us}
+        by_formgrader = gradebook.public_only(assignments[graded.name], folder.path, students)
+        results_of_course += by_us + by_formgrader
+    table = grades_table(results_of_course)
+    folder.grades.write_text(table, encoding="utf-8", newline="")
+    folder.report.write_text(report_page(results_of_course, assignments), encoding="utf-8")
+    _print_summary(folder, results)
+
+
+def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
+    rows = []
+    for result in results:
+        failures = [f"{exercise.id}: {exercise.status}" for exercise in result.not_correct]
+        rows.append((result.student, result.score, ", ".join(failures)))
+    print("\n" + format_table(("student", "points", "not correct"), rows))
+    print(f"\ngrades: {folder.grades}")
+    print(f"report: {folder.report}")
+    print(f"feedback: {folder.path / 'feedback'}")
+    print(f"next: vaetl lab --instructor --dir {folder.path}  (Formgrader, with the same points)")
+
+
+def grades_table(results: Iterable[Result]) -> str:
+    """The table of all points as CSV, always in the same order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("student", "exercise", "points", "status"))
+    for result in sorted(results, key=lambda result: (result.assignment, result.student)):
+        for exercise in result.exercises:
+            status = str(exercise.status)
+            if result.tests == GradedBy.PUBLIC_CHECKS:
+                status += ", by public checks only"
+            writer.writerow((result.student, exercise.id, f"{exercise.points:g}", status))
+    return text.getvalue()
+
+
+def _keep_submitted(
+    assignment: Assignment, folder: CourseFolder, submissions: Sequence[Submission]
+) -> None:
+    """Copies the files to where nbgrader looks for them."""
+    for submission in submissions:
+        path = folder.submitted(assignment, submission.student)
+        is_there = path.exists() and path.read_bytes() == submission.data
+        if submission.data and not is_there:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(submission.data)
+
+
+def check_submission(file: Path, chapter: str | None = None) -> int:
+    """What a learner runs before handing in: looks for all graded cells, runs the public checks.
+
+    Returns 0 where all graded cells are there, otherwise 1, whatever the checks say.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CourseError(
+            f"{file} cannot be read ({error.strerror}): give the path of your notebook."
+        ) from error
+    assignment = find_assignment(chapter or _chapter(data, file))
+    content = read(data, assignment)
+    print("\n".join(_cells_to_look_at(content, assignment)))
+    print(f"running the setup cells and {len(content.cells)} exercises …", flush=True)
+    result = _public_result(Submission(file.stem, file.name, data), assignment)
+    rows = [(exercise.id, exercise.status, exercise.message) for exercise in result.exercises]
+    print("\n" + format_table(("exercise", "status", "message"), rows))
+    print("\n".join(result.notes))
+    print(
+        f"{result.score} in the public checks, and only these were run.",
+        "A grader draws other inputs, and runs the setup and exercise cells only.",
+    )
+    is_complete = all(exercise.id in content.cells for exercise in assignment.exercises)
+    return 0 if is_complete else 1
+
+
+def _chapter(data: bytes, file: Path) -> str:
+    """The chapter that a notebook says it is of, or else its name.
+
+    Unreadable where it is no notebook.
+    """
+    with suppress(KeyError, TypeError):
+        return str(parse(data)["metadata"]["vaetl"]["chapter"])
+    return file.stem.partition("_")[0]
+
+
+def _cells_to_look_at(content: Content, assignment: Assignment) -> list[str]:
+    """Lines on what was changed in the notebook."""
+    lines = []
+    for exercise in assignment.exercises:
+        for sentence in problem_sentences(content.problems_of(exercise)):
+            lines.append(f"  {exercise.id}: {sentence}")
+    for sentence in unknown_cells_sentences(content.unknown_cells, assignment.number):
+        lines.append(f"  notebook: {sentence}")
+    if not lines:
+        return ["All graded cells are there."]
+    return ["cells to look at:", *lines]
+
+
+def _public_result(submission: Submission, assignment: Assignment) -> Result:
+    """What comes of the checks whose seeds everybody knows, without a sandbox."""
+    seeds = {exercise.id: range(TRIALS) for exercise in assignment.exercises}
+    cell = parameters_source(assignment, {"profile": "smoke"})
+    with hidden_tests(assignment, seeds) as tests:
+        grader = Grader(assignment, tests, cell, Limits(), sandboxed=False)
+        return next(grade_all(grader, [submission], jobs=1, tests=GradedBy.PUBLIC_CHECKS))

@@ -1,0 +1,430 @@
+"""Judges submissions: functions are driven in the sandbox, inputs drawn and outputs judged here."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import inspect
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from vaetl_helpers import exercises
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.exercises import Exercise, Outcome
+from vaetl_helpers.grading.flags import flags
+from vaetl_helpers.grading.notebooks import (
+    AssignedExercise,
+    Assignment,
+    Content,
+    Unreadable,
+    read,
+)
+from vaetl_helpers.grading.pages import problem_sentences, unknown_cells_sentences
+from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
+from vaetl_helpers.grading.sandbox.job import (
+    LOG,
+    Ending,
+    ExerciseJob,
+    ExerciseRun,
+    Job,
+    Limits,
+    SubmissionRun,
+)
+from vaetl_helpers.grading.sandbox.kernel import SHORT
+from vaetl_helpers.grading.submissions import Submission
+from vaetl_helpers.output import write_whole
+
+TRIALS = 5  # inputs for each exercise
+MORE_SECONDS = 60  # than a submission may take, for the runner to end by itself
+RUNNER = "vaetl_helpers.grading.sandbox.runner"
+ONLY = "only the setup cells at the top and the exercise cells are run: define it in one of them"
+LOST = "the process that ran the submission had to be ended"
+# What a kernel died of, by the words that `watch` and the runner have for it.
+CAUSES_OF_DEATH = {
+    "time": "took longer than {cell_seconds} s and could not be interrupted",
+    "memory": "used more than {memory} MB of memory",
+    "processes": "started more than {processes} processes",
+    "disk": "wrote more than {disk} MB, or outside its folder",
+    "output": "sent more than {output} MB of output",
+}
+Seeds = Mapping[str, Sequence[int]]  # by exercise
+
+
+class HiddenTests:
+    """The hidden tests of an assignment: inputs drawn from a secret.
+
+    They are kept here to judge by, and written out for the sandbox.
+    """
+
+    def __init__(self, assignment: Assignment, seeds: Seeds, folder: Path) -> None:
+        self.folder = folder
+        self.exercises: dict[str, Exercise] = {}
+        self.inputs: dict[str, list[bytes]] = {}
+        for assigned in assignment.exercises:
+            exercise = exercises.get(assigned.id)
+            self.exercises[assigned.id] = exercise
+            self.inputs[assigned.id] = [
+                exercises.pack(exercise.draw(seed)) for seed in seeds[assigned.id]
+            ]
+        for id, inputs in self.inputs.items():
+            (folder / id).mkdir(parents=True)
+            for number, data in enumerate(inputs):
+                (folder / id / f"{number:03d}.inputs").write_bytes(data)
+        (folder / "shared.pickle").write_bytes(shared(self.exercises.values()))
+        folder.chmod(0o755)
+
+    def outcome(self, id: str, outputs: Sequence[str]) -> Outcome:
+        """The first outcome that is not correct; the outputs, of the sandbox, may be anything."""
+        if list(outputs) == ["not attempted"]:
+            return Outcome(Status.NOT_ATTEMPTED)
+        if list(outputs) == ["not callable"]:
+            return Outcome(Status.INCORRECT, "the name holds no function any more")
+        expected = len(self.inputs[id])
+        if len(outputs) != expected:
+            return Outcome(Status.CRASHED, f"{len(outputs)} of {expected} results came back")
+        for inputs, text in zip(self.inputs[id], outputs, strict=True):
+            try:
+                values = exercises.unpack(base64.b64decode(text))
+            except (CourseError, ValueError) as error:
+                return Outcome(Status.CRASHED, str(error))
+            outcome = exercises.verdict(self.exercises[id], exercises.unpack(inputs), values)
+            if outcome.status != Status.CORRECT:
+                return outcome
+        return Outcome(Status.CORRECT)
+
+
+@contextmanager
+def hidden_tests(assignment: Assignment, seeds: Seeds) -> Iterator[HiddenTests]:
+    """The tests in a folder of their own, which is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="vaetl-tests-") as folder:
+        yield HiddenTests(assignment, seeds, Path(folder))
+
+
+def shared(driven: Iterable[Exercise]) -> bytes:
+    """What the sandbox needs to drive functions, by value: the modules judge too, and stay here."""
+    import cloudpickle
+
+    drivers = {}
+    for exercise in driven:
+        drivers[exercise.id] = SimpleNamespace(drive=exercise.drive, reference=exercise.reference)
+    content = {
+        "isolated": exercises.isolated,
+        # Its decorator cannot be pickled: `inside` applies it anew.
+        "attempt": inspect.unwrap(exercises.attempt),
+        "exercises": drivers,
+    }
+    with _pickled_by_value():
+        return cloudpickle.dumps(content)
+
+
+@contextmanager
+def _pickled_by_value() -> Iterator[None]:
+    """Functions of the exercises' modules are pickled with their code, and not by name."""
+    import cloudpickle
+
+    names = [name for name in sys.modules if name.startswith(exercises.__name__)]
+    modules = [sys.modules[name] for name in names]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def hidden_seeds(assignment: Assignment, secret: bytes) -> dict[str, list[int]]:
+    """Seeds for each exercise that tell nothing of the secret, nor of those of another one."""
+    seeds = {}
+    for exercise in assignment.exercises:
+        purposes = [f"{exercise.id} {trial}" for trial in range(TRIALS)]
+        seeds[exercise.id] = [derive(secret, purpose) for purpose in purposes]
+    return seeds
+
+
+def derive(secret: bytes, purpose: str) -> int:
+    """A seed below 2³¹ for one purpose."""
+    digest = hmac.digest(secret, purpose.encode(), "sha256")
+    return int.from_bytes(digest[:4], "big") % 2**31
+
+
+def secret_of(out: Path, seed: object) -> bytes:
+    """The secret of the hidden tests: a key, made once and kept in `out`, with a person's seed."""
+    path = out / "secret.key"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(path, secrets.token_hex(32), mode=0o600)
+    key = bytes.fromhex(path.read_text("ascii"))
+    return hmac.digest(key, str(seed).encode(), "sha256")
+
+
+def parameters_source(assignment: Assignment, parameters: Mapping[str, Any]) -> str:
+    """The parameters cell with papermill's injected cell below it."""
+    from nbformat import v4
+    from papermill.parameterize import parameterize_notebook
+
+    cell = v4.new_code_cell(assignment.parameters, metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook = v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "papermill": {}})
+    parameterized = parameterize_notebook(
+        notebook, dict(parameters), kernel_name="python3", language="python"
+    )
+    return "\n\n".join(cell.source for cell in parameterized.cells)
+
+
+class Grader:
+    """Runs the submissions of an assignment, each in a process and a sandbox; judges them here."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        tests: HiddenTests,
+        parameters: str,
+        limits: Limits,
+        sandboxed: bool = True,
+    ) -> None:
+        self.assignment = assignment
+        self.tests = tests
+        self.parameters = parameters
+        self.limits = limits
+        self.sandboxed = sandboxed
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+
+    def run(self, content: Content | Outcome) -> SubmissionRun:
+        """What becomes of each exercise in the sandbox; several threads may call it at once."""
+        if isinstance(content, Outcome) or not content.cells:
+            return SubmissionRun()
+        parent = SHORT if self.sandboxed else None
+        with tempfile.TemporaryDirectory(prefix="vaetl-job-", dir=parent) as name:
+            folder = Path(name)
+            self._job(content).write(folder)
+            code = self.run_process([sys.executable, "-m", RUNNER, str(folder)], folder)
+            run = SubmissionRun.read(folder)
+            last_word = _last_line(folder / LOG)
+        if run.failed is not None:
+            raise CourseError(
+                f"The sandbox's kernel does not start ({last_word}): "
+                "see `vaetl doctor`, then grade again."
+            )
+        if code > 0:
+            run.broken = last_word
+        return run
+
+    def _job(self, content: Content) -> Job:
+        jobs = []
+        for exercise in self.assignment.exercises:
+            cells = list(content.cells.get(exercise.id, ()))
+            check_cell = with_reference(exercise)
+            jobs.append(ExerciseJob(exercise.id, cells, exercise.function, check_cell))
+        return Job(
+            parameters=self.parameters,
+            own_setup=list(content.setup or ()),
+            course_setup=list(self.assignment.setup),
+            exercises=jobs,
+            limits=self.limits,
+            sandboxed=self.sandboxed,
+            drawn_inputs=self.tests.folder,
+            parent=os.getpid(),
+        )
+
+    def run_process(self, command: list[str], folder: Path) -> int:
+        """The exit code of the command, which writes a log into the folder."""
+        with open(folder / LOG, "wb") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self.running.add(process)
+        if self.stopped:  # between the start of this one and here
+            process.kill()
+        try:
+            return process.wait(self.limits.seconds + MORE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+        finally:
+            self.running.discard(process)
+
+    def stop(self) -> None:
+        """Ends what is running, and what is about to."""
+        self.stopped = True
+        for process in list(self.running):
+            process.kill()
+
+    def judge(
+        self,
+        submission: Submission,
+        content: Content | Outcome,
+        run: SubmissionRun,
+        tests: GradedBy = GradedBy.HIDDEN_TESTS,
+    ) -> Result:
+        """The result of one submission; whatever was wrong with it is said there."""
+        outcome_of_all = None
+        if isinstance(content, Outcome):
+            outcome_of_all = content
+            content = Content()
+        results = []
+        for exercise in self.assignment.exercises:
+            outcome = outcome_of_all or self._outcome(exercise, content, run)
+            results.append(_exercise_result(exercise, _explained(outcome), content, run))
+        number = self.assignment.number
+        unknown_cells = unknown_cells_sentences(content.unknown_cells, number)
+        result = Result(
+            assignment=number,
+            student=submission.student,
+            name=submission.name,
+            tests=tests,
+            exercises=results,
+            broken=run.broken is not None,
+            notes=[*submission.notes, *unknown_cells, *run.notes],
+            flags=self._setup_flags(content),
+        )
+        return result.cleaned()
+
+    def _setup_flags(self, content: Content) -> list[str]:
+        """What a submission's own setup cells do and the course's do not.
+
+        They can reach all that comes after them.
+        """
+        if not content.setup:
+            return []
+        course = "\n".join(self.assignment.setup)
+        return flags("\n".join(content.setup), solution=course, stub=course)
+
+    def _outcome(
+        self, exercise: AssignedExercise, content: Content, submission_run: SubmissionRun
+    ) -> Outcome:
+        if exercise.id not in content.cells:
+            sentences = problem_sentences(content.problems_of(exercise))
+            return Outcome(Status.MISSING, " ".join(sentences))
+        run = submission_run.exercises.get(exercise.id)
+        if run is not None:
+            return self._outcome_of_run(exercise.id, run)
+        if submission_run.broken is not None:
+            reason = f"the grader's own process failed, and will try again: {submission_run.broken}"
+            return Outcome(Status.NOT_RUN, reason)
+        return Outcome(Status.OVER_A_LIMIT, LOST)
+
+    def _outcome_of_run(self, id: str, run: ExerciseRun) -> Outcome:
+        if run.ending == Ending.DRIVEN:
+            return self.tests.outcome(id, run.outputs)
+        if run.ending == Ending.TIME:
+            sentence = f"{run.message} took longer than {self.limits.cell_seconds} s"
+            return Outcome(Status.OVER_A_LIMIT, sentence)
+        if run.ending == Ending.DEAD and run.message in CAUSES_OF_DEATH:
+            sentence = CAUSES_OF_DEATH[run.message].format(**asdict(self.limits))
+            return Outcome(Status.OVER_A_LIMIT, sentence)
+        if run.ending == Ending.NOT_RUN:
+            return Outcome(Status.NOT_RUN, run.message)
+        return Outcome(Status.CRASHED, run.message)
+
+
+def _exercise_result(
+    exercise: AssignedExercise, outcome: Outcome, content: Content, run: SubmissionRun
+) -> ExerciseResult:
+    cells = content.cells.get(exercise.id, ())
+    code = "\n\n".join(cells)
+    other_cells = list(content.setup or ())
+    for id, sources in content.cells.items():
+        if id != exercise.id:
+            other_cells += sources
+    is_correct = outcome.status == Status.CORRECT
+    return ExerciseResult(
+        id=exercise.id,
+        points=exercise.points if is_correct else 0,
+        worth=exercise.points,
+        status=Status(outcome.status),
+        message=outcome.message,
+        seconds=run.exercises[exercise.id].seconds if exercise.id in run.exercises else 0.0,
+        code=code,
+        flags=flags(code, exercise.solution, exercise.stub, other_cells),
+        notes=problem_sentences(content.problems_of(exercise)),
+    )
+
+
+def _explained(outcome: Outcome) -> Outcome:
+    """The outcome with what is not in the error's own words.
+
+    A helper in another cell is the common case.
+    """
+    if outcome.status == Status.CRASHED and outcome.message.startswith("NameError"):
+        return outcome._replace(message=f"{outcome.message}; {ONLY}")
+    return outcome
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text("utf-8", errors="replace").strip().splitlines()
+    if not lines:
+        return "no word"
+    return lines[-1]
+
+
+def readable(submission: Submission, assignment: Assignment) -> Content | Outcome:
+    """The content of a submission, or the outcome that all its exercises share."""
+    if submission.fault:
+        return Outcome(Status.UNREADABLE, submission.fault)
+    try:
+        return read(submission.data, assignment)
+    except Unreadable as error:
+        return Outcome(error.status, str(error))
+
+
+def with_reference(exercise: AssignedExercise) -> str:
+    """The check cell as the sandbox runs it.
+
+    Later cells get the reference, so that each exercise stands alone.
+    """
+    return exercise.check_cell.replace(f", {exercise.function})", ", None)")
+
+
+def grade_all(
+    grader: Grader,
+    submissions: Sequence[Submission],
+    jobs: int,
+    tests: GradedBy = GradedBy.HIDDEN_TESTS,
+) -> Generator[Result, None, None]:
+    """Results as they come, `jobs` submissions at a time.
+
+    It ends all processes where it is left early.
+    """
+    contents = [readable(submission, grader.assignment) for submission in submissions]
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {}
+        for submission, content in zip(submissions, contents, strict=True):
+            futures[pool.submit(grader.run, content)] = (submission, content)
+        try:
+            for future in as_completed(futures):
+                submission, content = futures[future]
+                # Not in the threads: a judge sets random states and default types for a while.
+                yield grader.judge(submission, content, future.result(), tests)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            grader.stop()
+
+
+def fingerprint(
+    submission: Submission, assignment: Assignment, secret: bytes, parameters: str
+) -> str:
+    """Another one means that a submission must be graded again.
+
+    It, the tests or the course have changed.
+    """
+    sources = []
+    for exercise in assignment.exercises:
+        reference = exercises.get(exercise.id).reference
+        sources.append(inspect.getsource(sys.modules[reference.__module__]))
+    texts = (submission.fault, parameters, repr(assignment), "".join(sources))
+    ingredients = [submission.data, secret, *(text.encode() for text in texts)]
+    digests = [hashlib.sha256(ingredient).digest() for ingredient in ingredients]
+    return hashlib.sha256(b"".join(digests)).hexdigest()

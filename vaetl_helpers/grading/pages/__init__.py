@@ -1,0 +1,16 @@
+"""What people read of a grading: a student's feedback, the instructor's report, sentences."""
+
+from vaetl_helpers.grading.pages.pages import feedback_page, report_page
+from vaetl_helpers.grading.pages.sentences import (
+    problem_sentence,
+    problem_sentences,
+    unknown_cells_sentences,
+)
+
+__all__ = [
+    "feedback_page",
+    "problem_sentence",
+    "problem_sentences",
+    "report_page",
+    "unknown_cells_sentences",
+]
