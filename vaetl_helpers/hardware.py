@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.device import best_device, best_precision, devices, synchronise
@@ -148,6 +147,8 @@ def count_flops(
     It counts matrix products and convolutions, two FLOPs a multiplication with its addition; the
     rest is small.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
     twin = deepcopy(model)  # the model keeps its gradients and its BatchNorm statistics
     with FlopCounterMode(display=False) as counter:
         loss, _ = loss_and_monitored(loss_fn(twin, images, labels))

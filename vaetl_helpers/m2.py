@@ -131,9 +131,11 @@ class M2(nn.Module):
         for every class: their bounds then differ by y alone.
         """
         # The x part is computed once for all y.
-        hidden = self.x_to_hidden(x.flatten(1)) + self.y_to_hidden(y)
+        from_x = self.x_to_hidden(x.flatten(1))
+        hidden = from_x + self.y_to_hidden(y)
         mu, log_var = self.encoder(hidden)
-        mu, log_var = vae.at_least_float32(mu), vae.at_least_float32(log_var)
+        mu = vae.at_least_float32(mu)
+        log_var = vae.at_least_float32(log_var)
         q = vae.Posterior(mu, log_var.clamp(*vae.LOG_VAR_RANGE))
         if noise is None:
             shape = (len(x), mu.shape[-1])

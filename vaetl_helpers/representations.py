@@ -17,7 +17,8 @@ def debiased_cka(x: Float[Tensor, "images d1"], y: Float[Tensor, "images d2"]) -
     """Linear CKA of two features of the same images, from unbiased HSIC.
 
     1 if they are equal up to rotation and scale; about 0, of either sign, for independent features
-    of any width; the usual estimate then grows with the width. CKA: Kornblith et al. 2019, arXiv 1905.00414; unbiased HSIC: Song et al. 2012;
+    of any width; the usual estimate then grows with the width. CKA: Kornblith et al. 2019, arXiv
+    1905.00414; unbiased HSIC: Song et al. 2012;
     together: Nguyen et al. 2021, arXiv 2010.15327. Time and memory are quadratic in the images.
     Raises CourseError below 4 images, where the rows do not match, and for features that do not
     vary.

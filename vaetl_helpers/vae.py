@@ -53,9 +53,9 @@ def kl_per_latent(mu: Codes, log_var: Codes) -> Codes:
 def log_likelihood(logits: Images, x: Images) -> Nats:
     """Bernoulli log p(x|z) in nats: Σ over pixels of x log p + (1 − x) log(1 − p).
 
-    Here p = sigmoid(logits). On grey pixels, 0 < x < 1, this is *not a log-likelihood of the grey image*: it is the expected
-    one of its random binarisations, and a bound built on it bounds that. x may lack leading
-    dimensions of the logits.
+    Here p = sigmoid(logits). On grey pixels, 0 < x < 1, this is *not a log-likelihood of the grey
+    image*: it is the expected one of its random binarisations, and a bound built on it bounds that.
+    x may lack leading dimensions of the logits.
     """
     targets = x.expand_as(logits)
     negative = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
@@ -109,7 +109,7 @@ def draw_noise(draw: Draw, shape: Sizes, like: Tensor, generator: Rng = None) ->
         return noise.to(like.device)
     draw_here = partial(draw, device=like.device, dtype=like.dtype)
     rows = rows_of(like)
-    if rows is None or shape[0] != rows.count:
+    if rows is None or shape[0] != rows.size:
         return draw_here(shape)
     noise = draw_here((rows.whole, *shape[1:]))
     return noise[rows.start : rows.stop]
@@ -118,7 +118,7 @@ def draw_noise(draw: Draw, shape: Sizes, like: Tensor, generator: Rng = None) ->
 def binarise(images: Images, mode: str | None = "dynamic", generator: Rng = None) -> Images:
     """Makes grey pixels in [0, 1] either 0 or 1; raises CourseError for an unknown mode.
 
-    "dynamic": drawn anew at each call, 1 with the grey value as probability (the protocol of Burda).
+    "dynamic": drawn anew at each call, 1 with the grey value as probability (as in Burda).
     "static": always the same, 1 above one half. None: stays grey (see `log_likelihood` for the
     meaning).
     """
@@ -295,7 +295,7 @@ def vae_loss(
     warm_up_images: int = 0,
     binarisation: str | None = "dynamic",
 ) -> Callable[..., Loss]:
-    """A loss for `fit`: −ELBO in nats an image, with reconstruction, −log p(x|z), and kl, without β.
+    """A loss for `fit`: −ELBO in nats an image; monitors −log p(x|z) and the KL without β.
 
     In eval mode β is that of the warm-up's end, so that epochs compare. Checkpoints keep the
     warm-up. Where `fit` cuts a batch into micro-batches, each image gets the noise that it would

@@ -34,7 +34,7 @@ TOGETHER = (
     "test_parallel",
     "test_detection",
     "test_text",
-    "test_grade",
+    "test_judge",
 )
 FORKING = pytest.StashKey[ExitStack]()
 

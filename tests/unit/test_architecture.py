@@ -22,9 +22,9 @@ PACKAGE = ROOT / "vaetl_helpers"
 LAYERS = (
     ("errors",),
     ("requirements", "output", "device", "settings", "bootstrap", "runtime"),
-    ("recorded", "nets", "linear_gaussian"),
+    ("recorded", "nets"),
     ("data", "tasks"),
-    ("vae",),
+    ("vae", "linear_gaussian"),
     ("training",),
     ("transfer",),
     ("study",),
@@ -47,6 +47,7 @@ LAYERS = (
 # Imports inside functions, and why they stand there.
 LAZY = {
     "app.cli": "each command imports what it needs, so that `vaetl --help` is quick",
+    "grading.course": "the gradebook needs nbgrader, which not every grading does",
     "app.running": "papermill and nbconvert are asked for before they are imported",
 }
 # What a module may import against the order of the layers, and why.

@@ -457,6 +457,31 @@ def test_site_is_made_of_the_solutions(course: Path, capsys: pytest.CaptureFixtu
     assert "<math" in Path("pages/02_second.html").read_text("utf-8")
 
 
+def test_site_without_pdoc_says_what_pages_of_functions_need(
+    course: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pdoc", None)
+    assert vaetl("site", "--out", "pages", "--api") == 2
+    said = capsys.readouterr()
+    assert said.out == f"{course.parent / 'pages' / 'index.html'}\n"
+    assert said.err.count("\n") == 1 and "python -m pip install" in said.err
+
+
+@pytest.mark.slow
+def test_pages_of_functions_ask_nothing_of_other_machines(tmp_path: Path) -> None:
+    pytest.importorskip("pdoc")
+    from vaetl_helpers.authoring.api import write_api
+
+    index = write_api(tmp_path)
+    pages = [*tmp_path.rglob("*.html"), *tmp_path.rglob("*.js")]
+    assert index in pages and tmp_path / "vaetl_helpers" / "training.html" in pages
+    for page in pages:
+        text = page.read_text("utf-8")
+        fetched = r"""src=["']https?:|<link[^>]*https?:|@import|url\(["']?https?:|\bfetch\("""
+        assert not re.search(fetched, text), page
+    assert "Trains `model` in place" in (tmp_path / "vaetl_helpers" / "training.html").read_text()
+
+
 def test_build_passes_its_options_on(
     course: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -347,17 +347,27 @@ def doctor(
 
 
 @app.command()
-def site(out: Annotated[Path, typer.Option(help="the folder of the pages")] = Path("site")) -> None:
+def site(
+    out: Annotated[Path, typer.Option(help="the folder of the pages")] = Path("site"),
+    api: Annotated[
+        bool, typer.Option("--api", help="also the package's functions, in OUT/api")
+    ] = False,
+) -> None:
     """Write the solved course as pages that need no network.
 
     \b
     vaetl site                       into ./site; open site/index.html
+    vaetl site --api                 with pages of the package's functions in site/api
     """
     from vaetl_helpers.authoring.site import write_site
     from vaetl_helpers.chapters import chapters_in, course_dir
 
     notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
     print(write_site(notebooks, out, "Training, acceleration, VAEs and transfer").absolute())
+    if api:
+        from vaetl_helpers.authoring.api import write_api
+
+        print(write_api(out / "api").absolute())
 
 
 @app.command()

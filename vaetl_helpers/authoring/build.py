@@ -296,6 +296,7 @@ def _executed(solution: NotebookNode, course: Path, profile: str) -> NotebookNod
             execution_timeout=CELL_SECONDS,
             progress_bar={"desc": chapter},
             coalesce_streams=True,  # one block of lines, however fast a cell prints them
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log breaks the bar
         )
     except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         details = f"{getattr(error, 'source', '')}\n{error}"

@@ -36,8 +36,8 @@ class ImageSet:
         if labels.shape != self.images.shape[:1] or (self.labels != labels).any():
             raise CourseError(
                 f"{len(self.images)} images need as many whole numbers as labels, "
-                f"in one dimension, but the labels are {labels.dtype} of shape {list(labels.shape)}: "
-                "pass one class number an image."
+                f"in one dimension, but the labels are {labels.dtype} "
+                f"of shape {list(labels.shape)}: pass one class number an image."
             )
         lowest = int(self.labels.min())
         highest = int(self.labels.max())
@@ -118,7 +118,7 @@ class Rows(NamedTuple):
     is_last: bool
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return self.stop - self.start
 
 
@@ -169,7 +169,7 @@ def rows_of(tensor: Tensor) -> Rows | None:
 
 
 def as_uint8(images: Tensor) -> Tensor:
-    """Images as uint8 [n, channels, height, width]; CourseError for another shape, range or type."""
+    """Images as uint8 [n, channels, height, width]; CourseError for other shapes, ranges, types."""
     if images.dim() == 3:
         images = images.unsqueeze(1)
     _check_shape(images)

@@ -264,7 +264,7 @@ class Run:
         for row in range(start, stop, self.micro_batch):
             next_row = min(row + self.micro_batch, stop)
             rows = Rows(row, next_row, whole, is_last=next_row == stop)
-            weight = 0.0 if is_empty else rows.count / whole
+            weight = 0.0 if is_empty else rows.size / whole
             _set_random_state(self.device, random_state)
             with self._local_gradients(rows):
                 yield MicroBatch(
