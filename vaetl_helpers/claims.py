@@ -89,9 +89,12 @@ def comparisons() -> list[Comparison]:
     """What claims.yaml asks for, claim by claim and data set by data set."""
     asked = []
     for claim, entry in CONTRACT["claims"].items():
-        of_claim = [each for spec in entry["rows"] for each in _expand(claim, spec)]
-        order = list(dict.fromkeys(each.data_name for each in of_claim))
-        asked += sorted(of_claim, key=lambda each: order.index(each.data_name))
+        by_data: dict[str, list[Comparison]] = {}
+        for spec in entry["rows"]:
+            for comparison in _expand(claim, spec):
+                by_data.setdefault(comparison.data_name, []).append(comparison)
+        for of_data in by_data.values():
+            asked += of_data
     return asked
 
 
@@ -137,7 +140,7 @@ def ledger(run: Path | str | None = None, records: Sequence[Record] | None = Non
     answers = []
     for comparison in comparisons():
         key = comparison.id, comparison.data
-        answering = [source for source, known in sources.items() if key in known]
+        answering = [source for source in sources if key in sources[source]]
         for source in answering:
             primary = comparison.primary and source == answering[-1]
             answers.append(_Answer(comparison, sources[source], source, primary))
@@ -152,11 +155,13 @@ def ledger(run: Path | str | None = None, records: Sequence[Record] | None = Non
 class _Answer:
     """The record that answers a comparison, before the primary ones are adjusted for each other."""
 
-    def __init__(self, comparison: Comparison, known: Records, source: str, primary: bool) -> None:
+    def __init__(
+        self, comparison: Comparison, records: Records, source: str, primary: bool
+    ) -> None:
         self.comparison, self.source, self.primary = comparison, source, primary
-        self.record = known[comparison.id, comparison.data]
+        self.record = records[comparison.id, comparison.data]
         self.effect = study.Effect.from_record(self.record)
-        self.guarded = _guard_verdict(comparison, known)
+        self.guarded = _guard_verdict(comparison, records)
 
     @property
     def p(self) -> float:
@@ -164,8 +169,11 @@ class _Answer:
 
     def row(self, adjusted_p: float | None) -> Row:
         record, comparison = self.record, self.comparison
-        unit, conditional = record.get("unit") or "", tuple(record.get("conditional") or ())
-        phrases = [comparison.measure, *(conditions([each]) for each in conditional)]
+        unit = record.get("unit") or ""
+        conditional = tuple(record.get("conditional") or ())
+        phrases = [comparison.measure]
+        for condition in conditional:
+            phrases.append(conditions([condition]))
         return Row(
             claim=comparison.claim,
             data=comparison.data_name,
@@ -192,25 +200,26 @@ class _Answer:
         return word
 
 
-def _guard_verdict(comparison: Comparison, known: Records) -> str | None:
+def _guard_verdict(comparison: Comparison, records: Records) -> str | None:
     """What a guard leaves of "supported": the verdict on whether its record lies above `below`."""
     guard = comparison.guard
     if guard is None:
         return None
-    record = known.get((guard.id, comparison.data))
+    record = records.get((guard.id, comparison.data))
     effect = study.Effect.from_record(record) if record else None
     if effect is None:
         return "undecided"
-    return study.verdict(
-        replace(effect, low=effect.low - guard.below, high=effect.high - guard.below), delta=0
-    )
+    low, high = effect.low - guard.below, effect.high - guard.below
+    return study.verdict(replace(effect, low=low, high=high), delta=0)
 
 
 def _by_id_and_data(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
     """The records that have an id; of two with the same data the last one counts."""
-    return {
-        (record["id"], record.get("data") or ""): record for record in records if record.get("id")
-    }
+    index = {}
+    for record in records:
+        if record.get("id"):
+            index[record["id"], record.get("data") or ""] = record
+    return index
 
 
 def _records_of_run(run: Path | str | None) -> list[Record]:

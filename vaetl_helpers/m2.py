@@ -1,10 +1,10 @@
-"""A VAE with labels: the multi-task loss, and the semi-supervised model M2 of Kingma et al. (2014)."""
+"""A VAE with labels: the multi-task loss, and the semi-supervised M2 of Kingma et al. (2014)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,9 @@ from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.training.evaluation import LossFunction
 
 OneHot = Float[Tensor, "*batch classes"]
+Logits = Float[Tensor, "batch classes"]
+Monitored = dict[str, Tensor]
+Loss = tuple[Tensor, Monitored]
 
 
 class JointVAE(vae.VAE):
@@ -27,7 +30,7 @@ class JointVAE(vae.VAE):
         super().__init__(encoder, decoder, **kind)
         self.head = nn.Linear(encoder.mu.out_features, classes)
 
-    def classify(self, x: vae.Images) -> Float[Tensor, "batch classes"]:
+    def classify(self, x: vae.Images) -> Logits:
         """Logits of the classes, from the posterior mean."""
         return self.head(self.encode(x).mean)
 
@@ -43,10 +46,11 @@ def multitask_loss(
     """
     bound = vae.vae_loss(**objective)
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Loss:
         negative_elbo, monitored = bound(model, images)
         x, y = _labels_for(model, labelled, batch_size, images, labels)
-        logits = vae.without_wrapper(model).classify(x)
+        joint = cast(JointVAE, vae.without_wrapper(model))
+        logits = joint.classify(x)
         return _with_labels(negative_elbo, alpha, logits, y, monitored)
 
     return loss
@@ -62,17 +66,20 @@ def _labels_for(
     """
     if not model.training:
         return images, labels
-    rows = torch.randperm(len(labelled))[:count].to(labelled.device)
-    return labelled.images[rows].to(images) / 255, labelled.labels[rows].to(images.device)
+    order = torch.randperm(len(labelled))
+    rows = order[:count].to(labelled.device)
+    x = labelled.images[rows].to(images) / 255
+    y = labelled.labels[rows].to(images.device)
+    return x, y
 
 
 def _with_labels(
-    bound: Tensor, alpha: float, logits: Tensor, y: Tensor, monitored: dict[str, Tensor]
-) -> tuple[Tensor, dict[str, Tensor]]:
+    bound: Tensor, alpha: float, logits: Tensor, y: Tensor, monitored: Monitored
+) -> Loss:
     cross_entropy = F.cross_entropy(logits, y)
     accuracy = (logits.argmax(1) == y).float().mean()
-    monitored = monitored | {"cross_entropy": cross_entropy, "accuracy": accuracy}
-    return bound + alpha * cross_entropy, monitored
+    of_labels = {"cross_entropy": cross_entropy, "accuracy": accuracy}
+    return bound + alpha * cross_entropy, monitored | of_labels
 
 
 class M2(nn.Module):
@@ -103,16 +110,18 @@ class M2(nn.Module):
         self.encoder = nets.Encoder(nn.ReLU(), width, latent)  # q(z|x,y), after the two
         self.z_to_hidden = nn.Linear(latent, width)
         self.y_to_image = nn.Linear(classes, width, bias=False)
-        self.decoder = nn.Sequential(nn.ReLU(), nn.Linear(width, pixels), nn.Unflatten(-1, shape))
+        to_pixels = nn.Linear(width, pixels)
+        self.decoder = nn.Sequential(nn.ReLU(), to_pixels, nn.Unflatten(-1, shape))
         self.gaussian_log_var = gaussian_log_var
 
-    def classify(self, x: vae.Images) -> Float[Tensor, "batch classes"]:
+    def classify(self, x: vae.Images) -> Logits:
         """Logits of q(y|x)."""
         return vae.at_least_float32(self.classifier(x))
 
     def decode(self, y: OneHot, z: vae.Codes) -> vae.Images:
         """Logits (or Gaussian means) of p(x|y,z)."""
-        return vae.at_least_float32(self.decoder(self.z_to_hidden(z) + self.y_to_image(y)))
+        hidden = self.z_to_hidden(z) + self.y_to_image(y)
+        return vae.at_least_float32(self.decoder(hidden))
 
     def labelled_bound(self, x: vae.Images, y: OneHot, noise: vae.Noise = None) -> vae.Nats:
         """−L(x, y) = log p(x|y,z) + log p(y) − KL(q(z|x,y) ‖ p(z)) ≤ log p(x, y) in nats.
@@ -122,13 +131,19 @@ class M2(nn.Module):
         for every class: their bounds then differ by y alone.
         """
         # The x part is computed once for all y.
-        hidden = self.x_to_hidden(x.flatten(1)) + self.y_to_hidden(y)
-        mu, log_var = (vae.at_least_float32(values) for values in self.encoder(hidden))
+        from_x = self.x_to_hidden(x.flatten(1))
+        hidden = from_x + self.y_to_hidden(y)
+        mu, log_var = self.encoder(hidden)
+        mu = vae.at_least_float32(mu)
+        log_var = vae.at_least_float32(log_var)
         q = vae.Posterior(mu, log_var.clamp(*vae.LOG_VAR_RANGE))
         if noise is None:
-            noise = vae.draw_noise(torch.randn, (len(x), mu.shape[-1]), q.mean, None)
+            shape = (len(x), mu.shape[-1])
+            noise = vae.draw_noise(torch.randn, shape, q.mean, None)
         mean_or_logits = self.decode(y, q.sample(noise))
-        return self.log_likelihood(mean_or_logits, x) - math.log(self.classes) - vae.kl(*q)
+        log_p_x = self.log_likelihood(mean_or_logits, x)
+        log_p_y = -math.log(self.classes)
+        return log_p_x + log_p_y - vae.kl(*q)
 
     def log_likelihood(self, mean_or_logits: vae.Images, x: vae.Images) -> vae.Nats:
         """log p(x|y,z) in nats."""
@@ -137,10 +152,10 @@ class M2(nn.Module):
         return vae.gaussian_log_likelihood(mean_or_logits, x, self.gaussian_log_var)
 
     def unlabelled_bound(self, x: vae.Images, noise: vae.Noise = None) -> vae.Nats:
-        """−U(x) = Σ_y q(y|x) (−L(x, y)) + H(q(y|x)) ≤ log p(x) of each image in nats (M2, eq. 7)."""
+        """−U(x) = Σ_y q(y|x) (−L(x, y)) + H(q(y|x)) ≤ log p(x) of each image (M2, eq. 7)."""
         log_q = self.classify(x).log_softmax(-1).T  # [classes, batch]
-        every_y = torch.eye(self.classes, device=x.device, dtype=x.dtype)[:, None]
-        bounds = self.labelled_bound(x, every_y, noise)
+        every_y = torch.eye(self.classes, device=x.device, dtype=x.dtype)
+        bounds = self.labelled_bound(x, every_y[:, None], noise)
         return (log_q.exp() * (bounds - log_q)).sum(0)
 
 
@@ -159,15 +174,16 @@ def m2_loss(
     `prepare` makes of images in [0, 1] what M2 models: features of a frozen VAE, say, for M1+M2.
     """
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        bare = vae.without_wrapper(model)
+    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Loss:
+        bare = cast(M2, vae.without_wrapper(model))
         bound = -bare.unlabelled_bound(prepare(images)).mean()
         monitored = {"unlabelled": bound}
         x, y = _labels_for(model, labelled, batch_size, images, labels)
         x = prepare(x)
         if weight and model.training:
             one_hot = F.one_hot(y, bare.classes).to(x)
-            bound = bound - weight * bare.labelled_bound(x, one_hot).mean()
+            of_labelled = bare.labelled_bound(x, one_hot).mean()
+            bound = bound - weight * of_labelled
         return _with_labels(bound, alpha, bare.classify(x), y, monitored)
 
     return loss

@@ -48,9 +48,9 @@ TEST_IMAGES = "these test images"
 def conditions(conditional: Sequence[str]) -> str:
     """What an interval holds for, in words."""
     phrases = []
-    for each in conditional:
-        verb = "for" if each == TEST_IMAGES else "conditional on"
-        phrases.append(f"{verb} {each}")
+    for condition in conditional:
+        verb = "for" if condition == TEST_IMAGES else "conditional on"
+        phrases.append(f"{verb} {condition}")
     return "; ".join(phrases)
 
 
@@ -60,8 +60,9 @@ def record_id(chapter: str, *parts: str | float | Sequence[str]) -> str:
     Parts are texts and numbers; names in one tuple, here ("fine-tuned", "scratch"), are compared.
     """
     slugs = []
-    for part in parts:
-        names = [str(part)] if isinstance(part, str | float | int) else part
+    for names in parts:
+        if isinstance(names, str | float | int):
+            names = [str(names)]
         slugs.append("-".join(map(_slug, names)))
     return "/".join([chapter, *slugs])
 

@@ -14,6 +14,8 @@ from safetensors import safe_open
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
 
+Record = dict[str, Any]
+
 
 def packaged_weights(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The weights of a checkpoint in assets/, by the model's names.
@@ -24,8 +26,10 @@ def packaged_weights(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     weights = {}
     with resources.as_file(asset) as path, safe_open(path, framework="pt") as file:
         for key in file.keys():  # noqa: SIM118  # it is no dictionary
-            weights[key.removeprefix("model.")] = file.get_tensor(key)
-        return weights, json.loads(file.metadata()["vaetl"])
+            name_in_model = key.removeprefix("model.")
+            weights[name_in_model] = file.get_tensor(key)
+        facts: dict[str, Any] = json.loads(file.metadata()["vaetl"])
+    return weights, facts
 
 
 def recorded(chapter: str, task: str = "") -> dict[str, Any]:
@@ -34,9 +38,11 @@ def recorded(chapter: str, task: str = "") -> dict[str, Any]:
     It has command, commit, date, machine, versions and records. Raises CourseError where the
     package has none.
     """
-    pattern, description = f"{chapter}_*.json", f"run of chapter {chapter}"
+    pattern = f"{chapter}_*.json"
+    description = f"run of chapter {chapter}"
     if task:
-        pattern, description = f"{chapter}_*_{task}.json", f"{description} with task {task}"
+        pattern = f"{chapter}_*_{task}.json"
+        description += f" with task {task}"
     run: dict[str, Any] = json.loads(read_recorded(pattern, description))
     return run
 
@@ -51,7 +57,7 @@ def read_recorded(pattern: str, description: str) -> str:
     return files[0].read_text("utf-8")
 
 
-def recorded_records() -> list[dict[str, Any]]:
+def recorded_records() -> list[Record]:
     """The records of all recorded runs, file by file."""
     records = []
     for path in sorted(_folder().glob("*.json")):
@@ -71,41 +77,56 @@ def recorded_value(
 
     It has the fields of `output.record`, and `label`, 'recorded (machine, date)'.
     """
-    run = recorded(chapter, task)
-    for record in run["records"]:
-        if record["id"] == id and data in (None, record["data"]):
-            return record | {"label": origin(run)}
-    raise unknown_name_error("recorded number", id, [record["id"] for record in run["records"]])
+    records = _labelled(recorded(chapter, task), data)
+    for record in records:
+        if record["id"] == id:
+            return record
+    raise unknown_name_error("recorded number", id, [record["id"] for record in records])
 
 
 def find_recorded(
     chapter: str, ids: Iterable[str], task: str = "", data: str | None = None
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """The recorded numbers with these ids, in their order, each with its `label`.
 
     Ids that were not recorded are left out; without a recorded run it prints why and returns none.
     """
-    by_id = {record["id"]: record for record in _labelled(chapter, task, data)}
+    records = _labelled_or_none(chapter, task, data)
+    by_id = {record["id"]: record for record in records}
     return [by_id[id] for id in ids if id in by_id]
 
 
-def recorded_by_measure(chapter: str, *measures: str) -> list[dict[str, Any]]:
+def recorded_by_measure(chapter: str, *measures: str) -> list[Record]:
     """The recorded numbers of these measures, each with its `label`.
 
     A measure is the second part of an id. Without a recorded run it prints why and returns none.
     """
-    records = _labelled(chapter)
-    return [record for record in records if record["id"].split("/")[1] in measures]
+    records = []
+    for record in _labelled_or_none(chapter):
+        _, measure, *_ = record["id"].split("/")
+        if measure in measures:
+            records.append(record)
+    return records
 
 
-def _labelled(chapter: str, task: str = "", data: str | None = None) -> list[dict[str, Any]]:
+def _labelled_or_none(chapter: str, task: str = "", data: str | None = None) -> list[Record]:
+    """The labelled records of a run; none, and a line that says so, where it was not recorded."""
     try:
         run = recorded(chapter, task)
     except CourseError as error:
         print(error)
         return []
-    label = {"label": origin(run)}
-    return [record | label for record in run["records"] if data in (None, record["data"])]
+    return _labelled(run, data)
+
+
+def _labelled(run: Mapping[str, Any], data: str | None) -> list[Record]:
+    """The run's records on `data` (None: on all), each with the `label` of the run."""
+    label = origin(run)
+    records = []
+    for record in run["records"]:
+        if data is None or record["data"] == data:
+            records.append(record | {"label": label})
+    return records
 
 
 def recorded_arrays(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -115,7 +136,8 @@ def recorded_arrays(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     'recorded (machine, date)'. Made by authoring/record_controls.py.
     """
     arrays = {}
-    with safe_open(_folder() / f"{name}.safetensors", framework="np") as file:
+    path = _folder() / f"{name}.safetensors"
+    with safe_open(path, framework="np") as file:
         facts = json.loads(file.metadata()["vaetl"])
         for key in file.keys():  # noqa: SIM118  # it is no dictionary
             arrays[key] = file.get_tensor(key)

@@ -14,22 +14,26 @@ from vaetl_helpers.transfer.freezing import freeze
 
 
 def debiased_cka(x: Float[Tensor, "images d1"], y: Float[Tensor, "images d2"]) -> float:
-    """Linear CKA of two features of the same images, from unbiased HSIC: 1 if equal up to rotation and scale.
+    """Linear CKA of two features of the same images, from unbiased HSIC.
 
-    About 0, of either sign, for independent features of any width; the usual estimate then grows
-    with the width. CKA: Kornblith et al. 2019, arXiv 1905.00414; unbiased HSIC: Song et al. 2012;
+    1 if they are equal up to rotation and scale; about 0, of either sign, for independent features
+    of any width; the usual estimate then grows with the width. CKA: Kornblith et al. 2019, arXiv
+    1905.00414; unbiased HSIC: Song et al. 2012;
     together: Nguyen et al. 2021, arXiv 2010.15327. Time and memory are quadratic in the images.
     Raises CourseError below 4 images, where the rows do not match, and for features that do not
     vary.
     """
-    if x.dim() != 2 or y.dim() != 2 or len(x) != len(y) or len(x) < 4:
+    are_matrices = x.dim() == 2 and y.dim() == 2
+    if not are_matrices or len(x) != len(y) or len(x) < 4:
         shapes = f"{list(x.shape)} and {list(y.shape)}"
         raise CourseError(
             f"CKA compares features [images, d] of the same 4 or more images, not {shapes}: "
             "flatten(1)."
         )
-    k, m = _gram(x), _gram(y)
-    hsic_x, hsic_y = _hsic(k, k), _hsic(m, m)
+    k = _gram(x)
+    m = _gram(y)
+    hsic_x = _hsic(k, k)
+    hsic_y = _hsic(m, m)
     if not (hsic_x > 0 and hsic_y > 0):  # also refuses NaN
         raise CourseError(
             "CKA needs finite features that vary over the images: look at them, or take more "
@@ -51,11 +55,14 @@ def _hsic(k: Tensor, m: Tensor) -> float:
     The product of the two matrices is never formed.
     """
     n = len(k)
-    rows_k, rows_m = k.sum(0), m.sum(0)
+    rows_k = k.sum(0)
+    rows_m = m.sum(0)
     trace = (k * m).sum()
-    sums = rows_k.sum() * rows_m.sum() / ((n - 1) * (n - 2))
+    off_diagonal = (n - 1) * (n - 2)
+    sums = rows_k.sum() * rows_m.sum() / off_diagonal
     cross = 2 / (n - 2) * (rows_k @ rows_m)
-    return (trace + sums - cross).item() / (n * (n - 3))
+    total: float = (trace + sums - cross).item()
+    return total / (n * (n - 3))
 
 
 def reuse(source: vae.VAE, fresh: vae.VAE, part: str) -> vae.VAE:
@@ -66,11 +73,13 @@ def reuse(source: vae.VAE, fresh: vae.VAE, part: str) -> vae.VAE:
     """
     if part not in ("encoder", "decoder"):
         raise unknown_name_error("part of a VAE", part, ("encoder", "decoder"))
-    sizes = [model.encoder.mu.out_features for model in (source, fresh)]
-    if sizes[0] != sizes[1]:
+    latents = source.encoder.mu.out_features
+    fresh_latents = fresh.encoder.mu.out_features
+    if latents != fresh_latents:
         raise CourseError(
-            f"Codes of {sizes[0]} and {sizes[1]} latents do not fit together: "
+            f"Codes of {latents} and {fresh_latents} latents do not fit together: "
             "build both with as many."
         )
-    setattr(fresh, part, freeze(copy.deepcopy(getattr(source, part))))
+    reused = copy.deepcopy(getattr(source, part))
+    setattr(fresh, part, freeze(reused))
     return fresh

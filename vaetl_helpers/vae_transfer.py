@@ -27,7 +27,7 @@ from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.study.costs import add_costs, cost_ratio, labels_ratio
 from vaetl_helpers.study.draws import Draw, Method
-from vaetl_helpers.study.effects import paired
+from vaetl_helpers.study.effects import Effect, paired
 from vaetl_helpers.study.runs import training_options
 from vaetl_helpers.study.table import Table
 from vaetl_helpers.training.evaluation import History, LossFunction, classification_loss
@@ -89,7 +89,8 @@ def load_target(name: str, full: bool = False, root: Path | str | None = None) -
         for number in range(len(classes))
     ]
     few = validation.subset(torch.cat(rows_by_class))
-    return Splits(pool, few, test, f"{data.source}, classes {', '.join(classes)}")
+    name_of_source = f"{data.source}, classes {', '.join(classes)}"
+    return Splits(pool, few, test, name_of_source)
 
 
 @lru_cache(2)
@@ -118,7 +119,8 @@ def load_source(name: str, full: bool = False, root: Path | str | None = None) -
     data = _data_set("fashion-mnist" if name == "Fashion-MNIST" else "mnist", full, root)
     if name != "digits 0–4":
         return data.train
-    splits = [tasks.pick(split, LOW_DIGITS) for split in (data.train, data.validation, data.test)]
+    everything = (data.train, data.validation, data.test)
+    splits = [tasks.pick(split, LOW_DIGITS) for split in everything]
     images = torch.cat([split.images for split in splits])
     labels = torch.cat([split.labels for split in splits])
     return ImageSet(images, labels, LOW_DIGITS)
@@ -142,7 +144,9 @@ def untrained_vae(shape: Sequence[int], seed: int) -> VAE:
     """The chapter's VAE with fresh weights: fully connected for grey images, else convolutional."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return mlp_vae(LATENT, (WIDTH,), shape) if shape[0] == 1 else conv_vae(LATENT, 8, shape)
+        if shape[0] == 1:
+            return mlp_vae(LATENT, (WIDTH,), shape)
+        return conv_vae(LATENT, 8, shape)
 
 
 def pretrain(
@@ -160,7 +164,8 @@ def pretrain(
     model = untrained_vae(source.images.shape[1:], seed).to(source.device)
     loss = vae_loss(beta, binarisation=None)
     history = _fit_encoder(model, source, loss, seed, presentations, checkpoint)
-    return Pretrained(model.eval().encoder, history.seconds, int(sum(history["steps"])), model)
+    steps = int(sum(history["steps"]))
+    return Pretrained(model.eval().encoder, history.seconds, steps, model)
 
 
 def pretrain_supervised(
@@ -170,11 +175,13 @@ def pretrain_supervised(
 
     Nothing is learned for its log variance.
     """
-    encoder = untrained_vae(source.images.shape[1:], seed).encoder.to(source.device)
+    untrained = untrained_vae(source.images.shape[1:], seed)
+    encoder = untrained.encoder.to(source.device)
     model = classifier(encoder, len(source.classes), seed)
     history = _fit_encoder(model, source, classification_loss, seed, presentations, checkpoint)
     encoder.body, encoder.mu = model.body, model.mu
-    return Pretrained(encoder.eval(), history.seconds, int(sum(history["steps"])))
+    steps = int(sum(history["steps"]))
+    return Pretrained(encoder.eval(), history.seconds, steps)
 
 
 def _fit_encoder(
@@ -222,18 +229,19 @@ def pretrain_all(
     for name, seed in plan:
         checkpoint = None
         if checkpoints is not None:
-            file = f"{label}-{name}-{seed}.safetensors".replace("/", "-")
-            checkpoint = checkpoints / file
-        calls.append(delayed(train)(sources[name], seed, presentations, checkpoint=checkpoint))
+            file = f"{label}-{name}-{seed}.safetensors"
+            checkpoint = checkpoints / file.replace("/", "-")
+        call = delayed(train)(sources[name], seed, presentations, checkpoint=checkpoint)
+        calls.append(call)
     runs = Parallel(jobs, return_as="generator")(calls)
     if is_interactive():
         from tqdm.auto import tqdm
 
         runs = tqdm(runs, "pretraining", len(plan), leave=False)
-    trained: dict[str, dict[int, Pretrained]] = {name: {} for name in sources}
+    by_source: dict[str, dict[int, Pretrained]] = {}
     for (name, seed), pretrained in zip(plan, runs, strict=True):
-        trained[name][seed] = pretrained
-    return trained
+        by_source.setdefault(name, {})[seed] = pretrained
+    return by_source
 
 
 def classifier(encoder: nets.Encoder, classes: int, seed: int) -> nn.Sequential:
@@ -399,7 +407,9 @@ OF_A_SOURCE = ("VAE fine-tuned", "probe on μ", "supervised")  # methods with on
 
 def name_with_source(method: str, source: str) -> str:
     """A method's name in a study; that of the target's own source, "", needs no addition."""
-    return f"{method} ({source})" if source and method in OF_A_SOURCE else method
+    if source and method in OF_A_SOURCE:
+        return f"{method} ({source})"
+    return method
 
 
 def methods(  # noqa: PLR0913  # chapter 5 gives them all by name
@@ -420,13 +430,15 @@ def methods(  # noqa: PLR0913  # chapter 5 gives them all by name
     probe. `more` adds what is otherwise recorded: a random encoder, kNN and SVM. `rates` are those
     of scratch and of what was pretrained; `steps` are for every network alike.
     """
-    from_scratch, from_encoder = ({"rate": rate, "steps": steps} for rate in rates)
-    networks = {"scratch": partial(scratch, target, **from_scratch)}
+    scratch_rate, pretrained_rate = rates
+    networks = {"scratch": partial(scratch, target, rate=scratch_rate, steps=steps)}
     for verb, by_source in (("VAE fine-tuned", pretrained), ("supervised", supervised or {})):
         for source, encoders in by_source.items():
             name = name_with_source(verb, "" if source == own else source)
-            networks[name] = partial(fine_tuned, target, encoders, **from_encoder)
-    probes = {}
+            networks[name] = partial(
+                fine_tuned, target, encoders, rate=pretrained_rate, steps=steps
+            )
+    probes: dict[str, Callable[[Draw], dict[str, Any]]] = {}
     for source, encoders in pretrained.items():
         name = name_with_source("probe on μ", "" if source == own else source)
         probes[name] = partial(probe, target, partial(mu_of, encoders))
@@ -439,8 +451,11 @@ def methods(  # noqa: PLR0913  # chapter 5 gives them all by name
         probes["kNN on μ"] = partial(probe, target, mu, kind="kNN")
         probes["SVM on μ"] = partial(probe, target, mu, kind="SVM")
         probes["SVM on pixels"] = partial(probe, target, pixels, kind="SVM")
-    batched = [Method(name, run, run.keywords, batched=True) for name, run in networks.items()]
-    return batched + [Method(name, run) for name, run in probes.items()]
+    methods = []
+    for name, run in networks.items():
+        methods.append(Method(name, run, run.keywords, batched=True))
+    methods += [Method(name, run) for name, run in probes.items()]
+    return methods
 
 
 @dataclass(frozen=True)
@@ -497,7 +512,8 @@ def effects(
     """
     known = set(table.known("method"))
     tuned = name_with_source("VAE fine-tuned", source)
-    counts = sorted(set(table.frame.loc[table.frame["method"] == tuned, "labels"].tolist()))
+    runs = table.frame[table.frame["method"] == tuned]
+    counts = sorted(set(runs["labels"].tolist()))
     records = []
     for comparison in COMPARISONS:
         a = name_with_source(comparison.a, source)
@@ -516,18 +532,29 @@ def effects(
             records.append(record)
     if main not in counts:
         return records
-    about = {"data": data, "conditional": conditional}
-    add_costs(table, main, "scratch", costs=tuple(COSTS.values()))
-    for cost_id, cost in COSTS.items():
-        metric = f"{cost} to scratch's accuracy"
-        effect = cost_ratio(table, tuned, "scratch", metric, main)
-        name = f"{metric}, scratch ÷ VAE fine-tuned, {main} labels"
-        record_id = f"05/{cost_id}/scratch-fine_tuned/{main}"
-        records.append(effect.to_record(name, "times", id=record_id, **about))
+    ratios = _cost_ratios(table, tuned, main)
     if len(counts) > 1:
         target = table.mean("scratch", "test accuracy", main)
-        effect = labels_ratio(table, tuned, "scratch", target)
         name = f"labels to scratch's accuracy at {main} labels, scratch ÷ VAE fine-tuned"
-        record_id = f"05/labels/scratch-fine_tuned/{main}"
-        records.append(effect.to_record(name, "times", id=record_id, **about))
+        ratios["labels"] = (name, labels_ratio(table, tuned, "scratch", target))
+    for cost_id, (name, effect) in ratios.items():
+        record = effect.to_record(
+            name,
+            "times",
+            id=f"05/{cost_id}/scratch-fine_tuned/{main}",
+            data=data,
+            conditional=conditional,
+        )
+        records.append(record)
     return records
+
+
+def _cost_ratios(table: Table, tuned: str, labels: int) -> dict[str, tuple[str, Effect]]:
+    """By the id of each cost its display name and scratch's cost ÷ that of `tuned`."""
+    add_costs(table, labels, "scratch", costs=tuple(COSTS.values()))
+    ratios = {}
+    for cost_id, cost in COSTS.items():
+        metric = f"{cost} to scratch's accuracy"
+        name = f"{metric}, scratch ÷ VAE fine-tuned, {labels} labels"
+        ratios[cost_id] = (name, cost_ratio(table, tuned, "scratch", metric, labels))
+    return ratios

@@ -44,6 +44,8 @@ def execute(
             resources={"metadata": {"path": str(target.parent.parent)}},
             start_timeout=180,
             execution_timeout=seconds,
+            # a machine that is busy delivers late; papermill's 4 s would be called a cell's timeout
+            iopub_timeout=120,
             coalesce_streams=True,
             kernel_manager_class=OwnKernel,
             # the kernel's own log would break the progress lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from vaetl_helpers.claims import CONTRACT, RATIOS, Row, comparisons
 from vaetl_helpers.output import format_table
@@ -35,18 +36,30 @@ def interval_text(effect: float | None, low: float | None, high: float | None, u
 
 def _rounded(number: float | None) -> str:
     """Three digits, with commas between thousands."""
-    return "open" if number is None else f"{float(f'{number:.3g}'):,g}"
+    if number is None:
+        return "open"
+    three_digits = float(f"{number:.3g}")
+    return f"{three_digits:,g}"
 
 
 def sentence(row: Row) -> str:
     """A row in one plain sentence that follows its verdict."""
-    told = {
+    in_words = {
         "supported": _supported,
         "contradicted": _contradicted,
         "no gain": _no_gain,
         "undecided": _undecided,
-    }[row.verdict](row)
-    return f"{row.data}, {row.measure}: {told} (n = {row.n}, {row.source})."
+    }
+    finding = in_words[row.verdict](row)
+    question = f"{row.data}, {row.measure}"
+    evidence = f"n = {row.n}, {row.source}"
+    return f"{question}: {finding} ({evidence})."
+
+
+def _claim(row: Row) -> dict[str, Any]:
+    """What claims.yaml says of the row's claim."""
+    entry: dict[str, Any] = CONTRACT["claims"][row.claim]
+    return entry
 
 
 def _supported(row: Row) -> str:
@@ -54,14 +67,15 @@ def _supported(row: Row) -> str:
 
 
 def _contradicted(row: Row) -> str:
-    told = f"contradicted: {_size(row)}"
+    finding = f"contradicted: {_size(row)}"
     if row.unit != "tasks" and _is_gain(row):  # what the row's guard has turned
-        told += f", but with {CONTRACT['claims'][row.claim].get('price')}"
-    return told
+        finding += f", but with {_claim(row).get('price')}"
+    return finding
 
 
 def _no_gain(row: Row) -> str:
-    margin = f"{CONTRACT['margins'][row.unit]:g} {row.unit}"
+    number = CONTRACT["margins"][row.unit]
+    margin = f"{number:g} {row.unit}"
     if margin == "1 points":
         margin = "a point"
     return f"no gain worth {margin}: {shown(row)}"
@@ -81,13 +95,14 @@ def _is_gain(row: Row) -> bool:
 
 
 def _size(row: Row) -> str:
-    """The effect as a gain or a loss: "better by 2 points", "2 times less", and their contraries."""
+    """The effect as a gain or a loss: "better by 2 points", "2 times less", or the contrary."""
     if row.unit == "tasks":
         return shown(row)
     if row.unit == "times":
-        more, less = CONTRACT["claims"][row.claim].get("times", ("larger", "smaller"))
+        more, less = _claim(row).get("times", ("larger", "smaller"))
         word = more if _is_gain(row) else less
-        return shown(_as_positive(row)).replace("times", f"times {word}")
+        ratio = _as_positive(row)
+        return interval_text(ratio.effect, ratio.low, ratio.high, f"times {word}")
     word = "better" if _is_gain(row) else "worse"
     return f"{word} by {shown(_as_positive(row))}"
 
@@ -96,30 +111,37 @@ def _as_positive(row: Row) -> Row:
     """A loss as a positive number, for which the ends of the interval change places."""
     if _is_gain(row):
         return row
-    effect, low, high = (_reversed(x, row.unit) for x in (row.effect, row.high, row.low))
+    effect = _reversed(row.effect, row.unit)
+    low = _reversed(row.high, row.unit)
+    high = _reversed(row.low, row.unit)
     return replace(row, effect=effect, low=low, high=high)
 
 
 def _reversed(number: float | None, unit: str) -> float | None:
     if number is None or number == 0:
         return number
-    return 1 / number if unit == "times" else -number
+    if unit == "times":
+        return 1 / number
+    return -number
 
 
 def _doubt(row: Row) -> str:
     """Why a row is undecided."""
-    null, low, high = _null(row), row.low, row.high
-    if low is None and high is None:
+    if row.low is None and row.high is None:
         return "without an interval"
     if row.n < 5:
         return "from fewer than 5 repeats"
-    if (low is None or low <= null) and (high is None or high >= null):
+    null = _null(row)
+    is_above = row.low is not None and row.low > null
+    is_below = row.high is not None and row.high < null
+    if not is_above and not is_below:
         return f"and the interval holds {null}"
     doubts = []
     if row.primary:
         doubts.append("is not enough among so many comparisons (Holm)")
-    if "price" in CONTRACT["claims"][row.claim]:
-        doubts.append(f"does not exclude {CONTRACT['claims'][row.claim]['price']}")
+    price = _claim(row).get("price")
+    if price:
+        doubts.append(f"does not exclude {price}")
     if not doubts:
         doubts.append("lies outside it")
     return f"which {' or '.join(doubts)}"
@@ -135,9 +157,11 @@ def text(rows: Sequence[Row]) -> str:
         if cells:
             lines += [format_table(HEADER, cells), ""]
         lines += unmeasured(rows, claim)
-    margins = ", ".join(f"{unit} {value:g}" for unit, value in CONTRACT["margins"].items())
+    margins = []
+    for unit, margin in CONTRACT["margins"].items():
+        margins.append(f"{unit} {margin:g}")
     lines.append(
-        f"Margins: {margins}. With fewer than 5 repeats a row is undecided. "
+        f"Margins: {', '.join(margins)}. With fewer than 5 repeats a row is undecided. "
         "The primary rows are adjusted together"
     )
     primary_rows = sum(row.primary for row in rows)
@@ -146,8 +170,15 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    rank = "primary" if row.primary else ""
-    return [row.data, row.measure, shown(row), str(row.n), row.verdict, row.source, rank]
+    return [
+        row.data,
+        row.measure,
+        shown(row),
+        str(row.n),
+        row.verdict,
+        row.source,
+        "primary" if row.primary else "",
+    ]
 
 
 def unmeasured(rows: Sequence[Row], claim: str) -> list[str]:
@@ -155,14 +186,16 @@ def unmeasured(rows: Sequence[Row], claim: str) -> list[str]:
     answered = {(row.id, row.data) for row in rows if row.claim == claim}
     data_of_measure: dict[str, list[str]] = {}
     for comparison in comparisons():
-        if comparison.claim == claim and (comparison.id, comparison.data_name) not in answered:
+        key = comparison.id, comparison.data_name
+        if comparison.claim == claim and key not in answered:
             data_of_measure.setdefault(comparison.measure, []).append(comparison.data_name)
     measures_of_data: dict[str, list[str]] = {}
     for measure, data_sets in data_of_measure.items():
-        measures_of_data.setdefault("; ".join(data_sets), []).append(measure)
+        names = "; ".join(data_sets)
+        measures_of_data.setdefault(names, []).append(measure)
     lines = []
-    for data_sets_named, measures in measures_of_data.items():
-        lines.append(f"not measured: {data_sets_named}")
+    for names, measures in measures_of_data.items():
+        lines.append(f"not measured: {names}")
         lines += [f"  {measure}" for measure in measures]
         lines.append("")
     return lines

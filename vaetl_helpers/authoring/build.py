@@ -235,11 +235,11 @@ def _cell_of_the_aims(cells: list[NotebookNode]) -> NotebookNode:
 
 
 def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
-    """A cell with a derived id, and nbgrader's metadata (schema 3) in place of its author's options."""
-    if odd := set(raw.metadata) - OPTIONS:
-        raise _faulty(
-            source, f"cell {ordinal} has the option {odd} (known: exercise, broken, check and tags)"
-        )
+    """A cell with a derived id; nbgrader's metadata (schema 3) take the place of its options."""
+    unknown = set(raw.metadata) - OPTIONS
+    if unknown:
+        options = "exercise, broken, check and tags"
+        raise _faulty(source, f"cell {ordinal} has the option {unknown} (known: {options})")
     name, metadata = f"{ordinal:03d}", {"tags": raw.metadata.tags} if "tags" in raw.metadata else {}
     metadata |= FOLDED if "bootstrap" in metadata.get("tags", ()) else {}
     for kind in {"exercise", "check"} & set(raw.metadata):
@@ -296,6 +296,7 @@ def _executed(solution: NotebookNode, course: Path, profile: str) -> NotebookNod
             execution_timeout=CELL_SECONDS,
             progress_bar={"desc": chapter},
             coalesce_streams=True,  # one block of lines, however fast a cell prints them
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log breaks the bar
         )
     except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         details = f"{getattr(error, 'source', '')}\n{error}"

@@ -1,4 +1,6 @@
-"""Gives the recorded runs of before version 0.2 their ids: `python -m vaetl_helpers.authoring.convert_records`.
+"""Gives the recorded runs of before version 0.2 their ids.
+
+    python -m vaetl_helpers.authoring.convert_records
 
 Until then a record was found by its display name, had no standard error, and told in the name of
 its data what its interval is conditional on. This was run once on recorded/*.json; a file that it
@@ -132,7 +134,8 @@ PATTERNS: dict[str, dict[str, Callable[[re.Match[str]], str]]] = {
     },
 }
 NOTES = re.compile(
-    r"(^|, )(some censored|at least: .*|at most: .*|unknown: .*|for these test .*|conditional on .*)$"
+    r"(^|, )"
+    r"(some censored|at least: .*|at most: .*|unknown: .*|for these test .*|conditional on .*)$"
 )
 EFFECT_UNITS = ("points", "points of AP@50", "nats", "times", "tasks")
 MEANS = ("01", "02")  # chapters whose intervals are those of single means
@@ -186,8 +189,10 @@ def _inverted(effect: Effect) -> float:
 
 
 def _agree(a: Effect, b: Effect) -> bool:
-    pairs = ((a.effect, b.effect), (a.low, b.low), (a.high, b.high), (a.n, b.n))
-    return all(x == y or math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-9) for x, y in pairs)
+    if a.n != b.n:
+        return False
+    pairs = ((a.effect, b.effect), (a.low, b.low), (a.high, b.high))
+    return all(math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-9) for x, y in pairs)
 
 
 @dataclass(frozen=True)
@@ -217,8 +222,9 @@ def _from_table(record: Record) -> Effect | None:
     try:
         if record["chapter"] == "04c":
             return _average_precision(record["name"])
-        if record["data"] in STUDIES and STUDIES[record["data"]].chapter == record["chapter"]:
-            return _of_study(record, STUDIES[record["data"]])
+        origin = STUDIES.get(record["data"])
+        if origin and origin.chapter == record["chapter"]:
+            return _of_study(record, origin)
     except CourseError:  # a metric or a method that the table does not have
         pass
     return None
@@ -237,9 +243,12 @@ def _of_study(record: Record, origin: Study) -> Effect | None:
     match = re.fullmatch(r"(?:test accuracy, )?(.+) − (.+), (\d+) (labels|a class)", record["name"])
     if not match:
         return None
-    methods = [vae_transfer.name_with_source(match[k], origin.source) for k in (1, 2)]
-    labels = int(match[3]) * (2 if match[4] == "a class" else 1)
-    return study.paired(table, *methods, "test accuracy", labels)
+    a = vae_transfer.name_with_source(match[1], origin.source)
+    b = vae_transfer.name_with_source(match[2], origin.source)
+    labels = int(match[3])
+    if match[4] == "a class":
+        labels *= 2
+    return study.paired(table, a, b, "test accuracy", labels)
 
 
 def _average_precision(name: str) -> Effect | None:
@@ -249,7 +258,9 @@ def _average_precision(name: str) -> Effect | None:
         return None
     table = study.recorded_table("04c", "detection")
     a, b, count = match[1], match[2], int(match[3])
-    draws = set(table.values(a, "test AP@50", count)) & set(table.values(b, "test AP@50", count))
+    draws_of_a = table.values(a, "test AP@50", count)
+    draws_of_b = table.values(b, "test AP@50", count)
+    draws = draws_of_a.keys() & draws_of_b.keys()
     few = study.Table(table.frame[table.frame["draw"].isin(draws)])
     return study.paired(few, a, b, "test AP@50", count)
 
@@ -258,14 +269,16 @@ def main(folder: Path = RECORDED) -> None:
     """Converts the recorded runs in this folder, but for those that it has converted."""
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text("utf-8"))
-        if "converted" in run or all("id" in record for record in run["records"]):
+        has_ids = all("id" in record for record in run["records"])
+        if "converted" in run or has_ids:
             continue
         records = [converted(record) for record in run.pop("records")]
         content = run | {"converted": NAME, "records": records}
         path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-        exact = sum(record["se"] is not None and "se_from" not in record for record in records)
+        effects = sum(record["se"] is not None for record in records)
         inverted = sum("se_from" in record for record in records)
-        print(f"{path.name}: {len(records)} records, {exact} exact, {inverted} from the interval")
+        print(f"{path.name}: {len(records)} records, {effects - inverted} exact effects,")
+        print(f"  {inverted} from the interval")
 
 
 if __name__ == "__main__":

@@ -116,7 +116,8 @@ def hiding(notebook: NotebookNode) -> Iterator[str]:
         comments = [line.strip("# ").lower().replace("_", "-") for line in lines]
         for tag in HIDING.intersection([*tags_of(cell), *comments]):
             yield f"{where}: '{tag}' hides failures; remove it"
-        if re.search(r"(?m)^[^#\n]*;\s*$", cell.source):
+        without_docstrings = re.sub(r'(?s)""".*?"""', '""', cell.source)
+        if re.search(r"(?m)^[^#\n]*;\s*$", without_docstrings):
             yield f"{where}: a line ends in ';' (end a figure with plt.show() instead)"
 
 

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from vaetl_helpers.errors import CourseError
 
-
 Batch = tuple[Tensor, Tensor]  # float images in [0, 1] and labels
 
 
 @dataclass
 class ImageSet:
-    """Images with labels: uint8 [n, channels, height, width] and int64 [n]; the range is checked here, once.
+    """Images uint8 [n, channels, height, width] with labels int64 [n]; the range is checked once.
 
-    Also takes float images in [0, 1], which are rounded to 256 levels, and [n, height, width] for one channel;
-    arrays become tensors. Raises CourseError for another shape, range or type, and where the labels do not fit.
+    Also takes float images in [0, 1], which are rounded to 256 levels, and [n, height, width] for
+    one channel; arrays become tensors. Raises CourseError for another shape, range or type, and
+    where the labels do not fit.
     """
 
     images: Tensor
@@ -35,9 +35,9 @@ class ImageSet:
         self.labels = labels.long()
         if labels.shape != self.images.shape[:1] or (self.labels != labels).any():
             raise CourseError(
-                f"{len(self.images)} images need as many whole numbers as labels, in one dimension, "
-                f"but the labels are {labels.dtype} of shape {list(labels.shape)}: "
-                "pass one class number an image."
+                f"{len(self.images)} images need as many whole numbers as labels, "
+                f"in one dimension, but the labels are {labels.dtype} "
+                f"of shape {list(labels.shape)}: pass one class number an image."
             )
         lowest = int(self.labels.min())
         highest = int(self.labels.max())
@@ -68,19 +68,19 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with its tensors on `device`."""
-        return self._of_checked(self.images.to(device), self.labels.to(device), self.classes)
+        images = self.images.to(device)
+        return self._of_checked(images, self.labels.to(device), self.classes)
 
     def subset(self, indices: Tensor | slice) -> ImageSet:
         """The images at `indices`, in that order; raises CourseError for none."""
-        return self._of_checked(self.images[indices], self.labels[indices], self.classes)
+        images = self.images[indices]
+        return self._of_checked(images, self.labels[indices], self.classes)
 
-    def batches(
-        self, batch_size: int, seed: int | None = None, epoch: int = 0
-    ) -> Iterator[Batch]:
+    def batches(self, batch_size: int, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
         """Yields float images in [0, 1] and labels; shuffled by (seed, epoch) if a seed is given.
 
-        The last batch holds what is left. The order does not depend on the device or on other random numbers,
-        so a training run that was interrupted sees the same batches again.
+        The last batch holds what is left. The order does not depend on the device or on other
+        random numbers, so a training run that was interrupted sees the same batches again.
         """
         if batch_size < 1:
             raise CourseError(
@@ -101,19 +101,25 @@ def shard(count: int, rank: int, world: int) -> tuple[int, int]:
 
     The shards of all processes cover the images once, and their sizes differ by at most one.
     """
-    return count * rank // world, count * (rank + 1) // world
+    start = count * rank // world
+    stop = count * (rank + 1) // world
+    return start, stop
 
 
 class Rows(NamedTuple):
     """Rows start:stop of a batch of `whole` images.
 
-    `is_last` of the micro-batches in which a process works off its shard of the batch.
+    `is_last`: of the micro-batches in which a process works off its shard of the batch.
     """
 
     start: int
     stop: int
     whole: int
     is_last: bool
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
 
 
 class ImagesOfRows(Tensor):
@@ -134,7 +140,9 @@ class ImagesOfRows(Tensor):
         tensors = result if isinstance(result, list | tuple) else (result,)
         for tensor in tensors:
             if isinstance(tensor, ImagesOfRows):
-                tensor.rows = _rows_among(args) or _rows_among((kwargs or {}).values())
+                tensor.rows = _rows_among(args)
+                if tensor.rows is None and kwargs:
+                    tensor.rows = _rows_among(kwargs.values())
         return result
 
 
@@ -156,12 +164,12 @@ def images_of_rows(images: Tensor, rows: Rows) -> Tensor:
 
 
 def rows_of(tensor: Tensor) -> Rows | None:
-    """Which rows of a batch the tensor was computed from; None where a batch is worked off as a whole."""
+    """Which rows of a batch the tensor was computed from; None where batches stay whole."""
     return getattr(tensor, "rows", None)
 
 
 def as_uint8(images: Tensor) -> Tensor:
-    """Images as uint8 [n, channels, height, width]; raises CourseError for another shape, range or type."""
+    """Images as uint8 [n, channels, height, width]; CourseError for other shapes, ranges, types."""
     if images.dim() == 3:
         images = images.unsqueeze(1)
     _check_shape(images)
@@ -182,7 +190,8 @@ def as_uint8(images: Tensor) -> Tensor:
 
 
 def _check_shape(images: Tensor) -> None:
-    if images.dim() != 4 or images.shape[1] not in (1, 3) or not images[:1].numel():
+    is_batch_of_images = images.dim() == 4 and images.shape[1] in (1, 3)
+    if not is_batch_of_images or images[:1].numel() == 0:
         raise CourseError(
             f"Images have the shape {list(images.shape)}, but [n, channels, height, width] with "
             "1 or 3 channels and n ≥ 1 was expected: "
@@ -202,7 +211,10 @@ class Splits:
     def to(self, device: torch.device | str) -> Splits:
         """The same splits on `device`."""
         return Splits(
-            self.train.to(device), self.validation.to(device), self.test.to(device), self.source
+            self.train.to(device),
+            self.validation.to(device),
+            self.test.to(device),
+            self.source,
         )
 
 

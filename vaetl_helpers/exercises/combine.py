@@ -304,20 +304,23 @@ def index_tensors(result: Any) -> list[Tensor]:
 
 @few_labels.drive
 def _(function: Function, inputs: Values) -> Values:
-    calls = [draws_of_one_call(function, inputs, 0, world=0)]
-    following = torch.tensor([torch.rand(()).item(), np.random.rand()])
+    draws = draws_of_one_call(function, inputs, 0, world=0)
+    next_numbers = torch.tensor([torch.rand(()).item(), np.random.rand()])
+    if isinstance(draws, str):
+        return {RETURNED: draws}
+    by_seed: list[Tensor] = []
     for number in range(SEEDS):
-        calls.append(draws_of_one_call(function, inputs, number, world=number + 1))
-    for call in calls:
-        if isinstance(call, str):
-            return {RETURNED: call}
+        repeated = draws_of_one_call(function, inputs, number, world=number + 1)
+        if isinstance(repeated, str):
+            return {RETURNED: repeated}
+        by_seed.append(repeated)
     small_pool = inputs | {"labels": inputs["short"]}
     short = draws_of_one_call(function, small_pool, 0, world=0)
     return {
-        FIRST: calls[0],
-        AGAIN: calls[1],
-        OTHERS: torch.stack(calls[2:]),
-        NEXT: following,
+        FIRST: draws,
+        AGAIN: by_seed[0],
+        OTHERS: torch.stack(by_seed[1:]),
+        NEXT: next_numbers,
         SHORT: int(isinstance(short, str) and short.startswith(RAISED)),
     }
 
@@ -330,13 +333,13 @@ def _(inputs: Values, outputs: Values) -> Values:
     labels = inputs["labels"]
     classes = labels.unique()
     shape = (inputs["draws"], inputs["per_class"] * len(classes))
-    first = floats(outputs, FIRST, shape)
-    again = floats(outputs, AGAIN, shape)
-    others = floats(outputs, OTHERS, (SEEDS - 1, *shape))
-    indices = torch.cat([first[None], others])
+    draws = floats(outputs, FIRST, shape)
+    repeated = floats(outputs, AGAIN, shape)
+    of_other_seeds = floats(outputs, OTHERS, (SEEDS - 1, *shape))
+    indices = torch.cat([draws[None], of_other_seeds])
     if (indices != indices.round()).any() or indices.min() < 0 or indices.max() >= len(labels):
-        last = len(labels) - 1
-        raise Refused(f"indices are whole numbers from 0 to {last}, and these are not all")
+        highest = len(labels) - 1
+        raise Refused(f"indices are whole numbers from 0 to {highest}, and these are not all")
     times = nn.functional.one_hot(indices.long(), len(labels)).sum(dim=2)  # [seeds, draws, images]
     counts = torch.stack([times[..., labels == label].sum(-1) for label in classes])
     different_seeds = len(indices.flatten(1).unique(dim=0))
@@ -344,7 +347,7 @@ def _(inputs: Values, outputs: Values) -> Values:
         UNEVEN: (counts != inputs["per_class"]).sum().double(),
         TWICE: (times > 1).sum().double(),
         SHARED: (times.sum(1) > times.amax(1)).sum().double(),
-        DIFFER: (first != again).sum().double(),
+        DIFFER: (draws != repeated).sum().double(),
         ALIKE: float(SEEDS - different_seeds),
         NEVER: (times.sum((0, 1)) == 0).double(),
         NEXT: outputs.get(NEXT, "nothing"),
@@ -666,13 +669,13 @@ def _(seed: int) -> Values:
     """Rows (low, high, n): all kinds of ends, each with 5, more, and fewer repeats."""
     generator = torch.Generator().manual_seed(seed)
     delta = (0.6, 1.3)[seed % 2] + 0.2 * torch.rand((), generator=generator, dtype=torch.float64)
-    ends = torch.tensor(ENDS, dtype=torch.float64)
-    on_boundary = (ends == 0) | (ends.abs() == 1)
-    stretch = 1 + 0.05 * torch.rand(ends.shape, generator=generator) * ~on_boundary
-    more = torch.randint(6, 36, (len(ends),), generator=generator)
-    fewer = torch.randint(2, 5, (len(ends),), generator=generator)
-    five = torch.full_like(more, 5)
-    rows = [torch.cat([ends * stretch * delta, n[:, None]], 1) for n in (five, more, fewer)]
+    bounds = torch.tensor(ENDS, dtype=torch.float64)
+    on_boundary = (bounds == 0) | (bounds.abs() == 1)
+    stretch = 1 + 0.05 * torch.rand(bounds.shape, generator=generator) * ~on_boundary
+    many = torch.randint(6, 36, (len(bounds),), generator=generator)
+    few = torch.randint(2, 5, (len(bounds),), generator=generator)
+    five = torch.full_like(many, 5)
+    rows = [torch.cat([bounds * stretch * delta, n[:, None]], 1) for n in (five, many, few)]
     rows.append(rows[1][: seed % 5])
     return {"rows": torch.cat(rows), "delta": delta.item()}
 
@@ -819,12 +822,12 @@ def tells_answers_apart(values: Values) -> bool:
     reference = outputs(honest_study.reference, values)
     if not same(reference, outputs(HONEST[-1], values), reference):  # the last of equals
         return False
-    others = [outputs(function, values) for function in HONEST[:-1]]
+    answers = [outputs(function, values) for function in HONEST[:-1]]
     for answer in honest_study.wrong_answers:
         wrong = outputs(answer.function, values)
-        if any(same(wrong, other, other) for other in others):
+        if any(same(wrong, different, different) for different in answers):
             return False
-        others.append(wrong)
+        answers.append(wrong)
     return True
 
 
@@ -859,7 +862,7 @@ def principal_components(images: Tensor) -> Callable[[Tensor], Tensor]:
     """
     mean = images.mean(dim=0)
     basis = torch.linalg.svd(images - mean, full_matrices=False).Vh[:4].T
-    return lambda others: (others - mean) @ basis
+    return lambda x: (x - mean) @ basis
 
 
 def ridge(x: Tensor, y: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
@@ -871,7 +874,7 @@ def ridge(x: Tensor, y: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
     centred = x - mean
     penalty = alpha * torch.eye(x.shape[1]).to(x)
     weights = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ (y - base_rate))
-    return lambda others: ((others - mean) @ weights + base_rate > 0.5).long()
+    return lambda features: ((features - mean) @ weights + base_rate > 0.5).long()
 
 
 @honest_study.drive
@@ -879,12 +882,12 @@ def _(function: Function, inputs: Values) -> Values:
     """The function runs in double precision; what it pretrains on is counted."""
     unlabelled = inputs["unlabelled"].double()
     test = inputs["test_x"].double()
-    seen = torch.zeros(len(unlabelled), dtype=torch.bool)
+    pretrained_on = torch.zeros(len(unlabelled), dtype=torch.bool)
     foreign = [0]
 
     def pretrain(images: Tensor) -> Callable[[Tensor], Tensor]:
         equal = (images.double()[:, None] == unlabelled).all(dim=2)
-        seen.logical_or_(equal.any(dim=0))
+        pretrained_on.logical_or_(equal.any(dim=0))
         foreign.append(int((~equal.any(dim=1)).sum()))
         return principal_components(images.double())
 
@@ -896,8 +899,8 @@ def _(function: Function, inputs: Values) -> Values:
     result = function(pretrain, ridge, unlabelled.clone(), *sets, draws, alphas)
     is_copy = (unlabelled[:, None] == test).all(dim=2).any(dim=1)
     return {
-        COPIED: int((seen & is_copy).sum()),
-        FRESH: int((seen & ~is_copy).sum()),
+        COPIED: int((pretrained_on & is_copy).sum()),
+        FRESH: int((pretrained_on & ~is_copy).sum()),
         FOREIGN: sum(foreign),
         ACCURACIES: array(result),
     }

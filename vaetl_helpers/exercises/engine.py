@@ -85,15 +85,16 @@ def pack(values: Values) -> bytes:
     try:
         if not isinstance(values, dict):
             raise TypeError(f"expected a dict, got {type(values).__name__}")
-        tensors, others = {}, {}
+        tensors: dict[str, Tensor] = {}
+        scalars: Values = {}
         for name, value in values.items():
             if isinstance(value, Tensor):
                 # A copy each: safetensors refuses tensors that share their storage.
                 tensors[name] = value.detach().cpu().clone().contiguous()
             else:
-                others[name] = value
-        _refuse_nested(others)
-        return safetensors.torch.save(tensors, {"values": json.dumps(others)})
+                scalars[name] = value
+        _refuse_nested(scalars)
+        return safetensors.torch.save(tensors, {"values": json.dumps(scalars)})
     except Exception as error:
         message = f"Cannot pack these values ({error}): return tensors and numbers."
         raise CourseError(message) from error
@@ -286,7 +287,7 @@ def register(id: str, block: Block) -> None:
 
 
 def chapter_exercises(chapter: str) -> list[Exercise]:
-    """The exercises of one chapter, a module here that is imported when first asked for; or none."""
+    """The exercises of one chapter, whose module is imported when first asked for; or none."""
     if chapter not in CHAPTERS:
         return []
     importlib.import_module(f"vaetl_helpers.exercises.{chapter}")

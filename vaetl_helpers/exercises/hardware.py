@@ -158,9 +158,9 @@ class Device:
     for them.
     """
 
-    def __init__(self, first: float, later: list[float]) -> None:
-        self.first = first
-        self.later = later
+    def __init__(self, compiling: float, costs: list[float]) -> None:
+        self.compiling = compiling
+        self.costs = costs
         self.now = 1000.0
         self.done = 0.0
         self.calls = 0
@@ -169,11 +169,11 @@ class Device:
 
     def work(self) -> None:
         """Queues the work of one call."""
-        cost = self.first
+        cost = self.compiling
         if self.calls:
-            # Later costs repeat with the period `repeats`: any number of warm-up calls leaves the
+            # The costs repeat with the period `repeats`: any number of warm-up calls leaves the
             # same ones to time.
-            cost = self.later[(self.calls - 1) % len(self.later)]
+            cost = self.costs[(self.calls - 1) % len(self.costs)]
         self.now += LAUNCH
         self.done = max(self.done, self.now) + cost
         self.calls += 1
@@ -279,8 +279,8 @@ def _(seed: int) -> Values:
     middle = middle[torch.randperm(count, generator=generator)]
     # The shortest comes first, so that what the warm-up has queued would move the median; an
     # outlier comes last.
-    later = torch.cat([torch.tensor([0.5]), middle, torch.tensor([30.0])])
-    return {"first": 5 + seed % 3, "later": later.double()}
+    costs = torch.cat([torch.tensor([0.5]), middle, torch.tensor([30.0])])
+    return {"first": 5 + seed % 3, "later": costs.double()}
 
 
 @time_it.drive
@@ -865,9 +865,9 @@ def _(function: Function, inputs: Values) -> Values:
     if missing:
         return {RETURNED: f"the checkpoint lacks {', '.join(missing)}"}
     torch.manual_seed(1)  # a new process, with other weights and random numbers
-    again = Training(inputs, inputs["weights"].flip(0))
+    resumed = Training(inputs, inputs["weights"].flip(0))
     try:
-        epoch = again.resume(saved)
+        epoch = resumed.resume(saved)
     except Exception as error:
         reason = f"{type(error).__name__}: {error!s:.200}"
         return {RETURNED: f"the checkpoint does not load ({reason})"}
@@ -875,7 +875,7 @@ def _(function: Function, inputs: Values) -> Values:
         RETURNED: 1,
         "epoch": epoch,
         RUN: weights_of(training.model),
-        RESUMED: weights_of(again.model),
+        RESUMED: weights_of(resumed.model),
     }
 
 

@@ -157,16 +157,19 @@ class Stage(NamedTuple):
     tolerance: float
 
 
+CRASHED: Values = {"crashed": "a known answer"}  # nothing is like it
+
+
 class Memory:
     """The outputs of known functions on the last inputs: driving them is what judging costs."""
 
     def __init__(self, drive: Drive, properties: Properties) -> None:
         self.drive = drive
         self.properties = properties
-        self.by_inputs: OrderedDict[bytes, dict[Function, Values | None]] = OrderedDict()
+        self.by_inputs: OrderedDict[bytes, dict[Function, Values]] = OrderedDict()
 
-    def outputs(self, function: Function, inputs: Values) -> Values | None:
-        """What `properties` makes of the driven function's outputs; None where it crashes."""
+    def outputs(self, function: Function, inputs: Values) -> Values:
+        """What `properties` makes of the driven function's outputs; CRASHED where it crashes."""
         key = hashlib.sha256(pack(inputs)).digest()
         outputs = self.by_inputs.setdefault(key, {})
         self.by_inputs.move_to_end(key)
@@ -176,10 +179,10 @@ class Memory:
             outputs[function] = self._driven(function, inputs)
         return outputs[function]
 
-    def _driven(self, function: Function, inputs: Values) -> Values | None:
+    def _driven(self, function: Function, inputs: Values) -> Values:
         with contextlib.suppress(Exception):  # some wrong answers crash
             return self.properties(inputs, self.drive(function, inputs))
-        return None
+        return CRASHED
 
 
 def recomputed(
@@ -223,12 +226,10 @@ def refuse_words(outputs: Values) -> None:
         raise Refused(f"{words:.300}")
 
 
-def answers_alike(outputs: Values, known: Values | None) -> bool:
+def answers_alike(outputs: Values, answer: Values) -> bool:
     """Whether the outputs, which may be anything, are those of a known answer."""
-    if known is None:
-        return False
     try:
-        return same(outputs, known, known)
+        return same(outputs, answer, answer)
     except Exception:
         return False
 
@@ -450,9 +451,9 @@ def network(inputs: Values, norm: bool = False) -> nn.Sequential:
     """A network from images to logits; with `norm` it gives other results in train mode."""
     pixels = inputs["images"][0].numel()
     hidden = inputs["hidden"]
-    first = nn.Linear(pixels, hidden)
-    last = nn.Linear(hidden, inputs["classes"])
-    model = nn.Sequential(nn.Flatten(), first, nn.Tanh(), last)
+    hidden_layer = nn.Linear(pixels, hidden)
+    logits_layer = nn.Linear(hidden, inputs["classes"])
+    model = nn.Sequential(nn.Flatten(), hidden_layer, nn.Tanh(), logits_layer)
     if norm:
         model.insert(2, batch_norm(inputs))
     vector_to_parameters(inputs["weights"].clone(), model.parameters())

@@ -33,7 +33,7 @@ from vaetl_helpers.exercises.toolkit import (
 def statistics_of(model: nn.Sequential) -> Tensor:
     """The running means and variances of a network with BatchNorm."""
     norm = model[2]
-    return torch.stack([norm.running_mean, norm.running_var])
+    return torch.stack([norm.get_buffer("running_mean"), norm.get_buffer("running_var")])
 
 
 # training.step
@@ -79,10 +79,12 @@ def _(function: Function, inputs: Values) -> Values:
     for images, labels in batches_of(inputs):
         losses.append(function(model, optimizer, images, labels))
         weights.append(weights_of(model))
-    gradients = []
+    gradients: list[Tensor] = []
     for parameter in model.parameters():
-        is_none = parameter.grad is None
-        gradients.append(torch.zeros_like(parameter) if is_none else parameter.grad)
+        if parameter.grad is None:
+            gradients.append(torch.zeros_like(parameter))
+        else:
+            gradients.append(parameter.grad)
     return {
         "the returned losses": plain(losses),
         "weights": torch.stack(weights),

@@ -46,11 +46,11 @@ NEARLY = (
 )
 
 
-def body_and_head(inputs: Values) -> tuple[nn.Sequential, nn.Linear]:
+def body_and_head(inputs: Values) -> tuple[nn.Sequential, nn.Module]:
     """A body with BatchNorm one level down and dropout, and its head."""
-    flatten, first, norm, tanh, last = network(inputs, norm=True)
-    middle = nn.Sequential(first, norm, tanh)
-    return nn.Sequential(flatten, middle, nn.Dropout(0.4)), last
+    flatten, linear, norm, tanh, head = network(inputs, norm=True)
+    middle = nn.Sequential(linear, norm, tanh)
+    return nn.Sequential(flatten, middle, nn.Dropout(0.4)), head
 
 
 def states(body: nn.Module, head: nn.Module) -> Values:
@@ -244,19 +244,19 @@ def _(seed: int) -> Values:
 
 def parts_of(frozen: Tensor) -> nn.ModuleList:
     """Parts that are free, partly or wholly frozen."""
-    parts = nn.ModuleList()
+    modules = nn.ModuleList()
     for degree in frozen.tolist():
         linear = nn.Linear(2, 2).requires_grad_(degree == FREE)
         norm = nn.BatchNorm1d(2).requires_grad_(degree != FROZEN)
-        parts.append(nn.Sequential(linear, norm))
-    return parts
+        modules.append(nn.Sequential(linear, norm))
+    return modules
 
 
 @param_groups.drive
 def _(function: Function, inputs: Values) -> Values:
-    parts = parts_of(inputs["frozen"])
-    numbers = {id(parameter): number for number, parameter in enumerate(parts.parameters())}
-    groups = function(list(parts), inputs["rate"], inputs["factor"])
+    modules = parts_of(inputs["frozen"])
+    numbers = {id(parameter): number for number, parameter in enumerate(modules.parameters())}
+    groups = function(list(modules), inputs["rate"], inputs["factor"])
     fault = groups_fault(groups)
     if fault is not None:
         return {RETURNED: fault}
@@ -504,9 +504,9 @@ def tells_answers_apart(values: Values) -> bool:
     biased = best_of(regressions(values, x.mean(dim=0), x.std(dim=0, correction=0)))
     if not same(right, biased.outputs(), right):
         return False
-    both = torch.cat([x, values["validation_x"]])
-    other_ruler = best_of(regressions(values, both.mean(dim=0), both.std(dim=0)))
-    return not same(right, other_ruler.outputs(), right)
+    all_x = torch.cat([x, values["validation_x"]])
+    leaky = best_of(regressions(values, all_x.mean(dim=0), all_x.std(dim=0)))
+    return not same(right, leaky.outputs(), right)
 
 
 @linear_probe.drive
@@ -655,11 +655,13 @@ def new_head(old_weight, old_bias, keep, classes, generator):
 @new_head.draw
 def _(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
-    old, width, kept, fresh = (whole_number(low, low + 2, generator) for low in (4, 5, 2, 2))
-    classes = kept + fresh
+    old, width, kept_count, new_count = (
+        whole_number(low, low + 2, generator) for low in (4, 5, 2, 2)
+    )
+    classes = kept_count + new_count
     weight = torch.randn(old, width, generator=generator) * torch.linspace(0.5, 2, old)[:, None]
-    old_rows = torch.randperm(old, generator=generator)[:kept]
-    new_rows = torch.randperm(classes, generator=generator)[:kept]
+    old_rows = torch.randperm(old, generator=generator)[:kept_count]
+    new_rows = torch.randperm(classes, generator=generator)[:kept_count]
     return {
         "old_weight": weight,
         "old_bias": torch.randn(old, generator=generator) + 1,
@@ -693,15 +695,15 @@ def _(inputs: Values, outputs: Values) -> Values:
     """
     classes = inputs["classes"]
     shape = (classes, inputs["old_weight"].shape[1])
-    weight, again, other = (floats(outputs, name, shape) for name in (WEIGHT, AGAIN, OTHER))
+    weight, repeated, reseeded = (floats(outputs, name, shape) for name in (WEIGHT, AGAIN, OTHER))
     bias = floats(outputs, BIAS, (classes,))
     kept_rows = inputs["keep"][:, 1]
     is_new = torch.ones(classes, dtype=torch.bool)
     is_new[kept_rows] = False
-    all_three = torch.stack([weight, again, other])
+    all_three = torch.stack([weight, repeated, reseeded])
     new_rows = weight[is_new]
-    repeats = torch.isclose(new_rows, again[is_new]).all(1)
-    equal_in_other = torch.isclose(new_rows, other[is_new]).all(1)
+    repeats = torch.isclose(new_rows, repeated[is_new]).all(1)
+    equal_in_other = torch.isclose(new_rows, reseeded[is_new]).all(1)
     equal_to_first = torch.isclose(new_rows[:1], new_rows[1:]).all(1)
     return {
         RETURNED: outputs.get(RETURNED, "nothing"),
@@ -948,8 +950,8 @@ def _(seed: int) -> Values:
 
 @train_head.drive
 def _(function: Function, inputs: Values) -> Values:
-    body, last = body_and_head(inputs)
-    head = nn.Sequential(nn.BatchNorm1d(inputs["hidden"]), last)  # which has to be in train mode
+    body, linear = body_and_head(inputs)
+    head = nn.Sequential(nn.BatchNorm1d(inputs["hidden"]), linear)  # which has to be in train mode
     leave_gradients(body)
     torch.manual_seed(0)
     steps = inputs["batch_size"] + 2
@@ -1000,7 +1002,7 @@ for moving, mode in product(MOVING_BUGS, MODE_BUGS):
     says="the body is put back at the end: the head has seen the features of another one",
 )
 def _(body, head, images, labels, steps, rate):
-    before = copy.deepcopy(body.state_dict())
+    start = copy.deepcopy(body.state_dict())
     body.requires_grad_(False)
     optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)
     losses = []
@@ -1012,7 +1014,7 @@ def _(body, head, images, labels, steps, rate):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    body.load_state_dict(before)
+    body.load_state_dict(start)
     return losses
 
 

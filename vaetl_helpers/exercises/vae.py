@@ -92,7 +92,7 @@ def result_and_gradients(
     if "encode" in parameters:
         arguments |= linear_coders(arguments)
     result = function(*(arguments[name] for name in parameters))
-    gradients = [torch.zeros_like(leaf) for leaf in leaves]
+    gradients: Sequence[Tensor] = [torch.zeros_like(leaf) for leaf in leaves]
     if isinstance(result, Tensor) and result.requires_grad:
         gradients = torch.autograd.grad(
             result.sum(), leaves, allow_unused=True, materialize_grads=True
@@ -543,59 +543,47 @@ def summed_bce(logits: Tensor, images: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
 
 
-def terms_confused(block: Block) -> None:
-    """Adds the wrong answers that confuse the loss's two terms,
-    whatever the KL is computed from.
-    """
+def loss_terms(loss: Function) -> tuple[Function, Function]:
+    """The reconstruction and the divergence that a loss adds up, in nats per image."""
 
-    def reconstruction(logits: Tensor, images: Tensor, mu: Tensor, spread: Tensor) -> Tensor:
+    def reconstruction(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
         return summed_bce(logits, images) / len(images)
 
-    def divergence(logits: Tensor, images: Tensor, mu: Tensor, spread: Tensor) -> Tensor:
-        loss = block.reference(logits, images, mu, spread)
-        return loss - reconstruction(logits, images, mu, spread)
+    def divergence(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
+        return loss(logits, images, *posterior) - reconstruction(logits, images)
 
-    def mean_over_pixels(logits: Tensor, *others: Tensor) -> Tensor:
-        images = others[0]
+    return reconstruction, divergence
+
+
+def terms_confused(block: Block) -> None:
+    """Adds the wrong answers that confuse the loss's terms, whatever the KL is computed from."""
+    loss = block.reference
+    reconstruction, divergence = loss_terms(loss)
+
+    @block.wrong("mean over pixels", says="the reconstruction is averaged over pixels too: sum")
+    def _(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
         mean = F.binary_cross_entropy_with_logits(logits, images, reduction="mean")
-        return mean + divergence(logits, *others)
+        return mean + divergence(logits, images, *posterior)
 
-    def negative_kl(*arguments: Tensor) -> Tensor:
+    @block.wrong("sign of the KL", says="the sign of the KL is wrong: the loss rises with it")
+    def _(*arguments: Tensor) -> Tensor:
         return reconstruction(*arguments) - divergence(*arguments)
 
-    def kl_summed(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
+    @block.wrong("KL summed", says="the KL is summed over the images: divide it by len(images)")
+    def _(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
         total = len(images) * divergence(logits, images, *posterior)
-        return reconstruction(logits, images, *posterior) + total
+        return reconstruction(logits, images) + total
 
-    def both_summed(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
-        return len(images) * block.reference(logits, images, *posterior)
+    @block.wrong("both summed", says="that is summed over the images: divide by len(images)")
+    def _(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
+        return len(images) * loss(logits, images, *posterior)
 
-    def negative(*arguments: Tensor) -> Tensor:
-        return -block.reference(*arguments)
-
-    block.wrong(
-        "mean over pixels",
-        says="the reconstruction is averaged over pixels too: sum",
-        function=mean_over_pixels,
-    )
-    block.wrong(
-        "sign of the KL",
-        says="the sign of the KL is wrong: the loss rises with it",
-        function=negative_kl,
-    )
-    block.wrong(
-        "KL summed",
-        says="the KL is summed over the images: divide it by len(images)",
-        function=kl_summed,
-    )
-    block.wrong(
-        "both summed",
-        says="that is summed over the images: divide by len(images)",
-        function=both_summed,
-    )
     block.wrong("no KL", says="the KL is missing", function=reconstruction)
     block.wrong("no reconstruction", says="the reconstruction is missing", function=divergence)
-    block.wrong("ELBO", says="that is the ELBO: the loss is minus it", function=negative)
+
+    @block.wrong("ELBO", says="that is the ELBO: the loss is minus it")
+    def _(*arguments: Tensor) -> Tensor:
+        return -loss(*arguments)
 
 
 @exercise(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
 import numpy as np
 
 from vaetl_helpers.errors import CourseError

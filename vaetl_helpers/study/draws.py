@@ -30,13 +30,14 @@ class Draw:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to learn from few labels; `run(draw)` returns a dict of metrics, accuracies in per cent.
+    """A way to learn from few labels: `run(draw)` returns a dict of metrics.
 
     A metric is a number, a `Cost`, or one value a test image [images], where booleans count as per
     cent correct: its mean is the metric, and the spread over images then enters the intervals.
-    "seconds" replaces the measured time. `run` is a function of its draw alone: a run starts with
-    PyTorch and NumPy seeded by `draw.seed`. A `batched` one takes the list of all draws and returns
-    a list. `settings` is what a study must still have to be resumed (JSON).
+    Accuracies are in per cent. "seconds" replaces the measured time. `run` is a function of its
+    draw alone: a run starts with PyTorch and NumPy seeded by `draw.seed`. A `batched` one takes the
+    list of all draws and returns a list. `settings` is what a study must still have to be resumed
+    (JSON).
     """
 
     name: str
@@ -112,8 +113,12 @@ def _deal(pool: Tensor, size: int, draws: int, seed: list[int]) -> list[Tensor]:
 def _overlaps(indices: Sequence[Tensor], pool: int) -> list[float]:
     """For each draw the mean fraction of its labels that another draw has, too."""
     other_uses = torch.bincount(torch.cat(list(indices)), minlength=pool) - 1
-    others = max(1, len(indices) - 1)
-    return [float(other_uses[draw].sum().item() / (len(draw) * others)) for draw in indices]
+    other_draws = max(1, len(indices) - 1)
+    overlaps = []
+    for draw in indices:
+        common = other_uses[draw].sum().item()
+        overlaps.append(common / (len(draw) * other_draws))
+    return overlaps
 
 
 def _derived_seed(*key: int) -> int:

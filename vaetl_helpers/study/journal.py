@@ -54,13 +54,14 @@ def journal_entry(method: str, draw: Draw, result: Mapping[str, Any], seconds: f
 
 def _values_of(outcome: Any) -> tuple[NDArray[Any], bool]:
     """A metric's value, or values by image, and whether they are per cent beyond doubt."""
-    given = torch.as_tensor(outcome).detach().cpu()
-    is_percent = given.dtype == torch.bool
-    values = given.double().numpy()
+    tensor = torch.as_tensor(outcome).detach().cpu()
+    is_percent = tensor.dtype == torch.bool
+    values = tensor.double().numpy()
     if is_percent:
         values = 100 * values
-    # Values by image are kept as in the file, so that a resumed study has the same.
-    return (values.astype(np.float32) if values.ndim else values), is_percent
+    if values.ndim:  # as they are in the file, so that a resumed study has the same
+        values = values.astype(np.float32)
+    return values, is_percent
 
 
 def _check_metric(metric: str, value: float, is_percent: bool) -> None:
@@ -113,10 +114,10 @@ class Journal:
         if not self.path or not self.path.exists():
             return []
         content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            os.truncate(self.path, len(whole))
-        return whole.splitlines()
+        lines = content[: content.rfind(b"\n") + 1]
+        if lines != content:
+            os.truncate(self.path, len(lines))
+        return lines.splitlines()
 
     def _parse(self, number: int, line: bytes) -> Entry:
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import joblib
 import numpy as np
@@ -66,10 +66,10 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     facts |= {"study": name, "data": data, "seed": seed, "threads": threads}
     journal = Journal(out, json.loads(json.dumps(facts, default=str)))
     for count, repeats in plan.items():
-        started = time.monotonic()
+        start = time.monotonic()
         _run_missing(journal, methods, repeats, jobs=jobs, threads=threads, quiet=quiet)
         if not quiet:
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - start
             print(f"{count} labels: {len(methods)} methods × {draws} draws, {seconds:.1f} s")
     table = journal.table()
     if out:
@@ -77,7 +77,15 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     return table
 
 
-def training_options(images: int, steps: int) -> dict[str, int]:
+class TrainingOptions(TypedDict):
+    """What `fit_best` and `fit_together` need to know of a training with early stopping."""
+
+    batch_size: int
+    epochs: int
+    patience: int
+
+
+def training_options(images: int, steps: int) -> TrainingOptions:
     """How a study trains a network on few labelled images: `batch_size`, `epochs` and `patience`.
 
     About `steps` steps and at most, in batches that are small where images are few. `patience` is
@@ -123,7 +131,7 @@ def _run_missing(
     threads: int,
     quiet: bool,
 ) -> None:
-    """Runs what the journal lacks; a failure is raised after the others, which a file then keeps."""
+    """Runs what the journal lacks; a failure is raised after the others, which a file keeps."""
     tasks = journal.missing(methods, draws)
     workers = joblib.Parallel(jobs, return_as="generator_unordered")
     outcomes = workers(joblib.delayed(_execute)(*task, threads, os.getpid()) for task in tasks)
@@ -159,15 +167,15 @@ def _execute(method: Method, draws: Sequence[Draw], threads: int, study_process:
         _end_with(study_process)
     try:
         with _seeded(draws[0].seed, threads):
-            started = time.perf_counter()
+            start = time.perf_counter()
             results = method.run(draws) if method.batched else [method.run(draws[0])]
-            seconds = (time.perf_counter() - started) / len(draws)
+            seconds = (time.perf_counter() - start) / len(draws)
         pairs = zip(draws, results, strict=True)
         entries = [journal_entry(method.name, draw, result, seconds) for draw, result in pairs]
     except Exception as error:  # a method is the reader's own code
-        where = "all draws" if method.batched else f"draw {draws[0].number}"
+        repeat = "all draws" if method.batched else f"draw {draws[0].number}"
         failure = (
-            f"Method '{method.name}' failed at {draws[0].labels} labels, {where} "
+            f"Method '{method.name}' failed at {draws[0].labels} labels, {repeat} "
             f"({type(error).__name__}: {error}): mend it and run the study again; with `out`, the "
             "runs that were finished are kept."
         )
@@ -177,7 +185,7 @@ def _execute(method: Method, draws: Sequence[Draw], threads: int, study_process:
 
 @cache
 def _end_with(study_process: int) -> None:
-    """Ends this worker process soon after the study's was killed; joblib would leave it 5 minutes."""
+    """Ends this worker process soon after the study's was killed; joblib leaves it 5 minutes."""
 
     def watch() -> None:
         while os.getppid() == study_process:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import write_whole
 from vaetl_helpers.recorded import read_recorded
 
 if TYPE_CHECKING:
@@ -153,11 +154,7 @@ class Table:
 
     def write(self, path: Path | str) -> None:
         """Writes the rows as CSV, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        text = self.frame.to_csv(index=False, lineterminator="\r\n")
-        partial.write_bytes(text.encode())
-        partial.replace(path)
+        write_whole(path, self.frame.to_csv(index=False, lineterminator="\r\n"))
 
 
 def _by_draw(rows: pd.DataFrame, column: str) -> dict[int, Any]:

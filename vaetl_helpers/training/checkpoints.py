@@ -17,11 +17,13 @@ from torch.optim import Optimizer
 
 from vaetl_helpers.errors import CourseError
 
+Facts = Mapping[str, Any]  # anything JSON takes
+Tensors = dict[str, Tensor]
 MODEL = "model."
 OPTIMIZER = "optimizer."
 
 
-def state_tensors(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Tensor]:
+def state_tensors(model: nn.Module, optimizer: Optimizer | None) -> Tensors:
     """The state as named tensors, which share its memory.
 
     They are called "model.<name>" and "optimizer.<number of the parameter>.<name>".
@@ -36,14 +38,12 @@ def state_tensors(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Te
     return tensors
 
 
-def set_state_tensors(
-    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: Optimizer | None
-) -> None:
+def set_state_tensors(tensors: Tensors, model: nn.Module, optimizer: Optimizer | None) -> None:
     """Fills the model (and the optimiser) from tensors with the names of `state_tensors`."""
     model.load_state_dict(_without_prefix(tensors, MODEL))
     if optimizer is None:
         return
-    states: dict[int, dict[str, Tensor]] = {}
+    states: dict[int, Tensors] = {}
     for key, value in _without_prefix(tensors, OPTIMIZER).items():
         number, name = key.split(".", 1)
         state = states.setdefault(int(number), {})
@@ -51,7 +51,7 @@ def set_state_tensors(
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
 
 
-def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _without_prefix(tensors: Tensors, prefix: str) -> Tensors:
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors[name] for name in names}
 
@@ -67,7 +67,7 @@ def save_checkpoint(
     return write_checkpoint(Path(path), state_tensors(model, optimizer), facts)
 
 
-def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
+def write_checkpoint(path: Path, tensors: Tensors, facts: Facts) -> Path:
     """`save_checkpoint` of any named tensors, which may lie on a device and share memory."""
     partial = path.with_name(f".{path.name}.partial")  # of a killed process: written over
     copies = {name: _copy(value) for name, value in tensors.items()}
@@ -102,7 +102,7 @@ def load_checkpoint(
     return facts
 
 
-def read_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Any], Tensors]:
     """The facts and the named tensors of a checkpoint that fits the model, which stays as it is.
 
     Raises CourseError as `load_checkpoint` does.
@@ -122,7 +122,7 @@ def read_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Any], dict[
     return facts, tensors
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         facts = json.loads(metadata["vaetl"])
@@ -130,17 +130,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return facts, {name: file.get_tensor(name) for name in names}
 
 
-def _check_shapes(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
-    stored = _shapes(_without_prefix(tensors, MODEL))
-    expected = _shapes(model.state_dict())
-    for name in sorted(stored | expected):
-        if stored.get(name) != expected.get(name):
+def _check_shapes(path: Path, tensors: Tensors, model: nn.Module) -> None:
+    file_shapes = _shapes(_without_prefix(tensors, MODEL))
+    model_shapes = _shapes(model.state_dict())
+    for name in sorted(file_shapes | model_shapes):
+        in_file = file_shapes.get(name, "missing")
+        in_model = model_shapes.get(name, "missing")
+        if in_file != in_model:
             raise CourseError(
                 f"The checkpoint {path} is of another network ({MODEL}{name} is "
-                f"{stored.get(name, 'missing')} there and {expected.get(name, 'missing')} here): "
-                "build the network it was made with."
+                f"{in_file} there and {in_model} here): build the network it was made with."
             )
 
 
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def _shapes(tensors: Tensors) -> dict[str, object]:
     return {name: tuple(value.shape) for name, value in tensors.items()}

@@ -62,7 +62,8 @@ def loss_and_monitored(result: Any) -> tuple[Tensor, dict[str, Tensor]]:
 
     Raises CourseError for anything but numbers, with what to return instead.
     """
-    loss, monitored = result, {}
+    loss = result
+    monitored: Any = {}
     if isinstance(result, tuple) and len(result) == 2:
         loss, monitored = result
     if not isinstance(monitored, dict):
@@ -130,5 +131,5 @@ def evaluate(
             means = torch.stack([loss, *monitored.values()])
             totals = totals + len(images) * means
             names = ["loss", *monitored]
-    means = totals / len(data)
-    return dict(zip(names, means.tolist(), strict=True))
+    values = torch.as_tensor(totals / len(data)).tolist()
+    return dict(zip(names, values, strict=True))

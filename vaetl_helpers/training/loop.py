@@ -4,8 +4,9 @@ A loss function is called as `loss_fn(model, images, labels)` and returns the ba
 that and a dict of further means to monitor: `(loss, {"accuracy": ...})`.
 
 `fit` gives the same weights, bit for bit on a CPU, as the loop by hand over
-`train.batches(batch_size, seed, epoch)`. A network that draws numbers (dropout, a VAE's noise) needs
-`torch.manual_seed(seed * 1_000_003 + epoch)` before each epoch for that, which is what `fit` calls.
+`train.batches(batch_size, seed, epoch)`. A network that draws numbers (dropout, a VAE's noise)
+needs `torch.manual_seed(seed * 1_000_003 + epoch)` before each epoch for that, which is what `fit`
+calls.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def training_epochs(
     """Trains `model` in place, and yields each epoch's row of the history at the epoch's end.
 
     Training goes on when the next row is asked for. A run that continues from a checkpoint yields
-    the rows of its earlier epochs first. `history` is filled with the same rows. Errors are those of
-    `fit`, which explains the options.
+    the rows of its earlier epochs first. `history` is filled with the same rows. Errors are those
+    of `fit`, which explains the options.
     """
     with Run(model, train, options, history) as run:
         optimizer = run.optimizer

@@ -39,8 +39,7 @@ from vaetl_helpers.training.evaluation import (
 )
 from vaetl_helpers.training.schedules import (
     Schedule,
-    progress_by_epoch,
-    progress_by_step,
+    Step,
     seed_of_epoch,
 )
 from vaetl_helpers.training.stopping import EarlyStopping
@@ -83,8 +82,8 @@ class MicroBatch:
     """Rows of a batch that are worked off at a time; `weight` is their fraction of the batch.
 
     The images know their rows (`data.images.ImagesOfRows`). `vae.draw_noise` draws for the whole
-    batch, from the same random state for each micro-batch, and keeps these rows of it: so an image's
-    noise does not depend on how the batch is cut, or on the number of processes.
+    batch, from the same random state for each micro-batch, and keeps these rows of it: so an
+    image's noise does not depend on how the batch is cut, or on the number of processes.
     """
 
     images: Tensor
@@ -242,10 +241,9 @@ class Run:
         """Scales every group's learning rate by the schedule at the run's progress."""
         factor = 1.0
         if self.options.schedule:
-            progress = progress_by_epoch if self.options.stopping else progress_by_step
-            steps_done = len(self.state.rates)
-            at = progress(self.epoch, self.options.epochs, steps_done, self.steps)
-            factor = float(self.options.schedule(at))
+            step = Step(self.epoch, self.options.epochs, len(self.state.rates), self.steps)
+            progress = step.progress_by_epoch() if self.options.stopping else step.progress()
+            factor = float(self.options.schedule(progress))
         groups = self.optimizer.param_groups
         for group, rate in zip(groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
@@ -263,20 +261,21 @@ class Run:
         if is_empty:  # every process must take part: one image stands in, and counts nothing
             stop = start + 1
         random_state = _random_state(self.device)
-        for first in range(start, stop, self.micro_batch):
-            end = min(first + self.micro_batch, stop)
-            rows = Rows(first, end, whole, is_last=end == stop)
+        for row in range(start, stop, self.micro_batch):
+            next_row = min(row + self.micro_batch, stop)
+            rows = Rows(row, next_row, whole, is_last=next_row == stop)
+            weight = 0.0 if is_empty else rows.size / whole
             _set_random_state(self.device, random_state)
-            with self._gradients_kept_here_until(rows):
+            with self._local_gradients(rows):
                 yield MicroBatch(
                     images_of_rows(images, rows),
-                    labels[first:end],
+                    labels[row:next_row],
                     rows,
-                    weight=0.0 if is_empty else (end - first) / whole,
-                    is_first=first == start,
+                    weight,
+                    is_first=row == start,
                 )
 
-    def _gradients_kept_here_until(self, rows: Rows) -> AbstractContextManager[Any]:
+    def _local_gradients(self, rows: Rows) -> AbstractContextManager[Any]:
         """The processes exchange gradients once a batch, with their last micro-batch."""
         if rows.is_last:
             return nullcontext()

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vaetl_helpers.training import checkpoints
+from vaetl_helpers import vae
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import DeviceStatus
 from vaetl_helpers.errors import CourseError
@@ -29,11 +29,17 @@ from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.training import (
     History,
     NonFiniteLoss,
+    RunOptions,
+    checkpoints,
     classification_loss,
     evaluate,
+    evaluating,
     fit,
+    fit_best,
     load_checkpoint,
+    one_cycle,
     save_checkpoint,
+    training_epochs,
 )
 
 State = dict[str, Tensor]
@@ -362,6 +368,177 @@ def test_max_seconds_stops_cleanly_and_the_resumed_run_ends_the_same(
     assert identical(state(whole), state(again))
     assert resumed["loss"] == expected["loss"]
     assert resumed.stopped is None
+
+
+# ---------------------------------------------------------------- epoch by epoch, early stopping
+
+
+def test_an_epoch_is_trained_when_its_row_is_asked_for() -> None:
+    whole, model = build("dropout"), build("dropout")
+    expected = train(whole, epochs=2, schedule=lambda progress: 1 - progress / 2)
+    adam = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    options = RunOptions(
+        epochs=4, batch_size=BATCH, optimizer=adam, seed=5, quiet=True, schedule=lambda p: 1 - p
+    )
+    rows = training_epochs(model, images(), classification_loss, options)
+    assert identical(state(model), state(build("dropout"))), "nothing has happened yet"
+    losses = [next(rows)["loss"], next(rows)["loss"]]
+    rows.close()
+    assert losses == expected["loss"]
+    assert identical(state(model), state(whole))
+    assert [group["lr"] for group in adam.param_groups] == [1e-3], "its own rate again"
+
+
+def train_best(model: nn.Module, **more: Any) -> History:
+    """`fit_best` on the images above; it stops after the eighth epoch."""
+    sgd = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    options = {"epochs": 20, "batch_size": BATCH, "seed": 3, "patience": 3, "optimizer": sgd}
+    return fit_best(model, images(60), images(40, seed=1), **options | more)
+
+
+def test_fit_best_seeds_each_epoch_as_a_run_of_its_own() -> None:
+    model, by_runs = build("dropout"), build("dropout")
+    history = train_best(model, epochs=3, patience=10)
+    sgd = torch.optim.SGD(by_runs.parameters(), lr=0.3, momentum=0.9)
+    best, kept = evaluate(by_runs, images(40, seed=1)), state(by_runs)
+    for epoch in range(3):
+        row = fit(
+            by_runs,
+            images(60),
+            epochs=1,
+            batch_size=BATCH,
+            optimizer=sgd,
+            schedule=lambda progress, epoch=epoch: one_cycle((epoch + progress) / 3),
+            validation=images(40, seed=1),
+            seed=3000 + epoch,
+            quiet=True,
+        ).rows[0]
+        measured = {name: row[f"validation_{name}"] for name in best}
+        if (measured["accuracy"], -measured["loss"]) > (best["accuracy"], -best["loss"]):
+            best, kept = measured, state(by_runs)
+        for name in ("loss", "lr", "validation_loss", "validation_accuracy"):
+            assert history[name][epoch] == row[name]
+    assert identical(state(model), kept)
+
+
+@pytest.mark.parametrize("step", [1, 4 * 5 + 2, 4 * 7 + 1])
+def test_early_stopping_continues_from_a_checkpoint_to_the_same_end(
+    step: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = build("dropout")
+    expected = train_best(whole)
+    assert 7 < len(expected) < 20 and expected.stopped
+    path = tmp_path / "run.safetensors"
+    model, calls = build("dropout"), Counter()
+
+    def loss(network: nn.Module, x: Tensor, y: Tensor) -> Any:
+        calls.update(n=network.training)
+        if calls["n"] == step:
+            interrupt()
+        return classification_loss(network, x, y)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_best(model, loss_fn=loss, checkpoint=path)
+    out = capsys.readouterr().out
+    assert out.startswith(f"Interrupted in epoch {1 + (step - 1) // 4} of 20: the model")
+    history = train_best(build("dropout"), checkpoint=path)
+    again = build("dropout")
+    stopped = train_best(again, loss_fn=untrained_only, checkpoint=path)
+    for resumed in (history, stopped):
+        assert resumed["loss"] == expected["loss"]
+        assert resumed["validation_loss"] == expected["validation_loss"]
+        assert resumed.stopped == expected.stopped
+    assert identical(state(again), state(whole))
+
+
+def untrained_only(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    assert not model.training, "early stopping was over"
+    return classification_loss(model, x, y)
+
+
+def test_checkpoints_with_and_without_early_stopping_are_of_different_runs(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    train_best(build("mlp"), epochs=2, checkpoint=path)
+    for patience in (None, 4):
+        with pytest.raises(CourseError, match=f"with patience 3, this one has patience {patience}"):
+            if patience is None:
+                model = build("mlp")
+                sgd = torch.optim.SGD(model.parameters(), lr=0.3)
+                options = {"epochs": 20, "batch_size": BATCH, "seed": 3, "quiet": True}
+                fit(model, images(60), optimizer=sgd, checkpoint=path, **options)
+            else:
+                train_best(build("mlp"), checkpoint=path, patience=patience)
+
+
+def test_max_seconds_end_early_stopping_with_the_best_so_far(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock, model, short = Clock(monkeypatch), build("mlp"), build("mlp")
+    history = train_best(model, loss_fn=clock.loss, max_seconds=8, epochs=20)
+    assert len(history) == 2
+    assert history.stopped.startswith("Stopped by max_seconds after epoch 2 of 20")
+    train_best(short, loss_fn=clock.loss, schedule=lambda p: one_cycle(p / 10), epochs=2)
+    assert identical(state(model), state(short))
+
+
+def test_a_break_down_with_early_stopping_names_the_epoch() -> None:
+    model = build("mlp")
+    with pytest.raises(NonFiniteLoss, match="epoch 3, step 2 of 4.*the end of epoch 2"):
+        train_best(model, loss_fn=at_training_step(10, float("nan")))
+
+
+def at_training_step(step: int, factor: float) -> Callable:
+    calls = Counter()
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+        calls.update(n=model.training)
+        mean, monitored = classification_loss(model, x, y)
+        is_now = model.training and calls["n"] == step
+        return (mean * factor if is_now else mean), monitored
+
+    return loss
+
+
+# ---------------------------------------------------------------- noise of micro-batches
+
+
+def as_it_is(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    return vae.vae_loss(warm_up_images=150)(model, x)
+
+
+def in_another_type(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    return vae.vae_loss(warm_up_images=150)(model, x.float().double(), y)
+
+
+def by_its_parts(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    terms = vae.elbo(model, vae.binarise(x))
+    return (-terms.log_px / 64 + terms.kl.sum(1)).mean(), {"kl": terms.kl.sum(1).mean()}
+
+
+def with_a_posterior(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    posterior = model.encode(vae.binarise(x * 0.5))
+    logits = model.decode(posterior.sample())
+    return -model.log_likelihood(logits, x).mean()
+
+
+@pytest.mark.parametrize("size", [1, 5, 7])
+@pytest.mark.parametrize("loss", [as_it_is, in_another_type, by_its_parts, with_a_posterior])
+def test_micro_batches_do_not_change_the_noise_of_a_vae(loss: Callable, size: int) -> None:
+    def trained(**more: Any) -> tuple[nn.Module, History]:
+        torch.manual_seed(1)
+        model = vae.mlp_vae(4, (16,), (1, 8, 8)).double()
+        sgd = torch.optim.SGD(model.parameters(), 1e-3)
+        doubled = lambda network, x, y: loss(network, x.double(), y)  # noqa: E731
+        return model, train(model, loss_fn=doubled, optimizer=sgd, **more)
+
+    whole, expected = trained()
+    cut, history = trained(micro_batch=size)
+    for name, value in state(whole).items():
+        torch.testing.assert_close(state(cut)[name], value, rtol=1e-10, atol=1e-10)
+    assert history["loss"] == pytest.approx(expected["loss"], rel=1e-10)
+    assert cut.seen == whole.seen
+    if loss in (as_it_is, in_another_type):
+        assert cut.seen == 3 * 100
 
 
 # ---------------------------------------------------------------- killed
@@ -921,6 +1098,22 @@ def test_bfloat16_is_of_the_training_alone_and_leaves_no_trace() -> None:
     assert set(seen) == {torch.float32}
 
 
+def test_a_network_is_trained_again_in_the_precision_asked_for() -> None:
+    """Accelerate marks what it has prepared, and would leave it as it is."""
+    model, outputs = build("mlp"), []
+
+    def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        hidden = network[:2](images)
+        outputs.append((hidden.dtype, network(images).dtype))
+        return classification_loss(network, images, labels)[0]
+
+    for precision in ("no", "bf16", "bf16"):
+        outputs.clear()
+        train(model, loss_fn=loss, precision=precision)
+        hidden = torch.bfloat16 if precision == "bf16" else torch.float32
+        assert set(outputs) == {(hidden, torch.float32)}
+
+
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compiled_network_keeps_its_names_and_its_result(backend: str, tmp_path: Path) -> None:
     plain, compiled = build("mlp"), build("mlp")
@@ -962,6 +1155,16 @@ def test_evaluate_leaves_no_trace() -> None:
     model.eval()
     evaluate(model, images())
     assert not model.training
+
+
+def test_evaluating_puts_every_mode_back_after_an_error_too() -> None:
+    model = build("dropout").train()
+    model[1][1].eval()
+    modes = [module.training for module in model.modules()]
+    with pytest.raises(ValueError, match="inside"), evaluating(model):
+        assert not any(module.training for module in model.modules())
+        raise ValueError("inside")
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_evaluate_restores_the_mode_after_an_error_and_records_no_gradients() -> None:

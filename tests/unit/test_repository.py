@@ -14,7 +14,7 @@ import yaml
 from vaetl_helpers import __version__
 from vaetl_helpers.settings import PROFILES, profiles
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "vaetl_helpers"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 

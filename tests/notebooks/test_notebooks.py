@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import conftest
 import nbformat
 import pytest
+import suite
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WORKERS = ("-n", "2", "--dist", "loadgroup")
 
 
@@ -27,8 +27,12 @@ def pytest_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with this suite's conftest, to be filled with one notebook."""
-    shutil.copy(conftest.__file__, tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --nbval-lax --strict-markers\n")
+    tests = ROOT / "tests"
+    shutil.copy(tests / "conftest.py", tmp_path)
+    settings = (
+        f"[pytest]\npythonpath = {tests / 'helpers'}\naddopts = --nbval-lax --strict-markers\n"
+    )
+    (tmp_path / "pytest.ini").write_text(settings)
     return tmp_path
 
 
@@ -69,7 +73,7 @@ def test_skipped_cell_is_red_with_xdist(folder: Path) -> None:
 def test_cells_that_pass_without_a_kernel_are_red(folder: Path) -> None:
     notebook(folder, "x = 1", "assert x == 2")
     with (folder / "conftest.py").open("a") as copy:
-        copy.write("\nIPyNbCell.runtest = lambda self: None\n")
+        copy.write("\nimport suite\nsuite.IPyNbCell.runtest = lambda self: None\n")
     result = pytest_run(folder)
     assert "2 passed" in result.stdout
     assert result.returncode == 1, result.stdout
@@ -87,14 +91,14 @@ def test_deselected_cell_is_red_and_a_deselected_notebook_is_not(folder: Path) -
 
 
 def test_suite_collects_every_code_cell_of_every_solution(request: pytest.FixtureRequest) -> None:
-    """The learners' notebooks have the same cells but for stubs (test_gates), and test_offline runs them."""
+    """The learners' notebooks have the same cells but for stubs; test_offline runs them."""
     assert "course/solutions" in request.config.getini("testpaths")
     solutions = sorted(ROOT.glob("course/solutions/*.ipynb"))
     assert [path.name for path in solutions] == sorted(
         path.name for path in ROOT.glob("course/*.ipynb")
     )
     for path in solutions:
-        collected = list(conftest.Notebook.from_parent(request.session, path=path).collect())
+        collected = list(suite.Notebook.from_parent(request.session, path=path).collect())
         cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
         assert [item.cell.id for item in collected] == [cell.id for cell in cells] != [], path.name
         assert all(item.get_closest_marker("slow") for item in collected)
@@ -112,11 +116,11 @@ def test_absent_debian_package_is_skipped_by_name(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(
         pytest.skip.Exception, match="Debian package toy-data .*/nowhere is missing"
     ):
-        conftest.pytest_runtest_setup(needs("/nowhere"))
+        suite.pytest_runtest_setup(needs("/nowhere"))
 
 
 def test_absent_debian_package_fails_where_ci_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="apt-get install toy-data"):
-        conftest.pytest_runtest_setup(needs("/nowhere"))
-    conftest.pytest_runtest_setup(needs("/"))
+        suite.pytest_runtest_setup(needs("/nowhere"))
+    suite.pytest_runtest_setup(needs("/"))

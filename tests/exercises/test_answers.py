@@ -23,7 +23,7 @@ from vaetl_helpers import study
 from vaetl_helpers import transfer as package
 from vaetl_helpers.exercises import combine, evaluate, get, hardware, training, transfer
 
-SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(3, 8))]
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 8))]
 
 # Chapter 1.
 
@@ -647,11 +647,7 @@ def verdict_the_other_way_round(low, high, n, delta):
 
 
 def verdict_by_the_package(low, high, n, delta):
-    nan = float("nan")
-    facts = {"sd": nan, "se": nan, "df": nan, "label": ""}
-    return study.verdict(
-        study.Effect(effect=(low + high) / 2, low=low, high=high, n=n, **facts), delta
-    )
+    return study.verdict(study.Effect(effect=(low + high) / 2, low=low, high=high, n=n), delta)
 
 
 def study_with_a_loop(pretrain, fit, unlabelled, train, validation, test, draws, alphas):

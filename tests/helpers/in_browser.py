@@ -18,7 +18,7 @@ from typing import Any
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
-SCREENS = Path(__file__).parent.parent / ".screens"  # where a person can look at what the tests saw
+SCREENS = Path(__file__).parents[2] / ".screens"  # where a person can look at what the tests saw
 # The indicator says "idle" before there is a kernel, and cells that are run then are lost without a word.
 READY = """
 async () => {

@@ -14,7 +14,7 @@ from in_browser import CHROMIUM, SCREENS
 
 from vaetl_helpers.chapters import chapters_in, course_dir
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BWRAP = "/usr/bin/bwrap"
 USER = "4321"
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")
@@ -41,7 +41,7 @@ def sandbox(out: Path) -> list[str]:
     }
     settings |= {
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": f"{ROOT / 'tests'}",
+        "PYTHONPATH": f"{ROOT / 'tests' / 'helpers'}",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     words += [word for pair in settings.items() for word in ("--setenv", *pair)]
@@ -62,7 +62,7 @@ def test_the_whole_course_works_without_a_network_for_an_ordinary_user(tmp_path:
     command = [
         *sandbox(tmp_path),
         sys.executable,
-        str(ROOT / "tests" / "offline_learner.py"),
+        str(ROOT / "tests" / "helpers" / "offline_learner.py"),
         "/out",
     ]
     done = subprocess.run(command, capture_output=True, text=True)

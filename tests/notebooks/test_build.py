@@ -22,7 +22,7 @@ from vaetl_helpers.authoring.build import build, check, generate
 from vaetl_helpers.authoring.lint import lint
 from vaetl_helpers.errors import CourseError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SOURCE = """\
 # ---
 # jupyter:
