@@ -1,4 +1,4 @@
-"""What the first cells of a notebook import, in one place: settings, output and the one error of the course."""
+"""What the first cells of a notebook import, in one place: settings, output, the one error."""
 
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import record, report, show_table

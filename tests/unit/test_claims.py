@@ -596,7 +596,9 @@ def forest(rows: list[Row], title: str, alt: str) -> list[Any]:
 def test_the_forest_has_every_row_by_unit(every_kind: list[Row]) -> None:
     axes = forest(every_kind, "The ledger", "What it shows.")
     figure = axes[0].figure
-    assert plots.alt_text(figure) == "What it shows." and figure._suptitle.get_text() == "The ledger"
+    assert (
+        plots.alt_text(figure) == "What it shows." and figure._suptitle.get_text() == "The ledger"
+    )
     units = list(dict.fromkeys(row["unit"] for row in every_kind))
     assert [axis.get_xlabel().split()[0].strip(",") for axis in axes] == units
     for axis, unit in zip(axes, units, strict=True):

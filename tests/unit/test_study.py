@@ -20,7 +20,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vaetl_helpers import errors, recorded, study
+from vaetl_helpers import errors, plots, recorded, study
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.plots import learning_curves
 from vaetl_helpers.study import (

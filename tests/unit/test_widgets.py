@@ -18,7 +18,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vaetl_helpers import recorded, study, vae, widgets
+from vaetl_helpers import plots, recorded, study, vae, widgets
 
 
 def small_map(alt: str) -> None:

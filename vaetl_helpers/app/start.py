@@ -1,4 +1,4 @@
-"""The start page: a test of this machine in seconds, and a map of the chapters with the learner's progress."""
+"""The start page: a test of this machine, and a map of the chapters with the learner's progress."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -25,17 +26,13 @@ from vaetl_helpers.training.loop import fit
 
 
 def _packages() -> str:
-    asked = (
-        () if hosted_platform() else extras()
-    )  # where a machine is lent, each chapter's first cell adds what that one needs
-    lacking = {
-        extra: needs
-        for extra in asked
-        if extra not in ("grading", "lab") and (needs := missing(extra))
-    }
-    if lacking:
-        needs = [need for part in lacking.values() for need in part]
-        raise CourseError(f"for {', '.join(lacking)} run {install_command(needs)}")
+    # On a hosted machine each chapter's first cell adds what that one needs.
+    asked = () if hosted_platform() else extras()
+    lacking = {extra: missing(extra) for extra in asked if extra not in ("grading", "lab")}
+    names = [extra for extra, needs in lacking.items() if needs]
+    if names:
+        needs = [need for extra in names for need in lacking[extra]]
+        raise CourseError(f"for {', '.join(names)} run {install_command(needs)}")
     return ", ".join(f"{name} {version}" for name, version in versions().items())
 
 
@@ -50,7 +47,8 @@ def _device() -> str:
         raise CourseError(
             f"A matrix product is wrong by {error:g}: restart the machine, or use another one."
         )
-    return f"{device.name}: a product of 1000 × 1000 matrices in {1000 * (time.perf_counter() - start):.0f} ms"
+    milliseconds = 1000 * (time.perf_counter() - start)
+    return f"{device.name}: a product of 1000 × 1000 matrices in {milliseconds:.0f} ms"
 
 
 @functools.cache
@@ -78,11 +76,12 @@ def _training() -> str:
         raise CourseError(
             f"One epoch gives {accuracy:.0f} % where about 78 % are usual: please report this."
         )
-    return f"one epoch on the CPU, then {accuracy:.0f} % of {len(splits.validation):,} validation images are right"
+    count = len(splits.validation)
+    return f"one epoch on the CPU, then {accuracy:.0f} % of {count:,} validation images are right"
 
 
 def _mathematics() -> str:
-    """KL(N(mu, sigma²) || N(0, 1)) by its formula and as the mean of log q(z) - log p(z) over drawn z."""
+    """KL(N(mu, sigma²) || N(0, 1)) by its formula, and as the mean of log q(z) - log p(z)."""
     generator = torch.Generator().manual_seed(0)
     mu, log_var = torch.tensor([[0.8]]), torch.tensor([[-0.7]])
     noise = torch.randn(100_000, generator=generator)
@@ -116,45 +115,69 @@ TESTS: dict[str, Callable[[], str]] = {
 }
 
 
+class Finding(NamedTuple):
+    """What a test has found, in words, and how long it took."""
+
+    name: str
+    passed: bool
+    text: str
+    seconds: float
+
+    def row(self) -> tuple[str, ...]:
+        """Its row of the table."""
+        mark = "[ok]" if self.passed else "[!!]"
+        return mark, self.name, " ".join(self.text.split()), f"{self.seconds:.1f} s"
+
+
 def self_test() -> bool:
-    """Tries on this machine what the chapters need, shows a table and says what to mend; True where all is well."""
-    rows, start = [], time.perf_counter()
-    for name, test in TESTS.items():
-        begun = time.perf_counter()
-        try:
-            mark, found = "[ok]", test()
-        except Exception as error:  # whatever is wrong with a machine, the other tests go on
-            text = str(error).strip() or type(error).__name__
-            mark, found = (
-                "[!!]",
-                text if isinstance(error, CourseError) else f"{type(error).__name__}: {text}",
-            )
-        rows.append((mark, name, " ".join(found.split()), f"{time.perf_counter() - begun:.1f} s"))
-    show_table(rows, ("", "tested", "found", "took"))
-    wrong = [row[1] for row in rows if row[0] != "[ok]"]
-    ending = (
-        f"to mend: {', '.join(wrong)}. The chapters that do not need it work all the same."
-        if wrong
-        else "ready."
-    )
-    print(
-        f"{len(rows) - len(wrong)} of {len(rows)} tests passed in {time.perf_counter() - start:.0f} s; {ending}"
-    )
+    """Tries on this machine what the chapters need; True where all is well.
+
+    Shows a table and says what to mend.
+    """
+    start = time.perf_counter()
+    findings = [_tried(name, test) for name, test in TESTS.items()]
+    show_table([finding.row() for finding in findings], ("", "tested", "found", "took"))
+    wrong = [finding.name for finding in findings if not finding.passed]
+    ending = "ready."
+    if wrong:
+        ending = f"to mend: {', '.join(wrong)}. The chapters that do not need it work all the same."
+    passed = len(findings) - len(wrong)
+    seconds = time.perf_counter() - start
+    print(f"{passed} of {len(findings)} tests passed in {seconds:.0f} s; {ending}")
     return not wrong
 
 
+def _tried(name: str, test: Callable[[], str]) -> Finding:
+    start = time.perf_counter()
+    passed = False
+    try:
+        text = test()
+        passed = True
+    except CourseError as error:
+        text = str(error).strip() or type(error).__name__
+    except Exception as error:  # whatever is wrong with a machine, the other tests go on
+        text = f"{type(error).__name__}: {str(error).strip() or type(error).__name__}"
+    return Finding(name, passed, text, time.perf_counter() - start)
+
+
 def course_map(folder: Path | None = None) -> None:
-    """Shows every chapter with its minutes, and how many of its exercises progress.jsonl in `folder` has as correct."""
-    done = solved(folder)
+    """Shows every chapter with its minutes, and how many of its exercises are solved.
+
+    Those are solved that progress.jsonl in `folder` has as correct.
+    """
+    solved_ids = solved(folder)
     chapters = [chapter for chapter in chapters_in(course_dir()).values() if chapter.number != "00"]
     header = ("chapter", "solved", "reading (min)", "exercises (min)", "run (min)")
-    show_table([_row(chapter, done) for chapter in chapters], header)
-    every = {exercise for chapter in chapters for exercise in chapter.exercises}
-    print(f"{len(every & done)} of {len(every)} exercises are solved.")
+    show_table([_row(chapter, solved_ids) for chapter in chapters], header)
+    exercises = {exercise for chapter in chapters for exercise in chapter.exercises}
+    print(f"{len(exercises & solved_ids)} of {len(exercises)} exercises are solved.")
 
 
-def _row(chapter: Chapter, done: set[str]) -> tuple[str, ...]:
-    minutes = [f"{chapter.minutes.get(kind) or '–'}" for kind in ("reading", "exercises", "cpu")]
-    count, of = len(done.intersection(chapter.exercises)), len(chapter.exercises)
-    bar = f"{'■' * count}{'□' * (of - count)} {count} of {of}" if of else "–"
+def _row(chapter: Chapter, solved_ids: set[str]) -> tuple[str, ...]:
+    minutes = [str(chapter.minutes.get(kind) or "–") for kind in ("reading", "exercises", "cpu")]
+    total = len(chapter.exercises)
+    count = len(solved_ids.intersection(chapter.exercises))
+    bar = "–"
+    if total:
+        bar = f"{'■' * count}{'□' * (total - count)} {count} of {total}"
     return (f"[{chapter.number} {chapter.title}]({chapter.name}.ipynb)", bar, *minutes)

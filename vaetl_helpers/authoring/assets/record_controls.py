@@ -119,7 +119,9 @@ def fine_tuned(task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dic
     images = task.pool.subset(draw.indices)
     model = copy.deepcopy(source).to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(draw.seed)
-    model.head = transfer.new_head(model.head, task.keep, 2, generator)
+    head = model.head
+    assert isinstance(head, nn.Linear)
+    model.head = transfer.new_head(head, task.keep, 2, generator)
     transfer.fine_tune(
         model,
         images,
