@@ -31,7 +31,7 @@ app              the commands: cli, running chapters, JupyterLab, start page, le
 authoring        for authors: sources to notebooks, lint, web pages, packaged weights and records
 grading          for instructors: submissions, sandbox, judge, results, gradebook, pages
 
-`runtime`, `tasks`, `combine`, `joint` and `start` are former names, for notebooks handed out before.
+`runtime`, `tasks`, `combine`, `joint` and `start` are former names, for older notebooks.
 docs/architecture.md walks through these rooms.
 """
 

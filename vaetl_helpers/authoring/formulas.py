@@ -11,7 +11,8 @@ from latex2mathml.converter import convert_to_element
 
 from vaetl_helpers.errors import CourseError
 
-# What the converter does not know, by what it does; `align` would number its lines, which Jupyter does not.
+# What the converter does not know, by what it does; `align` would number its lines, which Jupyter
+# does not.
 ENVIRONMENTS = {"aligned": "split", "align": "align*"}
 COMMANDS = {r"\arg": r"\operatorname{arg}", r"\sim": r"\thicksim"}
 FUNCTIONS = {"arg", "cos", "exp", "lg", "ln", "log", "sin", "tan", "tanh"}
@@ -51,7 +52,7 @@ def _lost(node: ElementTree.Element) -> bool:
 
 
 def _mend(node: ElementTree.Element) -> None:
-    """Does in one element what browsers leave out: alphabets named by attribute, spaces round functions."""
+    """Does in one element what browsers leave out: named alphabets, spaces round functions."""
     text = html.unescape(node.text or "")
     if node.tag == "mtext":
         text = re.sub(r"\\([_%&#$])", r"\1", text)

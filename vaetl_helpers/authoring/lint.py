@@ -176,7 +176,8 @@ def pairs(nb: NotebookNode) -> Iterator[str]:
     for cell in (*nb.cells, NotebookNode(source="", metadata={})):
         mark = cell.metadata.get("vaetl", {})
         if above != mark.get("check"):
-            yield f"exercise {above or mark['check']}: its cell and its check must follow each other"
+            name = above or mark["check"]
+            yield f"exercise {name}: its cell and its check must follow each other"
         elif above and not re.fullmatch(
             rf'\w+_checked = check\("{re.escape(above)}", \w+\)', cell.source
         ):
