@@ -392,7 +392,8 @@ plt.show()
 #
 # From here on we use `fit` from the helper package.
 # It is the loop above, plus what a long run needs: validation, a progress bar, checkpoints (the state of training, saved to a file), a time limit, and a clear message where the loss stops being a number.
-# You can read it: `fit??` in a new cell shows its 38 lines; the bookkeeping is in the class `Run` beside it.
+# You can read it: `fit` runs a generator to its end, and in that generator stand the forward pass, the loss, the backward pass and the update.
+# A new cell with `from vaetl_helpers.training import training_epochs`, and one with `training_epochs??`, shows its 34 lines; the bookkeeping is in the class `Run` beside it.
 # But do not trust us; check.
 # Same initial weights, same batches, same optimiser:
 

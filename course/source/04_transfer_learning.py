@@ -1664,8 +1664,8 @@ print(
 )
 
 # %% [markdown]
-# The course's `Backbone` does this in its `prepare`, and refuses what its own preprocessing cannot have made.
-# (A mid-grey image that was prepared for another network may slip through.)
+# The course's `Backbone` does this in its `prepare`.
+# It takes grey levels from 0 to 255 and refuses anything else, because an image that was prepared before would be prepared twice.
 # Here a white one that was prepared for ResNet-18:
 
 # %%
