@@ -126,6 +126,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "slow: executes a notebook or trains; -m 'not slow' leaves it out"
     )
+    config.addinivalue_line(
+        "markers", "nightly: what is run at night only, not in the default run"
+    )
     config.addinivalue_line("markers", "debian(package, path): needs this path of a Debian package")
     # A plugin of its own: the hooks of this file alone would not be asked about notebooks in course/.
     config.pluginmanager.register(Notebooks(), "notebooks")
