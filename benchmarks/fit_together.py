@@ -1,4 +1,4 @@
-"""Ten small networks trained at once (`combine.fit_together`) against one after the other (`transfer.fit_best`).
+"""Ten small networks trained at once (`fit_together`) against one after the other (`fit_best`).
 
     python benchmarks/fit_together.py --json
 
@@ -20,31 +20,30 @@ import time
 import torch
 
 from vaetl_helpers import study, vae_transfer
-from vaetl_helpers.training import loop
+from vaetl_helpers.data import Splits
+from vaetl_helpers.training import fit_best, fit_together
 
 EPOCHS = {50: 64, 100: 32, 500: 6}  # about 200 steps
 
 
-def compare(target: vae_transfer.Splits, labels: int, draws: int) -> float:
+def compare(target: Splits, labels: int, draws: int) -> float:
     """The ratio of seconds, and a check that both ended with the same validation accuracy."""
-    indices = study.draw_labels(target.train.labels, labels // 10, draws, 0).indices
-    sets = [target.train.subset(chosen) for chosen in indices]
-    together = [
+    label_draws = study.draw_labels(target.train.labels, labels // 10, draws, 0)
+    sets = [target.train.subset(draw.indices) for draw in label_draws]
+    stacked = [
         vae_transfer.classifier(vae_transfer.untrained_vae((1, 28, 28), k).encoder, 10, k)
         for k in range(draws)
     ]
-    alone = copy.deepcopy(together)
+    alone = copy.deepcopy(stacked)
     how = {"epochs": EPOCHS[labels], "batch_size": 16, "patience": EPOCHS[labels]}
     started = time.perf_counter()
-    first = together.fit_together(together, sets, target.validation, range(draws), rate=3e-3, **how)
+    histories = fit_together(stacked, sets, target.validation, range(draws), rate=3e-3, **how)
     at_once = time.perf_counter() - started
     started = time.perf_counter()
     for number, (model, images) in enumerate(zip(alone, sets, strict=True)):
         adam = torch.optim.Adam(model.parameters(), 3e-3, fused=True)
-        history = loop.fit_best(
-            model, images, target.validation, optimizer=adam, seed=number, **how
-        )
-        gap = max(history["validation_accuracy"]) - max(first[number]["validation_accuracy"])
+        history = fit_best(model, images, target.validation, optimizer=adam, seed=number, **how)
+        gap = max(history["validation_accuracy"]) - max(histories[number]["validation_accuracy"])
         assert abs(gap) < 0.02, "the two do not train the same network"
     return (time.perf_counter() - started) / at_once
 

@@ -49,7 +49,11 @@ class Peak(threading.Thread):
     def run(self) -> None:
         while not self.done.wait(0.1):
             now: Counter[str] = Counter()
-            for process in (self.root, *self.root.children(recursive=True)):
+            try:
+                family = [self.root, *self.root.children(recursive=True)]
+            except psutil.Error:  # the first of them has ended
+                return
+            for process in family:
                 with contextlib.suppress(OSError):  # it has ended in the meantime
                     lines = (
                         Path(f"/proc/{process.pid}/smaps_rollup")

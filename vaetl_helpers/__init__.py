@@ -1,7 +1,38 @@
-"""Helpers of the course: data, a training loop you could have written, exercises that check themselves.
+"""Helpers of the course: data, a training loop you could have written, exercises with checks.
 
-Importing the package imports nothing else and touches no accelerator; import the module you need, for
-example ``from vaetl_helpers.training import fit``.
+Importing the package imports nothing else and touches no accelerator; import the module you need,
+for example ``from vaetl_helpers.training import fit``. The modules, in the order in which data flow
+through them; none imports what stands below it:
+
+errors           what a reader can mend: `CourseError`, unknown names
+requirements     what the package asks for and what of it is installed
+bootstrap        a notebook's first cell on Colab and Kaggle: adds what is missing, moves nothing
+device           which devices work, and in which precision they compute
+output           lines, tables and numbers of a notebook; a file is written whole or not at all
+settings         profiles, `setup`, the platform, the folder that outlives the machine
+data             images in memory (`ImageSet`), readers, downloads, the data sets, transfer tasks
+nets             small networks
+vae              the variational autoencoder: posterior, bounds, loss; linear_gaussian: a known case
+training         the loop (`fit`), early stopping, checkpoints, many networks at once
+transfer         freezing, features and probes, fine-tuning, ImageNet networks
+recorded         what the authors have run: weights, records, tables, arrays
+study            label draws, runs, journal, table, effects with intervals, verdicts, costs
+vae_transfer     chapter 5: pretraining and the methods it compares
+m2               chapter 5b: VAEs with labels, multi-task and semi-supervised
+representations  chapter 5b: how alike two representations are, which part of a VAE transfers
+text             chapter 4b: sentences, words and a small BERT
+detection        chapter 4c: a detector and its measure
+hardware         chapter 2: what this machine can do, and what a run costs on it
+claims           the ledger: which record decides which claim; no prose
+plots            figures; widgets: figures with controls
+exercises        exercises: engine, toolkit, progress, one module a chapter, one block an exercise
+chapters         the notebooks as files: which there are, `find("3")`, a learner's own copy
+app              the commands: cli, running chapters, JupyterLab, start page, ledger in words
+authoring        for authors: sources to notebooks, lint, web pages, packaged weights and records
+grading          for instructors: submissions, sandbox, judge, results, gradebook, pages
+
+`runtime`, `tasks`, `combine`, `joint` and `start` are former names, for notebooks handed out before.
+docs/architecture.md walks through these rooms.
 """
 
 __version__ = "0.1.0"

@@ -1,13 +1,11 @@
-"""Chapters as notebooks: which there are, what they need and take, executing one, and a learner's own copy."""
+"""Chapters as notebooks: which there are, what they need and take, and a learner's own copy."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import errno
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +17,15 @@ import yaml
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
 
-NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "list": list}
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook of the course: its names, the extras it needs, its parameters' types, minutes and exercises."""
+    """A notebook of the course.
+
+    Its names, the extras it needs, its parameters' types, its minutes and its exercises.
+    """
 
     number: str
     name: str
@@ -38,196 +38,175 @@ class Chapter:
 
     @property
     def digest(self) -> str:
-        """A hash of the notebook: another one means that earlier results are not of this chapter."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        """A hash of the notebook: with another one, earlier results are not of this chapter."""
+        return file_digest(self.path)
 
 
 def chapters_in(folder: Path) -> dict[str, Chapter]:
     """The chapters whose notebooks lie in `folder`, by number ("01", "03b"), in order."""
+    chapters = {}
+    for path in sorted(folder.glob("[0-9]*_*.ipynb")):
+        chapter = _read(path)
+        chapters[chapter.number] = chapter
+    if not chapters:
+        raise CourseError(f"There are no notebooks in {folder}: write them with `vaetl build`.")
+    return chapters
+
+
+def _read(path: Path) -> Chapter:
     import nbformat
 
-    found = {}
-    for path in sorted(folder.glob("[0-9]*_*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        facts = notebook.metadata.get("vaetl", {})
-        number, title = (
-            str(facts.get("chapter", path.stem.partition("_")[0])),
-            facts.get("title", path.stem),
-        )
-        requires, parameters = tuple(facts.get("requires", ())), _parameters(notebook)
-        checks = tuple(
-            c.metadata.vaetl.check for c in notebook.cells if "check" in c.metadata.get("vaetl", {})
-        )
-        minutes = dict(facts.get("minutes", {}))
-        found[number] = Chapter(
-            number, path.stem, title, path, requires, parameters, minutes, checks
-        )
-    if not found:
-        raise CourseError(f"There are no notebooks in {folder}: write them with `vaetl build`.")
-    return found
+    notebook = nbformat.read(path, as_version=4)
+    about = notebook.metadata.get("vaetl", {})
+    marks = [cell.metadata.get("vaetl", {}) for cell in notebook.cells]
+    return Chapter(
+        number=str(about.get("chapter", number_of(path))),
+        name=path.stem,
+        title=about.get("title", path.stem),
+        path=path,
+        requires=tuple(about.get("requires", ())),
+        parameters=_parameters(notebook),
+        minutes=dict(about.get("minutes", {})),
+        exercises=tuple(mark["check"] for mark in marks if "check" in mark),
+    )
 
 
 def _parameters(notebook: Any) -> dict[str, str]:
-    """Names and annotations in the cell tagged `parameters` (papermill's own reader misses `int | None`)."""
-    cells = [
-        cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())
-    ]
-    lines = ast.parse(cells[0]).body if cells else []
-    return {
-        ast.unparse(a.target): ast.unparse(a.annotation)
-        for a in lines
-        if isinstance(a, ast.AnnAssign)
-    }
+    """Names and annotations in the cell tagged `parameters`.
+
+    papermill's own reader misses `int | None`.
+    """
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", ()):
+            return _annotations(cell.source)
+    return {}
 
 
-def choose(names: Iterable[str], known: Mapping[str, Chapter]) -> list[Chapter]:
-    """The chapters called `names` ("01", "1", "01_training_basics", a path), in order; all for no names."""
-    chosen = set()
-    for name in names:
-        stem = Path(name).name.removesuffix(".ipynb")
-        fits = [
-            n
-            for n, c in known.items()
-            if stem in (n, n.lstrip("0"), c.name, c.name.partition("_")[2])
-        ]
-        if len(fits) != 1:
-            raise unknown_name_error("chapter", name, known)
-        chosen.update(fits)
-    return [chapter for number, chapter in known.items() if number in chosen or not chosen]
+def _annotations(source: str) -> dict[str, str]:
+    annotations = {}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.AnnAssign):
+            name = ast.unparse(statement.target)
+            annotations[name] = ast.unparse(statement.annotation)
+    return annotations
 
 
-def typed(name: str, given: Any, annotation: str) -> Any:
-    """A parameter's value: text is read as YAML, then checked against the annotation (`int | None`)."""
-    value = given
-    if isinstance(given, str):
+def number_of(path: Path) -> str:
+    """The number of the chapter in a file's name: "03b" for 03b_vae_in_depth.ipynb."""
+    return path.stem.partition("_")[0]
+
+
+def find_number(text: str, paths: Mapping[str, Path]) -> str:
+    """The number of the chapter that a person calls `text`: the one rule for every command.
+
+    `text` is "3", "03", "03_variational_autoencoder", "variational_autoencoder", or a path to the
+    chapter's notebook or source; `paths` has the file of each chapter by its number. Raises
+    CourseError for any other text.
+    """
+    name = Path(text).name.removesuffix(".ipynb").removesuffix(".py")
+    for number, path in paths.items():
+        title = path.stem.partition("_")[2]
+        if name in (number, number.removeprefix("0"), path.stem, title):
+            return number
+    raise unknown_name_error("chapter", text, paths)
+
+
+def find(text: str, chapters: Mapping[str, Chapter] | None = None) -> Chapter:
+    """The chapter that a person calls `text`, as in `find_number`; by default of this course."""
+    if chapters is None:
+        chapters = chapters_in(course_dir())
+    paths = {number: chapter.path for number, chapter in chapters.items()}
+    return chapters[find_number(text, paths)]
+
+
+def choose(texts: Iterable[str], chapters: Mapping[str, Chapter]) -> list[Chapter]:
+    """The chapters that are called so, each once and in order; all of them where none is named."""
+    numbers = {find(text, chapters).number for text in texts}
+    if not numbers:
+        return list(chapters.values())
+    return [chapter for number, chapter in chapters.items() if number in numbers]
+
+
+def typed(name: str, text: Any, annotation: str) -> Any:
+    """A parameter's value: text is read as YAML, then checked against its annotation.
+
+    The annotation is as in a notebook, `int | None`. Raises CourseError where it does not fit.
+    """
+    value = text
+    if isinstance(text, str):
         with contextlib.suppress(yaml.YAMLError):
-            value = yaml.safe_load(given)
-    kinds = [kind.strip().partition("[")[0] for kind in annotation.split("|")]
-    if "float" in kinds and isinstance(value, int | str) and not isinstance(value, bool):
+            value = yaml.safe_load(text)
+    types = [kind.strip().partition("[")[0] for kind in annotation.split("|")]
+    if "float" in types and isinstance(value, int | str) and not isinstance(value, bool):
         with contextlib.suppress(ValueError):
             value = float(value)  # YAML 1.1 reads 1e-3 as text
-    if "str" in kinds and not isinstance(value, str | None):
-        value = str(given)
-    if not any(type(value) is TYPES.get(kind, type(value)) for kind in kinds):
+    if "str" in types and not isinstance(value, str | None):
+        value = str(text)
+    if not any(type(value) is TYPES.get(kind, type(value)) for kind in types):
         raise CourseError(
-            f"The parameter {name} takes {annotation}, not '{given}': mend -p {name}={given}."
+            f"The parameter {name} takes {annotation}, not '{text}': mend -p {name}={text}."
         )
     return value
 
 
-def share(given: Mapping[str, Any], chosen: Sequence[Chapter]) -> dict[str, dict[str, Any]]:
-    """Each chapter's part of the given parameters, checked; says which chapters do not take one."""
-    known = {name for chapter in chosen for name in chapter.parameters} - {"profile"}
-    if "data_root" in given:  # the kernels run in a folder of their own
-        given = {**given, "data_root": str(Path(given["data_root"]).absolute())}
-    for name in given:
-        if name == "profile":
-            raise CourseError("The profile is no parameter of its own: give it as --profile NAME.")
-        if name not in known:
-            raise unknown_name_error("parameter", name, known)
-    parts = {}
-    for chapter in chosen:
-        types = chapter.parameters
-        parts[chapter.number] = {n: typed(n, v, types[n]) for n, v in given.items() if n in types}
-    for name in given:
-        without = [number for number, part in parts.items() if name not in part]
+def share(parameters: Mapping[str, Any], chapters: Sequence[Chapter]) -> dict[str, dict[str, Any]]:
+    """Each chapter's part of the parameters, checked; says which chapters do not take one."""
+    _refuse_unknown(parameters, chapters)
+    if "data_root" in parameters:  # the kernels run in a folder of their own
+        root = Path(parameters["data_root"]).absolute()
+        parameters = {**parameters, "data_root": str(root)}
+    by_chapter = {}
+    for chapter in chapters:
+        values = {}
+        for name, value in parameters.items():
+            if name in chapter.parameters:
+                values[name] = typed(name, value, chapter.parameters[name])
+        by_chapter[chapter.number] = values
+    for name in parameters:
+        without = [number for number, values in by_chapter.items() if name not in values]
         if without:
             print(f"The parameter {name} is not known to {', '.join(without)}: left out there.")
-    return parts
+    return by_chapter
 
 
-def execute(
-    source: Path, target: Path, parameters: dict[str, Any], seconds: int, bar: Any = False
-) -> str | None:
-    """Executes a notebook by papermill, in the folder above `target`; returns None or what went wrong where.
-
-    `seconds` limits each cell. Raises OSError where `target` cannot be written.
-    """
-    import papermill
-    from nbclient.exceptions import CellTimeoutError
-
-    logging.getLogger("papermill").setLevel(
-        logging.CRITICAL
-    )  # it warns of each parameter `int | None`
-    try:
-        papermill.execute_notebook(
-            papermill.iorw.load_notebook_node(str(source)),
-            str(target).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
-            parameters,
-            kernel_name="python3",
-            language="python",
-            progress_bar=bar,
-            cwd=str(target.parent.parent),
-            start_timeout=180,
-            execution_timeout=seconds,
-            coalesce_streams=True,
-            kernel_manager_class=_own_kernel(),
-            extra_arguments=[
-                "--log-level=CRITICAL"
-            ],  # the kernel's own log would break the progress lines
-        )
-        return None
-    except papermill.PapermillExecutionError as error:
-        return f"In [{error.exec_count}]: {error.ename}: {_last_line(error.evalue)}"
-    except CellTimeoutError:
-        what = f"took longer than {seconds} s"
-    except Exception as error:  # a kernel that died, or never started: the other chapters go on
-        if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-            raise
-        what = f"{type(error).__name__}: {_last_line(error)}"
-    cells = json.loads(target.read_text("utf-8"))["cells"] if target.exists() else []
-    begun = [
-        c
-        for c in cells
-        if c["cell_type"] == "code" and c["metadata"].get("papermill", {}).get("start_time")
-    ]
-    return f"In [{len([cell for cell in begun if ''.join(cell['source']).strip()])}]: {what}"
-
-
-def _last_line(text: Any) -> str:
-    return (str(text).strip().splitlines() or [""])[-1]
-
-
-def _own_kernel() -> type:
-    """A kernel manager that starts this interpreter, whatever kernels the machine has registered."""
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-
-    class OwnKernel(AsyncKernelManager):
-        def _kernel_spec_manager_default(self) -> KernelSpecManager:
-            return KernelSpecManager(kernel_dirs=[], parent=self)
-
-    return OwnKernel
+def _refuse_unknown(parameters: Iterable[str], chapters: Sequence[Chapter]) -> None:
+    known_names = {name for chapter in chapters for name in chapter.parameters}
+    for name in parameters:
+        if name == "profile":
+            raise CourseError("The profile is no parameter of its own: give it as --profile NAME.")
+        if name not in known_names:
+            raise unknown_name_error("parameter", name, known_names - {"profile"})
 
 
 def collect(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """What an executed notebook says of itself: its `record`s, `receipt`s, `run` settings and the `data` it used."""
-    found: dict[str, list[dict[str, Any]]] = {"record": [], "receipt": [], "run": [], "data": []}
-    for cell in json.loads(path.read_text("utf-8"))["cells"] if path.exists() else ():
+    """What an executed notebook says of itself: MIME contents by kind.
+
+    Its `record`s, `receipt`s, `run` settings and the `data` it used.
+    """
+    contents: dict[str, list[dict[str, Any]]] = {}
+    for kind in ("record", "receipt", "run", "data"):
+        contents[kind] = []
+    if not path.exists():
+        return contents
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
         for output in cell.get("outputs", ()):
-            for kind, contents in found.items():
+            for kind, entries in contents.items():
                 mime = f"application/vnd.vaetl.{kind}+json"
                 content = output.get("data", {}).get(mime, [])
-                contents += content if isinstance(content, list) else [content]
-    return found
+                entries += content if isinstance(content, list) else [content]
+    return contents
 
 
 def copy_course(course: Path, folder: Path) -> Path:
-    """Copies the learners' notebooks of `course` into `folder` and returns the first one; what is there stays as it is.
+    """Copies the learners' notebooks of `course` into `folder`; returns the path of the first one.
 
-    A notebook that has changed since it was copied arrives beside the learner's as NAME.new-VERSION.ipynb.
+    What is there stays as it is. A notebook that has changed since it was copied arrives beside
+    the learner's as NAME.new-VERSION.ipynb.
     """
     notebooks = [chapter.path for chapter in chapters_in(course).values()]
-    note = folder / ".vaetl-copied.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        copied = dict(json.loads(note.read_text("utf-8"))) if note.exists() else {}
-        for notebook in notebooks:
-            digest = hashlib.sha256(notebook.read_bytes()).hexdigest()
-            if copied.get(notebook.name) != digest or not (folder / notebook.name).exists():
-                _copy_beside(notebook, folder)
-            copied[notebook.name] = digest
-        note.write_text(json.dumps(copied, indent=1), encoding="utf-8")
+        _copy_new(notebooks, folder)
     except (OSError, ValueError, TypeError) as error:
         raise CourseError(
             f"{folder} cannot hold the course ({error}): choose another with --dir."
@@ -235,21 +214,39 @@ def copy_course(course: Path, folder: Path) -> Path:
     return folder / notebooks[0].name
 
 
+def _copy_new(notebooks: Iterable[Path], folder: Path) -> None:
+    """Copies what was not copied before in this state, and notes it in the folder."""
+    note = folder / ".vaetl-copied.json"
+    digests: dict[str, str] = {}
+    if note.exists():
+        digests = dict(json.loads(note.read_text("utf-8")))
+    for notebook in notebooks:
+        digest = file_digest(notebook)
+        if digests.get(notebook.name) != digest or not (folder / notebook.name).exists():
+            _copy_beside(notebook, folder)
+        digests[notebook.name] = digest
+    note.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+
+
 def _copy_beside(notebook: Path, folder: Path) -> None:
     target = folder / notebook.name
-    if target.exists() and target.read_bytes() != notebook.read_bytes():
+    if _is_another(target, notebook):
         target = folder / f"{notebook.stem}.new-{metadata.version('vaetl-helpers')}.ipynb"
-        if (
-            target.exists() and target.read_bytes() != notebook.read_bytes()
-        ):  # a checkout: same version, another state
-            target = target.with_stem(
-                f"{target.stem}-{hashlib.sha256(notebook.read_bytes()).hexdigest()[:6]}"
-            )
+        if _is_another(target, notebook):  # a checkout: same version, another state
+            target = target.with_stem(f"{target.stem}-{file_digest(notebook)[:6]}")
         print(f"{notebook.name} has a newer version; yours stays, the new one is {target.name}")
     if not target.exists():
-        shutil.copyfile(
-            notebook, target
-        )  # not the permissions: the installed course may be read-only
+        # Not the permissions: the installed course may be read-only.
+        shutil.copyfile(notebook, target)
+
+
+def _is_another(target: Path, notebook: Path) -> bool:
+    return target.exists() and target.read_bytes() != notebook.read_bytes()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def course_dir() -> Path:

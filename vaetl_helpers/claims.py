@@ -1,210 +1,234 @@
-"""The claims ledger: what the two articles behind this course claim, what runs measured of it, and the verdicts.
+"""The claims ledger: what the two articles behind this course claim, and what runs measured of it.
 
-`claims.yaml` says which record decides what, and what a gain must be worth; every number comes from a record. A row is
-`live` (of the reader's run) or `recorded` (in the package), and primary or exploratory.
+`claims.yaml` says which record decides what, and what a gain must be worth; every number comes from
+a record, which is found by its id and its data. A row is `live` (of the reader's run) or `recorded`
+(in the package), and primary or exploratory. `app.ledger_text` tells the rows in words.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from importlib import resources
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from scipy import stats
 
 from vaetl_helpers import study
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import conditions
+from vaetl_helpers.recorded import recorded_records
+from vaetl_helpers.study.effects import RATIOS, finite_or_none
 
-FIELDS = (
-    "claim",
-    "data",
-    "measure",
-    "effect",
-    "unit",
-    "low",
-    "high",
-    "n",
-    "verdict",
-    "source",
-    "primary",
-)
-RATIOS = {
-    "times": 1,
-    "tasks": -1,
-}  # units whose null is 1, tested by their logarithm; fewer tasks are better
-Row = dict[str, Any]
+__all__ = ["CONTRACT", "DELTAS", "RATIOS", "Comparison", "Row", "comparisons", "ledger"]
+
 # What decides: `margins` by unit, groups of `data`, `names` of data, and `claims` by id.
 CONTRACT: dict[str, Any] = yaml.safe_load(
     Path(__file__).with_name("claims.yaml").read_text("utf-8")
 )
 DELTAS = {
-    unit: math.log(value) if unit in RATIOS else value
-    for unit, value in CONTRACT["margins"].items()
+    unit: math.log(margin) if unit in RATIOS else margin
+    for unit, margin in CONTRACT["margins"].items()
 }
 
-
-def comparisons() -> list[Row]:
-    """What claims.yaml asks for, claim by claim and data set by data set: which record, and whether it is primary."""
-    found = []
-    for claim, entry in CONTRACT["claims"].items():
-        own = [{"claim": claim} | each for spec in entry["rows"] for each in _expand(spec)]
-        order = list(dict.fromkeys(each["name"] for each in own))
-        found += sorted(own, key=lambda each: order.index(each["name"]))
-    return found
+Record = Mapping[str, Any]
+Records = Mapping[tuple[str, str], Record]  # by id and data
 
 
-def _expand(spec: Mapping[str, Any]) -> Iterator[Row]:
-    """One comparison for each number of labels and each data set of a row."""
-    first = _sets(spec["data"] if spec["primary"] is True else spec["primary"] or ())
-    for n in spec.get("labels", [""]):
-        filled = json.loads(json.dumps(spec).replace("{n}", str(n)))
-        for data in _sets(spec["data"]):
-            yield filled | {
-                "data": data,
-                "name": CONTRACT["names"].get(data, data),
-                "primary": data in first,
-            }
+@dataclass(frozen=True)
+class Guard:
+    """What keeps a row from being "supported": the record `id` must lie above `below`."""
+
+    id: str
+    below: float
 
 
-def _sets(names: Iterable[str]) -> list[str]:
-    return [each for name in names for each in CONTRACT["data"].get(name, [name])]
+@dataclass(frozen=True)
+class Comparison:
+    """A question of the ledger: the record with this `id` on `data` answers it for `claim`."""
+
+    claim: str
+    id: str
+    data: str
+    data_name: str
+    measure: str
+    primary: bool
+    guard: Guard | None = None
 
 
-def ledger(
-    run: Path | str | None = None, records: Sequence[Mapping[str, Any]] | None = None
-) -> list[Row]:
-    """The rows, with FIELDS as keys: `live` of the folder `run` and of a notebook's own `records`, and `recorded`.
+@dataclass(frozen=True)
+class Row:
+    """An answer to a comparison; `row["unit"]` is the same as `row.unit`.
 
-    An end of an interval that is None is open. The verdict is study.verdict's at the margin of claims.yaml; the primary
-    rows are adjusted by Holm over all of them. Raises CourseError where `run` is not the folder of a run.
+    An end of the interval that is None is open. `measure` says what the interval is conditional on,
+    `question` is the same without it.
     """
-    sources = {
-        "live": _live(run) + [{"chapter": "05"} | dict(r) for r in records or ()],
-        "recorded": _recorded(),
-    }
-    found: list[tuple[Row, study.Effect | None, str | None]] = []
-    for each in comparisons():
-        there = {
-            source: record
-            for source, known in sources.items()
-            if (record := _find(known, each, each["record"]))
-        }
-        for source, record in there.items():
-            # Where a comparison is recorded too, from fresh seeds, that row is the primary.
-            row = _row(each, record, source, each["primary"] and source == [*there][-1])
-            found.append((row, _effect(row), _guard(each, sources[source])))
-    adjusted = iter(
-        study.holm([effect.p if effect else 1.0 for row, effect, _ in found if row["primary"]])
-    )
-    for row, effect, guard in found:
-        p = next(adjusted) if row["primary"] else None
-        said = study.verdict(effect, DELTAS.get(row["unit"], 0), p) if effect else "undecided"
-        row["verdict"] = guard if guard and said == "supported" else said
-    return [row for row, *_ in found]
+
+    claim: str
+    data: str
+    measure: str
+    effect: float | None
+    unit: str
+    low: float | None
+    high: float | None
+    n: int
+    verdict: str
+    source: str
+    primary: bool
+    id: str
+    question: str
+    conditional: tuple[str, ...] = ()
+
+    def __getitem__(self, field: str) -> Any:
+        return getattr(self, field)
 
 
-def _live(run: Path | str | None) -> list[Row]:
-    try:
-        return (
-            [
-                dict(r)
-                for r in json.loads((Path(run) / "metrics.json").read_text("utf-8"))["records"]
-            ]
-            if run
-            else []
+def comparisons() -> list[Comparison]:
+    """What claims.yaml asks for, claim by claim and data set by data set."""
+    asked = []
+    for claim, entry in CONTRACT["claims"].items():
+        by_data: dict[str, list[Comparison]] = {}
+        for spec in entry["rows"]:
+            for comparison in _expand(claim, spec):
+                by_data.setdefault(comparison.data_name, []).append(comparison)
+        for of_data in by_data.values():
+            asked += of_data
+    return asked
+
+
+def _expand(claim: str, spec: Mapping[str, Any]) -> list[Comparison]:
+    """One comparison for each number of labels and each data set of a row of claims.yaml."""
+    data_sets = _data_sets(spec["data"])
+    primary_sets = data_sets
+    if spec["primary"] is not True:
+        primary_sets = _data_sets(spec["primary"] or ())
+    expanded = []
+    for labels in spec.get("labels", [""]):
+        guard = None
+        if "unless" in spec:
+            guard = Guard(spec["unless"]["id"].format(n=labels), spec["unless"]["below"])
+        for data in data_sets:
+            comparison = Comparison(
+                claim=claim,
+                id=spec["id"].format(n=labels),
+                data=data,
+                data_name=CONTRACT["names"].get(data, data),
+                measure=spec["measure"].format(n=labels),
+                primary=data in primary_sets,
+                guard=guard,
+            )
+            expanded.append(comparison)
+    return expanded
+
+
+def _data_sets(names: Iterable[str]) -> list[str]:
+    """The data sets of these names, of which some are groups."""
+    return [data for name in names for data in CONTRACT["data"].get(name, [name])]
+
+
+def ledger(run: Path | str | None = None, records: Sequence[Record] | None = None) -> list[Row]:
+    """The rows: `live` of the folder `run` and of a notebook's own `records`, and `recorded`.
+
+    The verdict is study.verdict's at the margin of claims.yaml; the primary rows are adjusted by
+    Holm over all of them. Where a comparison is recorded too, from fresh seeds, that row is its
+    primary. Raises CourseError where `run` is not the folder of a run.
+    """
+    live = [*_records_of_run(run), *(records or ())]
+    sources = {"live": _by_id_and_data(live), "recorded": _by_id_and_data(recorded_records())}
+    answers = []
+    for comparison in comparisons():
+        key = comparison.id, comparison.data
+        answering = [source for source in sources if key in sources[source]]
+        for source in answering:
+            primary = comparison.primary and source == answering[-1]
+            answers.append(_Answer(comparison, sources[source], source, primary))
+    adjusted = iter(study.holm([answer.p for answer in answers if answer.primary]))
+    rows = []
+    for answer in answers:
+        adjusted_p = next(adjusted) if answer.primary else None
+        rows.append(answer.row(adjusted_p))
+    return rows
+
+
+class _Answer:
+    """The record that answers a comparison, before the primary ones are adjusted for each other."""
+
+    def __init__(
+        self, comparison: Comparison, records: Records, source: str, primary: bool
+    ) -> None:
+        self.comparison, self.source, self.primary = comparison, source, primary
+        self.record = records[comparison.id, comparison.data]
+        self.effect = study.Effect.from_record(self.record)
+        self.guarded = _guard_verdict(comparison, records)
+
+    @property
+    def p(self) -> float:
+        return self.effect.p if self.effect else 1.0
+
+    def row(self, adjusted_p: float | None) -> Row:
+        record, comparison = self.record, self.comparison
+        unit = record.get("unit") or ""
+        conditional = tuple(record.get("conditional") or ())
+        phrases = [comparison.measure]
+        for condition in conditional:
+            phrases.append(conditions([condition]))
+        return Row(
+            claim=comparison.claim,
+            data=comparison.data_name,
+            measure=", ".join(phrases),
+            effect=finite_or_none(record.get("value"), unit),
+            unit=unit,
+            low=finite_or_none(record.get("low"), unit),
+            high=finite_or_none(record.get("high"), unit),
+            n=record.get("n") or 0,
+            verdict=self._verdict(unit, adjusted_p),
+            source=self.source,
+            primary=self.primary,
+            id=comparison.id,
+            question=comparison.measure,
+            conditional=conditional,
         )
+
+    def _verdict(self, unit: str, adjusted_p: float | None) -> str:
+        if not self.effect:
+            return "undecided"
+        word = study.verdict(self.effect, DELTAS.get(unit, 0), adjusted_p)
+        if word == "supported" and self.guarded:
+            return self.guarded
+        return word
+
+
+def _guard_verdict(comparison: Comparison, records: Records) -> str | None:
+    """What a guard leaves of "supported": the verdict on whether its record lies above `below`."""
+    guard = comparison.guard
+    if guard is None:
+        return None
+    record = records.get((guard.id, comparison.data))
+    effect = study.Effect.from_record(record) if record else None
+    if effect is None:
+        return "undecided"
+    low, high = effect.low - guard.below, effect.high - guard.below
+    return study.verdict(replace(effect, low=low, high=high), delta=0)
+
+
+def _by_id_and_data(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
+    """The records that have an id; of two with the same data the last one counts."""
+    index = {}
+    for record in records:
+        if record.get("id"):
+            index[record["id"], record.get("data") or ""] = record
+    return index
+
+
+def _records_of_run(run: Path | str | None) -> list[Record]:
+    if run is None:
+        return []
+    try:
+        content = json.loads((Path(run) / "metrics.json").read_text("utf-8"))
+        return [dict(record) for record in content["records"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CourseError(
             f"{run} holds no readable metrics.json: name a folder that `vaetl run` wrote."
         ) from error
-
-
-def _recorded() -> list[Row]:
-    files = sorted(
-        resources.files("vaetl_helpers").joinpath("recorded").iterdir(), key=lambda file: file.name
-    )
-    return [
-        r
-        for file in files
-        if file.name.endswith(".json")
-        for r in json.loads(file.read_text("utf-8"))["records"]
-    ]
-
-
-def _find(records: Sequence[Row], each: Row, name: str) -> Row | None:
-    """The last record of that chapter, name and data; after its data a record may say more (", some censored")."""
-    known = (
-        r for r in reversed(records) if (r.get("chapter"), r.get("name")) == (each["chapter"], name)
-    )
-    return next(
-        (r for r in known if f"{r.get('data') or ''}, ".startswith(f"{each['data']}, ")), None
-    )
-
-
-def _row(each: Row, record: Row, source: str, primary: bool) -> Row:
-    unit, notes = (
-        record.get("unit") or "",
-        re.findall(r", conditional on [^;,]+", record.get("data") or ""),
-    )
-    numbers = [record.get(key) for key in ("value", "low", "high")]
-    good = [
-        isinstance(x, int | float) and math.isfinite(x) and (x > 0 or unit not in RATIOS)
-        for x in numbers
-    ]
-    effect, low, high = (
-        float(x) if ok else None for x, ok in zip(numbers, good, strict=True)
-    )  # a ratio's 0 is open
-    measure = "".join([each["measure"], *notes])
-    facts = (
-        each["claim"],
-        each["name"],
-        measure,
-        effect,
-        unit,
-        low,
-        high,
-        record.get("n") or 0,
-        "undecided",
-    )
-    return dict(zip(FIELDS, (*facts, source, primary), strict=True))
-
-
-def _effect(row: Row) -> study.Effect | None:
-    """The row as an effect that is above 0 where it speaks for the claim; None where it has no interval.
-
-    The standard error is that of the interval's end towards the null, with n − 1 degrees of freedom. The record had
-    Satterthwaite's, which are at least as many: a p value below 0.05 is never smaller than the record's own.
-    """
-    values = [row[key] for key in ("low", "effect", "high")]
-    if values[1] is None or values[0] == values[2] is None or row["n"] < 2:
-        return None
-    low, effect, high = (
-        math.copysign(math.inf, k - 1) if x is None else x for k, x in enumerate(values)
-    )
-    if sign := RATIOS.get(row["unit"]):
-        low, effect, high = (
-            sign * (math.log(x) if math.isfinite(x) else x) for x in (low, effect, high)[::sign]
-        )
-    if not low <= effect <= high:
-        return None
-    n, se = (
-        row["n"],
-        (effect - low if effect > 0 else high - effect) / float(stats.t.ppf(0.975, row["n"] - 1)),
-    )
-    return study.Effect(effect, low, high, n, se * math.sqrt(n), "", se, n - 1)
-
-
-def _guard(each: Row, records: Sequence[Row]) -> str | None:
-    """What `unless` leaves of "supported": the verdict on whether its record lies above `below`."""
-    if "unless" not in each:
-        return None
-    record, below = _find(records, each, each["unless"]["record"]), each["unless"]["below"]
-    if not record or not (effect := _effect(_row(each, record, "", False))):
-        return "undecided"
-    return study.verdict(replace(effect, low=effect.low - below, high=effect.high - below), 0)

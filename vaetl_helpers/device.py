@@ -5,25 +5,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-
-
-class Part(NamedTuple):
-    """Rows start:stop of a batch of `whole` images; `last` of the pieces in which this process works it off."""
-
-    start: int
-    stop: int
-    whole: int
-    last: bool
-
-
-# Set by `fit` where a batch is worked off in pieces, by one process or by several: who draws noise for a batch then
-# draws it for all of it and keeps the rows of the piece, so that the result does not depend on the pieces.
-piece_of_batch: ContextVar[Part | None] = ContextVar("piece_of_batch", default=None)
 
 
 class DeviceStatus(NamedTuple):
@@ -34,6 +19,18 @@ class DeviceStatus(NamedTuple):
     problem: str | None
 
 
+CPU = torch.device("cpu")
+# What is in a driver's message → what to do about it.
+REMEDIES = {
+    "no kernel image": "this PyTorch has no code for that GPU: choose another one "
+    "(on Kaggle, T4 x2 and not P100)",
+    "driver": "the driver is missing or too old: update it, "
+    "or install a PyTorch made for an older CUDA",
+    "out of memory": "its memory is full: end the other programs that use it, "
+    "or restart their kernels",
+}
+
+
 def _accelerators() -> list[torch.device]:
     if os.environ.get("PJRT_DEVICE") == "TPU" and importlib.util.find_spec("torch_xla"):
         import torch_xla
@@ -41,51 +38,54 @@ def _accelerators() -> list[torch.device]:
         return [torch_xla.device()]
     if not torch.accelerator.is_available():
         return []
-    kind = torch.accelerator.current_accelerator().type
-    return [torch.device(kind, number) for number in range(torch.accelerator.device_count())]
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None:
+        return []
+    numbers = range(torch.accelerator.device_count())
+    return [torch.device(accelerator.type, number) for number in numbers]
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What a person calls it: "CPU, 2 cores", "Tesla T4", "TPU", "Apple GPU"."""
     if device.type == "cpu":
         return f"CPU, {os.cpu_count()} cores"
-    return (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else {"xla": "TPU"}.get(device.type, "Apple GPU")
-    )
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "xla":
+        return "TPU"
+    return "Apple GPU"
 
 
-def _try(device: torch.device) -> str | None:
+def _problem(device: torch.device) -> str | None:
     """Runs a convolution and a matrix product; what is wrong in one sentence, or None."""
     try:
         image = torch.ones(1, 1, 8, 8, device=device)
-        product = torch.nn.functional.conv2d(image, image).sum() + (image[0, 0] @ image[0, 0]).sum()
-        works = product.item() == 64 + 512
+        convolved = torch.nn.functional.conv2d(image, image).sum()
+        multiplied = (image[0, 0] @ image[0, 0]).sum()
+        total = (convolved + multiplied).item()
     except Exception as error:  # drivers fail in many ways, some without a word
         return _failure(str(device), error)
-    return (
-        None
-        if works
-        else f"The device {device} computes wrong results: restart the machine, or use another."
-    )
+    if total == 64 + 512:
+        return None
+    return f"The device {device} computes wrong results: restart the machine, or use another."
 
 
 def _failure(device: str, error: Exception) -> str:
     """A driver's message with what to do about it."""
-    message = (str(error).strip() or type(error).__name__).splitlines()[0]
-    causes = {
-        "no kernel image": "this PyTorch has no code for that GPU: choose another one (on Kaggle, T4 x2 and not P100)",
-        "driver": "the driver is missing or too old: update it, or install a PyTorch made for an older CUDA",
-        "out of memory": "its memory is full: end the other programs that use it, or restart their kernels",
-    }
-    todo = next(
-        (text for key, text in causes.items() if key in message.lower()),
-        "restart the kernel and try again",
-    )
+    text = str(error).strip() or type(error).__name__
+    message = text.splitlines()[0]
+    todo = _remedy(message)
     return f"The device {device} says that it is available but fails ({message}): {todo}."
 
 
-def _hidden_gpu() -> str | None:
+def _remedy(message: str) -> str:
+    for symptom, remedy in REMEDIES.items():
+        if symptom in message.lower():
+            return remedy
+    return "restart the kernel and try again"
+
+
+def hidden_gpu() -> str | None:
     """What is wrong where there is an NVIDIA GPU that PyTorch does not even see."""
     if torch.cuda.is_available() or not Path("/dev/nvidiactl").exists():
         return None
@@ -101,40 +101,51 @@ def _hidden_gpu() -> str | None:
 
 
 @functools.cache
-def _tried(device: torch.device) -> DeviceStatus:
-    return DeviceStatus(device, _name(device), _try(device))
+def status(device: torch.device) -> DeviceStatus:
+    """The device, tried once with real work."""
+    return DeviceStatus(device, device_name(device), _problem(device))
 
 
 def devices() -> list[DeviceStatus]:
-    """Every device here, the CPU first, each tried with real work: some say that they are there and then fail."""
-    return [_tried(device) for device in (torch.device("cpu"), *_accelerators())]
+    """Every device here, the CPU first, each tried: some say that they are there and then fail."""
+    return [status(device) for device in (CPU, *_accelerators())]
 
 
 @functools.cache
 def best_device() -> DeviceStatus:
-    """The device to use, and what is wrong with a better one; each of several processes gets its own accelerator."""
-    accelerators, cpu = _accelerators(), torch.device("cpu")
+    """The device to use, and what is wrong with a better one.
+
+    Each of several processes gets an accelerator of its own.
+    """
+    accelerators = _accelerators()
     if not accelerators:
-        hidden = _hidden_gpu()
-        return DeviceStatus(cpu, _name(cpu), hidden and f"{hidden} Using the CPU.")
-    mine = _tried(accelerators[int(os.environ.get("LOCAL_RANK", 0)) % len(accelerators)])
-    return (
-        mine
-        if mine.problem is None
-        else DeviceStatus(cpu, _name(cpu), f"{mine.problem} Using the CPU.")
-    )
+        return _cpu_because(hidden_gpu())
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    accelerator = status(accelerators[rank % len(accelerators)])
+    if accelerator.problem is None:
+        return accelerator
+    return _cpu_because(accelerator.problem)
+
+
+def _cpu_because(problem: str | None) -> DeviceStatus:
+    if problem is not None:
+        problem = f"{problem} Using the CPU."
+    return DeviceStatus(CPU, device_name(CPU), problem)
 
 
 def best_precision(device: torch.device) -> str:
-    """ "bf16" where the device computes in bfloat16 natively, otherwise "no" (float32); never float16 unasked."""
-    native = device.type == "xla" or (
-        device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
+    """The precision to compute in: never float16 unasked.
+
+    "bf16" where the device computes in bfloat16 natively, otherwise "no", which is float32.
+    """
+    native = device.type == "xla"
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if native else "no"
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until the device has done what it was given: an accelerator computes while Python goes on."""
+    """Waits until the device has done what it was given: it computes while Python goes on."""
     if device.type == "xla":
         import torch_xla
 

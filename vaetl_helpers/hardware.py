@@ -1,6 +1,7 @@
 """What this machine can do, and what a training run costs on it.
 
-FLOPs are floating-point operations: a multiplication with its addition counts as two. Rates are per second.
+FLOPs are floating-point operations: a multiplication with its addition counts as two. Rates are per
+second.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +34,21 @@ from vaetl_helpers.training.evaluation import (
 )
 
 FLOAT_BYTES = 4
+ONLY_RESHAPE = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
 def time_it(work: Callable[[], Any], device: torch.device, repeats: int = 5) -> float:
-    """Median seconds of `work()` over `repeats` calls after one that does not count, each until the device is done."""
-    _kept = work()  # the first call compiles, allocates and fills caches
+    """Median seconds of `work()` over `repeats` calls, each until the device is done.
+
+    One call before them does not count: it compiles, allocates and fills caches.
+    """
+    _result = work()
     seconds = []
     for _ in range(repeats):
         synchronise(device)
         started = time.perf_counter()
-        _kept = (
-            work()
-        )  # kept until the device is done: a TPU computes only what somebody still holds
+        # Bound to a name until the device is done: a TPU computes only what somebody still holds.
+        _result = work()
         synchronise(device)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
@@ -69,40 +74,48 @@ def transfer_rate(device: torch.device, megabytes: int = 64) -> float:
 
 
 def software() -> dict[str, str]:
-    """The versions that a result depends on, the CUDA that torch was built for, and the operating system."""
-    from importlib.metadata import version
-
-    more = {"accelerate": version("accelerate"), "torch cuda": torch.version.cuda or "none"}
-    return versions() | more | {"system": platform.platform()}
+    """The versions that a result depends on, the CUDA of torch's build, and the system."""
+    return versions() | {
+        "accelerate": version("accelerate"),
+        "torch cuda": torch.version.cuda or "none",
+        "system": platform.platform(),
+    }
 
 
 def machine() -> dict[str, str]:
-    """What is here: processor, cores, memory, and every accelerator with what is wrong with it, if anything is."""
-    cpu, *accelerators = devices()
-    threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} used"
-    facts = {"processor": _processor(), "cores": threads, "memory": f"{_memory() / 1e9:.1f} GB"}
-    for found in accelerators:
-        state = (
-            found.problem
-            or f"works, precision {best_precision(found.device)}{_device_memory(found.device)}"
-        )
-        facts[f"accelerator {found.device}"] = f"{found.name}: {state}"
-    return facts | ({} if accelerators else {"accelerator": best_device().problem or "none found"})
+    """What is here: processor, cores, memory, and every accelerator with what is wrong with it."""
+    _cpu, *accelerators = devices()
+    facts = {
+        "processor": _processor(),
+        "cores": f"{os.cpu_count()} cores, {torch.get_num_threads()} used",
+        "memory": f"{_memory() / 1e9:.1f} GB",
+    }
+    for accelerator in accelerators:
+        device = accelerator.device
+        state = accelerator.problem
+        if state is None:
+            state = f"works, precision {best_precision(device)}{_device_memory(device)}"
+        facts[f"accelerator {device}"] = f"{accelerator.name}: {state}"
+    if not accelerators:
+        facts["accelerator"] = best_device().problem or "none found"
+    return facts
 
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+        text = ""
+    for line in text.splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _memory() -> int:
     import psutil  # comes with accelerate
 
-    return psutil.virtual_memory().total
+    return int(psutil.virtual_memory().total)
 
 
 def _device_memory(device: torch.device) -> str:
@@ -113,7 +126,7 @@ def _device_memory(device: torch.device) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that tensors have taken on a GPU, or that the whole process has taken on a CPU."""
+    """The most bytes that tensors have taken on a GPU, or the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -121,86 +134,102 @@ def peak_memory(device: torch.device) -> int:
     except ImportError:  # Windows
         import psutil
 
-        return psutil.Process().memory_info().peak_wset
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+        return int(psutil.Process().memory_info().peak_wset)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def count_flops(
     model: nn.Module, images: Tensor, labels: Tensor, loss_fn: LossFunction = classification_loss
 ) -> int:
-    """FLOPs of one training step on this batch (forward and backward), as PyTorch's counter sees them.
+    """FLOPs of one training step on this batch (forward and backward), by PyTorch's counter.
 
-    It counts matrix products and convolutions, two FLOPs a multiplication with its addition; the rest is small.
+    It counts matrix products and convolutions, two FLOPs a multiplication with its addition; the
+    rest is small.
     """
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
 
     twin = deepcopy(model)  # the model keeps its gradients and its BatchNorm statistics
     with FlopCounterMode(display=False) as counter:
-        loss_and_monitored(loss_fn(twin, images, labels))[0].backward()
-    return counter.get_total_flops()
+        loss, _ = loss_and_monitored(loss_fn(twin, images, labels))
+        loss.backward()
+    return int(counter.get_total_flops())
 
 
 def bytes_moved(model: nn.Module, images: Tensor) -> int:
     """A lower estimate of the bytes that one training step with Adam moves, in float32.
 
-    Ten numbers for each parameter: read forward and backward, its gradient written, and by Adam four read and three
-    written. Four for each activation: written forward, read by the next layer and backward, its gradient written.
-    Layers that only give their input another shape move nothing.
+    Ten numbers for each parameter: read forward and backward, its gradient written, and by Adam
+    four read and three written. Four for each activation: written forward, read by the next layer
+    and backward, its gradient written. Layers that only give their input another shape move
+    nothing.
     """
-    activations = images.numel()
+    sizes = [images.numel()]
 
-    def count(module: nn.Module, given: Any, result: Any) -> None:
-        nonlocal activations
-        activations += result.numel() if isinstance(result, Tensor) else 0
+    def note_size(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel())
 
     twin = deepcopy(model)
     for module in twin.modules():
-        if not list(module.children()) and not isinstance(
-            module, nn.Flatten | nn.Unflatten | nn.Identity
-        ):
-            module.register_forward_hook(count)
+        has_children = any(module.children())
+        if not has_children and not isinstance(module, ONLY_RESHAPE):
+            module.register_forward_hook(note_size)
     with torch.no_grad():
         twin(images)
-    parameters = sum(p.numel() for p in model.parameters())
-    return FLOAT_BYTES * (10 * parameters + 4 * activations)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return FLOAT_BYTES * (10 * parameters + 4 * sum(sizes))
 
 
 class EnergyMeter:
-    """Measures the joules of a `with` block on an NVIDIA GPU, and otherwise assumes `watts` and says so."""
+    """Measures the joules of a `with` block on an NVIDIA GPU, or assumes `watts` and says so."""
 
     def __init__(self, watts: float = 30.0) -> None:
-        self.watts, self.joules, self.source = watts, 0.0, f"assumed {watts:g} W"
-        try:
-            import pynvml
-
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)  # not every GPU can
-            self.read: Callable[[], float] | None = lambda: (
-                pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
-            )
+        self.watts = watts
+        self.joules = 0.0
+        self.seconds = 0.0
+        self.source = f"assumed {watts:g} W"
+        self.read = _energy_counter()
+        if self.read is not None:
             self.source = "measured by NVML, the GPU alone"
-        except (
-            Exception
-        ):  # no library, no driver, no GPU or no counter: all mean "cannot be measured"
-            self.read = None
 
     def __enter__(self) -> EnergyMeter:
-        self.started, self.at_start = time.monotonic(), self.read() if self.read else 0.0
+        self.started = time.monotonic()
+        self.joules_at_start = self.read() if self.read else 0.0
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.monotonic() - self.started
-        self.joules = self.read() - self.at_start if self.read else self.watts * self.seconds
+        if self.read:
+            self.joules = self.read() - self.joules_at_start
+        else:
+            self.joules = self.watts * self.seconds
+
+
+def _energy_counter() -> Callable[[], float] | None:
+    """A function that reads the joules that the GPU has taken so far, if they can be measured."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+
+        def read() -> float:
+            millijoules: int = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+            return millijoules / 1000
+
+        read()  # not every GPU can
+    except Exception:  # no library, no driver, no GPU or no counter
+        return None
+    return read
 
 
 @dataclass
 class Receipt:
-    """What a training run cost. `flops` in total, `joules`, and a price an hour of the machine in `currency`.
+    """What a training run cost: `flops` and `joules` in total, and the price of the machine.
 
-    `peak` is the best rate of the machine in FLOPs per second, `memory` the peak in bytes; 0: not measured.
+    `price_per_hour` is in `currency`. `peak` is the best rate of the machine in FLOPs per second,
+    `memory` the peak in bytes; 0: not measured.
     """
 
     seconds: float
@@ -220,28 +249,30 @@ class Receipt:
 
     def lines(self) -> dict[str, str]:
         """The receipt as label → value with unit, to print or to put in a table."""
-        seconds = self.seconds or math.inf  # a run that max_seconds=0 stopped before its first step
-        rate, of_peak = self.flops / seconds, f"of {self.peak / 1e9:,.0f} GFLOP/s"
-        share = (
-            {"share of the measured peak": f"{rate / self.peak:.1%} {of_peak}"} if self.peak else {}
-        )
-        memory = {"peak memory": f"{self.memory / 1e6:,.0f} MB"} if self.memory else {}
-        return {
+        seconds = self.seconds or math.inf  # max_seconds=0 stops a run before its first step
+        rate = self.flops / seconds
+        lines = {
             "time": f"{self.seconds:.1f} s",
             "images seen": f"{self.images:,}",
             "speed": f"{self.images / seconds:,.0f} images/s",
             "work": f"{self.flops:.3g} FLOPs",
             "rate": f"{rate / 1e9:.1f} GFLOP/s",
-            **share,
-            **memory,
-            "energy": f"{self.joules / 3600:.3g} Wh ({self.energy_source})",
-            "hire": f"{self.cost:.2g} {self.currency} (at {self.price_per_hour} {self.currency} per hour)",
         }
+        if self.peak:
+            fraction = f"{rate / self.peak:.1%} of {self.peak / 1e9:,.0f} GFLOP/s"
+            lines["share of the measured peak"] = fraction
+        if self.memory:
+            lines["peak memory"] = f"{self.memory / 1e6:,.0f} MB"
+        price = f"{self.price_per_hour} {self.currency} per hour"
+        lines["energy"] = f"{self.joules / 3600:.3g} Wh ({self.energy_source})"
+        lines["hire"] = f"{self.cost:.2g} {self.currency} (at {price})"
+        return lines
 
     def show(self, title: str) -> None:
-        """Shows the receipt as a table, and attaches it as data that `vaetl run` collects in metrics.json."""
+        """Shows the receipt as a table, and attaches it as data for metrics.json of `vaetl run`."""
         show_table(self.lines(), header=(title, "cost"))
-        emit(f"receipt: {title}", "receipt", {"title": title, "cost": self.cost} | asdict(self))
+        data = {"title": title, "cost": self.cost} | asdict(self)
+        emit(f"receipt: {title}", "receipt", data)
 
 
 def receipt(
@@ -252,21 +283,22 @@ def receipt(
     batch_size: int = 128,
     **more: Any,
 ) -> Receipt:
-    """The receipt of a `fit` that ran inside `meter`; `more` may set price_per_hour, currency and peak.
+    """The receipt of a `fit` that ran inside `meter`.
 
-    The energy is the meter's mean power times the seconds of training; the memory is the process's peak so far.
+    The energy is the meter's mean power times the seconds of training; the memory is the process's
+    peak so far. `more` may set price_per_hour, currency and peak.
     """
     device = next(model.parameters()).device
-    memory = peak_memory(device)  # before the counting below takes more
+    more = {"memory": peak_memory(device)} | more  # before the counting below takes more
     images, labels = next(train.batches(batch_size))
-    flops_per_image = count_flops(model, images.to(device), labels.to(device)) / len(images)
-    seen = int(sum(history["images"]))
-    joules = meter.joules / meter.seconds * history.seconds
+    batch_flops = count_flops(model, images.to(device), labels.to(device))
+    image_count = int(sum(history["images"]))
+    watts = meter.joules / meter.seconds
     return Receipt(
-        history.seconds,
-        seen,
-        flops_per_image * seen,
-        joules,
-        meter.source,
-        **{"memory": memory} | more,
+        seconds=history.seconds,
+        images=image_count,
+        flops=batch_flops / len(images) * image_count,
+        joules=watts * history.seconds,
+        energy_source=meter.source,
+        **more,
     )

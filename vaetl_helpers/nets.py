@@ -1,4 +1,7 @@
-"""The small networks that the chapters share. Inputs are float images [batch, channels, height, width] in [0, 1]."""
+"""The small networks that the chapters share.
+
+Inputs are float images [batch, channels, height, width] in [0, 1].
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,44 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from vaetl_helpers.errors import unknown_name_error
+
 Shape = tuple[int, int, int]  # channels, height, width
 Activation = Callable[[], nn.Module]
+ACTIVATIONS: dict[str, Activation] = {
+    "ReLU": nn.ReLU,
+    "LeakyReLU": nn.LeakyReLU,
+    "ELU": nn.ELU,
+    "GELU": nn.GELU,
+    "SiLU": nn.SiLU,
+    "Softplus": nn.Softplus,
+    "Tanh": nn.Tanh,
+    "Sigmoid": nn.Sigmoid,
+}
+
+
+def activation_by_name(name: str) -> Activation:
+    """The activation that a checkpoint's facts name; raises CourseError for another name."""
+    if name not in ACTIVATIONS:
+        raise unknown_name_error("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]
 
 
 def mlp_classifier(width: int = 128, pixels: int = 784, classes: int = 10) -> nn.Sequential:
     """One hidden layer: pixels → width → classes; returns logits [batch, classes]."""
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, classes)
+        nn.Flatten(),
+        nn.Linear(pixels, width),
+        nn.ReLU(),
+        nn.Linear(width, classes),
     )
 
 
 def small_cnn(
     width: int = 16, channels: int = 1, size: int = 28, classes: int = 10
 ) -> nn.Sequential:
-    """Two convolutions with pooling and one hidden layer, for images of size × size; returns logits."""
+    """Two convolutions with pooling and a hidden layer, for size × size images; returns logits."""
+    pooled_size = size // 4
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=3, padding=1),
         nn.ReLU(),
@@ -32,46 +58,47 @@ def small_cnn(
         nn.ReLU(),
         nn.MaxPool2d(2),  # size / 2 → size / 4
         nn.Flatten(),
-        nn.Linear(2 * width * (size // 4) ** 2, 8 * width),
+        nn.Linear(2 * width * pooled_size**2, 8 * width),
         nn.ReLU(),
         nn.Linear(8 * width, classes),
     )
 
 
 def transfer_cnn(channels: int = 1, classes: int = 2, width: int = 16) -> nn.Sequential:
-    """Three blocks of convolution, BatchNorm and pooling, and a linear head on 4 · width features; returns logits.
+    """Three blocks of convolution, BatchNorm and pooling, and a linear head; returns logits.
 
-    Its four parts, `list(model)`, can be frozen or replaced one by one; images may have any size from 8 × 8.
+    The head works on 4 · width features. The four parts, `list(model)`, can be frozen or replaced
+    one by one; images may have any size from 8 × 8.
     """
-
-    def block(before: int, after: int, pool: nn.Module) -> nn.Sequential:
-        conv = nn.Conv2d(
-            before, after, kernel_size=3, padding=1, bias=False
-        )  # BatchNorm brings the bias
-        return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(), pool)
-
-    last = nn.Sequential(
-        nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    )  # the mean over places: one number a filter
+    mean_over_places = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # one number a filter
     return nn.Sequential(
         OrderedDict(
-            block1=block(channels, width, nn.MaxPool2d(2)),
-            block2=block(width, 2 * width, nn.MaxPool2d(2)),
-            block3=block(2 * width, 4 * width, last),
+            block1=_block(channels, width, nn.MaxPool2d(2)),
+            block2=_block(width, 2 * width, nn.MaxPool2d(2)),
+            block3=_block(2 * width, 4 * width, mean_over_places),
             head=nn.Linear(4 * width, classes),
         )
     )
 
 
+def _block(channels: int, filters: int, pool: nn.Module) -> nn.Sequential:
+    # BatchNorm brings the bias.
+    convolution = nn.Conv2d(channels, filters, kernel_size=3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.ReLU(), pool)
+
+
 class Encoder(nn.Module):
     """A body and two linear heads: images → (mu, raw log_var), each [batch, latent].
 
-    `body` turns images into hidden features [batch, width]; it can be used on its own as a feature extractor.
+    `body` turns images into hidden features [batch, width]; it can be used on its own as a feature
+    extractor.
     """
 
     def __init__(self, body: nn.Module, width: int, latent: int) -> None:
         super().__init__()
-        self.body, self.mu, self.log_var = body, nn.Linear(width, latent), nn.Linear(width, latent)
+        self.body = body
+        self.mu = nn.Linear(width, latent)
+        self.log_var = nn.Linear(width, latent)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.body(images)
@@ -79,17 +106,25 @@ class Encoder(nn.Module):
 
 
 class Skip(nn.Sequential):
-    """Its layers, added to what goes in: deep networks then learn as quickly as shallow ones (He et al. 2015)."""
+    """Its layers, added to what goes in.
+
+    Deep networks then learn as quickly as shallow ones (He et al. 2015, arXiv:1512.03385).
+    """
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + super().forward(hidden)
+        change: Tensor = super().forward(hidden)
+        return hidden + change
 
 
-def _hidden(sizes: Sequence[int], activation: Activation, skip: bool) -> list[nn.Module]:
+def _hidden_layers(sizes: Sequence[int], activation: Activation, skip: bool) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for size, following in pairwise(sizes):
-        pair = nn.Linear(size, following), activation()
-        layers += [Skip(*pair)] if skip and size == following else pair
+    for size, following_size in pairwise(sizes):
+        linear = nn.Linear(size, following_size)
+        if skip and size == following_size:
+            layers.append(Skip(linear, activation()))
+        else:
+            layers.append(linear)
+            layers.append(activation())
     return layers
 
 
@@ -100,11 +135,13 @@ def mlp_encoder(
     activation: Activation = nn.ReLU,
     skip: bool = False,
 ) -> Encoder:
-    """Pixels → widths → heads; `shape` is (channels, height, width). `skip`: layers that keep their width add to it."""
+    """Pixels → widths → heads; `shape` is (channels, height, width).
+
+    `skip`: layers that keep their width add to it.
+    """
     sizes = [math.prod(shape), *widths]
-    return Encoder(
-        nn.Sequential(nn.Flatten(), *_hidden(sizes, activation, skip)), sizes[-1], latent
-    )
+    body = nn.Sequential(nn.Flatten(), *_hidden_layers(sizes, activation, skip))
+    return Encoder(body, sizes[-1], latent)
 
 
 def mlp_decoder(
@@ -116,20 +153,22 @@ def mlp_decoder(
 ) -> nn.Sequential:
     """Its mirror: codes [batch, latent] → widths, last first → logits [batch, *shape]."""
     sizes = [latent, *reversed(widths)]
-    last = nn.Linear(sizes[-1], math.prod(shape))
-    return nn.Sequential(*_hidden(sizes, activation, skip), last, nn.Unflatten(1, shape))
+    to_pixels = nn.Linear(sizes[-1], math.prod(shape))
+    hidden_layers = _hidden_layers(sizes, activation, skip)
+    return nn.Sequential(*hidden_layers, to_pixels, nn.Unflatten(1, shape))
 
 
 def conv_encoder(latent: int, width: int = 16, shape: Shape = (1, 28, 28)) -> Encoder:
     """Two convolutions of stride 2 and a hidden layer; height and width must be divisible by 4."""
     channels, height, columns = shape
+    small_image = (height // 4) * (columns // 4)
     body = nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1),  # size → size / 2
         nn.ReLU(),
         nn.Conv2d(width, 2 * width, kernel_size=4, stride=2, padding=1),  # size / 2 → size / 4
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(2 * width * (height // 4) * (columns // 4), 16 * width),
+        nn.Linear(2 * width * small_image, 16 * width),
         nn.ReLU(),
     )
     return Encoder(body, 16 * width, latent)
@@ -138,13 +177,13 @@ def conv_encoder(latent: int, width: int = 16, shape: Shape = (1, 28, 28)) -> En
 def conv_decoder(latent: int, width: int = 16, shape: Shape = (1, 28, 28)) -> nn.Sequential:
     """Its mirror, with transposed convolutions: codes [batch, latent] → logits [batch, *shape]."""
     channels, height, columns = shape
-    small = (2 * width, height // 4, columns // 4)
+    small_shape = (2 * width, height // 4, columns // 4)
     return nn.Sequential(
         nn.Linear(latent, 16 * width),
         nn.ReLU(),
-        nn.Linear(16 * width, math.prod(small)),
+        nn.Linear(16 * width, math.prod(small_shape)),
         nn.ReLU(),
-        nn.Unflatten(1, small),
+        nn.Unflatten(1, small_shape),
         nn.ConvTranspose2d(2 * width, width, kernel_size=4, stride=2, padding=1),
         nn.ReLU(),
         nn.ConvTranspose2d(width, channels, kernel_size=4, stride=2, padding=1),

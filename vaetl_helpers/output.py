@@ -1,8 +1,9 @@
-"""How lines, tables, numbers and files leave a notebook or a terminal; is anybody there to see it?"""
+"""How lines, tables, numbers and files leave a notebook or a terminal."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,16 +21,19 @@ def notebook_kernel() -> Any:
 
 
 def is_interactive() -> bool:
-    """Whether a person sees the output as it comes: a terminal, or a notebook that could ask them a question.
+    """Whether a person sees the output as it comes.
 
-    papermill, nbconvert and nbval tell the kernel that nobody can answer; JupyterLab and Colab tell it the contrary.
+    They do at a terminal, and in a notebook that could ask them a question: papermill, nbconvert
+    and nbval tell the kernel that nobody can answer; JupyterLab and Colab tell it the contrary.
     """
     kernel = notebook_kernel()
-    return bool(getattr(kernel, "_allow_stdin", False)) if kernel else sys.stdout.isatty()
+    if kernel is None:
+        return sys.stdout.isatty()
+    return bool(getattr(kernel, "_allow_stdin", False))
 
 
 def emit(line: str, kind: str, content: dict[str, Any]) -> None:
-    """Shows a line and, in a notebook, attaches `content` to it as application/vnd.vaetl.<kind>+json."""
+    """Shows a line; a notebook attaches `content` to it as application/vnd.vaetl.<kind>+json."""
     if not notebook_kernel():
         print(line)
         return
@@ -38,40 +42,127 @@ def emit(line: str, kind: str, content: dict[str, Any]) -> None:
     display({"text/plain": line, f"application/vnd.vaetl.{kind}+json": content}, raw=True)
 
 
-def record(
+TEST_IMAGES = "these test images"
+
+
+def conditions(conditional: Sequence[str]) -> str:
+    """What an interval holds for, in words."""
+    phrases = []
+    for condition in conditional:
+        verb = "for" if condition == TEST_IMAGES else "conditional on"
+        phrases.append(f"{verb} {condition}")
+    return "; ".join(phrases)
+
+
+def record_id(chapter: str, *parts: str | float | Sequence[str]) -> str:
+    """The id of a record, as claims.yaml names it: "04/accuracy/fine_tuned-scratch/10_a_class".
+
+    Parts are texts and numbers; names in one tuple, here ("fine-tuned", "scratch"), are compared.
+    """
+    slugs = []
+    for names in parts:
+        if isinstance(names, str | float | int):
+            names = [str(names)]
+        slugs.append("-".join(map(_slug, names)))
+    return "/".join([chapter, *slugs])
+
+
+def _slug(name: str) -> str:
+    """Small letters, digits, dots and underscores; Greek letters are spelled out."""
+    spelled = name.lower().replace("β", "beta").replace("μ", "mu").replace("+", " plus ")
+    return re.sub(r"[^a-z0-9.]+", "_", spelled.replace("'", "")).strip("_")
+
+
+def record(  # noqa: PLR0913  # the fields of a record, by keyword
     name: str,
     value: float,
     unit: str = "",
+    *,
+    id: str | None = None,
     low: float | None = None,
     high: float | None = None,
     n: int | None = None,
+    se: float | None = None,
+    df: float | None = None,
+    conditional: Sequence[str] = (),
     data: str | None = None,
 ) -> dict[str, Any]:
-    """A number as `vaetl run` collects it; `low` and `high` bound its 95 % interval over `n` repeats on `data`."""
-    value, low, high = (None if number is None else float(number) for number in (value, low, high))
-    n = None if n is None else int(n)
+    """A number as `vaetl run` collects it, to be found by its `id` (see `record_id`) and its data.
+
+    `low` and `high` bound its 95 % interval over `n` repeats on `data`; `se` is the standard error,
+    of the logarithm for ratios, `df` its degrees of freedom. `conditional` names what the interval
+    holds for alone. `name` is what readers see.
+    """
     return {
+        "id": id,
         "name": name,
-        "value": value,
+        "value": _float_or_none(value),
         "unit": unit,
-        "low": low,
-        "high": high,
-        "n": n,
+        "low": _float_or_none(low),
+        "high": _float_or_none(high),
+        "n": None if n is None else int(n),
+        "se": _float_or_none(se),
+        "df": _float_or_none(df),
+        "conditional": list(conditional),
         "data": data,
     }
 
 
-def report(name: str, value: float, unit: str = "", *interval: float | None, **more: Any) -> None:
-    """Shows a number and attaches it as a `record`, which has the same arguments; for many, see `show_table`."""
-    content = record(name, value, unit, *interval, **more)
-    low, high, n, data = (content[key] for key in ("low", "high", "n", "data"))
-    between = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
-    notes = ", ".join(note for note in (data, n and f"n = {n}") if note)
-    emit(
-        f"{name} = {content['value']:.4g}{between}{unit and f' {unit}'}{notes and f' ({notes})'}",
-        "record",
-        content,
+def _float_or_none(number: Any) -> float | None:
+    return None if number is None else float(number)
+
+
+def report(  # noqa: PLR0913  # the fields of a record, by keyword
+    name: str,
+    value: float,
+    unit: str = "",
+    *,
+    id: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    n: int | None = None,
+    se: float | None = None,
+    df: float | None = None,
+    conditional: Sequence[str] = (),
+    data: str | None = None,
+) -> None:
+    """Shows a number and attaches it as a `record`, which has the same arguments.
+
+    For many numbers see `show_table`, for effects of a study `show_record`.
+    """
+    content = record(
+        name,
+        value,
+        unit,
+        id=id,
+        low=low,
+        high=high,
+        n=n,
+        se=se,
+        df=df,
+        conditional=conditional,
+        data=data,
     )
+    show_record(content)
+
+
+def show_record(content: dict[str, Any]) -> None:
+    """Shows a `record` as a line and attaches it."""
+    parts = [f"{content['name']} = {content['value']:.4g}"]
+    if content["low"] is not None and content["high"] is not None:
+        parts.append(f"[{content['low']:.4g}, {content['high']:.4g}]")
+    if content["unit"]:
+        parts.append(content["unit"])
+    notes = []
+    if content["data"]:
+        notes.append(content["data"])
+    if content["conditional"]:
+        notes.append(conditions(content["conditional"]))
+    if content["n"]:
+        notes.append(f"n = {content['n']}")
+    if notes:
+        parts.append(f"({', '.join(notes)})")
+    emit(" ".join(parts), "record", content)
 
 
 def show_table(
@@ -79,31 +170,43 @@ def show_table(
     header: Sequence[str] = ("", ""),
     records: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Shows a table, as Markdown in a notebook and as text elsewhere; `records` are attached to it, out of sight."""
-    rows = list(rows.items()) if isinstance(rows, Mapping) else rows
-    text = "\n".join(
-        "| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)
-    )
+    """Shows a table, as Markdown in a notebook and as text elsewhere.
+
+    `records` are attached to it, out of sight.
+    """
+    if isinstance(rows, Mapping):
+        rows = list(rows.items())
+    lines = [header, ["---"] * len(header), *rows]
+    text = "\n".join(_markdown_row(cells) for cells in lines)
     if not notebook_kernel():
         print(text)
         return
     from IPython.display import display
 
-    attached = {"application/vnd.vaetl.record+json": list(records)} if records else {}
-    display({"text/plain": text, "text/markdown": text} | attached, raw=True)
+    bundle: dict[str, Any] = {"text/plain": text, "text/markdown": text}
+    if records:
+        bundle["application/vnd.vaetl.record+json"] = list(records)
+    display(bundle, raw=True)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in plain text."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in [header, *rows]
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    table = [header, *rows]
+    columns = zip(*table, strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def write_whole(path: Path | str, content: bytes | str, mode: int = 0o666) -> None:
-    """Writes a file whole or not at all: a reader sees the old content or the new one, never a half.
+    """Writes a file whole or not at all: a reader sees the old content or the new one, no half.
 
     Text is written as UTF-8, its line ends as they are; `mode` are the permissions of the new file,
     before the umask. Raises OSError where it cannot be written; the old file then stays.

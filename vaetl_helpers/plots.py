@@ -1,13 +1,16 @@
 """The course's figures: colour-blind-safe, labelled, and with a text for those who cannot see them.
 
-Each function draws one figure, needs `alt`, the sentence a screen reader says, and is followed by `plt.show()`.
+Each function draws one figure, needs `alt`, the sentence that a screen reader says, and is followed
+by `plt.show()`.
 """
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,15 +24,13 @@ from vaetl_helpers.output import notebook_kernel
 from vaetl_helpers.study.effects import mean_interval
 from vaetl_helpers.study.table import Table
 
-# Okabe and Ito's palette, which people with any kind of colour vision can tell apart. On white its sky blue, orange and
-# yellow are too pale for lines (below 3:1, WCAG 2.1, 1.4.11), so violet and brown stand in for them.
+# Okabe and Ito's palette, which people with any kind of colour vision can tell apart. On white its
+# sky blue, orange and yellow are too pale for lines (below 3:1, WCAG 2.1, 1.4.11), so violet and
+# brown stand in for them.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#9040F0", "#5C3000", "#000000")
-ON_GREY = (
-    "#56B4E9",
-    "#E69F00",
-)  # the palette's sky blue and orange, for marks on a grey or dark picture
+ON_GREY = ("#56B4E9", "#E69F00")  # sky blue and orange, for marks on a grey or dark picture
 STYLES = ("-", "--", "-.", ":", "-", "--", "-.")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.prop_cycle": plt.cycler(color=COLOURS, linestyle=STYLES),
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -48,38 +49,46 @@ VERDICTS = {
     "no gain": ("s", COLOURS[4]),
     "undecided": ("D", GREY),
 }
+ALT_TEXTS: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y)
+Tables = Table | Mapping[str, Table]  # one, or several named by their origin
+Row = Any  # of the claims ledger: row["effect"], row["low"], row["verdict"], …
 
 
 def describe(figure: Figure, alt: str) -> Figure:
-    """Attaches the alternative text to a figure, so that notebooks and pages carry it with the picture."""
-    figure._vaetl_alt = alt
+    """Attaches the alternative text to a figure, so that notebooks and pages carry it with it."""
+    ALT_TEXTS[figure] = alt
     if notebook_kernel():
         from IPython import get_ipython
 
-        # Registered at each figure: matplotlib's own formatter may have been put back in the meantime.
+        # At each figure: matplotlib's own formatter may have been put back in the meantime.
         get_ipython().display_formatter.formatters["image/png"].for_type(Figure, _png_with_alt)
     return figure
+
+
+def alt_text(figure: Figure) -> str:
+    """The alternative text of a figure, or nothing."""
+    return ALT_TEXTS.get(figure, "")
 
 
 def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, str]]:
     from IPython.core.pylabtools import print_figure
 
-    return print_figure(figure, "png", bbox_inches="tight"), {
-        "alt": getattr(figure, "_vaetl_alt", "")
-    }
+    return print_figure(figure, "png", bbox_inches="tight"), {"alt": alt_text(figure)}
 
 
 def panels(
     titles: Sequence[str], alt: str, height: float = 3.2, width: float = 4.8, columns: int = 2
 ) -> list[Axes]:
-    """Empty panels in the course's style, at most `columns` side by side, so that their text stays readable."""
+    """Empty panels in the course's style.
+
+    At most `columns` are side by side, so that their text stays readable.
+    """
     columns = min(columns, len(titles))
-    rows = -(-len(titles) // columns)
+    rows = math.ceil(len(titles) / columns)
+    size = (width * columns, height * rows)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(width * columns, height * rows), squeeze=False
-        )
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
         for axis in axes.flat[len(titles) :]:
             axis.remove()
         for axis, title in zip(axes.flat, titles, strict=False):
@@ -98,14 +107,16 @@ def lines(
     axis: Axes | None = None,
 ) -> Axes:
     """One line a label; `scale` is "linear", "log x", "log y" or "log-log"."""
-    axis = axis or panels([title], alt, width=6)[0]
+    if axis is None:
+        axis = panels([title], alt, width=6)[0]
     for label, (xs, ys) in curves.items():
-        axis.plot(xs, ys, label=label, marker="o" if len(xs) <= 12 else None, markersize=4)
+        marker = "o" if len(xs) <= 12 else None
+        axis.plot(xs, ys, label=label, marker=marker, markersize=4)
     axis.set(title=title, xlabel=x, ylabel=y)
     axis.set_xscale("log" if scale in ("log x", "log-log") else "linear")
     axis.set_yscale("log" if scale in ("log y", "log-log") else "linear")
     if axis.get_xscale() == "log" and len(xs) <= 8:  # a few doublings: name each one
-        axis.set_xticks(xs, [f"{x:,g}" for x in xs], fontsize=9)
+        axis.set_xticks(xs, [f"{value:,g}" for value in xs], fontsize=9)
         axis.xaxis.set_minor_locator(NullLocator())
     if axis.get_yscale() == "log":
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -116,11 +127,6 @@ def lines(
     return axis
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """The slope of log y over log x by least squares: 1 means that y grows in proportion to x."""
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
-
-
 def image_grid(
     images: Tensor,
     titles: Sequence[str] | None,
@@ -129,26 +135,40 @@ def image_grid(
     columns: int = 10,
     scale: float = 1.15,
 ) -> Figure:
-    """Images [n, channels, height, width], uint8 or in [0, 1]; one title an image, or one a row, at its left."""
-    rows = -(-len(images) // columns)
-    of_rows = titles is not None and len(titles) == rows < len(images)
+    """Images [n, channels, height, width], uint8 or in [0, 1].
+
+    There is one title an image, or one a row, at its left.
+    """
+    rows = math.ceil(len(images) / columns)
+    titles = titles or [""] * len(images)
+    one_a_row = len(titles) == rows < len(images)
+    size = (scale * columns, (scale + 0.25) * rows + 0.4)
     with plt.rc_context(STYLE | {"axes.grid": False, "font.size": 9}):
-        size = (scale * columns, (scale + 0.25) * rows + 0.4)
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-        for number, axis in enumerate(axes.flat):
+        for axis in axes.flat:
             axis.axis("off")
-            if number < len(images):
-                picture = images[number].detach().cpu().permute(1, 2, 0).numpy()
-                axis.imshow(
-                    picture, cmap="gray_r", vmin=0, vmax=255 if picture.dtype == np.uint8 else 1
-                )
-                axis.set_title("" if titles is None or of_rows else titles[number], fontsize=8)
-        for row, text in zip(axes, titles if of_rows else (), strict=False):
-            row[0].text(
-                -0.1, 0.5, text, transform=row[0].transAxes, ha="right", va="center", fontsize=10
-            )
+        for number, image in enumerate(images):
+            axis = axes.flat[number]
+            _show_image(axis, image)
+            axis.set_title("" if one_a_row else titles[number], fontsize=8)
+        if one_a_row:
+            for axis, text in zip(axes[:, 0], titles, strict=False):
+                _label_row(axis, text)
         figure.suptitle(title, fontsize=12)
     return describe(figure, alt)
+
+
+def _show_image(axis: Axes, image: Tensor) -> None:
+    """An image [channels, height, width]; grey ones dark on white."""
+    picture = image.detach().cpu().permute(1, 2, 0).numpy()
+    brightest = 255 if picture.dtype == np.uint8 else 1
+    axis.imshow(picture, cmap="gray_r", vmin=0, vmax=brightest)
+
+
+def _label_row(axis: Axes, text: str) -> None:
+    """A text at the left of the row that begins with this panel."""
+    place: dict[str, Any] = {"transform": axis.transAxes, "ha": "right", "va": "center"}
+    axis.text(-0.1, 0.5, text, fontsize=10, **place)
 
 
 def bars(
@@ -159,42 +179,57 @@ def bars(
     alt: str,
     log: bool = False,
 ) -> Axes:
-    """Horizontal bars, each with its label; on a logarithmic axis, which has no zero to start from, points."""
+    """Horizontal bars, each with its label.
+
+    On a logarithmic axis, which has no zero to start from, they are points.
+    """
     axis = panels([title], alt, height=0.5 * len(values) + 1.2, width=8)[0]
     axis.set_axisbelow(True)
+    names = list(values)
+    numbers = list(values.values())
     if log:
-        axis.plot(list(values.values()), list(values), "o", color=COLOURS[0], markersize=9)
+        axis.plot(numbers, names, "o", color=COLOURS[0], markersize=9)
     else:
-        axis.barh(list(values), list(values.values()), color=COLOURS[0])
-    for name, label in zip(values, labels, strict=True):
-        axis.annotate(
-            label, (values[name], name), xytext=(9, 0), textcoords="offset points", va="center"
-        )
+        axis.barh(names, numbers, color=COLOURS[0])
+    right: dict[str, Any] = {"xytext": (9, 0), "textcoords": "offset points", "va": "center"}
+    for name, label in zip(names, labels, strict=True):
+        axis.annotate(label, (values[name], name), **right)
     axis.set(xlabel=x, xscale="log" if log else "linear")
     axis.margins(x=0.25, y=0.2)
     axis.invert_yaxis()
     return axis
 
 
-def forest(rows: Sequence[Mapping[str, Any]], title: str, alt: str) -> list[Axes]:
-    """Rows of the claims ledger, one below the other: effect and 95 % interval, by verdict; a panel for each unit.
+# ---------------------------------------------------------------- the claims ledger
 
-    A full mark is a primary comparison, an arrow the open end of an interval; the grey band is the margin around the
-    dashed line of no effect. Within a panel the order is that of the rows.
+
+def forest(
+    rows: Sequence[Row],
+    title: str,
+    alt: str,
+    margins: Mapping[str, float],
+    ratios: Mapping[str, int],
+) -> list[Axes]:
+    """Rows of the claims ledger: effect and 95 % interval, by verdict; a panel for each unit.
+
+    A full mark is a primary comparison, an arrow the open end of an interval; the grey band is the
+    margin around the dashed line of no effect. Within a panel the order is that of the rows.
+
+    `margins` has by unit what a gain must be worth. `ratios` has the units of ratios, whose axis
+    is logarithmic, with 1 where a claim wants a ratio above one and -1 where below: of the ledger
+    they are `claims.CONTRACT["margins"]` and `claims.RATIOS`.
     """
-    from vaetl_helpers.claims import CONTRACT, RATIOS
-
     units = list(dict.fromkeys(row["unit"] for row in rows))
-    parts = [[row for row in rows if row["unit"] == unit] for unit in units]
-    heights = [len(part) + 1.5 for part in parts]
+    rows_by_unit = {unit: [row for row in rows if row["unit"] == unit] for unit in units}
+    heights = [len(of_unit) + 1.5 for of_unit in rows_by_unit.values()]
+    size = (11, 0.42 * sum(heights) + 1.3)
     with plt.rc_context(STYLE | {"font.size": 9}):
-        size = (11, 0.42 * sum(heights) + 1.3)
         figure, axes = plt.subplots(len(units), figsize=size, squeeze=False, height_ratios=heights)
-        for axis, unit, part in zip(axes.flat, units, parts, strict=True):
-            ratio = RATIOS.get(unit, 0)
-            _forest_panel(axis, part, abs(ratio), CONTRACT["margins"].get(unit))
-            side = "left" if ratio < 0 else "right"
-            scale = ", log scale" if ratio else ""
+        for axis, unit in zip(axes.flat, units, strict=True):
+            sign = ratios.get(unit, 0)
+            _forest_panel(axis, rows_by_unit[unit], abs(sign), margins.get(unit))
+            side = "left" if sign < 0 else "right"
+            scale = ", log scale" if sign else ""
             axis.set_xlabel(
                 f"{unit or 'no unit'}{scale} (the claim's side is {side} of the dashed line)"
             )
@@ -204,18 +239,20 @@ def forest(rows: Sequence[Mapping[str, Any]], title: str, alt: str) -> list[Axes
     return list(axes.flat)
 
 
-def _forest_panel(
-    axis: Axes, rows: Sequence[Mapping[str, Any]], null: int, margin: float | None
-) -> None:
-    """The rows of one unit, whose effects are compared with `null`; 1 means ratios on a logarithmic axis."""
+def _forest_panel(axis: Axes, rows: Sequence[Row], null: int, margin: float | None) -> None:
+    """The rows of one unit, whose effects are compared with `null`.
+
+    With 1 they are ratios, on a logarithmic axis.
+    """
     axis.set_xscale("log" if null else "linear")
     axis.axvline(null, color="black", linestyle="--", linewidth=1)
     if margin:
-        axis.axvspan(1 / margin if null else -margin, margin, color=GREY, alpha=0.2, linewidth=0)
-    known = [row[key] for row in rows for key in ("effect", "low", "high") if row[key] is not None]
-    axis.update_datalim(
-        [(x, 0) for x in known]
-    )  # the arrows are put at the ends of the axis, so these come first
+        low = 1 / margin if null else -margin
+        axis.axvspan(low, margin, color=GREY, alpha=0.2, linewidth=0)
+    # Arrows are put at the ends of the axis, so all numbers come first.
+    for row in rows:
+        numbers = [row["effect"], row["low"], row["high"]]
+        axis.update_datalim([(number, 0) for number in numbers if number is not None])
     axis.autoscale_view()
     limits = axis.get_xlim()
     for y, row in enumerate(rows):
@@ -223,75 +260,77 @@ def _forest_panel(
     axis.set_xlim(limits)
     if null:
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    asked = [textwrap.fill(row["measure"].partition(", conditional")[0], 80) for row in rows]
-    lines = [
-        (f"{row['claim']}: {row['data']} ({row['source']})", what)
-        for row, what in zip(rows, asked, strict=True)
-    ]
-    axis.set_yticks(range(len(rows)), ["\n".join(line) for line in lines], fontsize=8)
+    axis.set_yticks(range(len(rows)), [_forest_label(row) for row in rows], fontsize=8)
     axis.set_ylim(len(rows) - 0.4, -0.6)
 
 
-def _forest_row(axis: Axes, y: int, row: Mapping[str, Any], limits: tuple[float, float]) -> None:
+def _forest_label(row: Row) -> str:
+    """Claim, data and source in a line, and below it the question."""
+    question = textwrap.fill(row["question"], 80)
+    return f"{row['claim']}: {row['data']} ({row['source']})\n{question}"
+
+
+def _forest_row(axis: Axes, y: int, row: Row, limits: tuple[float, float]) -> None:
     """An effect with its interval, which is drawn to the limits of the axis where it is open."""
-    (marker, colour), ends = VERDICTS[row["verdict"]], (row["low"], row["high"])
     if row["effect"] is None:
         axis.text(0.02, y, "no number", va="center", transform=axis.get_yaxis_transform())
         return
-    if ends != (None, None):
-        drawn = [limit if end is None else end for end, limit in zip(ends, limits, strict=True)]
-        axis.plot(drawn, [y, y], "-", color=colour)
-        for end, limit, arrow in zip(ends, limits, "<>", strict=True):
-            if end is None:
-                axis.plot(limit, y, arrow, color=colour, markersize=7, clip_on=False)
-    axis.plot(
-        row["effect"],
-        y,
-        marker,
-        color=colour,
-        mfc=colour if row["primary"] else "white",
-        markersize=8,
-    )
+    marker, colour = VERDICTS[row["verdict"]]
+    _forest_interval(axis, y, row, limits, colour)
+    face = colour if row["primary"] else "white"
+    axis.plot(row["effect"], y, marker, color=colour, mfc=face, markersize=8)
 
 
-def _forest_key(rows: Sequence[Mapping[str, Any]]) -> list[Line2D]:
+def _forest_interval(
+    axis: Axes, y: int, row: Row, limits: tuple[float, float], colour: str
+) -> None:
+    ends = (row["low"], row["high"])
+    if ends == (None, None):
+        return
+    drawn = [limit if end is None else end for end, limit in zip(ends, limits, strict=True)]
+    axis.plot(drawn, [y, y], "-", color=colour)
+    for end, limit, arrow in zip(ends, limits, "<>", strict=True):
+        if end is None:
+            axis.plot(limit, y, arrow, color=colour, markersize=7, clip_on=False)
+
+
+def _forest_key(rows: Sequence[Row]) -> list[Line2D]:
     """The legend: the verdicts, full and hollow marks, and the arrow, as far as they are drawn."""
-    marks = [
-        (*VERDICTS[name], name) for name in VERDICTS if name in {row["verdict"] for row in rows}
-    ]
-    kinds = [("o", "primary", "black")] * any(row["primary"] for row in rows)
-    kinds += [("o", "exploratory", "white")] * any(not row["primary"] for row in rows)
-    kinds += [(">", "open end", "black")] * any(
-        (row["low"] is None) != (row["high"] is None) for row in rows
-    )
-    return [
-        Line2D([], [], linestyle="none", marker=marker, color=colour, mfc=face, label=label)
-        for marker, colour, face, label in [
-            *((marker, colour, colour, name) for marker, colour, name in marks),
-            *((marker, "black", face, label) for marker, label, face in kinds),
-        ]
-    ]
+    verdicts = {row["verdict"] for row in rows}
+    key = []
+    for verdict, (marker, colour) in VERDICTS.items():
+        if verdict in verdicts:
+            key.append(_mark(marker, verdict, colour, colour))
+    if any(row["primary"] for row in rows):
+        key.append(_mark("o", "primary", "black", "black"))
+    if not all(row["primary"] for row in rows):
+        key.append(_mark("o", "exploratory", "black", "white"))
+    if any((row["low"] is None) != (row["high"] is None) for row in rows):
+        key.append(_mark(">", "open end", "black", "black"))
+    return key
+
+
+def _mark(marker: str, label: str, colour: str, face: str) -> Line2D:
+    return Line2D([], [], linestyle="none", marker=marker, color=colour, mfc=face, label=label)
+
+
+# ---------------------------------------------------------------- codes and studies
 
 
 def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
     """Codes [n, 2], each drawn as the numeral of its class."""
+    palette = plt.get_cmap("tab10")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.5, 6.5))
         for label in labels.unique().tolist():
-            chosen = codes[labels == label]
-            colour = [
-                0.75 * part for part in plt.get_cmap("tab10")(label % 10)[:3]
-            ]  # as it is, some are too pale
-            axis.scatter(
-                chosen[:, 0], chosen[:, 1], color=colour, marker=f"${label}$", s=32, linewidths=0.2
-            )
+            x, y = codes[labels == label].T
+            # As they are, some of the palette's colours are too pale.
+            colour = [0.75 * channel for channel in palette(label % 10)[:3]]
+            axis.scatter(x, y, color=colour, marker=f"${label}$", s=32, linewidths=0.2)
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
         axis.set_aspect("equal")
     describe(figure, alt)
     return axis
-
-
-Tables = Table | Mapping[str, Table]  # one, or several named by their origin
 
 
 def learning_curves(
@@ -305,29 +344,44 @@ def learning_curves(
 ) -> Axes:
     """Mean and 95 % interval over draws, a line a method, over the number of labels (logarithmic).
 
-    Several tables are named by their origin ("run here", "recorded (machine, date)"); the first one's points are full.
-    `methods`, by default all, are those to draw from the tables that have them.
+    Several tables are named by their origin ("run here", "recorded (machine, date)"); the first
+    one's points are full. `methods`, by default all, are those to draw where a table has them.
     """
-    from vaetl_helpers import plots
-
-    tables = {"": tables} if isinstance(tables, Table) else tables
-    methods = methods or list(
-        dict.fromkeys(method for table in tables.values() for method in table.known("method"))
-    )
-    axis, ticks = axis or plots.panels([title], alt, width=6)[0], set()
+    if isinstance(tables, Table):
+        tables = {"": tables}
+    if not methods:
+        known = [method for table in tables.values() for method in table.known("method")]
+        methods = list(dict.fromkeys(known))
+    if axis is None:
+        axis = panels([title], alt, width=6)[0]
+    counts: set[int] = set()
     for number, (origin, table) in enumerate(tables.items()):
-        counts = sorted(table.known("labels"))
-        for method in (name for name in methods if name in table.known("method")):
-            values = (list(table.values(method, metric, count).values()) for count in counts)
-            mean, low, high = zip(*map(mean_interval, values), strict=True)
-            look = methods.index(method) % len(plots.COLOURS)
-            style = {"color": plots.COLOURS[look], "linestyle": plots.STYLES[look]}
-            label, fill = f"{method}, {origin}" if origin else method, "none" if number else "full"
-            axis.plot(counts, mean, marker="o", fillstyle=fill, label=label, **style)
-            axis.fill_between(counts, low, high, color=style["color"], alpha=0.15, linewidth=0)
-        ticks |= set(counts)
+        fill = "none" if number else "full"
+        counts |= set(table.known("labels"))
+        for method in methods:
+            if method in table.known("method"):
+                place = methods.index(method)
+                label = f"{method}, {origin}" if origin else method
+                _learning_curve(axis, table, method, metric, place, label=label, fillstyle=fill)
     axis.set(title=title, xlabel="labels", ylabel=y, xscale="log")
-    axis.set_xticks(sorted(ticks), [f"{count:,}" for count in sorted(ticks)], fontsize=9)
+    ticks = sorted(counts)
+    axis.set_xticks(ticks, [f"{count:,}" for count in ticks], fontsize=9)
     axis.set_xticks([], minor=True)
     axis.legend(frameon=False)
     return axis
+
+
+def _learning_curve(
+    axis: Axes, table: Table, method: str, metric: str, place: int, **style: Any
+) -> None:
+    """One method's line, in the colour and style of its place among the methods."""
+    counts = sorted(table.known("labels"))
+    intervals = []
+    for count in counts:
+        values = table.values(method, metric, count)
+        intervals.append(mean_interval(list(values.values())))
+    means, lows, highs = zip(*intervals, strict=True)
+    colour = COLOURS[place % len(COLOURS)]
+    line_style = STYLES[place % len(STYLES)]
+    axis.plot(counts, means, marker="o", color=colour, linestyle=line_style, **style)
+    axis.fill_between(counts, lows, highs, color=colour, alpha=0.15, linewidth=0)

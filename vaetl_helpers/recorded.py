@@ -1,8 +1,9 @@
-"""What was run by the authors and is kept in the package: trained weights, records, tables and arrays."""
+"""What was run by the authors and is kept in the package: weights, records, tables and arrays."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,47 +14,135 @@ from safetensors import safe_open
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
 
+Record = dict[str, Any]
+
 
 def packaged_weights(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The weights of a checkpoint in assets/, by the model's names, and its facts: command, data, seed, results, …."""
+    """The weights of a checkpoint in assets/, by the model's names.
+
+    And its facts: command, data, seed, results, ….
+    """
     asset = resources.files("vaetl_helpers").joinpath("assets", f"{name}.safetensors")
+    weights = {}
     with resources.as_file(asset) as path, safe_open(path, framework="pt") as file:
-        weights = {key.removeprefix("model."): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return weights, json.loads(file.metadata()["vaetl"])
+        for key in file.keys():  # noqa: SIM118  # it is no dictionary
+            name_in_model = key.removeprefix("model.")
+            weights[name_in_model] = file.get_tensor(key)
+        facts: dict[str, Any] = json.loads(file.metadata()["vaetl"])
+    return weights, facts
 
 
 def recorded(chapter: str, task: str = "") -> dict[str, Any]:
-    """A chapter's recorded run, of one `task` if it has several: command, commit, date, machine, versions, records."""
-    what = f"run of chapter {chapter}" + (f" with task {task}" if task else "")
-    return json.loads(
-        read_recorded(f"{chapter}_*_{task}.json" if task else f"{chapter}_*.json", what)
-    )
+    """A chapter's recorded run, of one `task` if it has several.
+
+    It has command, commit, date, machine, versions and records. Raises CourseError where the
+    package has none.
+    """
+    pattern = f"{chapter}_*.json"
+    description = f"run of chapter {chapter}"
+    if task:
+        pattern = f"{chapter}_*_{task}.json"
+        description += f" with task {task}"
+    run: dict[str, Any] = json.loads(read_recorded(pattern, description))
+    return run
 
 
-def read_recorded(pattern: str, what: str) -> str:
+def read_recorded(pattern: str, description: str) -> str:
     """The text of the package's first recorded file of this pattern."""
-    if not (files := sorted((Path(__file__).parent / "recorded").glob(pattern))):
-        raise CourseError(f"No recorded {what} is in the package: run it with --profile paper.")
+    files = sorted(_folder().glob(pattern))
+    if not files:
+        raise CourseError(
+            f"No recorded {description} is in the package: run it with --profile paper."
+        )
     return files[0].read_text("utf-8")
 
 
-def recorded_value(chapter: str, name: str, task: str = "") -> dict[str, Any]:
-    """One record of a recorded run: value, unit, low, high, n, data, and `label`, 'recorded (machine, date)'."""
-    run = recorded(chapter, task)
-    record = next((r for r in run["records"] if r["name"] == name), None)
-    if record is None:
-        raise unknown_name_error("recorded number", name, [r["name"] for r in run["records"]])
-    return record | {"label": f"recorded ({run['machine']}, {run['date']})"}
+def recorded_records() -> list[Record]:
+    """The records of all recorded runs, file by file."""
+    records = []
+    for path in sorted(_folder().glob("*.json")):
+        records += json.loads(path.read_text("utf-8"))["records"]
+    return records
+
+
+def origin(run: Mapping[str, Any]) -> str:
+    """'recorded (machine, date)', as figures and tables label what was not run here."""
+    return f"recorded ({run['machine']}, {run['date']})"
+
+
+def recorded_value(
+    chapter: str, id: str, task: str = "", data: str | None = None
+) -> dict[str, Any]:
+    """One record of a recorded run by its id, and by its data where several data sets have it.
+
+    It has the fields of `output.record`, and `label`, 'recorded (machine, date)'.
+    """
+    records = _labelled(recorded(chapter, task), data)
+    for record in records:
+        if record["id"] == id:
+            return record
+    raise unknown_name_error("recorded number", id, [record["id"] for record in records])
+
+
+def find_recorded(
+    chapter: str, ids: Iterable[str], task: str = "", data: str | None = None
+) -> list[Record]:
+    """The recorded numbers with these ids, in their order, each with its `label`.
+
+    Ids that were not recorded are left out; without a recorded run it prints why and returns none.
+    """
+    records = _labelled_or_none(chapter, task, data)
+    by_id = {record["id"]: record for record in records}
+    return [by_id[id] for id in ids if id in by_id]
+
+
+def recorded_by_measure(chapter: str, *measures: str) -> list[Record]:
+    """The recorded numbers of these measures, each with its `label`.
+
+    A measure is the second part of an id. Without a recorded run it prints why and returns none.
+    """
+    records = []
+    for record in _labelled_or_none(chapter):
+        _, measure, *_ = record["id"].split("/")
+        if measure in measures:
+            records.append(record)
+    return records
+
+
+def _labelled_or_none(chapter: str, task: str = "", data: str | None = None) -> list[Record]:
+    """The labelled records of a run; none, and a line that says so, where it was not recorded."""
+    try:
+        run = recorded(chapter, task)
+    except CourseError as error:
+        print(error)
+        return []
+    return _labelled(run, data)
+
+
+def _labelled(run: Mapping[str, Any], data: str | None) -> list[Record]:
+    """The run's records on `data` (None: on all), each with the `label` of the run."""
+    label = origin(run)
+    records = []
+    for record in run["records"]:
+        if data is None or record["data"] == data:
+            records.append(record | {"label": label})
+    return records
 
 
 def recorded_arrays(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of recorded/NAME.safetensors, and its facts: command, commit, date, machine, versions, what they are.
+    """The arrays of recorded/NAME.safetensors, and its facts.
 
-    Made by authoring/record_controls.py; `facts["label"]` is 'recorded (machine, date)'.
+    The facts are command, commit, date, machine, versions and what the arrays are, and `label`,
+    'recorded (machine, date)'. Made by authoring/record_controls.py.
     """
-    with safe_open(
-        Path(__file__).parent / "recorded" / f"{name}.safetensors", framework="np"
-    ) as file:
+    arrays = {}
+    path = _folder() / f"{name}.safetensors"
+    with safe_open(path, framework="np") as file:
         facts = json.loads(file.metadata()["vaetl"])
-        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    return arrays, facts | {"label": f"recorded ({facts['machine']}, {facts['date']})"}
+        for key in file.keys():  # noqa: SIM118  # it is no dictionary
+            arrays[key] = file.get_tensor(key)
+    return arrays, facts | {"label": origin(facts)}
+
+
+def _folder() -> Path:
+    return Path(__file__).parent / "recorded"

@@ -5,77 +5,81 @@ from __future__ import annotations
 import copy
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vaetl_helpers import vae
-from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.transfer.freezing import freeze
 
 
 def debiased_cka(x: Float[Tensor, "images d1"], y: Float[Tensor, "images d2"]) -> float:
-    """Linear CKA of two features of the same images, from unbiased HSIC: 1 if equal up to rotation and scale.
+    """Linear CKA of two features of the same images, from unbiased HSIC.
 
-    About 0, of either sign, for independent features of any width; the usual estimate then grows with the width.
-    CKA: Kornblith et al. 2019, arXiv 1905.00414; unbiased HSIC: Song et al. 2012; together: Nguyen et al. 2021,
-    arXiv 2010.15327. Time and memory are quadratic in the images. Raises CourseError below 4 images, where the rows do
-    not match, and for features that do not vary.
+    1 if they are equal up to rotation and scale; about 0, of either sign, for independent features
+    of any width; the usual estimate then grows with the width. CKA: Kornblith et al. 2019, arXiv
+    1905.00414; unbiased HSIC: Song et al. 2012;
+    together: Nguyen et al. 2021, arXiv 2010.15327. Time and memory are quadratic in the images.
+    Raises CourseError below 4 images, where the rows do not match, and for features that do not
+    vary.
     """
-    if x.dim() != 2 or y.dim() != 2 or len(x) != len(y) or len(x) < 4:
+    are_matrices = x.dim() == 2 and y.dim() == 2
+    if not are_matrices or len(x) != len(y) or len(x) < 4:
         shapes = f"{list(x.shape)} and {list(y.shape)}"
         raise CourseError(
-            f"CKA compares features [images, d] of the same 4 or more images, not {shapes}: flatten(1)."
+            f"CKA compares features [images, d] of the same 4 or more images, not {shapes}: "
+            "flatten(1)."
         )
-    k, m = _gram(x), _gram(y)
-    own_x, own_y = _hsic(k, k), _hsic(m, m)
-    if not (own_x > 0 and own_y > 0):  # also refuses NaN
+    k = _gram(x)
+    m = _gram(y)
+    hsic_x = _hsic(k, k)
+    hsic_y = _hsic(m, m)
+    if not (hsic_x > 0 and hsic_y > 0):  # also refuses NaN
         raise CourseError(
-            "CKA needs finite features that vary over the images: look at them, or take more images."
+            "CKA needs finite features that vary over the images: look at them, or take more "
+            "images."
         )
-    return _hsic(k, m) / math.sqrt(own_x * own_y)
+    return _hsic(k, m) / math.sqrt(hsic_x * hsic_y)
 
 
 def _gram(x: Tensor) -> Tensor:
-    """The inner products of all pairs of images, and 0 for each with itself, which is what makes HSIC unbiased."""
+    """The inner products of all pairs of images; 0 for each with itself makes HSIC unbiased."""
     x = x.detach().cpu().double()
     x = x - x.mean(0)  # changes nothing but rounding
     return (x @ x.T).fill_diagonal_(0)
 
 
 def _hsic(k: Tensor, m: Tensor) -> float:
-    """Song et al. 2012, eq. 5, for Gram matrices without their diagonals; the product of the two is never formed."""
+    """Song et al. 2012, eq. 5, for Gram matrices without their diagonals.
+
+    The product of the two matrices is never formed.
+    """
     n = len(k)
-    rows_k, rows_m = k.sum(0), m.sum(0)
-    both = (
-        (k * m).sum()
-        + rows_k.sum() * rows_m.sum() / ((n - 1) * (n - 2))
-        - 2 / (n - 2) * (rows_k @ rows_m)
-    )
-    return both.item() / (n * (n - 3))
+    rows_k = k.sum(0)
+    rows_m = m.sum(0)
+    trace = (k * m).sum()
+    off_diagonal = (n - 1) * (n - 2)
+    sums = rows_k.sum() * rows_m.sum() / off_diagonal
+    cross = 2 / (n - 2) * (rows_k @ rows_m)
+    total: float = (trace + sums - cross).item()
+    return total / (n * (n - 3))
 
 
 def reuse(source: vae.VAE, fresh: vae.VAE, part: str) -> vae.VAE:
-    """`fresh` with a frozen copy of the source's "encoder" or "decoder" in place of its own; the rest is to be trained.
+    """`fresh` with a frozen copy of the source's "encoder" or "decoder" in place of its own.
 
-    Raises CourseError for another part, and where the codes of the two VAEs differ in length.
+    The rest is to be trained. Raises CourseError for another part, and where the codes of the two
+    VAEs differ in length.
     """
     if part not in ("encoder", "decoder"):
         raise unknown_name_error("part of a VAE", part, ("encoder", "decoder"))
-    sizes = [model.encoder.mu.out_features for model in (source, fresh)]
-    if sizes[0] != sizes[1]:
+    latents = source.encoder.mu.out_features
+    fresh_latents = fresh.encoder.mu.out_features
+    if latents != fresh_latents:
         raise CourseError(
-            f"Codes of {sizes[0]} and {sizes[1]} latents do not fit together: build both with as many."
+            f"Codes of {latents} and {fresh_latents} latents do not fit together: "
+            "build both with as many."
         )
-    setattr(fresh, part, freeze(copy.deepcopy(getattr(source, part))))
+    reused = copy.deepcopy(getattr(source, part))
+    setattr(fresh, part, freeze(reused))
     return fresh
-
-
-def _some(labelled: ImageSet, count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Up to `count` of the labelled images, in [0, 1], and their labels.
-
-    They come from PyTorch's generator, which `fit` seeds for every epoch: a run that is resumed draws the same ones.
-    """
-    rows = torch.randperm(len(labelled))[:count].to(labelled.device)
-    return labelled.images[rows].to(like) / 255, labelled.labels[rows].to(like.device)

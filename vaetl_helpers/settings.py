@@ -7,6 +7,7 @@ import os
 import platform
 import random
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,34 +16,30 @@ import numpy as np
 import torch
 import yaml
 
-from vaetl_helpers.bootstrap import lender
+from vaetl_helpers.bootstrap import hosted_platform
 from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import emit, notebook_kernel, write_whole
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
-for _folder in (
-    "VAETL_DATA",
-    "VAETL_CACHE",
-):  # absolute from the start: kernels run in a folder of their own
-    if os.environ.get(_folder):
-        os.environ[_folder] = str(Path(os.environ[_folder]).expanduser().absolute())
+ADVICE = {
+    "Colab": "Runtime > Change runtime type > T4 GPU, then run the notebook from the top",
+    "Kaggle": "Settings > Accelerator > GPU T4 x2 (the account must be verified by telephone), "
+    "then run from the top",
+    "Binder": "Binder lends no accelerator: open the notebook on Colab or Kaggle",
+}
+DRIVE = Path("/content/drive/MyDrive")
+KAGGLE = Path("/kaggle")
 
 
 def platform_name() -> str:
     """One of Colab, Kaggle, Binder, JupyterLab or Python (a plain interpreter)."""
-    if name := lender():
-        return name
+    hosted = hosted_platform()
+    if hosted is not None:
+        return hosted
     if "BINDER_SERVICE_HOST" in os.environ:
         return "Binder"
     return "JupyterLab" if notebook_kernel() else "Python"
-
-
-ADVICE = {
-    "Colab": "Runtime > Change runtime type > T4 GPU, then run the notebook from the top",
-    "Kaggle": "Settings > Accelerator > GPU T4 x2 (the account must be verified by telephone), then run from the top",
-    "Binder": "Binder lends no accelerator: open the notebook on Colab or Kaggle",
-}
 
 
 def advice() -> str:
@@ -50,32 +47,44 @@ def advice() -> str:
     return ADVICE.get(platform_name(), "the course needs none, and Colab and Kaggle lend one")
 
 
-DRIVE, KAGGLE = Path("/content/drive/MyDrive"), Path("/kaggle")
-
-
 def persistent_path(name: str) -> Path:
-    """The path for the file `name` in the folder that this platform keeps when it takes the machine away.
+    """The path for the file `name` in the folder that outlives the machine on this platform.
 
-    On Kaggle a file of that name in an attached notebook's output is copied there first, so that work goes on from it.
+    On Kaggle a file of that name in an attached notebook's output is copied there first, so that
+    work goes on from it.
     """
     here = platform_name()
-    if here == "Colab" and not DRIVE.is_dir():
+    if here == "Colab":
+        return _on_drive(name)
+    if here == "Kaggle":
+        return _on_kaggle(name)
+    return Path(name).absolute()
+
+
+def _on_drive(name: str) -> Path:
+    if not DRIVE.is_dir():
         print(
-            f"Google Drive is not mounted, so {name} will be lost with this machine. To keep it, run first: "
+            f"Google Drive is not mounted, so {name} will be lost with this machine. "
+            "To keep it, run first: "
             'from google.colab import drive; drive.mount("/content/drive")'
         )
-    elif here == "Colab":
-        try:
-            (DRIVE / "vaetl").mkdir(exist_ok=True)
-        except OSError as error:
-            raise CourseError(
-                f"Google Drive cannot be written ({error}): mount it again, not read-only."
-            ) from error
-        return DRIVE / "vaetl" / name
-    if here != "Kaggle":
         return Path(name).absolute()
+    folder = DRIVE / "vaetl"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CourseError(
+            f"Google Drive cannot be written ({error}): mount it again, not read-only."
+        ) from error
+    return folder / name
+
+
+def _on_kaggle(name: str) -> Path:
     path = KAGGLE / "working" / name
-    if not path.exists() and (earlier := [*(KAGGLE / "input").rglob(name)]):
+    if path.exists():
+        return path
+    earlier = list((KAGGLE / "input").rglob(name))
+    if earlier:
         newest = max(earlier, key=lambda file: file.stat().st_mtime)
         write_whole(path, newest.read_bytes())
         print(f"Going on from {newest}.")
@@ -85,82 +94,107 @@ def persistent_path(name: str) -> Path:
 @functools.cache
 def profiles() -> dict[str, dict[str, dict[str, Any]]]:
     """What each profile means: {chapter: {profile: {knob: value}}}."""
-    return yaml.safe_load(
-        resources.files("vaetl_helpers").joinpath("profiles.yaml").read_text("utf-8")
-    )
+    file = resources.files("vaetl_helpers").joinpath("profiles.yaml")
+    content: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(file.read_text("utf-8"))
+    return content
 
 
 class Settings(SimpleNamespace):
-    """A chapter's settings: profile, seed, platform, device, precision, and one attribute a knob."""
+    """A chapter's settings: profile, seed, platform, device, precision, one attribute a knob."""
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(str(unknown_name_error("setting", name, vars(self))))
 
     def table_path(self, name: str) -> Path | None:
-        """Where `vaetl run` keeps a study's table (and lets it resume); None in a notebook that is opened by hand."""
+        """Where `vaetl run` keeps a study's table, and lets it resume.
+
+        None in a notebook that is opened by hand.
+        """
         folder = os.environ.get("VAETL_TABLES")
-        return Path(folder, f"{self.chapter}_{name}.csv") if folder else None
+        if not folder:
+            return None
+        return Path(folder, f"{self.chapter}_{name}.csv")
 
 
 def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> Settings:
     """Fills the knobs that are None from the profile, seeds the generators and prints one line.
 
-    Raises CourseError for an unknown chapter, profile or knob, and for a seed that is not a whole number.
+    Raises CourseError for an unknown chapter, profile or knob, and for a seed that is not a whole
+    number.
     """
-    device, name, problem = best_device()
+    device, device_name, problem = best_device()
     if chapter not in profiles():
         raise unknown_name_error("chapter", chapter, profiles())
     if profile == "auto":
-        # On Binder there is little memory and a share of a core; a grader runs a hundred notebooks.
-        small = platform_name() == "Binder" or os.environ.get("VAETL_GRADING") == "1"
-        profile = "smoke" if small else "cpu" if device.type == "cpu" else "gpu"
+        profile = _automatic_profile(device)
     if profile not in profiles()[chapter]:
-        raise unknown_name_error("profile", profile, PROFILES + ("auto",))
-    values = dict(profiles()[chapter][profile])
+        raise unknown_name_error("profile", profile, [*PROFILES, "auto"])
+    values = _filled(knobs, profiles()[chapter][profile])
+    _seed(seed)
+    _leave_a_core()
+    _flush_denormals()
+    if problem:
+        print(problem)
+    here = platform_name()
+    facts = {
+        "chapter": chapter,
+        "platform": here,
+        "device": device_name,
+        "profile": profile,
+        "seed": seed,
+    }
+    line = f"Chapter {chapter} · {here} · {device_name} · profile {profile} · seed {seed}"
+    emit(line, "run", facts | versions())
+    precision = best_precision(device)
+    return Settings(**facts | {"device": device, "precision": precision}, **values)
+
+
+def _automatic_profile(device: torch.device) -> str:
+    # On Binder there is little memory and a share of a core; a grader runs a hundred notebooks.
+    if platform_name() == "Binder" or os.environ.get("VAETL_GRADING") == "1":
+        return "smoke"
+    return "cpu" if device.type == "cpu" else "gpu"
+
+
+def _filled(knobs: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The knobs, with the profile's values for those that are None."""
+    values = dict(defaults)
     for knob, value in knobs.items():
-        if knob not in values:
-            raise unknown_name_error("parameter", knob, values)
-        values[knob] = values[knob] if value is None else value
+        if knob not in defaults:
+            raise unknown_name_error("parameter", knob, defaults)
+        if value is not None:
+            values[knob] = value
+    return values
+
+
+def _seed(seed: int) -> None:
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise CourseError(
             f"The seed must be a whole number from 0 to 2147483647, not {seed!r}: try seed=0."
         )
-    _leave_a_core()
-    (
-        np.finfo(np.float32),
-        np.finfo(np.float64),
-    )  # once: numpy 1 would warn after the next line that denormals are gone
-    torch.set_flush_denormal(
-        True
-    )  # numbers below 1e-38, as Adam keeps for unused pixels, make its step 4 times slower
     torch.manual_seed(seed)
     np.random.seed(seed)  # scikit-learn's default
     random.seed(seed)
-    here = platform_name()
-    if problem:
-        print(problem)
-    line = f"Chapter {chapter} · {here} · {name} · profile {profile} · seed {seed}"
-    facts = {"chapter": chapter, "platform": here, "device": name, "profile": profile, "seed": seed}
-    emit(line, "run", facts | versions())
-    fixed = {
-        "chapter": chapter,
-        "profile": profile,
-        "seed": seed,
-        "platform": here,
-        "device": device,
-    }
-    return Settings(**fixed, precision=best_precision(device), **values)
 
 
 def _leave_a_core() -> None:
-    # With as many threads as cores, one busy neighbour makes every step of a small network wait: ten times slower.
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) - 1)))
+    # With as many threads as cores, one busy neighbour makes every step of a small network wait:
+    # ten times slower.
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    cores = os.cpu_count() or 1
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - 1)))
+
+
+def _flush_denormals() -> None:
+    """Numbers below 1e-38, as Adam keeps for unused pixels, would make its step 4 times slower."""
+    # Asked once before: numpy 1 would warn later that denormals are gone.
+    np.finfo(np.float32)
+    np.finfo(np.float64)
+    torch.set_flush_denormal(True)
 
 
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
-    from importlib.metadata import version
-
     names = ("torch", "torchvision", "numpy", "vaetl-helpers")
     return {"python": platform.python_version()} | {name: version(name) for name in names}

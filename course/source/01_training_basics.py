@@ -29,10 +29,11 @@
 # %% [markdown]
 # ## The claim that this chapter tests
 #
-# This course grew out of two articles. The first says, in our translation: *training is repeated over every object of
-# the data set, many times, through large matrices, and may need enormous computing power.*
+# This course grew out of two articles.
+# The first says, in our translation: *training is repeated over every object of the data set, many times, through large matrices, and may need enormous computing power.*
 #
-# It gives no number. So we ask three questions, and answer each by a measurement:
+# It gives no number.
+# So we ask three questions, and answer each by a measurement:
 #
 # 1. Does the cost really grow with the number of images, with the repetitions and with the size of the matrices?
 # 2. How much is "enormous", in seconds and in operations, for a network that learns something useful?
@@ -41,15 +42,19 @@
 # %% [markdown]
 # ## Set-up
 #
-# The first cell fetches the helper package where it is not installed, as on Colab and Kaggle. That needs the internet.
+# The first cell fetches the helper package where it is not installed, as on Colab and Kaggle.
+# That needs the internet.
 
 # %% tags=["bootstrap"]
 pass
 
 # %% [markdown]
-# The next cell holds the chapter's parameters. `None` means "what the profile says". The profile `cpu` is for a laptop, `gpu`
-# for an accelerator (a graphics processor; chapter 2 explains), and `auto` picks the one that fits. `smoke` is a quick look: two
-# epochs, few points. Its curves are too short to look as the text describes. `paper` made the recorded results.
+# The next cell holds the chapter's parameters.
+# `None` means "what the profile says".
+# The profile `cpu` is for a laptop, `gpu` for an accelerator (a graphics processor; chapter 2 explains), and `auto` picks the one that fits.
+# `smoke` is a quick look: two epochs, few points.
+# Its curves are too short to look as the text describes.
+# `paper` made the recorded results.
 #
 # You may change any of them and run the notebook again.
 
@@ -57,10 +62,10 @@ pass
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
 seed: int = 0  # start of every random number
 epochs: int | None = None  # passes over the training images for the main network
-repeats: int | None = None  # how many times the main network is trained, each with its own seed
+repeats: int | None = None  # trainings of the main network, each with its own seed
 points: int | None = None  # points on each curve of the cost figure
 batch_size: int | None = None  # images in one training step
-full_data: bool | None = None  # all of Fashion-MNIST (a 30 MB download) instead of the 12,000 images in the package
+full_data: bool | None = None  # all of Fashion-MNIST (a download of 30 MB)
 data_root: str | None = None  # a folder with your own copy of Fashion-MNIST
 
 # %%
@@ -84,6 +89,7 @@ import math
 import time
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -98,9 +104,10 @@ from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
 # %% [markdown]
 # ## 1. The data
 #
-# **Fashion-MNIST** holds small grey pictures of clothes. Each picture, or *image*, is a grid of 28 × 28 = 784 numbers
-# called *pixels*. They are stored as whole numbers from 0 to 255 and divided by 255 batch by batch, so that the network sees
-# 0 (drawn white here) to 1 (black). Each image carries a *label*: the number of its *class*, one of ten kinds of clothes.
+# **Fashion-MNIST** holds small grey pictures of clothes.
+# Each picture, or *image*, is a grid of 28 × 28 = 784 numbers called *pixels*.
+# They are stored as whole numbers from 0 to 255 and divided by 255 batch by batch, so that the network sees 0 (drawn white here) to 1 (black).
+# Each image carries a *label*: the number of its *class*, one of ten kinds of clothes.
 #
 # The images come in three parts that share no image:
 #
@@ -118,7 +125,8 @@ for number, name in enumerate(data.train.classes):
     print(number, name)
 
 # %% [markdown]
-# Always look at the data before you train. Look for two classes that *you* would confuse.
+# Always look at the data before you train.
+# Look for two classes that *you* would confuse.
 
 # %%
 names = [data.train.classes[label] for label in data.train.labels[:20]]
@@ -126,61 +134,81 @@ plots.image_grid(
     data.train.images[:20],
     names,
     title="Twenty training images and their classes",
-    alt="Two rows of ten small grey pictures of clothes, each with the name of its class above it.",
+    alt="Two rows of ten small grey pictures of clothes, each with the name of its "
+    "class above it.",
 )
 plt.show()
 
 # %% [markdown]
-# Pullover, coat, shirt and T-shirt have nearly the same outline. Section 5 shows whether the network confuses them too.
+# Pullover, coat, shirt and T-shirt have nearly the same outline.
+# Section 5 shows whether the network confuses them too.
 
 # %% [markdown]
 # ## 2. One training step, by hand
 #
 # ### PyTorch in ten lines
 #
-# A *tensor* is PyTorch's array of numbers; `t.shape` is its size along each dimension. Try these before you go on:
+# A *tensor* is PyTorch's array of numbers; `t.shape` is its size along each dimension.
+# Try these before you go on:
 #
-# - `t.sum(dim=1)` adds along dimension 1, that is, along each row. With `keepdim=True` the result stays a column, so that it can
-#   be subtracted from `t`;
+# - `t.sum(dim=1)` adds along dimension 1, that is, along each row.
+#   With `keepdim=True` the result stays a column, so that it can be subtracted from `t`;
 # - `t.max(dim=1).values` is each row's largest entry, `t.argmax(dim=1)` says where it stands;
 # - `t.exp()`, `t.log()` and `t.mean()` do what they say;
 # - `t[[0, 1], [4, 2]]` picks the entries in row 0, column 4 and in row 1, column 2;
-# - `t.item()` turns a tensor with one entry into a Python number, `t.detach()` is the same tensor without the record that
-#   gradients need;
+# - `t.item()` turns a tensor with one entry into a Python number, `t.detach()` is the same tensor without the record that gradients need;
 # - `t.to(device)` moves it to the accelerator if there is one.
 
 # %%
 t = torch.tensor([[1.0, 2.0, 3.0, 4.0, 9.0], [5.0, 4.0, 7.0, 2.0, 1.0]])
-print("sum of each row:", t.sum(dim=1), " largest:", t.max(dim=1).values, " at:", t.argmax(dim=1))
-print("entries (0, 4) and (1, 2):", t[[0, 1], [4, 2]], " mean as a number:", t.mean().item())
+print(
+    "sum of each row:",
+    t.sum(dim=1),
+    " largest:",
+    t.max(dim=1).values,
+    " at:",
+    t.argmax(dim=1),
+)
+print(
+    "entries (0, 4) and (1, 2):",
+    t[[0, 1], [4, 2]],
+    " mean as a number:",
+    t.mean().item(),
+)
 
 # %% [markdown]
 # ### The network
 #
-# A *network* is a function with many adjustable numbers, its *parameters*. Ours takes an image $x$ and returns ten
-# numbers, one per class, called *logits*. The class with the largest logit is the prediction.
+# A *network* is a function with many adjustable numbers, its *parameters*.
+# Ours takes an image $x$ and returns ten numbers, one per class, called *logits*.
+# The class with the largest logit is the prediction.
 #
 # The first network has one hidden layer of $w$ units:
 #
 # $$h = \max(0,\; W_1 x + b_1), \qquad \text{logits} = W_2 h + b_2 .$$
 #
-# Here $x$ is the image as a column of 784 numbers (`Flatten` makes it). The matrices $W_1$ ($w \times 784$ numbers) and $W_2$
-# ($10 \times w$), and the vectors $b_1$ and $b_2$, are the parameters. They start as small random numbers. The entries of $h$ are
-# the *hidden units*. The maximum with 0 is taken entry by entry and is called *ReLU*. PyTorch calls the steps $Wx+b$ `Linear`:
-# they are (1) and (3) in the output below.
+# Here $x$ is the image as a column of 784 numbers (`Flatten` makes it).
+# The matrices $W_1$ ($w \times 784$ numbers) and $W_2$ ($10 \times w$), and the vectors $b_1$ and $b_2$, are the parameters.
+# They start as small random numbers.
+# The entries of $h$ are the *hidden units*.
+# The maximum with 0 is taken entry by entry and is called *ReLU*.
+# PyTorch calls the steps $Wx+b$ `Linear`: they are (1) and (3) in the output below.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
 model = mlp_classifier(width=128)
 parameters = sum(p.numel() for p in model.parameters())
 print(model)
-print(f"{parameters:,} parameters: 784 · 128 + 128 + 128 · 10 + 10 = {784 * 128 + 128 + 128 * 10 + 10:,}")
+print(
+    f"{parameters:,} parameters: 784 · 128 + 128 + 128 · 10 + 10 = "
+    f"{784 * 128 + 128 + 128 * 10 + 10:,}"
+)
 
 # %% [markdown]
 # ### Forward: from images to logits
 #
-# While training, we show the network not one image but a *batch*, here of 128. A computer multiplies one large matrix faster
-# than many small ones, and the mean over many images is a steadier guide than one image.
+# While training, we show the network not one image but a *batch*, here of 128.
+# A computer multiplies one large matrix faster than many small ones, and the mean over many images is a steadier guide than one image.
 
 # %%
 torch.manual_seed(P.seed)
@@ -193,19 +221,22 @@ print(f"logits {list(logits.shape)}: batch, classes")
 # %% [markdown]
 # ### The loss: how wrong is it?
 #
-# The *loss* is one number that says how wrong the network is; smaller is better. Ours is the *cross-entropy*.
+# The *loss* is one number that says how wrong the network is; smaller is better.
+# Ours is the *cross-entropy*.
 #
-# The *softmax* turns logits $s_1, \dots, s_C$ into probabilities that sum to one, $p_c = e^{s_c} / \sum_j e^{s_j}$, where
-# $C$ is the number of classes. The cross-entropy of an image is minus the logarithm of the probability that its right class $y$
-# received:
+# The *softmax* turns logits $s_1, \dots, s_C$ into probabilities that sum to one, $p_c = e^{s_c} / \sum_j e^{s_j}$, where $C$ is the number of classes.
+# The cross-entropy of an image is minus the logarithm of the probability that its right class $y$ received:
 #
 # $$\ell = -\log p_y = -s_y + \log \sum_{j=1}^{C} e^{s_j} .$$
 #
-# It is measured in *nats* (natural logarithms). It goes to 0 for a network that is certain and right, and grows without limit
-# for one that is certain and wrong. The loss of a batch is the mean over its images.
+# It is measured in *nats* (natural logarithms).
+# It goes to 0 for a network that is certain and right, and grows without limit for one that is certain and wrong.
+# The loss of a batch is the mean over its images.
 #
-# **A number to know by heart.** A network that knows nothing gives each class the probability $1/C$. Its loss is
-# $-\log(1/C) = \log C$. For ten classes that is:
+# **A number to know by heart.**
+# A network that knows nothing gives each class the probability $1/C$.
+# Its loss is $-\log(1/C) = \log C$.
+# For ten classes that is:
 
 # %% tags=["nbval-check-output"]
 print(f"log 10 = {math.log(10):.4f} nats")
@@ -215,37 +246,30 @@ loss = F.cross_entropy(logits, labels)
 print(f"the untrained network's loss: {loss.item():.4f} nats")
 
 # %% [markdown]
-# The two differ by less than a tenth of a nat. If your own network starts far above $\log C$, stop: something is wrong with
-# the input's range, the initial weights or the loss. Far below is suspicious too: perhaps it can see the answer.
+# The two differ by less than a tenth of a nat.
+# If your own network starts far above $\log C$, stop: something is wrong with the input's range, the initial weights or the loss.
+# Far below is suspicious too: perhaps it can see the answer.
 #
 # ### How the exercises work
 #
-# Write your code in place of `...` and run the cell and the one below it. `check` tests your function on fresh random input and
-# says what is wrong. `hint("training.cross_entropy")`, in a new cell, tells you a little more at each call, and
-# `solution("training.cross_entropy")` shows a complete answer. You can go on in any case: the cells below use
-# `cross_entropy_checked`, which is your function if it is right and ours if it is not yet.
+# Write your code in place of `...` and run the cell and the one below it.
+# `check` tests your function on fresh random input and says what is wrong.
+# `hint("training.cross_entropy")`, in a new cell, tells you a little more at each call, and `solution("training.cross_entropy")` shows a complete answer.
+# You can go on in any case: the cells below use `cross_entropy_checked`, which is your function if it is right and ours if it is not yet.
 #
 # ### Exercise 1: cross-entropy · 15 minutes
 #
-# Write the mean cross-entropy yourself, without `F.cross_entropy`. Use tensor operations throughout (no `.item()`), so that
-# gradients can flow through your function.
+# Write the mean cross-entropy yourself, without `F.cross_entropy`.
+# Use tensor operations throughout (no `.item()`), so that gradients can flow through your function.
 #
 # - `logits` has the shape `[batch, classes]`, `labels` has the shape `[batch]`;
 # - return one number (a tensor without dimensions), in nats;
-# - it must survive logits of ±1000. On a computer $e^{1000}$ is infinite, and $e^{-1000}$ is 0, whose logarithm is minus
-#   infinity: the formula above cannot be typed in as it stands. Subtracting the largest logit of each row changes no
-#   probability (why?) and cures both.
+# - it must survive logits of ±1000.
+#   On a computer $e^{1000}$ is infinite, and $e^{-1000}$ is 0, whose logarithm is minus infinity: the formula above cannot be typed in as it stands.
+#   Subtracting the largest logit of each row changes no probability (why?) and cures both.
 
 
 # %% exercise="training.cross_entropy"
-def cross_entropy(logits, labels):
-    """The mean over the batch of -log softmax(logits)[label], in nats."""
-    ### BEGIN SOLUTION
-    shifted = logits - logits.max(dim=1, keepdim=True).values  # the largest becomes 0, so exp cannot overflow
-    log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
-    return -log_probabilities[torch.arange(len(labels), device=labels.device), labels].mean()
-    ### END SOLUTION
-
 
 # %% check="training.cross_entropy"
 cross_entropy_checked = check("training.cross_entropy", cross_entropy)
@@ -257,16 +281,19 @@ print(f"PyTorch          {F.cross_entropy(logits, labels).item():.6f} nats")
 # %% [markdown]
 # ### Backward: which way is downhill?
 #
-# The *gradient* of the loss says, for each parameter, how fast the loss grows when that parameter grows. PyTorch computes
-# all of them in one sweep from the loss back to the first layer; hence the name *backward pass*. It **adds** each of them to what
-# is already stored in that parameter's `.grad`, so old gradients must be cleared first. (To run the next cell twice, run the one
-# that computes `logits` and `loss` again before it: PyTorch throws away what it has used.)
+# The *gradient* of the loss says, for each parameter, how fast the loss grows when that parameter grows.
+# PyTorch computes all of them in one sweep from the loss back to the first layer; hence the name *backward pass*.
+# It **adds** each of them to what is already stored in that parameter's `.grad`, so old gradients must be cleared first.
+# (To run the next cell twice, run the one that computes `logits` and `loss` again before it: PyTorch throws away what it has used.)
 
 # %%
 model.zero_grad()  # forget old gradients; here there are none yet
 loss.backward()
 for name, parameter in model.named_parameters():
-    print(f"{name:9} {str(list(parameter.shape)):11} mean |gradient| {parameter.grad.abs().mean():.2e} nats per unit")
+    print(
+        f"{name:9} {str(list(parameter.shape)):11} mean |gradient| "
+        f"{parameter.grad.abs().mean():.2e} nats per unit"
+    )
 
 # %% [markdown]
 # ### Update: one small step
@@ -275,39 +302,35 @@ for name, parameter in model.named_parameters():
 #
 # $$\theta \leftarrow \theta - \eta\, g .$$
 #
-# The *learning rate* $\eta$ says how little. An *optimiser* is an object that does this for all parameters. `SGD` stands for
-# *stochastic gradient descent*: stochastic, because the gradient is that of a random batch, not of all images.
+# The *learning rate* $\eta$ says how little.
+# An *optimiser* is an object that does this for all parameters.
+# `SGD` stands for *stochastic gradient descent*: stochastic, because the gradient is that of a random batch, not of all images.
 
 # %%
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 before = loss.item()
 optimizer.step()  # θ ← θ − η g
 after = F.cross_entropy(model(images), labels).item()
-print(f"loss on this batch before the step {before:.4f} nats, after it {after:.4f} nats")
+print(
+    f"loss on this batch before the step {before:.4f} nats, after it {after:.4f} nats"
+)
 
 # %% [markdown]
-# One step made the network a little better *on this batch*. Training is nothing but this, repeated.
+# One step made the network a little better *on this batch*.
+# Training is nothing but this, repeated.
 #
 # ### Exercise 2: one step · 10 minutes
 #
-# Put the four parts into a function: forget old gradients, forward, backward, update. Use `F.cross_entropy` for the loss. The
-# parameters may still hold gradients from somebody else's work: yours must not be added to them.
+# Put the four parts into a function: forget old gradients, forward, backward, update.
+# Use `F.cross_entropy` for the loss.
+# The parameters may still hold gradients from somebody else's work: yours must not be added to them.
 #
-# Return the loss of the batch, as it was *before* the update, as a tensor: `return loss.detach()`. (`loss.item()` would be right
-# too, but makes the program wait for the result at every step. That matters on an accelerator.)
+# Return the loss of the batch, as it was *before* the update, as a tensor: `return loss.detach()`.
+# (`loss.item()` would be right too, but makes the program wait for the result at every step.
+# That matters on an accelerator.)
 
 
 # %% exercise="training.step"
-def step(model, optimizer, images, labels):
-    """One training step on one batch; returns its mean cross-entropy, measured before the update."""
-    ### BEGIN SOLUTION
-    optimizer.zero_grad()
-    loss = F.cross_entropy(model(images), labels)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
-    ### END SOLUTION
-
 
 # %% check="training.step"
 step_checked = check("training.step", step)
@@ -315,7 +338,8 @@ step_checked = check("training.step", step)
 # %% [markdown]
 # ## 3. The loop
 #
-# One pass over all training images is an *epoch*. The images are shuffled before each epoch, so that batches differ.
+# One pass over all training images is an *epoch*.
+# The images are shuffled before each epoch, so that batches differ.
 # Here is a whole training run.
 
 
@@ -325,7 +349,9 @@ def train_by_hand(model, optimizer, epochs):
     losses = []
     model.train()
     for epoch in range(epochs):
-        for images, labels in data.train.batches(P.batch_size, seed=P.seed, epoch=epoch):
+        for images, labels in data.train.batches(
+            P.batch_size, seed=P.seed, epoch=epoch
+        ):
             losses.append(step_checked(model, optimizer, images, labels))
     return [float(loss) for loss in losses]  # to Python numbers once, at the end
 
@@ -333,33 +359,42 @@ def train_by_hand(model, optimizer, epochs):
 torch.manual_seed(P.seed)
 by_hand = mlp_classifier(width=128).to(P.device)
 initial_weights = {name: value.clone() for name, value in by_hand.state_dict().items()}
-losses = train_by_hand(by_hand, torch.optim.Adam(by_hand.parameters(), lr=1e-3), epochs=2)
+losses = train_by_hand(
+    by_hand, torch.optim.Adam(by_hand.parameters(), lr=1e-3), epochs=2
+)
 
 # %% [markdown]
-# We used the optimiser *Adam*. It keeps two running means for each parameter, one of its gradient and one of the gradient's
-# square, and divides the first by the root of the second. So each parameter has a step size of its own, and a rate near 0.001
-# often works. Look at where the curve starts, and at how it shakes.
+# We used the optimiser *Adam*.
+# It keeps two running means for each parameter, one of its gradient and one of the gradient's square, and divides the first by the root of the second.
+# So each parameter has a step size of its own, and a rate near 0.001 often works.
+# Look at where the curve starts, and at how it shakes.
 
 # %%
 plots.lines(
-    {"loss of each step": (range(1, len(losses) + 1), losses), "log 10": ([1, len(losses)], [math.log(10)] * 2)},
+    {
+        "loss of each step": (range(1, len(losses) + 1), losses),
+        "log 10": ([1, len(losses)], [math.log(10)] * 2),
+    },
     title="Two epochs of training, step by step",
     x="training step",
     y="loss (nats)",
-    alt="The loss starts near log 10, falls steeply in the first steps, then slowly and with noise.",
+    alt="The loss starts near log 10, falls steeply in the first steps, then slowly "
+    "and with noise.",
 )
 plt.show()
 
 # %% [markdown]
-# The curve starts at $\log 10$, as it must. It falls fast, then slowly. It shakes because every batch is a different
-# sample of images: some are easier than others.
+# The curve starts at $\log 10$, as it must.
+# It falls fast, then slowly.
+# It shakes because every batch is a different sample of images: some are easier than others.
 #
 # ### The same loop, as `fit`
 #
-# From here on we use `fit` from the helper package. It is the loop above, plus what a long run needs: validation, a
-# progress bar, checkpoints (the state of training, saved to a file), a time limit, and a clear message where the loss stops being
-# a number. You can read it: `fit??` in a new cell shows its 38 lines; the bookkeeping is in the class `Run` beside it. But do not
-# trust us; check. Same initial weights, same batches, same optimiser:
+# From here on we use `fit` from the helper package.
+# It is the loop above, plus what a long run needs: validation, a progress bar, checkpoints (the state of training, saved to a file), a time limit, and a clear message where the loss stops being a number.
+# You can read it: `fit??` in a new cell shows its 38 lines; the bookkeeping is in the class `Run` beside it.
+# But do not trust us; check.
+# Same initial weights, same batches, same optimiser:
 
 # %%
 by_fit = mlp_classifier(width=128).to(P.device)
@@ -375,126 +410,131 @@ history = fit(
 )
 
 # %%
-same = [torch.equal(a, b) for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True)]
-difference = max((a - b).abs().max().item() for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True))
-print(f"{sum(same)} of {len(same)} parameter tensors are the same, bit for bit; largest difference {difference:.1e}")
+same = [
+    torch.equal(a, b)
+    for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True)
+]
+difference = max(
+    (a - b).abs().max().item()
+    for a, b in zip(by_hand.parameters(), by_fit.parameters(), strict=True)
+)
+print(
+    f"{sum(same)} of {len(same)} parameter tensors are the same, bit for bit; largest "
+    f"difference {difference:.1e}"
+)
 
 # %% [markdown]
-# On a CPU every bit agrees. On a GPU some sums may be done in another order from run to run, so that the last digits may differ.
+# On a CPU every bit agrees.
+# On a GPU some sums may be done in another order from run to run, so that the last digits may differ.
 #
-# `fit` also printed the *validation* loss: the mean loss over images that were not trained on. Training loss and accuracy are
-# means over the epoch, *while* the network was still learning; validation is measured *after* the epoch. So early on validation
-# can look better than training. That is no mistake.
+# `fit` also printed the *validation* loss: the mean loss over images that were not trained on.
+# Training loss and accuracy are means over the epoch, *while* the network was still learning; validation is measured *after* the epoch.
+# So early on validation can look better than training.
+# That is no mistake.
 #
 # ### Exercise 3: accuracy · 15 minutes
 #
-# *Accuracy* is the fraction of images that are classified correctly. Write it for a whole set that comes in batches.
+# *Accuracy* is the fraction of images that are classified correctly.
+# Write it for a whole set that comes in batches.
 # Four things to watch; published code has missed each of them:
 #
 # - the last batch may be smaller than the others, so batches must not count equally;
-# - some layers behave differently while training and while predicting. *Dropout* sets random units to zero while training;
-#   *BatchNorm* uses the batch's own mean while training, and a stored one afterwards. `model.eval()` switches to predicting;
-# - whoever calls your function may go on training. `model.training` tells the mode: leave the model as you found it, with
-#   `model.train(True)` or `model.train(False)`;
-# - nobody needs gradients here: put the loop under `with torch.no_grad():`, which saves memory and time. The check looks for it.
+# - some layers behave differently while training and while predicting.
+#   *Dropout* sets random units to zero while training; *BatchNorm* uses the batch's own mean while training, and a stored one afterwards.
+#   `model.eval()` switches to predicting;
+# - whoever calls your function may go on training.
+#   `model.training` tells the mode: leave the model as you found it, with `model.train(True)` or `model.train(False)`;
+# - nobody needs gradients here: put the loop under `with torch.no_grad():`, which saves memory and time.
+#   The check looks for it.
 
 
 # %% exercise="training.accuracy"
-def accuracy(model, batches):
-    """The fraction of all images in `batches`, pairs of images and labels, that `model` classifies correctly."""
-    ### BEGIN SOLUTION
-    was_training = model.training
-    model.eval()
-    correct, seen = 0, 0
-    with torch.no_grad():
-        for images, labels in batches:
-            correct += (model(images).argmax(dim=1) == labels).sum().item()
-            seen += len(labels)
-    model.train(was_training)
-    return correct / seen
-    ### END SOLUTION
-
 
 # %% check="training.accuracy"
 accuracy_checked = check("training.accuracy", accuracy)
 
 # %%
 by_your_function = accuracy_checked(by_fit, data.validation.batches(300))
-print(f"validation accuracy after two epochs: {by_your_function:.1%}; a guess would reach 10 %")
+print(
+    f"validation accuracy after two epochs: {by_your_function:.1%}; a guess would "
+    "reach 10 %"
+)
 
 # %% [markdown]
 # ## 4. What good training looks like
 #
 # ### First test: can it learn one batch by heart?
 #
-# Before you train for hours, train for seconds on *one* batch, again and again. A network with far more parameters than
-# the batch has images must be able to learn it by heart: the loss must go to nearly 0. If it does not, there is a bug, or the
-# learning rate is far off, and more data will not help.
+# Before you train for hours, train for seconds on *one* batch, again and again.
+# A network with far more parameters than the batch has images must be able to learn it by heart: the loss must go to nearly 0.
+# If it does not, there is a bug, or the learning rate is far off, and more data will not help.
 #
 # ### Exercise 4: overfit one batch · 10 minutes
 #
-# Train on the same batch for `steps` steps. Return the list of losses as plain Python numbers (we want to draw them; here a short
-# wait at each step does not matter), each measured before its update.
+# Train on the same batch for `steps` steps.
+# Return the list of losses as plain Python numbers (we want to draw them; here a short wait at each step does not matter), each measured before its update.
 
 
 # %% exercise="training.overfit_one_batch"
-def overfit_one_batch(model, optimizer, images, labels, steps):
-    """Trains on one batch again and again; returns the loss of each step as a list of floats, in nats."""
-    ### BEGIN SOLUTION
-    losses = []
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-    ### END SOLUTION
-
 
 # %% check="training.overfit_one_batch"
 overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
 
 # %% [markdown]
-# We try it twice: once as it should be, and once with labels that were shuffled, so that they have nothing to do with the
-# images. Guess first: will the network learn *random* labels?
+# We try it twice: once as it should be, and once with labels that were shuffled, so that they have nothing to do with the images.
+# Guess first: will the network learn *random* labels?
 
 # %%
 few_images, few_labels = next(data.train.batches(64, seed=P.seed))
-random_labels = few_labels[torch.randperm(64, generator=torch.Generator().manual_seed(P.seed)).to(P.device)]
+random_labels = few_labels[
+    torch.randperm(64, generator=torch.Generator().manual_seed(P.seed)).to(P.device)
+]
 curves = {}
-for label, target in {"true labels": few_labels, "shuffled labels": random_labels}.items():
+for label, target in {
+    "true labels": few_labels,
+    "shuffled labels": random_labels,
+}.items():
     torch.manual_seed(P.seed)
     memoriser = mlp_classifier(width=256).to(P.device)
     adam = torch.optim.Adam(memoriser.parameters(), lr=1e-3)
-    curves[label] = (range(1, 201), overfit_checked(memoriser, adam, few_images, target, steps=200))
+    curves[label] = (
+        range(1, 201),
+        overfit_checked(memoriser, adam, few_images, target, steps=200),
+    )
 plots.lines(
     curves,
     title="Learning 64 images by heart",
     x="training step",
     y="loss (nats), log scale",
     scale="log y",
-    alt="Both curves fall by a factor of more than ten; the one with shuffled labels falls more slowly.",
+    alt="Both curves fall by a factor of more than ten; the one with shuffled labels "
+    "falls more slowly.",
 )
 plt.show()
 
 # %% [markdown]
-# Both fall towards zero. Shuffled labels (one in ten is still right, by chance) take longer, but they are learned too. (Zhang et al. 2017
-# showed it for large networks.) So a low *training* loss alone proves nothing about the world: it may be pure memory. That is why we
-# keep validation images.
+# Both fall towards zero.
+# Shuffled labels (one in ten is still right, by chance) take longer, but they are learned too.
+# (Zhang et al. 2017 showed it for large networks.)
+# So a low *training* loss alone proves nothing about the world: it may be pure memory.
+# That is why we keep validation images.
 
 # %% [markdown]
 # ### Second test: two curves
 #
-# Draw the loss on training and on validation images, epoch by epoch. Three pictures cover most cases:
+# Draw the loss on training and on validation images, epoch by epoch.
+# Three pictures cover most cases:
 #
-# - **underfitting**: both curves are high, or still falling. The network is too small, or was trained too little.
-# - **overfitting**: the training curve goes on falling while the validation curve rises again. The network learns its
-#   images by heart.
+# - **underfitting**: both curves are high, or still falling.
+#   The network is too small, or was trained too little.
+# - **overfitting**: the training curve goes on falling while the validation curve rises again.
+#   The network learns its images by heart.
 # - **good**: both fall and stay close together.
 #
-# We produce each on purpose. Which panel is which? (B has so few images that one of its epochs is only three steps. It gets more
-# epochs: mind the axis.)
+# We produce each on purpose.
+# Which panel is which?
+# (B has so few images that one of its epochs is only three steps.
+# It gets more epochs: mind the axis.)
 
 
 # %%
@@ -504,7 +544,15 @@ def train_and_compare(width, images_used, epochs):
     network = mlp_classifier(width).to(P.device)
     some = data.train.subset(slice(images_used))
     adam = torch.optim.Adam(network.parameters(), lr=2e-3)
-    return fit(network, some, epochs=epochs, optimizer=adam, validation=data.validation, seed=P.seed, quiet=True)
+    return fit(
+        network,
+        some,
+        epochs=epochs,
+        optimizer=adam,
+        validation=data.validation,
+        seed=P.seed,
+        quiet=True,
+    )
 
 
 cases = {
@@ -516,24 +564,32 @@ cases = {
 # %%
 axes = plots.panels(
     list(cases),
-    alt="Three panels of training and validation loss. A: both fall slowly and stay high. B: training falls to nearly "
+    alt="Three panels of training and validation loss. A: both fall slowly and stay "
+    "high. B: training falls to nearly "
     "zero while validation turns and rises. C: both fall and stay close together.",
 )
 for axis, (title, one) in zip(axes, cases.items(), strict=True):
-    both = {"training": (one["epoch"], one["loss"]), "validation": (one["epoch"], one["validation_loss"])}
+    both = {
+        "training": (one["epoch"], one["loss"]),
+        "validation": (one["epoch"], one["validation_loss"]),
+    }
     plots.lines(both, title, "epoch", "loss (nats)", alt="", axis=axis)
     axis.set_ylim(0, 2.4)
 plt.show()
 
 # %% [markdown]
-# A underfits: with two hidden units the loss falls slowly and stays high. B overfits: with 300 images the training loss goes to
-# nearly zero, and the validation loss turns and rises. C is what we want: both fall, and the gap stays small.
+# A underfits: with two hidden units the loss falls slowly and stays high.
+# B overfits: with 300 images the training loss goes to nearly zero, and the validation loss turns and rises.
+# C is what we want: both fall, and the gap stays small.
 #
-# One more thing about B. Does its *accuracy* get worse while its loss rises? Compare:
+# One more thing about B. Does its *accuracy* get worse while its loss rises?
+# Compare:
 
 # %%
 overfitted = cases["B: width 512, 300 images"]
-best = min(range(len(overfitted)), key=lambda epoch: overfitted["validation_loss"][epoch])
+best = min(
+    range(len(overfitted)), key=lambda epoch: overfitted["validation_loss"][epoch]
+)
 for label, row in {"at the best validation loss": best, "at the end": -1}.items():
     print(
         f"B {label:28} loss {overfitted['validation_loss'][row]:.3f} nats, "
@@ -541,16 +597,21 @@ for label, row in {"at the best validation loss": best, "at the end": -1}.items(
     )
 
 # %% [markdown]
-# The loss rises a lot and the accuracy hardly moves. The network becomes more certain of everything, also of the images that it
-# gets wrong, and the loss punishes being certain *and* wrong. So look at both.
+# The loss rises a lot and the accuracy hardly moves.
+# The network becomes more certain of everything, also of the images that it gets wrong, and the loss punishes being certain *and* wrong.
+# So look at both.
 #
 # ### Third test: the learning rate
 #
-# The learning rate is the one setting that you must always choose. A quick way (after Smith 2017, who raised it linearly): start
-# very small, multiply it by the same factor after every step, and watch the loss. Too small: nothing happens. Then the loss
-# falls. Then it explodes. Take a value between the steepest fall and a tenth of the rate at which it explodes.
+# The learning rate is the one setting that you must always choose.
+# A quick way (after Smith 2017, who raised it linearly): start very small, multiply it by the same factor after every step, and watch the loss.
+# Too small: nothing happens.
+# Then the loss falls.
+# Then it explodes.
+# Take a value between the steepest fall and a tenth of the rate at which it explodes.
 #
-# We do it for the network that section 5 trains, a small *convolutional network* (CNN). What that is comes there.
+# We do it for the network that section 5 trains, a small *convolutional network* (CNN).
+# What that is comes there.
 
 
 # %%
@@ -561,7 +622,9 @@ def endless_batches():
 
 
 def learning_rate_sweep(network, low=1e-5, high=1.0, steps=120):
-    """Trains with a learning rate that grows at every step; returns rates and smoothed losses."""
+    """Trains with a learning rate that grows at every step; returns rates and smoothed
+    losses.
+    """
     adam = torch.optim.Adam(network.parameters(), lr=low)
     rates, losses = [], []
     for number, (images, labels) in zip(range(steps), endless_batches()):
@@ -571,7 +634,9 @@ def learning_rate_sweep(network, low=1e-5, high=1.0, steps=120):
         if not math.isfinite(loss) or loss > 10:  # it has exploded: nothing more to see
             break
         rates.append(rate)
-        losses.append(loss if not losses else 0.8 * losses[-1] + 0.2 * loss)  # smoothed: single batches are noisy
+        losses.append(
+            loss if not losses else 0.8 * losses[-1] + 0.2 * loss
+        )  # smoothed: single batches are noisy
     return rates, losses
 
 
@@ -583,48 +648,64 @@ axis = plots.lines(
     x="learning rate",
     y="loss, smoothed (nats)",
     scale="log x",
-    alt="Flat at log 10 for small rates, a steep fall around two thousandths, a valley, and a wall near one tenth. A "
+    alt="Flat at log 10 for small rates, a steep fall around two thousandths, a "
+    "valley, and a wall near one tenth. A "
     "vertical line marks the rate that we take, 0.004.",
 )
 axis.axvline(4e-3, color="grey", linewidth=1)
 plt.show()
 
 # %% [markdown]
-# The curve is flat on the left, falls fastest between $10^{-3}$ and $3\cdot10^{-3}$, goes on falling unevenly, and hits a wall
-# beyond $10^{-1}$. (There the run was stopped: the first batch with a loss above 10 is not drawn.) Such a curve is rough: it fixes the rate to within a factor of three or so. (The smoothing makes it lag a
-# little to the right.)
+# The curve is flat on the left, falls fastest between $10^{-3}$ and $3\cdot10^{-3}$, goes on falling unevenly, and hits a wall beyond $10^{-1}$.
+# (There the run was stopped: the first batch with a loss above 10 is not drawn.)
+# Such a curve is rough: it fixes the rate to within a factor of three or so.
+# (The smoothing makes it lag a little to the right.)
 #
-# We take $4\cdot10^{-3}$ (the grey line), well below the wall, as the *largest* rate. It grows from zero to that during the first
-# 30 % of the training, while the network is still wild, and then falls back to zero: small steps to settle. That is a *schedule*:
-# a function of the *progress*, which goes from 0 (first step) to 1 (end).
+# We take $4\cdot10^{-3}$ (the grey line), well below the wall, as the *largest* rate.
+# It grows from zero to that during the first 30 % of the training, while the network is still wild, and then falls back to zero: small steps to settle.
+# That is a *schedule*: a function of the *progress*, which goes from 0 (first step) to 1 (end).
 #
-# What if the rate is far too large? `fit` notices. It reports the step, restores the weights of the last sound epoch, and
-# stops.
+# What if the rate is far too large?
+# `fit` notices.
+# It reports the step, restores the weights of the last sound epoch, and stops.
 
 # %%
 victim = mlp_classifier().to(P.device)
 try:
-    fit(victim, data.train, epochs=1, optimizer=torch.optim.SGD(victim.parameters(), lr=1e8), quiet=True)
+    fit(
+        victim,
+        data.train,
+        epochs=1,
+        optimizer=torch.optim.SGD(victim.parameters(), lr=1e8),
+        quiet=True,
+    )
 except NonFiniteLoss as error:
     print(error)
 
 # %% [markdown]
 # ### The learning rate and the batch size
 #
-# The best rate does not belong to the network alone. It depends on the batch size, too. We trained the network of section 2 with plain
-# `SGD` for ten epochs, with nine rates (0.005 to 2) and six batch sizes (16 to 512), five times each, and recorded the losses.
+# The best rate does not belong to the network alone.
+# It depends on the batch size, too.
+# We trained the network of section 2 with plain `SGD` for ten epochs, with nine rates (0.005 to 2) and six batch sizes (16 to 512), five times each, and recorded the losses.
 #
-# In JupyterLab, move the two sliders; the arrow keys work, too. On the left are the curves for your choice: the mean of five runs, and a
-# band from the lowest to the highest. On the right is the validation loss at the end for *all* rates at this batch size, a dot for each
-# run. A run has *diverged* if it ends no better than a network that knows nothing, at $\log 10$ or above. It may also
-# end far above the best loss without having diverged. (A web page shows one setting only; the table below the figure has the others.)
+# In JupyterLab, move the two sliders; the arrow keys work, too.
+# On the left are the curves for your choice: the mean of five runs, and a band from the lowest to the highest.
+# On the right is the validation loss at the end for *all* rates at this batch size, a dot for each run.
+# A run has *diverged* if it ends no better than a network that knows nothing, at $\log 10$ or above.
+# It may also end far above the best loss without having diverged.
+# (A web page shows one setting only; the table below the figure has the others.)
 #
-# Guess first. With a batch of 16, the rate 0.05 is best. Now the batch is 8 times larger, 128: which rate is best? Does it get as far in
-# ten epochs? And do runs diverge from another rate on?
+# Guess first.
+# With a batch of 16, the rate 0.05 is best.
+# Now the batch is 8 times larger, 128: which rate is best?
+# Does it get as far in ten epochs?
+# And do runs diverge from another rate on?
 
 # %%
 widgets.rates(
-    alt="Left: training and validation loss, epoch by epoch. Right: validation loss at the end over the learning rate, one dot a run."
+    alt="Left: training and validation loss, epoch by epoch. Right: validation loss "
+    "at the end over the learning rate, one dot a run."
 )
 plt.show()
 
@@ -633,53 +714,74 @@ arrays, about = widgets.recorded_arrays("01_rates")
 ends = torch.from_numpy(arrays["validation"][..., -1])  # [rates, batch sizes, runs]
 rows = []
 for column, batch in enumerate(about["batches"]):
-    means, diverged = ends[:, column].mean(1).nan_to_num(math.inf), ~(ends[:, column] < math.log(10))
+    means, diverged = (
+        ends[:, column].mean(1).nan_to_num(math.inf),
+        ~(ends[:, column] < math.log(10)),
+    )
     lost = [int(diverged[about["rates"].index(rate)].sum()) for rate in (0.5, 1.0, 2.0)]
-    rows.append((batch, f"{about['rates'][means.argmin()]:g}", f"{means.min():.2f}", " / ".join(map(str, lost))))
-show_table(rows, ("batch size", "best rate", "mean loss there (nats)", "of 5 runs diverged at rate 0.5 / 1 / 2"))
+    rows.append(
+        (
+            batch,
+            f"{about['rates'][means.argmin()]:g}",
+            f"{means.min():.2f}",
+            " / ".join(map(str, lost)),
+        )
+    )
+show_table(
+    rows,
+    (
+        "batch size",
+        "best rate",
+        "mean loss there (nats)",
+        "of 5 runs diverged at rate 0.5 / 1 / 2",
+    ),
+)
 print(about["label"])
 
 # %% [markdown]
 # What is to be seen in the recorded runs:
 #
-# - **The best rate grows with the batch**: of the nine it is 0.05 for a batch of 16, 0.2 for 128 and 0.5 for 512. A mean over more images
-#   is a steadier guide, so one may take longer steps. And one has to: ten epochs are 5,630 steps with a batch of 16, and 180 with 512.
-# - Far below the best rate, twice the batch with twice the rate ends at nearly the same loss: 0.53 nats for rate 0.005 and batch size 16,
-#   0.54 for 0.01 and 32, 0.54 for 0.02 and 64. There are half as many steps, each about twice as long.
-# - **The wall moves much less.** For a batch of 16 it stands between 0.2 and 0.5 (at 0.5 the mean loss is 1.71 nats), for 512 between 0.5
-#   and 1 (0.56 and 1.85 nats). The best rate grew tenfold, the wall about twofold. So in ten epochs a large batch cannot make up for its
-#   few steps: the best loss is 0.40 nats for 16, 0.49 for 128 and 0.56 for 512.
+# - **The best rate grows with the batch**: of the nine it is 0.05 for a batch of 16, 0.2 for 128 and 0.5 for 512.
+#   A mean over more images is a steadier guide, so one may take longer steps.
+#   And one has to: ten epochs are 5,630 steps with a batch of 16, and 180 with 512.
+# - Far below the best rate, twice the batch with twice the rate ends at nearly the same loss: 0.53 nats for rate 0.005 and batch size 16, 0.54 for 0.01 and 32, 0.54 for 0.02 and 64.
+#   There are half as many steps, each about twice as long.
+# - **The wall moves much less.**
+#   For a batch of 16 it stands between 0.2 and 0.5 (at 0.5 the mean loss is 1.71 nats), for 512 between 0.5 and 1 (0.56 and 1.85 nats).
+#   The best rate grew tenfold, the wall about twofold.
+#   So in ten epochs a large batch cannot make up for its few steps: the best loss is 0.40 nats for 16, 0.49 for 128 and 0.56 for 512.
 #
-# Near the best rate the curve on the right is flat, and the runs disagree: with a batch of 256 their own best rates go from 0.1 to 0.5. So
-# five runs fix the best rate only roughly, to within a factor of two to five. Adam has other best rates, but what you do is the same:
-# change the batch, and look for the rate anew.
+# Near the best rate the curve on the right is flat, and the runs disagree: with a batch of 256 their own best rates go from 0.1 to 0.5.
+# So five runs fix the best rate only roughly, to within a factor of two to five.
+# Adam has other best rates, but what you do is the same: change the batch, and look for the rate anew.
 
 # %% [markdown]
 # ## 5. A network that is good at it
 #
-# The network so far has a separate weight for each pixel and unit. It does not know which pixels are neighbours: what it learns
-# about a sleeve on the left, it must learn again for one further right. A *convolutional network* (CNN) slides the same small
-# filters over the whole image (`Conv2d`), and keeps the largest answer of each 2 × 2 square (`MaxPool2d`).
+# The network so far has a separate weight for each pixel and unit.
+# It does not know which pixels are neighbours: what it learns about a sleeve on the left, it must learn again for one further right.
+# A *convolutional network* (CNN) slides the same small filters over the whole image (`Conv2d`), and keeps the largest answer of each 2 × 2 square (`MaxPool2d`).
 
 # %% tags=["nbval-check-output"]
 print(small_cnn())
 print(f"{sum(p.numel() for p in small_cnn().parameters()):,} parameters")
 
 # %% [markdown]
-# We train it with the schedule from above, and, because one run proves little, several times: the seed sets the initial weights
-# and the order of the images.
+# We train it with the schedule from above, and, because one run proves little, several times: the seed sets the initial weights and the order of the images.
 
 
 # %%
 def warm_up_then_cosine(progress):
-    """A factor of the learning rate: up during the first 30 %, then down to zero along a cosine."""
+    """A factor of the learning rate: up during the first 30 %, then down to zero along
+    a cosine.
+    """
     if progress < 0.3:
         return progress / 0.3
     return 0.5 * (1 + math.cos(math.pi * (progress - 0.3) / 0.7))
 
 
 def train_cnn(seed):
-    """Trains the small CNN once; returns the network, its history and the energy meter."""
+    """Trains the small CNN once; returns network, history and energy meter."""
     torch.manual_seed(seed)
     network = small_cnn().to(P.device)
     adam = torch.optim.Adam(network.parameters(), lr=4e-3)
@@ -711,57 +813,81 @@ plots.lines(
     title="Small CNN: accuracy epoch by epoch",
     x="epoch",
     y="accuracy (fraction)",
-    alt="Training and validation accuracy rise together and flatten; training ends a little above validation.",
+    alt="Training and validation accuracy rise together and flatten; training ends a "
+    "little above validation.",
 )
 plt.show()
 
 # %% [markdown]
-# Both curves rise, and flatten as the learning rate goes to zero. After enough epochs training ends a little above validation.
-# Such a gap is normal: the network knows its own images a little better. It would be overfitting in the sense of section 4 if
-# validation got worse.
+# Both curves rise, and flatten as the learning rate goes to zero.
+# After enough epochs training ends a little above validation.
+# Such a gap is normal: the network knows its own images a little better.
+# It would be overfitting in the sense of section 4 if validation got worse.
 #
 # Now, once, the test images:
 
 # %%
 test_accuracies = [evaluate(network, data.test)["accuracy"] for network, _, _ in runs]
 mean, low, high = mean_interval(test_accuracies)
-print("test accuracy of each run: " + ", ".join(f"{value:.1%}" for value in test_accuracies))
-report("cnn_test_accuracy", mean, "fraction", low, high, n=len(runs), data=data.source)
+print(
+    "test accuracy of each run: "
+    + ", ".join(f"{value:.1%}" for value in test_accuracies)
+)
+report(
+    "cnn_test_accuracy",
+    mean,
+    "fraction",
+    id="01/test_accuracy/cnn",
+    low=low,
+    high=high,
+    n=len(runs),
+    data=data.source,
+)
 
 # %% [markdown]
-# The brackets are a 95 % interval for the mean accuracy over all possible seeds. (It is *Student's t* interval, which takes the
-# runs to scatter like a bell curve. It is made so that 95 of 100 such intervals would contain that mean.) With few runs it is
-# wide, and that is honest: it says how little a handful of runs can tell.
+# The brackets are a 95 % interval for the mean accuracy over all possible seeds.
+# (It is *Student's t* interval, which takes the runs to scatter like a bell curve.
+# It is made so that 95 of 100 such intervals would contain that mean.)
+# With few runs it is wide, and that is honest: it says how little a handful of runs can tell.
 #
-# Another uncertainty is not in it: the test images are a sample too. With $n$ test images and accuracy $a$, the *standard error*
-# from that alone is $\sqrt{a(1-a)/n}$, and about twice that makes a 95 % interval:
+# Another uncertainty is not in it: the test images are a sample too.
+# With $n$ test images and accuracy $a$, the *standard error* from that alone is $\sqrt{a(1-a)/n}$, and about twice that makes a 95 % interval:
 
 # %%
 images_in_test = len(data.test)
 half_width = 1.96 * math.sqrt(mean * (1 - mean) / images_in_test)
-print(f"from the sample of {images_in_test:,} test images alone: ±{100 * half_width:.1f} percentage points (95 %)")
+print(
+    f"from the sample of {images_in_test:,} test images alone: "
+    f"±{100 * half_width:.1f} percentage points (95 %)"
+)
 
 # %% [markdown]
 # ### What would more images give?
 #
-# The package carries 9,000 images for training, so that you need no internet connection. The full set offers 55,000 (and 5,000
-# for validation). We trained the same CNN on it and recorded the result:
+# The package carries 9,000 images for training, so that you need no internet connection.
+# The full set offers 55,000 (and 5,000 for validation).
+# We trained the same CNN on it and recorded the result:
 
 # %%
-full = recorded_value("01", "cnn_test_accuracy")
+full = recorded_value("01", "01/test_accuracy/cnn")
 print(f"these runs: {mean:.1%} [{low:.1%}, {high:.1%}], n = {len(runs)}, {data.source}")
-print(f"{full['label']}: {full['value']:.1%} [{full['low']:.1%}, {full['high']:.1%}], n = {full['n']}, {full['data']}")
+print(
+    f"{full['label']}: {full['value']:.1%} [{full['low']:.1%}, {full['high']:.1%}], n "
+    f"= {full['n']}, {full['data']}"
+)
 
 # %% [markdown]
-# With all images the network is better by a few points. (The recorded one also took six times as many steps, since an epoch is
-# longer, and it was tested on 10,000 images. So not all of the difference need come from the images alone. And if you set
-# `full_data=True`, both lines are about the same thing.) That is why people train on every object they have. What it costs is the
-# subject of section 7.
+# With all images the network is better by a few points.
+# (The recorded one also took six times as many steps, since an epoch is longer, and it was tested on 10,000 images.
+# So not all of the difference need come from the images alone.
+# And if you set `full_data=True`, both lines are about the same thing.)
+# That is why people train on every object they have.
+# What it costs is the subject of section 7.
 #
 # ### What does it still get wrong?
 #
-# We look at *validation* images: looking at the test images would tempt us to tune for them. Look for the classes that you found
-# hard in section 1.
+# We look at *validation* images: looking at the test images would tempt us to tune for them.
+# Look for the classes that you found hard in section 1.
 
 # %%
 names_of = data.validation.classes
@@ -774,162 +900,156 @@ plots.image_grid(
     data.validation.images[wrong[:20]],
     mistakes,
     title="Twenty mistakes: what the network said, and what it is",
-    alt="Twenty misclassified pictures. Many are shirts, coats, pullovers and T-shirts taken for one another.",
+    alt="Twenty misclassified pictures. Many are shirts, coats, pullovers and "
+    "T-shirts taken for one another.",
 )
 plt.show()
 
 # %%
-tops = torch.tensor([names_of.index(name) for name in ("T-shirt", "pullover", "coat", "shirt")], device=P.device)
+tops = torch.tensor(
+    [names_of.index(name) for name in ("T-shirt", "pullover", "coat", "shirt")],
+    device=P.device,
+)
 both_tops = torch.isin(predicted[wrong], tops) & torch.isin(truth[wrong], tops)
 print(
-    f"{len(wrong)} mistakes in {len(truth):,} validation images; {both_tops.float().mean():.0%} are one top taken for another"
+    f"{len(wrong)} mistakes in {len(truth):,} validation images; "
+    f"{both_tops.float().mean():.0%} are one top taken for another"
 )
 
 # %% [markdown]
-# Four classes of ten make most of the mistakes. Some of the pictures you would get wrong too.
+# Four classes of ten make most of the mistakes.
+# Some of the pictures you would get wrong too.
 #
 # ### Seeds, and what stays random
 #
-# On a CPU, the same seed gives the same network on the same machine, library and number of threads. A different seed gives a
-# different network. How different?
+# On a CPU, the same seed gives the same network on the same machine, library and number of threads.
+# A different seed gives a different network.
+# How different?
 
 # %%
 spread = 100 * (max(test_accuracies) - min(test_accuracies))
-print(f"{len(runs)} runs that differ only in their seed: best minus worst = {spread:.2f} percentage points")
+print(
+    f"{len(runs)} runs that differ only in their seed: best minus worst = "
+    f"{spread:.2f} percentage points"
+)
 
 # %% [markdown]
-# These runs differ in nothing but the seed. So a difference of half a point between two *single* runs says next to nothing about
-# which method is better. Ask "how many seeds?" when you read that something "improves accuracy by 0.3 points".
+# These runs differ in nothing but the seed.
+# So a difference of half a point between two *single* runs says next to nothing about which method is better.
+# Ask "how many seeds?" when you read that something "improves accuracy by 0.3 points".
 
 # %% [markdown]
 # ## 6. Find the bugs
 #
 # ### Exercise 5: debug a loop · 20 minutes
 #
-# The function below runs without an error, and it learns something at first. Still it has **three bugs**, each of a kind that is
-# common in real code. Read it slowly.
+# The function below runs without an error, and it learns something at first.
+# Still it has **three bugs**, each of a kind that is common in real code.
+# Read it slowly.
 
 
-# %%
-def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
-    """Trains, and returns the accuracy on the test batches after each epoch. Three lines are wrong or missing."""
-    accuracies = []
-    for _ in range(epochs):
-        model.train()
-        for images, labels in train_batches:
-            optimizer.step()
-            loss = F.cross_entropy(model(images), labels)
-            loss.backward()
-        correct, seen = 0, 0
-        with torch.no_grad():
-            for images, labels in test_batches:
-                correct += (model(images).argmax(dim=1) == labels).sum().item()
-                seen += len(labels)
-        accuracies.append(correct / seen)
-    return accuracies
-
+# %% broken="training.debug_loop"
 
 # %% [markdown]
-# Copy it, and repair it. `train_batches` and `test_batches` are lists of pairs (images, labels). Keep everything that is
-# right: the accuracies come back as a list of floats, one per epoch.
+# Copy it, and repair it.
+# `train_batches` and `test_batches` are lists of pairs (images, labels).
+# Keep everything that is right: the accuracies come back as a list of floats, one per epoch.
 
 
 # %% exercise="training.debug_loop"
-def train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
-    """Trains, and returns the accuracy on the test batches after each epoch, as a list of floats."""
-    ### BEGIN SOLUTION
-    accuracies = []
-    for _ in range(epochs):
-        model.train()
-        for images, labels in train_batches:
-            optimizer.zero_grad()  # bug 1: gradients were never cleared and added up
-            loss = F.cross_entropy(model(images), labels)
-            loss.backward()  # bug 2: the step came before the backward pass
-            optimizer.step()
-        model.eval()  # bug 3: evaluated in training mode
-        correct, seen = 0, 0
-        with torch.no_grad():
-            for images, labels in test_batches:
-                correct += (model(images).argmax(dim=1) == labels).sum().item()
-                seen += len(labels)
-        accuracies.append(correct / seen)
-    return accuracies
-    ### END SOLUTION
-
 
 # %% check="training.debug_loop"
 train_and_evaluate_checked = check("training.debug_loop", train_and_evaluate)
 
 # %% [markdown]
-# How much do the bugs cost? We train a small network with *dropout* (which, while training, sets random units to zero)
-# with both functions, on 2,000 images.
+# How much do the bugs cost?
+# We train a small network with *dropout* (which, while training, sets random units to zero) with both functions, on 2,000 images.
 
 # %%
 train_batches = list(data.train.subset(slice(2000)).batches(64, seed=P.seed))
 validation_batches = list(data.validation.batches(250))
 results = {}
-for label, function in {"with three bugs": buggy_train_and_evaluate, "repaired": train_and_evaluate_checked}.items():
+for label, function in {
+    "with three bugs": buggy_train_and_evaluate,
+    "repaired": train_and_evaluate_checked,
+}.items():
     torch.manual_seed(P.seed)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10)).to(
-        P.device
-    )
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10)
+    ).to(P.device)
     sgd = torch.optim.SGD(network.parameters(), lr=0.05)
-    results[label] = (range(1, 9), function(network, sgd, train_batches, validation_batches, epochs=8))
+    results[label] = (
+        range(1, 9),
+        function(network, sgd, train_batches, validation_batches, epochs=8),
+    )
 plots.lines(
     results,
     title="The same network, with and without the bugs",
     x="epoch",
     y="validation accuracy (fraction)",
-    alt="The repaired loop rises epoch by epoch; the buggy one starts lower and gets worse.",
+    alt="The repaired loop rises epoch by epoch; the buggy one starts lower and gets "
+    "worse.",
 )
 plt.show()
 
 # %% [markdown]
-# The repaired loop rises. The buggy one starts lower and loses what it had learned. Old gradients pile up, so that each update is
-# the sum of all gradients so far, and the network overshoots. Dropout stays on during evaluation, so that even a good network is
-# measured too low. The update comes one batch late, which alone does little harm and is hardly ever noticed. There was no error
-# message: a strange curve, or a failed check, is all the warning you get.
+# The repaired loop rises.
+# The buggy one starts lower and loses what it had learned.
+# Old gradients pile up, so that each update is the sum of all gradients so far, and the network overshoots.
+# Dropout stays on during evaluation, so that even a good network is measured too low.
+# The update comes one batch late, which alone does little harm and is hardly ever noticed.
+# There was no error message: a strange curve, or a failed check, is all the warning you get.
 
 # %% [markdown]
 # ## 7. What it costs
 #
 # ### Counting by hand
 #
-# Almost all the work of a network is multiplying matrices. A product of an $m \times k$ and a $k \times n$ matrix takes
-# $m\,k\,n$ multiplications and almost as many additions: $2\,m\,k\,n$ *floating-point operations* (FLOPs).
+# Almost all the work of a network is multiplying matrices.
+# A product of an $m \times k$ and a $k \times n$ matrix takes $m\,k\,n$ multiplications and almost as many additions: $2\,m\,k\,n$ *floating-point operations* (FLOPs).
 #
 # Take our first network, $784 \to w \to 10$, on a batch of $B$ images:
 #
 # - **forward**: $2B\,(784\,w + 10\,w)$;
-# - **backward, gradients of the weights**: again $2B\,(784\,w + 10\,w)$. That of $W_1$, for example, is the product of a
-#   $w \times B$ and a $B \times 784$ matrix;
-# - **backward, gradient passed down to $h$**: $2B \cdot 10\,w$. Nothing is passed below the first layer: nobody needs the
-#   gradient of the pixels.
+# - **backward, gradients of the weights**: again $2B\,(784\,w + 10\,w)$.
+#   That of $W_1$, for example, is the product of a $w \times B$ and a $B \times 784$ matrix;
+# - **backward, gradient passed down to $h$**: $2B \cdot 10\,w$.
+#   Nothing is passed below the first layer: nobody needs the gradient of the pixels.
 #
 # When all layers are alike, the third count is nearly as large as the first, and a step takes about three times the forward pass.
-# Here it is a little over twice. PyTorch can count as well; like us it leaves out the small things (adding $b$, ReLU, Adam). Do we
-# agree?
+# Here it is a little over twice.
+# PyTorch can count as well; like us it leaves out the small things (adding $b$, ReLU, Adam).
+# Do we agree?
 
 # %% tags=["nbval-check-output"]
 B, w = 128, 128
 by_formula = 2 * B * (784 * w + 10 * w) * 2 + 2 * B * 10 * w
 network = mlp_classifier(w)
-counted = hardware.count_flops(network, torch.zeros(B, 1, 28, 28), torch.zeros(B, dtype=torch.long))
-print(f"by hand {by_formula:,} FLOPs a step, PyTorch's counter {counted:,}, equal: {by_formula == counted}")
+counted = hardware.count_flops(
+    network, torch.zeros(B, 1, 28, 28), torch.zeros(B, dtype=torch.long)
+)
+print(
+    f"by hand {by_formula:,} FLOPs a step, PyTorch's counter {counted:,}, equal: "
+    f"{by_formula == counted}"
+)
 
 # %% [markdown]
 # ### How the time grows
 #
-# The article says that cost comes from *every object*, *many times*, through *large matrices*. Each of these is a number
-# that we can change: images, epochs, width. We change one at a time, and time it. The batch size is a fourth.
+# The article says that cost comes from *every object*, *many times*, through *large matrices*.
+# Each of these is a number that we can change: images, epochs, width.
+# We change one at a time, and time it.
+# The batch size is a fourth.
 #
-# On logarithmic axes, "proportional" is a straight line of *slope 1*: ten times as many images, ten times the time. A slope below
-# 1 means that part of the time does not depend on what we change, or that larger pieces run more efficiently.
+# On logarithmic axes, "proportional" is a straight line of *slope 1*: ten times as many images, ten times the time.
+# A slope below 1 means that part of the time does not depend on what we change, or that larger pieces run more efficiently.
 
 
 # %%
 def seconds_to_train(images_used=2000, epochs=1, width=512, batch=128):
-    """Seconds for `epochs` passes over `images_used` images; the best of three, after one that does not count."""
+    """Seconds for `epochs` passes over `images_used` images; the best of three, after
+    one that does not count.
+    """
     network = mlp_classifier(width).to(P.device)
     adam = torch.optim.Adam(network.parameters(), lr=1e-3)
     some = data.train.subset(slice(images_used))
@@ -939,25 +1059,39 @@ def seconds_to_train(images_used=2000, epochs=1, width=512, batch=128):
         for epoch in range(epochs):
             for images, labels in some.batches(batch, seed=P.seed, epoch=epoch):
                 last_loss = step_checked(network, adam, images, labels)
-        float(last_loss)  # on a GPU the work runs on while Python goes ahead: this waits for it
+        float(
+            last_loss
+        )  # on a GPU the work runs on while Python goes ahead: this waits for it
         times.append(time.perf_counter() - start)
     return min(times[1:])
 
 
 doublings = range(P.points)
 measured = {
-    "images": {500 * 2**i: seconds_to_train(500 * 2**i) for i in doublings if 500 * 2**i <= len(data.train)},
+    "images": {
+        500 * 2**i: seconds_to_train(500 * 2**i)
+        for i in doublings
+        if 500 * 2**i <= len(data.train)
+    },
     "epochs": {2**i: seconds_to_train(images_used=500, epochs=2**i) for i in doublings},
-    "width": {64 * 2**i: seconds_to_train(images_used=1000, width=64 * 2**i) for i in doublings},
+    "width": {
+        64 * 2**i: seconds_to_train(images_used=1000, width=64 * 2**i)
+        for i in doublings
+    },
     "batch size": {32 * 2**i: seconds_to_train(batch=32 * 2**i) for i in doublings},
 }
 
 # %%
-slopes = {name: plots.slope(list(values), list(values.values())) for name, values in measured.items()}
+slopes = {}
+for name, values in measured.items():  # 1 would mean: in proportion
+    x, y = np.log(list(values)), np.log(list(values.values()))
+    slopes[name] = np.polyfit(x, y, 1)[0]
 axes = plots.panels(
     [f"{name}: slope {slopes[name]:.2f}" for name in measured],
-    alt="Four panels on logarithmic axes, seconds against images, epochs, width and batch size. The first two are "
-    "nearly straight lines of slope near one, the third rises less steeply than slope one, the fourth falls.",
+    alt="Four panels on logarithmic axes, seconds against images, epochs, width and "
+    "batch size. The first two are "
+    "nearly straight lines of slope near one, the third rises less steeply than slope "
+    "one, the fourth falls.",
 )
 for axis, (name, values) in zip(axes, measured.items(), strict=True):
     first = next(iter(values))
@@ -965,26 +1099,33 @@ for axis, (name, values) in zip(axes, measured.items(), strict=True):
     curves = {"measured": (list(values), list(values.values()))}
     if name != "batch size":
         curves["slope 1"] = (list(values), proportional)
-    plots.lines(curves, axis.get_title(), name, "seconds", alt="", scale="log-log", axis=axis)
+    plots.lines(
+        curves, axis.get_title(), name, "seconds", alt="", scale="log-log", axis=axis
+    )
 plt.show()
 
 # %%
 for name in ("images", "epochs", "width", "batch size"):
-    report(f"slope_{name.replace(' ', '_')}", slopes[name], "", data="this machine")
+    slug = name.replace(" ", "_")
+    report(f"slope_{slug}", slopes[name], id=f"01/slope/{slug}", data="this machine")
 
 # %% [markdown]
 # (The dashed line has slope 1 and goes through the first measured point.)
 #
-# *Images* and *epochs* give nearly straight lines, with slopes close to 1 on a machine that does nothing else meanwhile: the cost is
-# proportional to both. This part of the claim holds.
+# *Images* and *epochs* give nearly straight lines, with slopes close to 1 on a machine that does nothing else meanwhile: the cost is proportional to both.
+# This part of the claim holds.
 #
-# *Width*: many times as wide takes far less than so many times as long. Part of each step does not depend on the width, such as
-# starting each operation and fetching the batch; and a computer does more operations a second on larger matrices. Only for
-# matrices much larger than ours would the time follow the number of operations. We have not reached that here.
+# *Width*: many times as wide takes far less than so many times as long.
+# Part of each step does not depend on the width, such as starting each operation and fetching the batch; and a computer does more operations a second on larger matrices.
+# Only for matrices much larger than ours would the time follow the number of operations.
+# We have not reached that here.
 #
-# *Batch size* goes the other way. The matrix products are the same in total. But each step also has costs that do not depend on the
-# batch: starting the operations, and Adam's update of every parameter. Larger batches mean fewer steps, so that these are paid less
-# often. That saves time, up to a point. Chapter 2 looks for that point.
+# *Batch size* goes the other way.
+# The matrix products are the same in total.
+# But each step also has costs that do not depend on the batch: starting the operations, and Adam's update of every parameter.
+# Larger batches mean fewer steps, so that these are paid less often.
+# That saves time, up to a point.
+# Chapter 2 looks for that point.
 
 # %% [markdown]
 # ### Memory
@@ -994,20 +1135,24 @@ for name in ("images", "epochs", "width", "batch size"):
 # - the **weights**: 4 bytes each, in 32-bit floating point;
 # - one **gradient** for each weight: the same again;
 # - the **optimiser's state**: Adam keeps two numbers for each weight, so twice the weights;
-# - the **activations**: what the forward pass leaves behind for the backward pass, such as each layer's output, the images
-#   themselves, and which pixel each maximum came from. They grow with the batch; the other three do not.
+# - the **activations**: what the forward pass leaves behind for the backward pass, such as each layer's output, the images themselves, and which pixel each maximum came from.
+#   They grow with the batch; the other three do not.
 #
 # We measure the last one with a *hook*, a function that PyTorch calls for each tensor that it keeps for the backward pass.
 
 
 # %%
 def activation_bytes(network, images, labels):
-    """Bytes that the forward pass keeps for the backward pass, the network's own weights left out."""
+    """Bytes that the forward pass keeps for the backward pass, the network's own
+    weights left out.
+    """
     own = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept = {}
 
     def remember(tensor):
-        pointer = tensor.untyped_storage().data_ptr()  # the address of its memory: shared memory counts once
+        pointer = (
+            tensor.untyped_storage().data_ptr()
+        )  # the address of its memory: shared memory counts once
         if pointer not in own:
             kept[pointer] = tensor.untyped_storage().nbytes()
         return tensor
@@ -1021,54 +1166,78 @@ weights = 4 * sum(p.numel() for p in cnn.parameters())
 megabytes = {"weights": weights, "gradients": weights, "optimiser (Adam)": 2 * weights}
 for batch in (16, 128, 1024):
     some_images, some_labels = next(data.train.batches(batch))
-    megabytes[f"activations, batch {batch}"] = activation_bytes(cnn, some_images, some_labels)
+    megabytes[f"activations, batch {batch}"] = activation_bytes(
+        cnn, some_images, some_labels
+    )
 plots.bars(
     {name: value / 1e6 for name, value in megabytes.items()},
     labels=[f"{value / 1e6:.1f} MB" for value in megabytes.values()],
     title="Memory to train the small CNN",
     x="megabytes",
-    alt="Weights, gradients and optimiser take a few megabytes; activations grow with the batch and soon exceed them.",
+    alt="Weights, gradients and optimiser take a few megabytes; activations grow with "
+    "the batch and soon exceed them.",
 )
 plt.show()
 
 # %% [markdown]
-# At batch 16 the activations are still smaller than the other three together. At 128 they are several times as large, at 1024 some
-# forty times: they grow in proportion to the batch. So when a GPU runs out of memory, make the batch smaller first. For a very
-# large model it is the other way round: there weights, gradients and Adam's numbers alone need many GPUs.
+# At batch 16 the activations are still smaller than the other three together.
+# At 128 they are several times as large, at 1024 some forty times: they grow in proportion to the batch.
+# So when a GPU runs out of memory, make the batch smaller first.
+# For a very large model it is the other way round: there weights, gradients and Adam's numbers alone need many GPUs.
 
 # %% [markdown]
 # ### The receipt
 #
-# What did the CNN of section 5 cost, once? The time (of training alone, without validation) is measured. The operations are
-# counted for one step and multiplied. Energy is measured where an NVIDIA GPU reports its own; elsewhere we *assume* 30 watts for a
-# laptop at work, and say so. The price is a round number of our own: as if *this* computer were hired at 0.35 dollars per hour.
+# What did the CNN of section 5 cost, once?
+# The time (of training alone, without validation) is measured.
+# The operations are counted for one step and multiplied.
+# Energy is measured where an NVIDIA GPU reports its own; elsewhere we *assume* 30 watts for a laptop at work, and say so.
+# The price is a round number of our own: as if *this* computer were hired at 0.35 dollars per hour.
 
 # %%
 bill = hardware.receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
 bill.show("the CNN, trained once")
-report("cnn_training_seconds", bill.seconds, "s", data=data.source)
-report("cnn_training_flops", bill.flops, "FLOPs", data=data.source)
+report(
+    "cnn_training_seconds",
+    bill.seconds,
+    "s",
+    id="01/training_seconds/cnn",
+    data=data.source,
+)
+report(
+    "cnn_training_flops",
+    bill.flops,
+    "FLOPs",
+    id="01/training_flops/cnn",
+    data=data.source,
+)
 
 # %% [markdown]
 # ### And a large model?
 #
 # Two published models, counted in FLOPs too:
 #
-# - **ResNet-50** on ImageNet (He et al. 2015, arXiv 1512.03385): Table 1 gives $3.8\cdot10^9$ multiply-adds for one image
-#   forward. That is $7.6\cdot10^9$ FLOPs; with the backward pass, three times that. Section 3.4 trains for
-#   up to $60\cdot10^4$ steps of 256 images.
-# - **GPT-3** (Brown et al. 2020, arXiv 2005.14165): Table D.1 gives $3.14\cdot10^{23}$ FLOPs, computed as 6 for each parameter and
-#   *token* (a piece of a word): $6 \cdot 174.6\cdot10^9 \cdot 300\cdot10^9$.
+# - **ResNet-50** on ImageNet (He et al. 2015, arXiv 1512.03385): Table 1 gives $3.8\cdot10^9$ multiply-adds for one image forward.
+#   That is $7.6\cdot10^9$ FLOPs; with the backward pass, three times that.
+#   Section 3.4 trains for up to $60\cdot10^4$ steps of 256 images.
+# - **GPT-3** (Brown et al. 2020, arXiv 2005.14165): Table D.1 gives $3.14\cdot10^{23}$ FLOPs, computed as 6 for each parameter and *token* (a piece of a word): $6 \cdot 174.6\cdot10^9 \cdot 300\cdot10^9$.
 #
-# We divide by the rate that *this machine* reached while it trained the CNN, in FLOPs per second (1 GFLOP/s is $10^9$ of them). As
-# a more generous rate we take that of one large matrix product, the best case for any computer.
+# We divide by the rate that *this machine* reached while it trained the CNN, in FLOPs per second (1 GFLOP/s is $10^9$ of them).
+# As a more generous rate we take that of one large matrix product, the best case for any computer.
 
 
 # %%
 def about(years):
     """A time in words, with one significant digit."""
-    units = {"years": 1, "days": 365.25, "hours": 365.25 * 24, "seconds": 365.25 * 24 * 3600}
-    unit = next((name for name, per_year in units.items() if years * per_year >= 1), "seconds")
+    units = {
+        "years": 1,
+        "days": 365.25,
+        "hours": 365.25 * 24,
+        "seconds": 365.25 * 24 * 3600,
+    }
+    unit = next(
+        (name for name, per_year in units.items() if years * per_year >= 1), "seconds"
+    )
     return f"about {float(f'{years * units[unit]:.1g}'):,.0f} {unit}"
 
 
@@ -1076,32 +1245,50 @@ resnet50 = 3 * 2 * 3.8e9 * 60e4 * 256
 gpt3 = 6 * 174.6e9 * 300e9
 rate = bill.flops / bill.seconds
 year = 365.25 * 24 * 3600
-years = {"this CNN": bill.seconds / year, "ResNet-50": resnet50 / rate / year, "GPT-3": gpt3 / rate / year}
+years = {
+    "this CNN": bill.seconds / year,
+    "ResNet-50": resnet50 / rate / year,
+    "GPT-3": gpt3 / rate / year,
+}
 best_rate = hardware.peak_flops(P.device, size=2048)
 print(f"ResNet-50 takes {resnet50:.1e} FLOPs, GPT-3 {gpt3:.2e}")
 print(
-    f"this machine trained the CNN at {rate / 1e9:.0f} GFLOP/s; one large matrix product runs at {best_rate / 1e9:.0f}"
+    f"this machine trained the CNN at {rate / 1e9:.0f} GFLOP/s; one large matrix "
+    f"product runs at {best_rate / 1e9:.0f}"
 )
-print(f"at the better rate: ResNet-50 {about(resnet50 / best_rate / year)}, GPT-3 {about(gpt3 / best_rate / year)}")
+print(
+    f"at the better rate: ResNet-50 {about(resnet50 / best_rate / year)}, GPT-3 "
+    f"{about(gpt3 / best_rate / year)}"
+)
 plots.bars(
     years,
     labels=[about(value) for value in years.values()],
     title="Training time on this machine, at the rate it reached here",
     x="years, log scale",
     log=True,
-    alt="Three points on a logarithmic scale, far apart: the CNN takes seconds, ResNet-50 many million times as long, and "
+    alt="Three points on a logarithmic scale, far apart: the CNN takes seconds, "
+    "ResNet-50 many million times as long, and "
     "GPT-3 again about a hundred thousand times as long.",
 )
 plt.show()
 
 # %%
-report("years_for_resnet50", years["ResNet-50"], "years", data="this machine")
-report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
+report(
+    "years_for_resnet50",
+    years["ResNet-50"],
+    "years",
+    id="01/years/resnet50",
+    data="this machine",
+)
+report(
+    "years_for_gpt3", years["GPT-3"], "years", id="01/years/gpt3", data="this machine"
+)
 
 # %% [markdown]
-# Two warnings. The rate is that of a small network; the second line above shows how much a better one would help. And GPT-3 would
-# not fit into this machine's memory: its weights alone take 0.7 TB in 32 bits, and training with Adam four times that. What counts
-# is the order of magnitude: between the CNN and GPT-3 lie some eleven powers of ten.
+# Two warnings.
+# The rate is that of a small network; the second line above shows how much a better one would help.
+# And GPT-3 would not fit into this machine's memory: its weights alone take 0.7 TB in 32 bits, and training with Adam four times that.
+# What counts is the order of magnitude: between the CNN and GPT-3 lie some eleven powers of ten.
 
 # %% [markdown]
 # ## 8. So, was the claim right?
@@ -1113,24 +1300,31 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 # | through large matrices | operations are proportional to the width of this network; time grows more slowly (section 7 prints the slope) |
 # | *may* need enormous power | true of the largest models; a useful classifier took what the receipt says |
 #
-# 1. *Does the cost grow with images, repetitions and matrices?* Yes: in proportion to the first two, more slowly with the third.
-# 2. *How much is enormous?* The receipt says what a classifier of clothes took: some $10^{11}$ to $10^{12}$ operations.
-# 3. *What would a really large model cost here?* More than a lifetime, and more memory than there is.
+# 1. *Does the cost grow with images, repetitions and matrices?*
+#    Yes: in proportion to the first two, more slowly with the third.
+# 2. *How much is enormous?*
+#    The receipt says what a classifier of clothes took: some $10^{11}$ to $10^{12}$ operations.
+# 3. *What would a really large model cost here?*
+#    More than a lifetime, and more memory than there is.
 #
-# The claim holds as it is written, with "may". Read as "always" it would be wrong: the network that you have just trained can do
-# without an accelerator. How much one would have helped is the question of chapter 2. How much of the cost you can avoid by starting
-# from a trained network is the question of chapter 4.
+# The claim holds as it is written, with "may".
+# Read as "always" it would be wrong: the network that you have just trained can do without an accelerator.
+# How much one would have helped is the question of chapter 2.
+# How much of the cost you can avoid by starting from a trained network is the question of chapter 4.
 
 # %% [markdown]
 # ## Quiz
 #
 # Open each choice to see whether it is right, and why.
 #
-# **1. A network for 100 classes starts training with a loss of 4.6 nats. What do you think?**
+# **1.
+# A network for 100 classes starts training with a loss of 4.6 nats.
+# What do you think?**
 #
 # <details><summary>The loss is much too high: something is broken.</summary>
 #
-# No. A network that knows nothing has a loss of log C. For 100 classes that is log 100 ≈ 4.605 nats. This is a healthy start.
+# No. A network that knows nothing has a loss of log C. For 100 classes that is log 100 ≈ 4.605 nats.
+# This is a healthy start.
 # </details>
 #
 # <details><summary>It is what a network that knows nothing should have.</summary>
@@ -1143,7 +1337,9 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 # One can: equal probabilities give log C whatever the data are.
 # </details>
 #
-# **2. Training loss falls, validation loss rises. What helps?**
+# **2.
+# Training loss falls, validation loss rises.
+# What helps?**
 #
 # <details><summary>Train longer.</summary>
 #
@@ -1152,7 +1348,9 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 #
 # <details><summary>More training images, or stop at the lowest validation loss.</summary>
 #
-# Right. Both fight overfitting. Chapter 4 adds a third way: start from a network that has already seen other images.
+# Right.
+# Both fight overfitting.
+# Chapter 4 adds a third way: start from a network that has already seen other images.
 # </details>
 #
 # <details><summary>A larger network.</summary>
@@ -1160,11 +1358,14 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 # No. It has even more room to memorise.
 # </details>
 #
-# **3. You double the images and halve the epochs. The training time …**
+# **3.
+# You double the images and halve the epochs.
+# The training time …**
 #
 # <details><summary>stays about the same.</summary>
 #
-# Right. Time is proportional to images × epochs, that is, to the number of steps.
+# Right.
+# Time is proportional to images × epochs, that is, to the number of steps.
 # </details>
 #
 # <details><summary>doubles.</summary>
@@ -1172,7 +1373,9 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 # No. It would, if the epochs stayed as they were.
 # </details>
 #
-# **4. Your GPU runs out of memory while training a small CNN. What do you reduce first?**
+# **4.
+# Your GPU runs out of memory while training a small CNN.
+# What do you reduce first?**
 #
 # <details><summary>The number of epochs.</summary>
 #
@@ -1181,7 +1384,8 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 #
 # <details><summary>The batch size.</summary>
 #
-# Right. Activations grow with the batch, and in a small CNN at usual batch sizes they are most of it.
+# Right.
+# Activations grow with the batch, and in a small CNN at usual batch sizes they are most of it.
 # </details>
 #
 # <details><summary>The number of training images.</summary>
@@ -1192,23 +1396,22 @@ report("years_for_gpt3", years["GPT-3"], "years", data="this machine")
 # %% [markdown]
 # ## Take-away
 #
-# - A training step is: forget old gradients, forward, loss, backward, update. Training repeats it.
+# - A training step is: forget old gradients, forward, loss, backward, update.
+#   Training repeats it.
 # - Know two numbers: the loss at the start is log C, and one batch learned by heart goes to nearly 0.
 # - Watch training *and* validation curves; open the test set once; repeat with other seeds before you believe a difference.
-# - Operations are images × epochs × operations per image. Time is proportional to images and epochs; with the size of the network
-#   it grows more slowly while the matrices are small.
-# - Memory in 32 bits with Adam is 16 bytes per parameter (weight, gradient, Adam's two numbers), plus the activations of one image
-#   × batch size.
-# - "Training needs enormous power" is true of enormous models. Yours may need a minute.
+# - Operations are images × epochs × operations per image.
+#   Time is proportional to images and epochs; with the size of the network it grows more slowly while the matrices are small.
+# - Memory in 32 bits with Adam is 16 bytes per parameter (weight, gradient, Adam's two numbers), plus the activations of one image × batch size.
+# - "Training needs enormous power" is true of enormous models.
+#   Yours may need a minute.
 
 # %% [markdown]
 # ## Further reading
 #
 # - Karpathy, *A Recipe for Training Neural Networks* (2019): the checks of section 4, and more of them.
-# - Zhang, Bengio, Hardt, Recht and Vinyals, *Understanding deep learning requires rethinking generalization* (2017),
-#   arXiv 1611.03530: networks learn random labels.
+# - Zhang, Bengio, Hardt, Recht and Vinyals, *Understanding deep learning requires rethinking generalization* (2017), arXiv 1611.03530: networks learn random labels.
 # - Smith, *Cyclical Learning Rates for Training Neural Networks* (2017), arXiv 1506.01186: the learning-rate sweep.
 # - Kingma and Ba, *Adam* (2015), arXiv 1412.6980.
 # - Xiao, Rasul and Vollgraf, *Fashion-MNIST* (2017), arXiv 1708.07747: the data.
-# - Kaplan et al., *Scaling Laws for Neural Language Models* (2020), arXiv 2001.08361: the rule of six FLOPs for each
-#   parameter and token.
+# - Kaplan et al., *Scaling Laws for Neural Language Models* (2020), arXiv 2001.08361: the rule of six FLOPs for each parameter and token.

@@ -31,15 +31,17 @@
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The first article behind this course says, in our translation: *training takes enormous computing power, so that an
-# accelerator, a GPU or a TPU, is essential; and some platforms lend one for free.*
+# The first article behind this course says, in our translation: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms lend one for free.*
 #
-# A **GPU** (graphics processing unit) is a processor with thousands of simple arithmetic units. A **TPU** (tensor processing
-# unit) is one made for matrix products. The **CPU** is the processor that every computer has. We ask: essential for
-# *what*? How many times faster, and for which network? And what can be gained without any accelerator?
+# A **GPU** (graphics processing unit) is a processor with thousands of simple arithmetic units.
+# A **TPU** (tensor processing unit) is one made for matrix products.
+# The **CPU** is the processor that every computer has.
+# We ask: essential for *what*?
+# How many times faster, and for which network?
+# And what can be gained without any accelerator?
 #
-# Every measurement below is made on *your* machine. Numbers from other machines are recorded runs or makers' figures, and
-# say which.
+# Every measurement below is made on *your* machine.
+# Numbers from other machines are recorded runs or makers' figures, and say which.
 
 # %% [markdown]
 # ## Set-up
@@ -54,8 +56,8 @@ images: int | None = None  # images in one timed pass
 repeats: int | None = None  # times that each measurement is repeated
 batches: list | None = None  # batch sizes for the crossover
 widths: list | None = None  # widths of the network for the crossover
-with_compile: bool | None = None  # measure torch.compile too (its start-up may take half a minute)
-full_data: bool | None = None  # use all of Fashion-MNIST instead of the 12,000 images in the package
+with_compile: bool | None = None  # torch.compile too (it may take half a minute)
+full_data: bool | None = None  # all of Fashion-MNIST, not 12,000 images
 
 # %%
 from vaetl_helpers.runtime import CourseError, advice, report, setup, show_table
@@ -95,6 +97,7 @@ from torchvision.transforms import ToTensor
 from vaetl_helpers import hardware, nets, plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.output import record_id
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
@@ -104,8 +107,8 @@ processor = torch.device("cpu")
 # %% [markdown]
 # ## 1. What is here?
 #
-# First a look at the machine. An accelerator is listed only after it has done real work, a convolution and a matrix
-# product: some devices say that they are available, and then fail.
+# First a look at the machine.
+# An accelerator is listed only after it has done real work, a convolution and a matrix product: some devices say that they are available, and then fail.
 
 # %%
 show_table(hardware.machine(), header=("this machine", ""))
@@ -115,139 +118,146 @@ print("To get an accelerator:", advice())
 # Two rates describe a processor:
 #
 # - how fast it *computes*, in **FLOPs per second**: the best case is a product of two large matrices;
-# - how fast it *moves* numbers between its memory and its arithmetic units, in **bytes per second** (the *bandwidth*):
-#   the best case is a large copy.
+# - how fast it *moves* numbers between its memory and its arithmetic units, in **bytes per second** (the *bandwidth*): the best case is a large copy.
 #
-# A product of two $n\times n$ matrices takes $2n^3$ FLOPs: $n^2$ results, each with $n$ multiplications and $n$
-# additions. A copy reads and writes every byte once. We measure both, on every device.
+# A product of two $n\times n$ matrices takes $2n^3$ FLOPs: $n^2$ results, each with $n$ multiplications and $n$ additions.
+# A copy reads and writes every byte once.
+# We measure both, on every device.
 
 # %%
-present = {"CPU": processor} | ({} if P.device.type == "cpu" else {P.device.type.upper(): P.device})
-peak = {name: hardware.peak_flops(device, 1024 if device.type == "cpu" else 4096) for name, device in present.items()}
+present = {"CPU": processor} | (
+    {} if P.device.type == "cpu" else {P.device.type.upper(): P.device}
+)
+peak = {
+    name: hardware.peak_flops(device, 1024 if device.type == "cpu" else 4096)
+    for name, device in present.items()
+}
 moved = {name: hardware.bandwidth(device) for name, device in present.items()}
 makers = {
     "NVIDIA T4 (Colab, Kaggle): maker's figure": (8.1e12, 320e9),
     "NVIDIA H100 SXM: maker's figure": (67e12, 3350e9),
 }
 used = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
-rates = {f"{name}: measured here, {used}": (peak[name], moved[name]) for name in present} | makers
+rates = {
+    f"{name}: measured here, {used}": (peak[name], moved[name]) for name in present
+} | makers
 show_table(
     [
-        (name, f"{flops / 1e9:,.0f} GFLOP/s", f"{move / 1e9:,.0f} GB/s", f"{flops / move:.0f}")
+        (
+            name,
+            f"{flops / 1e9:,.0f} GFLOP/s",
+            f"{move / 1e9:,.0f} GB/s",
+            f"{flops / move:.0f}",
+        )
         for name, (flops, move) in rates.items()
     ],
     header=("device", "computes (float32)", "moves", "FLOPs per byte"),
 )
-report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s")
-report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s")
+report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s", id="02/peak_gflops")
+report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
 
 # %% [markdown]
-# The last column is the first rate divided by the second: that many FLOPs the device can do in the time in which it moves
-# one byte. So a computation that does little with each byte leaves the arithmetic units idle. We come back to that in
-# section 3. (A maker's figure is a peak that real
-# programs do not reach; ours is measured. Both are for 32-bit numbers. GPUs since 2017 also have *tensor cores*, units
-# for products of 16-bit numbers, several times as fast.)
+# The last column is the first rate divided by the second: that many FLOPs the device can do in the time in which it moves one byte.
+# So a computation that does little with each byte leaves the arithmetic units idle.
+# We come back to that in section 3.
+# (A maker's figure is a peak that real programs do not reach; ours is measured.
+# Both are for 32-bit numbers.
+# GPUs since 2017 also have *tensor cores*, units for products of 16-bit numbers, several times as fast.)
 #
 # ### Exercise 1: the FLOPs of a layer · 5 minutes
 #
 # (Partly a repetition of chapter 1, now as a function.)
 #
-# How much work is one *training step* of a linear layer without bias? Forward, a batch of inputs, `[batch, inputs]`, is
-# multiplied by the weights, `[inputs, outputs]`. Backward there are two products of the same size: one gives the gradient
-# of the weights, the other the gradient of the layer's *input*, which the layer before needs. If the layer is the first,
-# nobody needs the second one. A multiplication and an addition count as 2 FLOPs.
+# How much work is one *training step* of a linear layer without bias?
+# Forward, a batch of inputs, `[batch, inputs]`, is multiplied by the weights, `[inputs, outputs]`.
+# Backward there are two products of the same size: one gives the gradient of the weights, the other the gradient of the layer's *input*, which the layer before needs.
+# If the layer is the first, nobody needs the second one.
+# A multiplication and an addition count as 2 FLOPs.
 
 
 # %% exercise="hardware.flops_linear"
-def flops_linear(batch, inputs, outputs, first):
-    """FLOPs of one training step of a linear layer without bias; `first`: no layer with weights comes before it."""
-    ### BEGIN SOLUTION
-    product = 2 * batch * inputs * outputs  # a multiplication and an addition for each triple
-    forward = product
-    weight_gradient = product
-    input_gradient = 0 if first else product
-    return forward + weight_gradient + input_gradient
-    ### END SOLUTION
-
 
 # %% check="hardware.flops_linear"
 flops_linear_checked = check("hardware.flops_linear", flops_linear)
 
 # %% [markdown]
-# Compare with PyTorch's own counter, for the fully connected network of chapter 1 (784 → 128 → 10, batch 128). The counter
-# leaves out the biases, as we do:
+# Compare with PyTorch's own counter, for the fully connected network of chapter 1 (784 → 128 → 10, batch 128).
+# The counter leaves out the biases, as we do:
 
 # %% tags=["nbval-check-output"]
 mlp = nets.mlp_classifier(128)
-counted = hardware.count_flops(mlp, torch.zeros(128, 1, 28, 28), torch.zeros(128, dtype=torch.long))
-by_hand = flops_linear_checked(128, 784, 128, first=True) + flops_linear_checked(128, 128, 10, first=False)
+counted = hardware.count_flops(
+    mlp, torch.zeros(128, 1, 28, 28), torch.zeros(128, dtype=torch.long)
+)
+by_hand = flops_linear_checked(128, 784, 128, first=True) + flops_linear_checked(
+    128, 128, 10, first=False
+)
 print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 
 # %% [markdown]
 # ## 2. How to time a device
 #
-# A GPU works *asynchronously*: Python hands it an operation and goes on at once, while the device computes. A clock that
-# is stopped when Python returns has measured the handing over, not the work. So one has to **synchronise**: wait until
-# the device is done, before the clock starts and again before it stops. And the first call does not count: it compiles,
-# allocates memory and fills *caches*, small fast memories close to the arithmetic units (*warm-up*). Finally, single times scatter, mostly upwards: take the median.
+# A GPU works *asynchronously*: Python hands it an operation and goes on at once, while the device computes.
+# A clock that is stopped when Python returns has measured the handing over, not the work.
+# So one has to **synchronise**: wait until the device is done, before the clock starts and again before it stops.
+# And the first call does not count: it compiles, allocates memory and fills *caches*, small fast memories close to the arithmetic units (*warm-up*).
+# Finally, single times scatter, mostly upwards: take the median.
 #
 # ### Exercise 2: time it · 12 minutes
 #
-# `work()` gives the device something to do, `synchronise()` waits until all of it is done. Return the median seconds of
-# one call of `work()` over `repeats` timed calls. Warm up first. Use `time.perf_counter()` for the clock. (The check
-# pretends to be a device with a clock of its own, so the result does not depend on your machine.)
+# `work()` gives the device something to do, `synchronise()` waits until all of it is done.
+# Return the median seconds of one call of `work()` over `repeats` timed calls.
+# Warm up first.
+# Use `time.perf_counter()` for the clock.
+# (The check pretends to be a device with a clock of its own, so the result does not depend on your machine.)
 
 
 # %% exercise="hardware.time_it"
-def time_it(work, synchronise, repeats):
-    """Median seconds of one call of work(), timed `repeats` times on a device that computes while Python goes on."""
-    ### BEGIN SOLUTION
-    work()  # the first call compiles and allocates
-    seconds = []
-    for _ in range(repeats):
-        synchronise()  # what is still queued must not count
-        start = time.perf_counter()
-        work()
-        synchronise()  # work() has only queued it
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-    ### END SOLUTION
-
 
 # %% check="hardware.time_it"
 time_it_checked = check("hardware.time_it", time_it)
 
 # %% [markdown]
-# On your device, with and without waiting, two times are printed. On a CPU they differ only by scatter, 10 or 20 %: it has
-# finished when Python goes on. On a GPU the second time is far too short to be true.
+# On your device, with and without waiting, two times are printed.
+# On a CPU they differ only by scatter, 10 or 20 %: it has finished when Python goes on.
+# On a GPU the second time is far too short to be true.
 
 # %%
 square = torch.ones(1024, 1024, device=P.device)
-waiting = time_it_checked(lambda: square @ square, lambda: hardware.synchronise(P.device), 20)
+waiting = time_it_checked(
+    lambda: square @ square, lambda: hardware.synchronise(P.device), 20
+)
 not_waiting = time_it_checked(lambda: square @ square, lambda: None, 20)
-print(f"a 1024 x 1024 product on {P.device.type}: {1e3 * waiting:.3f} ms; without waiting: {1e3 * not_waiting:.3f} ms")
+print(
+    f"a 1024 x 1024 product on {P.device.type}: {1e3 * waiting:.3f} ms; without "
+    f"waiting: {1e3 * not_waiting:.3f} ms"
+)
 
 # %% [markdown]
 # ## 3. Two roofs
 #
-# A step needs some FLOPs and moves some bytes. Their quotient is its **arithmetic intensity**, in FLOPs per byte. A device that computes $F$ FLOPs per second and
-# moves $B$ bytes per second needs at least FLOPs/$F$ seconds for the step, and at least bytes/$B$ seconds. So a step of
-# intensity $I$ can reach at most
+# A step needs some FLOPs and moves some bytes.
+# Their quotient is its **arithmetic intensity**, in FLOPs per byte.
+# A device that computes $F$ FLOPs per second and moves $B$ bytes per second needs at least FLOPs/$F$ seconds for the step, and at least bytes/$B$ seconds.
+# So a step of intensity $I$ can reach at most
 #
 # $$\text{rate} \le \min(F,\; B \cdot I) .$$
 #
-# Drawn over $I$ this is a slanted roof, the bandwidth, and a flat one, the peak: the **roofline** (Williams, Waterman and
-# Patterson 2009). Under the slanted part a faster arithmetic unit does not help.
+# Drawn over $I$ this is a slanted roof, the bandwidth, and a flat one, the peak: the **roofline** (Williams, Waterman and Patterson 2009).
+# Under the slanted part a faster arithmetic unit does not help.
 #
-# We place the networks of this course under it, each with a small and a large batch. (The VAE is that of chapter 3: a network
-# that encodes an image, adds noise, and decodes it.) FLOPs are counted. Bytes are estimated as if there were no cache: ten
-# numbers for each weight (read forward and backward, its gradient, Adam's) and four for each activation. So a point is
-# uncertain sideways.
+# We place the networks of this course under it, each with a small and a large batch.
+# (The VAE is that of chapter 3: a network that encodes an image, adds noise, and decodes it.)
+# FLOPs are counted.
+# Bytes are estimated as if there were no cache: ten numbers for each weight (read forward and backward, its gradient, Adam's) and four for each activation.
+# So a point is uncertain sideways.
 
 
 # %%
 def training_step(model, loss_fn, batch_size, device):
-    """A function that trains the model one step on one batch of random images that stays where it is."""
+    """A function that trains the model one step on one batch of random images that
+    stays where it is.
+    """
     model, x = model.to(device), torch.rand(batch_size, 1, 28, 28, device=device)
     y = torch.zeros(batch_size, dtype=torch.long, device=device)
     adam = torch.optim.Adam(model.parameters(), fused=True)
@@ -271,8 +281,13 @@ points, needs = {}, {}
 for name, (build, loss_fn) in networks.items():
     for size in (8, 512):
         x, y = torch.rand(size, 1, 28, 28), torch.zeros(size, dtype=torch.long)
-        flops, traffic = hardware.count_flops(build(), x, y, loss_fn), hardware.bytes_moved(build(), x)
-        seconds = hardware.time_it(training_step(build(), loss_fn, size, P.device), P.device, P.repeats)
+        flops, traffic = (
+            hardware.count_flops(build(), x, y, loss_fn),
+            hardware.bytes_moved(build(), x),
+        )
+        seconds = hardware.time_it(
+            training_step(build(), loss_fn, size, P.device), P.device, P.repeats
+        )
         points[f"{name}, batch {size}"] = (flops / traffic, flops / seconds)
         needs[name, size] = flops, traffic, seconds
 
@@ -282,38 +297,48 @@ axis = plots.panels(
     [f"Roofline of this machine ({here}, {used})"],
     width=7.5,
     height=4.2,
-    alt="Attained FLOPs per second over FLOPs per byte. A rising line, the bandwidth, meets a flat line, the peak. The "
-    "networks lie below; the small batches further to the left and lower than the large ones.",
+    alt="Attained FLOPs per second over FLOPs per byte. A rising line, the bandwidth, "
+    "meets a flat line, the peak. The "
+    "networks lie below; the small batches further to the left and lower than the "
+    "large ones.",
 )[0]
 intensity = [0.1, peak[here] / moved[here], 1000]
 axis.plot(
     intensity,
     [min(peak[here], moved[here] * i) for i in intensity],
     color="grey",
-    label=f"bandwidth {moved[here] / 1e9:.0f} GB/s, peak {peak[here] / 1e9:,.0f} GFLOP/s",
+    label=f"bandwidth {moved[here] / 1e9:.0f} GB/s, peak {peak[here] / 1e9:,.0f} "
+    "GFLOP/s",
 )
 for number, (name, (x, y)) in enumerate(points.items()):
     axis.plot(x, y, "os"[number % 2], color=plots.COLOURS[number // 2], label=name)
-axis.set(xlabel="arithmetic intensity (FLOPs per byte)", ylabel="FLOPs per second", xscale="log", yscale="log")
+axis.set(
+    xlabel="arithmetic intensity (FLOPs per byte)",
+    ylabel="FLOPs per second",
+    xscale="log",
+    yscale="log",
+)
 axis.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %% [markdown]
-# Each colour is a network, a dot its small batch, a square its large one. Look first how the large batch lies further right:
-# the weights are read once and used for more images. Then look how close a point comes to the roofs. One that touches the
-# slanted roof is limited by memory, one near the flat roof by computing. (A small network may even lie above the slanted
-# roof: its weights fit into the processor's cache, which is faster than the memory that we measured.) One that lies well
-# below both is limited by something else: *overhead*, the microseconds that Python and PyTorch need for each operation,
-# however small it is, or a layer whose shape suits the processor badly. On a device that computes 50 times as fast, the
-# same microseconds are a 50 times larger multiple of the computing time.
+# Each colour is a network, a dot its small batch, a square its large one.
+# Look first how the large batch lies further right: the weights are read once and used for more images.
+# Then look how close a point comes to the roofs.
+# One that touches the slanted roof is limited by memory, one near the flat roof by computing.
+# (A small network may even lie above the slanted roof: its weights fit into the processor's cache, which is faster than the memory that we measured.)
+# One that lies well below both is limited by something else: *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is, or a layer whose shape suits the processor badly.
+# On a device that computes 50 times as fast, the same microseconds are a 50 times larger multiple of the computing time.
 #
 # ## 4. When does an accelerator help?
 #
-# So one would expect: small networks and small batches hardly, large ones a lot. If so, the lines cross somewhere. We
-# measure the time of a training step over the batch, for a narrow and a wide network, on every device that is here.
+# So one would expect: small networks and small batches hardly, large ones a lot.
+# If so, the lines cross somewhere.
+# We measure the time of a training step over the batch, for a narrow and a wide network, on every device that is here.
 #
-# There is a small version of the question on *every* machine with two cores or more: is it worth while to let a second
-# core help? Cores have to agree on who does what, for each operation. That is the same trade of overhead against speed.
+# There is a small version of the question on *every* machine with two cores or more: is it worth while to let a second core help?
+# Cores have to agree on who does what, for each operation.
+# That is the same trade of overhead against speed.
 
 # %%
 threads = torch.get_num_threads()
@@ -327,7 +352,9 @@ if P.device.type != "cpu":
 def step_seconds(width, batch_size, device, threads):
     """Median seconds of one training step of a fully connected classifier."""
     torch.set_num_threads(threads)
-    step = training_step(nets.mlp_classifier(width), classification_loss, batch_size, device)
+    step = training_step(
+        nets.mlp_classifier(width), classification_loss, batch_size, device
+    )
     return hardware.time_it(step, device, 4 * P.repeats)
 
 
@@ -341,26 +368,41 @@ torch.set_num_threads(threads)
 # %%
 axes = plots.panels(
     [f"width {width}" for width in P.widths],
-    alt="For each width, milliseconds per step over the batch size on logarithmic axes, one line for each device, "
+    alt="For each width, milliseconds per step over the batch size on logarithmic "
+    "axes, one line for each device, "
     "rising more slowly at small batches than at large ones.",
     height=3.8,
 )
 for axis, width in zip(axes, P.widths):
-    lines = {name: (P.batches, [1e3 * t for t in times[name, width]]) for name in configurations}
-    plots.lines(lines, f"width {width}", "batch size", "ms per step", alt="", scale="log-log", axis=axis)
-    axis.set_ylim(0.8e3 * min(map(min, times.values())), 1.3e3 * max(map(max, times.values())))  # one scale for all
+    lines = {
+        name: (P.batches, [1e3 * t for t in times[name, width]])
+        for name in configurations
+    }
+    plots.lines(
+        lines,
+        f"width {width}",
+        "batch size",
+        "ms per step",
+        alt="",
+        scale="log-log",
+        axis=axis,
+    )
+    axis.set_ylim(
+        0.8e3 * min(map(min, times.values())), 1.3e3 * max(map(max, times.values()))
+    )  # one scale for all
 plt.show()
 
 # %% [markdown]
-# Read the left end first: from 16 to 64 images the work is four times as large, the time is not. What does not grow with the
-# batch is paid once a step. In the narrow network that is overhead. In the wide one it is mostly memory: its 0.8 million
-# weights, their gradients and Adam's numbers are some 33 MB to move, whatever the batch. Then compare the lines: where
-# one device lies below the other, it pays. For a narrow network and small batches it may not. Then the honest answer to "is an
-# accelerator essential?" is *no, it would not even help*.
+# Read the left end first: from 16 to 64 images the work is four times as large, the time is not.
+# What does not grow with the batch is paid once a step.
+# In the narrow network that is overhead.
+# In the wide one it is mostly memory: its 0.8 million weights, their gradients and Adam's numbers are some 33 MB to move, whatever the batch.
+# Then compare the lines: where one device lies below the other, it pays.
+# For a narrow network and small batches it may not.
+# Then the honest answer to "is an accelerator essential?" is *no, it would not even help*.
 #
-# (If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`. The course leaves one core
-# alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as
-# long.)
+# (If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
+# The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as long.)
 
 # %%
 report_rows = []
@@ -371,7 +413,9 @@ for width in P.widths:
         first = next((size for size, g in zip(P.batches, gain) if g > 1.1), None)
         pays = f"from batch {first}" if first else "at none of these batches"
         report_rows.append((width, name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
-        report(f"speedup of {name}, width {width}, batch {P.batches[-1]}", gain[-1], "times")
+        size = f"width {width}", f"batch {P.batches[-1]}"
+        id = record_id("02", "speedup", name, *size)
+        report(f"speedup of {name}, {', '.join(size)}", gain[-1], "times", id=id)
 show_table(
     report_rows,
     header=(
@@ -387,13 +431,15 @@ show_table(
 # ### Estimate before you rent
 #
 # A rough prediction for a device that you do not have: $t \approx \text{overhead} + \max(\text{FLOPs}/F,\ \text{bytes}/B)$.
-# Take $F$ and $B$ from its maker and the overhead from your narrowest network at your smallest batch (assuming that Python
-# is as fast there as here).
+# Take $F$ and $B$ from its maker and the overhead from your narrowest network at your smallest batch (assuming that Python is as fast there as here).
 
 # %%
 overhead = times["CPU, 1 thread", P.widths[0]][0]
 F, B = makers["NVIDIA T4 (Colab, Kaggle): maker's figure"]
-predicted = {key: overhead + max(flops / F, traffic / B) for key, (flops, traffic, _) in needs.items()}
+predicted = {
+    key: overhead + max(flops / F, traffic / B)
+    for key, (flops, traffic, _) in needs.items()
+}
 show_table(
     [
         (
@@ -409,47 +455,55 @@ show_table(
 )
 
 # %% [markdown]
-# A prediction, not a measurement, and an optimistic one: it takes the maker's peak for granted. Yet it shows the pattern. The
-# small batches gain least, the large ones most.
+# A prediction, not a measurement, and an optimistic one: it takes the maker's peak for granted.
+# Yet it shows the pattern.
+# The small batches gain least, the large ones most.
 #
 # ### The way to the device
 #
-# An accelerator has memory of its own. What it is to compute must first travel there, over a bus that is slower than
-# either memory. One $28\times 28$ image as float32 has 3,136 bytes, as uint8 784: a quarter. Here is how long the training
-# images travel.
+# An accelerator has memory of its own.
+# What it is to compute must first travel there, over a bus that is slower than either memory.
+# One $28\times 28$ image as float32 has 3,136 bytes, as uint8 784: a quarter.
+# Here is how long the training images travel.
 
 # %%
 rate = hardware.transfer_rate(P.device)
 show_table(
     [
-        ("as float32", f"{len(data.train) * 3136 / 1e6:.0f} MB", f"{1e3 * len(data.train) * 3136 / rate:.1f} ms"),
-        ("as uint8", f"{len(data.train) * 784 / 1e6:.0f} MB", f"{1e3 * len(data.train) * 784 / rate:.1f} ms"),
+        (
+            "as float32",
+            f"{len(data.train) * 3136 / 1e6:.0f} MB",
+            f"{1e3 * len(data.train) * 3136 / rate:.1f} ms",
+        ),
+        (
+            "as uint8",
+            f"{len(data.train) * 784 / 1e6:.0f} MB",
+            f"{1e3 * len(data.train) * 784 / rate:.1f} ms",
+        ),
     ],
-    header=(f"{len(data.train):,} images", "size", f"to the {P.device.type.upper()}, at {rate / 1e9:.1f} GB/s"),
+    header=(
+        f"{len(data.train):,} images",
+        "size",
+        f"to the {P.device.type.upper()}, at {rate / 1e9:.1f} GB/s",
+    ),
 )
 
 # %% [markdown]
-# (Without an accelerator nothing travels: this is a copy into newly allocated memory, which is slower than section 1's copy
-# into memory in use; and there reading and writing were both counted.) Once is cheap. But a loop that sends every batch anew pays again in
-# every epoch, and waits each time. If the data fit, send them *once*, as uint8, and leave them there. That is what this course's
-# `ImageSet` does.
+# (Without an accelerator nothing travels: this is a copy into newly allocated memory, which is slower than section 1's copy into memory in use; and there reading and writing were both counted.)
+# Once is cheap.
+# But a loop that sends every batch anew pays again in every epoch, and waits each time.
+# If the data fit, send them *once*, as uint8, and leave them there.
+# That is what this course's `ImageSet` does.
 #
 # ### Exercise 3: resident data · 10 minutes
 #
-# `images` (uint8, `[n, 1, height, width]`) and `labels` lie on the device. Yield one epoch of batches in random order,
-# `torch.randperm(n, generator=generator)`: pairs of images as *floats in [0, 1]* and labels. The last batch holds what is
-# left. Convert each batch by itself, never the whole set: as floats it would take four times the memory.
+# `images` (uint8, `[n, 1, height, width]`) and `labels` lie on the device.
+# Yield one epoch of batches in random order, `torch.randperm(n, generator=generator)`: pairs of images as *floats in [0, 1]* and labels.
+# The last batch holds what is left.
+# Convert each batch by itself, never the whole set: as floats it would take four times the memory.
 
 
 # %% exercise="hardware.batches_resident"
-def resident_batches(images, labels, batch_size, generator):
-    """Yields one epoch of (float images in [0, 1], labels), in random order; the last batch holds what is left."""
-    ### BEGIN SOLUTION
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    for chosen in order.split(batch_size):
-        yield images[chosen].float() / 255, labels[chosen]
-    ### END SOLUTION
-
 
 # %% check="hardware.batches_resident"
 batches_checked = check("hardware.batches_resident", resident_batches)
@@ -457,10 +511,11 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 # %% [markdown]
 # ## 5. The levers, one by one
 #
-# The usual way to feed a network, found in nearly every tutorial, is a `DataLoader` that takes one image at a time, makes
-# a picture object of it, turns that into a tensor, and stacks the tensors to a batch. It is the right tool where images
-# are files that do not fit into memory. For 28 × 28 pixels it is work without need. We take it as the baseline. (Worker
-# processes, `num_workers`, would hide part of its cost where cores are free; we measure it bare.)
+# The usual way to feed a network, found in nearly every tutorial, is a `DataLoader` that takes one image at a time, makes a picture object of it, turns that into a tensor, and stacks the tensors to a batch.
+# It is the right tool where images are files that do not fit into memory.
+# For 28 × 28 pixels it is work without need.
+# We take it as the baseline.
+# (Worker processes, `num_workers`, would hide part of its cost where cores are free; we measure it bare.)
 
 
 # %%
@@ -468,35 +523,59 @@ class Pictures(Dataset):
     """One image at a time, as a picture through a transform: the usual way."""
 
     def __init__(self, images):
-        self.images, self.labels, self.transform = images.images[:, 0].cpu(), images.labels.cpu(), ToTensor()
+        self.images, self.labels, self.transform = (
+            images.images[:, 0].cpu(),
+            images.labels.cpu(),
+            ToTensor(),
+        )
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, index):
-        return self.transform(Image.fromarray(self.images[index].numpy())), int(self.labels[index])
+        return self.transform(Image.fromarray(self.images[index].numpy())), int(
+            self.labels[index]
+        )
 
 
 class Levers:
     """A network and how to take it once over the images, with some levers pulled."""
 
-    def __init__(self, build, loss_fn, size=128, resident=True, fused=True, channels_last=False, bf16=False, pieces=1):
+    def __init__(
+        self,
+        build,
+        loss_fn,
+        size=128,
+        resident=True,
+        fused=True,
+        channels_last=False,
+        bf16=False,
+        pieces=1,
+    ):
         self.model = build().to(P.device)
         if channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.loss_fn, self.size, self.bf16, self.pieces = loss_fn, size, bf16, pieces
-        self.optimizer = torch.optim.Adam(self.model.parameters(), **({"fused": True} if fused else {}))
-        self.loader = None if resident else DataLoader(Pictures(train), size, shuffle=True)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), **({"fused": True} if fused else {})
+        )
+        self.loader = (
+            None if resident else DataLoader(Pictures(train), size, shuffle=True)
+        )
 
     def batches(self):
         if self.loader:
             return self.loader
-        return batches_checked(train.images, train.labels, self.size, torch.Generator().manual_seed(0))
+        return batches_checked(
+            train.images, train.labels, self.size, torch.Generator().manual_seed(0)
+        )
 
     def run(self):
         for x, y in self.batches():
             self.optimizer.zero_grad()
-            for part, part_y in zip(x.to(P.device).chunk(self.pieces), y.to(P.device).chunk(self.pieces)):
+            for part, part_y in zip(
+                x.to(P.device).chunk(self.pieces), y.to(P.device).chunk(self.pieces)
+            ):
                 with torch.autocast(P.device.type, torch.bfloat16, enabled=self.bf16):
                     loss = self.loss_fn(self.model, part, part_y)[0]
                 (loss * len(part) / len(x)).backward()
@@ -505,7 +584,9 @@ class Levers:
 
 
 def compare(**levers):
-    """Seconds of each lever's pass, in turns so that a slow moment hits all alike; after one pass that does not count."""
+    """Seconds of each lever's pass, in turns so that a slow moment hits all alike;
+    after one pass that does not count.
+    """
     seconds = {name: [] for name in levers}
     for turn in range(P.repeats + 1):
         for name, lever in levers.items():
@@ -523,9 +604,9 @@ def compare(**levers):
 # - **batch 512**: fewer, larger steps (that changes training too, see chapter 1);
 # - **fused**: Adam's update in one operation instead of many (all but the baseline and "not fused" have it);
 # - **bf16**: products in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits;
-# - **accumulated**: each batch in four pieces. That saves memory; it is not meant to be faster;
-# - **channels last** (CNN only): all channels of one pixel (here the 16 and 32 feature maps) lie side by side in memory, the
-#   order in which many convolution routines read.
+# - **accumulated**: each batch in four pieces.
+#   That saves memory; it is not meant to be faster;
+# - **channels last** (CNN only): all channels of one pixel (here the 16 and 32 feature maps) lie side by side in memory, the order in which many convolution routines read.
 
 # %%
 vae_loss = vae.vae_loss()
@@ -544,10 +625,14 @@ vae_seconds = compare(
 # %%
 cnn_seconds = compare(
     **{
-        "DataLoader": Levers(nets.small_cnn, classification_loss, resident=False, fused=False),
+        "DataLoader": Levers(
+            nets.small_cnn, classification_loss, resident=False, fused=False
+        ),
         "resident, not fused": Levers(nets.small_cnn, classification_loss, fused=False),
         "resident": Levers(nets.small_cnn, classification_loss),
-        "resident, channels last": Levers(nets.small_cnn, classification_loss, channels_last=True),
+        "resident, channels last": Levers(
+            nets.small_cnn, classification_loss, channels_last=True
+        ),
         "resident, bf16": Levers(nets.small_cnn, classification_loss, bf16=True),
     }
 )
@@ -555,7 +640,9 @@ cnn_seconds = compare(
 
 # %%
 def ratios(seconds):
-    """Mean of each lever's speed against the DataLoader, turn by turn, with the 95 % interval of that mean."""
+    """Mean of each lever's speed against the DataLoader, turn by turn, with the 95 %
+    interval of that mean.
+    """
     base = seconds["DataLoader"]
     return {
         name: study.mean_interval([slow / fast for slow, fast in zip(base, values)])
@@ -564,14 +651,28 @@ def ratios(seconds):
     }
 
 
+def lever_id(network, name):
+    return record_id("02", "levers", network, name)
+
+
 rows = []
 for network, seconds in (("VAE", vae_seconds), ("CNN", cnn_seconds)):
     for name, (ratio, low, high) in ratios(seconds).items():
-        report(f"{network}: {name}", ratio, "times", low, high, n=P.repeats)
+        id = lever_id(network, name)
+        report(
+            f"{network}: {name}", ratio, "times", id=id, low=low, high=high, n=P.repeats
+        )
         rows.append((network, name, ratio, low, high))
 show_table(
-    [(network, name, f"{ratio:.2f} [{low:.2f}, {high:.2f}]") for network, name, ratio, low, high in rows],
-    header=("network", "levers", f"times as fast as the DataLoader (95 % interval, {P.repeats} turns)"),
+    [
+        (network, name, f"{ratio:.2f} [{low:.2f}, {high:.2f}]")
+        for network, name, ratio, low, high in rows
+    ],
+    header=(
+        "network",
+        "levers",
+        f"times as fast as the DataLoader (95 % interval, {P.repeats} turns)",
+    ),
 )
 
 # %%
@@ -582,23 +683,28 @@ axis = plots.bars(
     [""] * len(names),
     title="Levers together, against the DataLoader",
     x="times as fast as the DataLoader (mean and 95 % interval)",
-    alt="Horizontal bars with intervals, for the VAE and the CNN: how many times as fast as the DataLoader each set of levers is.",
+    alt="Horizontal bars with intervals, for the VAE and the CNN: how many times as "
+    "fast as the DataLoader each set of levers is.",
 )
-ends = [[ratio - low for _, _, ratio, low, _ in rows], [high - ratio for _, _, ratio, _, high in rows]]
+ends = [
+    [ratio - low for _, _, ratio, low, _ in rows],
+    [high - ratio for _, _, ratio, _, high in rows],
+]
 axis.errorbar(values, names, xerr=ends, fmt="none", color="black", capsize=3)
 axis.axvline(1, color="grey", linewidth=1)
 axis.margins(y=0.03)
 plt.show()
 
 # %% [markdown]
-# How to read it: a bar at 1 gains nothing, and bars whose intervals overlap are not ordered. Each bar is a *set* of levers;
-# compare "resident, bf16" with "resident" to see bf16 alone. Resident data gain most for the VAE. The CNN needs about twice
-# as many FLOPs for an image and, as the roofline shows, reaches a much lower rate: so computing takes most of its time, and
-# feeding only a small part. There a lever helps that raises the rate, such as channels last. Whether bf16 helps depends on
-# the processor: where it is *emulated*, done by float32 units with conversions, it costs.
+# How to read it: a bar at 1 gains nothing, and bars whose intervals overlap are not ordered.
+# Each bar is a *set* of levers; compare "resident, bf16" with "resident" to see bf16 alone.
+# Resident data gain most for the VAE.
+# The CNN needs about twice as many FLOPs for an image and, as the roofline shows, reaches a much lower rate: so computing takes most of its time, and feeding only a small part.
+# There a lever helps that raises the rate, such as channels last.
+# Whether bf16 helps depends on the processor: where it is *emulated*, done by float32 units with conversions, it costs.
 #
-# A recorded run with more images, for comparison. (The interval covers the scatter within one run, not the difference between
-# two runs: a recorded value may well lie outside.)
+# A recorded run with more images, for comparison.
+# (The interval covers the scatter within one run, not the difference between two runs: a recorded value may well lie outside.)
 
 # %%
 try:
@@ -606,24 +712,33 @@ try:
 except CourseError as error:
     print(error)
 else:
-    shown = {record["name"]: record for record in other["records"]}
+    shown = {record["id"]: record["value"] for record in other["records"]}
     show_table(
         [
-            (name, f"{ratio:.2f}", f"{shown[name]['value']:.2f}")
-            for name, ratio in [(f"{network}: {lever}", ratio) for network, lever, ratio, _, _ in rows]
-            if name in shown
+            (
+                f"{network}: {lever}",
+                f"{ratio:.2f}",
+                f"{shown[lever_id(network, lever)]:.2f}",
+            )
+            for network, lever, ratio, _, _ in rows
+            if lever_id(network, lever) in shown
         ],
-        header=("levers", "run here", f"recorded ({other['machine']}, {other['date']})"),
+        header=(
+            "levers",
+            "run here",
+            f"recorded ({other['machine']}, {other['date']})",
+        ),
     )
 
 # %% [markdown]
-# No run on a GPU has been recorded yet: the course's authors had none when this was written. If you have one, the bars above
-# *are* that run.
+# No run on a GPU has been recorded yet: the course's authors had none when this was written.
+# If you have one, the bars above *are* that run.
 #
 # ### What does bfloat16 cost?
 #
-# Eight significant bits are few. Does the network still learn as well? The same CNN, the same seeds, in float32 and in
-# bfloat16; the accuracy on validation images, compared seed by seed.
+# Eight significant bits are few.
+# Does the network still learn as well?
+# The same CNN, the same seeds, in float32 and in bfloat16; the accuracy on validation images, compared seed by seed.
 
 # %%
 accuracies = {"no": [], "bf16": []}
@@ -631,27 +746,56 @@ for number in range(3):
     for precision, values in accuracies.items():
         torch.manual_seed(P.seed + number)
         network = nets.small_cnn().to(P.device)
-        fit(network, train, epochs=1, batch_size=64, seed=P.seed + number, precision=precision, quiet=True)
+        fit(
+            network,
+            train,
+            epochs=1,
+            batch_size=64,
+            seed=P.seed + number,
+            precision=precision,
+            quiet=True,
+        )
         values.append(evaluate(network, data.validation)["accuracy"])
 differences = [100 * (b - a) for a, b in zip(accuracies["no"], accuracies["bf16"])]
 change, low, high = study.mean_interval(differences)
-print({name: f"mean accuracy {100 * sum(values) / 3:.1f} %" for name, values in accuracies.items()})
-report("accuracy of bf16 minus float32", change, "points", low, high, n=3, data=data.source)
+print(
+    {
+        name: f"mean accuracy {100 * sum(values) / 3:.1f} %"
+        for name, values in accuracies.items()
+    }
+)
+report(
+    "accuracy of bf16 minus float32",
+    change,
+    "points",
+    id="02/accuracy/bf16-float32",
+    low=low,
+    high=high,
+    n=3,
+    data=data.source,
+)
 
 # %% [markdown]
-# If the interval includes 0, three seeds cannot tell the two apart. (The weights and their updates stay in float32; the
-# products, and the activations that come out of them, are bfloat16. That is *mixed precision*.) Its older relative *float16*
-# has more digits but a small range: gradients vanish in it unless the loss is scaled up first. `fit(..., precision="fp16")`
-# does that, on a GPU. Which one? `fit` takes bfloat16 where the device has it and float32 elsewhere. The T4 that Colab and
-# Kaggle lend has tensor cores for float16 only: there try `precision="fp16"`.
+# If the interval includes 0, three seeds cannot tell the two apart.
+# (The weights and their updates stay in float32; the products, and the activations that come out of them, are bfloat16.
+# That is *mixed precision*.)
+# Its older relative *float16* has more digits but a small range: gradients vanish in it unless the loss is scaled up first.
+# `fit(..., precision="fp16")` does that, on a GPU.
+# Which one?
+# `fit` takes bfloat16 where the device has it and float32 elsewhere.
+# The T4 that Colab and Kaggle lend has tensor cores for float16 only: there try `precision="fp16"`.
 #
 # ### torch.compile
 #
-# `model.compile()` translates a network into code of its own, in place: fewer operations, less overhead. The translation
-# itself takes a while. Is it worth it? That depends on how long you train.
+# `model.compile()` translates a network into code of its own, in place: fewer operations, less overhead.
+# The translation itself takes a while.
+# Is it worth it?
+# That depends on how long you train.
 
 # %%
-os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()  # so that an earlier run does not flatter the start-up
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = (
+    tempfile.mkdtemp()
+)  # so that an earlier run does not flatter the start-up
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 if P.with_compile:
     plain, compiled = Levers(vae.mlp_vae, vae_loss), Levers(vae.mlp_vae, vae_loss)
@@ -660,12 +804,22 @@ if P.with_compile:
     try:
         compiled.run()
         first_pass = time.perf_counter() - start
-        both = {name: statistics.median(values) for name, values in compare(plain=plain, compiled=compiled).items()}
+        both = {
+            name: statistics.median(values)
+            for name, values in compare(plain=plain, compiled=compiled).items()
+        }
         start_up, gain = first_pass - both["compiled"], both["plain"] - both["compiled"]
         steps = start_up / gain * -(-len(train) // 128) if gain > 0 else math.inf
-        verdict = f"repaid after {steps:,.0f} steps" if gain > 0.1 * both["plain"] else "no clear gain here"
+        verdict = (
+            f"repaid after {steps:,.0f} steps"
+            if gain > 0.1 * both["plain"]
+            else "no clear gain here"
+        )
         share = both["compiled"] / both["plain"]
-        print(f"start-up {start_up:.0f} s; a compiled step takes {share:.0%} of the time of a plain one: {verdict}")
+        print(
+            f"start-up {start_up:.0f} s; a compiled step takes {share:.0%} of the "
+            f"time of a plain one: {verdict}"
+        )
     except Exception as error:  # no compiler, for example
         print(f"torch.compile does not work here: {str(error).splitlines()[0]}")
 else:
@@ -674,23 +828,14 @@ else:
 # %% [markdown]
 # ### Exercise 4: accumulate gradients · 12 minutes
 #
-# A batch does not fit into the device's memory? Work it off in pieces and add up their gradients: one update for the
-# whole batch. `loss_fn(logits, labels)` (here a plain PyTorch loss, not `fit`'s) returns the *mean* over its images; the last piece may be smaller than the others,
-# and must count less. The result must equal the step on the whole batch. Return nothing.
+# A batch does not fit into the device's memory?
+# Work it off in pieces and add up their gradients: one update for the whole batch.
+# `loss_fn(logits, labels)` (here a plain PyTorch loss, not `fit`'s) returns the *mean* over its images; the last piece may be smaller than the others, and must count less.
+# The result must equal the step on the whole batch.
+# Return nothing.
 
 
 # %% exercise="hardware.accumulate"
-def accumulated_step(model, loss_fn, optimizer, images, labels, micro_batch):
-    """One training step on the whole batch, with at most `micro_batch` images in memory at a time."""
-    ### BEGIN SOLUTION
-    optimizer.zero_grad()
-    for part, part_labels in zip(images.split(micro_batch), labels.split(micro_batch)):
-        loss = loss_fn(model(part), part_labels)  # a mean over this part
-        share = len(part) / len(images)
-        (share * loss).backward()  # adds to the gradients of the parts before
-    optimizer.step()
-    ### END SOLUTION
-
 
 # %% check="hardware.accumulate"
 accumulated_checked = check("hardware.accumulate", accumulated_step)
@@ -705,22 +850,31 @@ in_pieces.load_state_dict(at_once.state_dict())
 some, names = torch.rand(100, 1, 28, 28), torch.randint(0, 10, (100,))
 for network, size in ((at_once, 100), (in_pieces, 32)):
     accumulated_checked(
-        network, nn.functional.cross_entropy, torch.optim.SGD(network.parameters(), lr=0.1), some, names, size
+        network,
+        nn.functional.cross_entropy,
+        torch.optim.SGD(network.parameters(), lr=0.1),
+        some,
+        names,
+        size,
     )
-gap = max((a - b).abs().max().item() for a, b in zip(at_once.parameters(), in_pieces.parameters()))
+gap = max(
+    (a - b).abs().max().item()
+    for a, b in zip(at_once.parameters(), in_pieces.parameters())
+)
 print("the same weights, up to rounding:", gap < 1e-6)
 
 # %% [markdown]
-# `fit(..., micro_batch=32)` does the same, and when memory runs out in the middle of an epoch it begins the epoch again with
-# pieces of half the size, and says so. (A network with BatchNorm computes its statistics from each *piece*: there the result
-# is not quite the same.)
+# `fit(..., micro_batch=32)` does the same, and when memory runs out in the middle of an epoch it begins the epoch again with pieces of half the size, and says so.
+# (A network with BatchNorm computes its statistics from each *piece*: there the result is not quite the same.)
 #
 # ## 6. Several devices
 #
-# Two devices can share a batch: each has a copy of the network, takes *half* of the images, and computes the gradients of
-# its half. Then the gradients are averaged, and both make the same update. That is **data parallelism**. A program that
-# calls `fit` need not change: `fit` shares out the batch and averages the gradients. (A loop of your own would need
-# PyTorch's `DistributedDataParallel`.) It is only *started* differently:
+# Two devices can share a batch: each has a copy of the network, takes *half* of the images, and computes the gradients of its half.
+# Then the gradients are averaged, and both make the same update.
+# That is **data parallelism**.
+# A program that calls `fit` need not change: `fit` shares out the batch and averages the gradients.
+# (A loop of your own would need PyTorch's `DistributedDataParallel`.)
+# It is only *started* differently:
 #
 # ```
 # torchrun --nproc-per-node 2 program.py         # two processes on this machine
@@ -742,7 +896,8 @@ def work(kind):
     layers = torch.nn.Linear(784, 64), *norm, torch.nn.Tanh(), torch.nn.Linear(64, 10)
     model = torch.nn.Sequential(torch.nn.Flatten(), *layers)
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-    fit(model, load("fashion-mnist").train.subset(slice(0, 1280)), epochs=2, batch_size=128, optimizer=sgd)
+    clothes = load("fashion-mnist").train.subset(slice(0, 1280))
+    fit(model, clothes, epochs=2, batch_size=128, optimizer=sgd)
     return dict(model.named_parameters())
 
 if __name__ == "__main__":
@@ -758,20 +913,26 @@ on_cpu = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 running = {}
 ways = (("one", []), ("two", launcher))
 if P.platform == "Binder":
-    print("Binder has too little memory for this cell: run it on your own machine, on Colab or on Kaggle.")
+    print(
+        "Binder has too little memory for this cell: run it on your own machine, on "
+        "Colab or on Kaggle."
+    )
     ways = ()
 for where, how in ways:  # both at once
     (folder / where).mkdir()
     command = [sys.executable, *how, "program.py", where]
     pipe = subprocess.PIPE
-    running[where] = subprocess.Popen(command, cwd=folder, env=on_cpu, stdout=pipe, stderr=pipe, text=True)
+    running[where] = subprocess.Popen(
+        command, cwd=folder, env=on_cpu, stdout=pipe, stderr=pipe, text=True
+    )
 for where, process in running.items():
     out, problem = process.communicate(timeout=300)
     print(f"{where}:\n{out if process.returncode == 0 else problem[-500:]}")
 
 # %% [markdown]
-# Of two processes the first one speaks for both; only the line about the data comes from each. (For so small a network two
-# processes are no faster: at every step all gradients travel between them.) Now the largest difference of any weight:
+# Of two processes the first one speaks for both; only the line about the data comes from each.
+# (For so small a network two processes are no faster: at every step all gradients travel between them.)
+# Now the largest difference of any weight:
 
 
 # %%
@@ -784,24 +945,28 @@ def largest_difference(kind):
     return max((one[name] - two[name]).abs().max().item() for name in two)
 
 
-print(f"largest difference between one process and two: {largest_difference('plain'):.1e}")
+print(
+    f"largest difference between one process and two: {largest_difference('plain'):.1e}"
+)
 
 # %% [markdown]
-# The same weights, up to rounding: sums in another order. For a VAE that takes care: its noise must be drawn for the
-# *whole* batch and then shared out, otherwise both processes would use the same noise. `fit` does that.
+# The same weights, up to rounding: sums in another order.
+# For a VAE that takes care: its noise must be drawn for the *whole* batch and then shared out, otherwise both processes would use the same noise.
+# `fit` does that.
 #
-# One thing is *not* the same. **BatchNorm** takes mean and variance from the images that it sees, and each process sees only
-# its half:
+# One thing is *not* the same.
+# **BatchNorm** takes mean and variance from the images that it sees, and each process sees only its half:
 
 # %%
 print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 
 # %% [markdown]
-# Hundreds of thousands of times larger: not an error, but another network, trained with slightly noisier statistics. (`torch.nn.SyncBatchNorm` shares the statistics
-# and costs communication.)
+# Hundreds of thousands of times larger: not an error, but another network, trained with slightly noisier statistics.
+# (`torch.nn.SyncBatchNorm` shares the statistics and costs communication.)
 #
-# **On Kaggle** a session has two T4 GPUs. A notebook cannot be started by `torchrun`; Accelerate's `notebook_launcher` starts
-# the processes from inside. Restart the kernel, and let this be the *first* cell that touches a GPU:
+# **On Kaggle** a session has two T4 GPUs.
+# A notebook cannot be started by `torchrun`; Accelerate's `notebook_launcher` starts the processes from inside.
+# Restart the kernel, and let this be the *first* cell that touches a GPU:
 #
 # ```
 # from accelerate import notebook_launcher
@@ -816,8 +981,8 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 # notebook_launcher(work, num_processes=2)       # on a TPU: without num_processes
 # ```
 #
-# **On a cluster**, where training outgrows one machine, the same program runs on several. With *Slurm*, the program that
-# shares out a cluster, four machines with four GPUs each (the file's first line is `#!/bin/bash`):
+# **On a cluster**, where training outgrows one machine, the same program runs on several.
+# With *Slurm*, the program that shares out a cluster, four machines with four GPUs each (the file's first line is `#!/bin/bash`):
 #
 # ```
 # #SBATCH --nodes=4 --ntasks-per-node=1 --gpus-per-node=4
@@ -827,7 +992,8 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 #     --main_process_port 29500 program.py'
 # ```
 #
-# (We have run two processes on a CPU, as above. The GPU, TPU and Slurm variants are written by their manuals and were not run.)
+# (We have run two processes on a CPU, as above.
+# The GPU, TPU and Slurm variants are written by their manuals and were not run.)
 #
 # ## 7. Borrow one, and lose nothing
 #
@@ -840,16 +1006,17 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 # | what stays | what you save in Google Drive | what lies in `/kaggle/working` when you press "Save version" |
 # | to go on | mount the drive again | Add input > your notebook's output |
 #
-# Limits change, so look at each platform's own page. (We have not run the course on either; a test of it rebuilds the
-# versions of PyTorch and NumPy that they had at the end of 2025, and runs the first cells of a notebook with them.)
+# Limits change, so look at each platform's own page.
+# (We have not run the course on either; a test of it rebuilds the versions of PyTorch and NumPy that they had at the end of 2025, and runs the first cells of a notebook with them.)
 #
-# The first code cell of each notebook adds what the course needs there, and moves nothing that is installed. On Kaggle without
-# the internet it looks for an attached data set with wheels. Make one where there is a network:
-# `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell (chapters 4, 4b
-# and 4c want the wheels of their extras, too). Full data sets are found in attached data sets, too.
+# The first code cell of each notebook adds what the course needs there, and moves nothing that is installed.
+# On Kaggle without the internet it looks for an attached data set with wheels.
+# Make one where there is a network: `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell (chapters 4, 4b and 4c want the wheels of their extras, too).
+# Full data sets are found in attached data sets, too.
 #
-# What does not change: *the machine will be taken away*. So save after every epoch, where it stays, and be able to go on. Where
-# that is differs, and `kept` knows it:
+# What does not change: *the machine will be taken away*.
+# So save after every epoch, where it stays, and be able to go on.
+# Where that is differs, and `kept` knows it:
 
 # %%
 from vaetl_helpers.runtime import kept
@@ -857,8 +1024,10 @@ from vaetl_helpers.runtime import kept
 print("a checkpoint that is kept:", kept("cnn.safetensors"))
 
 # %% [markdown]
-# On your own machine that is the current folder. On Kaggle it is `/kaggle/working`; if an attached output holds a file of
-# that name, it is copied there first. On Colab it is the folder `vaetl` of your Google Drive. Mount the drive before:
+# On your own machine that is the current folder.
+# On Kaggle it is `/kaggle/working`; if an attached output holds a file of that name, it is copied there first.
+# On Colab it is the folder `vaetl` of your Google Drive.
+# Mount the drive before:
 #
 # ```
 # from google.colab import drive
@@ -866,38 +1035,29 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 # fit(model, train, epochs=50, checkpoint=kept("cnn.safetensors"))
 # ```
 #
-# After a disconnect run the same cells again: `fit` finds the file and continues after the last whole epoch. (On Kaggle's
-# P100 recent versions of PyTorch say that the GPU is available, and fail at the first operation. `setup` tries it first,
-# and says so.)
+# After a disconnect run the same cells again: `fit` finds the file and continues after the last whole epoch.
+# (On Kaggle's P100 recent versions of PyTorch say that the GPU is available, and fail at the first operation.
+# `setup` tries it first, and says so.)
 #
 # ### Exercise 5: what must a checkpoint hold? · 12 minutes
 #
-# Weights alone are not enough to go on *exactly* as if nothing had happened. Return a dict with four keys: `"model"` and
-# `"optimizer"` (their `state_dict()`), `"epoch"` (finished epochs), and `"rng"` (`torch.get_rng_state()`, because dropout draws from it, and often shuffling too). Mind that a `state_dict` refers to the *same tensors* that the next step changes: return
-# copies. (On a GPU dropout has a random state of its own, `torch.cuda.get_rng_state()`; leave it out here.)
+# Weights alone are not enough to go on *exactly* as if nothing had happened.
+# Return a dict with four keys: `"model"` and `"optimizer"` (their `state_dict()`), `"epoch"` (finished epochs), and `"rng"` (`torch.get_rng_state()`, because dropout draws from it, and often shuffling too).
+# Mind that a `state_dict` refers to the *same tensors* that the next step changes: return copies.
+# (On a GPU dropout has a random state of its own, `torch.cuda.get_rng_state()`; leave it out here.)
 
 
 # %% exercise="hardware.resume"
-def checkpoint(model, optimizer, epoch):
-    """All that training needs to go on after `epoch` finished epochs, as copies."""
-    ### BEGIN SOLUTION
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
-        "rng": torch.get_rng_state(),
-    }
-    return copy.deepcopy(state)  # the next step changes the tensors themselves
-    ### END SOLUTION
-
 
 # %% check="hardware.resume"
 checkpoint_checked = check("hardware.resume", checkpoint)
 
 # %% [markdown]
-# See the idea at work in `fit`. It saves weights, optimiser and finished epochs; instead of the random state it begins each
-# epoch with a seed made of the run's seed and the epoch, which serves the same purpose. One network is trained for two epochs in one go. Another, with the same start, loses its machine in the middle
-# of the second epoch. Then everything is built anew, as on a new machine, and `fit` is called again.
+# See the idea at work in `fit`.
+# It saves weights, optimiser and finished epochs; instead of the random state it begins each epoch with a seed made of the run's seed and the epoch, which serves the same purpose.
+# One network is trained for two epochs in one go.
+# Another, with the same start, loses its machine in the middle of the second epoch.
+# Then everything is built anew, as on a new machine, and `fit` is called again.
 
 
 # %%
@@ -922,7 +1082,14 @@ def new_network():
 whole = new_network()
 fit(whole, few, epochs=2, quiet=True)
 try:
-    fit(new_network(), few, loss_until_the_machine_goes, epochs=2, checkpoint=saved, quiet=True)
+    fit(
+        new_network(),
+        few,
+        loss_until_the_machine_goes,
+        epochs=2,
+        checkpoint=saved,
+        quiet=True,
+    )
 except ConnectionError as error:
     print(error)
 again = new_network()
@@ -935,36 +1102,49 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 # %% [markdown]
 # ## 8. The receipt
 #
-# What does one pass of the CNN cost here, with resident data, fused Adam and channels last, in float32? Time and operations,
-# the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed*
-# elsewhere), and the hire of a machine.
+# What does one pass of the CNN cost here, with resident data, fused Adam and channels last, in float32?
+# Time and operations, the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the hire of a machine.
 
 # %%
 with hardware.EnergyMeter(watts=30) as meter:
     final = nets.small_cnn().to(P.device, memory_format=torch.channels_last)
-    final_history = fit(final, data.train.subset(slice(0, 4 * P.images)), epochs=1, precision="no", quiet=True)
+    final_history = fit(
+        final,
+        data.train.subset(slice(0, 4 * P.images)),
+        epochs=1,
+        precision="no",
+        quiet=True,
+    )
 bill = hardware.receipt(final_history, final, train, meter, peak=peak[here])
 bill.show("the CNN, one pass")
-report("share_of_peak", bill.flops / bill.seconds / bill.peak, "")
+report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_peak")
 
 # %% [markdown]
 # Look at the share of the peak: it says how much of what the cores in use *can* do the network really used.
 #
 # ## 9. So, was the claim right?
 #
-# *An accelerator is essential.* It depends, and now you can say on what:
+# *An accelerator is essential.*
+# It depends, and now you can say on what:
 #
-# - **For large networks and large batches it helps a lot.** The table of section 4 predicts by how much. (We predict it; we
-#   have not measured it. Where a GPU is present, the crossover figure does.)
-# - **For small networks, hardly.** Where overhead decides, a faster processor only waits more. Look at your own crossover.
-# - **Before you rent a GPU, pull the free levers.** Your table says what resident data, the batch, precision and layout are
-#   worth on this machine.
-# - *Platforms lend one for free*: true, with a time limit. So save after every epoch.
+# - **For large networks and large batches it helps a lot.**
+#   The table of section 4 predicts by how much.
+#   (We predict it; we have not measured it.
+#   Where a GPU is present, the crossover figure does.)
+# - **For small networks, hardly.**
+#   Where overhead decides, a faster processor only waits more.
+#   Look at your own crossover.
+# - **Before you rent a GPU, pull the free levers.**
+#   Your table says what resident data, the batch, precision and layout are worth on this machine.
+# - *Platforms lend one for free*: true, with a time limit.
+#   So save after every epoch.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1. You time an operation on a GPU: 0.01 ms, for any size of the matrices. What is wrong?**
+# **1.
+# You time an operation on a GPU: 0.01 ms, for any size of the matrices.
+# What is wrong?**
 #
 # <details><summary>Nothing: GPUs are that fast.</summary>
 #
@@ -973,26 +1153,35 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, "")
 #
 # <details><summary>The clock was stopped before the device was done.</summary>
 #
-# Right. Synchronise before both readings of the clock.
+# Right.
+# Synchronise before both readings of the clock.
 # </details>
 #
-# **2. A GPU computes 50 times as fast as your CPU. Your small network trains 3 times as fast on it. Why?**
+# **2.
+# A GPU computes 50 times as fast as your CPU.
+# Your small network trains 3 times as fast on it.
+# Why?**
 #
 # <details><summary>Most of a step is overhead or feeding, which the GPU does not speed up.</summary>
 #
-# Right. Try a larger batch and resident data first.
+# Right.
+# Try a larger batch and resident data first.
 # </details>
 #
 # <details><summary>The GPU is broken.</summary>
 #
-# Probably not. Where would this network lie under the roofline?
+# Probably not.
+# Where would this network lie under the roofline?
 # </details>
 #
-# **3. Two processes, batch 128 in all. How many images does each take a step?**
+# **3.
+# Two processes, batch 128 in all.
+# How many images does each take a step?**
 #
 # <details><summary>128 each.</summary>
 #
-# Then a step would use 256 images, which is another training. In this course `batch_size` counts all processes together.
+# Then a step would use 256 images, which is another training.
+# In this course `batch_size` counts all processes together.
 # </details>
 #
 # <details><summary>64 each.</summary>

@@ -25,18 +25,17 @@
 # - look into its latent space: samples, traversals, interpolations, a map that you can move about in;
 # - recognise two traps: bounds on grey pixels, and a weight hidden in a mean.
 #
-# You need chapter 1 (loss, gradient, epoch), and from probability: the normal distribution,
-# expectation, independence, conditional probability and Bayes' rule.
+# You need chapter 1 (loss, gradient, epoch), and from probability: the normal distribution, expectation, independence, conditional probability and Bayes' rule.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The second article behind this course says, in our translation: *a VAE has an encoder and a decoder, and its
-# objective is to
-# maximise the likelihood and to minimise the Kullback–Leibler divergence.*
+# The second article behind this course says, in our translation: *a VAE has an encoder and a decoder, and its objective is to maximise the likelihood and to minimise the Kullback–Leibler divergence.*
 #
-# That is nearly right, and the "nearly" matters. We ask: the likelihood of *what*? The divergence between *which*
-# distributions? And why should their difference be the right thing to optimise?
+# That is nearly right, and the "nearly" matters.
+# We ask: the likelihood of *what*?
+# The divergence between *which* distributions?
+# And why should their difference be the right thing to optimise?
 
 # %% [markdown]
 # ## Set-up
@@ -50,7 +49,7 @@ seed: int = 0  # start of every random number
 epochs: int | None = None  # passes over the digits
 latent: int | None = None  # numbers in a code
 batch_size: int | None = None  # images in one training step
-full_data: bool | None = None  # use all of MNIST and Fashion-MNIST instead of the images in the package
+full_data: bool | None = None  # all of MNIST and Fashion-MNIST
 data_root: str | None = None  # a folder with your own copies
 
 # %%
@@ -82,34 +81,44 @@ from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.training import evaluate, fit
 
 # %% [markdown]
-# The images are digits this time: **MNIST**, 28 × 28 pixels between 0 and 1. We do not use their labels for training:
-# a VAE
-# learns from images alone.
+# The images are digits this time: **MNIST**, 28 × 28 pixels between 0 and 1.
+# We do not use their labels for training: a VAE learns from images alone.
 
 # %%
 digits = load("mnist", full=P.full_data, root=P.data_root, device=P.device)
-grey = digits.validation.images[:1000].float() / 255  # some images to look at: float, [n, 1, 28, 28]
+grey = (
+    digits.validation.images[:1000].float() / 255
+)  # some images to look at: float, [n, 1, 28, 28]
 generator = torch.Generator().manual_seed(P.seed)
 
 # %% [markdown]
 # ## 1. An autoencoder, and its holes
 #
-# An *autoencoder* is two networks. The **encoder** maps an image $x$ to a short vector $z$ of $d$ numbers (here 20), its *code*;
-# each of the numbers is called a *latent*. The
-# **decoder** maps a code back to an image. They are trained together so that the image that comes out resembles the
-# one that
-# went in. The code is a bottleneck: 784 pixels must pass through $d$ numbers.
+# An *autoencoder* is two networks.
+# The **encoder** maps an image $x$ to a short vector $z$ of $d$ numbers (here 20), its *code*; each of the numbers is called a *latent*.
+# The **decoder** maps a code back to an image.
+# They are trained together so that the image that comes out resembles the one that went in.
+# The code is a bottleneck: 784 pixels must pass through $d$ numbers.
 
 
 # %%
 def autoencoder_loss(model, images, labels):
-    """Squared error between an image and its reconstruction: summed over pixels, averaged over the batch."""
+    """Squared error between an image and its reconstruction: summed over pixels,
+    averaged over the batch.
+    """
     return (model(images).sigmoid() - images).square().sum(dim=(1, 2, 3)).mean()
 
 
 torch.manual_seed(P.seed)
-encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, P.latent))
-decoder = nn.Sequential(nn.Linear(P.latent, 400), nn.ReLU(), nn.Linear(400, 784), nn.Unflatten(1, (1, 28, 28)))
+encoder = nn.Sequential(
+    nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, P.latent)
+)
+decoder = nn.Sequential(
+    nn.Linear(P.latent, 400),
+    nn.ReLU(),
+    nn.Linear(400, 784),
+    nn.Unflatten(1, (1, 28, 28)),
+)
 autoencoder = nn.Sequential(encoder, decoder).to(P.device)
 adam = torch.optim.Adam(autoencoder.parameters(), lr=2e-3, fused=True)
 autoencoder_history = fit(
@@ -133,19 +142,23 @@ plots.image_grid(
     torch.cat([grey[:10], back]),
     ["original", "reconstruction"],
     title="An autoencoder reconstructs",
-    alt="Ten digits in the upper row; the lower row shows nearly the same digits, a little blurred.",
+    alt="Ten digits in the upper row; the lower row shows nearly the same digits, a "
+    "little blurred.",
 )
 plt.show()
 
 # %% [markdown]
-# That works. So, could we *invent* digits? We need only a code, and the decoder makes an image of it. Let us draw
-# codes at
-# random, with the mean and the spread of real codes, and decode them.
+# That works.
+# So, could we *invent* digits?
+# We need only a code, and the decoder makes an image of it.
+# Let us draw codes at random, with the mean and the spread of real codes, and decode them.
 
 # %%
 with torch.no_grad():
     codes = encoder(grey)
-    random_codes = codes.mean(0) + codes.std(0) * torch.randn(10, P.latent, generator=generator).to(P.device)
+    random_codes = codes.mean(0) + codes.std(0) * torch.randn(
+        10, P.latent, generator=generator
+    ).to(P.device)
     invented = decoder(random_codes).sigmoid()
 plots.image_grid(
     invented,
@@ -156,49 +169,51 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Most are not digits. We kept the mean and the spread of each latent, but not how latents vary together, nor the
-# shape of the cloud. Nothing in the loss
-# asked the encoder for a cloud from which it is easy to draw, nor for one without holes. Between two good codes there
-# may be nothing.
+# Most are not digits.
+# We kept the mean and the spread of each latent, but not how latents vary together, nor the shape of the cloud.
+# Nothing in the loss asked the encoder for a cloud from which it is easy to draw, nor for one without holes.
+# Between two good codes there may be nothing.
 #
-# A VAE sets out to mend this. It does not add a trick to the autoencoder. It starts from another question.
+# A VAE sets out to mend this.
+# It does not add a trick to the autoencoder.
+# It starts from another question.
 
 # %% [markdown]
 # ## 2. Another question: how probable is this image?
 #
 # We assume that every image was made in two steps:
 #
-# 1. a code $z$ was drawn from a fixed distribution, the **prior** $p(z)$. We take $d$ independent standard normal
-# numbers,
-#    $p(z) = \mathcal N(0, I)$;
-# 2. given $z$, the image $x$ was drawn from a distribution $p_\theta(x \mid z)$ whose parameters the **decoder**
-# computes.
+# 1. a code $z$ was drawn from a fixed distribution, the **prior** $p(z)$.
+#    We take $d$ independent standard normal numbers, $p(z) = \mathcal N(0, I)$;
+# 2. given $z$, the image $x$ was drawn from a distribution $p_\theta(x \mid z)$ whose parameters the **decoder** computes.
 #    $\theta$ are the decoder's weights.
 #
-# This is a *latent-variable model*: $z$ is latent because we never see it. The probability of an image is the mean of
-# $p_\theta(x\mid z)$ over codes $z$ drawn from the prior:
+# This is a *latent-variable model*: $z$ is latent because we never see it.
+# The probability of an image is the mean of $p_\theta(x\mid z)$ over codes $z$ drawn from the prior:
 #
 # $$p_\theta(x) = \int p_\theta(x \mid z)\, p(z)\, dz .$$
 #
-# To train such a model means: find the $\theta$ that makes the images that we have probable. Maximise the mean of $\log p_\theta(x)$
-# over the training images. $p_\theta(x)$, seen as a function of $\theta$, is *the* likelihood; its logarithm is easier to
-# work with. (Another name for $p_\theta(x)$ is the *evidence*.)
+# To train such a model means: find the $\theta$ that makes the images that we have probable.
+# Maximise the mean of $\log p_\theta(x)$ over the training images.
+# $p_\theta(x)$, seen as a function of $\theta$, is *the* likelihood; its logarithm is easier to work with.
+# (Another name for $p_\theta(x)$ is the *evidence*.)
 #
 # ### Black and white, and the likelihood of a pixel
 #
-# Which distribution shall an image have, given its code? The simplest: each pixel is 1 (ink) or 0 (paper), and 1 with
-# a probability of its own (a *Bernoulli* variable). Our pictures show 1 as black.
-# The decoder gives one logit $\ell_i$ for each pixel $i$; the probability of a 1 is
-# $\pi_i = 1/(1+e^{-\ell_i})$. Given the code, we *assume* that pixels are independent, so that the probabilities multiply and their
-# logarithms add up:
+# Which distribution shall an image have, given its code?
+# The simplest: each pixel is 1 (ink) or 0 (paper), and 1 with a probability of its own (a *Bernoulli* variable).
+# Our pictures show 1 as black.
+# The decoder gives one logit $\ell_i$ for each pixel $i$; the probability of a 1 is $\pi_i = 1/(1+e^{-\ell_i})$.
+# Given the code, we *assume* that pixels are independent, so that the probabilities multiply and their logarithms add up:
 #
 # $$\log p_\theta(x \mid z) = \sum_{i=1}^{784} \Big( x_i \log \pi_i + (1-x_i) \log(1-\pi_i) \Big) .$$
 #
-# The sum runs over *all* pixels of an image. Its unit is *nats per image*: a nat is the unit of a natural logarithm,
-# 1.44 bits.
+# The sum runs over *all* pixels of an image.
+# Its unit is *nats per image*: a nat is the unit of a natural logarithm, 1.44 bits.
 #
-# MNIST's pixels are grey. We make them 0 or 1 by chance, each time an image is used: 1 with the grey value (0 paper,
-# 1 ink) as its probability. That is *dynamic binarisation*.
+# MNIST's pixels are grey.
+# We make them 0 or 1 by chance, each time an image is used: 1 with the grey value (0 paper, 1 ink) as its probability.
+# That is *dynamic binarisation*.
 
 # %%
 drawn = torch.cat([vae.binarise(grey[:5], "dynamic", generator) for _ in range(2)])
@@ -207,65 +222,60 @@ plots.image_grid(
     ["grey", "drawn once", "drawn again"],
     title="Dynamic binarisation",
     columns=5,
-    alt="Five grey digits, and twice the same digits in black and white with ragged edges that differ.",
+    alt="Five grey digits, and twice the same digits in black and white with ragged "
+    "edges that differ.",
 )
 plt.show()
 
 # %% [markdown]
-# Mostly the edges change from draw to draw: there the pixels are grey. Paper is surely 0, and the middle of a stroke is 1
-# nearly always (a hole now and then is chance).
+# Mostly the edges change from draw to draw: there the pixels are grey.
+# Paper is surely 0, and the middle of a stroke is 1 nearly always (a hole now and then is chance).
 #
 # ### Exercise 1: the Bernoulli log-likelihood · 8 minutes
 #
-# Write $\log p(x \mid z)$ from the decoder's logits. Both arguments have the shape `[batch, channels, height,
-# width]`; return
-# one number for each image, in nats: shape `[batch]`. Sum over pixels. Make it safe for logits of ±1000:
-# `F.logsigmoid(l)` is $\log \pi$ without overflow, and $\log(1-\pi)$ is `F.logsigmoid(-l)`.
+# Write $\log p(x \mid z)$ from the decoder's logits.
+# Both arguments have the shape `[batch, channels, height, width]`; return one number for each image, in nats: shape `[batch]`.
+# Sum over pixels.
+# Make it safe for logits of ±1000: `F.logsigmoid(l)` is $\log \pi$ without overflow, and $\log(1-\pi)$ is `F.logsigmoid(-l)`.
 
 
 # %% exercise="vae.bernoulli_log_likelihood"
-def bernoulli_log_likelihood(logits, images):
-    """log p(x|z) of each image in nats: summed over its pixels; shape [batch]."""
-    ### BEGIN SOLUTION
-    log_likelihood = images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)
-    return log_likelihood.sum(dim=(1, 2, 3))
-    ### END SOLUTION
-
 
 # %% check="vae.bernoulli_log_likelihood"
 bernoulli_checked = check("vae.bernoulli_log_likelihood", bernoulli_log_likelihood)
 
 # %% [markdown]
-# **A number to know by heart.** A decoder that knows nothing has logits 0 and gives every pixel the probability ½.
-# What an image
-# *costs* is minus its log-likelihood. Here that is $784 \log 2$ nats, whatever the image shows:
+# **A number to know by heart.**
+# A decoder that knows nothing has logits 0 and gives every pixel the probability ½.
+# What an image *costs* is minus its log-likelihood.
+# Here that is $784 \log 2$ nats, whatever the image shows:
 
 # %% tags=["nbval-check-output"]
 print(f"784 · log 2 = {784 * math.log(2):.2f} nats")
-print(f"function:     {-bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(1, 1, 28, 28)).item():.2f} nats")
+cost = -bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(1, 1, 28, 28))
+print(f"function:     {cost.item():.2f} nats")
 
 # %% [markdown]
 # ### Why not just compute the integral?
 #
-# One could draw many codes from the prior and average $p_\theta(x\mid z)$. It is hopeless. Nearly every code belongs
-# to another
-# image and gives this one a probability of almost zero; the average hangs on draws that are rarer than one in a billion (section 5 shows
-# how rare: about one in $e^{\mathrm{KL}}$). We need
-# codes
-# that *could* have made this image. That is what the encoder is for.
+# One could draw many codes from the prior and average $p_\theta(x\mid z)$.
+# It is hopeless.
+# Nearly every code belongs to another image and gives this one a probability of almost zero; the average hangs on draws that are rarer than one in a billion (section 5 shows how rare: about one in $e^{\mathrm{KL}}$).
+# We need codes that *could* have made this image.
+# That is what the encoder is for.
 
 # %% [markdown]
 # ## 3. The bound
 #
-# Given an image, which codes could have made it? The exact answer is the **posterior** $p_\theta(z \mid x)$. We
-# cannot compute
-# it, so we learn an approximation $q_\phi(z \mid x)$: a normal distribution with independent components, whose means $\mu(x)$
-# and standard deviations $\sigma(x)$ the **encoder** computes from the image, one of each for each latent. $\phi$ are the
-# encoder's weights.
+# Given an image, which codes could have made it?
+# The exact answer is the **posterior** $p_\theta(z \mid x)$.
+# We cannot compute it, so we learn an approximation $q_\phi(z \mid x)$: a normal distribution with independent components, whose means $\mu(x)$ and standard deviations $\sigma(x)$ the **encoder** computes from the image, one of each for each latent.
+# $\phi$ are the encoder's weights.
 #
 # ### First derivation: Jensen
 #
-# Multiply and divide by $q$ under the integral. The integral is then an expectation over codes drawn from $q$:
+# Multiply and divide by $q$ under the integral.
+# The integral is then an expectation over codes drawn from $q$:
 #
 # $$\begin{aligned}
 #   \log p_\theta(x) &= \log \int q_\phi(z\mid x)\,\frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)}\,dz \\
@@ -273,9 +283,9 @@ print(f"function:     {-bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(
 #   &\ge \mathbb E_{q}\!\left[\log \frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)}\right] .
 # \end{aligned}$$
 #
-# The last step is *Jensen's inequality*: the logarithm of a mean is at least the mean of the logarithms, because the
-# logarithm
-# curves downwards. The right side is the **evidence lower bound**, ELBO. Take the logarithm of the fraction apart,
+# The last step is *Jensen's inequality*: the logarithm of a mean is at least the mean of the logarithms, because the logarithm curves downwards.
+# The right side is the **evidence lower bound**, ELBO.
+# Take the logarithm of the fraction apart,
 #
 # $$\log \frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)} = \log p_\theta(x\mid z) - \log\frac{q_\phi(z\mid x)}{p(z)} ,$$
 #
@@ -284,53 +294,44 @@ print(f"function:     {-bernoulli_checked(torch.zeros(1, 1, 28, 28), torch.ones(
 # $$\mathrm{ELBO}(x) = \underbrace{\mathbb E_{q}\big[\log p_\theta(x\mid z)\big]}_{\text{expected log-likelihood}}
 #   \;-\; \underbrace{\mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p(z)\big)}_{\text{price of the code}} .$$
 #
-# $\mathrm{KL}(q\|p) = \mathbb E_q[\log q(z) - \log p(z)]$ is the *Kullback–Leibler divergence*. It is never negative
-# (by Jensen, $-\mathrm{KL} = \mathbb E_q\log\frac pq \le \log\int p\,dz = 0$), and 0 only where $q = p$.
+# $\mathrm{KL}(q\|p) = \mathbb E_q[\log q(z) - \log p(z)]$ is the *Kullback–Leibler divergence*.
+# It is never negative (by Jensen, $-\mathrm{KL} = \mathbb E_q\log\frac pq \le \log\int p\,dz = 0$), and 0 only where $q = p$.
 #
 # ### Second derivation: what is lost
 #
-# Jensen says that something is lost, but not what. By Bayes' rule $p(z)\,p_\theta(x\mid z) = p_\theta(z\mid
-# x)\,p_\theta(x)$.
+# Jensen says that something is lost, but not what.
+# By Bayes' rule $p(z)\,p_\theta(x\mid z) = p_\theta(z\mid x)\,p_\theta(x)$.
 # Put that into the expectation above:
 #
 # $$\mathrm{ELBO}(x) = \mathbb E_q\!\left[\log \frac{p_\theta(z\mid x)\,p_\theta(x)}{q_\phi(z\mid x)}\right]
 #   = \log p_\theta(x) - \mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p_\theta(z\mid x)\big) .$$
 #
-# So the gap is exactly the KL divergence from $q$ to the true posterior (not a distance: it is not symmetric). Since it is
-# never negative, the ELBO is a lower bound: the second proof. Maximising the ELBO pushes on two things at once: a
-# higher $\log p_\theta(x)$ and a smaller gap. The optimiser sees only their difference, the ELBO: one of
-# the two may get worse while the other gains more. Chapter 3b *shows* this gap on a model in
-# which $\log p(x)$ can be
-# computed exactly.
+# So the gap is exactly the KL divergence from $q$ to the true posterior (not a distance: it is not symmetric).
+# Since it is never negative, the ELBO is a lower bound: the second proof.
+# Maximising the ELBO pushes on two things at once: a higher $\log p_\theta(x)$ and a smaller gap.
+# The optimiser sees only their difference, the ELBO: one of the two may get worse while the other gains more.
+# Chapter 3b *shows* this gap on a model in which $\log p(x)$ can be computed exactly.
 #
-# Now the article's sentence can be read with care. There are **two** divergences. The one in the objective, to the
-# prior, is the
-# *price* of the code: it is not small in a good model. The one that should be as small as possible, to the true
-# posterior,
-# never appears in the program.
+# Now the article's sentence can be read with care.
+# There are **two** divergences.
+# The one in the objective, to the prior, is the *price* of the code: it is not small in a good model.
+# The one that should be as small as possible, to the true posterior, never appears in the program.
 
 # %% [markdown]
 # ### Exercise 2: the KL divergence · 10 minutes
 #
-# Between two normal distributions the divergence has a closed form. For one latent, against the prior:
+# Between two normal distributions the divergence has a closed form.
+# For one latent, against the prior:
 #
 # $$\mathrm{KL}\big(\mathcal N(\mu,\sigma^2)\,\|\,\mathcal N(0,1)\big) = \tfrac12\left(\mu^2 + \sigma^2 - 1 -
 # \log\sigma^2\right) .$$
 #
-# Under $q$ and under $p$ the latents are independent, so that their divergences add up (Kingma and Welling 2013,
-# appendix B). The encoder returns `mu` and
-# `log_var` $= \log\sigma^2$, both of shape `[batch, latent]`: a variance must be positive, its logarithm may be any
-# number.
+# Under $q$ and under $p$ the latents are independent, so that their divergences add up (Kingma and Welling 2013, appendix B).
+# The encoder returns `mu` and `log_var` $= \log\sigma^2$, both of shape `[batch, latent]`: a variance must be positive, its logarithm may be any number.
 # Return one number for each image: sum over latents, do not average.
 
 
 # %% exercise="vae.kl"
-def kl(mu, log_var):
-    """KL(N(mu, exp(log_var)) || N(0, I)) of each image in nats: summed over its latents; shape [batch]."""
-    ### BEGIN SOLUTION
-    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
-    ### END SOLUTION
-
 
 # %% check="vae.kl"
 kl_checked = check("vae.kl", kl)
@@ -338,11 +339,14 @@ kl_checked = check("vae.kl", kl)
 # %% tags=["nbval-check-output"]
 for m, log_v in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]:
     ten = kl_checked(torch.full((1, 10), m), torch.full((1, 10), log_v)).item()
-    print(f"ten latents with mu = {m:.0f}, log sigma² = {log_v:.0f}: KL = {ten:.3f} nats")
+    print(
+        f"ten latents with mu = {m:.0f}, log sigma² = {log_v:.0f}: KL = {ten:.3f} nats"
+    )
 
 # %% [markdown]
-# Is the formula right? A divergence is an expectation, so that we can also *estimate* it: draw codes from $q$, average
-# $\log q(z) - \log p(z)$. Twenty estimates for each number of draws: watch them close in on your formula.
+# Is the formula right?
+# A divergence is an expectation, so that we can also *estimate* it: draw codes from $q$, average $\log q(z) - \log p(z)$.
+# Twenty estimates for each number of draws: watch them close in on your formula.
 
 # %%
 q, p = Normal(torch.tensor(1.0), torch.tensor(0.5)), Normal(0.0, 1.0)
@@ -355,11 +359,18 @@ error = [2 * terms.std().item() / math.sqrt(n) for n in draws]
 axis = plots.panels(
     ["KL(N(1, 0.5²) ‖ N(0, 1)) by sampling"],
     width=6,
-    alt="Twenty dots for each number of draws scatter about the line of the closed form, half as far with each step "
+    alt="Twenty dots for each number of draws scatter about the line of the closed "
+    "form, half as far with each step "
     "to the right, where there are four times as many draws.",
 )[0]
 for n in draws:
-    axis.plot([n] * 20, terms[:, :n].mean(1), ".", color=plots.COLOURS[0], label="one estimate" if n == 4 else None)
+    axis.plot(
+        [n] * 20,
+        terms[:, :n].mean(1),
+        ".",
+        color=plots.COLOURS[0],
+        label="one estimate" if n == 4 else None,
+    )
 axis.axhline(exact, color=plots.COLOURS[1], label="closed form")
 band = [exact - e for e in error], [exact + e for e in error]
 axis.fill_between(draws, *band, color="grey", alpha=0.2, label="±2 standard errors")
@@ -370,64 +381,50 @@ axis.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# The dots scatter about the line, and with four times the draws they scatter half as far: like $1/\sqrt n$. Nearly all
-# lie within two standard errors, as they should. The closed form needs no draws at all, so that is what we train with.
+# The dots scatter about the line, and with four times the draws they scatter half as far: like $1/\sqrt n$.
+# Nearly all lie within two standard errors, as they should.
+# The closed form needs no draws at all, so that is what we train with.
 
 # %% [markdown]
 # ## 4. A gradient through a dice roll
 #
-# The first term of the ELBO is an expectation over codes drawn from $q$. We draw one code and decode it. But we need
-# gradients
-# for the encoder as well, and a random draw has no derivative. The way out is the *reparameterisation*: let the
-# randomness come
-# from outside,
+# The first term of the ELBO is an expectation over codes drawn from $q$.
+# We draw one code and decode it.
+# But we need gradients for the encoder as well, and a random draw has no derivative.
+# The way out is the *reparameterisation*: let the randomness come from outside,
 #
 # $$z = \mu + \sigma\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I) .$$
 #
-# (The product is taken latent by latent.) $z$ has the same distribution as before. But now it is an ordinary function of $\mu$ and $\sigma$, with ordinary
-# derivatives. One draw an image is a noisy but unbiased estimate of the expectation, and the batch averages much of the
-# noise away.
+# (The product is taken latent by latent.)
+# $z$ has the same distribution as before.
+# But now it is an ordinary function of $\mu$ and $\sigma$, with ordinary derivatives.
+# One draw an image is a noisy but unbiased estimate of the expectation, and the batch averages much of the noise away.
 #
 # ### Exercise 3: reparameterise · 8 minutes
 #
-# Return $z$ from `mu`, `log_var` and `noise` ($\varepsilon$), all of the same shape. The standard deviation is $\sigma =
-# e^{\frac12\log\sigma^2}$. Gradients must reach both `mu` and `log_var`.
+# Return $z$ from `mu`, `log_var` and `noise` ($\varepsilon$), all of the same shape.
+# The standard deviation is $\sigma = e^{\frac12\log\sigma^2}$.
+# Gradients must reach both `mu` and `log_var`.
 
 
 # %% exercise="vae.reparameterise"
-def reparameterise(mu, log_var, noise):
-    """A code z ~ N(mu, exp(log_var)), made of standard normal noise; gradients reach mu and log_var."""
-    ### BEGIN SOLUTION
-    return mu + (0.5 * log_var).exp() * noise
-    ### END SOLUTION
-
 
 # %% check="vae.reparameterise"
 reparameterise_checked = check("vae.reparameterise", reparameterise)
 
 # %% [markdown]
-# Chapter 3b compares this with the older way, the *score function*, which needs no derivative of the decoder and pays
-# for it in
-# variance.
+# Chapter 3b compares this with the older way, the *score function*, which needs no derivative of the decoder and pays for it in variance.
 #
 # ### Exercise 4: the ELBO · 10 minutes
 #
-# Put the pieces together. `encode(images)` returns `(mu, log_var)`, `decode(z)` returns logits. Use the noise that
-# you are
-# given, one code an image. Return the ELBO of each image in nats, shape `[batch]`. Use `bernoulli_checked`,
-# `kl_checked` and
-# `reparameterise_checked`.
+# Put the pieces together.
+# `encode(images)` returns `(mu, log_var)`, `decode(z)` returns logits.
+# Use the noise that you are given, one code an image.
+# Return the ELBO of each image in nats, shape `[batch]`.
+# Use `bernoulli_checked`, `kl_checked` and `reparameterise_checked`.
 
 
 # %% exercise="vae.elbo"
-def elbo(encode, decode, images, noise):
-    """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, with one sampled code; shape [batch]."""
-    ### BEGIN SOLUTION
-    mu, log_var = encode(images)
-    z = reparameterise_checked(mu, log_var, noise)
-    return bernoulli_checked(decode(z), images) - kl_checked(mu, log_var)
-    ### END SOLUTION
-
 
 # %% check="vae.elbo"
 elbo_checked = check("vae.elbo", elbo)
@@ -435,26 +432,18 @@ elbo_checked = check("vae.elbo", elbo)
 # %% [markdown]
 # ### Exercise 5: a decoder that knows up from down · 12 minutes
 #
-# A convolutional decoder goes from a code to a small stack of feature maps, and enlarges them, by *transposed
-# convolutions* or, as here, by repeating pixels. (The networks of this chapter are
-# fully connected; this exercise stands alone.) No later cell needs it. The
-# classic mistake swaps height and width on the way. With square maps the swap does nothing, so nobody notices; with
-# other shapes it scrambles the picture.
+# A convolutional decoder goes from a code to a small stack of feature maps, and enlarges them, by *transposed convolutions* or, as here, by repeating pixels.
+# (The networks of this chapter are fully connected; this exercise stands alone.)
+# No later cell needs it.
+# The classic mistake swaps height and width on the way.
+# With square maps the swap does nothing, so nobody notices; with other shapes it scrambles the picture.
 #
-# `features` has the shape `[batch, channels * height * width]`. Return `[batch, channels, 2*height, 2*width]`: first
-# give the
-# features the shape of maps, then double both sides by repeating each pixel (*nearest neighbour*): `Tensor.view` and
-# `Tensor.repeat_interleave` do it. `height` and `width` differ in the check, and the maps there are not symmetric.
+# `features` has the shape `[batch, channels * height * width]`.
+# Return `[batch, channels, 2*height, 2*width]`: first give the features the shape of maps, then double both sides by repeating each pixel (*nearest neighbour*): `Tensor.view` and `Tensor.repeat_interleave` do it.
+# `height` and `width` differ in the check, and the maps there are not symmetric.
 
 
 # %% exercise="vae.decoder_shape"
-def grow(features, channels, height, width):
-    """Flat features as maps twice as high and wide: [batch, channels * h * w] to [batch, channels, 2h, 2w]."""
-    ### BEGIN SOLUTION
-    maps = features.view(-1, channels, height, width)
-    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    ### END SOLUTION
-
 
 # %% check="vae.decoder_shape"
 grow_checked = check("vae.decoder_shape", grow)
@@ -462,8 +451,8 @@ grow_checked = check("vae.decoder_shape", grow)
 # %% [markdown]
 # ## 5. Training
 #
-# The package brings the network. Here is all of it: a hidden layer and *two* heads that read it, one for $\mu$ and one
-# for $\log\sigma^2$; and a decoder that goes the other way.
+# The package brings the network.
+# Here is all of it: a hidden layer and *two* heads that read it, one for $\mu$ and one for $\log\sigma^2$; and a decoder that goes the other way.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(P.seed)
@@ -472,21 +461,28 @@ print(model.encoder)
 print(model.decoder)
 
 # %% [markdown]
-# `model.encode(x)` returns $\mu$ and $\log\sigma^2$, `model.decode(z)` the logits. The package also has an ELBO, for
-# the rest of the course. Is it the same as yours? The same images, the same noise:
+# `model.encode(x)` returns $\mu$ and $\log\sigma^2$, `model.decode(z)` the logits.
+# The package also has an ELBO, for the rest of the course.
+# Is it the same as yours?
+# The same images, the same noise:
 
 # %%
 x = vae.binarise(grey[:100], "dynamic", generator)
 noise = torch.randn(100, P.latent, generator=generator).to(P.device)
 yours = elbo_checked(model.encode, model.decode, x, noise)
 ours = vae.elbo(model, x, noise).elbo
-print(f"largest difference over 100 images: {(yours - ours).abs().max().item():.1e} nats of {-ours.mean().item():.0f}")
+print(
+    f"largest difference over 100 images: {(yours - ours).abs().max().item():.1e} "
+    f"nats of {-ours.mean().item():.0f}"
+)
 
 # %% [markdown]
-# The difference is the rounding of 32-bit numbers. And about 550 is just above 543: an untrained decoder knows nothing.
+# The difference is the rounding of 32-bit numbers.
+# And about 550 is just above 543: an untrained decoder knows nothing.
 #
-# Now train it, with a loss made of *your* functions: minus the ELBO, averaged over the batch. It also returns its two
-# parts, to be watched. `fit` is the loop of chapter 1.
+# Now train it, with a loss made of *your* functions: minus the ELBO, averaged over the batch.
+# It also returns its two parts, to be watched.
+# `fit` is the loop of chapter 1.
 
 
 # %%
@@ -514,68 +510,85 @@ history = fit(
 )
 
 # %% [markdown]
-# Look at the two parts of the loss separately. Which rises?
+# Look at the two parts of the loss separately.
+# Which rises?
 
 # %%
 axes = plots.panels(
     ["minus ELBO", "its two parts, training"],
-    alt="Left: minus the ELBO over the epochs, for training and validation images. Right: the reconstruction loss and "
+    alt="Left: minus the ELBO over the epochs, for training and validation images. "
+    "Right: the reconstruction loss and "
     "the KL over the epochs; one falls, the other rises and levels off.",
 )
-both = {"training": (history["epoch"], history["loss"]), "validation": (history["epoch"], history["validation_loss"])}
+both = {
+    "training": (history["epoch"], history["loss"]),
+    "validation": (history["epoch"], history["validation_loss"]),
+}
 plots.lines(both, "minus ELBO", "epoch", "nats per image", alt="", axis=axes[0])
 parts = {"reconstruction loss": "reconstruction", "KL": "kl"}
 parts = {label: (history["epoch"], history[name]) for label, name in parts.items()}
-plots.lines(parts, "its two parts, training", "epoch", "nats per image", alt="", axis=axes[1])
+plots.lines(
+    parts, "its two parts, training", "epoch", "nats per image", alt="", axis=axes[1]
+)
 plt.show()
 
 # %%
 elbo_here = -evaluate(model, digits.test, vae.vae_loss())["loss"]
-report("mnist_test_elbo", elbo_here, "nats", data=f"{digits.source}, one training run")
+report(
+    "mnist_test_elbo",
+    elbo_here,
+    "nats",
+    id="03/test_elbo/mnist",
+    data=f"{digits.source}, one training run",
+)
 
 # %% [markdown]
-# The reconstruction loss (*minus* the first term of the ELBO) falls. The KL term *rises*: the code carries more and
-# more about the image, and that has
-# a price. So "minimise the KL" is not what happens. The *sum* is minimised; the KL settles where one *more* nat of
-# code would save no more than a nat of reconstruction. (In the first epochs the
-# validation curve lies lower: the training value is the mean over an epoch during which the model improves.)
+# The reconstruction loss (*minus* the first term of the ELBO) falls.
+# The KL term *rises*: the code carries more and more about the image, and that has a price.
+# So "minimise the KL" is not what happens.
+# The *sum* is minimised; the KL settles where one *more* nat of code would save no more than a nat of reconstruction.
+# (In the first epochs the validation curve lies lower: the training value is the mean over an epoch during which the model improves.)
 #
-# With the 3,500 digits of the package the curves part after some ten epochs: training goes on falling, validation stays
-# where it is. So few digits are soon known by heart. More epochs would not help; more digits would.
+# With the 3,500 digits of the package the curves part after some ten epochs: training goes on falling, validation stays where it is.
+# So few digits are soon known by heart.
+# More epochs would not help; more digits would.
 #
-# The test value is the mean ELBO, estimated with one sampled code for each image. In expectation it is a *lower bound*
-# on the mean log-likelihood of the binarised images. (It may be a few nats better than the last validation value: these
-# are other digits, and the validation set is small.)
+# The test value is the mean ELBO, estimated with one sampled code for each image.
+# In expectation it is a *lower bound* on the mean log-likelihood of the binarised images.
+# (It may be a few nats better than the last validation value: these are other digits, and the validation set is small.)
 #
 # ### Does it reconstruct, and can it invent?
 #
-# The model makes black-and-white images. We show its probabilities $\pi$, not drawn pixels, which is why they look soft.
+# The model makes black-and-white images.
+# We show its probabilities $\pi$, not drawn pixels, which is why they look soft.
 # A reconstruction decodes $\mu$, without noise; a sample decodes a code drawn from the prior.
 
 # %%
 model.eval()
 with torch.no_grad():
-    pictures = torch.cat([grey[:10], model.reconstruct(grey[:10]), model.sample(10, generator)])
+    pictures = torch.cat(
+        [grey[:10], model.reconstruct(grey[:10]), model.sample(10, generator)]
+    )
 plots.image_grid(
     pictures,
     ["original", "reconstruction", "sample"],
     title="The VAE trained here: reconstructions, and samples from the prior",
-    alt="Three rows of digits: originals, slightly blurred reconstructions, and invented images, some of them legible, others only strokes.",
+    alt="Three rows of digits: originals, slightly blurred reconstructions, and "
+    "invented images, some of them legible, others only strokes.",
 )
 plt.show()
 
 # %% [markdown]
-# Compare the last row with the random codes of section 1. Both networks have the same layers, the same epochs and the
-# same optimiser; what differs is the objective (and that the VAE sees binarised images). The gain is modest here: some
-# samples are digits, others are not. The reason to expect one is that the KL term pulls the codes of all images towards
-# the prior, so that there is less empty space to fall into. Section 7 loads a VAE with a larger network that has seen
-# more digits: its samples are better.
+# Compare the last row with the random codes of section 1.
+# Both networks have the same layers, the same epochs and the same optimiser; what differs is the objective (and that the VAE sees binarised images).
+# The gain is modest here: some samples are digits, others are not.
+# The reason to expect one is that the KL term pulls the codes of all images towards the prior, so that there is less empty space to fall into.
+# Section 7 loads a VAE with a larger network that has seen more digits: its samples are better.
 #
 # ### The same on clothes
 #
-# Nothing in the model knows that the images are digits. Fashion-MNIST has more grey in it, and that makes the next
-# section
-# necessary.
+# Nothing in the model knows that the images are digits.
+# Fashion-MNIST has more grey in it, and that makes the next section necessary.
 
 # %%
 clothes = load("fashion-mnist", full=P.full_data, root=P.data_root, device=P.device)
@@ -592,91 +605,137 @@ fit(
     quiet=True,
 )
 fashion_elbo = -evaluate(fashion_vae, clothes.test, vae.vae_loss())["loss"]
-report("fashion_test_elbo", fashion_elbo, "nats", data=f"{clothes.source}, one training run")
+report(
+    "fashion_test_elbo",
+    fashion_elbo,
+    "nats",
+    id="03/test_elbo/fashion",
+    data=f"{clothes.source}, one training run",
+)
 
 # %%
 some_clothes = clothes.validation.images[:10].float() / 255
 with torch.no_grad():
-    pictures = torch.cat([some_clothes, fashion_vae.reconstruct(some_clothes), fashion_vae.sample(10, generator)])
+    pictures = torch.cat(
+        [
+            some_clothes,
+            fashion_vae.reconstruct(some_clothes),
+            fashion_vae.sample(10, generator),
+        ]
+    )
 plots.image_grid(
     pictures,
     ["original", "reconstruction", "sample"],
     title="The same VAE on clothes",
-    alt="Three rows of clothes: originals, reconstructions without their patterns, and blurred invented garments.",
+    alt="Three rows of clothes: originals, reconstructions without their patterns, "
+    "and blurred invented garments.",
 )
 plt.show()
 
 # %% [markdown]
-# Outlines mostly survive, patterns do not. A likely reason: they cost more code than they save, at least after so
-# short a training.
+# Outlines mostly survive, patterns do not.
+# A likely reason: they cost more code than they save, at least after so short a training.
 
 # %% [markdown]
 # ## 6. Two traps
 #
 # ### A bound on grey pixels is not a likelihood
 #
-# Much published code skips the binarisation and puts grey pixels straight into the Bernoulli formula. It runs, and
-# gives a
-# number in "nats". But a Bernoulli variable is 0 or 1; it has no probability for 0.37. By linearity the formula gives the
-# *expected* log-likelihood of the image's random binarisations. Even a perfect decoder, $\pi_i = x_i$, cannot bring it to
-# 0: what remains is the entropy of the binarisation,
-# $H = -\sum_i \big(x_i\log x_i + (1-x_i)\log(1-x_i)\big)$. Here is that floor, for the digits and for the clothes:
+# Much published code skips the binarisation and puts grey pixels straight into the Bernoulli formula.
+# It runs, and gives a number in "nats".
+# But a Bernoulli variable is 0 or 1; it has no probability for 0.37.
+# By linearity the formula gives the *expected* log-likelihood of the image's random binarisations.
+# Even a perfect decoder, $\pi_i = x_i$, cannot bring it to 0: what remains is the entropy of the binarisation, $H = -\sum_i \big(x_i\log x_i + (1-x_i)\log(1-x_i)\big)$.
+# Here is that floor, for the digits and for the clothes:
 
 
 # %%
 def floor(images):
-    """The best possible mean Bernoulli cost of grey images, in nats per image: the entropy of their pixels."""
+    """The best possible mean Bernoulli cost of grey images, in nats per image: the
+    entropy of their pixels.
+    """
     pixels = images.float() / 255
-    return -(torch.xlogy(pixels, pixels) + torch.xlogy(1 - pixels, 1 - pixels)).sum(dim=(1, 2, 3)).mean().item()
+    return (
+        -(torch.xlogy(pixels, pixels) + torch.xlogy(1 - pixels, 1 - pixels))
+        .sum(dim=(1, 2, 3))
+        .mean()
+        .item()
+    )
 
 
-report("entropy_of_grey_digits", floor(digits.test.images), "nats", data=digits.source)
-report("entropy_of_grey_clothes", floor(clothes.test.images), "nats", data=clothes.source)
+report(
+    "entropy_of_grey_digits",
+    floor(digits.test.images),
+    "nats",
+    id="03/entropy/grey_digits",
+    data=digits.source,
+)
+report(
+    "entropy_of_grey_clothes",
+    floor(clothes.test.images),
+    "nats",
+    id="03/entropy/grey_clothes",
+    data=clothes.source,
+)
 
 # %% [markdown]
-# For clothes the floor is most of the loss of section 5! (That loss was measured on binarised images. On average they
-# cannot cost less
-# than this entropy either, since the randomness of the draw has to be paid for.) What the formula bounds is then the mean
-# log-likelihood of the image's random binarisations, not the probability of the grey image, which this model does not
-# define. It is another bound than ours, because there the code is chosen without seeing the draw: do not put the two in
-# one table without saying which is which. And nats on different data sets are never comparable: the floor alone differs
-# by more than 100. Here we always report the bound on binarised images.
+# For clothes the floor is most of the loss of section 5!
+# (That loss was measured on binarised images.
+# On average they cannot cost less than this entropy either, since the randomness of the draw has to be paid for.)
+# What the formula bounds is then the mean log-likelihood of the image's random binarisations, not the probability of the grey image, which this model does not define.
+# It is another bound than ours, because there the code is chosen without seeing the draw: do not put the two in one table without saying which is which.
+# And nats on different data sets are never comparable: the floor alone differs by more than 100.
+# Here we always report the bound on binarised images.
 #
 # ### The weight hidden in a mean
 #
 # Many objectives average where they should sum: the *mean* over pixels plus the *sum* over latents, for example.
-# Multiplying a whole loss by a constant only rescales the step of plain SGD, and Adam hardly notices. Multiplying only
-# *one term* makes another objective. Write
+# Multiplying a whole loss by a constant only rescales the step of plain SGD, and Adam hardly notices.
+# Multiplying only *one term* makes another objective.
+# Write
 #
 # $$\text{loss} = \text{reconstruction} + \beta\,\mathrm{KL}$$
 #
-# where reconstruction now means the loss $-\mathbb E_q[\log p_\theta(x\mid z)]$, and $\beta = 1$ gives minus the true
-# bound. **Your turn, on
-# paper**: with $D = 784$ pixels and $d = 20$ latents, which $\beta$ is in effect if one takes (a) the sum over pixels and
-# the sum over latents, (b) the mean over pixels and the sum over latents, (c) the mean over both?
+# where reconstruction now means the loss $-\mathbb E_q[\log p_\theta(x\mid z)]$, and $\beta = 1$ gives minus the true bound.
+# **Your turn, on paper**: with $D = 784$ pixels and $d = 20$ latents, which $\beta$ is in effect if one takes (a) the sum over pixels and the sum over latents, (b) the mean over pixels and the sum over latents, (c) the mean over both?
 #
 # <details><summary>The answers</summary>
 #
-# With $R$ and $\mathrm{KL}$ for the two sums: (a) β = 1. (b) $\frac1D R + \mathrm{KL} = \frac1D\,(R + D\,\mathrm{KL})$:
-# β = D = 784. (c) $\frac1D R + \frac1d \mathrm{KL} = \frac1D\,(R + \frac Dd\,\mathrm{KL})$: β = D/d = 39.2.
+# With $R$ and $\mathrm{KL}$ for the two sums: (a) β = 1. (b) $\frac1D R + \mathrm{KL} = \frac1D\,(R + D\,\mathrm{KL})$: β = D = 784. (c) $\frac1D R + \frac1d \mathrm{KL} = \frac1D\,(R + \frac Dd\,\mathrm{KL})$: β = D/d = 39.2.
 # </details>
 #
-# With a price like that of (b) no code is worth buying. We try it:
+# With a price like that of (b) no code is worth buying.
+# We try it:
 
 
 # %%
 def loss_with_means(model, images, labels):
     """The mean over pixels plus the sum over latents: looks harmless, is beta = 784."""
     terms = vae.elbo(model, vae.binarise(images))
-    return (-terms.log_px / 784 + terms.kl.sum(dim=1)).mean(), {"kl": terms.kl.sum(dim=1).mean()}
+    return (-terms.log_px / 784 + terms.kl.sum(dim=1)).mean(), {
+        "kl": terms.kl.sum(dim=1).mean()
+    }
 
 
 torch.manual_seed(P.seed)
 starved = vae.mlp_vae(latent=P.latent).to(P.device)
 adam = torch.optim.Adam(starved.parameters(), lr=2e-3, fused=True)
-starved_history = fit(starved, digits.train, loss_with_means, epochs=-(-P.epochs // 3), optimizer=adam, quiet=True)
-print(f"loss: {starved_history['loss'][0]:.3f} after the first epoch, {starved_history['loss'][-1]:.3f} after the last")
-print(f"KL at the end: {starved_history['kl'][-1]:.3f} nats, against {history['kl'][-1]:.1f} nats with sums")
+starved_history = fit(
+    starved,
+    digits.train,
+    loss_with_means,
+    epochs=-(-P.epochs // 3),
+    optimizer=adam,
+    quiet=True,
+)
+print(
+    f"loss: {starved_history['loss'][0]:.3f} after the first epoch, "
+    f"{starved_history['loss'][-1]:.3f} after the last"
+)
+print(
+    f"KL at the end: {starved_history['kl'][-1]:.3f} nats, against "
+    f"{history['kl'][-1]:.1f} nats with sums"
+)
 plots.image_grid(
     torch.cat([grey[:10], starved.eval().reconstruct(grey[:10])]),
     ["original", "reconstruction"],
@@ -686,16 +745,16 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# The code carries nothing, so that every image is reconstructed as the average digit. Nothing failed: the loss is small and falls. If your VAE's reconstructions all look alike, check first
-# whether the loss *sums* over the pixels.
+# The code carries nothing, so that every image is reconstructed as the average digit.
+# Nothing failed: the loss is small and falls.
+# If your VAE's reconstructions all look alike, check first whether the loss *sums* over the pixels.
 
 # %% [markdown]
 # ## 7. A walk through the latent space
 #
-# For this section we *load* two VAEs that were trained for longer on the full MNIST: one with a code of two numbers,
-# so that it
-# can be drawn as a map, and one with more. Here is what they are. The last
-# column is minus the ELBO on MNIST's validation images, as in the figure of section 5.
+# For this section we *load* two VAEs that were trained for longer on the full MNIST: one with a code of two numbers, so that it can be drawn as a map, and one with more.
+# Here is what they are.
+# The last column is minus the ELBO on MNIST's validation images, as in the figure of section 5.
 
 # %%
 plane, plane_facts = vae.pretrained("vae-mnist-2d")
@@ -712,16 +771,23 @@ show_table(
         )
         for facts in (plane_facts, large_facts)
     ],
-    header=("latents", "hidden layers", "epochs", "trained on", "minus ELBO, validation (nats)"),
+    header=(
+        "latents",
+        "hidden layers",
+        "epochs",
+        "trained on",
+        "minus ELBO, validation (nats)",
+    ),
 )
 
 # %% [markdown]
-# Two numbers are too few for a digit: hence the difference. (Both files carry the command that made them:
-# `large_facts["command"]`.)
+# Two numbers are too few for a digit: hence the difference.
+# (Both files carry the command that made them: `large_facts["command"]`.)
 #
 # ### Where do the digits lie?
 #
-# Each numeral is the posterior mean $\mu$ of one digit. The numeral is its class, which the VAE has never seen.
+# Each numeral is the posterior mean $\mu$ of one digit.
+# The numeral is its class, which the VAE has never seen.
 
 # %%
 labels = digits.validation.labels[:1000].cpu()
@@ -731,37 +797,39 @@ plots.latent_scatter(
     centres,
     labels,
     title="Codes of the validation digits (loaded VAE)",
-    alt="Numerals around the origin, reaching three to four and a half units from it; each class has a region of its own, "
+    alt="Numerals around the origin, reaching three to four and a half units from it; "
+    "each class has a region of its own, "
     "but those of 4 and 9 lie over each other.",
 )
 plt.show()
 
 # %% [markdown]
-# Classes form regions without having been asked to. Look at which are neighbours, and which overlap: 4 and 9 look alike, and
-# lie together. Whether such a space helps a
-# *classifier* is the question of chapter 5.
+# Classes form regions without having been asked to.
+# Look at which are neighbours, and which overlap: 4 and 9 look alike, and lie together.
+# Whether such a space helps a *classifier* is the question of chapter 5.
 #
 # ### A map to move about in
 #
-# In JupyterLab, drag the two sliders (or use the arrow keys): the point moves on the map, and its code is decoded at
-# once. Where
-# nothing can be moved, you see the picture for one point and the whole map beside it.
+# In JupyterLab, drag the two sliders (or use the arrow keys): the point moves on the map, and its code is decoded at once.
+# Where nothing can be moved, you see the picture for one point and the whole map beside it.
 
 # %%
 widgets.latent_map(
     plane,
-    alt="Left: a map of decoded codes, digits that change gradually from place to place. Right: the digit at one marked point.",
+    alt="Left: a map of decoded codes, digits that change gradually from place to "
+    "place. Right: the digit at one marked point.",
 )
 plt.show()
 
 # %% [markdown]
-# Neighbouring codes give similar digits, and between two classes the one turns into the other. There are few holes.
+# Neighbouring codes give similar digits, and between two classes the one turns into the other.
+# There are few holes.
 #
 # ### One latent at a time
 #
-# Take one digit's code and move a single latent from −3 to 3. What does each of the four *busiest* latents do
-# (those with the largest mean KL)? The codes are those of digits made black and white *statically*: 1 where the grey
-# exceeds ½, so that the result does not change from run to run.
+# Take one digit's code and move a single latent from −3 to 3.
+# What does each of the four *busiest* latents do (those with the largest mean KL)?
+# The codes are those of digits made black and white *statically*: 1 where the grey exceeds ½, so that the result does not change from run to run.
 
 # %%
 with torch.no_grad():
@@ -771,29 +839,31 @@ with torch.no_grad():
     start = posterior.mean[0]
     steps = torch.linspace(-3, 3, 10, device=P.device)
     walk = torch.stack(
-        [torch.where(torch.arange(len(start), device=P.device) == i, s, start) for i in busiest for s in steps]
+        [
+            torch.where(torch.arange(len(start), device=P.device) == i, s, start)
+            for i in busiest
+            for s in steps
+        ]
     )
 plots.image_grid(
     large.picture(walk),
     [f"latent {int(i)}: {float(s):.1f}" for i in busiest for s in steps],
     title="Traversals: one latent moves, the others stay (loaded VAE)",
-    alt="Four rows of ten digits; along each row slant, width and shape change, and at an end the digit becomes another.",
+    alt="Four rows of ten digits; along each row slant, width and shape change, and "
+    "at an end the digit becomes another.",
 )
 plt.show()
 
 # %% [markdown]
-# Each latent changes several things at once: slant, width, the openness of a loop and, far enough
-# out, the class. Nothing in the
-# objective asks for one
-# meaning a latent.
+# Each latent changes several things at once: slant, width, the openness of a loop and, far enough out, the class.
+# Nothing in the objective asks for one meaning a latent.
 #
 # ### From one digit to another
 #
-# Between two codes $a$ and $b$ there is a straight line. But most of a normal distribution's mass in $d$ dimensions
-# lies near
-# distance $\sqrt d$ from the origin, and the middle of a straight line lies closer. The *spherical* path keeps the
-# distance, if both ends have the same. (Our ends are posterior means, which lie closer to the origin than
-# draws from the prior.)
+# Between two codes $a$ and $b$ there is a straight line.
+# But most of a normal distribution's mass in $d$ dimensions lies near distance $\sqrt d$ from the origin, and the middle of a straight line lies closer.
+# The *spherical* path keeps the distance, if both ends have the same.
+# (Our ends are posterior means, which lie closer to the origin than draws from the prior.)
 
 
 # %%
@@ -803,56 +873,73 @@ def straight(a, b, t):
 
 
 def spherical(a, b, t):
-    """The point a fraction t along the arc from a to b (for codes of about the same length)."""
+    """The point a fraction t along the arc from a to b (for codes of about the same
+    length).
+    """
     angle = torch.acos(F.cosine_similarity(a, b, dim=0).clamp(-0.9999, 0.9999))
-    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(
+        angle
+    )
 
 
 a, b = posterior.mean[0], posterior.mean[1]
 lengths = [v.norm().item() for v in (a, b, (a + b) / 2)]
-print("lengths of the ends: {:.1f} and {:.1f}, of the middle of the straight line: {:.1f}".format(*lengths))
+print(
+    "lengths of the ends: {:.1f} and {:.1f}, of the middle of the straight line: "
+    "{:.1f}".format(*lengths)
+)
 fractions = torch.linspace(0, 1, 10, device=P.device)
-paths = torch.stack([path(a, b, t) for path in (straight, spherical) for t in fractions])
+paths = torch.stack(
+    [path(a, b, t) for path in (straight, spherical) for t in fractions]
+)
 plots.image_grid(
     large.picture(paths),
     [f"{name} {float(t):.2f}" for name in ("straight", "spherical") for t in fractions],
     title="Interpolation between the codes of two digits (loaded VAE)",
-    alt="Two rows in which one digit turns gradually into another; the rows differ little.",
+    alt="Two rows in which one digit turns gradually into another; the rows differ "
+    "little.",
 )
 plt.show()
 
 # %% [markdown]
-# Both paths begin and end with clean digits. In the middle the picture is a blend that is neither the one nor the other.
-# Straight and spherical differ little here: the middle of the straight line is still most of the length of the ends (as
-# printed), and this decoder evidently tolerates that.
+# Both paths begin and end with clean digits.
+# In the middle the picture is a blend that is neither the one nor the other.
+# Straight and spherical differ little here: the middle of the straight line is still most of the length of the ends (as printed), and this decoder evidently tolerates that.
 #
 # ### Does it invent, or does it remember?
 #
-# A model could "invent" by copying training images. So we look for the nearest training image (by squared distance of the
-# pixels) of each sample.
+# A model could "invent" by copying training images.
+# So we look for the nearest training image (by squared distance of the pixels) of each sample.
 
 # %%
 samples = large.sample(10, generator)
 rows, distance = vae.nearest(samples, digits.train.images)
 _, real = vae.nearest(grey[:200], digits.train.images)
-print(f"a real digit that was not trained on: median distance {real.median().item():.0f}")
+print(
+    f"a real digit that was not trained on: median distance {real.median().item():.0f}"
+)
 plots.image_grid(
     torch.cat([samples, digits.train.images[rows].float() / 255]),
     ["sample"] * 10 + [f"nearest: {value:.0f}" for value in distance],
-    title="Samples (loaded VAE) and their nearest neighbours among the training images here",
-    alt="Ten invented digits and below each the most similar training image: mostly alike in class, different in shape.",
+    title="Samples (loaded VAE) and their nearest neighbours among the training "
+    "images here",
+    alt="Ten invented digits and below each the most similar training image: mostly "
+    "alike in class, different in shape.",
 )
 plt.show()
 
 # %% [markdown]
-# The neighbours resemble the samples, most in class too. Are these distances large? The printed yardstick says: real
-# digits that were not trained on are about as far from their nearest neighbours. So the samples do not look copied. (In
-# the profiles `smoke` and `cpu` we search the digits of the package only, a part of what the model was trained on: a copy
-# could be missed. With `full_data=True` the search is complete.)
+# The neighbours resemble the samples, most in class too.
+# Are these distances large?
+# The printed yardstick says: real digits that were not trained on are about as far from their nearest neighbours.
+# So the samples do not look copied.
+# (In the profiles `smoke` and `cpu` we search the digits of the package only, a part of what the model was trained on: a copy could be missed.
+# With `full_data=True` the search is complete.)
 #
 # ### Which latents are in use?
 #
-# The large VAE has 50 latents. How many nats does each carry, averaged over images?
+# The large VAE has 50 latents.
+# How many nats does each carry, averaged over images?
 
 # %%
 active = vae.active_units(posterior.mean)
@@ -860,7 +947,8 @@ order = per_latent.argsort(descending=True).cpu()
 axis = plots.panels(
     ["KL of each latent, in order (loaded VAE)"],
     width=8,
-    alt="Some twenty bars that fall from about 2.6 nats; right of a dashed line the others are too low to be seen.",
+    alt="Some twenty bars that fall from about 2.6 nats; right of a dashed line the "
+    "others are too low to be seen.",
 )[0]
 axis.bar(
     range(len(order)),
@@ -868,53 +956,69 @@ axis.bar(
     color=plots.COLOURS[0],
 )
 axis.axvline(
-    int(active.sum()) - 0.5, color="grey", linestyle="--", label=f"{int(active.sum())} active latents to the left"
+    int(active.sum()) - 0.5,
+    color="grey",
+    linestyle="--",
+    label=f"{int(active.sum())} active latents to the left",
 )
 axis.set(xlabel="rank of the latent by its KL", ylabel="mean KL (nats)")
 axis.legend(frameon=False)
 plt.show()
 
 # %%
-print(f"{int(active.sum())} of {len(active)} latents are active: the variance of their mean over images exceeds 0.01")
+print(
+    f"{int(active.sum())} of {len(active)} latents are active: the variance of their "
+    "mean over images exceeds 0.01"
+)
 
 # %% [markdown]
 # Some latents are used, others have a KL of nearly 0: the encoder returns the prior for them, whatever the image is.
-# Unused
-# latents cost nothing. Whether they are a disease or a good choice is a question for chapter 3b.
+# Unused latents cost nothing.
+# Whether they are a disease or a good choice is a question for chapter 3b.
 
 # %% [markdown]
 # ## 8. So, was the claim right?
 #
-# *Maximise the likelihood and minimise the KL.* Our three questions:
+# *Maximise the likelihood and minimise the KL.*
+# Our three questions:
 #
-# - The likelihood of *what*? Of the images, $\log p_\theta(x)$; and only a lower **bound** on it is maximised.
-# - The divergence between *which* distributions? In the objective, between $q_\phi(z\mid x)$ and the prior: a price that
-#   *grows* in training. The one that should vanish, to $p_\theta(z\mid x)$, is the gap, and it is never computed.
-# - Why their difference? Because it equals $\log p_\theta(x)$ minus that gap. But only if both terms are *sums*, over
-#   pixels and over latents: even a mean over both is another objective, with β = D/d.
+# - The likelihood of *what*?
+#   Of the images, $\log p_\theta(x)$; and only a lower **bound** on it is maximised.
+# - The divergence between *which* distributions?
+#   In the objective, between $q_\phi(z\mid x)$ and the prior: a price that *grows* in training.
+#   The one that should vanish, to $p_\theta(z\mid x)$, is the gap, and it is never computed.
+# - Why their difference?
+#   Because it equals $\log p_\theta(x)$ minus that gap.
+#   But only if both terms are *sums*, over pixels and over latents: even a mean over both is another objective, with β = D/d.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1. During training the KL term rises from 0.1 to 20 nats. Is something wrong?**
+# **1.
+# During training the KL term rises from 0.1 to 20 nats.
+# Is something wrong?**
 #
 # <details><summary>Yes: the objective is to minimise it.</summary>
 #
-# No. The *sum* is minimised. A code that carries information has a price, and it is worth it if the reconstruction
-# gains more.
+# No. The *sum* is minimised.
+# A code that carries information has a price, and it is worth it if the reconstruction gains more.
 # </details>
 #
 # <details><summary>No: the code carries more information about the image.</summary>
 #
-# Right. A KL that stays near 0 would be the problem: then the code is not used.
+# Right.
+# A KL that stays near 0 would be the problem: then the code is not used.
 # </details>
 #
-# **2. A paper reports 230 "nats" on grey Fashion-MNIST, another 100 nats on binarised MNIST. Which model is better?**
+# **2.
+# A paper reports 230 "nats" on grey Fashion-MNIST, another 100 nats on binarised MNIST.
+# Which model is better?**
 #
 # <details><summary>The second.</summary>
 #
-# One cannot say. These are other images: nats on different data sets are never comparable. And they are other
-# quantities; much of the 230 may be the entropy of grey pixels.
+# One cannot say.
+# These are other images: nats on different data sets are never comparable.
+# And they are other quantities; much of the 230 may be the entropy of grey pixels.
 # </details>
 #
 # <details><summary>The numbers cannot be compared.</summary>
@@ -922,11 +1026,14 @@ print(f"{int(active.sum())} of {len(active)} latents are active: the variance of
 # Right.
 # </details>
 #
-# **3. All reconstructions of your new VAE look like the average image. What do you check first?**
+# **3.
+# All reconstructions of your new VAE look like the average image.
+# What do you check first?**
 #
 # <details><summary>Whether the loss sums over pixels.</summary>
 #
-# Right. A mean over 784 pixels beside a *sum* over latents is β = 784; beside a mean over 20 latents it is β = 39.2.
+# Right.
+# A mean over 784 pixels beside a *sum* over latents is β = 784; beside a mean over 20 latents it is β = 39.2.
 # </details>
 #
 # <details><summary>Whether the network is too small.</summary>
@@ -947,8 +1054,7 @@ print(f"{int(active.sum())} of {len(active)} latents are active: the variance of
 # ## Further reading
 #
 # - Kingma and Welling, *Auto-Encoding Variational Bayes* (2013), arXiv 1312.6114: the paper; appendix B has the KL.
-# - Rezende, Mohamed and Wierstra, *Stochastic Backpropagation* (2014), arXiv 1401.4082: the same idea, found
-#   independently.
+# - Rezende, Mohamed and Wierstra, *Stochastic Backpropagation* (2014), arXiv 1401.4082: the same idea, found independently.
 # - Kingma and Welling, *An Introduction to Variational Autoencoders* (2019), arXiv 1906.02691: the long version.
 # - Loaiza-Ganem and Cunningham, *The continuous Bernoulli* (2019), arXiv 1907.06845: what to do with grey pixels.
 # - Chapter 3b of this course: the exact model, collapse, rate and distortion, evaluation.

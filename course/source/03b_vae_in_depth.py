@@ -41,7 +41,7 @@ epochs: int | None = None  # passes over the digits for each VAE trained here
 betas: list | None = None  # weights of the KL for the rate-distortion curve
 k: int | None = None  # codes an image for the final bound
 images: int | None = None  # images for the final bound
-full_data: bool | None = None  # use all of MNIST instead of the 5,000 digits in the package
+full_data: bool | None = None  # all of MNIST, not 5,000 digits of it
 data_root: str | None = None  # a folder with your own copy of MNIST
 
 # %%
@@ -70,6 +70,7 @@ from vaetl_helpers import plots, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.linear_gaussian import LinearGaussian
+from vaetl_helpers.output import record_id
 from vaetl_helpers.study import mean_interval
 from vaetl_helpers.training import evaluate, fit
 
@@ -79,21 +80,23 @@ generator = torch.Generator().manual_seed(P.seed)
 # %% [markdown]
 # ## 1. Two gradients
 #
-# Chapter 3 used the *reparameterisation* $z = \mu + \sigma\varepsilon$ to send gradients through a random draw. There
-# is an older
-# way, the **score function** (Williams 1992). For any function $f$ of the code,
+# Chapter 3 used the *reparameterisation* $z = \mu + \sigma\varepsilon$ to send gradients through a random draw.
+# There is an older way, the **score function** (Williams 1992).
+# For any function $f$ of the code,
 #
 # $$\nabla_\mu\, \mathbb E_{q}[f(z)] = \mathbb E_q\big[f(z)\, \nabla_\mu \log q(z)\big] .$$
 #
-# (Because $\nabla_\mu q = q\,\nabla_\mu \log q$; $f$ must not itself depend on $\mu$.) It needs no derivative of $f$ at
-# all: it tries codes, and moves towards those that turned out well. For our normal $q$,
-# $\nabla_\mu \log q(z) = (z-\mu)/\sigma^2 = \varepsilon/\sigma$. So there are two estimates from one draw:
+# (Because $\nabla_\mu q = q\,\nabla_\mu \log q$; $f$ must not itself depend on $\mu$.)
+# It needs no derivative of $f$ at all: it tries codes, and moves towards those that turned out well.
+# For our normal $q$, $\nabla_\mu \log q(z) = (z-\mu)/\sigma^2 = \varepsilon/\sigma$.
+# So there are two estimates from one draw:
 #
 # - by reparameterisation (also called the *pathwise* gradient), $\nabla_z f(z)$ at $z = \mu + \sigma\varepsilon$;
 # - by the score function, $f(z)\,\varepsilon/\sigma$.
 #
-# The expectation of each is the true gradient: both are *unbiased*. How much do *single draws* scatter? We take
-# $f(z) = \log p(x\mid z)$ for one digit.
+# The expectation of each is the true gradient: both are *unbiased*.
+# How much do *single draws* scatter?
+# We take $f(z) = \log p(x\mid z)$ for one digit.
 
 # %%
 model, facts = vae.pretrained("vae-mnist")
@@ -111,8 +114,12 @@ def f(z):
 
 
 path, score = vae.mu_gradients(f, spread_q, noise)
-with torch.no_grad():  # the mean of f over 1,000 *other* draws, so that it does not depend on those above
-    baseline = f(q.sample(torch.randn(1000, noise.shape[1], generator=generator).to(P.device))).mean()
+with (
+    torch.no_grad()
+):  # the mean of f over 1,000 *other* draws, so that it does not depend on those above
+    baseline = f(
+        q.sample(torch.randn(1000, noise.shape[1], generator=generator).to(P.device))
+    ).mean()
 _, with_baseline = vae.mu_gradients(lambda z: f(z) - baseline, spread_q, noise)
 path, score, with_baseline = path.detach(), score.detach(), with_baseline.detach()
 
@@ -122,7 +129,8 @@ show_table(
     [
         (
             name,
-            f"{g[:, busiest].mean():.2f} ± {g[:, busiest].std() / math.sqrt(len(g)):.2f}",
+            f"{g[:, busiest].mean():.2f} ± "
+            f"{g[:, busiest].std() / math.sqrt(len(g)):.2f}",
             f"{g[:, busiest].std():.1f}",
         )
         for name, g in (
@@ -131,50 +139,64 @@ show_table(
             ("score function with a baseline", with_baseline),
         )
     ],
-    header=("estimator", "mean over 4,000 draws (± standard error)", "standard deviation of one draw"),
+    header=(
+        "estimator",
+        "mean over 4,000 draws (± standard error)",
+        "standard deviation of one draw",
+    ),
 )
 for name, g in (("score", score), ("baseline", with_baseline)):
     ratio = (g.var(0).sum() / path.var(0).sum()).item()
-    report(f"variance_ratio_{name}_over_path", ratio, "", n=4000, data="one digit, loaded VAE")
+    report(
+        f"variance_ratio_{name}_over_path",
+        ratio,
+        id=f"03b/variance_ratio/{name}-path",
+        n=4000,
+        data="one digit, loaded VAE",
+    )
 
 # %% [markdown]
-# The means are compatible: they differ by less than two of their combined standard errors. The scatter differs greatly:
-# to reach the same precision, the score function needs as many *times* more draws as the *ratio of variances* says.
+# The means are compatible: they differ by less than two of their combined standard errors.
+# The scatter differs greatly: to reach the same precision, the score function needs as many *times* more draws as the *ratio of variances* says.
 # (The table shows the busiest latent alone, the one with the largest KL; the ratios add up the variances of all latents.)
 #
-# The third row subtracts a constant, a **baseline**, from $f$: here the mean of $f$ over other draws. Since
-# $\mathbb E_q[\nabla_\mu \log q(z)] = 0$, this does not change the expectation, and it takes away most of the scatter.
-# Without it the estimate scatters because $f$ is far from 0, not because $f$ varies. With it the reparameterisation
-# still needs many times fewer draws; one a step is enough in practice.
+# The third row subtracts a constant, a **baseline**, from $f$: here the mean of $f$ over other draws.
+# Since $\mathbb E_q[\nabla_\mu \log q(z)] = 0$, this does not change the expectation, and it takes away most of the scatter.
+# Without it the estimate scatters because $f$ is far from 0, not because $f$ varies.
+# With it the reparameterisation still needs many times fewer draws; one a step is enough in practice.
 #
 # The score function keeps its place where $z$ is discrete and there is nothing to differentiate.
 
 # %% [markdown]
 # ## 2. A model in which the truth is known
 #
-# Is the ELBO a good bound? For a deep decoder nobody can say exactly, since $\log p(x)$ is unknown. So we take a *linear*
-# decoder with
-# Gaussian noise (this is probabilistic PCA, Tipping and Bishop 1999):
+# Is the ELBO a good bound?
+# For a deep decoder nobody can say exactly, since $\log p(x)$ is unknown.
+# So we take a *linear* decoder with Gaussian noise (this is probabilistic PCA, Tipping and Bishop 1999):
 #
 # $$z\sim\mathcal N(0,I), \qquad x \mid z \sim \mathcal N(Wz + b,\; s^2 I) .$$
 #
-# Sums of independent normal variables are normal, so that $\log p(x)$ is known: $x \sim \mathcal N(b,\; WW^\top + s^2
-# I)$. The posterior is
-# normal too; its inverse covariance is $I + W^\top W/s^2$.
+# Sums of independent normal variables are normal, so that $\log p(x)$ is known: $x \sim \mathcal N(b,\; WW^\top + s^2 I)$.
+# The posterior is normal too; its inverse covariance is $I + W^\top W/s^2$.
 #
-# That matrix, $\Lambda = I + W^\top W/s^2$, is diagonal if and only if the columns of $W$ are orthogonal. Then a VAE's
-# diagonal $q$ can be *exact*. For any other $W$ a gap remains. The diagonal $q$ with the largest ELBO has the posterior's
-# mean, $\Lambda^{-1}W^\top(x-b)/s^2$, and the variances $1/\Lambda_{ii}$; its gap is
-# $\frac12\big(\sum_i\log\Lambda_{ii}-\log\det\Lambda\big)$, *the same for every image*. We build both cases, with 8 "pixels",
-# 3 latents and $s = 0.5$ (`sigma` in the code).
+# That matrix, $\Lambda = I + W^\top W/s^2$, is diagonal if and only if the columns of $W$ are orthogonal.
+# Then a VAE's diagonal $q$ can be *exact*.
+# For any other $W$ a gap remains.
+# The diagonal $q$ with the largest ELBO has the posterior's mean, $\Lambda^{-1}W^\top(x-b)/s^2$, and the variances $1/\Lambda_{ii}$; its gap is $\frac12\big(\sum_i\log\Lambda_{ii}-\log\det\Lambda\big)$, *the same for every image*.
+# We build both cases, with 8 "pixels", 3 latents and $s = 0.5$ (`sigma` in the code).
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
-W = torch.randn(8, 1, dtype=torch.float64) + 0.5 * torch.randn(8, 3, dtype=torch.float64)  # columns that are alike
+W = torch.randn(8, 1, dtype=torch.float64) + 0.5 * torch.randn(
+    8, 3, dtype=torch.float64
+)  # columns that are alike
 orthogonal, _ = torch.linalg.qr(W)
 exact = LinearGaussian(1.5 * orthogonal, torch.zeros(8, dtype=torch.float64), sigma=0.5)
 general = LinearGaussian(W, torch.zeros(8, dtype=torch.float64), sigma=0.5)
-print(f"gap of the best diagonal q: orthogonal W {abs(exact.gap):.2e} nats, general W {general.gap:.3f} nats")
+print(
+    f"gap of the best diagonal q: orthogonal W {abs(exact.gap):.2e} nats, general W "
+    f"{general.gap:.3f} nats"
+)
 
 # %% [markdown]
 # ### The importance-weighted bound
@@ -184,45 +206,42 @@ print(f"gap of the best diagonal q: orthogonal W {abs(exact.gap):.2e} nats, gene
 # $$L_k = \mathbb E\left[\log \frac1k \sum_{j=1}^k w_j\right], \qquad
 #   w_j = \frac{p_\theta(x\mid z_j)\,p(z_j)}{q_\phi(z_j\mid x)}, \quad z_j \sim q_\phi(z\mid x) .$$
 #
-# Why is it a bound? Each weight has the expectation $\int p_\theta(x\mid z)\,p(z)\,dz = p_\theta(x)$, so that their mean
-# estimates $p_\theta(x)$ without bias, and by Jensen the expectation of its logarithm is at most $\log p_\theta(x)$. The
-# more draws, the less that mean scatters, and the less Jensen loses: $L_1$ is the ELBO, $L_k$ can only rise with $k$, and
-# it tends to $\log p_\theta(x)$ (slowly where $q$ is much narrower than the posterior in some direction, as below).
+# Why is it a bound?
+# Each weight has the expectation $\int p_\theta(x\mid z)\,p(z)\,dz = p_\theta(x)$, so that their mean estimates $p_\theta(x)$ without bias, and by Jensen the expectation of its logarithm is at most $\log p_\theta(x)$.
+# The more draws, the less that mean scatters, and the less Jensen loses: $L_1$ is the ELBO, $L_k$ can only rise with $k$, and it tends to $\log p_\theta(x)$ (slowly where $q$ is much narrower than the posterior in some direction, as below).
 #
 # Without the expectation, $\hat L_k = \log\frac1k\sum_j w_j$ from one set of draws is an unbiased *estimate of* $L_k$.
 #
 # ### Exercise 1: the importance-weighted bound · 8 minutes
 #
-# You get the *log-weights* $\log w_j$, shape `[k, batch]`. Return $\log\frac1k\sum_j w_j$ for each image, shape
-# `[batch]`, in
-# nats. Log-weights near −1,000 are ordinary: $e^{-1000}$ is 0 on a computer. `torch.logsumexp` is safe.
+# You get the *log-weights* $\log w_j$, shape `[k, batch]`.
+# Return $\log\frac1k\sum_j w_j$ for each image, shape `[batch]`, in nats.
+# Log-weights near −1,000 are ordinary: $e^{-1000}$ is 0 on a computer.
+# `torch.logsumexp` is safe.
 
 
 # %% exercise="vae.iw_bound"
-def iw_bound(log_weights):
-    """log of the mean weight of each image in nats; log_weights has the shape [k, batch], the result [batch]."""
-    ### BEGIN SOLUTION
-    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
-    ### END SOLUTION
-
 
 # %% check="vae.iw_bound"
 iw_checked = check("vae.iw_bound", iw_bound)
 
 # %% [markdown]
-# Now look: the bound on the general linear model, for growing $k$, against the truth. Each point is a mean over 400
-# repeats; the shaded band shows where 90 % of the *single* estimates fall.
+# Now look: the bound on the general linear model, for growing $k$, against the truth.
+# Each point is a mean over 400 repeats; the shaded band shows where 90 % of the *single* estimates fall.
 
 # %%
 x = (
-    general.decode(torch.randn(1, 3, dtype=torch.float64)) + 0.5 * torch.randn(1, 1, 1, 8, dtype=torch.float64)
+    general.decode(torch.randn(1, 3, dtype=torch.float64))
+    + 0.5 * torch.randn(1, 1, 1, 8, dtype=torch.float64)
 ).detach()
 truth = general.log_prob(x).item()
 posterior = vae.Posterior(*(part.detach() for part in general.encode(x)))
 ks, repeats = [1, 2, 5, 10, 20, 50], 400
 values = {}
 for count in ks:
-    weights = vae.log_weights(general, x, posterior, torch.randn(count, repeats, 3, dtype=torch.float64))
+    weights = vae.log_weights(
+        general, x, posterior, torch.randn(count, repeats, 3, dtype=torch.float64)
+    )
     values[count] = iw_checked(weights.detach())
 axis = plots.lines(
     {
@@ -233,9 +252,13 @@ axis = plots.lines(
     x="k, codes an image",
     y="nats (one x)",
     scale="log x",
-    alt="The mean bound rises towards the exact log-likelihood as k grows; the band of single values reaches above it.",
+    alt="The mean bound rises towards the exact log-likelihood as k grows; the band "
+    "of single values reaches above it.",
 )
-low, high = (torch.stack([values[count].quantile(level) for count in ks]) for level in (0.05, 0.95))
+low, high = (
+    torch.stack([values[count].quantile(level) for count in ks])
+    for level in (0.05, 0.95)
+)
 axis.fill_between(ks, low, high, alpha=0.2, label="90 % of single estimates")
 axis.legend(frameon=False)
 plt.show()
@@ -243,49 +266,57 @@ plt.show()
 # %%
 print(f"log p(x) = {truth:.3f} nats")
 for count in (1, 50):
-    mean, error = values[count].mean().item(), values[count].std().item() / math.sqrt(repeats)
+    mean, error = (
+        values[count].mean().item(),
+        values[count].std().item() / math.sqrt(repeats),
+    )
     above = (values[count] > truth).double().mean().item()
     print(
-        f"k = {count:2}: mean {mean:.3f} ± {error:.3f} (standard error); {above:.0%} of single estimates above log p(x)"
+        f"k = {count:2}: mean {mean:.3f} ± {error:.3f} (standard error); {above:.0%} "
+        "of single estimates above log p(x)"
     )
 
 # %% [markdown]
-# Two things to take away. The *mean* stays below the truth and rises with $k$. (At $k=1$ its distance from the truth
-# should be the gap of the best diagonal $q$ computed above, within two standard errors or so.) But a *single* estimate may
-# lie above the truth: the bound holds in expectation. A larger $k$ lifts the mean and the lower edge of the band; single
-# estimates go on exceeding the truth. If you ever see a bound above the exact value, ask first over how many
-# repeats or images it was averaged.
+# Two things to take away.
+# The *mean* stays below the truth and rises with $k$.
+# (At $k=1$ its distance from the truth should be the gap of the best diagonal $q$ computed above, within two standard errors or so.)
+# But a *single* estimate may lie above the truth: the bound holds in expectation.
+# A larger $k$ lifts the mean and the lower edge of the band; single estimates go on exceeding the truth.
+# If you ever see a bound above the exact value, ask first over how many repeats or images it was averaged.
 #
-# With orthogonal $W$ and the exact posterior something stronger holds: *every* weight equals $p(x)$ of this model,
-# whatever code was drawn, because $p(x\mid z)\,p(z)/p(z\mid x) = p(x)$ for every $z$.
+# With orthogonal $W$ and the exact posterior something stronger holds: *every* weight equals $p(x)$ of this model, whatever code was drawn, because $p(x\mid z)\,p(z)/p(z\mid x) = p(x)$ for every $z$.
 
 # %% tags=["nbval-check-output"]
 codes = torch.randn(50, 1, 3, dtype=torch.float64)
-spread = vae.log_weights(exact, x, exact.encode(x), codes).detach() - exact.log_prob(x).detach()
-print(f"exact posterior: all 50 log-weights equal log p(x): {bool(spread.abs().max() < 1e-9)}")
+spread = (
+    vae.log_weights(exact, x, exact.encode(x), codes).detach()
+    - exact.log_prob(x).detach()
+)
+print(
+    "exact posterior: all 50 log-weights equal log p(x): "
+    f"{bool(spread.abs().max() < 1e-9)}"
+)
 
 # %% [markdown]
 # ## 3. Collapse, on purpose
 #
 # A latent is *collapsed* where $q(z_i\mid x)$ equals the prior for every image: its KL is 0, and it carries nothing.
-# If all latents
-# collapse, the code tells the decoder nothing about the image. We make it happen with a large $\beta$, in
+# If all latents collapse, the code tells the decoder nothing about the image.
+# We make it happen with a large $\beta$, in
 #
 # $$\text{loss} = -\mathbb E_q[\log p(x\mid z)] + \beta\,\mathrm{KL} .$$
 #
 # Two cures have been proposed:
 #
-# - **warm-up** (Bowman et al. 2016): let $\beta$ rise from 0 to its value during the first part of training, so that the code is worth
-#   using before it
-#   has to be paid for;
-# - **free bits** (Kingma et al. 2016): do not charge the first $\lambda$ nats of each latent's KL, averaged over the
-#   batch: $\lambda = 0.5$ leaves 10 nats free over 20 latents.
+# - **warm-up** (Bowman et al. 2016): let $\beta$ rise from 0 to its value during the first part of training, so that the code is worth using before it has to be paid for;
+# - **free bits** (Kingma et al. 2016): do not charge the first $\lambda$ nats of each latent's KL, averaged over the batch: $\lambda = 0.5$ leaves 10 nats free over 20 latents.
 #
-# In the literature collapse mostly means collapse at β = 1, with a decoder strong enough to do without the code. Ours is
-# of another kind: at β = 20 it is what the objective asks for. Warm-up changes only the path there; free bits change the
-# objective. Which of them can help? Judge by the *bound at β = 1*, not by the KL. A higher KL is easily bought: it is worth nothing unless the
-# reconstruction
-# gains more than it costs.
+# In the literature collapse mostly means collapse at β = 1, with a decoder strong enough to do without the code.
+# Ours is of another kind: at β = 20 it is what the objective asks for.
+# Warm-up changes only the path there; free bits change the objective.
+# Which of them can help?
+# Judge by the *bound at β = 1*, not by the KL.
+# A higher KL is easily bought: it is worth nothing unless the reconstruction gains more than it costs.
 
 
 # %%
@@ -294,17 +325,34 @@ def train_vae(seed=P.seed, **objective):
     torch.manual_seed(seed)
     network = vae.mlp_vae(latent=20).to(P.device)
     adam = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
-    fit(network, digits.train, vae.vae_loss(**objective), epochs=P.epochs, optimizer=adam, seed=seed, quiet=True)
+    fit(
+        network,
+        digits.train,
+        vae.vae_loss(**objective),
+        epochs=P.epochs,
+        optimizer=adam,
+        seed=seed,
+        quiet=True,
+    )
     return network.eval()
 
 
 def measure(network):
-    """ELBO at β = 1, distortion and rate on validation images (nats per image), and the number of active latents."""
+    """ELBO at β = 1, distortion and rate on validation images (nats per image), and the
+    number of active latents.
+    """
     torch.manual_seed(P.seed)  # the same binarisation and noise for every network
     row = evaluate(network, digits.validation, vae.vae_loss())
     with torch.no_grad():
-        means = network.encode(vae.binarise(digits.validation.images.float() / 255, "static")).mean
-    return -row["loss"], row["reconstruction"], row["kl"], int(vae.active_units(means).sum())
+        means = network.encode(
+            vae.binarise(digits.validation.images.float() / 255, "static")
+        ).mean
+    return (
+        -row["loss"],
+        row["reconstruction"],
+        row["kl"],
+        int(vae.active_units(means).sum()),
+    )
 
 
 ramp = P.epochs * len(digits.train) // 2
@@ -326,11 +374,10 @@ for name in ("β = 20 (collapse)", "β = 20, warm-up", "β = 20, free bits 0.5")
     measured[name] = [measure(train_vae(seed, **recipes[name])) for seed in seeds]
 
 # %% [markdown]
-# Every recipe was trained from the same three seeds. So the last column can compare *within* a seed: the mean difference
-# from plain β = 1, with its 95 % interval (Student's t with two degrees of freedom, hence wide; it covers the seeds of
-# training only, since all runs are measured on the same validation images). The table calls minus the reconstruction
-# term *distortion* and the KL *rate*: section 4 says why. A latent counts as *active* if the variance of its mean over
-# the images exceeds 0.01.
+# Every recipe was trained from the same three seeds.
+# So the last column can compare *within* a seed: the mean difference from plain β = 1, with its 95 % interval (Student's t with two degrees of freedom, hence wide; it covers the seeds of training only, since all runs are measured on the same validation images).
+# The table calls minus the reconstruction term *distortion* and the KL *rate*: section 4 says why.
+# A latent counts as *active* if the variance of its mean over the images exceeds 0.01.
 
 # %%
 rows = []
@@ -339,39 +386,61 @@ for name, runs in measured.items():
     gains = [run[0] - plain[0] for run, plain in zip(runs, measured["β = 1"])]
     gain, low, high = mean_interval(gains)
     against = "–" if name == "β = 1" else f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
-    rows.append((name, f"{bound:.1f}", f"{distortion:.1f}", f"{rate:.1f}", f"{active:.0f}", against))
+    rows.append(
+        (
+            name,
+            f"{bound:.1f}",
+            f"{distortion:.1f}",
+            f"{rate:.1f}",
+            f"{active:.0f}",
+            against,
+        )
+    )
     if name != "β = 1":
-        report(f"bound gain of: {name}", gain, "nats", low, high, n=len(seeds), data=digits.source)
+        report(
+            f"bound gain of: {name}",
+            gain,
+            "nats",
+            id=record_id("03b", "bound gain", name),
+            low=low,
+            high=high,
+            n=len(seeds),
+            data=digits.source,
+        )
 show_table(
     rows,
-    header=("trained with", "ELBO at β = 1 (nats)", "distortion (nats)", "KL, rate (nats)", "active latents of 20",
-            "ELBO against plain β = 1 (nats)"),
-)  # fmt: skip
+    header=(
+        "trained with",
+        "ELBO at β = 1 (nats)",
+        "distortion (nats)",
+        "KL, rate (nats)",
+        "active latents of 20",
+        "ELBO against plain β = 1 (nats)",
+    ),
+)
 
 # %% [markdown]
 # Read the table in two columns at once: the KL *and* the bound.
 #
-# - β = 20 leaves a KL of nearly 0, and the bound suffers: that is collapse. (The count of active latents hides it: a mean
-#   that scatters by 0.1 is "active" and carries about 0.005 nats.)
+# - β = 20 leaves a KL of nearly 0, and the bound suffers: that is collapse.
+#   (The count of active latents hides it: a mean that scatters by 0.1 is "active" and carries about 0.005 nats.)
 # - Warm-up before β = 20 hardly helps: at the end the KL is again nearly 0, because the final objective is the same.
-# - Free bits at β = 20 bring the bound back a long way: the first 10 nats of the code are free, and it uses them. But
-#   plain β = 1 remains far better: the cure for too high a price is a lower price.
-# - At β = 1 all or nearly all latents are active: there is nothing to cure. Where the interval in the last column
-#   includes 0, three seeds do not tell the recipes apart.
+# - Free bits at β = 20 bring the bound back a long way: the first 10 nats of the code are free, and it uses them.
+#   But plain β = 1 remains far better: the cure for too high a price is a lower price.
+# - At β = 1 all or nearly all latents are active: there is nothing to cure.
+#   Where the interval in the last column includes 0, three seeds do not tell the recipes apart.
 #
-# (Each was trained for fewer epochs than the VAE of chapter 3, and is measured on validation images: do not compare with
-# the values there.)
+# (Each was trained for fewer epochs than the VAE of chapter 3, and is measured on validation images: do not compare with the values there.)
 #
-# Yet an unused latent is not always a disease. With a linear decoder and a *fixed* noise variance $s^2$ one can
-# prove (Lucas et al. 2019) that a latent stays unused at the optimum exactly where $s^2$ exceeds the variance of the data
-# in its direction: its information would cost more than it gives.
+# Yet an unused latent is not always a disease.
+# With a linear decoder and a *fixed* noise variance $s^2$ one can prove (Lucas et al. 2019) that a latent stays unused at the optimum exactly where $s^2$ exceeds the variance of the data in its direction: its information would cost more than it gives.
 #
 # ### An unused latent can be cut out
 #
-# A latent with KL 0 is pure noise for the decoder. A well-trained decoder has learnt to ignore it, and then cutting it out
-# leaves the bound as it is. The loaded VAE of section 1 has 50 latents, more
-# than it
-# needs. We remove those that are not active, and compare at the same noise.
+# A latent with KL 0 is pure noise for the decoder.
+# A well-trained decoder has learnt to ignore it, and then cutting it out leaves the bound as it is.
+# The loaded VAE of section 1 has 50 latents, more than it needs.
+# We remove those that are not active, and compare at the same noise.
 
 # %%
 shown = vae.binarise(digits.validation.images.float() / 255, "static")
@@ -381,86 +450,124 @@ with torch.no_grad():
     lost = vae.kl_per_latent(*posterior).mean(0)[~keep].sum().item()
     draws = torch.randn(len(shown), keep.numel(), generator=generator).to(P.device)
     whole = vae.elbo(model, shown, draws).elbo.mean().item()
-    part = vae.elbo(vae.keep_latents(model, keep), shown, draws[:, keep]).elbo.mean().item()
+    part = (
+        vae.elbo(vae.keep_latents(model, keep), shown, draws[:, keep])
+        .elbo.mean()
+        .item()
+    )
 print(f"{int((~keep).sum())} latents removed; their KL together: {lost:.3f} nats")
-print(f"bound: {whole:.3f} nats before, {part:.3f} after, a change of {part - whole:+.3f} (its sign means nothing)")
+print(
+    f"bound: {whole:.3f} nats before, {part:.3f} after, a change of "
+    f"{part - whole:+.3f} (its sign means nothing)"
+)
 
 # %% [markdown]
-# More than half of its latents are unused, and the bound hardly notices their removal. This model does not need them.
+# More than half of its latents are unused, and the bound hardly notices their removal.
+# This model does not need them.
 
 # %% [markdown]
 # ## 4. Rate and distortion
 #
-# Call the KL the **rate** $R$ (the price of the code) and minus the reconstruction term the **distortion** $D$ (the nats
-# still needed to describe the image once the code is known). The ELBO is $-(D+R)$. Each $\beta$ buys another mixture (Alemi et al. 2018). All mixtures with the same
-# ELBO lie on a
-# line of slope −1.
+# Call the KL the **rate** $R$ (the price of the code) and minus the reconstruction term the **distortion** $D$ (the nats still needed to describe the image once the code is known).
+# The ELBO is $-(D+R)$.
+# Each $\beta$ buys another mixture (Alemi et al. 2018).
+# All mixtures with the same ELBO lie on a line of slope −1.
 
 # %%
 curve = {beta: measure(train_vae(beta=beta)) for beta in P.betas}
 
 # %%
-rates, distortions = [row[2] for row in curve.values()], [row[1] for row in curve.values()]
+rates, distortions = (
+    [row[2] for row in curve.values()],
+    [row[1] for row in curve.values()],
+)
 axis = plots.lines(
     {"VAEs trained here": (rates, distortions)},
     title="Rate and distortion for several β",
     x="rate: KL (nats per image)",
     y="distortion (nats per image)",
-    alt="Points on a falling convex curve: a large beta gives low rate and high distortion, a small one the reverse.",
+    alt="Points on a falling convex curve: a large beta gives low rate and high "
+    "distortion, a small one the reverse.",
 )
 best = max(curve, key=lambda beta: curve[beta][0])
 total = curve[best][1] + curve[best][2]
 axis.plot(
-    [0, max(rates)], [total, total - max(rates)], color="grey", linewidth=1, label="as good for the bound as the best β"
+    [0, max(rates)],
+    [total, total - max(rates)],
+    color="grey",
+    linewidth=1,
+    label="as good for the bound as the best β",
 )
 for beta, rate, distortion in zip(curve, rates, distortions):
-    axis.annotate(f"β = {beta:g}", (rate, distortion), xytext=(6, 5), textcoords="offset points")
+    axis.annotate(
+        f"β = {beta:g}", (rate, distortion), xytext=(6, 5), textcoords="offset points"
+    )
 axis.margins(x=0.14)
 axis.legend(frameon=False)
 plt.show()
 
 # %%
-report("best_beta_for_the_bound", best, "", n=1, data=digits.source)
+report(
+    "best_beta_for_the_bound", best, id="03b/best_beta/bound", n=1, data=digits.source
+)
 ordered = sorted(curve)
 show_table(
     [
-        (f"{a:g} and {b:g}", f"{(curve[b][1] - curve[a][1]) / (curve[b][2] - curve[a][2]):.2f}")
+        (
+            f"{a:g} and {b:g}",
+            f"{(curve[b][1] - curve[a][1]) / (curve[b][2] - curve[a][2]):.2f}",
+        )
         for a, b in zip(ordered, ordered[1:])
     ],
     header=("between β =", "slope of the curve"),
 )
 
 # %% [markdown]
-# The grey line joins all points that are as good as the best one *for the bound*. Points above it lose. (The axes have
-# different scales, so that its slope of −1 does not look like 45°.)
+# The grey line joins all points that are as good as the best one *for the bound*.
+# Points above it lose.
+# (The axes have different scales, so that its slope of −1 does not look like 45°.)
 #
-# For the best attainable curve the slope at the point that minimises $D + \beta R$ is −β: it touches a line of slope −1
-# at β = 1, where the objective is the bound itself. Compare the table: each slope should lie between its two −β. That it
-# does so roughly says that training came near the optimum. One run each cannot separate β = 1 from a near neighbour.
+# For the best attainable curve the slope at the point that minimises $D + \beta R$ is −β: it touches a line of slope −1 at β = 1, where the objective is the bound itself.
+# Compare the table: each slope should lie between its two −β.
+# That it does so roughly says that training came near the optimum.
+# One run each cannot separate β = 1 from a near neighbour.
 #
-# Why then any other β? A lower rate forces a simpler code. Whether that is better for *transfer* is a question of
-# chapter 5.
+# Why then any other β?
+# A lower rate forces a simpler code.
+# Whether that is better for *transfer* is a question of chapter 5.
 
 # %% [markdown]
 # ## 5. How good is it? Evaluation as in the literature
 #
-# Burda et al. (2015, arXiv 1509.00519), Table 1, report for MNIST with dynamic binarisation and one stochastic layer:
-# **86.76** nats for
-# the VAE and **84.78** for the *importance-weighted autoencoder* (IWAE): the same network, trained to maximise $L_{50}$
-# instead of $L_1$. These are *negative* log-likelihoods
-# (lower is
-# better), estimated by $L_{5000}$ on the 10,000 test images.
+# Burda et al. (2015, arXiv 1509.00519), Table 1, report for MNIST with dynamic binarisation and one stochastic layer: **86.76** nats for the VAE and **84.78** for the *importance-weighted autoencoder* (IWAE): the same network, trained to maximise $L_{50}$ instead of $L_1$.
+# These are *negative* log-likelihoods (lower is better), estimated by $L_{5000}$ on the 10,000 test images.
 #
-# To compare, one must do the same: the same binarisation, the same $k$, the same images. Our recorded line does; this
-# run, with its own $k$ and images, does not (`profile="paper"` would).
+# To compare, one must do the same: the same binarisation, the same $k$, the same images.
+# Our recorded line does; this run, with its own $k$ and images, does not (`profile="paper"` would).
 
 # %%
-per_image = -vae.held_out_bound(model, digits.test.images, k=P.k, count=P.images, seed=P.seed)
+per_image = -vae.held_out_bound(
+    model, digits.test.images, k=P.k, count=P.images, seed=P.seed
+)
 nll, error = per_image.mean().item(), per_image.std().item() / math.sqrt(len(per_image))
-report("loaded_vae_nll", nll, "nats", nll - 1.96 * error, nll + 1.96 * error, n=len(per_image), data=digits.source)
+report(
+    "loaded_vae_nll",
+    nll,
+    "nats",
+    id="03b/nll/loaded_vae",
+    low=nll - 1.96 * error,
+    high=nll + 1.96 * error,
+    n=len(per_image),
+    data=digits.source,
+)
 show_table(
     [
-        ("VAE, Burda et al. 2015, Table 1", "86.76 ± not given", "10,000 test images", "5000"),
+        (
+            "VAE, Burda et al. 2015, Table 1",
+            "86.76 ± not given",
+            "10,000 test images",
+            "5000",
+        ),
         ("IWAE k = 50, the same", "84.78 ± not given", "10,000 test images", "5000"),
         (
             f"ours, recorded {facts['date']}",
@@ -468,7 +575,12 @@ show_table(
             f"{facts['paper']['test_images']:,} test images",
             facts["paper"]["k"],
         ),
-        ("ours, this run", f"{nll:.2f} ± {error:.2f}", f"{len(per_image):,} images of {digits.source}", P.k),
+        (
+            "ours, this run",
+            f"{nll:.2f} ± {error:.2f}",
+            f"{len(per_image):,} images of {digits.source}",
+            P.k,
+        ),
     ],
     header=("model", "negative log-likelihood (nats, ± standard error)", "on", "k"),
 )
@@ -476,62 +588,58 @@ show_table(
 # %% [markdown]
 # How to read it:
 #
-# - The line of brackets above the table is a 95 % interval, the table gives one standard error. Both cover the choice of
-#   test images only, not another training run.
-# - Between two models measured on *different* images the errors combine. On the *same* images much smaller differences
-#   can be real: then look at the standard error of the differences image by image.
-# - A smaller $k$ makes the bound looser, never tighter: as far as $k$ is concerned a number with a smaller $k$ is too
-#   pessimistic, if anything.
-# - The embedded *test* digits come from MNIST's training set, but were kept out of the training of the loaded model. They
-#   are not the paper's test images. The recorded line is measured on all the true test images.
-# - The architecture is not the paper's: wider layers, another activation, layers that add to their input. So a value near
-#   the paper's says that the method works here, not that this VAE is better.
+# - The line of brackets above the table is a 95 % interval, the table gives one standard error.
+#   Both cover the choice of test images only, not another training run.
+# - Between two models measured on *different* images the errors combine.
+#   On the *same* images much smaller differences can be real: then look at the standard error of the differences image by image.
+# - A smaller $k$ makes the bound looser, never tighter: as far as $k$ is concerned a number with a smaller $k$ is too pessimistic, if anything.
+# - The embedded *test* digits come from MNIST's training set, but were kept out of the training of the loaded model.
+#   They are not the paper's test images.
+#   The recorded line is measured on all the true test images.
+# - The architecture is not the paper's: wider layers, another activation, layers that add to their input.
+#   So a value near the paper's says that the method works here, not that this VAE is better.
 #
 # ### How loose is the ELBO of this VAE?
 #
-# $L_k - L_1$ is a lower estimate of the gap. The same images, growing $k$:
+# $L_k - L_1$ is a lower estimate of the gap.
+# The same images, growing $k$:
 
 # %%
 few = digits.test.images[:200]
 loose = {
-    count: -vae.held_out_bound(model, few, k=count, count=200, seed=P.seed).mean().item() for count in (1, 10, 100)
+    count: -vae.held_out_bound(model, few, k=count, count=200, seed=P.seed)
+    .mean()
+    .item()
+    for count in (1, 10, 100)
 }
-show_table([(count, f"{value:.1f}") for count, value in loose.items()], header=("k", "−L_k (nats), 200 images"))
+show_table(
+    [(count, f"{value:.1f}") for count, value in loose.items()],
+    header=("k", "−L_k (nats), 200 images"),
+)
 
 # %% [markdown]
-# Some nats lie between $k = 1$ and $k = 100$: so much at least the ELBO is below $\log p(x)$. Papers that report −ELBO and
-# papers that report $-L_{5000}$ speak of different numbers.
+# Some nats lie between $k = 1$ and $k = 100$: so much at least the ELBO is below $\log p(x)$.
+# Papers that report −ELBO and papers that report $-L_{5000}$ speak of different numbers.
 
 # %% [markdown]
 # ## 6. Clinic
 #
-# Three objectives with bugs that are easy to make. Each runs without an error. Each has one bug. Copy the body into the function `repaired_…` below it, then change
-# it. `hint("vae.clinic_a")` helps. Every function returns the negative ELBO of a batch, in nats per image, **summed** over pixels and latents and averaged over images.
+# Three objectives with bugs that are easy to make.
+# Each runs without an error.
+# Each has one bug.
+# Copy the body into the function `repaired_…` below it, then change it.
+# `hint("vae.clinic_a")` helps.
+# Every function returns the negative ELBO of a batch, in nats per image, **summed** over pixels and latents and averaged over images.
 #
 # `logits` and `images` have the shape `[batch, channels, height, width]`.
-# `F.binary_cross_entropy_with_logits(…, reduction="sum")` is minus the Bernoulli log-likelihood of chapter 3, summed over
-# everything.
+# `F.binary_cross_entropy_with_logits(…, reduction="sum")` is minus the Bernoulli log-likelihood of chapter 3, summed over everything.
 #
 # ### Patient A · 5 minutes
 
 
-# %%
-def objective_a(logits, images, mu, log_var):
-    """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).mean()
-    return reconstruction + kl
-
+# %% broken="vae.clinic_a"
 
 # %% exercise="vae.clinic_a"
-def repaired_a(logits, images, mu, log_var):
-    """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum() / len(images)
-    return reconstruction + kl
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_a"
 repaired_a_checked = check("vae.clinic_a", repaired_a)
@@ -540,23 +648,9 @@ repaired_a_checked = check("vae.clinic_a", repaired_a)
 # ### Patient B · 5 minutes
 
 
-# %%
-def objective_b(logits, images, mu, log_var):
-    """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
-    kl = -torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
-    return (reconstruction + kl) / len(images)
-
+# %% broken="vae.clinic_b"
 
 # %% exercise="vae.clinic_b"
-def repaired_b(logits, images, mu, log_var):
-    """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
-    kl = -0.5 * torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
-    return (reconstruction + kl) / len(images)
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_b"
 repaired_b_checked = check("vae.clinic_b", repaired_b)
@@ -564,27 +658,12 @@ repaired_b_checked = check("vae.clinic_b", repaired_b)
 # %% [markdown]
 # ### Patient C · 5 minutes
 #
-# This encoder's second head returns the standard deviation σ itself (it ends in a softplus,
-# $\log(1+e^a)$, which is always positive).
+# This encoder's second head returns the standard deviation σ itself (it ends in a softplus, $\log(1+e^a)$, which is always positive).
 
 
-# %%
-def objective_c(logits, images, mu, sigma):
-    """mu and sigma: [batch, latent]; sigma > 0."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + sigma.exp() - 1 - sigma).sum() / len(images)
-    return reconstruction + kl
-
+# %% broken="vae.clinic_c"
 
 # %% exercise="vae.clinic_c"
-def repaired_c(logits, images, mu, sigma):
-    """The negative ELBO in nats per image; mu and sigma: [batch, latent], sigma > 0 is the standard deviation."""
-    ### BEGIN SOLUTION
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
-    kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)
-    return reconstruction + kl
-    ### END SOLUTION
-
 
 # %% check="vae.clinic_c"
 repaired_c_checked = check("vae.clinic_c", repaired_c)
@@ -595,37 +674,53 @@ repaired_c_checked = check("vae.clinic_c", repaired_c)
 # %% tags=["nbval-check-output"]
 blank, ones = torch.zeros(1, 1, 28, 28), torch.ones(1, 10)
 print(f"784 log 2 + 10 / 2 = {784 * math.log(2) + 5:.2f} nats")
-for name, patient, second in (("A", repaired_a_checked, 0), ("B", repaired_b_checked, 0), ("C", repaired_c_checked, 1)):
-    print(f"patient {name}: {patient(blank, blank, ones, second * ones).item():.2f} nats")
+for name, patient, second in (
+    ("A", repaired_a_checked, 0),
+    ("B", repaired_b_checked, 0),
+    ("C", repaired_c_checked, 1),
+):
+    print(
+        f"patient {name}: {patient(blank, blank, ones, second * ones).item():.2f} nats"
+    )
 
 # %% [markdown]
-# The patients as they came would give 543.93 (A), 553.43 (B) and 552.02 (C). In training nothing would have
-# raised an error: a value that is known beforehand shows the bug at once. (With a single image it does not test the
-# division by the batch.)
+# The patients as they came would give 543.93 (A), 553.43 (B) and 552.02 (C).
+# In training nothing would have raised an error: a value that is known beforehand shows the bug at once.
+# (With a single image it does not test the division by the batch.)
 #
-# What did each bug do? A is a β below 1, here 1/10: the price was averaged over the latents. B is β = 2. C is no β at all:
-# $e^\sigma - 1 - \sigma$ is smallest at σ = 0, so it rewards codes without noise, and the VAE becomes an autoencoder.
+# What did each bug do?
+# A is a β below 1, here 1/10: the price was averaged over the latents.
+# B is β = 2.
+# C is no β at all: $e^\sigma - 1 - \sigma$ is smallest at σ = 0, so it rewards codes without noise, and the VAE becomes an autoencoder.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1. Your estimate of the ELBO for one image, from one draw, lies above the exact log p(x). Is there a bug?**
+# **1.
+# Your estimate of the ELBO for one image, from one draw, lies above the exact log p(x).
+# Is there a bug?**
 #
 # <details><summary>Yes: it is a lower bound.</summary>
 #
-# Not necessarily. The bound holds for the *expectation*. Single draws scatter around it.
+# Not necessarily.
+# The bound holds for the *expectation*.
+# Single draws scatter around it.
 # </details>
 #
 # <details><summary>Not necessarily.</summary>
 #
-# Right. Average over many repeats before you compare.
+# Right.
+# Average over many repeats before you compare.
 # </details>
 #
-# **2. Free bits raised the KL from 18 to 25 nats, and the ELBO at β = 1 fell by 2. What did they do?**
+# **2.
+# Free bits raised the KL from 18 to 25 nats, and the ELBO at β = 1 fell by 2.
+# What did they do?**
 #
 # <details><summary>They cured the collapse.</summary>
 #
-# They raised the KL, by construction. The code costs 7 nats more and saves only 5.
+# They raised the KL, by construction.
+# The code costs 7 nats more and saves only 5.
 # </details>
 #
 # <details><summary>They bought 5 nats of reconstruction for 7 nats of code.</summary>
@@ -633,7 +728,8 @@ for name, patient, second in (("A", repaired_a_checked, 0), ("B", repaired_b_che
 # Right.
 # </details>
 #
-# **3. Why does L₅₀₀₀ look better than L₁ for the same model?**
+# **3.
+# Why does L₅₀₀₀ look better than L₁ for the same model?**
 #
 # <details><summary>The model is trained further.</summary>
 #
@@ -642,14 +738,17 @@ for name, patient, second in (("A", repaired_a_checked, 0), ("B", repaired_b_che
 #
 # <details><summary>The bound is tighter.</summary>
 #
-# Right. It says more about the same model. Between models, compare bounds with the same k.
+# Right.
+# It says more about the same model.
+# Between models, compare bounds with the same k.
 # </details>
 
 # %% [markdown]
 # ## Take-away
 #
 # - Reparameterised gradients scatter far less than score-function gradients.
-# - In expectation $\mathrm{ELBO} \le L_k \le \log p(x)$. A single value proves nothing.
+# - In expectation $\mathrm{ELBO} \le L_k \le \log p(x)$.
+#   A single value proves nothing.
 # - Judge every cure of collapse by the bound at β = 1, beside the KL.
 # - −ELBO = distortion + rate; β chooses the point on their curve, and β = 1 optimises the bound.
 # - Report k, binarisation, images and standard error with every log-likelihood.
@@ -658,11 +757,12 @@ for name, patient, second in (("A", repaired_a_checked, 0), ("B", repaired_b_che
 # ## Further reading
 #
 # - Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders* (2015), arXiv 1509.00519.
-# - Tipping and Bishop, *Probabilistic principal component analysis*, J. R. Stat. Soc. B 61 (1999): the exact linear
-#   model.
-# - Higgins et al., *β-VAE* (2017), ICLR; Alemi et al., *Fixing a Broken ELBO* (2018), arXiv 1711.00464: rate and
-#   distortion.
+# - Tipping and Bishop, *Probabilistic principal component analysis*, J. R. Stat.
+#   Soc.
+#   B 61 (1999): the exact linear model.
+# - Higgins et al., *β-VAE* (2017), ICLR; Alemi et al., *Fixing a Broken ELBO* (2018), arXiv 1711.00464: rate and distortion.
 # - Kingma et al., *Improved variational inference with inverse autoregressive flow* (2016), arXiv 1606.04934: free bits.
 # - Bowman et al., *Generating Sentences from a Continuous Space* (2016), arXiv 1511.06349: warm-up of the KL.
-# - Lucas, Tucker, Grosse and Norouzi, *Don't Blame the ELBO!* (2019), arXiv 1911.02469: when collapse is the optimum.
+# - Lucas, Tucker, Grosse and Norouzi, *Don't Blame the ELBO!*
+#   (2019), arXiv 1911.02469: when collapse is the optimum.
 # - Williams, *Simple statistical gradient-following algorithms*, Machine Learning 8 (1992): the score function.

@@ -27,16 +27,20 @@
 # - say what transfer saves in time, work and labels, who paid for it, and when it does not help;
 # - measure what a network forgets, and make it forget less.
 #
-# You need chapters 1 (training) and 2 (FLOPs). Two companions are short: `04b` on text and `04c` on detection.
+# You need chapters 1 (training) and 2 (FLOPs).
+# Two companions are short: `04b` on text and `04c` on detection.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The first article behind this course says, in our translation: *a model that tells dogs from cats learns to tell dogs from
-# foxes far more cheaply.* The second one names where this is done: networks trained on ImageNet, on text (BERT), on COCO.
+# The first article behind this course says, in our translation: *a model that tells dogs from cats learns to tell dogs from foxes far more cheaply.*
+# The second one names where this is done: networks trained on ImageNet, on text (BERT), on COCO.
 #
-# Neither article gives a number. Here we ask: how many fewer labels? How much less time, and is the training of the first
-# model counted? Is it always so? And what becomes of the cats?
+# Neither article gives a number.
+# Here we ask: how many fewer labels?
+# How much less time, and is the training of the first model counted?
+# Is it always so?
+# And what becomes of the cats?
 
 # %% [markdown]
 # ## Set-up
@@ -47,7 +51,7 @@ pass
 # %% tags=["parameters"]
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
 seed: int = 0  # start of every random number
-task: str | None = None  # tops (clothes, in the package), animals (cats, dogs, foxes), or auto
+task: str | None = None  # tops (clothes), animals (cats, dogs, foxes), or auto
 counts: list | None = None  # labels of each class in the study
 draws: int | None = None  # times that labels are drawn anew
 steps: int | None = None  # optimiser steps of a training, about and at most
@@ -83,43 +87,58 @@ from vaetl_helpers import data, nets, plots, study, transfer, widgets
 from vaetl_helpers.data import tasks
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.hardware import count_flops
+from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 T = tasks.load_task(P.task, P.data_root, P.device)
 old, new = T.rehearsal.classes, T.pool.classes
 shared = new[0] if new[0] in old else "no class"
-print(f"source task: {old[0]} or {old[1]}; target task: {new[0]} or {new[1]}; shared: {shared}")
+print(
+    f"source task: {old[0]} or {old[1]}; target task: {new[0]} or {new[1]}; shared: "
+    f"{shared}"
+)
 
 # %% [markdown]
 # ## 1. Two tasks and a model
 #
-# Somebody with much data has trained a network on a **source task**. We have a related **target task** and few labels.
+# Somebody with much data has trained a network on a **source task**.
+# We have a related **target task** and few labels.
 # *Transfer learning* means: use what was learned on the source for the target.
 #
 # Two versions of this story run in this notebook, with the same code:
 #
-# - **animals**: source dog or cat, target dog or fox. The pictures are from CIFAR-10 and CIFAR-100, 32 × 32 pixels. They are
-#   used where they are on your machine, or with `task="animals"` after a download;
-# - **tops**: source pullover or coat, target pullover or shirt. The pictures are from Fashion-MNIST, in the package.
+# - **animals**: source dog or cat, target dog or fox.
+#   The pictures are from CIFAR-10 and CIFAR-100, 32 × 32 pixels.
+#   They are used where they are on your machine, or with `task="animals"` after a download;
+# - **tops**: source pullover or coat, target pullover or shirt.
+#   The pictures are from Fashion-MNIST, in the package.
 #
-# In both, one class is shared and one is new. The line above says which story you see. Where a number comes from the other
-# one, or from a longer run, it says *recorded*.
+# In both, one class is shared and one is new.
+# The line above says which story you see.
+# Where a number comes from the other one, or from a longer run, it says *recorded*.
 
 # %%
 shown = {f"{old[1]} (source only)": T.source_test.images[T.source_test.labels == 1]}
-shown |= {f"{name} (target)": T.test.images[T.test.labels == number] for number, name in enumerate(new)}
+shown |= {
+    f"{name} (target)": T.test.images[T.test.labels == number]
+    for number, name in enumerate(new)
+}
 plots.image_grid(
-    torch.cat([images[:8] for images in shown.values()]) / 255, list(shown), "What the two tasks are made of", columns=8,
+    torch.cat([images[:8] for images in shown.values()]) / 255,
+    list(shown),
+    "What the two tasks are made of",
+    columns=8,
     alt=f"three rows of eight images: {', '.join(shown)}",
-)  # fmt: skip
+)
 plt.show()
 
 # %% [markdown]
-# Look at the second and third row: could you tell them apart at this size? That is the target task.
+# Look at the second and third row: could you tell them apart at this size?
+# That is the target task.
 #
-# No image of the target task was used to train the source model, not even of the shared class. The target's pool (from which
-# labels are drawn), validation and test set share no image. (In the clothes story the source's test images and the images of
-# section 8 share their pullovers with the target sets.)
+# No image of the target task was used to train the source model, not even of the shared class.
+# The target's pool (from which labels are drawn), validation and test set share no image.
+# (In the clothes story the source's test images and the images of section 8 share their pullovers with the target sets.)
 
 # %%
 source, facts = tasks.source_model(T.name)
@@ -127,8 +146,11 @@ show_table(
     {
         "classes": " or ".join(facts["classes"]),
         "data": facts["data"],
-        "accuracy on test images of its own classes": f"{100 * facts['test_accuracy']:.1f} %",
-        "training": f"{facts['epochs']} epochs, {facts['steps']:,} steps, {facts['seconds']:.0f} s on {facts['machine']}",
+        "accuracy on test images of its own classes": (
+            f"{100 * facts['test_accuracy']:.1f} %"
+        ),
+        "training": f"{facts['epochs']} epochs, {facts['steps']:,} steps, "
+        f"{facts['seconds']:.0f} s on {facts['machine']}",
         "work": f"{facts['flops']:.3g} FLOPs",
         "made by": f"`{facts['command']}`",
     },
@@ -136,12 +158,14 @@ show_table(
 )
 
 # %% [markdown]
-# (In the animals story there is one snag: dogs come from CIFAR-10 and foxes from CIFAR-100. Two collections may differ in
-# ways that have nothing to do with animals. Section 7 has a control.)
+# (In the animals story there is one snag: dogs come from CIFAR-10 and foxes from CIFAR-100.
+# Two collections may differ in ways that have nothing to do with animals.
+# Section 7 has a control.)
 #
-# The network has three blocks and a head. A **block** is a convolution, BatchNorm, ReLU and pooling. The blocks together are
-# the **body** (or *backbone*): they turn an image into 64 numbers, its **features**. The **head** is one linear layer that
-# turns features into logits, one for each class.
+# The network has three blocks and a head.
+# A **block** is a convolution, BatchNorm, ReLU and pooling.
+# The blocks together are the **body** (or *backbone*): they turn an image into 64 numbers, its **features**.
+# The **head** is one linear layer that turns features into logits, one for each class.
 
 # %%
 parts = list(source)
@@ -152,13 +176,15 @@ for name, part in source.named_children():
 # %% [markdown]
 # ## 2. A linear probe
 #
-# The smallest kind of transfer: keep the body as it is, compute the features of the target images once, and train only a
-# linear classifier on them, a **linear probe**. The network is not trained at all.
+# The smallest kind of transfer: keep the body as it is, compute the features of the target images once, and train only a linear classifier on them, a **linear probe**.
+# The network is not trained at all.
 #
-# Why should that work? If the body has learned what a sleeve or an ear is, then images of the new class may already lie apart
-# from those of the shared one. We can look. The features have 64 dimensions, the pixels 784 or 3,072. **PCA** (principal
-# component analysis) finds the two directions that hold as much of the variance as two can. (Each dimension is divided by its
-# standard deviation first.)
+# Why should that work?
+# If the body has learned what a sleeve or an ear is, then images of the new class may already lie apart from those of the shared one.
+# We can look.
+# The features have 64 dimensions, the pixels 784 or 3,072.
+# **PCA** (principal component analysis) finds the two directions that hold as much of the variance as two can.
+# (Each dimension is divided by its standard deviation first.)
 #
 # Compare the two panels: in which one would a straight line separate the classes better?
 
@@ -170,7 +196,8 @@ views = {
 }
 axes = plots.panels(
     list(views),
-    alt=f"{new[0]} and {new[1]} in the plane of two principal components, of pixels and of features",
+    alt=f"{new[0]} and {new[1]} in the plane of two principal components, of pixels "
+    "and of features",
     height=3.6,
 )
 for axis, x in zip(axes, views.values()):
@@ -178,48 +205,37 @@ for axis, x in zip(axes, views.values()):
     plane = x @ torch.linalg.svd(x, full_matrices=False).Vh[:2].T
     for c, marker in enumerate("o^"):
         chosen = images.labels.cpu() == c
-        axis.scatter(*plane[chosen].T, s=12, marker=marker, alpha=0.6, label=new[c], color=plots.COLOURS[c])
+        axis.scatter(
+            *plane[chosen].T,
+            s=12,
+            marker=marker,
+            alpha=0.6,
+            label=new[c],
+            color=plots.COLOURS[c],
+        )
     axis.set(xlabel="first component", ylabel="second component")
     axis.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# With the clothes, the classes lie side by side on the right and overlap on the left. But two components are only a shadow of
-# all. So now a number, and for it a probe.
+# With the clothes, the classes lie side by side on the right and overlap on the left.
+# But two components are only a shadow of all.
+# So now a number, and for it a probe.
 #
 # ### Exercise 1: a linear probe · 15 minutes
 #
-# Write it with scikit-learn's `LogisticRegression(C=C, max_iter=2000)`. Small $C$ means strong *regularisation*: weights are
-# kept small. Two rules:
+# Write it with scikit-learn's `LogisticRegression(C=C, max_iter=2000)`.
+# Small $C$ means strong *regularisation*: weights are kept small.
+# Two rules:
 #
-# - **Standardise**: subtract the mean and divide by the standard deviation, each feature by its own. Both are learned *from
-#   the training features* and used for both sets.
-# - **Choose C on validation**: fit one probe for each strength, and keep the one with the best validation accuracy, the
-#   smallest C of equals.
+# - **Standardise**: subtract the mean and divide by the standard deviation, each feature by its own.
+#   Both are learned *from the training features* and used for both sets.
+# - **Choose C on validation**: fit one probe for each strength, and keep the one with the best validation accuracy, the smallest C of equals.
 #
 # Return the chosen C and the labels that its probe predicts for the validation features.
 
 
 # %% exercise="transfer.linear_probe"
-def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
-    """(C, labels): the strength that is best on validation, the smallest of equals, and what it predicts there.
-
-    Each is a logistic regression, LogisticRegression(C=C, max_iter=2000), on standardised features [n, d].
-    """
-    ### BEGIN SOLUTION
-    from sklearn.linear_model import LogisticRegression
-
-    mean, std = train_x.mean(dim=0), train_x.std(dim=0)  # validation is measured with train's ruler
-    train_x, validation_x = (train_x - mean) / std, (validation_x - mean) / std
-    best, chosen = -1.0, None
-    for c in sorted(strengths):
-        probe = LogisticRegression(C=c, max_iter=2000).fit(train_x, train_y)
-        accuracy = probe.score(validation_x, validation_y)
-        if accuracy > best:  # so the first, which is the smallest, of equals stays
-            best, chosen = accuracy, (c, probe.predict(validation_x))
-    return chosen
-    ### END SOLUTION
-
 
 # %% check="transfer.linear_probe"
 linear_probe_checked = check("transfer.linear_probe", linear_probe)
@@ -228,40 +244,53 @@ linear_probe_checked = check("transfer.linear_probe", linear_probe)
 # Ten labelled images of each class, drawn at random, on the features and on the raw pixels:
 
 # %%
-ten = T.pool.subset(study.draw_labels(T.pool.labels, 10, 1, P.seed).indices[0].to(P.device))
+(draw,) = study.draw_labels(T.pool.labels, 10, 1, P.seed)
+ten = T.pool.subset(draw.indices.to(P.device))
 views = {
     "features": lambda images: transfer.features(body, images),
     "pixels": lambda images: images.images.flatten(1).cpu() / 255,
 }
 for name, see in views.items():
     x, x_validation = see(ten), see(T.validation)
-    varying = x.std(0) > 0  # a pixel that is the same in all images has no standard deviation to divide by
+    varying = (
+        x.std(0) > 0
+    )  # a pixel that is the same in all images has no standard deviation to divide by
     c, labels = linear_probe_checked(
-        x[:, varying], ten.labels.cpu(), x_validation[:, varying], T.validation.labels.cpu(), transfer.GRID
+        x[:, varying],
+        ten.labels.cpu(),
+        x_validation[:, varying],
+        T.validation.labels.cpu(),
+        transfer.GRID,
     )
     right = (torch.as_tensor(labels) == T.validation.labels.cpu()).float().mean()
     print(f"{name}: C = {c:g}, validation accuracy {100 * right:.1f} %")
 
 # %% [markdown]
-# One draw of ten images proves little: another ten may give another order. Section 5 repeats it.
+# One draw of ten images proves little: another ten may give another order.
+# Section 5 repeats it.
 
 # %% [markdown]
 # ## 3. Frozen means frozen
 #
-# To **freeze** a part of a network is to fix it while the rest is trained. Three things can change in a network:
+# To **freeze** a part of a network is to fix it while the rest is trained.
+# Three things can change in a network:
 #
 # 1. parameters, by the optimiser;
-# 2. **buffers**: BatchNorm keeps running means and variances of what flows through it. They are no parameters. They are
-#    updated in every forward pass in train mode, with or without an optimiser;
+# 2. **buffers**: BatchNorm keeps running means and variances of what flows through it.
+#    They are no parameters.
+#    They are updated in every forward pass in train mode, with or without an optimiser;
 # 3. behaviour: in train mode dropout drops, and BatchNorm normalises by the batch.
 #
-# In each channel BatchNorm computes $\gamma\,(x-\mu)/\sqrt{\sigma^2+\varepsilon}+\beta$. $\gamma$ and $\beta$ are parameters;
-# $\varepsilon$ is a tiny number against division by 0. In train mode $\mu$ and $\sigma^2$ are the batch's mean and variance. In
-# eval mode they are the stored running ones, which each pass in train mode moves by a tenth towards the batch's.
+# In each channel BatchNorm computes $\gamma\,(x-\mu)/\sqrt{\sigma^2+\varepsilon}+\beta$.
+# $\gamma$ and $\beta$ are parameters; $\varepsilon$ is a tiny number against division by 0.
+# In train mode $\mu$ and $\sigma^2$ are the batch's mean and variance.
+# In eval mode they are the stored running ones, which each pass in train mode moves by a tenth towards the batch's.
 #
-# Turning off gradients stops only the first. We can see what that does. The body's gradients are off, and target images
-# merely flow through it in train mode. Nothing is trained. After every second batch we look at the source model's *own* task:
-# by how much its features have moved (the length of the change, divided by the length of the features), and its accuracy.
+# Turning off gradients stops only the first.
+# We can see what that does.
+# The body's gradients are off, and target images merely flow through it in train mode.
+# Nothing is trained.
+# After every second batch we look at the source model's *own* task: by how much its features have moved (the length of the change, divided by the length of the features), and its accuracy.
 # Before you look: should either of them change?
 
 # %%
@@ -282,41 +311,46 @@ for name in ("only gradients off", "frozen"):
             model(images)
 axes = plots.panels(
     ["How far the features moved", f"Accuracy on {old[0]} or {old[1]}"],
-    alt="change of the features and source accuracy over 20 batches: constant when frozen, drifting when only gradients are off",
+    alt="change of the features and source accuracy over 20 batches: constant when "
+    "frozen, drifting when only gradients are off",
 )
-for axis, values, y in zip(axes, (moved, accuracy), ("change of the features (%)", "source accuracy (%)")):
+for axis, values, y in zip(
+    axes, (moved, accuracy), ("change of the features (%)", "source accuracy (%)")
+):
     curves = {name: (list(passed), numbers) for name, numbers in values.items()}
-    plots.lines(curves, axis.get_title(), f"batches of {new[1]} that passed", y, alt="", axis=axis)
+    plots.lines(
+        curves,
+        axis.get_title(),
+        f"batches of {new[1]} that passed",
+        y,
+        alt="",
+        axis=axis,
+    )
 axes[1].set_ylim(50, 100)
 plt.show()
 
 # %%
 for name in moved:
     print(
-        f"{name}: features moved by {moved[name][-1]:.1f} %, accuracy {accuracy[name][0]:.1f} % → {accuracy[name][-1]:.1f} %"
+        f"{name}: features moved by {moved[name][-1]:.1f} %, accuracy "
+        f"{accuracy[name][0]:.1f} % → {accuracy[name][-1]:.1f} %"
     )
 
 # %% [markdown]
-# The frozen network stays where it was. The other one moved although no weight did: its BatchNorm statistics went over to the
-# new images. How much accuracy that costs depends on how different they are. Features that were computed once and kept, as
-# for a probe, no longer fit in any case. The clinic below has such a "fixed feature extractor".
+# The frozen network stays where it was.
+# The other one moved although no weight did: its BatchNorm statistics went over to the new images.
+# How much accuracy that costs depends on how different they are.
+# Features that were computed once and kept, as for a probe, no longer fit in any case.
+# The clinic below has such a "fixed feature extractor".
 #
 # ### Exercise 2: freeze · 12 minutes
 #
-# Fix the given body itself (not a copy): no gradients, and eval mode that survives `model.train()`. That call reaches every
-# part of a model, also yours, by calling the part's own `train`. (What you return is not used: the body itself must change.)
+# Fix the given body itself (not a copy): no gradients, and eval mode that survives `model.train()`.
+# That call reaches every part of a model, also yours, by calling the part's own `train`.
+# (What you return is not used: the body itself must change.)
 
 
 # %% exercise="transfer.freeze"
-def freeze(body):
-    """Fixes the body itself: no gradients, BatchNorm and dropout as in eval mode, also after model.train()."""
-    ### BEGIN SOLUTION
-    body.requires_grad_(False)
-    body.eval()
-    body.train = lambda mode=True: body  # model.train() calls this on its parts
-    return body
-    ### END SOLUTION
-
 
 # %% check="transfer.freeze"
 freeze_checked = check("transfer.freeze", freeze)
@@ -326,14 +360,18 @@ freeze_checked = check("transfer.freeze", freeze)
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
-toy = nn.Sequential(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5)), nn.Linear(8, 2))
+toy = nn.Sequential(
+    nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5)), nn.Linear(8, 2)
+)
 freeze_checked(toy[0])
 before = copy.deepcopy(toy.state_dict())
 adam = torch.optim.Adam(toy.parameters())
 for _ in range(50):
     toy.train()
     adam.zero_grad()
-    nn.functional.cross_entropy(toy(torch.randn(16, 6)), torch.randint(2, (16,))).backward()
+    nn.functional.cross_entropy(
+        toy(torch.randn(16, 6)), torch.randint(2, (16,))
+    ).backward()
     adam.step()
 for name, value in toy.state_dict().items():
     print(f"{name}: {'the same bits' if value.equal(before[name]) else 'changed'}")
@@ -344,79 +382,56 @@ for name, value in toy.state_dict().items():
 # %% [markdown]
 # ## 4. A new head, and rates by depth
 #
-# The source head answers "which of the two source classes?". The target has another question, but one class is shared. The
-# head's weight matrix has one row for each class. So keep the shared class's row with its bias, and make a new row for the
-# new class.
+# The source head answers "which of the two source classes?".
+# The target has another question, but one class is shared.
+# The head's weight matrix has one row for each class.
+# So keep the shared class's row with its bias, and make a new row for the new class.
 #
-# How long should the new row be? Logits are products of features and rows. A row that is much longer than the others gives
-# larger logits, and its class wins or loses everywhere. So the new row gets a random direction and the *mean norm* of the old
-# rows, and the mean of their biases.
+# How long should the new row be?
+# Logits are products of features and rows.
+# A row that is much longer than the others gives larger logits, and its class wins or loses everywhere.
+# So the new row gets a random direction and the *mean norm* of the old rows, and the mean of their biases.
 #
 # ### Exercise 3: a new head · 12 minutes
 #
-# `keep` maps old rows to new ones: `{0: 0}` keeps row 0 as row 0. Draw all directions with
-# `torch.randn(classes, d, generator=generator)`.
+# `keep` maps old rows to new ones: `{0: 0}` keeps row 0 as row 0.
+# Draw all directions with `torch.randn(classes, d, generator=generator)`.
 
 
 # %% exercise="transfer.new_head"
-def new_head(old_weight, old_bias, keep, classes, generator):
-    """(weight [classes, d], bias [classes]) of a head that keeps rows of an old one: keep = {old row: new row}.
-
-    A new row has a random direction, the mean norm of the old rows and the mean of their biases.
-    """
-    ### BEGIN SOLUTION
-    direction = torch.randn(classes, old_weight.shape[1], generator=generator)
-    weight = direction / direction.norm(dim=1, keepdim=True) * old_weight.norm(dim=1).mean()
-    bias = old_bias.mean().repeat(classes)
-    for old, new in keep.items():
-        weight[new], bias[new] = old_weight[old], old_bias[old]
-    return weight, bias
-    ### END SOLUTION
-
 
 # %% check="transfer.new_head"
 new_head_checked = check("transfer.new_head", new_head)
 
 # %% [markdown]
-# When the whole network is trained further, this is **fine-tuning**. All of it may change, but the head is new and the body
-# is not. So fine-tuning usually runs in two phases (fastai's `fine_tune` has the same two, with other rates): first the head alone on the frozen
-# body, then everything, with **discriminative rates**: the first layers, which see edges, learn slowest, the head fastest.
+# When the whole network is trained further, this is **fine-tuning**.
+# All of it may change, but the head is new and the body is not.
+# So fine-tuning usually runs in two phases (fastai's `fine_tune` has the same two, with other rates): first the head alone on the frozen body, then everything, with **discriminative rates**: the first layers, which see edges, learn slowest, the head fastest.
 # Howard and Ruder (2018) divide the rate by 2.6 from one part to the part before it:
 #
 # $$\eta_{\ell} = \eta \,/\, 2.6^{\,L-\ell}$$
 #
-# Here $\ell = 1 \dots L$ numbers the parts from the input to the head, $\eta$ is the head's rate (`rate`), and 2.6 is
-# `factor`. In our second phase all rates are halved. In each phase the rate rises and falls again (*one cycle*).
+# Here $\ell = 1 \dots L$ numbers the parts from the input to the head, $\eta$ is the head's rate (`rate`), and 2.6 is `factor`.
+# In our second phase all rates are halved.
+# In each phase the rate rises and falls again (*one cycle*).
 #
 # ### Exercise 4: groups of parameters · 10 minutes
 #
-# An optimiser takes a list of dicts `{"params": [...], "lr": ...}`. Make one for each part that has something to train. A
-# frozen part gives no group, but counts in the depth.
+# An optimiser takes a list of dicts `{"params": [...], "lr": ...}`.
+# Make one for each part that has something to train.
+# A frozen part gives no group, but counts in the depth.
 
 
 # %% exercise="transfer.param_groups"
-def param_groups(parts, rate, factor):
-    """Groups {"params": [...], "lr": ...} for an optimiser, from the input to the head, the last of the parts.
-
-    The head learns at `rate`, each part before it `factor` times slower. Frozen parameters are left out.
-    """
-    ### BEGIN SOLUTION
-    groups = []
-    for number, part in enumerate(parts):
-        depth = len(parts) - 1 - number  # 0 for the head; a frozen part counts, too
-        trainable = [parameter for parameter in part.parameters() if parameter.requires_grad]
-        if trainable:
-            groups.append({"params": trainable, "lr": rate / factor**depth})
-    return groups
-    ### END SOLUTION
-
 
 # %% check="transfer.param_groups"
 param_groups_checked = check("transfer.param_groups", param_groups)
 
 # %% tags=["nbval-check-output"]
 net = nets.transfer_cnn()
-for group, name in zip(param_groups_checked(list(net), 1e-3, 2.6), dict(net.named_children())):
+for group, name in zip(
+    param_groups_checked(list(net), 1e-3, 2.6), dict(net.named_children())
+):
     print(f"{name}: rate {group['lr']:.2e}")
 print(
     "gradual unfreezing opens:",
@@ -427,28 +442,28 @@ print(
 # %% [markdown]
 # The last line is a cousin: *gradual unfreezing* (same paper) trains the head alone, then opens one more part after another.
 #
-# Now one fine-tuning, with ten labels a class. The loop is chapter 1's; `transfer.fine_tune` runs its two phases with **early
-# stopping**: after each epoch it looks at validation, stops when that has not become better for some epochs (`patience`), and
-# goes back to the best. We compare the network with its new head *before* any training and after it,
-# on the test images of both target classes.
+# Now one fine-tuning, with ten labels a class.
+# The loop is chapter 1's; `transfer.fine_tune` runs its two phases with **early stopping**: after each epoch it looks at validation, stops when that has not become better for some epochs (`patience`), and goes back to the best.
+# We compare the network with its new head *before* any training and after it, on the test images of both target classes.
 
 # %%
 HEAD_EPOCHS = 5
 
 
-def length(images):
-    """Batch size and epochs for so many labelled images: about P.steps steps, in small batches where they are few."""
-    batch_size = min(16, len(images) // 4)
-    return {"batch_size": batch_size, "epochs": max(5, P.steps * batch_size // len(images))}
-
-
 def with_new_head(source, keep, seed):
-    """A copy of a source model with a head for two target classes that keeps the rows of `keep`."""
+    """A copy of a source model with a head for two target classes that keeps the rows
+    of `keep`.
+    """
     model = copy.deepcopy(source).to(P.device, memory_format=torch.channels_last)
     old, generator = model.head, torch.Generator().manual_seed(seed)
-    weight, bias = new_head_checked(old.weight.detach().cpu(), old.bias.detach().cpu(), keep, 2, generator)
+    weight, bias = new_head_checked(
+        old.weight.detach().cpu(), old.bias.detach().cpu(), keep, 2, generator
+    )
     model.head = nn.Linear(*weight.T.shape).to(P.device)
-    model.head.weight.data, model.head.bias.data = weight.to(P.device), bias.to(P.device)
+    model.head.weight.data, model.head.bias.data = (
+        weight.to(P.device),
+        bias.to(P.device),
+    )
     return model
 
 
@@ -461,27 +476,39 @@ def correct(model, images):
 
 model = with_new_head(source, T.keep, P.seed)
 hits = {"before": correct(model, T.test)}
+how = study.training_options(len(ten), P.steps)  # small batches where images are few
 model, _ = transfer.fine_tune(
-    model, ten, T.validation, parts=list(model), head_epochs=HEAD_EPOCHS, seed=P.seed, **length(ten)
+    model,
+    ten,
+    T.validation,
+    parts=list(model),
+    head_epochs=HEAD_EPOCHS,
+    batch_size=how["batch_size"],
+    epochs=how["epochs"],
+    seed=P.seed,
 )
 hits["after"] = correct(model, T.test)
 of = {name: T.test.labels == number for number, name in enumerate(new)}
 show_table(
     [
-        (f"{name} images recognised", *(f"{100 * hits[when][mask].float().mean():.0f} %" for when in hits))
+        (
+            f"{name} images recognised",
+            *(f"{100 * hits[when][mask].float().mean():.0f} %" for when in hits),
+        )
         for name, mask in of.items()
     ],
     header=("of the test images", "new head, untrained", "fine-tuned on ten a class"),
 )
 
 # %% [markdown]
-# Before training the kept row recognises the shared class more or less often: it meets a row of random direction, so it is a
-# matter of luck (try another `seed`). Training has to balance the two.
+# Before training the kept row recognises the shared class more or less often: it meets a row of random direction, so it is a matter of luck (try another `seed`).
+# Training has to balance the two.
 
 # %% [markdown]
 # ## 5. The comparison
 #
-# Now the claim. The methods:
+# Now the claim.
+# The methods:
 #
 # - **scratch**: the same network, untrained, on the target labels alone;
 # - **raw pixels**: logistic regression on the pixels, no network at all;
@@ -490,22 +517,25 @@ show_table(
 #
 # Rules, the same for each method:
 #
-# - The **same labels**: a *draw* picks the labelled images at random; every method gets the same draw. So we can look at the
-#   difference *within* a draw, and what the draw did to both cancels out.
-# - The **same validation set** for early stopping and for C: 50 images of each class. Its labels are labels, too! They come on
-#   top of those that we count, for every method alike.
-# - The **same tuning**: the learning rate of scratch and of fine-tuning was chosen from the same three values (0.001, 0.003,
-#   0.01), on other draws from the same pool, judged on the same validation images. C is chosen in each draw.
+# - The **same labels**: a *draw* picks the labelled images at random; every method gets the same draw.
+#   So we can look at the difference *within* a draw, and what the draw did to both cancels out.
+# - The **same validation set** for early stopping and for C: 50 images of each class.
+#   Its labels are labels, too!
+#   They come on top of those that we count, for every method alike.
+# - The **same tuning**: the learning rate of scratch and of fine-tuning was chosen from the same three values (0.001, 0.003, 0.01), on other draws from the same pool, judged on the same validation images.
+#   C is chosen in each draw.
 # - The **test set** chooses nothing.
 #
-# Each mean difference gets a 95 % interval. It contains the variance between draws, a correction where draws share images
-# (after the idea of Nadeau and Bengio 2003), and the variance of the test images. It does not contain the training of the source
-# model: there is one, and another might give other numbers. The verdict is *supported* if the interval lies above 0,
-# *contradicted* if below, *no gain* if it lies within ±1 point, else *undecided*. Below 5 draws it is always undecided.
+# Each mean difference gets a 95 % interval.
+# It contains the variance between draws, a correction where draws share images (after the idea of Nadeau and Bengio 2003), and the variance of the test images.
+# It does not contain the training of the source model: there is one, and another might give other numbers.
+# The verdict is *supported* if the interval lies above 0, *contradicted* if below, *no gain* if it lies within ±1 point, else *undecided*.
+# Below 5 draws it is always undecided.
 #
-# Whoever makes many comparisons will find some that look decided by chance. So two comparisons were named beforehand as the
-# **primary** ones: the probe against scratch at 10 labels a class, and fine-tuning against scratch at 100. Their verdicts are
-# adjusted for each other (Holm 1979); the intervals are not. All others are **exploratory**: hints for another study.
+# Whoever makes many comparisons will find some that look decided by chance.
+# So two comparisons were named beforehand as the **primary** ones: the probe against scratch at 10 labels a class, and fine-tuning against scratch at 100.
+# Their verdicts are adjusted for each other (Holm 1979); the intervals are not.
+# All others are **exploratory**: hints for another study.
 
 # %%
 TUNED = {  # rates of scratch, and of the head in fine-tuning
@@ -521,12 +551,14 @@ work = {
     "all": count_flops(with_new_head(source, T.keep, 0), *one),
     "head": count_flops(head_only, *one),
 }  # for one image
-print(f"one image in training: {work['all'] / 1e6:.1f} million FLOPs for the whole network,")
+print(
+    f"one image in training: {work['all'] / 1e6:.1f} million FLOPs for the whole "
+    "network,"
+)
 print(f"{work['head'] / 1e6:.1f} million for the head on a frozen body")
 
 # %% [markdown]
-# What a run hands to the study: which test images it gets right, and after each epoch its validation accuracy and what it
-# had spent.
+# What a run hands to the study: which test images it gets right, and after each epoch its validation accuracy and what it had spent.
 
 
 # %%
@@ -539,7 +571,9 @@ def outcome(task, model, *phases):
 
     return {
         "test accuracy": correct(model, task.test),
-        "validation curve": torch.tensor([100 * row["validation_accuracy"] for row, _ in rows]),
+        "validation curve": torch.tensor(
+            [100 * row["validation_accuracy"] for row, _ in rows]
+        ),
         "steps by epoch": spent(row["steps"] for row, _ in rows),
         "seconds by epoch": spent(row["seconds"] for row, _ in rows),
         "FLOPs by epoch": spent(row["images"] * flops for row, flops in rows),
@@ -552,22 +586,27 @@ def labelled(task, draw):
 
 
 def options(images, draw):
-    """What every training in this study has in common."""
-    how = length(images)
-    return how | {"seed": draw.seed, "patience": max(5, how["epochs"] // 3)}
+    """What every training in this study shares: about P.steps steps, patience."""
+    return study.training_options(len(images), P.steps) | {"seed": draw.seed}
 
 
 def untrained(task):
     """The source model's network, with random weights."""
-    model = nets.transfer_cnn(task.pool.images.shape[1], 2, facts["architecture"]["width"])
+    model = nets.transfer_cnn(
+        task.pool.images.shape[1], 2, facts["architecture"]["width"]
+    )
     return model.to(P.device, memory_format=torch.channels_last)
 
 
 def scratch(task, source, draw, rate=None):
     model = untrained(task)
-    adam = torch.optim.Adam(model.parameters(), rate or TUNED[task.name]["scratch"], fused=True)
+    adam = torch.optim.Adam(
+        model.parameters(), rate or TUNED[task.name]["scratch"], fused=True
+    )
     images = labelled(task, draw)
-    history = transfer.fit_best(model, images, task.validation, optimizer=adam, **options(images, draw))
+    history = transfer.fit_best(
+        model, images, task.validation, optimizer=adam, **options(images, draw)
+    )
     return outcome(task, model, (history, work["all"]))
 
 
@@ -580,9 +619,9 @@ def fine_tuned(task, source, draw, rate=None):
 
 
 # %% [markdown]
-# The two methods that train no network. The package's `transfer.linear_probe` is your exercise with a little more comfort.
-# What a probe spends: in FLOPs one pass of the body over the labelled images; in seconds that, the features of the validation
-# images, and seven fits.
+# The two methods that train no network.
+# The package's `transfer.linear_probe` is your exercise with a little more comfort.
+# What a probe spends: in FLOPs one pass of the body over the labelled images; in seconds that, the features of the validation images, and seven fits.
 
 
 # %%
@@ -599,12 +638,16 @@ def probe(see, task, source, draw):
     started = time.perf_counter()
     images = labelled(task, draw)
     classifier = transfer.linear_probe(
-        see(images, source), images.labels, see(task.validation, source), task.validation.labels
+        see(images, source),
+        images.labels,
+        see(task.validation, source),
+        task.validation.labels,
     )
     seconds = time.perf_counter() - started
     best = classifier.accuracy(see(task.validation, source), task.validation.labels)
     return {
-        "test accuracy": classifier.predict(see(task.test, source)) == task.test.labels.cpu(),
+        "test accuracy": classifier.predict(see(task.test, source))
+        == task.test.labels.cpu(),
         "validation curve": torch.tensor([100 * best]),
         "seconds by epoch": torch.tensor([seconds]),
         "FLOPs by epoch": torch.tensor([float(work["head"] * len(images))]),
@@ -612,9 +655,9 @@ def probe(see, task, source, draw):
 
 
 # %% [markdown]
-# Two more methods run only with `deep=True`, and are otherwise recorded. **LP-FT** (Kumar et al. 2022) fine-tunes from the
-# head of a linear probe, so that a random head does not pull at good features. **Last block** freezes the first two
-# blocks.
+# Two more methods run only with `deep=True`, and are otherwise recorded.
+# **LP-FT** (Kumar et al. 2022) fine-tunes from the head of a linear probe, so that a random head does not pull at good features.
+# **Last block** freezes the first two blocks.
 
 
 # %%
@@ -622,8 +665,16 @@ def lp_ft(task, source, draw):
     model = copy.deepcopy(source).to(P.device, memory_format=torch.channels_last)
     images = labelled(task, draw)
     see = [features_of(part, source) for part in (images, task.validation)]
-    model.head = transfer.linear_probe(see[0], images.labels, see[1], task.validation.labels).as_linear().to(P.device)
-    how = options(images, draw) | {"parts": list(model), "rate": RATES["fine-tuned"], "head_epochs": 0}
+    model.head = (
+        transfer.linear_probe(see[0], images.labels, see[1], task.validation.labels)
+        .as_linear()
+        .to(P.device)
+    )
+    how = options(images, draw) | {
+        "parts": list(model),
+        "rate": RATES["fine-tuned"],
+        "head_epochs": 0,
+    }
     model, (_, history) = transfer.fine_tune(model, images, task.validation, **how)
     return outcome(task, model, (history, work["all"]))
 
@@ -631,31 +682,47 @@ def lp_ft(task, source, draw):
 def last_block(task, source, draw):
     model = with_new_head(source, task.keep, draw.seed)
     transfer.freeze(model.block1), transfer.freeze(model.block2)
-    adam = torch.optim.Adam(transfer.param_groups(list(model), RATES["fine-tuned"], model=model), fused=True)
+    adam = torch.optim.Adam(
+        transfer.param_groups(list(model), RATES["fine-tuned"], model=model), fused=True
+    )
     images = labelled(task, draw)
-    history = transfer.fit_best(model, images, task.validation, optimizer=adam, **options(images, draw))
+    history = transfer.fit_best(
+        model, images, task.validation, optimizer=adam, **options(images, draw)
+    )
     return outcome(task, model, (history, work["all"]))
 
 
 def methods(task, source, names=None):
     """The study's methods on a task, or those that are named."""
-    runs = {"scratch": scratch, "fine-tuned": fine_tuned, "linear probe": partial(probe, features_of)}
-    runs |= {"raw pixels": partial(probe, pixels_of)} | ({"LP-FT": lp_ft, "last block": last_block} if P.deep else {})
+    runs = {
+        "scratch": scratch,
+        "fine-tuned": fine_tuned,
+        "linear probe": partial(probe, features_of),
+    }
+    runs |= {"raw pixels": partial(probe, pixels_of)} | (
+        {"LP-FT": lp_ft, "last block": last_block} if P.deep else {}
+    )
     settings = {"steps": P.steps, "rates": TUNED[task.name]}
-    return [study.Method(name, partial(runs[name], task, source), settings) for name in names or runs]
+    return [
+        study.Method(name, partial(runs[name], task, source), settings)
+        for name in names or runs
+    ]
 
 
 # %% [markdown]
-# The learning rates in `RATES` were chosen for each story by this tuning study, which runs with `deep=True`: other draws,
-# judged on validation.
+# The learning rates in `RATES` were chosen for each story by this tuning study, which runs with `deep=True`: other draws, judged on validation.
 
 # %%
 TUNING = {"scratch": scratch, "fine-tuned": fine_tuned}
 if P.deep:
+    tried = [(name, rate) for name in TUNING for rate in (1e-3, 3e-3, 1e-2)]
     candidates = [
-        study.Method(f"{name}, rate {rate}", partial(run, T, source.to(P.device), rate=rate), {"steps": P.steps})
-        for name, run in TUNING.items()
-        for rate in (1e-3, 3e-3, 1e-2)
+        study.Method(
+            f"{name}, rate {rate}",
+            partial(TUNING[name], T, source.to(P.device), rate=rate),
+            {"steps": P.steps},
+        )
+        for name, rate in tried
     ]
     sizes = [2 * count for count in (10, 100)]
     tuning = study.run_study(
@@ -667,54 +734,101 @@ if P.deep:
         seed=P.seed + 1000,
         out=P.table_path(f"{T.name}/tuning"),
     )
-    for method in tuning.known("method"):
-        best = [tuning.images[method, n, draw, "validation curve"].max() for n in sizes for draw in range(5)]
-        report(f"tuning: {method}", np.mean(best), "% on validation", n=len(best), data=T.name)
+    for name, rate in tried:
+        method = f"{name}, rate {rate}"
+        best = [
+            tuning.images[method, n, draw, "validation curve"].max()
+            for n in sizes
+            for draw in range(5)
+        ]
+        report(
+            f"tuning: {method}",
+            np.mean(best),
+            "% on validation",
+            id=record_id("04", "tuning", name, rate),
+            n=len(best),
+            data=T.name,
+        )
 
 # %% [markdown]
-# `run_study` draws the labels, seeds each run, and keeps what comes back. First with the fewest labels:
+# `run_study` draws the labels, seeds each run, and keeps what comes back.
+# First with the fewest labels:
 
 # %%
 source = source.to(P.device)
 METHODS = methods(T, source)
 how = {"labels": T.pool.labels, "data": T.name, "seed": P.seed}
 few, *more = [2 * count for count in P.counts]  # of both classes together
-table = study.run_study(T.name, METHODS, [few], P.draws, out=P.table_path(f"{T.name}/{few}"), **how)
+table = study.run_study(
+    T.name, METHODS, [few], P.draws, out=P.table_path(f"{T.name}/{few}"), **how
+)
 
 # %% [markdown]
 # … and with more:
 
 # %%
 for count in more:
-    later = study.run_study(T.name, METHODS, [count], P.draws, out=P.table_path(f"{T.name}/{count}"), **how)
-    table.rows += later.rows
-    table.images |= later.images
+    later = study.run_study(
+        T.name, METHODS, [count], P.draws, out=P.table_path(f"{T.name}/{count}"), **how
+    )
+    table.add(later)
 if kept := P.table_path(T.name):
     table.write(kept)
 
 # %%
 PRIMARY = [("linear probe", "scratch", 20), ("fine-tuned", "scratch", 200)]
-pairs = [(a, b) for a in ("linear probe", "fine-tuned") for b in ("scratch", "raw pixels")]
-pairs += [("fine-tuned", "linear probe")] + ([("LP-FT", "fine-tuned"), ("last block", "fine-tuned")] if P.deep else [])
-effects = {(a, b, n): study.paired(table, a, b, "test accuracy", n) for n in (few, *more) for a, b in pairs}
+pairs = [
+    (a, b) for a in ("linear probe", "fine-tuned") for b in ("scratch", "raw pixels")
+]
+pairs += [("fine-tuned", "linear probe")] + (
+    [("LP-FT", "fine-tuned"), ("last block", "fine-tuned")] if P.deep else []
+)
+effects = {
+    (a, b, n): study.paired(table, a, b, "test accuracy", n)
+    for n in (few, *more)
+    for a, b in pairs
+}
+
+
+def accuracy_id(a, b, count):
+    """The id of a difference in test accuracy at `count` labels a class."""
+    return record_id("04", "accuracy", (a, b), f"{count} a class")
+
+
+def difference(a, b, n, e, data):
+    """The record of a difference in test accuracy at n labels of both classes."""
+    name = f"{a} − {b}, {n // 2} a class"
+    return e.to_record(name, "points", id=accuracy_id(a, b, n // 2), data=data)
+
+
 verdicts = {key: f"{study.verdict(e)} (exploratory)" for key, e in effects.items()}
 primary = [key for key in PRIMARY if key in effects]
 verdicts |= dict(zip(primary, study.verdicts([effects[key] for key in primary])))
 show_table(
     [
-        (f"{a} − {b}", n // 2, f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", e.n, verdicts[a, b, n])
+        (
+            f"{a} − {b}",
+            n // 2,
+            f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]",
+            e.n,
+            verdicts[a, b, n],
+        )
         for (a, b, n), e in effects.items()
     ],
-    header=("difference", "labels a class", "points, with 95 % interval", "draws", "verdict"),
-    records=[
-        record(f"{a} − {b}, {n // 2} a class", e.effect, "points", e.low, e.high, e.n, T.name)
-        for (a, b, n), e in effects.items()
-    ],
+    header=(
+        "difference",
+        "labels a class",
+        "points, with 95 % interval",
+        "draws",
+        "verdict",
+    ),
+    records=[difference(a, b, n, e, T.name) for (a, b, n), e in effects.items()],
 )
 
 # %% [markdown]
-# The learning curves: accuracy over the number of labels, with 95 % intervals for the mean over draws. Full points were run
-# here, open ones are recorded with more counts. Look at which lines start high on the left, and whether they meet on the right.
+# The learning curves: accuracy over the number of labels, with 95 % intervals for the mean over draws.
+# Full points were run here, open ones are recorded with more counts.
+# Look at which lines start high on the left, and whether they meet on the right.
 
 # %%
 curves = {"run here": table}
@@ -723,24 +837,26 @@ try:
 except CourseError as error:
     print(error)
 keep = [method.name for method in METHODS]
-curves = {
-    k: study.Table([r for r in t.rows if r["method"] in keep and r["metric"] == "test accuracy"])
-    for k, t in curves.items()
-}
+for where, runs in curves.items():
+    rows = runs.frame
+    shown_rows = rows["method"].isin(keep) & (rows["metric"] == "test accuracy")
+    curves[where] = study.Table(rows[shown_rows])
 axis = plots.learning_curves(
     curves,
     "test accuracy",
     f"{new[0]} or {new[1]}",
     "test accuracy (%)",
-    alt="test accuracy over the number of labels for scratch, fine-tuning, a linear probe and raw pixels",
+    alt="test accuracy over the number of labels for scratch, fine-tuning, a linear "
+    "probe and raw pixels",
 )
 axis.set_xlabel("training labels of both classes together")
 axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# On pullover or shirt, fine-tuning and the probe start some ten points above scratch. With 200 labels in all about five are left: the
-# lines come closer and have not met. The next cell says which of these differences the draws decide.
+# On pullover or shirt, fine-tuning and the probe start some ten points above scratch.
+# With 200 labels in all about five are left: the lines come closer and have not met.
+# The next cell says which of these differences the draws decide.
 
 
 # %%
@@ -752,78 +868,99 @@ SAID = {
 }
 for a, b, n in primary:
     e, said = effects[a, b, n], SAID[verdicts[a, b, n]].format(a=a, b=b)
-    print(f"{n // 2} labels a class: {said} ({e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}]).")
+    print(
+        f"{n // 2} labels a class: {said} ({e.effect:+.1f} points [{e.low:+.1f}, "
+        f"{e.high:+.1f}])."
+    )
 
 # %% [markdown]
 # The other story, recorded, with the same rules. ("open": an interval without an end on that side.)
 
 
 # %%
-def show_recorded(task, names, data=None):
-    """A table of numbers of a recorded run, with the machine and the date; a line where there is none."""
-    try:
-        run = study.recorded("04", task)
-    except CourseError as error:
-        return print(error)
-    found = [r for name in names for r in run["records"] if r["name"] == name and r["data"].startswith(data or task)]
+def show_recorded(task, ids, data=None):
+    """A table of recorded numbers, with the machine and the date."""
+    found = study.find_recorded("04", ids, task=task, data=data or task)
     rows = []
     for r in found:
         low, high = (f"{x:.3g}" if x else "open" for x in (r["low"], r["high"]))
         none = 1 if r["unit"] == "times" else 0  # what no difference is
-        where = f"above {none}" if (r["low"] or none) > none else f"below {none}" if (r["high"] or none) < none else ""
+        where = (
+            f"above {none}"
+            if (r["low"] or none) > none
+            else f"below {none}"
+            if (r["high"] or none) < none
+            else ""
+        )
         where = where or ("is open" if "open" in (low, high) else f"includes {none}")
         place = where if r["unit"] in ("times", "points") else ""
-        rows.append((r["name"], f"{r['value']:.3g} [{low}, {high}] {r['unit']}", place, r["n"]))
-    title = f"{data or task}, recorded ({run['machine']}, {run['date']})"
-    return show_table(rows, header=(title, "value [95 % interval]", "the interval", "n"))
+        rows.append(
+            (r["name"], f"{r['value']:.3g} [{low}, {high}] {r['unit']}", place, r["n"])
+        )
+    if rows:
+        title = f"{data or task}, {found[0]['label']}"
+        show_table(rows, header=(title, "value [95 % interval]", "the interval", "n"))
 
 
 other_story = "animals" if T.name == "tops" else "tops"
-show_recorded(other_story, [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in pairs])
+show_recorded(other_story, [accuracy_id(a, b, n) for n in (10, 100) for a, b in pairs])
 
 # %% [markdown]
-# Do both stories agree on the primary comparisons? In our recorded run of the animals the probe's interval at 10 labels includes
-# 0, while fine-tuning is above scratch: this tiny source model (about 81 % on its own task) gives features that need some
-# adapting.
+# Do both stories agree on the primary comparisons?
+# In our recorded run of the animals the probe's interval at 10 labels includes 0, while fine-tuning is above scratch: this tiny source model (about 81 % on its own task) gives features that need some adapting.
 #
 # And two more methods, recorded, in this story:
 
 # %%
 more_methods = [("LP-FT", "fine-tuned"), ("last block", "fine-tuned")]
-show_recorded(T.name, [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in more_methods])
+show_recorded(
+    T.name, [accuracy_id(a, b, n) for n in (10, 100) for a, b in more_methods]
+)
 
 # %% [markdown]
 # ### From probabilities to decisions
 #
-# So far an image of the clothes counts as "shirt" where the network gives that a probability of at least ½. It need not be ½. The
-# probability from which on we say "shirt" is the **threshold**. A **confusion table** counts what becomes of the pullovers and of the
-# shirts. Three numbers come from it:
+# So far an image of the clothes counts as "shirt" where the network gives that a probability of at least ½.
+# It need not be ½.
+# The probability from which on we say "shirt" is the **threshold**.
+# A **confusion table** counts what becomes of the pullovers and of the shirts.
+# Three numbers come from it:
 #
 # - **accuracy**: which share of all images is right;
 # - **recall**: which share of the shirts is found;
 # - **precision**: which share of those called "shirt" are shirts.
 #
-# Half of these images are shirts. So whoever says "shirt" every time has a recall of 100 % and a precision of 50 %. A lower threshold finds more shirts, and takes more pullovers for shirts. In JupyterLab, choose a method, the labels of each class, one
-# of five draws of labels, and the threshold (the arrow keys work, too). On the right, the line holds all that a threshold can reach with
-# this draw, the grey ones are the other draws, and the dot is your threshold. A web page shows one setting only; the table below the
-# figure has more.
+# Half of these images are shirts.
+# So whoever says "shirt" every time has a recall of 100 % and a precision of 50 %.
+# A lower threshold finds more shirts, and takes more pullovers for shirts.
+# In JupyterLab, choose a method, the labels of each class, one of five draws of labels, and the threshold (the arrow keys work, too).
+# On the right, the line holds all that a threshold can reach with this draw, the grey ones are the other draws, and the dot is your threshold.
+# A web page shows one setting only; the table below the figure has more.
 #
-# These are the 100 *validation* images, recorded. To choose a threshold by looking at test images would be cheating: their result would
-# be that of the luckiest threshold. (Validation images are not quite fair either. They have already chosen the epoch, or $C$.)
+# These are the 100 *validation* images, recorded.
+# To choose a threshold by looking at test images would be cheating: their result would be that of the luckiest threshold.
+# (Validation images are not quite fair either.
+# They have already chosen the epoch, or $C$.)
 #
-# A question: somebody wants 90 % of the shirts to be found. Which precision is left, fine-tuned, with 5 labels a class? With 100? And
-# from scratch? Try more than one draw.
+# A question: somebody wants 90 % of the shirts to be found.
+# Which precision is left, fine-tuned, with 5 labels a class?
+# With 100?
+# And from scratch?
+# Try more than one draw.
 
 # %%
 widgets.thresholds(
-    alt="Left: confusion table of validation images. Right: precision over recall, one line a draw, a dot at the chosen threshold."
+    alt="Left: confusion table of validation images. Right: precision over recall, "
+    "one line a draw, a dot at the chosen threshold."
 )
 plt.show()
 
 # %% [markdown]
-# The same by computation, as means over the five draws. For each draw we take the largest threshold that finds 45 of the 50 validation
-# shirts. Only now do the test images come in. They choose nothing, and the thresholds stay as they are. Guess before you look: will
-# recall be 90 % there?
+# The same by computation, as means over the five draws.
+# For each draw we take the largest threshold that finds 45 of the 50 validation shirts.
+# Only now do the test images come in.
+# They choose nothing, and the thresholds stay as they are.
+# Guess before you look: will recall be 90 % there?
 
 # %%
 kept, made = widgets.recorded_arrays("04_thresholds")
@@ -835,38 +972,68 @@ for m, method in enumerate(made["methods"]):
         for known, new_ones in zip(
             kept["validation"][m, c], kept["test"][m, c]
         ):  # one draw; larger is more probably "shirt"
-            threshold = np.sort(known[is_shirt["validation"]])[5]  # 45 of the 50 shirts are at or above it
+            threshold = np.sort(known[is_shirt["validation"]])[
+                5
+            ]  # 45 of the 50 shirts are at or above it
             both = ((is_shirt["validation"], known), (is_shirt["test"], new_ones))
-            scores.append([widgets.confusion(truth, odds, threshold)[1][1:] for truth, odds in both])
-        rows.append((method, count, *(f"{value:.0f} %" for value in np.mean(scores, axis=0).flatten())))
-header = ("method", "labels a class", "precision, validation", "recall, validation", "precision, test", "recall, test")
+            scores.append(
+                [
+                    widgets.confusion(truth, odds, threshold)[1][1:]
+                    for truth, odds in both
+                ]
+            )
+        rows.append(
+            (
+                method,
+                count,
+                *(f"{value:.0f} %" for value in np.mean(scores, axis=0).flatten()),
+            )
+        )
+header = (
+    "method",
+    "labels a class",
+    "precision, validation",
+    "recall, validation",
+    "precision, test",
+    "recall, test",
+)
 show_table(rows, header)
 print(made["label"])
 
 # %% [markdown]
-# On validation, precision with 5 labels a class is about 80 % fine-tuned, 71 % for the probe and 59 % from scratch; with 100 it is 85, 86
-# and 80 %. On the test images it is 74, 69 and 56 %, then 83, 83 and 78 %. (Recall there is not quite the same for all.) So transfer
-# seems to pay here, too, and most with the fewest labels. We computed no intervals.
+# On validation, precision with 5 labels a class is about 80 % fine-tuned, 71 % for the probe and 59 % from scratch; with 100 it is 85, 86 and 80 %.
+# On the test images it is 74, 69 and 56 %, then 83, 83 and 78 %.
+# (Recall there is not quite the same for all.)
+# So transfer seems to pay here, too, and most with the fewest labels.
+# We computed no intervals.
 #
-# On the test images mean recall falls short of 90 % in all rows but one, and precision is lower in every row. The threshold was fitted to
-# 50 shirts, and the network's epoch to the same images. What is chosen on some images looks better on them than it is, on average; in a
-# single draw it may be the other way round.
+# On the test images mean recall falls short of 90 % in all rows but one, and precision is lower in every row.
+# The threshold was fitted to 50 shirts, and the network's epoch to the same images.
+# What is chosen on some images looks better on them than it is, on average; in a single draw it may be the other way round.
 #
-# One more thing to see in the control: the linear probe with 10 labels. From threshold 0.48 to 0.52 it goes from "all are shirts" to
-# "none is". (Then precision is nothing divided by nothing: the control says *none*, and draws no dot.) Its $C$ is so small that all its probabilities are nearly ½. Its line shows that it *orders* the images well all the same. A
-# probability is not a measure that two methods share: choose a threshold for each model anew.
+# One more thing to see in the control: the linear probe with 10 labels.
+# From threshold 0.48 to 0.52 it goes from "all are shirts" to "none is".
+# (Then precision is nothing divided by nothing: the control says *none*, and draws no dot.)
+# Its $C$ is so small that all its probabilities are nearly ½.
+# Its line shows that it *orders* the images well all the same.
+# A probability is not a measure that two methods share: choose a threshold for each model anew.
 
 # %% [markdown]
 # ## 6. What transfer saves
 #
-# The claim of the article is about *time*. So the question is not only who is better at the end. We take the accuracy at
-# which training from scratch ends, in each draw: the best validation accuracy of its epochs. Then: how much did each method spend
-# until *it* had that accuracy? (The waiting of early stopping afterwards is counted for nobody.) Three costs are counted: optimiser steps, seconds of training, and FLOPs.
+# The claim of the article is about *time*.
+# So the question is not only who is better at the end.
+# We take the accuracy at which training from scratch ends, in each draw: the best validation accuracy of its epochs.
+# Then: how much did each method spend until *it* had that accuracy?
+# (The waiting of early stopping afterwards is counted for nobody.)
+# Three costs are counted: optimiser steps, seconds of training, and FLOPs.
 #
-# - Costs are compared as **ratios** within a draw: scratch's cost divided by the other's. Above 1 means a saving.
-# - The accuracy is that on validation data. The test set may not decide when to stop.
-# - A run that never reaches the accuracy is not dropped. It is **censored**: its ratio is "at most" so much, and the
-#   interval is open at that end.
+# - Costs are compared as **ratios** within a draw: scratch's cost divided by the other's.
+#   Above 1 means a saving.
+# - The accuracy is that on validation data.
+#   The test set may not decide when to stop.
+# - A run that never reaches the accuracy is not dropped.
+#   It is **censored**: its ratio is "at most" so much, and the interval is open at that end.
 #
 # First one table, training against transfer:
 
@@ -874,22 +1041,54 @@ print(made["label"])
 COSTS = ("steps", "seconds", "FLOPs")
 for n in (few, *more):
     study.add_costs(table, n, "scratch", costs=COSTS)
-rows = [(f"the source model, once ({T.name})", "", "", *(f"{facts[cost.lower()]:.3g}" for cost in COSTS), "")]
+rows = [
+    (
+        f"the source model, once ({T.name})",
+        "",
+        "",
+        *(f"{facts[cost.lower()]:.3g}" for cost in COSTS),
+        "",
+    )
+]
 for n in (few, *more):
     for method in ("scratch", "fine-tuned", "linear probe"):
-        costs = [c for c in COSTS if (method, c) != ("linear probe", "steps")]  # a probe takes no optimiser steps
-        runs = {c: table.reached(method, f"{c} to scratch's accuracy", n).values() for c in costs}
-        means = [f"{np.mean([run.value for run in runs[c]]):.3g}" if c in runs else "none" for c in COSTS]
-        there = [not run.censored for run in runs["FLOPs"]]
-        accuracy = np.mean(list(table.values(method, "test accuracy", n).values()))
-        rows.append((method, n // 2, f"{accuracy:.1f} %", *means, f"{sum(there)} of {len(there)}"))
+        costs = [
+            c for c in COSTS if (method, c) != ("linear probe", "steps")
+        ]  # a probe takes no optimiser steps
+        runs = {
+            c: table.costs(method, f"{c} to scratch's accuracy", n).values()
+            for c in costs
+        }
+        means = [
+            f"{np.mean([run.value for run in runs[c]]):.3g}" if c in runs else "none"
+            for c in COSTS
+        ]
+        there = [run.censoring is study.Censoring.NONE for run in runs["FLOPs"]]
+        accuracy = table.mean(method, "test accuracy", n)
+        rows.append(
+            (
+                method,
+                n // 2,
+                f"{accuracy:.1f} %",
+                *means,
+                f"{sum(there)} of {len(there)}",
+            )
+        )
 show_table(
-    rows, header=("training against transfer", "labels a class", "test accuracy", *COSTS, "runs that reached it")
+    rows,
+    header=(
+        "training against transfer",
+        "labels a class",
+        "test accuracy",
+        *COSTS,
+        "runs that reached it",
+    ),
 )
 
 # %% [markdown]
-# (Means over draws of what was spent until scratch's accuracy was reached; for a run that never reached it, all that it
-# spent. We look after whole epochs only, so that the smallest cost of a training is one epoch.) The same as paired ratios:
+# (Means over draws of what was spent until scratch's accuracy was reached; for a run that never reached it, all that it spent.
+# We look after whole epochs only, so that the smallest cost of a training is one epoch.)
+# The same as paired ratios:
 
 # %%
 savings = {}
@@ -897,42 +1096,69 @@ for n in (few, *more):
     for method in ("fine-tuned", "linear probe"):
         for cost in COSTS:
             if (method, cost) != ("linear probe", "steps"):
-                savings[method, cost, n] = study.saving(table, method, "scratch", f"{cost} to scratch's accuracy", n)
+                metric = f"{cost} to scratch's accuracy"
+                savings[method, cost, n] = study.cost_ratio(
+                    table, method, "scratch", metric, n
+                )
 
 
 def ratio(e):
     """An effect of logarithms as a ratio with its interval."""
-    mean, low, high = (f"{x:.3g}" if np.isfinite(x) and x > 0 else "open" for x in e.times)
+    mean, low, high = (
+        f"{x:.3g}" if np.isfinite(x) and x > 0 else "open" for x in e.times
+    )
     return f"{mean} [{low}, {high}]"
 
 
-def saved(name, e):
-    """The record of a saving; an end that is open is left out."""
-    mean, low, high = (x if np.isfinite(x) and x > 0 else None for x in e.times)
-    return record(name, mean, "times", low, high, e.n, f"{T.name}{', some censored' * ('censored' in e.label)}")
+def saving_id(cost, method, count):
+    """The id of the ratio of scratch's cost to a method's at `count` labels a class."""
+    return record_id("04", cost, ("scratch", method), f"{count} a class")
+
+
+def saved(cost, method, n, e):
+    """The record of a saving at n labels of both classes."""
+    name = f"{cost} saved by {method}, {n // 2} a class"
+    return e.to_record(name, "times", id=saving_id(cost, method, n // 2), data=T.name)
 
 
 show_table(
-    [(method, n // 2, cost, ratio(e), e.label or "all reached it") for (method, cost, n), e in savings.items()],
-    header=("method", "labels a class", "cost", "scratch's cost ÷ its own", "what to know"),
-    records=[saved(f"{cost} saved by {method}, {n // 2} a class", e) for (method, cost, n), e in savings.items()],
+    [
+        (method, n // 2, cost, ratio(e), e.label or "all reached it")
+        for (method, cost, n), e in savings.items()
+    ],
+    header=(
+        "method",
+        "labels a class",
+        "cost",
+        "scratch's cost ÷ its own",
+        "what to know",
+    ),
+    records=[saved(cost, method, n, e) for (method, cost, n), e in savings.items()],
 )
 
 # %% [markdown]
-# An interval above 1 says: cheaper than scratch, *once the source model is there*. One that contains 1 decides nothing.
+# An interval above 1 says: cheaper than scratch, *once the source model is there*.
+# One that contains 1 decides nothing.
 #
-# Somebody trained the source model. Who pays? If one target task saves $c_\text{scratch} - c_\text{transfer}$, and the source
-# training cost $C$, then
+# Somebody trained the source model.
+# Who pays?
+# If one target task saves $c_\text{scratch} - c_\text{transfer}$, and the source training cost $C$, then
 #
 # $$K = \frac{C}{c_\text{scratch} - c_\text{transfer}}$$
 #
-# target tasks repay it: the **break-even**. Here $c$ is what it took to reach scratch's accuracy, or all that was spent where a
-# run never reached it; $K$ is then rather too small. A saving that may be 0 leaves the interval of $K$ open.
+# target tasks repay it: the **break-even**.
+# Here $c$ is what it took to reach scratch's accuracy, or all that was spent where a run never reached it; $K$ is then rather too small.
+# A saving that may be 0 leaves the interval of $K$ open.
 
 
 # %%
 def cost_of(method, cost, n):
     return table.values(method, f"{cost} to scratch's accuracy", n)
+
+
+def repaid_id(cost, count):
+    """The id of the number of tasks that repay the source model's cost."""
+    return record_id("04", "break even", cost, f"{count} a class")
 
 
 def tasks_of(k):
@@ -942,96 +1168,176 @@ def tasks_of(k):
 rows, records = [], []
 for n in (few, *more):
     for cost in ("seconds", "FLOPs"):
-        from_scratch, tuned = cost_of("scratch", cost, n), cost_of("fine-tuned", cost, n)
-        e, paid = study.effect_of([from_scratch[draw] - tuned[draw] for draw in tuned]), facts[cost.lower()]
-        low, k, high = (paid / x if x > 0 else float("inf") for x in (e.high, e.effect, e.low))
+        from_scratch, tuned = (
+            cost_of("scratch", cost, n),
+            cost_of("fine-tuned", cost, n),
+        )
+        e, paid = (
+            study.effect_of([from_scratch[draw] - tuned[draw] for draw in tuned]),
+            facts[cost.lower()],
+        )
+        low, k, high = (
+            paid / x if x > 0 else float("inf") for x in (e.high, e.effect, e.low)
+        )
         gain = f"{e.effect:.3g} [{e.low:.3g}, {e.high:.3g}]"
         rows.append(
-            (n // 2, cost, f"{paid:.3g}", gain, " ".join((tasks_of(k), f"[{tasks_of(low)}, {tasks_of(high)}]")))
+            (
+                n // 2,
+                cost,
+                f"{paid:.3g}",
+                gain,
+                " ".join((tasks_of(k), f"[{tasks_of(low)}, {tasks_of(high)}]")),
+            )
         )
         if np.isfinite(k):
-            name = f"break-even in {cost}, {n // 2} a class"
-            records.append(record(name, k, "tasks", low, high if np.isfinite(high) else None, e.n, T.name))
-header = ("labels a class", "cost", "source training", "saved by fine-tuning, a task", "tasks that repay it")
+            found = record(
+                f"break-even in {cost}, {n // 2} a class",
+                k,
+                "tasks",
+                id=repaid_id(cost, n // 2),
+                low=low,
+                high=high if np.isfinite(high) else None,
+                n=e.n,
+                se=e.se / e.effect,  # of the logarithm, about
+                df=e.df,
+                data=T.name,
+            )
+            records.append(found)
+header = (
+    "labels a class",
+    "cost",
+    "source training",
+    "saved by fine-tuning, a task",
+    "tasks that repay it",
+)
 show_table(rows, header, records)
 
 # %% [markdown]
-# ("open" means: these runs cannot exclude that nothing is saved, so perhaps never. Seconds compare the machine that trained
-# the source model, on its day, with the one that you sit at; FLOPs do not depend on that.)
+# ("open" means: these runs cannot exclude that nothing is saved, so perhaps never.
+# Seconds compare the machine that trained the source model, on its day, with the one that you sit at; FLOPs do not depend on that.)
 #
 # The other story, recorded:
 
 # %%
 saved_by = [
-    f"{cost} saved by {m}, {n} a class" for n in (10, 100) for m in ("fine-tuned", "linear probe") for cost in COSTS
+    saving_id(cost, m, n)
+    for n in (10, 100)
+    for m in ("fine-tuned", "linear probe")
+    for cost in COSTS
 ]
-show_recorded(other_story, saved_by + [f"break-even in {cost}, {n} a class" for n in (10, 100) for cost in COSTS[1:]])
+repaid = [repaid_id(cost, n) for n in (10, 100) for cost in COSTS[1:]]
+show_recorded(other_story, saved_by + repaid)
 
 # %% [markdown]
-# So there are two honest readings of "far more cheaply". For whoever *downloads* a model, the rows whose interval lies above 1 are
-# savings, and the others are not decided. For whoever must train it first, $K$ says how many tasks like this one it takes. That is
-# why source models are trained once and shared.
+# So there are two honest readings of "far more cheaply".
+# For whoever *downloads* a model, the rows whose interval lies above 1 are savings, and the others are not decided.
+# For whoever must train it first, $K$ says how many tasks like this one it takes.
+# That is why source models are trained once and shared.
 #
-# **Labels** are the other saving. How many labels does each method need for the accuracy at which scratch ends with the most
-# labels? Between two counts we interpolate on the logarithmic axis.
+# **Labels** are the other saving.
+# How many labels does each method need for the accuracy at which scratch ends with the most labels?
+# Between two counts we interpolate on the logarithmic axis.
 
 # %%
 if more:
-    goal = float(np.mean(list(table.values("scratch", "test accuracy", more[-1]).values())))
-    print(f"scratch with {more[-1] // 2} labels a class reaches {goal:.1f} % on average")
+    goal = table.mean("scratch", "test accuracy", more[-1])
+    print(
+        f"scratch with {more[-1] // 2} labels a class reaches {goal:.1f} % on average"
+    )
     rows, records = [], []
     for method in ("fine-tuned", "linear probe"):
-        e = study.saving(table, method, "scratch", "test accuracy", target=goal)
-        rows.append((method, "not known" if "unknown" in e.label else ratio(e), e.label or "all reached it"))
-        records.append(saved(f"labels saved by {method}", e))
+        e = study.labels_ratio(table, method, "scratch", goal)
+        unknown = e.censored and e.bound == "unknown"
+        rows.append(
+            (method, "not known" if unknown else ratio(e), e.label or "all reached it")
+        )
+        name, id = (
+            f"labels saved by {method}",
+            record_id("04", "labels", ("scratch", method)),
+        )
+        records.append(e.to_record(name, "times", id=id, data=T.name))
     show_table(rows, ("method", "scratch's labels ÷ its own", "what to know"), records)
 
 # %% [markdown]
-# A cost is "unknown" where some pairs are open above and others below: with few counts, a method may be there with the fewest
-# labels that were tried, or not with the most. The recorded runs have five counts:
+# A cost is "unknown" where some pairs are open above and others below: with few counts, a method may be there with the fewest labels that were tried, or not with the most.
+# The recorded runs have five counts:
 
 # %%
 for name in ("tops", "animals"):
-    show_recorded(name, ["labels saved by fine-tuned", "labels saved by linear probe"])
+    show_recorded(
+        name, ["04/labels/scratch-fine_tuned", "04/labels/scratch-linear_probe"]
+    )
 
 # %% [markdown]
 # ## 7. Where no gain is seen, and a control
 #
-# Transfer needs a source that has something to say about the target. Another pair of clothes: source dress or coat, target
-# dress or shirt, with a source model of its own. Look at the last column, and at what the pixels alone can do.
+# Transfer needs a source that has something to say about the target.
+# Another pair of clothes: source dress or coat, target dress or shirt, with a source model of its own.
+# Look at the last column, and at what the pixels alone can do.
 
 
 # %%
 def small_study(name, count, names=("scratch", "linear probe", "raw pixels")):
     """The study of section 5 on another task, at one number of labels."""
-    task, model = tasks.load_task(name, P.data_root, P.device), tasks.source_model(name)[0].to(P.device)
+    task, model = (
+        tasks.load_task(name, P.data_root, P.device),
+        tasks.source_model(name)[0].to(P.device),
+    )
     return study.run_study(
-        name, methods(task, model, names), [count], P.draws, labels=task.pool.labels, data=name, seed=P.seed
+        name,
+        methods(task, model, names),
+        [count],
+        P.draws,
+        labels=task.pool.labels,
+        data=name,
+        seed=P.seed,
     )
 
 
 other = small_study("dresses", 20)
 rows, records = [], []
 for method in other.known("method"):
-    accuracy = study.mean_interval(list(other.values(method, "test accuracy", 20).values()))
-    rows.append((f"{method}, test accuracy (%)", "{:.1f} [{:.1f}, {:.1f}]".format(*accuracy), ""))
+    accuracy = study.mean_interval(
+        list(other.values(method, "test accuracy", 20).values())
+    )
+    rows.append(
+        (
+            f"{method}, test accuracy (%)",
+            "{:.1f} [{:.1f}, {:.1f}]".format(*accuracy),
+            "",
+        )
+    )
 for a, b in (("linear probe", "scratch"), ("linear probe", "raw pixels")):
     e = study.paired(other, a, b, "test accuracy", 20)
-    rows.append((f"{a} − {b} (points)", f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", study.verdict(e)))
-    records.append(record(f"{a} − {b}, 10 a class", e.effect, "points", e.low, e.high, e.n, "dresses"))
-show_table(rows, ("dress or shirt, 10 labels a class", "95 % interval", "verdict (exploratory)"), records)
+    rows.append(
+        (
+            f"{a} − {b} (points)",
+            f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]",
+            study.verdict(e),
+        )
+    )
+    records.append(difference(a, b, 20, e, "dresses"))
+show_table(
+    rows,
+    ("dress or shirt, 10 labels a class", "95 % interval", "verdict (exploratory)"),
+    records,
+)
 
 # %% [markdown]
-# Two things can be read here, and both come from the table, not from us: whether the probe beats scratch, and whether it
-# beats the *pixels*. Which of these two opponents is the stronger one changes with the task. So a fair test of transfer asks both:
-# the same network without a source, and the simplest method that needs none.
+# Two things can be read here, and both come from the table, not from us: whether the probe beats scratch, and whether it beats the *pixels*.
+# Which of these two opponents is the stronger one changes with the task.
+# So a fair test of transfer asks both: the same network without a source, and the simplest method that needs none.
 #
-# Where the probe does not win, why? We think that this target is easy for anybody: a dress differs from a shirt in its
-# outline, and that can be read off the pixels directly. There is little left for features to add. (This is a guess.)
+# Where the probe does not win, why?
+# We think that this target is easy for anybody: a dress differs from a shirt in its outline, and that can be read off the pixels directly.
+# There is little left for features to add.
+# (This is a guess.)
 #
-# **The control** belongs to the animals. Dogs were collected for CIFAR-10 and foxes for CIFAR-100, so a network could tell
-# them apart by traces of the collection. Foxes and wolves are both from CIFAR-100. No class is shared here, so the head has
-# two new rows. Before you look: what would it mean if transfer did *not* help on wolf or fox?
+# **The control** belongs to the animals.
+# Dogs were collected for CIFAR-10 and foxes for CIFAR-100, so a network could tell them apart by traces of the collection.
+# Foxes and wolves are both from CIFAR-100.
+# No class is shared here, so the head has two new rows.
+# Before you look: what would it mean if transfer did *not* help on wolf or fox?
 
 # %%
 control = [("linear probe", "scratch"), ("fine-tuned", "scratch")]
@@ -1041,40 +1347,46 @@ if T.name == "animals":
         for a, b in control:
             e = study.paired(wolves, a, b, "test accuracy", count)
             print(
-                f"wolf or fox, {count // 2} a class, {a} − {b}: {e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}], {study.verdict(e)}"
+                f"wolf or fox, {count // 2} a class, {a} − {b}: {e.effect:+.1f} "
+                f"[{e.low:+.1f}, {e.high:+.1f}], {study.verdict(e)}"
             )
-            report(f"{a} − {b}, {count // 2} a class", e.effect, "points", e.low, e.high, e.n, data="wolves")
+            show_record(difference(a, b, count, e, "wolves"))
 else:
-    show_recorded("animals", [f"{a} − {b}, {n} a class" for n in (10, 100) for a, b in control], data="wolves")
+    ids = [accuracy_id(a, b, n) for n in (10, 100) for a, b in control]
+    show_recorded("animals", ids, data="wolves")
 
 # %% [markdown]
-# Read it together with the table of the animals in section 5. If a method gains on wolf or fox as well, then what it knows of
-# cats and dogs helps with animals like them. If it gains on dog or fox only, two explanations are left: it knows *dogs*, one
-# half of that task, or it uses traces of the two collections. These pictures cannot tell the two apart. And an interval that
-# includes 0 is neither: then the control leaves the question open. So be careful with the
-# sentence "dog or cat makes dog or fox easy": part of it may be "knows dogs" and not "knows animals". And where the probe lies
-# *below* scratch, the source's features serve worse than learning anew. We guess that what tells a dog from a cat is not what
-# tells a wolf from a fox.
+# Read it together with the table of the animals in section 5.
+# If a method gains on wolf or fox as well, then what it knows of cats and dogs helps with animals like them.
+# If it gains on dog or fox only, two explanations are left: it knows *dogs*, one half of that task, or it uses traces of the two collections.
+# These pictures cannot tell the two apart.
+# And an interval that includes 0 is neither: then the control leaves the question open.
+# So be careful with the sentence "dog or cat makes dog or fox easy": part of it may be "knows dogs" and not "knows animals".
+# And where the probe lies *below* scratch, the source's features serve worse than learning anew.
+# We guess that what tells a dog from a cat is not what tells a wolf from a fox.
 
 # %% [markdown]
 # ## 8. What becomes of the cats?
 #
-# (Or of the coats.) Fine-tuning changes the body. Does the network still know the source task? We measure **forgetting** so: put the *saved* source
-# head back on the fine-tuned body, and test on source images that no training has seen. (A probe forgets nothing: its body
-# is the same.)
+# (Or of the coats.)
+# Fine-tuning changes the body.
+# Does the network still know the source task?
+# We measure **forgetting** so: put the *saved* source head back on the fine-tuned body, and test on source images that no training has seen.
+# (A probe forgets nothing: its body is the same.)
 #
 # Two remedies:
 #
-# - **rehearsal**: mix images of the source into the target training, as many as there are labels, half of each class. The head
-#   gets a third row for the source's other class, so that it has to stay recognisable. This takes twice the labels, half of
-#   the extra ones of the shared class: its target column is no comparison at equal labels;
+# - **rehearsal**: mix images of the source into the target training, as many as there are labels, half of each class.
+#   The head gets a third row for the source's other class, so that it has to stay recognisable.
+#   This takes twice the labels, half of the extra ones of the shared class: its target column is no comparison at equal labels;
 # - **L2-SP** (Li et al. 2018; SP: starting point): a penalty that holds the body near where it started,
 #
 # $$\mathcal L = \mathcal L_\text{target} + \frac{\alpha}{2} \sum_i (w_i - w_i^0)^2 .$$
 #
-# Here $w_i$ are the body's parameters, $w_i^0$ their values in the source model, and $\alpha$ (`ALPHA`) is the strength, which we
-# did not tune. The new head is free. (The paper also shrinks the head a little; we leave that out.) The penalty holds parameters
-# only: BatchNorm's running statistics move as they like.
+# Here $w_i$ are the body's parameters, $w_i^0$ their values in the source model, and $\alpha$ (`ALPHA`) is the strength, which we did not tune.
+# The new head is free.
+# (The paper also shrinks the head a little; we leave that out.)
+# The penalty holds parameters only: BatchNorm's running statistics move as they like.
 #
 # Look at both columns of the table: a remedy that keeps the source and loses the target is none.
 
@@ -1083,88 +1395,135 @@ ALPHA = 1.0
 
 
 def remember(remedy, task, source, draw):
-    """Fine-tuning with a remedy against forgetting; also measures the source accuracy, with the saved head."""
-    model, images, loss = with_new_head(source, task.keep, draw.seed), labelled(task, draw), classification_loss
+    """Fine-tuning with a remedy against forgetting; also measures the source accuracy,
+    with the saved head.
+    """
+    model, images, loss = (
+        with_new_head(source, task.keep, draw.seed),
+        labelled(task, draw),
+        classification_loss,
+    )
     if remedy == "rehearsal":
         generator = torch.Generator().manual_seed(draw.seed)
         model.head = transfer.new_head(source.head, {0: 0, 1: 2}, 3, generator)
         classes = (*task.pool.classes, task.rehearsal.classes[1])
-        images = transfer.rehearsal(images, task.rehearsal, len(images), {0: 0, 1: 2}, classes, draw.seed)
+        images = transfer.rehearsal(
+            images, task.rehearsal, len(images), {0: 0, 1: 2}, classes, draw.seed
+        )
     if remedy == "L2-SP":
         loss = transfer.l2_sp(loss, model, ALPHA, head=model.head)
-    how = options(images, draw) | {"parts": list(model), "rate": RATES["fine-tuned"], "head_epochs": HEAD_EPOCHS}
+    how = options(images, draw) | {
+        "parts": list(model),
+        "rate": RATES["fine-tuned"],
+        "head_epochs": HEAD_EPOCHS,
+    }
     model, _ = transfer.fine_tune(model, images, task.validation, loss_fn=loss, **how)
     back = nn.Sequential(model[:-1], source.head)
-    return {"test accuracy": correct(model, task.test), "source accuracy": correct(back, task.source_test)}
+    return {
+        "test accuracy": correct(model, task.test),
+        "source accuracy": correct(back, task.source_test),
+    }
 
 
 remedies = ("none", "rehearsal", "L2-SP")
 most, repeats = (few, *more)[-1], max(3, P.draws // 2)
 memory = study.run_study(
     f"{T.name}: forgetting",
-    [study.Method(remedy, partial(remember, remedy, T, source), {"steps": P.steps}) for remedy in remedies],
-    [most], repeats, out=P.table_path(f"{T.name}/forgetting"), **how,
-)  # fmt: skip
+    [
+        study.Method(remedy, partial(remember, remedy, T, source), {"steps": P.steps})
+        for remedy in remedies
+    ],
+    [most],
+    repeats,
+    out=P.table_path(f"{T.name}/forgetting"),
+    **how,
+)
 
 # %%
 untouched = 100 * evaluate(source, T.source_test)["accuracy"]
 rows, records = [], []
 for remedy in remedies:
-    both = [list(memory.values(remedy, metric, most).values()) for metric in ("source accuracy", "test accuracy")]
-    rows.append((remedy, *("{:.1f} [{:.1f}, {:.1f}]".format(*study.mean_interval(values)) for values in both)))
+    both = [
+        list(memory.values(remedy, metric, most).values())
+        for metric in ("source accuracy", "test accuracy")
+    ]
+    rows.append(
+        (
+            remedy,
+            *(
+                "{:.1f} [{:.1f}, {:.1f}]".format(*study.mean_interval(values))
+                for values in both
+            ),
+        )
+    )
     e = study.effect_of([value - untouched for value in both[0]])
     name = f"forgetting, remedy {remedy}, {most // 2} a class"
-    records.append(record(name, e.effect, "points", e.low, e.high, e.n, T.name))
+    id = record_id("04", "forgetting", remedy, f"{most // 2} a class")
+    records.append(e.to_record(name, "points", id=id, data=T.name))
 rows.append(("the untouched source model", f"{untouched:.1f}", ""))
-header = (f"remedy ({most // 2} labels a class)", "source accuracy (%), saved head", "target accuracy (%)")
+header = (
+    f"remedy ({most // 2} labels a class)",
+    "source accuracy (%), saved head",
+    "target accuracy (%)",
+)
 show_table(rows, header, records)
 
 # %% [markdown]
 # As paired differences to no remedy (exploratory):
 
 # %%
+MEASURES = {"source accuracy": "source_accuracy", "test accuracy": "accuracy"}  # in ids
 rows, records = [], []
 for remedy in remedies[1:]:
     for metric in ("source accuracy", "test accuracy"):
         e = study.paired(memory, remedy, "none", metric, most)
-        rows.append((f"{remedy} − none, {metric}", f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", study.verdict(e)))
+        rows.append(
+            (
+                f"{remedy} − none, {metric}",
+                f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]",
+                study.verdict(e),
+            )
+        )
         name = f"{remedy} − none, {metric}, {most // 2} a class"
-        records.append(record(name, e.effect, "points", e.low, e.high, e.n, T.name))
+        id = record_id("04", MEASURES[metric], (remedy, "none"), f"{most // 2} a class")
+        records.append(e.to_record(name, "points", id=id, data=T.name))
 show_table(rows, ("difference", "points, with 95 % interval", "verdict"), records)
 
 # %% [markdown]
-# And the cats? The other story, recorded:
+# And the cats?
+# The other story, recorded:
 
 # %%
-names = [f"forgetting, remedy {remedy}, 100 a class" for remedy in remedies]
-names += [
-    f"{remedy} − none, {metric}, 100 a class"
+ids = [record_id("04", "forgetting", remedy, "100 a class") for remedy in remedies]
+ids += [
+    record_id("04", measure, (remedy, "none"), "100 a class")
     for remedy in remedies[1:]
-    for metric in ("source accuracy", "test accuracy")
+    for measure in MEASURES.values()
 ]
-show_recorded(other_story, names)
+show_recorded(other_story, ids)
 
 # %% [markdown]
-# Look first at "remedy none": below 0 means that fine-tuning has forgotten. Then at each remedy twice: did the source accuracy
-# rise, and did the target pay for it? In our recorded run on the animals rehearsal keeps more of cats and dogs, and costs accuracy on
-# the target.
+# Look first at "remedy none": below 0 means that fine-tuning has forgotten.
+# Then at each remedy twice: did the source accuracy rise, and did the target pay for it?
+# In our recorded run on the animals rehearsal keeps more of cats and dogs, and costs accuracy on the target.
 
 # %% [markdown]
 # ## 9. Which layers transfer?
 #
-# Yosinski et al. (2014) asked this for ImageNet. Call the source task A and the target task B. Take the first $n$ blocks
-# of a network trained on A, put new blocks and a new head behind them, and train those on B:
+# Yosinski et al. (2014) asked this for ImageNet.
+# Call the source task A and the target task B. Take the first $n$ blocks of a network trained on A, put new blocks and a new head behind them, and train those on B:
 #
 # - **AnB**: the first $n$ blocks come from A and are frozen; **AnB⁺**: they are trained further.
 #
-# If AnB is worse than a network trained on B alone, is it because A's features do not suit B? Not necessarily. Cutting a
-# network in two breaks layers that had learned *together*, and new layers may not find that again. So there are controls,
-# the *selffers*, which do the same with a network that was trained on B itself:
+# If AnB is worse than a network trained on B alone, is it because A's features do not suit B?
+# Not necessarily.
+# Cutting a network in two breaks layers that had learned *together*, and new layers may not find that again.
+# So there are controls, the *selffers*, which do the same with a network that was trained on B itself:
 #
 # - **BnB** and **BnB⁺**: the first $n$ blocks come from a network trained on the *same* target labels.
 #
-# This takes thirteen trainings for each draw, so by default you see the recorded runs (10 draws, 100 labels a class). Look at
-# two things: whether A's blocks beat B's own, and whether that changes with the depth.
+# This takes thirteen trainings for each draw, so by default you see the recorded runs (10 draws, 100 labels a class).
+# Look at two things: whether A's blocks beat B's own, and whether that changes with the depth.
 
 
 # %%
@@ -1175,7 +1534,9 @@ def layers(task, source, draw):
 
     def train(model):
         adam = torch.optim.Adam(transfer.trainable(model), RATES["scratch"], fused=True)
-        transfer.fit_best(model, images, task.validation, optimizer=adam, **options(images, draw))
+        transfer.fit_best(
+            model, images, task.validation, optimizer=adam, **options(images, draw)
+        )
         return model
 
     base = train(untrained(task))
@@ -1187,29 +1548,51 @@ def layers(task, source, draw):
                 model[:n].load_state_dict(donor[:n].state_dict())
                 if not plus:
                     transfer.freeze(model[:n])
-                results[f"test accuracy of {kind}{n}B{plus}"] = correct(train(model), task.test)
+                results[f"test accuracy of {kind}{n}B{plus}"] = correct(
+                    train(model), task.test
+                )
     return results
 
 
 if P.deep:
     method = study.Method("layers", partial(layers, T, source), {"steps": P.steps})
-    depth = study.run_study(f"{T.name}: layers", [method], [most], P.draws, out=P.table_path(f"{T.name}/layers"), **how)
-    for metric in [m for m in depth.known("metric") if m.startswith("test accuracy of")]:
-        mean, low, high = study.mean_interval(list(depth.values("layers", metric, most).values()))
-        report(metric, mean, "%", low, high, P.draws, data=T.name)
+    depth = study.run_study(
+        f"{T.name}: layers",
+        [method],
+        [most],
+        P.draws,
+        out=P.table_path(f"{T.name}/layers"),
+        **how,
+    )
+    cut = [
+        f"{kind}{n}B{plus}" for kind in "AB" for n in (1, 2, 3) for plus in ("", "+")
+    ]
+    for network in ("base", *cut):
+        metric = f"test accuracy of {network}"
+        mean, low, high = study.mean_interval(
+            list(depth.values("layers", metric, most).values())
+        )
+        id = record_id("04", "layers", network)
+        report(metric, mean, "%", id=id, low=low, high=high, n=P.draws, data=T.name)
 
 # %%
 try:
     axes = plots.panels(
         ["tops, recorded", "animals, recorded"],
-        alt="test accuracy over the number of blocks taken over, for AnB, AnB+, BnB and BnB+",
+        alt="test accuracy over the number of blocks taken over, for AnB, AnB+, BnB "
+        "and BnB+",
         height=3.8,
     )
     for axis, name in zip(axes, ("tops", "animals")):
-        base = study.recorded_value("04", "test accuracy of base", name)["value"]
+        whole = study.recorded_value("04", "04/layers/base", name)
+        base = whole["value"]
         for look, (kind, plus) in enumerate((k, p) for k in "AB" for p in ("", "+")):
-            found = [study.recorded_value("04", f"test accuracy of {kind}{n}B{plus}", name) for n in (1, 2, 3)]
-            y, low, high = (np.array([base] + [r[key] for r in found]) for key in ("value", "low", "high"))
+            ids = [record_id("04", "layers", f"{kind}{n}B{plus}") for n in (1, 2, 3)]
+            found = [study.recorded_value("04", id, name) for id in ids]
+            y, low, high = (
+                np.array([base] + [r[key] for r in found])
+                for key in ("value", "low", "high")
+            )
             x = np.arange(4) + 0.06 * (look - 1.5)
             axis.errorbar(
                 x[1:],
@@ -1220,96 +1603,108 @@ try:
                 marker="o",
                 label=f"{kind}nB{plus}",
             )
-        whole = study.recorded_value("04", "test accuracy of base", name)
         axis.axhline(base, color="black", linewidth=1, label="B alone")
         axis.axhspan(whole["low"], whole["high"], color="black", alpha=0.08)
-        axis.set(xlabel="blocks taken over (n)", ylabel="test accuracy (%)", xticks=(1, 2, 3))
+        axis.set(
+            xlabel="blocks taken over (n)", ylabel="test accuracy (%)", xticks=(1, 2, 3)
+        )
     axes[0].legend(frameon=False, fontsize=9)
-    print(study.recorded_value("04", "test accuracy of base", "tops")["label"])
+    print(study.recorded_value("04", "04/layers/base", "tops")["label"])
 except CourseError as error:
     print(error)
 plt.show()
 
 # %% [markdown]
-# How to read it: the black line, with its band, is the network trained on the target labels alone. Where *BnB* lies below it,
-# cutting has a price; where it does not, no price is seen. *AnB* above *BnB* at the same $n$ says that the source's blocks are
-# worth more than one's own. The bars belong to single means over the same draws, so two bars that overlap may still differ.
+# How to read it: the black line, with its band, is the network trained on the target labels alone.
+# Where *BnB* lies below it, cutting has a price; where it does not, no price is seen.
+# *AnB* above *BnB* at the same $n$ says that the source's blocks are worth more than one's own.
+# The bars belong to single means over the same draws, so two bars that overlap may still differ.
 #
-# What we see in the recorded runs: no BnB lies clearly below the line, so cutting costs nothing here. With the clothes the best
-# place to cut is in the middle: two blocks from A, frozen, have the highest mean of all. With the animals three frozen blocks of
-# A are the worst and, once they may train (A3B⁺), among the best. In Yosinski's study the target had hundreds of thousands of
-# images, and A's deep layers lost against B's own; here the target has 200 labels.
+# What we see in the recorded runs: no BnB lies clearly below the line, so cutting costs nothing here.
+# With the clothes the best place to cut is in the middle: two blocks from A, frozen, have the highest mean of all.
+# With the animals three frozen blocks of A are the worst and, once they may train (A3B⁺), among the best.
+# In Yosinski's study the target had hundreds of thousands of images, and A's deep layers lost against B's own; here the target has 200 labels.
 
 # %% [markdown]
 # ## 10. A network trained on ImageNet
 #
-# **ImageNet-1k** has 1.28 million photos in 1,000 classes. A network that was trained on it is what most people mean by "a
-# pretrained backbone". `transfer.backbone` loads EfficientNet-Lite0, which comes with the package's extra `vision`, or
-# torchvision's ResNet-18 and MobileNetV3, which are downloaded once.
+# **ImageNet-1k** has 1.28 million photos in 1,000 classes.
+# A network that was trained on it is what most people mean by "a pretrained backbone".
+# `transfer.backbone` loads EfficientNet-Lite0, which comes with the package's extra `vision`, or torchvision's ResNet-18 and MobileNetV3, which are downloaded once.
 #
-# A pretrained network wants its input exactly as it had it in training. **Preprocessing** has three parts: the size, the
-# range, and the normalisation $(x - m_c) / s_c$ with one mean $m_c$ and one standard deviation $s_c$ for each channel $c$.
+# A pretrained network wants its input exactly as it had it in training.
+# **Preprocessing** has three parts: the size, the range, and the normalisation $(x - m_c) / s_c$ with one mean $m_c$ and one standard deviation $s_c$ for each channel $c$.
 # Every backbone has its own, and a wrong one raises no error by itself.
 #
 # ### Exercise 5: normalise · 6 minutes
 #
-# uint8 images `[n, 3, h, w]` with levels 0 … 255. `mean` and `std` are lists of three numbers, for levels scaled to [0, 1].
+# uint8 images `[n, 3, h, w]` with levels 0 … 255.
+# `mean` and `std` are lists of three numbers, for levels scaled to [0, 1].
 
 
 # %% exercise="transfer.normalise"
-def normalise(images, mean, std):
-    """uint8 images [n, 3, h, w] as a backbone wants them: scaled to [0, 1], then (x - mean) / std in each channel."""
-    ### BEGIN SOLUTION
-    pixels = images.float() / 255
-    mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)  # one number a channel
-    return (pixels - mean) / std
-    ### END SOLUTION
-
 
 # %% check="transfer.normalise"
 normalise_checked = check("transfer.normalise", normalise)
 
 # %% tags=["nbval-check-output"]
 grey = torch.full((1, 3, 1, 1), 127, dtype=torch.uint8)
-print("level 127 for EfficientNet-Lite0:", normalise_checked(grey, [127 / 255] * 3, [128 / 255] * 3).flatten().tolist())
+print(
+    "level 127 for EfficientNet-Lite0:",
+    normalise_checked(grey, [127 / 255] * 3, [128 / 255] * 3).flatten().tolist(),
+)
 print(
     "and for torchvision's ResNet-18:",
-    [round(x, 2) for x in normalise_checked(grey, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).flatten().tolist()],
+    [
+        round(x, 2)
+        for x in normalise_checked(grey, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        .flatten()
+        .tolist()
+    ],
 )
 
 # %% [markdown]
-# The course's `Backbone` does this in its `prepare`, and refuses what its own preprocessing cannot have made. (A mid-grey
-# image that was prepared for another network may slip through.) Here a white one that was prepared for ResNet-18:
+# The course's `Backbone` does this in its `prepare`, and refuses what its own preprocessing cannot have made.
+# (A mid-grey image that was prepared for another network may slip through.)
+# Here a white one that was prepared for ResNet-18:
 
 # %%
 try:
-    lite0 = transfer.backbone("efficientnet-lite0").to(P.device, memory_format=torch.channels_last)
+    lite0 = transfer.backbone("efficientnet-lite0").to(
+        P.device, memory_format=torch.channels_last
+    )
     print(lite0.source)
     for_resnet = normalise_checked(
-        torch.full((1, 3, 224, 224), 255, dtype=torch.uint8), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        torch.full((1, 3, 224, 224), 255, dtype=torch.uint8),
+        [0.485, 0.456, 0.406],
+        [0.229, 0.224, 0.225],
     )
     lite0(for_resnet.to(P.device))
 except CourseError as error:
     print(error)
 
 # %% [markdown]
-# Does a network that has seen a million *photos* help with our small pictures? It wants 224 × 224 colour pixels, so ours are
-# enlarged (grey ones are repeated in three channels). Ten labels a class, C by cross-validation inside the
-# training labels for both, a few hundred images, because a forward pass of this network costs much more than ours.
+# Does a network that has seen a million *photos* help with our small pictures?
+# It wants 224 × 224 colour pixels, so ours are enlarged (grey ones are repeated in three channels).
+# Ten labels a class, C by cross-validation inside the training labels for both, a few hundred images, because a forward pass of this network costs much more than ours.
 #
-# Before you look: which features will be better, those of a large network trained on photos of 1,000 classes, or those of a tiny one
-# trained on a task next door?
+# Before you look: which features will be better, those of a large network trained on photos of 1,000 classes, or those of a tiny one trained on a task next door?
 
 
 # %%
 def photo_features(images):
-    """EfficientNet-Lite0's features, [n, 1280]; grey images become three equal channels."""
+    """EfficientNet-Lite0's features, [n, 1280]; grey images become three equal
+    channels.
+    """
     return transfer.features(lite0, images.images.expand(-1, 3, -1, -1))
 
 
 few_draws = max(2, P.draws // 2)
-drawn = study.draw_labels(T.pool.labels, 10, few_draws, P.seed + 1).indices
-tested = T.test.subset(study.draw_labels(T.test.labels, 10 * few_draws, 1, P.seed).indices[0].to(P.device))
+drawn = [
+    draw.indices for draw in study.draw_labels(T.pool.labels, 10, few_draws, P.seed + 1)
+]
+(test_draw,) = study.draw_labels(T.test.labels, 10 * few_draws, 1, P.seed)
+tested = T.test.subset(test_draw.indices.to(P.device))
 pool = T.pool.subset(torch.cat(drawn).unique().to(P.device))
 place = {index: row for row, index in enumerate(torch.cat(drawn).unique().tolist())}
 if "lite0" in globals():
@@ -1322,25 +1717,44 @@ if "lite0" in globals():
         x, x_test = see(pool), see(tested)
         rows = [[place[index] for index in chosen.tolist()] for chosen in drawn]
         probes = [transfer.linear_probe(x[row], pool.labels[row]) for row in rows]
-        accuracy[name] = torch.stack([fitted.predict(x_test) == tested.labels.cpu() for fitted in probes]).numpy()
+        accuracy[name] = torch.stack(
+            [fitted.predict(x_test) == tested.labels.cpu() for fitted in probes]
+        ).numpy()
     for name, right in accuracy.items():
-        print("{}: {:.1f} % [{:.1f}, {:.1f}]".format(name, *study.mean_interval(100 * right.mean(1))))
-    e = study.effect_of(100 * (accuracy["EfficientNet-Lite0 (ImageNet)"].astype(float) - accuracy["our source model"]))
-    print(f"ImageNet − our source: {e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}], n = {e.n}, {study.verdict(e)}")
-    report("ImageNet − our source, 10 a class", e.effect, "points", e.low, e.high, e.n, data=T.name)
+        print(
+            "{}: {:.1f} % [{:.1f}, {:.1f}]".format(
+                name, *study.mean_interval(100 * right.mean(1))
+            )
+        )
+    e = study.effect_of(
+        100
+        * (
+            accuracy["EfficientNet-Lite0 (ImageNet)"].astype(float)
+            - accuracy["our source model"]
+        )
+    )
+    print(
+        f"ImageNet − our source: {e.effect:+.1f} points [{e.low:+.1f}, "
+        f"{e.high:+.1f}], n = {e.n}, {study.verdict(e)}"
+    )
+    id = accuracy_id("ImageNet", "our source", 10)
+    show_record(
+        e.to_record("ImageNet − our source, 10 a class", "points", id=id, data=T.name)
+    )
 
 # %%
-show_recorded(other_story, ["ImageNet − our source, 10 a class"])
+show_recorded(other_story, [accuracy_id("ImageNet", "our source", 10)])
 
 # %% [markdown]
-# Compare the two stories. Dogs and foxes are among ImageNet's 1,000 classes; small grey clothes are not. So the large network is
-# far ahead on the animals, and on the clothes a tiny one that learned the task next door is at least not shown to be worse. (The
-# two also differ in the number of features, 1,280 against 64, and our pictures were enlarged.)
+# Compare the two stories.
+# Dogs and foxes are among ImageNet's 1,000 classes; small grey clothes are not.
+# So the large network is far ahead on the animals, and on the clothes a tiny one that learned the task next door is at least not shown to be worse.
+# (The two also differ in the number of features, 1,280 against 64, and our pictures were enlarged.)
 #
-# And on real photos: PyTorch's transfer-learning tutorial has 244 training and 153 validation photos of ants and bees. A
-# linear probe on EfficientNet-Lite0's features, its C chosen by cross-validation inside the training photos, was measured
-# with three preprocessings. Mind what kind of evidence this is: the photos were taken *from ImageNet*, on which the
-# backbone was trained. So they are not new to it, and the accuracy is flattered.
+# And on real photos: PyTorch's transfer-learning tutorial has 244 training and 153 validation photos of ants and bees.
+# A linear probe on EfficientNet-Lite0's features, its C chosen by cross-validation inside the training photos, was measured with three preprocessings.
+# Mind what kind of evidence this is: the photos were taken *from ImageNet*, on which the backbone was trained.
+# So they are not new to it, and the accuracy is flattered.
 
 # %%
 if P.deep:
@@ -1352,26 +1766,36 @@ if P.deep:
         ]
         prepared = {
             "its own preprocessing": lite0.prepare,
-            "torchvision's mean and std": lambda x: normalise_checked(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            "torchvision's mean and std": lambda x: normalise_checked(
+                x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+            ),
             "levels 0 to 255 as they are": lambda x: x.float(),
         }
         for name, prepare in prepared.items():
             with torch.no_grad():
                 lite0.eval()
                 x, x_test = (
-                    torch.cat([lite0.body(prepare(part)).flatten(1) for part in images.split(32)])
+                    torch.cat(
+                        [
+                            lite0.body(prepare(part)).flatten(1)
+                            for part in images.split(32)
+                        ]
+                    )
                     for images in (both[0], photos.test.images)
                 )
-            right = transfer.linear_probe(x, both[1]).predict(x_test) == photos.test.labels
+            right = (
+                transfer.linear_probe(x, both[1]).predict(x_test) == photos.test.labels
+            )
             mean = 100 * right.float().mean().item()
             error = 1.96 * (mean * (100 - mean) / len(right)) ** 0.5
             report(
                 f"ants and bees, {name}",
                 mean,
                 "%",
-                mean - error,
-                min(100.0, mean + error),
-                len(right),
+                id=record_id("04", "ants bees", name),
+                low=mean - error,
+                high=min(100.0, mean + error),
+                n=len(right),
                 data="ants-bees",
             )
     except CourseError as error:
@@ -1379,110 +1803,110 @@ if P.deep:
 show_recorded(
     "tops",
     [
-        f"ants and bees, {name}"
-        for name in ("its own preprocessing", "torchvision's mean and std", "levels 0 to 255 as they are")
+        record_id("04", "ants bees", name)
+        for name in (
+            "its own preprocessing",
+            "torchvision's mean and std",
+            "levels 0 to 255 as they are",
+        )
     ],
     data="ants-bees",
 )
 
 # %% [markdown]
-# Levels 0 to 255 are clearly worse. Its own preprocessing against torchvision's is not decided by these intervals. (Here n counts
-# photos, and the intervals are those of a proportion on this one validation set, for one fixed network. A probe hides part of
-# the harm: it is trained on the wrong features and adapts to them. A fixed 1,000-class head cannot.)
+# Levels 0 to 255 are clearly worse.
+# Its own preprocessing against torchvision's is not decided by these intervals.
+# (Here n counts photos, and the intervals are those of a proportion on this one validation set, for one fixed network.
+# A probe hides part of the harm: it is trained on the wrong features and adapts to them.
+# A fixed 1,000-class head cannot.)
 
 # %% [markdown]
 # ## 11. Clinic: a body that is not fixed
 #
-# Behind this is a question that was asked at PyTorch's own tutorials (pytorch/tutorials, issue 449): does a "fixed feature
-# extractor" stay fixed if its BatchNorm is in train mode? The function below is to train the head alone. It runs, the loss falls, and the body changes. It has
-# three bugs. Compare `body.state_dict()` before and after if you want to see which.
+# Behind this is a question that was asked at PyTorch's own tutorials (pytorch/tutorials, issue 449): does a "fixed feature extractor" stay fixed if its BatchNorm is in train mode?
+# The function below is to train the head alone.
+# It runs, the loss falls, and the body changes.
+# It has three bugs.
+# Compare `body.state_dict()` before and after if you want to see which.
 
 
-# %%
-def drifting_train_head(body, head, images, labels, steps, rate):
-    """The losses of so many steps that are to train the head alone."""
-    model = nn.Sequential(body, head)
-    body.requires_grad = False
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)
-    losses = []
-    for _ in range(steps):
-        model.train()
-        optimizer.zero_grad(set_to_none=False)
-        loss = nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
+# %% broken="transfer.clinic"
 
 # %% [markdown]
 # ### Exercise 6: repair it · 15 minutes
 #
-# Keep the steps, the optimiser's settings and `set_to_none=False`. The body must keep every parameter and every buffer bit for
-# bit, in *each* step, and the head must learn (it may have BatchNorm, too). The body may still hold gradients of its own
-# training: an optimiser that holds it then moves and decays its weights although they require no gradient.
+# Keep the steps, the optimiser's settings and `set_to_none=False`.
+# The body must keep every parameter and every buffer bit for bit, in *each* step, and the head must learn (it may have BatchNorm, too).
+# The body may still hold gradients of its own training: an optimiser that holds it then moves and decays its weights although they require no gradient.
 
 
 # %% exercise="transfer.clinic"
-def train_head(body, head, images, labels, steps, rate):
-    """The losses of so many steps that train the head alone: parameters and buffers of the body stay as they are."""
-    ### BEGIN SOLUTION
-    body.requires_grad_(False)  # was body.requires_grad = False, an attribute that nobody reads
-    optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)  # held the body's, too
-    losses = []
-    for _ in range(steps):
-        body.eval()  # was in train mode
-        head.train()
-        optimizer.zero_grad(set_to_none=False)
-        loss = nn.functional.cross_entropy(head(body(images)), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-    ### END SOLUTION
-
 
 # %% check="transfer.clinic"
 train_head_checked = check("transfer.clinic", train_head)
 
 # %%
-for name, train_it in (("as found", drifting_train_head), ("repaired", train_head_checked)):
+for name, train_it in (
+    ("as found", drifting_train_head),
+    ("repaired", train_head_checked),
+):
     model = copy.deepcopy(source)
     start = copy.deepcopy(model[:-1].state_dict())
-    train_it(model[:-1], nn.Linear(64, 2).to(P.device), ten.images / 255, ten.labels, 20, 0.01)
-    moved = [key for key, value in model[:-1].state_dict().items() if not value.equal(start[key])]
+    train_it(
+        model[:-1],
+        nn.Linear(64, 2).to(P.device),
+        ten.images / 255,
+        ten.labels,
+        20,
+        0.01,
+    )
+    moved = [
+        key
+        for key, value in model[:-1].state_dict().items()
+        if not value.equal(start[key])
+    ]
     print(f"{name}: {len(moved)} of {len(start)} tensors of the body moved")
 
 # %% [markdown]
 # ## Quiz
 #
-# **1. You set `requires_grad_(False)` on a body with BatchNorm and call `model.train()`. What can still change in it?**
+# **1.
+# You set `requires_grad_(False)` on a body with BatchNorm and call `model.train()`.
+# What can still change in it?**
 #
 # <details><summary>Nothing.</summary>
 #
-# Its running means and variances change in every forward pass in train mode. See the figure in section 3.
+# Its running means and variances change in every forward pass in train mode.
+# See the figure in section 3.
 # </details>
 #
 # <details><summary>Its buffers, and what it computes.</summary>
 #
-# Right: in train mode BatchNorm also normalises by the batch. Freeze means: no gradients, not in the optimiser, and eval mode that survives `train()`.
+# Right: in train mode BatchNorm also normalises by the batch.
+# Freeze means: no gradients, not in the optimiser, and eval mode that survives `train()`.
 # </details>
 #
-# **2. Fine-tuning beats scratch by 4 points [1, 7] with 20 labels. A colleague says: with 5 labels for early stopping instead of
-# our 100 it would look different. Is that a fair objection?**
+# **2.
+# Fine-tuning beats scratch by 4 points [1, 7] with 20 labels.
+# A colleague says: with 5 labels for early stopping instead of our 100 it would look different.
+# Is that a fair objection?**
 #
 # <details><summary>No, validation labels are not training labels.</summary>
 #
-# They are labels all the same. They chose the stopping epoch. Every method had them, so the comparison is fair, but "20 labels" is
-# not the whole bill.
+# They are labels all the same.
+# They chose the stopping epoch.
+# Every method had them, so the comparison is fair, but "20 labels" is not the whole bill.
 # </details>
 #
 # <details><summary>Yes.</summary>
 #
-# Right. That is why the text says how many there are.
+# Right.
+# That is why the text says how many there are.
 # </details>
 #
-# **3. An interval for a saving is [0.7, 9] times. What may you say?**
+# **3.
+# An interval for a saving is [0.7, 9] times.
+# What may you say?**
 #
 # <details><summary>Transfer saves time, by a factor of 2.5 or so.</summary>
 #
@@ -1491,10 +1915,12 @@ for name, train_it in (("as found", drifting_train_head), ("repaired", train_hea
 #
 # <details><summary>These runs do not decide it.</summary>
 #
-# Right. More draws, or a larger effect, would.
+# Right.
+# More draws, or a larger effect, would.
 # </details>
 #
-# **4. Why is a linear probe on raw pixels in the comparison?**
+# **4.
+# Why is a linear probe on raw pixels in the comparison?**
 #
 # <details><summary>As a lower limit for every method.</summary>
 #
@@ -1503,34 +1929,32 @@ for name, train_it in (("as found", drifting_train_head), ("repaired", train_hea
 #
 # <details><summary>To see whether the features are worth anything beyond the pixels.</summary>
 #
-# Right. "Better than scratch" can also mean that scratch is poor.
+# Right.
+# "Better than scratch" can also mean that scratch is poor.
 # </details>
 
 # %% [markdown]
 # ## Take-away
 #
-# - Freeze parameters, buffers and behaviour. Test it bit by bit.
+# - Freeze parameters, buffers and behaviour.
+#   Test it bit by bit.
 # - Keep the shared row of the head; give new rows the norm of the old ones.
 # - Compare with the same labels, validation and tuning; look at paired differences with intervals; keep raw pixels in.
-# - Where an interval lies above 1, transfer saves for whoever gets the source model for nothing. The break-even says how many
-#   tasks would repay its training.
-# - Transfer depends on the pair: a clear gain on one; on another no gain is seen, not even over raw pixels; on a third the probe
-#   is worse than scratch.
+# - Where an interval lies above 1, transfer saves for whoever gets the source model for nothing.
+#   The break-even says how many tasks would repay its training.
+# - Transfer depends on the pair: a clear gain on one; on another no gain is seen, not even over raw pixels; on a third the probe is worse than scratch.
 # - Fine-tuning forgets; measure it with the saved head.
 # - Use the backbone's own preprocessing.
 
 # %% [markdown]
 # ## Further reading
 #
-# - Yosinski, Clune, Bengio and Lipson, *How transferable are features in deep neural networks?* (2014), arXiv 1411.1792.
-# - Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification* (2018), arXiv 1801.06146: rates by depth,
-#   gradual unfreezing.
-# - Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution* (2022), arXiv 2202.10054:
-#   LP-FT.
-# - Li, Grandvalet and Davoine, *Explicit Inductive Bias for Transfer Learning with Convolutional Networks* (2018), arXiv
-#   1802.01483: L2-SP.
-# - Kornblith, Shlens and Le, *Do Better ImageNet Models Transfer Better?* (2019), arXiv 1805.08974.
-# - Raghu, Zhang, Kleinberg and Bengio, *Transfusion: Understanding Transfer Learning for Medical Imaging* (2019), arXiv
-#   1902.07208: a field where it helps less than people thought.
-# - Nadeau and Bengio, *Inference for the Generalization Error*, Machine Learning 52 (2003); Holm, *A simple sequentially rejective
-#   multiple test procedure*, Scandinavian Journal of Statistics 6 (1979).
+# - Yosinski, Clune, Bengio and Lipson, *How transferable are features in deep neural networks?*
+#   (2014), arXiv 1411.1792.
+# - Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification* (2018), arXiv 1801.06146: rates by depth, gradual unfreezing.
+# - Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution* (2022), arXiv 2202.10054: LP-FT.
+# - Li, Grandvalet and Davoine, *Explicit Inductive Bias for Transfer Learning with Convolutional Networks* (2018), arXiv 1802.01483: L2-SP.
+# - Kornblith, Shlens and Le, *Do Better ImageNet Models Transfer Better?*
+#   (2019), arXiv 1805.08974.
+# - Raghu, Zhang, Kleinberg and Bengio, *Transfusion: Understanding Transfer Learning for Medical Imaging* (2019), arXiv 1902.07208: a field where it helps less than people thought.
+# - Nadeau and Bengio, *Inference for the Generalization Error*, Machine Learning 52 (2003); Holm, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6 (1979).

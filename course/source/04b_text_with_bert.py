@@ -26,24 +26,27 @@
 # - fine-tune an encoder with a short loop of your own, and tell whether that was worth it;
 # - ask what the encoder may have seen before.
 #
-# You need chapter 1 (training) and, from chapter 4, the linear probe and fine-tuning. This is a short chapter without
-# exercises.
+# You need chapter 1 (training) and, from chapter 4, the linear probe and fine-tuning.
+# This is a short chapter without exercises.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The second article behind this course names BERT as a model *where transfer learning is applied*. **BERT** (Devlin et al.
-# 2018) is a network that was trained on a large amount of text without labels, and is then reused for other tasks. The
-# article gives no number. So we ask: how good is a classifier with only a few labels if it stands on such a network? And
-# how good is one that does without?
+# The second article behind this course names BERT as a model *where transfer learning is applied*.
+# **BERT** (Devlin et al.
+# 2018) is a network that was trained on a large amount of text without labels, and is then reused for other tasks.
+#       The article gives no number.
+#       So we ask: how good is a classifier with only a few labels if it stands on such a network?
+#       And how good is one that does without?
 #
-# This page does not run BERT itself, which is large and must be downloaded. By default it runs a small relative,
-# **MiniLM**, whose training went further (section 3). So the chapter says what *such a* network is worth.
-# `model="bert-base-uncased"` runs BERT. (Averaging the vectors of BERT as it was trained compares sentences less well:
-# Reimers and Gurevych 2019.)
+# This page does not run BERT itself, which is large and must be downloaded.
+# By default it runs a small relative, **MiniLM**, whose training went further (section 3).
+# So the chapter says what *such a* network is worth.
+# `model="bert-base-uncased"` runs BERT.
+# (Averaging the vectors of BERT as it was trained compares sentences less well: Reimers and Gurevych 2019.)
 #
-# The rival is simple, old and fast: count the words, and fit a logistic regression. Any pretrained model should at least
-# beat that.
+# The rival is simple, old and fast: count the words, and fit a logistic regression.
+# Any pretrained model should at least beat that.
 
 # %% [markdown]
 # ## Set-up
@@ -54,12 +57,12 @@ pass
 # %% tags=["parameters"]
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
 seed: int = 0  # start of every random number
-model: str | None = None  # an encoder of the Hugging Face hub, such as bert-base-uncased, or the packaged MiniLM
-task: str | None = None  # docstrings, sentence-polarity (downloaded if need be), or auto
+model: str | None = None  # the packaged MiniLM, or a name on the Hugging Face hub
+task: str | None = None  # docstrings, sentence-polarity (a download), or auto
 counts: list | None = None  # labels of each class in the study
 draws: int | None = None  # times that labels are drawn anew
-sentences: int | None = None  # sentences of each class in the pool from which labels are drawn
-data_root: str | None = None  # a folder whose folder text/ holds rt-polarity.pos and rt-polarity.neg
+sentences: int | None = None  # sentences of each class in the pool of labels
+data_root: str | None = None  # a folder with text/rt-polarity.pos and .neg
 
 # %%
 from vaetl_helpers.runtime import CourseError, report, setup, show_table
@@ -91,33 +94,50 @@ from sklearn.pipeline import make_pipeline
 from torch.nn import functional as F
 
 from vaetl_helpers import plots, study, text, transfer
+from vaetl_helpers.output import record_id, show_record
 
 # %% [markdown]
 # ## 1. The sentences
 #
-# Two tasks run in this notebook with the same code. The line below says which one you see.
+# Two tasks run in this notebook with the same code.
+# The line below says which one you see.
 #
-# - **docstrings** (three classes). Python libraries describe their functions in *docstrings*. From which library is a
-#   sentence: torch, scikit-learn or matplotlib? The sentences are read from the packages that are installed on *your*
-#   machine; nothing is downloaded. They have 6 to 40 words. Examples, lists of parameters and formulas are left out, and so
-#   are sentences that occur twice. The name of each library is replaced by `LIBRARY`. Other words that give the library
-#   away, such as "tensor", "estimator" or "axes", stay: they are what the libraries are about.
-# - **sentence-polarity** (two classes). Is a sentence from a film review for or against the film? (Pang and Lee 2005.) It
-#   is used where it is on your machine, or with `task="sentence-polarity"` after a download. Its labels were made
-#   automatically, from the verdict of the whole review. So some sentences give no sign of their label.
+# - **docstrings** (three classes).
+#   Python libraries describe their functions in *docstrings*.
+#   From which library is a sentence: torch, scikit-learn or matplotlib?
+#   The sentences are read from the packages that are installed on *your* machine; nothing is downloaded.
+#   They have 6 to 40 words.
+#   Examples, lists of parameters and formulas are left out, and so are sentences that occur twice.
+#   The name of each library is replaced by `LIBRARY`.
+#   Other words that give the library away, such as "tensor", "estimator" or "axes", stay: they are what the libraries are about.
+# - **sentence-polarity** (two classes).
+#   Is a sentence from a film review for or against the film?
+#   (Pang and Lee 2005.)
+#   It is used where it is on your machine, or with `task="sentence-polarity"` after a download.
+#   Its labels were made automatically, from the verdict of the whole review.
+#   So some sentences give no sign of their label.
 
 # %%
 data = text.load_text(P.task, P.data_root)
-pool, look, test = data.train.first(P.sentences), data.validation.first(min(100, P.sentences)), data.test.first(P.test)
+pool, look, test = (
+    data.train.first(P.sentences),
+    data.validation.first(min(100, P.sentences)),
+    data.test.first(P.test),
+)
 classes = pool.classes
 
 # %% [markdown]
-# The numbers in that line say how many sentences there are: for the pool, to look at, and for the test. What these three
-# are comes next; this run may use fewer. A few of the sentences:
+# The numbers in that line say how many sentences there are: for the pool, to look at, and for the test.
+# What these three are comes next; this run may use fewer.
+# A few of the sentences:
 
 # %%
 show_table(
-    [(classes[label], sentence) for sentence, label in zip(look.texts[:6], look.labels)], header=("class", "sentence")
+    [
+        (classes[label], sentence)
+        for sentence, label in zip(look.texts[:6], look.labels)
+    ],
+    header=("class", "sentence"),
 )
 
 # %% [markdown]
@@ -127,39 +147,45 @@ show_table(
 # - a few sentences **to look at**, for the pictures below;
 # - a **test** set, which only the final comparisons see.
 #
-# One danger is special to text. Two functions in one file are often described by nearly the same sentence. If one of them
-# were in the pool and the other in the test set, the test would be too easy. So the docstrings of a *file* go to one set as a
-# whole. (The files of film sentences do not say where a sentence is from, so that two of one review, or of one film, may be
-# on both sides.)
+# One danger is special to text.
+# Two functions in one file are often described by nearly the same sentence.
+# If one of them were in the pool and the other in the test set, the test would be too easy.
+# So the docstrings of a *file* go to one set as a whole.
+# (The files of film sentences do not say where a sentence is from, so that two of one review, or of one film, may be on both sides.)
 
 # %%
 files = [set(part.origins) for part in (pool, look, test)]
 print(f"classes: {', '.join(classes)}")
-print(f"sentences in the pool {len(pool):,}, to look at {len(look):,}, test {len(test):,}")
 print(
-    f"files or lines that two of the sets share: {len(files[0] & files[1] | files[0] & files[2] | files[1] & files[2])}"
+    f"sentences in the pool {len(pool):,}, to look at {len(look):,}, test {len(test):,}"
+)
+print(
+    "files or lines that two of the sets share: "
+    f"{len(files[0] & files[1] | files[0] & files[2] | files[1] & files[2])}"
 )
 
 # %% [markdown]
 # ## 2. Counting words
 #
-# A **bag of words** describes a sentence by how often each word occurs in it. The order is lost. One row is one sentence, one
-# column is one word of the vocabulary, and nearly all entries are 0.
+# A **bag of words** describes a sentence by how often each word occurs in it.
+# The order is lost.
+# One row is one sentence, one column is one word of the vocabulary, and nearly all entries are 0.
 #
-# Words such as "the" occur everywhere and say little. **TF-IDF** (term frequency, inverse document frequency) makes them
-# count less. For word $t$ and sentence $d$, in scikit-learn's form,
+# Words such as "the" occur everywhere and say little.
+# **TF-IDF** (term frequency, inverse document frequency) makes them count less.
+# For word $t$ and sentence $d$, in scikit-learn's form,
 #
 # $$\text{tfidf}(t, d) = \text{tf}(t, d)\cdot\text{idf}(t), \qquad \text{idf}(t) = \ln\frac{1 + n}{1 + \text{df}(t)} + 1 .$$
 #
 # - $\text{tf}(t, d)$ is how often $t$ occurs in $d$;
 # - $n$ is the number of sentences that the table is fitted on, $\text{df}(t)$ the number of those that contain $t$;
 # - $\ln$ is the natural logarithm;
-# - the two ones inside the logarithm act like one more sentence that contains every word ("smooth idf"): nothing is divided by
-#   0;
+# - the two ones inside the logarithm act like one more sentence that contains every word ("smooth idf"): nothing is divided by 0;
 # - the last one keeps a word that is in every sentence: its weight is 1 and not 0.
 #
-# Scikit-learn writes all words in small letters and drops those of one letter. Then each row is divided by its
-# length $\sqrt{\sum_t \text{tfidf}(t,d)^2}$, so that long sentences do not weigh more. By hand, for three sentences:
+# Scikit-learn writes all words in small letters and drops those of one letter.
+# Then each row is divided by its length $\sqrt{\sum_t \text{tfidf}(t,d)^2}$, so that long sentences do not weigh more.
+# By hand, for three sentences:
 
 # %% tags=["nbval-check-output"]
 three = ["the film is good", "the film is bad", "a movie that we enjoyed"]
@@ -171,29 +197,41 @@ df = (tf > 0).sum(axis=0)
 by_hand = tf * (np.log((1 + len(three)) / (1 + df)) + 1)
 by_hand /= np.sqrt((by_hand**2).sum(axis=1, keepdims=True))
 print("the same as scikit-learn:", np.allclose(by_hand, rows))
-print("first sentence:", {str(word): round(float(value), 2) for word, value in zip(words, rows[0]) if value})
-print(f"cosine of sentences 1 and 2: {rows[0] @ rows[1]:.2f}; of 1 and 3: {rows[0] @ rows[2]:.2f}")
+print(
+    "first sentence:",
+    {str(word): round(float(value), 2) for word, value in zip(words, rows[0]) if value},
+)
+print(
+    f"cosine of sentences 1 and 2: {rows[0] @ rows[1]:.2f}; of 1 and 3: "
+    f"{rows[0] @ rows[2]:.2f}"
+)
 
 # %% [markdown]
-# Two things to see. "good", which occurs in one of the three sentences, weighs more than "the", which occurs in two. And the
-# last line shows the weakness. The **cosine** of two vectors is $a \cdot b / (\lVert a \rVert\, \lVert b \rVert)$, their
-# scalar product over the product of their lengths; our rows have length 1. It is large for "good" and "bad", which share
-# the other words, and 0 for "the film is good" and "a movie that we enjoyed", which mean nearly the same and share no word.
+# Two things to see. "good", which occurs in one of the three sentences, weighs more than "the", which occurs in two.
+# And the last line shows the weakness.
+# The **cosine** of two vectors is $a \cdot b / (\lVert a \rVert\, \lVert b \rVert)$, their scalar product over the product of their lengths; our rows have length 1.
+# It is large for "good" and "bad", which share the other words, and 0 for "the film is good" and "a movie that we enjoyed", which mean nearly the same and share no word.
 # A word that was not among the labelled sentences says nothing at all.
 #
-# Here is the rival: TF-IDF of single words and of pairs of neighbouring words, then logistic regression. How strongly its
-# weights are held near 0 (**regularisation**) is set by $C$: the smaller $C$, the stronger. $C$ is chosen among seven values
-# by **cross-validation** inside the labelled sentences. They are cut into five parts (fewer where a class has fewer than
-# five labels), each part is predicted from the others, and the $C$ with the best accuracy wins: among equals the smallest,
-# that is the strongest regularisation. No other label is needed, so none is used without being counted. The vocabulary and
-# the idf come from the labelled sentences, too.
+# Here is the rival: TF-IDF of single words and of pairs of neighbouring words, then logistic regression.
+# How strongly its weights are held near 0 (**regularisation**) is set by $C$: the smaller $C$, the stronger.
+# $C$ is chosen among seven values by **cross-validation** inside the labelled sentences.
+# They are cut into five parts (fewer where a class has fewer than five labels), each part is predicted from the others, and the $C$ with the best accuracy wins: among equals the smallest, that is the strongest regularisation.
+# No other label is needed, so none is used without being counted.
+# The vocabulary and the idf come from the labelled sentences, too.
 
 
 # %%
 def tfidf_probe(texts, labels, strengths=(0.01, 0.1, 1, 10, 100, 1e3, 1e4)):
-    """TF-IDF of words and pairs, and logistic regression whose C is chosen inside these labels; it can predict."""
-    folds = StratifiedKFold(min(5, int(labels.bincount().min())), shuffle=True, random_state=0)
-    pipeline = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(max_iter=2000))
+    """TF-IDF of words and pairs, and logistic regression whose C is chosen inside these
+    labels; it can predict.
+    """
+    folds = StratifiedKFold(
+        min(5, int(labels.bincount().min())), shuffle=True, random_state=0
+    )
+    pipeline = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(max_iter=2000)
+    )
     search = GridSearchCV(pipeline, {"logisticregression__C": strengths}, cv=folds)
     return search.fit(list(texts), labels.numpy())
 
@@ -201,11 +239,15 @@ def tfidf_probe(texts, labels, strengths=(0.01, 0.1, 1, 10, 100, 1e3, 1e4)):
 # %% [markdown]
 # ## 3. An encoder
 #
-# An **encoder** is a network that turns a sentence into vectors. First the sentence is cut into **tokens**. A frequent word
-# is one token. A rare word is cut into **word pieces**, so that a vocabulary of about 30,000 tokens is enough for every text.
-# A piece that continues a word begins with `##`. Two special tokens mark the start, `[CLS]`, and the end, `[SEP]`. Shorter
-# sentences of a batch are filled up with `[PAD]` (**padding**). The **attention mask** says which tokens are real (1) and which
-# are padding (0). Look at the second row:
+# An **encoder** is a network that turns a sentence into vectors.
+# First the sentence is cut into **tokens**.
+# A frequent word is one token.
+# A rare word is cut into **word pieces**, so that a vocabulary of about 30,000 tokens is enough for every text.
+# A piece that continues a word begins with `##`.
+# Two special tokens mark the start, `[CLS]`, and the end, `[SEP]`.
+# Shorter sentences of a batch are filled up with `[PAD]` (**padding**).
+# The **attention mask** says which tokens are real (1) and which are padding (0).
+# Look at the second row:
 
 # %%
 encoder = text.encoder(P.model).to(P.device)
@@ -218,76 +260,96 @@ for tokens, mask in zip(batch["input_ids"], batch["attention_mask"]):
     print(encoder.tokenizer.convert_ids_to_tokens(tokens), mask.tolist())
 
 # %% [markdown]
-# Each token has a row in a table: its **embedding**, a vector that is learned like any weight. (A vector for the position in
-# the sentence is added.) Then come layers of **attention**. Each layer changes the vector of a token by a weighted mean over the
-# vectors of all tokens of the sentence, and computes the weights from the vectors themselves. So the vector of "bank" depends
-# on whether "river" or "money" is near. The mask gives padding the weight 0 in these means. After the attention, a small
-# network of two linear layers works on each token by itself. It holds two thirds of a layer's parameters.
+# Each token has a row in a table: its **embedding**, a vector that is learned like any weight.
+# (A vector for the position in the sentence is added.)
+# Then come layers of **attention**.
+# Each layer changes the vector of a token by a weighted mean over the vectors of all tokens of the sentence, and computes the weights from the vectors themselves.
+# So the vector of "bank" depends on whether "river" or "money" is near.
+# The mask gives padding the weight 0 in these means.
+# After the attention, a small network of two linear layers works on each token by itself.
+# It holds two thirds of a layer's parameters.
 
 # %%
 sizes = [sum(p.numel() for p in part.parameters()) / 1e6 for part in encoder.parts]
-named = {"embeddings": sizes[0], f"each of {len(sizes) - 1} layers": sizes[1], "all together": sum(sizes)}
+named = {
+    "embeddings": sizes[0],
+    f"each of {len(sizes) - 1} layers": sizes[1],
+    "all together": sum(sizes),
+}
 show_table(
-    [(name, f"{size:.2f} million") for name, size in named.items()], header=("part of the encoder", "parameters")
+    [(name, f"{size:.2f} million") for name, size in named.items()],
+    header=("part of the encoder", "parameters"),
 )
 
 # %% [markdown]
 # ### Where this encoder comes from
 #
-# By default it is **all-MiniLM-L6-v2**. It comes in a package, so that no download is needed. To be honest about "transfer",
-# one has to say what it has learned, and in which order:
+# By default it is **all-MiniLM-L6-v2**.
+# It comes in a package, so that no download is needed.
+# To be honest about "transfer", one has to say what it has learned, and in which order:
 #
-# 1. A large network of BERT's kind and size, *UniLM v2*, learned to guess hidden words, and hidden passages of several
-#    words, in unlabelled text. (BERT itself guessed hidden words, and whether one passage follows another, in books and
-#    Wikipedia.)
-# 2. **MiniLM** (Wang et al. 2020), a narrower network of 12 layers, was trained to imitate the attention of that network's
-#    last layer. This is called *distillation*. Ours keeps every second layer, 6 in all.
-# 3. A project of the library sentence-transformers trained it further, on about a billion *pairs* of sentences that belong
-#    together: comments and replies, questions and answers, titles and abstracts. It learned to give such a pair similar
-#    vectors, and to tell the partner from the other sentences of the batch.
+# 1. A large network of BERT's kind and size, *UniLM v2*, learned to guess hidden words, and hidden passages of several words, in unlabelled text.
+#    (BERT itself guessed hidden words, and whether one passage follows another, in books and Wikipedia.)
+# 2. **MiniLM** (Wang et al. 2020), a narrower network of 12 layers, was trained to imitate the attention of that network's last layer.
+#    This is called *distillation*.
+#    Ours keeps every second layer, 6 in all.
+# 3. A project of the library sentence-transformers trained it further, on about a billion *pairs* of sentences that belong together: comments and replies, questions and answers, titles and abstracts.
+#    It learned to give such a pair similar vectors, and to tell the partner from the other sentences of the batch.
 #
-# So what is transferred below includes step 3, and that is more than reading text without supervision. The model card lists
-# where the pairs come from: Reddit, Stack Exchange, scientific papers and others.
+# So what is transferred below includes step 3, and that is more than reading text without supervision.
+# The model card lists where the pairs come from: Reddit, Stack Exchange, scientific papers and others.
 #
-# - *Docstrings.* One source is CodeSearchNet: docstrings, each paired with its code. So the encoder was trained on text of
-#   the same kind, perhaps on some of the same sentences, beside code that shows the library. Take its lead on docstrings as
-#   an upper estimate.
-# - *Film reviews.* It has not seen the labels. It may have read some of the sentences.
+# - *Docstrings.*
+#   One source is CodeSearchNet: docstrings, each paired with its code.
+#   So the encoder was trained on text of the same kind, perhaps on some of the same sentences, beside code that shows the library.
+#   Take its lead on docstrings as an upper estimate.
+# - *Film reviews.*
+#   It has not seen the labels.
+#   It may have read some of the sentences.
 #
 # ### From tokens to one vector
 #
-# A sentence of $T$ tokens, padding included, gives $T$ vectors $h_1, \dots, h_T$. To get one vector, take the mean over the
-# real tokens, `[CLS]` and `[SEP]` included (**mean pooling**):
+# A sentence of $T$ tokens, padding included, gives $T$ vectors $h_1, \dots, h_T$.
+# To get one vector, take the mean over the real tokens, `[CLS]` and `[SEP]` included (**mean pooling**):
 #
 # $$s = \frac{\sum_{t=1}^{T} m_t\, h_t}{\sum_{t=1}^{T} m_t}, \qquad m_t \in \{0, 1\}\ \text{the attention mask.}$$
 #
-# In the code, $h$ is `hidden` and $m$ is `mask`. `text.mean_pool` has two lines:
+# In the code, $h$ is `hidden` and $m$ is `mask`.
+# `text.mean_pool` has two lines:
 #
 # ```python
 # weights = mask.unsqueeze(-1).to(hidden.dtype)
 # return (hidden * weights).sum(1) / weights.sum(1)
 # ```
 #
-# Why the mask? Padding tokens have vectors as well. If they counted, the vector of a sentence would depend on the longest
-# sentence that happens to be in its batch. We can look: "Good." alone, and beside a longer sentence.
+# Why the mask?
+# Padding tokens have vectors as well.
+# If they counted, the vector of a sentence would depend on the longest sentence that happens to be in its batch.
+# We can look: "Good." alone, and beside a longer sentence.
 
 # %% tags=["nbval-check-output"]
 with torch.no_grad():
     alone = encoder(encoder.tokenise(["Good."]))
-    both = encoder.tokenise(["Good.", "This film was far longer than any film should ever be."])
+    both = encoder.tokenise(
+        ["Good.", "This film was far longer than any film should ever be."]
+    )
     hidden = encoder.body(**both).last_hidden_state
     masked = text.mean_pool(hidden, both["attention_mask"])
     counted = text.mean_pool(hidden, torch.ones_like(both["attention_mask"]))
-print("with the mask the vector is the same:", bool((masked[:1] - alone).abs().max() < 1e-4))
 print(
-    "without it, it moves by more than a tenth of its length:", bool((counted[:1] - alone).norm() > 0.1 * alone.norm())
+    "with the mask the vector is the same:",
+    bool((masked[:1] - alone).abs().max() < 1e-4),
+)
+print(
+    "without it, it moves by more than a tenth of its length:",
+    bool((counted[:1] - alone).norm() > 0.1 * alone.norm()),
 )
 
 # %% [markdown]
 # With the mask, padding changes nothing (but for rounding).
 #
-# Now the three sentences from above again, and a fourth on another subject. The bag of words gave 0 for the first and the
-# third.
+# Now the three sentences from above again, and a fourth on another subject.
+# The bag of words gave 0 for the first and the third.
 
 # %%
 other = "Pack the parameters into a single vector."
@@ -296,60 +358,86 @@ for number in (2, 3, 4):
     print(f"cosine of sentences 1 and {number}: {vectors[0] @ vectors[number - 1]:.2f}")
 
 # %% [markdown]
-# Compare the first and the third sentence, which share no word, with the first and the fourth, which share no subject
-# either. But look at "good" and "bad", too: sentences 1 and 2 are closer than the first and the third. Both speak of the
-# quality of a film, and the encoder was trained to put sentences on one *subject* together. Do not expect it to be as good
-# at opinions as at subjects.
+# Compare the first and the third sentence, which share no word, with the first and the fourth, which share no subject either.
+# But look at "good" and "bad", too: sentences 1 and 2 are closer than the first and the third.
+# Both speak of the quality of a film, and the encoder was trained to put sentences on one *subject* together.
+# Do not expect it to be as good at opinions as at subjects.
 
 # %% [markdown]
 # ## 4. All sentences, once
 #
-# The encoder is **frozen**: its weights stay as they are. So every sentence needs to go through it only once, and all
-# experiments share the result. `embed` sorts the sentences by length first, so that a batch needs little padding.
+# The encoder is **frozen**: its weights stay as they are.
+# So every sentence needs to go through it only once, and all experiments share the result.
+# `embed` sorts the sentences by length first, so that a batch needs little padding.
 
 # %%
 started = time.perf_counter()
 pool_x, look_x, test_x = (encoder.embed(part.texts) for part in (pool, look, test))
 seconds = 1000 * (time.perf_counter() - started) / (len(pool) + len(look) + len(test))
 print(f"one row a sentence: {list(pool_x.shape)}")
-report("seconds for 1000 sentences", seconds, "s", data=P.device.type)
+report(
+    "seconds for 1000 sentences",
+    seconds,
+    "s",
+    id="04b/seconds/1000_sentences",
+    data=P.device.type,
+)
 
 # %% [markdown]
-# What does a neighbourhood look like? We take one sentence, and search the pool for the three with the largest cosine, by words
-# and by encoder. Which of the two lists is closer in *meaning*?
+# What does a neighbourhood look like?
+# We take one sentence, and search the pool for the three with the largest cosine, by words and by encoder.
+# Which of the two lists is closer in *meaning*?
 
 # %%
 query = 1
 by_words = TfidfVectorizer().fit(pool.texts)
 likeness = {  # one row a sentence to look at, one column a sentence of the pool
-    "TF-IDF": (by_words.transform(look.texts) @ by_words.transform(pool.texts).T).toarray(),
+    "TF-IDF": (
+        by_words.transform(look.texts) @ by_words.transform(pool.texts).T
+    ).toarray(),
     "encoder": (F.normalize(look_x, dim=1) @ F.normalize(pool_x, dim=1).T).numpy(),
 }
-nearest = {name: np.argsort(-values, axis=1)[:, :3] for name, values in likeness.items()}
+nearest = {
+    name: np.argsort(-values, axis=1)[:, :3] for name, values in likeness.items()
+}
 print(f"{classes[look.labels[query]]}: {look.texts[query]}")
 show_table(
     [
-        (name, f"{likeness[name][query, i]:.2f}", classes[pool.labels[i]], pool.texts[i])
+        (
+            name,
+            f"{likeness[name][query, i]:.2f}",
+            classes[pool.labels[i]],
+            pool.texts[i],
+        )
         for name, found in nearest.items()
         for i in found[query]
     ],
     header=("by", "cosine", "class", "sentence"),
 )
-same = {name: (pool.labels[torch.from_numpy(found)] == look.labels[:, None]) for name, found in nearest.items()}
-shares = ", ".join(f"{name} {100 * hits.float().mean():.0f} %" for name, hits in same.items())
-print(f"Neighbours of the same class, over all {len(look)} sentences to look at: {shares}")
+same = {
+    name: (pool.labels[torch.from_numpy(found)] == look.labels[:, None])
+    for name, found in nearest.items()
+}
+shares = ", ".join(
+    f"{name} {100 * hits.float().mean():.0f} %" for name, hits in same.items()
+)
+print(
+    f"Neighbours of the same class, over all {len(look)} sentences to look at: {shares}"
+)
 
 # %% [markdown]
-# TF-IDF finds sentences that share words with ours, rare ones first. The encoder may find some that share none, and speak of
-# something alike. But one sentence is an anecdote. The last line counts over all of them.
+# TF-IDF finds sentences that share words with ours, rare ones first.
+# The encoder may find some that share none, and speak of something alike.
+# But one sentence is an anecdote.
+# The last line counts over all of them.
 #
-# And a picture: both kinds of features, each reduced to the two directions in which they vary most around their mean
-# (principal component analysis). In which panel do the classes lie apart?
+# And a picture: both kinds of features, each reduced to the two directions in which they vary most around their mean (principal component analysis).
+# In which panel do the classes lie apart?
 
 
 # %%
 def plane(x):
-    """The rows of x along the two directions in which they vary most: [n, d] to [n, 2]."""
+    """The rows of x along the two directions of most variance: [n, d] to [n, 2]."""
     centred = x - x.mean(dim=0)
     return (centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T).numpy()
 
@@ -358,36 +446,45 @@ counted_words = torch.from_numpy(TfidfVectorizer().fit_transform(look.texts).toa
 planes = {"TF-IDF": plane(counted_words), "frozen encoder": plane(look_x)}
 axes = plots.panels(
     [f"{name}: two directions" for name in planes],
-    alt=f"sentences of the classes {', '.join(classes)} as points in two dimensions, by TF-IDF and by the encoder",
+    alt=f"sentences of the classes {', '.join(classes)} as points in two dimensions, "
+    "by TF-IDF and by the encoder",
     height=3.8,
 )
 for axis, points in zip(axes, planes.values()):
     for number, marker in zip(range(len(classes)), "o^s"):
         chosen = look.labels.numpy() == number
-        style = {"color": plots.COLOURS[number], "marker": marker, "label": classes[number]}
+        style = {
+            "color": plots.COLOURS[number],
+            "marker": marker,
+            "label": classes[number],
+        }
         axis.scatter(*points[chosen].T, s=14, alpha=0.6, **style)
     axis.set(xlabel="first direction (no unit)", ylabel="second direction (no unit)")
 axes[0].legend(framealpha=0.8)
 plt.show()
 
 # %% [markdown]
-# In neither panel do the classes lie quite apart. Two directions are a shadow of several hundred, and nobody chose them for
-# *our* classes. Classes that overlap here may still be separable by a flat boundary (a hyperplane) in all dimensions. So we
-# do not judge by the picture: we fit a classifier and count.
+# In neither panel do the classes lie quite apart.
+# Two directions are a shadow of several hundred, and nobody chose them for *our* classes.
+# Classes that overlap here may still be separable by a flat boundary (a hyperplane) in all dimensions.
+# So we do not judge by the picture: we fit a classifier and count.
 
 # %% [markdown]
 # ## 5. Few labels
 #
-# Now the experiment. From the pool we draw a few sentences of each class. Each method sees these labels and no others, and is
-# then measured on the test sentences. This is repeated with fresh draws. The draws are the same for all methods, so that we
-# can look at their *difference* draw by draw.
+# Now the experiment.
+# From the pool we draw a few sentences of each class.
+# Each method sees these labels and no others, and is then measured on the test sentences.
+# This is repeated with fresh draws.
+# The draws are the same for all methods, so that we can look at their *difference* draw by draw.
 #
 # - **TF-IDF**: the function of section 2.
-# - **frozen encoder**: a **linear probe** on the encoder's vectors. That is logistic regression, one linear layer with
-#   softmax and cross-entropy as in chapter 1, on vectors that stay fixed. Each coordinate is standardised first. It has the
-#   same budget: seven values of $C$, chosen in the same way inside the labels.
-# - **random encoder**, in longer runs only: the same network with weights that were drawn and never trained. It tells whether the
-#   *training* of the encoder matters, or any large network would do.
+# - **frozen encoder**: a **linear probe** on the encoder's vectors.
+#   That is logistic regression, one linear layer with softmax and cross-entropy as in chapter 1, on vectors that stay fixed.
+#   Each coordinate is standardised first.
+#   It has the same budget: seven values of $C$, chosen in the same way inside the labels.
+# - **random encoder**, in longer runs only: the same network with weights that were drawn and never trained.
+#   It tells whether the *training* of the encoder matters, or any large network would do.
 
 
 # %%
@@ -399,28 +496,53 @@ def tested(predictions):
 def bag_of_words(draw):
     """TF-IDF and logistic regression on the sentences of this draw."""
     labelled = pool.subset(draw.indices)
-    return tested(tfidf_probe(labelled.texts, labelled.labels).predict(list(test.texts)))
+    return tested(
+        tfidf_probe(labelled.texts, labelled.labels).predict(list(test.texts))
+    )
 
 
 def probe_of(pool_x, test_x):
     """A linear probe on these features."""
-    return lambda draw: tested(transfer.linear_probe(pool_x[draw.indices], pool.labels[draw.indices]).predict(test_x))
+    return lambda draw: tested(
+        transfer.linear_probe(pool_x[draw.indices], pool.labels[draw.indices]).predict(
+            test_x
+        )
+    )
 
 
-methods = [study.Method("frozen encoder", probe_of(pool_x, test_x)), study.Method("TF-IDF", bag_of_words)]
+methods = [
+    study.Method("frozen encoder", probe_of(pool_x, test_x)),
+    study.Method("TF-IDF", bag_of_words),
+]
 if P.random_encoder:
     torch.manual_seed(P.seed)
-    untrained = text.Encoder(type(encoder.body)(encoder.body.config), encoder.tokenizer, "random").to(P.device)
-    methods.append(study.Method("random encoder", probe_of(untrained.embed(pool.texts), untrained.embed(test.texts))))
+    untrained = text.Encoder(
+        type(encoder.body)(encoder.body.config), encoder.tokenizer, "random"
+    ).to(P.device)
+    methods.append(
+        study.Method(
+            "random encoder",
+            probe_of(untrained.embed(pool.texts), untrained.embed(test.texts)),
+        )
+    )
 labels = [count * len(classes) for count in P.counts]
 table = study.run_study(
-    "text", methods, labels, P.draws, labels=pool.labels, data=data.source, seed=P.seed, out=P.table_path("labels")
+    "text",
+    methods,
+    labels,
+    P.draws,
+    labels=pool.labels,
+    data=data.source,
+    seed=P.seed,
+    out=P.table_path("labels"),
 )
 
 # %% [markdown]
-# The figure shows the mean over the draws, with its 95 % band, over the number of labelled sentences: of all classes
-# together, with as many labels of each class, on a logarithmic scale. The dotted line is guessing. The second panel is our
-# longer recorded run on film reviews. Which line is higher on the left? Do they meet on the right?
+# The figure shows the mean over the draws, with its 95 % band, over the number of labelled sentences: of all classes together, with as many labels of each class, on a logarithmic scale.
+# The dotted line is guessing.
+# The second panel is our longer recorded run on film reviews.
+# Which line is higher on the left?
+# Do they meet on the right?
 
 
 # %%
@@ -441,20 +563,35 @@ def add_chance(axis, number_of_classes):
 
 
 recorded = recorded_table("labels")
-titles = [f"{data.source.split(',')[0].split(' of ')[0]}, run here"] + ["Film reviews, recorded"] * bool(recorded)
-axes = plots.panels(titles, alt="test accuracy of each method over the number of labels, with bands", height=3.8)
-plots.learning_curves(table, "test accuracy", titles[0], "test accuracy (%)", alt="", axis=axes[0])
+titles = [f"{data.source.split(',')[0].split(' of ')[0]}, run here"] + [
+    "Film reviews, recorded"
+] * bool(recorded)
+axes = plots.panels(
+    titles,
+    alt="test accuracy of each method over the number of labels, with bands",
+    height=3.8,
+)
+plots.learning_curves(
+    table, "test accuracy", titles[0], "test accuracy (%)", alt="", axis=axes[0]
+)
 add_chance(axes[0], len(classes))
 if recorded:
-    plots.learning_curves(recorded[0], "test accuracy", titles[1], "test accuracy (%)", alt="", axis=axes[1])
+    plots.learning_curves(
+        recorded[0],
+        "test accuracy",
+        titles[1],
+        "test accuracy (%)",
+        alt="",
+        axis=axes[1],
+    )
     add_chance(axes[1], 2)
-    print(f"recorded: {recorded[1]['machine']}, {recorded[1]['date']}, {recorded[0].rows[0]['data']}")
+    (recorded_data,) = recorded[0].known("data")
+    print(f"recorded: {recorded[1]['machine']}, {recorded[1]['date']}, {recorded_data}")
 plt.show()
 
 # %% [markdown]
-# Whether two bands overlap is not the question, since both methods were run on the same draws. The table has the mean of the
-# *paired* differences with its 95 % interval, and a verdict that is computed from it (adjusted for asking once for each number
-# of labels):
+# Whether two bands overlap is not the question, since both methods were run on the same draws.
+# The table has the mean of the *paired* differences with its 95 % interval, and a verdict that is computed from it (adjusted for asking once for each number of labels):
 #
 # - *supported*: the interval lies above 0, so the frozen encoder is better;
 # - *contradicted*: it lies below 0, so TF-IDF is better;
@@ -462,13 +599,16 @@ plt.show()
 # - *undecided*: anything else, and always below five draws.
 
 # %%
-effects = [study.paired(table, "frozen encoder", "TF-IDF", "test accuracy", count) for count in labels]
+effects = [
+    study.paired(table, "frozen encoder", "TF-IDF", "test accuracy", count)
+    for count in labels
+]
 verdicts = study.verdicts(effects)
 
 
 def mean(method, count, of=None):
     """Mean test accuracy in per cent."""
-    return float(np.mean(list((of or table).values(method, "test accuracy", count).values())))
+    return (of or table).mean(method, "test accuracy", count)
 
 
 show_table(
@@ -481,16 +621,36 @@ show_table(
         )
         for n, count, e, v in zip(P.counts, labels, effects, verdicts)
     ],
-    header=("labels a class", *(method.name for method in methods), "encoder − TF-IDF (points)", "verdict"),
+    header=(
+        "labels a class",
+        *(method.name for method in methods),
+        "encoder − TF-IDF (points)",
+        "verdict",
+    ),
 )
+
+
+def accuracy_id(a, b, n):
+    """The id of a difference in test accuracy at n labels a class."""
+    return record_id("04b", "accuracy", (a, b), f"{n} a class")
+
+
+def show_difference(a, b, n, effect):
+    """Reports by how many points of test accuracy a is better than b."""
+    name = f"{a} − {b}, {n} a class"
+    id = accuracy_id(a, b, n)
+    show_record(effect.to_record(name, "points", id=id, data=data.source))
+
+
 for n, effect in zip(P.counts, effects):
-    report(f"{short} − tfidf, {n} a class", effect.effect, "points", effect.low, effect.high, effect.n, data.source)
+    show_difference(short, "tfidf", n, effect)
 
 if P.random_encoder:
     for n, count in zip(P.counts, labels):
-        trained = study.paired(table, "frozen encoder", "random encoder", "test accuracy", count)
-        name = f"{short} − random encoder, {n} a class"
-        report(name, trained.effect, "points", trained.low, trained.high, trained.n, data.source)
+        trained = study.paired(
+            table, "frozen encoder", "random encoder", "test accuracy", count
+        )
+        show_difference(short, "random encoder", n, trained)
 
 # %%
 sayings = {
@@ -502,64 +662,92 @@ sayings = {
 for n, verdict in zip(P.counts, verdicts):
     print(f"{n} labels a class: {sayings[verdict]}.")
 least = min(range(len(labels)), key=lambda i: effects[i].effect)
-print(f"Encoder − TF-IDF is smallest at {P.counts[least]} labels a class: {effects[least].effect:+.1f} points.")
+print(
+    f"Encoder − TF-IDF is smallest at {P.counts[least]} labels a class: "
+    f"{effects[least].effect:+.1f} points."
+)
 
 
 # %%
-def show_recorded(names, header):
-    """Numbers of the recorded run, or a line where it has none."""
-    try:
-        found = [study.recorded_value("04b", name) for name in names]
-    except CourseError as error:
-        print(error)
+def show_recorded(ids, header):
+    """Numbers of the recorded run."""
+    found = study.find_recorded("04b", ids)
+    if not found:
         return
-    where = ["above 0" if r["low"] > 0 else "below 0" if r["high"] < 0 else "includes 0" for r in found]
+    where = [
+        "above 0" if r["low"] > 0 else "below 0" if r["high"] < 0 else "includes 0"
+        for r in found
+    ]
     show_table(
         [
-            (r["name"], f"{r['value']:+.1f} [{r['low']:+.1f}, {r['high']:+.1f}]", place, r["n"])
+            (
+                r["name"],
+                f"{r['value']:+.1f} [{r['low']:+.1f}, {r['high']:+.1f}]",
+                place,
+                r["n"],
+            )
             for r, place in zip(found, where)
         ],
-        header=(f"{header}, {found[0]['label']}", f"{found[0]['unit']} [95 %]", "the interval", "draws"),
+        header=(
+            f"{header}, {found[0]['label']}",
+            f"{found[0]['unit']} [95 %]",
+            "the interval",
+            "draws",
+        ),
     )
 
 
 recorded_counts = (5, 20, 100, 500)
 show_recorded(
-    [f"minilm − {rival}, {n} a class" for rival in ("tfidf", "random encoder") for n in recorded_counts], "film reviews"
+    [
+        accuracy_id("minilm", rival, n)
+        for rival in ("tfidf", "random encoder")
+        for n in recorded_counts
+    ],
+    "film reviews",
 )
 
 # %% [markdown]
 # How to read these results:
 #
-# - With five sentences of each class, most words of a test sentence were never seen with a label. TF-IDF has little to go
-#   by. The encoder has more: it knows from its own training which words are used alike.
-# - Each label teaches TF-IDF new words, while the encoder's vectors stay what they are. So the lead need not grow with the
-#   number of labels. It need not shrink steadily either, for with very few labels the probe, too, has little to learn from.
+# - With five sentences of each class, most words of a test sentence were never seen with a label.
+#   TF-IDF has little to go by.
+#   The encoder has more: it knows from its own training which words are used alike.
+# - Each label teaches TF-IDF new words, while the encoder's vectors stay what they are.
+#   So the lead need not grow with the number of labels.
+#   It need not shrink steadily either, for with very few labels the probe, too, has little to learn from.
 #   Compare the differences, here and in the recorded run.
-# - Docstrings of different libraries differ in subject. For and against a film is a difference in opinion. Compare
-#   how far above chance (the dotted line) the encoder comes with the same labels.
-# - A lead is not an accuracy. "Few labels suffice" would say too much where the accuracy itself is low. "Fewer labels are
-#   needed" is what the differences support, where they do.
-# - The differences to the random encoder, in the recorded run, tell how much is due to the *training* of the encoder, and how much
-#   to its architecture alone. How far the random one lies above chance, and whether it beats counting words, is in the
-#   figure. It is one draw of random weights.
-# - The rival is one of many. When we left out words such as "the", it became better by several points on docstrings, and worse
-#   on film reviews. Taking the idf from all unlabelled sentences changed less. So read the sign and the rough size of a
-#   difference, and not its decimals.
+# - Docstrings of different libraries differ in subject.
+#   For and against a film is a difference in opinion.
+#   Compare how far above chance (the dotted line) the encoder comes with the same labels.
+# - A lead is not an accuracy.
+#   "Few labels suffice" would say too much where the accuracy itself is low.
+#   "Fewer labels are needed" is what the differences support, where they do.
+# - The differences to the random encoder, in the recorded run, tell how much is due to the *training* of the encoder, and how much to its architecture alone.
+#   How far the random one lies above chance, and whether it beats counting words, is in the figure.
+#   It is one draw of random weights.
+# - The rival is one of many.
+#   When we left out words such as "the", it became better by several points on docstrings, and worse on film reviews.
+#   Taking the idf from all unlabelled sentences changed less.
+#   So read the sign and the rough size of a difference, and not its decimals.
 #
-# The intervals cover the draws of labels and the choice of test sentences. They do not cover another encoder.
+# The intervals cover the draws of labels and the choice of test sentences.
+# They do not cover another encoder.
 #
 # ### A task that may be hard for the encoder
 #
-# An encoder makes easy what its training asked for, and may bury the rest. So take another task on the same sentences, one
-# that its training did not ask for: *does the sentence contain the word "the"?* The vectors are the same, only the labels
-# are new. Before you look: which method should win?
+# An encoder makes easy what its training asked for, and may bury the rest.
+# So take another task on the same sentences, one that its training did not ask for: *does the sentence contain the word "the"?*
+# The vectors are the same, only the labels are new.
+# Before you look: which method should win?
 
 
 # %%
 def contains_the(part):
     """1 for sentences that contain the word "the", otherwise 0: int64 [n]."""
-    return torch.tensor([int("the" in sentence.lower().split()) for sentence in part.texts])
+    return torch.tensor(
+        [int("the" in sentence.lower().split()) for sentence in part.texts]
+    )
 
 
 pool_the, test_the = contains_the(pool), contains_the(test)
@@ -568,7 +756,9 @@ pool_the, test_the = contains_the(pool), contains_the(test)
 def the_by_words(draw):
     """TF-IDF on the new labels."""
     search = tfidf_probe([pool.texts[i] for i in draw.indices], pool_the[draw.indices])
-    return {"test accuracy": torch.as_tensor(search.predict(list(test.texts))) == test_the}
+    return {
+        "test accuracy": torch.as_tensor(search.predict(list(test.texts))) == test_the
+    }
 
 
 def the_by_encoder(draw):
@@ -577,43 +767,60 @@ def the_by_encoder(draw):
     return {"test accuracy": probe.predict(test_x) == test_the}
 
 
-rivals = [study.Method("frozen encoder", the_by_encoder), study.Method("TF-IDF", the_by_words)]
-the_table = study.run_study("the", rivals, [40], P.draws, labels=pool_the, data=data.source, seed=P.seed)
+rivals = [
+    study.Method("frozen encoder", the_by_encoder),
+    study.Method("TF-IDF", the_by_words),
+]
+the_table = study.run_study(
+    "the", rivals, [40], P.draws, labels=pool_the, data=data.source, seed=P.seed
+)
 effect = study.paired(the_table, "frozen encoder", "TF-IDF", "test accuracy", 40)
 name = f"{short} − tfidf on the word 'the', 20 a class"
-report(name, effect.effect, "points", effect.low, effect.high, effect.n, data.source)
+id = record_id("04b", "accuracy on the", (short, "tfidf"), "20 a class")
+show_record(effect.to_record(name, "points", id=id, data=data.source))
 share = 100 * float(test_the.float().mean())
 print(f"Always the more frequent answer: {max(share, 100 - share):.1f} %")
-print(f"Frozen encoder {mean('frozen encoder', 40, the_table):.1f} %, TF-IDF {mean('TF-IDF', 40, the_table):.1f} %")
+print(
+    f"Frozen encoder {mean('frozen encoder', 40, the_table):.1f} %, TF-IDF "
+    f"{mean('TF-IDF', 40, the_table):.1f} %"
+)
 print(f"On this task, {sayings[study.verdict(effect)]}.")
 
 # %% [markdown]
-# For TF-IDF the answer is one column of its table. The encoder spreads it over 384 numbers, mixed with the subject of the
-# sentence. An interval below 0 means that counting words won (the verdict asks for five draws, too). That a probe on 40
-# labels does not find the word is no proof that it is lost. Transfer helps where the new task asks for what the old one made
-# easy to read off.
+# For TF-IDF the answer is one column of its table.
+# The encoder spreads it over 384 numbers, mixed with the subject of the sentence.
+# An interval below 0 means that counting words won (the verdict asks for five draws, too).
+# That a probe on 40 labels does not find the word is no proof that it is lost.
+# Transfer helps where the new task asks for what the old one made easy to read off.
 
 # %% [markdown]
 # ## 6. Fine-tuning
 #
-# So far the encoder was frozen. **Fine-tuning** trains it further, together with a linear head. The loop is that of
-# chapter 1; only the batches are made of tokens.
+# So far the encoder was frozen.
+# **Fine-tuning** trains it further, together with a linear head.
+# The loop is that of chapter 1; only the batches are made of tokens.
 #
-# How long, and how fast? There are no validation labels to choose by, unless we count them. So the recipe was fixed
-# *beforehand*, by a few trials on docstrings. These trials were judged on sentences of the docstrings' test part. The gain
-# on docstrings is therefore optimistic. Film reviews were not used: there the recipe is not tuned at all.
+# How long, and how fast?
+# There are no validation labels to choose by, unless we count them.
+# So the recipe was fixed *beforehand*, by a few trials on docstrings.
+# These trials were judged on sentences of the docstrings' test part.
+# The gain on docstrings is therefore optimistic.
+# Film reviews were not used: there the recipe is not tuned at all.
 #
-# - It starts from a linear probe as head, not from a random one (*LP-FT*, Kumar et al. 2022): a random head would
-#   send large, meaningless gradients into the encoder. The probe is strongly regularised, so that something is left to learn.
-# - The embeddings are frozen. In MiniLM they hold half of the parameters, and a few sentences say nothing about most words.
-# - Each layer learns 1.3 times slower than the one above it (`param_groups` of chapter 4), the head ten times faster than the
-#   last layer.
-# - AdamW, that is Adam with *weight decay*: each step also pulls each weight a little towards 0. Batches of 16 sentences, 5
-#   passes, a rate that rises and falls again (`one_cycle`). Dropout is on, except in the frozen embeddings, which stay in
-#   eval mode.
+# - It starts from a linear probe as head, not from a random one (*LP-FT*, Kumar et al. 2022): a random head would send large, meaningless gradients into the encoder.
+#   The probe is strongly regularised, so that something is left to learn.
+# - The embeddings are frozen.
+#   In MiniLM they hold half of the parameters, and a few sentences say nothing about most words.
+# - Each layer learns 1.3 times slower than the one above it (`param_groups` of chapter 4), the head ten times faster than the last layer.
+# - AdamW, that is Adam with *weight decay*: each step also pulls each weight a little towards 0.
+#   Batches of 16 sentences, 5 passes, a rate that rises and falls again (`one_cycle`).
+#   Dropout is on, except in the frozen embeddings, which stay in eval mode.
 #
-# There was a trap in the first item. Three of MiniLM's 384 coordinates are practically constant, at about $10^{-7}$ or less.
-# Standardising divides them by next to nothing. Fine-tuning then blew the loss up to several hundred. `embed` sets them to 0.
+# There was a trap in the first item.
+# Three of MiniLM's 384 coordinates are practically constant, at about $10^{-7}$ or less.
+# Standardising divides them by next to nothing.
+# Fine-tuning then blew the loss up to several hundred.
+# `embed` sets them to 0.
 #
 # Find the lines that are chapter 1's loop; the rest is the recipe above.
 
@@ -622,15 +829,25 @@ PASSES, BATCH, RATE, FACTOR = 5, 16, 1e-4, 1.3
 
 
 def fine_tune(labelled, features, rate=RATE, seed=0):
-    """A copy of the encoder and a head, both trained on these sentences; `features` are the frozen encoder's."""
+    """A copy of the encoder and a head, both trained on these sentences; `features` are
+    the frozen encoder's.
+    """
     torch.manual_seed(seed)
     network = copy.deepcopy(encoder).train()
-    head = transfer.linear_probe(features, labelled.labels, grid=[0.01]).as_linear().to(P.device)
+    head = (
+        transfer.linear_probe(features, labelled.labels, grid=[0.01])
+        .as_linear()
+        .to(P.device)
+    )
     transfer.freeze(network.parts[0])
     groups = transfer.param_groups(network.parts, rate, FACTOR)
-    optimizer = torch.optim.AdamW([*groups, {"params": list(head.parameters()), "lr": 10 * rate}])
+    optimizer = torch.optim.AdamW(
+        [*groups, {"params": list(head.parameters()), "lr": 10 * rate}]
+    )
     steps = PASSES * math.ceil(len(labelled) / BATCH)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: transfer.one_cycle(step / steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: transfer.one_cycle(step / steps)
+    )
     for _ in range(PASSES):
         for chosen in torch.randperm(len(labelled)).split(BATCH):
             part = labelled.subset(chosen)
@@ -644,8 +861,9 @@ def fine_tune(labelled, features, rate=RATE, seed=0):
 
 
 # %% [markdown]
-# Fine-tuning costs a training and a new pass over the test sentences for every draw. So this run has fewer draws and a part of
-# the test sentences. The frozen probe is measured on the same draws and sentences, so its number differs from section 5's.
+# Fine-tuning costs a training and a new pass over the test sentences for every draw.
+# So this run has fewer draws and a part of the test sentences.
+# The frozen probe is measured on the same draws and sentences, so its number differs from section 5's.
 
 # %%
 exam = test.first(P.tune_test)
@@ -660,54 +878,89 @@ def right(predictions):
 
 def frozen(draw):
     """The linear probe of section 5."""
-    return right(transfer.linear_probe(pool_x[draw.indices], pool.labels[draw.indices]).predict(exam_x))
+    return right(
+        transfer.linear_probe(pool_x[draw.indices], pool.labels[draw.indices]).predict(
+            exam_x
+        )
+    )
 
 
 def tuned(rate):
     """Fine-tuning at this rate."""
 
     def run(draw):
-        network, head = fine_tune(pool.subset(draw.indices), pool_x[draw.indices], rate, draw.seed)
+        network, head = fine_tune(
+            pool.subset(draw.indices), pool_x[draw.indices], rate, draw.seed
+        )
         with torch.no_grad():
             return right(head(network.embed(exam.texts)).argmax(dim=1))
 
     return run
 
 
-tuning = [study.Method("frozen encoder", frozen), study.Method("fine-tuned", tuned(RATE))]
+tuning = [
+    study.Method("frozen encoder", frozen),
+    study.Method("fine-tuned", tuned(RATE)),
+]
 tune_labels = [count * len(classes) for count in P.tune_counts]
 tune_table = study.run_study(
-    "fine-tuning", tuning, tune_labels, P.tune_draws, labels=pool.labels, data=data.source, seed=P.seed,
+    "fine-tuning",
+    tuning,
+    tune_labels,
+    P.tune_draws,
+    labels=pool.labels,
+    data=data.source,
+    seed=P.seed,
     out=P.table_path("tuning"),
-)  # fmt: skip
+)
 
 # %%
-gains = [study.paired(tune_table, "fine-tuned", "frozen encoder", "test accuracy", count) for count in tune_labels]
+gains = [
+    study.paired(tune_table, "fine-tuned", "frozen encoder", "test accuracy", count)
+    for count in tune_labels
+]
 tune_verdicts = study.verdicts(gains)
 rows = []
 for n, count, gain, verdict in zip(P.tune_counts, tune_labels, gains, tune_verdicts):
-    spent = [r["seconds"] for r in tune_table.rows if (r["method"], r["labels"]) == ("fine-tuned", count)]
+    spent = tune_table.frame.query("method == 'fine-tuned' and labels == @count")[
+        "seconds"
+    ]
     accuracies = [f"{mean(method.name, count, tune_table):.1f} %" for method in tuning]
     interval = f"{gain.effect:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
     rows.append((n, *accuracies, interval, verdict, f"{np.mean(spent):.0f} s"))
-    report(f"{short} fine-tuned − frozen, {n} a class", gain.effect, "points", gain.low, gain.high, gain.n, data.source)
+    show_difference(f"{short} fine-tuned", "frozen", n, gain)
 names = [method.name for method in tuning]
 show_table(
-    rows, header=("labels a class", *names, "fine-tuned − frozen (points)", "verdict", "one fine-tuning with its test")
+    rows,
+    header=(
+        "labels a class",
+        *names,
+        "fine-tuned − frozen (points)",
+        "verdict",
+        "one fine-tuning with its test",
+    ),
 )
 
 # %% [markdown]
-# And if the rate is wrong? In longer runs only: the same recipe with 30 times the rate, at the smallest number of labels.
+# And if the rate is wrong?
+# In longer runs only: the same recipe with 30 times the rate, at the smallest number of labels.
 
 # %%
 if P.too_fast:
     hasty = [tuning[0], study.Method("too fast", tuned(30 * RATE))]
     fast_table = study.run_study(
-        "too fast", hasty, tune_labels[:1], P.tune_draws, labels=pool.labels, data=data.source, seed=P.seed
+        "too fast",
+        hasty,
+        tune_labels[:1],
+        P.tune_draws,
+        labels=pool.labels,
+        data=data.source,
+        seed=P.seed,
     )
-    lost = study.paired(fast_table, "too fast", "frozen encoder", "test accuracy", tune_labels[0])
-    name = f"{short} too fast − frozen, {P.tune_counts[0]} a class"
-    report(name, lost.effect, "points", lost.low, lost.high, lost.n, data.source)
+    lost = study.paired(
+        fast_table, "too fast", "frozen encoder", "test accuracy", tune_labels[0]
+    )
+    show_difference(f"{short} too fast", "frozen", P.tune_counts[0], lost)
 
 # %%
 sayings = {
@@ -719,41 +972,64 @@ sayings = {
 for n, verdict in zip(P.tune_counts, tune_verdicts):
     print(f"{n} labels a class: {sayings[verdict]}.")
 show_recorded(
-    [f"minilm {kind} − frozen, {n} a class" for kind, n in (("fine-tuned", 20), ("fine-tuned", 100), ("too fast", 20))],
+    [
+        accuracy_id("minilm fine-tuned", "frozen", 20),
+        accuracy_id("minilm fine-tuned", "frozen", 100),
+        accuracy_id("minilm too fast", "frozen", 20),
+    ],
     "film reviews",
 )
 if known := recorded_table("tuning"):
-    lost = study.recorded_value("04b", "minilm too fast − frozen, 20 a class")["value"]
-    ended = mean("frozen encoder", 2 * 20, known[0]) + lost  # the same draws and sentences in both studies
-    print(f"In the recorded run the row 'too fast' ended at {ended:.1f} %, where guessing gives 50 %.")
+    lost = study.recorded_value("04b", accuracy_id("minilm too fast", "frozen", 20))[
+        "value"
+    ]
+    ended = (
+        mean("frozen encoder", 2 * 20, known[0]) + lost
+    )  # the same draws and sentences in both studies
+    print(
+        f"In the recorded run the row 'too fast' ended at {ended:.1f} %, where "
+        "guessing gives 50 %."
+    )
 
 # %% [markdown]
 # What to see:
 #
-# - The price. Once the vectors are there, a frozen probe takes about a second. Fine-tuning takes many times as long, for
-#   every draw again. What it gains must be worth that.
-# - The risk. The row "too fast" of the recorded run is the same recipe with 30 times the rate. A few steps at a wrong rate
-#   change what took a billion pairs to learn. (The factor 30 multiplies the head's rate, too. So this does not tell which of
-#   the two was spoiled.) A frozen encoder cannot be spoiled.
-# - More labels give fine-tuning more to learn from. Whether its gain grows with them: compare the two numbers of labels in the
-#   recorded run. Where both intervals include 0, it does not tell.
+# - The price.
+#   Once the vectors are there, a frozen probe takes about a second.
+#   Fine-tuning takes many times as long, for every draw again.
+#   What it gains must be worth that.
+# - The risk.
+#   The row "too fast" of the recorded run is the same recipe with 30 times the rate.
+#   A few steps at a wrong rate change what took a billion pairs to learn.
+#   (The factor 30 multiplies the head's rate, too.
+#   So this does not tell which of the two was spoiled.)
+#   A frozen encoder cannot be spoiled.
+# - More labels give fine-tuning more to learn from.
+#   Whether its gain grows with them: compare the two numbers of labels in the recorded run.
+#   Where both intervals include 0, it does not tell.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1. You leave the attention mask out of the mean. What happens?**
+# **1.
+# You leave the attention mask out of the mean.
+# What happens?**
 #
 # <details><summary>Nothing: padding tokens have zero vectors.</summary>
 #
-# They have not. Every token has a vector after the layers, padding as well.
+# They have not.
+# Every token has a vector after the layers, padding as well.
 # </details>
 #
 # <details><summary>A sentence's vector depends on the other sentences of its batch.</summary>
 #
-# Right. The longest of them decides how much padding there is.
+# Right.
+# The longest of them decides how much padding there is.
 # </details>
 #
-# **2. TF-IDF gets a test sentence in which no word occurred in the labelled sentences. What does it predict?**
+# **2.
+# TF-IDF gets a test sentence in which no word occurred in the labelled sentences.
+# What does it predict?**
 #
 # <details><summary>The class of the most similar labelled sentence.</summary>
 #
@@ -762,42 +1038,53 @@ if known := recorded_table("tuning"):
 #
 # <details><summary>The same class for all such sentences.</summary>
 #
-# Right: what the intercept says. With five labels a class there are many sentences of which only "the" and "of" are known.
+# Right: what the intercept says.
+# With five labels a class there are many sentences of which only "the" and "of" are known.
 # </details>
 #
-# **3. A colleague tries five learning rates for fine-tuning and reports the one that is best on the test set. Frozen features had
-# no such choice. What is wrong?**
+# **3.
+# A colleague tries five learning rates for fine-tuning and reports the one that is best on the test set.
+# Frozen features had no such choice.
+# What is wrong?**
 #
 # <details><summary>Nothing, if the test set is large.</summary>
 #
-# The best of five is too good by chance, and the other method had no such chance. Labels that are used to choose count
-# as labels.
+# The best of five is too good by chance, and the other method had no such chance.
+# Labels that are used to choose count as labels.
 # </details>
 #
 # <details><summary>The test labels were used to choose, and only one method had the choice.</summary>
 #
-# Right. Choose inside the training labels, with the same budget for every method, or fix the recipe beforehand.
+# Right.
+# Choose inside the training labels, with the same budget for every method, or fix the recipe beforehand.
 # </details>
 
 # %% [markdown]
 # ## Take-away
 #
-# - A token is a word or a piece of one; an encoder gives each a vector that depends on its sentence. Mean pooling with the
-#   attention mask makes one vector of them.
-# - Pretrained vectors can save labels. How many points they give depends on the task and on the number of labels. The lead
-#   need not be largest where labels are fewest, for the probe, too, has little to learn from. Look at your own table.
-# - "Frozen" costs one pass over the sentences. It has no learning rate that could spoil it. Try it first.
-# - Ask what the encoder was trained on. "Transfer" includes all of that. It helps where the new task asks for what the old one
-#   made easy to read off. Counting words can win where a single word decides.
-# - Compare with counting words. It takes ten lines, and it is the one that people forget.
+# - A token is a word or a piece of one; an encoder gives each a vector that depends on its sentence.
+#   Mean pooling with the attention mask makes one vector of them.
+# - Pretrained vectors can save labels.
+#   How many points they give depends on the task and on the number of labels.
+#   The lead need not be largest where labels are fewest, for the probe, too, has little to learn from.
+#   Look at your own table.
+# - "Frozen" costs one pass over the sentences.
+#   It has no learning rate that could spoil it.
+#   Try it first.
+# - Ask what the encoder was trained on.
+#   "Transfer" includes all of that.
+#   It helps where the new task asks for what the old one made easy to read off.
+#   Counting words can win where a single word decides.
+# - Compare with counting words.
+#   It takes ten lines, and it is the one that people forget.
 
 # %% [markdown]
 # ## Further reading
 #
 # - Devlin, Chang, Lee and Toutanova, *BERT* (2018), arXiv 1810.04805.
 # - Bao et al., *UniLMv2* (2020), arXiv 2002.12804: the network that MiniLM imitates.
-# - Wang et al., *MiniLM: Deep Self-Attention Distillation* (2020), arXiv 2002.10957; Reimers and Gurevych, *Sentence-BERT*
-#   (2019), arXiv 1908.10084. The model card of all-MiniLM-L6-v2 lists what it was trained on.
+# - Wang et al., *MiniLM: Deep Self-Attention Distillation* (2020), arXiv 2002.10957; Reimers and Gurevych, *Sentence-BERT* (2019), arXiv 1908.10084.
+#   The model card of all-MiniLM-L6-v2 lists what it was trained on.
 # - Pang and Lee, *Seeing stars* (2005), ACL: the film sentences.
 # - Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution* (2022), arXiv 2202.10054: LP-FT.
 # - Mosbach, Andriushchenko and Klakow, *On the Stability of Fine-tuning BERT* (2020), arXiv 2006.04884.

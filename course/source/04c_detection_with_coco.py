@@ -16,8 +16,8 @@
 #
 # {badges}
 #
-# All numbers here come from a small stand-in detector that the course trained itself. Section 7 has the code for COCO's own
-# detector, without recorded results.
+# All numbers here come from a small stand-in detector that the course trained itself.
+# Section 7 has the code for COCO's own detector, without recorded results.
 
 # %% [markdown]
 # ## What you will be able to do
@@ -28,8 +28,8 @@
 # - give a trained detector a new object class by freezing its backbone and replacing its last layer;
 # - judge by repeated runs what that saves, and where it saves little.
 #
-# You need chapters 1 and 4: training loop, freezing, head, fine-tuning. There are no exercises here; change the parameters
-# below instead, for example `steps = 600` or `counts = [5, 20, 80]`.
+# You need chapters 1 and 4: training loop, freezing, head, fine-tuning.
+# There are no exercises here; change the parameters below instead, for example `steps = 600` or `counts = [5, 20, 80]`.
 
 # %% [markdown]
 # ## Set-up
@@ -43,9 +43,9 @@ seed: int = 0  # start of every random number
 counts: list | None = None  # numbers of training scenes, from few to many
 draws: int | None = None  # repeats with fresh training scenes
 steps: int | None = None  # training steps of each run
-longer: int | None = None  # repeats of training from scratch with four times the steps (0: none)
-coco: bool | None = None  # also run torchvision's detector that was trained on COCO (74 MB are downloaded)
-photos: str | None = None  # a folder of photos with Pascal VOC boxes (.xml) for the COCO detector
+longer: int | None = None  # repeats from scratch with four times the steps
+coco: bool | None = None  # torchvision's detector too (a download of 74 MB)
+photos: str | None = None  # a folder of photos with Pascal VOC boxes (.xml)
 
 # %%
 from vaetl_helpers.runtime import CourseError, report, setup, show_table
@@ -65,7 +65,6 @@ P = setup(
 # %%
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -79,45 +78,50 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from vaetl_helpers import detection, plots, study
 from vaetl_helpers.data import load
+from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.transfer import freeze, trainable
 
 clothes, digits = load("fashion-mnist"), load("mnist")
 TRUE, FOUND = plots.ON_GREY  # of true boxes (solid) and of a detector's (dashed)
-jobs = 2 if P.profile == "cpu" else None  # how many runs of a study go on at the same time
+jobs = (
+    2 if P.profile == "cpu" else None
+)  # how many runs of a study go on at the same time
 
 # %% [markdown]
 # ## 1. What, and where
 #
-# A *classifier* gives one name to a whole image. An **object detector** finds every object of the classes that it knows. For
-# each it returns a **box**, a **label** (its class) and a **score** (how sure it is, from 0 to 1). A box is four numbers, in
-# pixels: $(x_1, y_1, x_2, y_2)$, the left, top, right and bottom edge. As usual with images, $y$ grows downwards.
+# A *classifier* gives one name to a whole image.
+# An **object detector** finds every object of the classes that it knows.
+# For each it returns a **box**, a **label** (its class) and a **score** (how sure it is, from 0 to 1).
+# A box is four numbers, in pixels: $(x_1, y_1, x_2, y_2)$, the left, top, right and bottom edge.
+# As usual with images, $y$ grows downwards.
 #
 # Why are labels for a detector more expensive, and why are more needed?
 #
-# - A classifier's label is one word an image. A detector's is a box with a name for *every* object in the image.
+# - A classifier's label is one word an image.
+#   A detector's is a box with a name for *every* object in the image.
 # - A forgotten object is a wrong label: training then says that there is background.
-# - The detector has more to learn from its labels: not only what a boot looks like, but also where it ends, at every place
-#   and in every size, and what all the rest of the image is *not*.
+# - The detector has more to learn from its labels: not only what a boot looks like, but also where it ends, at every place and in every size, and what all the rest of the image is *not*.
 #
-# So here it should pay even more to begin with a detector that was trained on many labelled images of *other* classes. For
-# photos the usual source is **COCO** (*Common Objects in Context*, Lin et al. 2014, arXiv 1405.0312): photos of everyday
-# scenes in which people have outlined the objects. Detectors learn 80 classes from it, and its training set, as divided in
-# 2017, has about 118,000 photos.
+# So here it should pay even more to begin with a detector that was trained on many labelled images of *other* classes.
+# For photos the usual source is **COCO** (*Common Objects in Context*, Lin et al. 2014, arXiv 1405.0312): photos of everyday scenes in which people have outlined the objects.
+# Detectors learn 80 classes from it, and its training set, as divided in 2017, has about 118,000 photos.
 #
 # ### What plays COCO's part here
 #
-# A COCO detector has to be downloaded, and is slow without a GPU. So the main experiment uses *scenes* that the course
-# composes itself, small enough for every machine, and *a small detector of our own, which we trained on nine other classes*.
+# A COCO detector has to be downloaded, and is slow without a GPU.
+# So the main experiment uses *scenes* that the course composes itself, small enough for every machine, and *a small detector of our own, which we trained on nine other classes*.
 # Section 7 does the same with the true COCO detector.
 #
-# A scene has 96 × 96 pixels: two to four garments of Fashion-MNIST, in different sizes, on a noisy ground; behind them two
-# faint digits, which are only there to distract. The **new class** is the *ankle boot*. The other nine garments stand for
-# COCO's classes: the pretrained detector has learned to find them. In our task they are background, and only boots have
-# boxes. A coin decides for each garment whether it is a boot, so that half of all garments are boots. Most easily confused
-# with them are sneakers and sandals.
+# A scene has 96 × 96 pixels: two to four garments of Fashion-MNIST, in different sizes, on a noisy ground; behind them two faint digits, which are only there to distract.
+# The **new class** is the *ankle boot*.
+# The other nine garments stand for COCO's classes: the pretrained detector has learned to find them.
+# In our task they are background, and only boots have boxes.
+# A coin decides for each garment whether it is a boot, so that half of all garments are boots.
+# Most easily confused with them are sneakers and sandals.
 #
-# This is a *friendly case*: source and target scenes differ only in which garments occur and count. COCO's photos and yours
-# differ in more, so do not expect gains of the size found here.
+# This is a *friendly case*: source and target scenes differ only in which garments occur and count.
+# COCO's photos and yours differ in more, so do not expect gains of the size found here.
 
 
 # %%
@@ -125,33 +129,52 @@ def scenes(split, count, seed):
     """Scenes from one split of the images, with boxes round the ankle boots."""
     images, clutter = getattr(clothes, split), getattr(digits, split)
     boot = images.labels == clothes.train.classes.index("ankle boot")
-    return detection.compose(images.subset(boot), images.subset(~boot), clutter, count, seed)
+    return detection.compose(
+        images.subset(boot), images.subset(~boot), clutter, count, seed
+    )
 
 
 def draw(axis, image, *layers):
-    """A scene and layers of boxes, each (boxes [k, 4], colour, line style); inner panels have no axis labels."""
+    """A scene and layers of boxes, each (boxes [k, 4], colour, line style); inner
+    panels have no axis labels.
+    """
     axis.imshow(image.permute(1, 2, 0), cmap="gray", vmin=0, vmax=255)
     axis.grid(False)
-    axis.set(xticks=[], yticks=[], xlabel=f"x ({image.shape[2]} pixels)", ylabel=f"y ({image.shape[1]} pixels)")
+    axis.set(
+        xticks=[],
+        yticks=[],
+        xlabel=f"x ({image.shape[2]} pixels)",
+        ylabel=f"y ({image.shape[1]} pixels)",
+    )
     axis.label_outer()
     for boxes, colour, style in layers:
         for x1, y1, x2, y2 in boxes.tolist():
-            frame = Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour)
+            frame = Rectangle(
+                (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour
+            )
             frame.set(linestyle=style, linewidth=2, clip_on=False)
             axis.add_patch(frame)
 
 
-pool = scenes("train", P.draws * max(P.counts), P.seed)  # from which the training scenes are drawn
-print(f"pool: {len(pool)} scenes with {sum(len(target['boxes']) for target in pool.targets)} boots")
+pool = scenes(
+    "train", P.draws * max(P.counts), P.seed
+)  # from which the training scenes are drawn
+print(
+    f"pool: {len(pool)} scenes with "
+    f"{sum(len(target['boxes']) for target in pool.targets)} boots"
+)
 
 # %% [markdown]
-# Look at some scenes. The boxes are the labels. Which garments without a box look most like a boot?
+# Look at some scenes.
+# The boxes are the labels.
+# Which garments without a box look most like a boot?
 
 # %%
 with_boot = sum(len(target["boxes"]) > 0 for target in pool.targets[:6])
 axes = plots.panels(
     [f"scene {number}" for number in range(6)],
-    alt="Six grey scenes with garments and faint digits on a noisy ground; each ankle boot has a solid light blue box, other "
+    alt="Six grey scenes with garments and faint digits on a noisy ground; each ankle "
+    "boot has a solid light blue box, other "
     f"garments have none. {with_boot} of the six scenes hold a boot.",
     height=2.9,
     width=2.8,
@@ -162,76 +185,93 @@ for number, axis in enumerate(axes):
 plt.show()
 
 # %% [markdown]
-# Every boot has a solid box, and nothing else has. A scene without any boot is possible, and useful: it teaches what boots
-# are not. (Its list of boxes is empty, with the shape `[0, 4]`.)
+# Every boot has a solid box, and nothing else has.
+# A scene without any boot is possible, and useful: it teaches what boots are not.
+# (Its list of boxes is empty, with the shape `[0, 4]`.)
 #
-# The *images* are split as everywhere in this course: training scenes use training images, test scenes use test images. The
-# pretrained detector has seen training images of the nine other garments, no image of a boot, and no test image.
+# The *images* are split as everywhere in this course: training scenes use training images, test scenes use test images.
+# The pretrained detector has seen training images of the nine other garments, no image of a boot, and no test image.
 
 # %% [markdown]
 # ## 2. Does a box fit? Intersection over union
 #
-# Let $A$ be a box that was found and $B$ a true box. Their **intersection over union** is
+# Let $A$ be a box that was found and $B$ a true box.
+# Their **intersection over union** is
 #
 # $$\mathrm{IoU}(A, B) = \frac{|A \cap B|}{|A \cup B|} ,$$
 #
-# the area that they share, divided by the area that they cover together (both in square pixels). It is 1 where they are
-# equal, and 0 where they do not meet. In code `A` holds three boxes, `[3, 4]`, and `B` one, `[1, 4]`. (torchvision's
-# `box_iou` gives a table: every box of `A` with every box of `B`.)
+# the area that they share, divided by the area that they cover together (both in square pixels).
+# It is 1 where they are equal, and 0 where they do not meet.
+# In code `A` holds three boxes, `[3, 4]`, and `B` one, `[1, 4]`. (torchvision's `box_iou` gives a table: every box of `A` with every box of `B`.)
 
 # %% tags=["nbval-check-output"]
 B = torch.tensor([[20.0, 20.0, 60.0, 60.0]])
-A = torch.tensor([[24.0, 22.0, 62.0, 62.0], [20.0, 34.0, 60.0, 74.0], [42.0, 42.0, 82.0, 82.0]])
-shared = (torch.minimum(A[:, 2:], B[:, 2:]) - torch.maximum(A[:, :2], B[:, :2])).clamp(min=0).prod(1)
+A = torch.tensor(
+    [[24.0, 22.0, 62.0, 62.0], [20.0, 34.0, 60.0, 74.0], [42.0, 42.0, 82.0, 82.0]]
+)
+shared = (
+    (torch.minimum(A[:, 2:], B[:, 2:]) - torch.maximum(A[:, :2], B[:, :2]))
+    .clamp(min=0)
+    .prod(1)
+)
 together = (A[:, 2:] - A[:, :2]).prod(1) + (B[:, 2:] - B[:, :2]).prod(1) - shared
 print("by hand:     " + ", ".join(f"{value:.2f}" for value in shared / together))
 print("torchvision: " + ", ".join(f"{value:.2f}" for value in box_iou(A, B)[:, 0]))
 
 # %% [markdown]
-# The figure shows these three. Guess first which of them deserves to be called *found*.
+# The figure shows these three.
+# Guess first which of them deserves to be called *found*.
 
 # %%
 axes = plots.panels(
     [f"IoU = {value:.2f}" for value in box_iou(A, B)[:, 0]],
-    alt="Three pairs of squares: a solid true box and a dashed found box that lies almost on it, then a third of its side "
+    alt="Three pairs of squares: a solid true box and a dashed found box that lies "
+    "almost on it, then a third of its side "
     "lower, then only overlaps at a corner.",
     height=3.3,
     width=2.8,
     columns=3,
 )
 for axis, found in zip(axes, A):
-    draw(axis, torch.full((1, 96, 96), 40, dtype=torch.uint8), (B, TRUE, "-"), (found[None], FOUND, "--"))
+    draw(
+        axis,
+        torch.full((1, 96, 96), 40, dtype=torch.uint8),
+        (B, TRUE, "-"),
+        (found[None], FOUND, "--"),
+    )
 plt.show()
 
 # %% [markdown]
-# IoU is strict: the box in the middle is off by a third of its side, and its IoU is below 0.5 already. The usual rule, which
-# we follow, calls a box a hit from **IoU ≥ 0.5** on. That is the *50* in AP@50.
+# IoU is strict: the box in the middle is off by a third of its side, and its IoU is below 0.5 already.
+# The usual rule, which we follow, calls a box a hit from **IoU ≥ 0.5** on.
+# That is the *50* in AP@50.
 
 # %% [markdown]
 # ## 3. One number for a detector: AP@50
 #
-# Go through all boxes that were found in all test scenes, the highest score first. A box is a *hit* (true positive) if its
-# IoU with a true box of the same scene and class is at least 0.5, and if that true box was not hit before. Every other box
-# is a *false alarm* (false positive): a second box on the same boot is one too. After each box note
+# Go through all boxes that were found in all test scenes, the highest score first.
+# A box is a *hit* (true positive) if its IoU with a true box of the same scene and class is at least 0.5, and if that true box was not hit before.
+# Every other box is a *false alarm* (false positive): a second box on the same boot is one too.
+# After each box note
 #
 # - **precision** = hits so far / boxes so far: how much of what it says is right;
 # - **recall** = hits so far / number of true boxes: how much of what is there it has found.
 #
-# Going down the list, recall can only rise, and precision mostly falls. **AP** (*average precision*) sums this up. Let $P_k$
-# and $R_k$ be precision and recall after box $k$, with $k = 1 \dots K$ for $K$ boxes, and let $p(r)$ be the best precision
-# at which at least the recall $r$ is reached, and 0 where it is never reached. COCO takes the mean over 101 levels of
-# recall:
+# Going down the list, recall can only rise, and precision mostly falls.
+# **AP** (*average precision*) sums this up.
+# Let $P_k$ and $R_k$ be precision and recall after box $k$, with $k = 1 \dots K$ for $K$ boxes, and let $p(r)$ be the best precision at which at least the recall $r$ is reached, and 0 where it is never reached.
+# COCO takes the mean over 101 levels of recall:
 #
 # $$\mathrm{AP} = \frac{1}{101} \sum_{r \in \{0,\, 0.01,\, \dots,\, 1\}} p(r), \qquad
 #   p(r) = \max_{k:\, R_k \ge r} P_k .$$
 #
-# AP is 1 (we write 100 %) only if every object is found before the first false alarm. No threshold on the score has to be
-# chosen (torchvision discards boxes with a score of 0.05 or less beforehand). With several classes it is the mean over the
-# classes, which is called *mAP* elsewhere.
+# AP is 1 (we write 100 %) only if every object is found before the first false alarm.
+# No threshold on the score has to be chosen (torchvision discards boxes with a score of 0.05 or less beforehand).
+# With several classes it is the mean over the classes, which is called *mAP* elsewhere.
 #
-# By hand: three boots, four boxes. The first box is a hit, the second is background, the third is a hit, the fourth is a
-# second box on the first boot; the third boot is missed. So $p(r)$ is 1 at 34 levels (0 to 0.33), 2/3 at 33 levels (0.34 to
-# 0.66) and 0 at 34:
+# By hand: three boots, four boxes.
+# The first box is a hit, the second is background, the third is a hit, the fourth is a second box on the first boot; the third boot is missed.
+# So $p(r)$ is 1 at 34 levels (0 to 0.33), 2/3 at 33 levels (0.34 to 0.66) and 0 at 34:
 #
 # $$\mathrm{AP} = (34 + 33 \cdot 2/3) / 101 = 56/101 = 55.45\,\% .$$
 #
@@ -242,20 +282,34 @@ hit = torch.tensor([1.0, 0.0, 1.0, 0.0])
 precision, recall = hit.cumsum(0) / torch.arange(1, 5), hit.cumsum(0) / 3
 levels = torch.linspace(0, 1, 101)
 best = torch.tensor(
-    [max([p for p, r in zip(precision.tolist(), recall.tolist()) if r >= level] + [0]) for level in levels]
+    [
+        max(
+            [p for p, r in zip(precision.tolist(), recall.tolist()) if r >= level] + [0]
+        )
+        for level in levels
+    ]
 )
 for name, values in (("precision", precision), ("recall", recall)):
     print(f"{name} after each box: " + ", ".join(f"{value:.2f}" for value in values))
 print(f"AP by hand: {100 * best.mean():.2f} %")
 
 boots = torch.tensor([[0.0, 0, 20, 20], [30, 30, 60, 60], [70, 70, 90, 90]])
-boxes = torch.tensor([[0.0, 0, 20, 18], [60, 0, 80, 20], [30, 32, 60, 60], [0, 2, 20, 20]])
-said = [{"boxes": boxes, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]), "labels": torch.ones(4, dtype=torch.long)}]
+boxes = torch.tensor(
+    [[0.0, 0, 20, 18], [60, 0, 80, 20], [30, 32, 60, 60], [0, 2, 20, 20]]
+)
+said = [
+    {
+        "boxes": boxes,
+        "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]),
+        "labels": torch.ones(4, dtype=torch.long),
+    }
+]
 truth = [{"boxes": boots, "labels": torch.ones(3, dtype=torch.long)}]
 print(f"torchmetrics: {detection.average_precision(said, truth):.2f} %")
 
 # %% [markdown]
-# The two agree. (Behind `average_precision` are torchmetrics and pycocotools, the evaluation code that COCO publishes.
+# The two agree.
+# (Behind `average_precision` are torchmetrics and pycocotools, the evaluation code that COCO publishes.
 # COCO's own headline number goes further: it repeats this at ten thresholds of IoU, from 0.50 to 0.95, and takes the mean.)
 
 # %%
@@ -264,7 +318,8 @@ axis = plots.lines(
     title="Precision and recall of the four boxes",
     x="recall",
     y="precision",
-    alt="A falling staircase: precision 1 up to recall one third, two thirds up to recall two thirds, then 0. Four dots mark "
+    alt="A falling staircase: precision 1 up to recall one third, two thirds up to "
+    "recall two thirds, then 0. Four dots mark "
     "the state after each box.",
 )
 axis.lines[0].set_drawstyle("steps-pre")  # p(r) holds up to the recall that is reached
@@ -273,34 +328,36 @@ axis.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# The area under the staircase, 5/9 = 55.56 %, is almost the AP: COCO's 101 levels approximate it. The false alarm in second
-# place cost precision for all that came later, and the missed boot cost the last third.
+# The area under the staircase, 5/9 = 55.56 %, is almost the AP: COCO's 101 levels approximate it.
+# The false alarm in second place cost precision for all that came later, and the missed boot cost the last third.
 
 # %% [markdown]
 # ## 4. Inside a detector
 #
-# We use **Faster R-CNN** (Ren et al. 2015, arXiv 1506.01497), from torchvision. Its parts, from the input on:
+# We use **Faster R-CNN** (Ren et al. 2015, arXiv 1506.01497), from torchvision.
+# Its parts, from the input on:
 #
-# - The **backbone** is a convolutional network, as in a classifier. It turns the scene into a *feature map*: here 64 numbers
-#   at each of 12 × 12 places.
+# - The **backbone** is a convolutional network, as in a classifier.
+#   It turns the scene into a *feature map*: here 64 numbers at each of 12 × 12 places.
 # - A **neck** may follow, which joins feature maps of several sizes, so that small and large objects are seen equally well.
-#   In torchvision it counts as part of the backbone and is called FPN, *feature pyramid network*. The COCO detector has one.
+#   In torchvision it counts as part of the backbone and is called FPN, *feature pyramid network*.
+#   The COCO detector has one.
 #   Our small one needs none.
-# - The **region proposal network** (RPN) looks at *anchors*, boxes of fixed sizes and shapes round each place, here 864 = 12
-#   × 12 × 6, with 2 sizes × 3 shapes at each place. For each it says whether *something* is there, of whatever class, and
-#   moves the box to fit.
-# - The **head** cuts out the features inside the best proposals (this is called *RoIAlign*), and decides for each: which
-#   class, or background, and how to correct the box. Its **last layer** has one output a class (and one for the background)
-#   and four numbers a class (and, unused, four for the background). This layer alone is replaced for a new class.
+# - The **region proposal network** (RPN) looks at *anchors*, boxes of fixed sizes and shapes round each place, here 864 = 12 × 12 × 6, with 2 sizes × 3 shapes at each place.
+#   For each it says whether *something* is there, of whatever class, and moves the box to fit.
+# - The **head** cuts out the features inside the best proposals (this is called *RoIAlign*), and decides for each: which class, or background, and how to correct the box.
+#   Its **last layer** has one output a class (and one for the background) and four numbers a class (and, unused, four for the background).
+#   This layer alone is replaced for a new class.
 #
-# Many boxes may remain on one object. *Non-maximum suppression* thins them out: of boxes of one class that overlap by an IoU
-# above 0.5, only the one with the highest score is kept. The RPN does the same with its proposals (above 0.7).
+# Many boxes may remain on one object.
+# *Non-maximum suppression* thins them out: of boxes of one class that overlap by an IoU above 0.5, only the one with the highest score is kept.
+# The RPN does the same with its proposals (above 0.7).
 #
-# In training, the **loss** is a sum of four. RPN and head each add a cross-entropy (something or nothing; which class) and a
-# distance between box and true box (*smooth L1*: squared where it is small, linear beyond).
+# In training, the **loss** is a sum of four.
+# RPN and head each add a cross-entropy (something or nothing; which class) and a distance between box and true box (*smooth L1*: squared where it is small, linear beyond).
 #
-# Both detectors of this chapter are built in the same way. (The COCO detector has random weights in this cell: for counting
-# that is enough, and nothing is downloaded.)
+# Both detectors of this chapter are built in the same way.
+# (The COCO detector has random weights in this cell: for counting that is enough, and nothing is downloaded.)
 
 # %% tags=["nbval-check-output"]
 sizes = []
@@ -309,9 +366,19 @@ for name, model in (
     ("COCO", detection.coco_detector(pretrained=False)),
 ):
     last = model.roi_heads.box_predictor
-    parts = [sum(p.numel() for p in part.parameters()) for part in (model.backbone, model.rpn, model.roi_heads, last)]
+    parts = [
+        sum(p.numel() for p in part.parameters())
+        for part in (model.backbone, model.rpn, model.roi_heads, last)
+    ]
     sizes.append((name, last.cls_score.out_features, *(f"{part:,}" for part in parts)))
-header = ("detector", "classes and background", "parameters: backbone and neck", "RPN", "head", "of it the last layer")
+header = (
+    "detector",
+    "classes and background",
+    "parameters: backbone and neck",
+    "RPN",
+    "head",
+    "of it the last layer",
+)
 show_table(sizes, header=header)
 
 # %% tags=["nbval-check-output"]
@@ -320,31 +387,41 @@ names = [name for name in about["categories"] if name not in ("__background__", 
 shoes = [name for name in names if name in ("boot", "shoe")]
 print(f"COCO: {len(names)} classes, such as {', '.join(names[24:30])};")
 print(f"{' and '.join(shoes) or 'no boot and no shoe'} among them")
-print(f"torchvision gives for its weights: box AP {about['_metrics']['COCO-val2017']['box_map']} % (IoU 0.50 to 0.95)")
+print(
+    "torchvision gives for its weights: box AP "
+    f"{about['_metrics']['COCO-val2017']['box_map']} % (IoU 0.50 to 0.95)"
+)
 
 # %% [markdown]
-# (COCO numbers its classes up to 90 and leaves gaps, so that the last layer of its detector has 91 outputs for 80 classes
-# and the background.)
+# (COCO numbers its classes up to 90 and leaves gaps, so that the last layer of its detector has 91 outputs for 80 classes and the background.)
 #
 # ### The detector that comes with the course
 #
-# It was trained on scenes in which nine garments have boxes and no boot occurs. This is what was noted with it:
+# It was trained on scenes in which nine garments have boxes and no boot occurs.
+# This is what was noted with it:
 
 # %%
 source, facts = detection.pretrained_small()
 print(f"classes: {', '.join(facts['classes'])}")
-print(f"trained on {facts['data']}, {facts['steps']:,} steps in {facts['seconds'] / 60:.0f} minutes ({facts['date']})")
-print(f"AP@50 over its nine classes: {facts['ap50']:.1f} % on {facts['test_scenes']} scenes of test images")
+print(
+    f"trained on {facts['data']}, {facts['steps']:,} steps in "
+    f"{facts['seconds'] / 60:.0f} minutes ({facts['date']})"
+)
+print(
+    f"AP@50 over its nine classes: {facts['ap50']:.1f} % on {facts['test_scenes']} "
+    "scenes of test images"
+)
 print(f"made by: {facts['command']}")
 
 # %% [markdown]
 # (This AP is a mean over nine classes; it cannot be compared with the AP of boots alone in the next sections.)
 #
-# What does it say about boots, which it has never seen? We show it scenes and look which label it gives to a boot, if it
-# puts a box on it with a score of 0.3 or more (IoU at least 0.5).
+# What does it say about boots, which it has never seen?
+# We show it scenes and look which label it gives to a boot, if it puts a box on it with a score of 0.3 or more (IoU at least 0.5).
 
 # %%
-# Seeds of their own, here and for the test scenes: an equal one gives much the same layout and ground as in training.
+# Seeds of their own, here and for the test scenes:
+# an equal one gives much the same layout and ground as in training.
 look = scenes("validation", 100, P.seed + 900)
 answers = {"nothing": 0} | dict.fromkeys(facts["classes"], 0)
 for found, target in zip(detection.predict(source, look.images), look.targets):
@@ -352,35 +429,39 @@ for found, target in zip(detection.predict(source, look.images), look.targets):
     for ious in box_iou(target["boxes"], found["boxes"][sure]):
         hits = found["labels"][sure][ious >= 0.5]
         answers[facts["classes"][int(hits[0]) - 1] if len(hits) else "nothing"] += 1
-counted = sorted(((name, count) for name, count in answers.items() if count), key=lambda pair: -pair[1])
+counted = sorted(
+    ((name, count) for name, count in answers.items() if count),
+    key=lambda pair: -pair[1],
+)
 show_table(counted, header=("a boot is called", "times"))
 
 # %% [markdown]
-# If "nothing" is rare, RPN and head together see an object there already. The detector can only give the names that it has;
-# the frequent ones show what it confuses with a boot. Exactly these it must learn to tell apart.
+# If "nothing" is rare, RPN and head together see an object there already.
+# The detector can only give the names that it has; the frequent ones show what it confuses with a boot.
+# Exactly these it must learn to tell apart.
 
 # %% [markdown]
 # ## 5. A new class
 #
 # Three steps, and each is a line:
 #
-# 1. `replace_head`: a new last layer for one class and background, with random weights. In spite of its name it replaces
-#    only this last layer; all other weights are kept.
+# 1. `replace_head`: a new last layer for one class and background, with random weights.
+#    In spite of its name it replaces only this last layer; all other weights are kept.
 # 2. `freeze(detector.backbone)`, chapter 4's `freeze`: the backbone gets no gradients and stays as it is through `train()`.
-# 3. Train. What is *not* frozen, RPN and head, is fine-tuned along with the new layer.
+# 3. Train.
+#    What is *not* frozen, RPN and head, is fine-tuned along with the new layer.
 #
-# So RPN and head start pretrained too; only the backbone is frozen. How much each part contributes is not measured here.
+# So RPN and head start pretrained too; only the backbone is frozen.
+# How much each part contributes is not measured here.
 #
-# The opponent is the same network **from scratch**: random weights, everything trains. It gets the same scenes, the same
-# number of steps (`P.steps`, of 4 scenes each) and the same optimiser: Adam, with a rate that rises and then falls
-# (*one-cycle*). But the pretrained detector has had many steps of its own before; the cell prints how many.
+# The opponent is the same network **from scratch**: random weights, everything trains.
+# It gets the same scenes, the same number of steps (`P.steps`, of 4 scenes each) and the same optimiser: Adam, with a rate that rises and then falls (*one-cycle*).
+# But the pretrained detector has had many steps of its own before; the cell prints how many.
 #
-# The learning rates were chosen in the same way for all: from 0.0003, 0.001, 0.003 and 0.01, once, on *validation* scenes,
-# with 40 training scenes, and used for every number of scenes. A later check with two draws (second table of section 6) puts
-# another rate first in each row, by less than a point, which is less than two draws can tell.
+# The learning rates were chosen in the same way for all: from 0.0003, 0.001, 0.003 and 0.01, once, on *validation* scenes, with 40 training scenes, and used for every number of scenes.
+# A later check with two draws (second table of section 6) puts another rate first in each row, by less than a point, which is less than two draws can tell.
 #
-# The backbone of both has GroupNorm instead of BatchNorm: He et al. (2018, arXiv 1811.08883) found that training detectors
-# from scratch needs a normalisation that does well with small batches.
+# The backbone of both has GroupNorm instead of BatchNorm: He et al. (2018, arXiv 1811.08883) found that training detectors from scratch needs a normalisation that does well with small batches.
 
 # %%
 FROZEN, ALL, SCRATCH = "backbone frozen", "all layers fine-tuned", "from scratch"
@@ -402,7 +483,10 @@ def build(method):
 
 # %%
 print(f"each run: {P.steps} steps of 4 scenes")
-print(f"before, for the pretrained detector only: {facts['steps']:,} steps of {facts['scenes_a_step']} scenes")
+print(
+    f"before, for the pretrained detector only: {facts['steps']:,} steps of "
+    f"{facts['scenes_a_step']} scenes"
+)
 fewest = pool.subset(range(min(P.counts)))
 trained = {}
 for method in (FROZEN, SCRATCH):
@@ -410,49 +494,78 @@ for method in (FROZEN, SCRATCH):
     trained[method] = build(method)
     losses = detection.train(trained[method], fewest, P.steps, RATES[method], P.seed)
     learned = sum(p.numel() for p in trainable(trained[method]))
-    print(f"{method}: {learned:,} parameters train; loss {losses[0]:.2f} at first, {losses[-1]:.2f} at the end")
+    print(
+        f"{method}: {learned:,} parameters train; loss {losses[0]:.2f} at first, "
+        f"{losses[-1]:.2f} at the end"
+    )
 
 # %% [markdown]
-# Both have been trained on the same few scenes. The losses are those of the training scenes: fitting five scenes is not
-# finding boots in others. Compare the last losses with the AP below. Look at the same test scenes through both: solid boxes
-# are the truth, dashed ones were found (with a score of at least 0.5).
+# Both have been trained on the same few scenes.
+# The losses are those of the training scenes: fitting five scenes is not finding boots in others.
+# Compare the last losses with the AP below.
+# Look at the same test scenes through both: solid boxes are the truth, dashed ones were found (with a score of at least 0.5).
 
 # %%
 test = scenes("test", 100, P.seed + 500)
-seen = {method: detection.predict(detector, test.images) for method, detector in trained.items()}
-shown = [number for number, target in enumerate(test.targets) if len(target["boxes"])][:4]
+seen = {
+    method: detection.predict(detector, test.images)
+    for method, detector in trained.items()
+}
+shown = [number for number, target in enumerate(test.targets) if len(target["boxes"])][
+    :4
+]
 axes = plots.panels(
     [f"scene {number}" for _ in seen for number in shown],
-    alt="Two rows of the same four test scenes with solid light blue true boxes round the boots; dashed orange boxes show what "
-    "the detector with the frozen backbone found (first row) and what the one from scratch found (second row).",
+    alt="Two rows of the same four test scenes with solid light blue true boxes round "
+    "the boots; dashed orange boxes show what "
+    "the detector with the frozen backbone found (first row) and what the one from "
+    "scratch found (second row).",
     height=2.6,
     width=2.6,
     columns=4,
 )
-for axis, (method, number) in zip(axes, [(method, number) for method in seen for number in shown]):
+for axis, (method, number) in zip(
+    axes, [(method, number) for method in seen for number in shown]
+):
     sure = seen[method][number]["boxes"][seen[method][number]["scores"] >= 0.5]
-    draw(axis, test.images[number], (test.targets[number]["boxes"], TRUE, "-"), (sure, FOUND, "--"))
+    draw(
+        axis,
+        test.images[number],
+        (test.targets[number]["boxes"], TRUE, "-"),
+        (sure, FOUND, "--"),
+    )
     if number == shown[0]:
         axis.set_ylabel(f"{method}\n{axis.get_ylabel()}")
-kinds = [Line2D([], [], color=TRUE, label="true"), Line2D([], [], color=FOUND, linestyle="--", label="found")]
+kinds = [
+    Line2D([], [], color=TRUE, label="true"),
+    Line2D([], [], color=FOUND, linestyle="--", label="found"),
+]
 axes[0].figure.legend(handles=kinds, loc="outside lower center", ncols=2, frameon=False)
 plt.show()
 
 # %%
-single = {method: detection.average_precision(found, test.targets) for method, found in seen.items()}
+single = {
+    method: detection.average_precision(found, test.targets)
+    for method, found in seen.items()
+}
 for method, value in single.items():
-    print(f"{method}: AP@50 = {value:.1f} % on {len(test)} test scenes, after training on {len(fewest)} scenes")
+    print(
+        f"{method}: AP@50 = {value:.1f} % on {len(test)} test scenes, after training "
+        f"on {len(fewest)} scenes"
+    )
 
 # %% [markdown]
-# Dashed on solid is a hit. A dashed box on another garment or on nothing is a false alarm; a solid box alone is a boot that
-# was missed (or found with a lower score, which the figure leaves out and AP counts if it is above 0.05). But this is one
-# run each, and another draw of scenes gives another number. So we repeat.
+# Dashed on solid is a hit.
+# A dashed box on another garment or on nothing is a false alarm; a solid box alone is a boot that was missed (or found with a lower score, which the figure leaves out and AP counts if it is above 0.05).
+# But this is one run each, and another draw of scenes gives another number.
+# So we repeat.
 
 # %% [markdown]
 # ## 6. How many scenes does it take?
 #
 # A *study*, as in chapter 4: for each number of training scenes several **draws** from the pool, the same for both methods.
-# Each draw also has 100 test scenes of its own, again the same for both methods. We look at the *differences* within a draw.
+# Each draw also has 100 test scenes of its own, again the same for both methods.
+# We look at the *differences* within a draw.
 
 
 # %%
@@ -462,18 +575,34 @@ def learner(name, split="test", rate=None, times=1):
     def run(draw):
         torch.set_flush_denormal(True)  # as `setup` does, for a process of its own
         detector, measured = build(name), scenes(split, 100, 1000 + draw.number)
-        detection.train(detector, pool.subset(draw.indices), times * P.steps, rate or RATES[name], draw.seed)
+        detection.train(
+            detector,
+            pool.subset(draw.indices),
+            times * P.steps,
+            rate or RATES[name],
+            draw.seed,
+        )
         found = detection.predict(detector, measured.images)
         return {f"{split} AP@50": detection.average_precision(found, measured.targets)}
 
     label = name if rate is None else f"{name}, rate {rate:g}"
-    return study.Method(label, run, {"steps": times * P.steps, "rate": rate or RATES[name]})
+    return study.Method(
+        label, run, {"steps": times * P.steps, "rate": rate or RATES[name]}
+    )
 
 
 def run_study(name, methods, counts, draws, seed):
-    """A study on the pool. Every scene counts as one label of the same class; one pretrained detector serves all."""
+    """A study on the pool. Every scene counts as one label of the same class; one
+    pretrained detector serves all.
+    """
     one_class = torch.zeros(len(pool), dtype=torch.long)
-    settings = {"labels": one_class, "data": "composed scenes", "pretrain_seeds": [0], "jobs": jobs, "quiet": True}
+    settings = {
+        "labels": one_class,
+        "data": "composed scenes",
+        "pretrain_seeds": [0],
+        "jobs": jobs,
+        "quiet": True,
+    }
     out = P.table_path(f"{name}/{counts[0]}")
     return study.run_study(name, methods, counts, draws, seed=seed, out=out, **settings)
 
@@ -484,30 +613,38 @@ table = run_study("detection", methods, P.counts[:1], P.draws, P.seed)
 
 # %%
 for count in P.counts[1:]:
-    table.rows += run_study("detection", methods, [count], P.draws, P.seed).rows
+    table.add(run_study("detection", methods, [count], P.draws, P.seed))
 if kept_as := P.table_path("detection"):
     table.write(kept_as)  # where `vaetl run` collects the tables
 for name in compared:
-    seconds = [row["seconds"] for row in table.rows if row["method"] == name]
-    print(f"{name}: {sum(seconds) / len(seconds):.1f} seconds a run, with the test")
+    seconds = table.frame.loc[table.frame["method"] == name, "seconds"]
+    print(f"{name}: {seconds.mean():.1f} seconds a run, with the test")
 
 # %% [markdown]
-# The figure shows the mean AP over the draws, with its 95 % interval as a band: full dots are run here. Open circles, with
-# bars for their intervals, are recorded, and shifted a little to the right. A line only joins the numbers of scenes that
-# were run here; nothing was measured in between. Look where the methods are far apart, and whether they come closer. (With a
-# single number of scenes, as in the profile `smoke`, there is no band.)
+# The figure shows the mean AP over the draws, with its 95 % interval as a band: full dots are run here.
+# Open circles, with bars for their intervals, are recorded, and shifted a little to the right.
+# A line only joins the numbers of scenes that were run here; nothing was measured in between.
+# Look where the methods are far apart, and whether they come closer.
+# (With a single number of scenes, as in the profile `smoke`, there is no band.)
 
 # %%
 METRIC = "test AP@50"
 SIZES = (5, 40, 320)  # numbers of scenes in the recorded run
 
 
-def recorded(name):
+def recorded(id):
     """A recorded number with its interval, or None where there is none."""
     try:
-        return study.recorded_value("04c", name)
+        return study.recorded_value("04c", id)
     except CourseError:
         return None
+
+
+def precision_id(compared, count):
+    """The id of a method's AP@50 after `count` scenes, or of the difference of two
+    methods.
+    """
+    return record_id("04c", "ap50", compared, f"{count} scenes")
 
 
 # %%
@@ -516,19 +653,39 @@ axis = plots.learning_curves(
     METRIC,
     title="A new object class from few scenes",
     y="AP@50 (per cent)",
-    alt="Mean AP@50 with 95 % intervals over the number of training scenes, one line for the frozen pretrained backbone and one "
+    alt="Mean AP@50 with 95 % intervals over the number of training scenes, one line "
+    "for the frozen pretrained backbone and one "
     "for training from scratch; open circles with bars show the recorded run.",
 )
 for number, name in enumerate(compared):
-    kept = {count: found for count in SIZES if (found := recorded(f"{name}, {count} scenes"))}
-    middle, low, high = ([found[key] for found in kept.values()] for key in ("value", "low", "high"))
-    bars = [[mid - end for mid, end in zip(middle, low)], [end - mid for mid, end in zip(middle, high)]]
+    kept = {count: recorded(precision_id(name, count)) for count in SIZES}
+    kept = {count: found for count, found in kept.items() if found}
+    middle, low, high = (
+        [found[key] for found in kept.values()] for key in ("value", "low", "high")
+    )
+    bars = [
+        [mid - end for mid, end in zip(middle, low)],
+        [end - mid for mid, end in zip(middle, high)],
+    ]
     label = f"{name}, {next(iter(kept.values()))['label']}" if kept else None
     beside = [1.07 * count for count in kept]
-    axis.errorbar(beside, middle, bars, fmt="o", fillstyle="none", color=plots.COLOURS[number], capsize=3, label=label)
+    axis.errorbar(
+        beside,
+        middle,
+        bars,
+        fmt="o",
+        fillstyle="none",
+        color=plots.COLOURS[number],
+        capsize=3,
+        label=label,
+    )
 axis.set(xlabel="training scenes", ylim=(0, 102))
-axis.set_xticks(sorted({*P.counts, *SIZES}), [str(count) for count in sorted({*P.counts, *SIZES})])
-axis.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18))  # below: it is long
+axis.set_xticks(
+    sorted({*P.counts, *SIZES}), [str(count) for count in sorted({*P.counts, *SIZES})]
+)
+axis.legend(
+    frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18)
+)  # below: it is long
 axis.figure.set_figheight(4.2)
 plt.show()
 
@@ -551,21 +708,27 @@ def pair(a, b):
     return f"{a} − {b}".replace(", 4 ×", " with 4 ×")
 
 
-def told(name):
-    """A recorded difference with its interval and verdict, or dashes where there is none."""
-    kept = recorded(name)
+def told(a, b, count):
+    """A recorded difference with its interval and verdict, or dashes where there is
+    none.
+    """
+    kept = recorded(precision_id((a, b), count))
     if kept is None:
         return "–", "–"
     text = written(*(kept[key] for key in ("value", "low", "high", "n")))
-    return text, MEANING[study.verdict(SimpleNamespace(**kept))]
+    return text, MEANING[study.verdict(study.Effect.from_record(kept))]
 
 
 def compare(table, a, b, count):
     """Reports by how much a is better than b, and returns a row for the table."""
-    effect, name = study.paired(table, a, b, METRIC, count), f"{a} − {b}, {count} scenes"
-    report(name, effect.effect, "points of AP@50", effect.low, effect.high, n=effect.n, data=effect.label)
+    effect, name = (
+        study.paired(table, a, b, METRIC, count),
+        f"{a} − {b}, {count} scenes",
+    )
+    id = precision_id((a, b), count)
+    show_record(effect.to_record(name, "points of AP@50", id=id))
     here = written(effect.effect, effect.low, effect.high, effect.n)
-    return count, pair(a, b), here, MEANING[study.verdict(effect)], *told(name)
+    return count, pair(a, b), here, MEANING[study.verdict(effect)], *told(a, b, count)
 
 
 # %%
@@ -576,162 +739,254 @@ def mean_of(table, name, count):
     """Reports the mean AP of a method."""
     values = list(table.values(name, METRIC, count).values())
     mean, low, high = study.mean_interval(values)
-    report(f"{name}, {count} scenes", mean, "% AP@50", low, high, n=len(values), data="composed scenes")
+    report(
+        f"{name}, {count} scenes",
+        mean,
+        "% AP@50",
+        id=precision_id(name, count),
+        low=low,
+        high=high,
+        n=len(values),
+        data="composed scenes",
+    )
 
 
 for name in compared:
     for count in P.counts:
         mean_of(table, name, count)
-header = ("scenes", "difference in AP@50 (points)", "run here", "verdict here", "recorded", "verdict recorded")
+header = (
+    "scenes",
+    "difference in AP@50 (points)",
+    "run here",
+    "verdict here",
+    "recorded",
+    "verdict recorded",
+)
 show_table(rows, header=header)
 
 # %% [markdown]
-# How to read the table. The first row, with the fewest scenes, is the comparison that we fixed beforehand; the others are
-# exploratory. A difference is *first − second*, with its 95 % interval in brackets; $n$ is the number of draws. "The first
-# is better", here transfer, is said only if the whole interval lies above 0, and "the second is better" only if it lies
-# below 0, each with five draws or more. "No difference worth a point" means that the interval lies within ±1 point. All else
-# is "undecided" (with three draws, as in the profile `smoke`, always), and undecided is not "equal". The interval holds for
-# this one pretrained detector and for scenes made of these test images: another pretrained detector would be another repeat,
-# and we have only one.
+# How to read the table.
+# The first row, with the fewest scenes, is the comparison that we fixed beforehand; the others are exploratory.
+# A difference is *first − second*, with its 95 % interval in brackets; $n$ is the number of draws.
+# "The first is better", here transfer, is said only if the whole interval lies above 0, and "the second is better" only if it lies below 0, each with five draws or more.
+# "No difference worth a point" means that the interval lies within ±1 point.
+# All else is "undecided" (with three draws, as in the profile `smoke`, always), and undecided is not "equal".
+# The interval holds for this one pretrained detector and for scenes made of these test images: another pretrained detector would be another repeat, and we have only one.
 #
-# Then compare the rows. If the differences fall from row to row, do not conclude yet why. All runs have the same number of
-# steps of 4 scenes: 150 steps, as in the recorded run, are 120 passes over 5 scenes, and fewer than 2 over 320. The network
-# from scratch may have too few scenes, or too few steps. The next part takes these two causes apart.
+# Then compare the rows.
+# If the differences fall from row to row, do not conclude yet why.
+# All runs have the same number of steps of 4 scenes: 150 steps, as in the recorded run, are 120 passes over 5 scenes, and fewer than 2 over 320.
+# The network from scratch may have too few scenes, or too few steps.
+# The next part takes these two causes apart.
 
 # %% [markdown]
 # ### Is the network from scratch only trained too briefly?
 #
-# At equal steps the pretrained detector has an advantage that the table does not show: its own training, before. So the
-# recorded run also gives the network from scratch *four times* the steps, with the fewest and with the most scenes. It also
-# tries the learning rates, on validation scenes, and fine-tunes all layers. The frozen one keeps its number of steps, and
-# the learning rate of the longer run from scratch is the one chosen for the shorter. (A profile with `longer` > 0 runs this
-# here.)
+# At equal steps the pretrained detector has an advantage that the table does not show: its own training, before.
+# So the recorded run also gives the network from scratch *four times* the steps, with the fewest and with the most scenes.
+# It also tries the learning rates, on validation scenes, and fine-tunes all layers.
+# The frozen one keeps its number of steps, and the learning rate of the longer run from scratch is the one chosen for the shorter.
+# (A profile with `longer` > 0 runs this here.)
 
 # %%
 if P.longer:
     ends = [min(P.counts), max(P.counts)]
     more = run_study("longer", [learner(LONGER, times=4)], ends, P.longer, P.seed)
-    both = study.Table([row for row in table.rows if row["draw"] < P.longer] + more.rows)
+    both = study.Table(table.frame[table.frame["draw"] < P.longer])
+    both.add(more)
     for count in ends:
         mean_of(both, LONGER, count)
         compare(both, FROZEN, LONGER, count)
     for count in P.counts:
         compare(table, FROZEN, ALL, count)
     if kept_as:
-        study.Table(table.rows + more.rows).write(kept_as)
+        everything = study.Table(table.frame)
+        everything.add(more)
+        everything.write(kept_as)
+
 
 # %%
+def tuning_id(name, rate):
+    return record_id("04c", "tuning", name, f"{rate:g}")
+
+
 if P.longer:
-    tried = [learner(name, "validation", rate) for name in (FROZEN, ALL, SCRATCH) for rate in GRID]
-    tuning = run_study("tuning", tried, [P.counts[len(P.counts) // 2]], 2, P.seed + 1)
-    for each in tuning.known("method"):
-        values = list(tuning.values(each, "validation AP@50", tuning.known("labels")[0]).values())
-        report(f"tuning: {each}", sum(values) / len(values), "% AP@50", n=len(values), data="validation scenes")
+    tried = [(name, rate) for name in (FROZEN, ALL, SCRATCH) for rate in GRID]
+    learners = [learner(name, "validation", rate) for name, rate in tried]
+    middle_count = P.counts[len(P.counts) // 2]
+    tuning = run_study("tuning", learners, [middle_count], 2, P.seed + 1)
+    for (name, rate), method in zip(tried, learners):
+        report(
+            f"tuning: {method.name}",
+            tuning.mean(method.name, "validation AP@50", middle_count),
+            "% AP@50",
+            id=tuning_id(name, rate),
+            n=2,
+            data="validation scenes",
+        )
 
 # %%
-recorded_pairs = [(FROZEN, other, count) for other in (SCRATCH, LONGER, ALL) for count in (min(SIZES), max(SIZES))]
+recorded_pairs = [
+    (FROZEN, other, count)
+    for other in (SCRATCH, LONGER, ALL)
+    for count in (min(SIZES), max(SIZES))
+]
 show_table(
-    [(count, pair(a, b), *told(f"{a} − {b}, {count} scenes")) for a, b, count in recorded_pairs],
+    [(count, pair(a, b), *told(a, b, count)) for a, b, count in recorded_pairs],
     header=("scenes", "difference in AP@50 (points)", "recorded", "verdict"),
 )
-print((recorded(f"{FROZEN}, {SIZES[0]} scenes") or {"label": "nothing is recorded yet"})["label"])
+print(
+    (recorded(precision_id(FROZEN, SIZES[0])) or {"label": "nothing is recorded yet"})[
+        "label"
+    ]
+)
 
 # %% [markdown]
-# The rows with four times the steps have the first five of the ten draws only. So the next cell takes the same five draws
-# for both lengths of training, and prints how much of the gap between the frozen one and the one from scratch remains.
+# The rows with four times the steps have the first five of the ten draws only.
+# So the next cell takes the same five draws for both lengths of training, and prints how much of the gap between the frozen one and the one from scratch remains.
 
 
 # %%
 def remaining(kept, count):
-    """The recorded gap in points with equal and with 4 × the steps from scratch, on the draws that have both."""
+    """The recorded gap in points with equal and with 4 × the steps from scratch, on the
+    draws that have both.
+    """
     by = {name: kept.values(name, METRIC, count) for name in (FROZEN, SCRATCH, LONGER)}
-    one, four = (sum(by[FROZEN][n] - by[name][n] for n in by[LONGER]) / len(by[LONGER]) for name in (SCRATCH, LONGER))
+    one, four = (
+        sum(by[FROZEN][n] - by[name][n] for n in by[LONGER]) / len(by[LONGER])
+        for name in (SCRATCH, LONGER)
+    )
     if four < one / 2:
         told = "most of the gap was training time"
     else:
-        told = "most of the gap remains: four times the steps do not make up for the missing scenes"
-    return f"{count} scenes: {one:.1f} points with equal steps, {four:.1f} with 4 × the steps; {told}".replace("-", "−")
+        told = (
+            "most of the gap remains: four times the steps do not make up for the "
+            "missing scenes"
+        )
+    return (
+        f"{count} scenes: {one:.1f} points with equal steps, {four:.1f} with 4 × the "
+        f"steps; {told}"
+    ).replace("-", "−")
 
 
-if recorded(f"{LONGER}, {SIZES[0]} scenes"):
+if recorded(precision_id(LONGER, SIZES[0])):
     for count in (max(SIZES), min(SIZES)):
         print(remaining(study.recorded_table("04c", "detection"), count))
 
 # %%
-tries = {name: [recorded(f"tuning: {name}, rate {rate:g}") for rate in GRID] for name in (FROZEN, ALL, SCRATCH)}
+tries = {
+    name: [recorded(tuning_id(name, rate)) for rate in GRID]
+    for name in (FROZEN, ALL, SCRATCH)
+}
 show_table(
     [
-        (name, f"{RATES[name]:g}", *(f"{each['value']:.1f}" if each else "–" for each in kept))
+        (
+            name,
+            f"{RATES[name]:g}",
+            *(f"{each['value']:.1f}" if each else "–" for each in kept),
+        )
         for name, kept in tries.items()
     ],
-    header=("validation AP@50 (per cent), recorded", "rate used", *(f"rate {rate:g}" for rate in GRID)),
+    header=(
+        "validation AP@50 (per cent), recorded",
+        "rate used",
+        *(f"rate {rate:g}" for rate in GRID),
+    ),
 )
 for name, kept in tries.items():
     if all(kept):
-        best, used = max(each["value"] for each in kept), kept[GRID.index(RATES[name])]["value"]
-        print(f"{name}: best {best:.1f} %, the rate used lies {best - used:.1f} points behind it")
+        best, used = (
+            max(each["value"] for each in kept),
+            kept[GRID.index(RATES[name])]["value"],
+        )
+        print(
+            f"{name}: best {best:.1f} %, the rate used lies {best - used:.1f} points "
+            "behind it"
+        )
 
 # %% [markdown]
 # What to look for:
 #
-# - **Few scenes, four times the steps** (third row of the first table). If the difference stays far above 0, then four times
-#   the steps do not make up for the missing scenes.
-# - **Many scenes, four times the steps** (fourth row). The smaller the difference, the less transfer is needed, given
-#   labelled scenes and time. He et al. (2018) found on COCO itself: given enough steps, detectors trained from scratch ended
-#   no worse than those that began with features from ImageNet, down to about 10,000 photos; with very little data
-#   pretraining did help. (Their source is a classifier's backbone. Ours is a whole detector.)
-# - **All layers fine-tuned** (last two rows). A difference above 0 says that freezing was not worse *with the rates used*.
-#   It does not show that freezing is better: with 40 training scenes the best rates of both gave about the same validation
-#   AP (printed below the second table). One possible reason for a difference with few scenes: training can also change for
-#   the worse what was learned before.
+# - **Few scenes, four times the steps** (third row of the first table).
+#   If the difference stays far above 0, then four times the steps do not make up for the missing scenes.
+# - **Many scenes, four times the steps** (fourth row).
+#   The smaller the difference, the less transfer is needed, given labelled scenes and time.
+#   He et al. (2018) found on COCO itself: given enough steps, detectors trained from scratch ended no worse than those that began with features from ImageNet, down to about 10,000 photos; with very little data pretraining did help.
+#   (Their source is a classifier's backbone.
+#   Ours is a whole detector.)
+# - **All layers fine-tuned** (last two rows).
+#   A difference above 0 says that freezing was not worse *with the rates used*.
+#   It does not show that freezing is better: with 40 training scenes the best rates of both gave about the same validation AP (printed below the second table).
+#   One possible reason for a difference with few scenes: training can also change for the worse what was learned before.
 #
-# Where an interval includes 0, these draws do not decide. The second table has two draws for each rate. Values a point or
-# two apart cannot be told from each other by that; look only whether a much better rate was passed over.
+# Where an interval includes 0, these draws do not decide.
+# The second table has two draws for each rate.
+# Values a point or two apart cannot be told from each other by that; look only whether a much better rate was passed over.
 
 # %% [markdown]
 # ## 7. The real thing: a detector trained on COCO
 #
-# The same three steps for torchvision's Faster R-CNN with a MobileNetV3 backbone, which has learned from COCO's photos. It
-# is downloaded only if you ask for it: `coco=True` (the profile `gpu` does). Its new class comes from
+# The same three steps for torchvision's Faster R-CNN with a MobileNetV3 backbone, which has learned from COCO's photos.
+# It is downloaded only if you ask for it: `coco=True` (the profile `gpu` does).
+# Its new class comes from
 #
-# - `photos`, a folder of your own: photos, with one `.xml` file of boxes each, in the format of *Pascal VOC*, which most
-#   programs for labelling can write. On GitHub, datitran/raccoon_dataset has photos of raccoons in this format; raccoons are
-#   not among the 80 classes. All boxes count as one class, whatever their name. Every fifth file by name is kept for the
-#   test, so that near-duplicates, such as frames of one film, can fall on both sides;
-# - otherwise the scenes from above, with three equal channels. They do not look like photos: a hard case for COCO's
-#   features.
+# - `photos`, a folder of your own: photos, with one `.xml` file of boxes each, in the format of *Pascal VOC*, which most programs for labelling can write.
+#   On GitHub, datitran/raccoon_dataset has photos of raccoons in this format; raccoons are not among the 80 classes.
+#   All boxes count as one class, whatever their name.
+#   Every fifth file by name is kept for the test, so that near-duplicates, such as frames of one film, can fall on both sides;
+# - otherwise the scenes from above, with three equal channels.
+#   They do not look like photos: a hard case for COCO's features.
 #
-# **This section was not run with the real weights**: they could not be downloaded where the course was made. All its steps
-# were run with random weights in their place. So nothing is recorded here, and you may be the first to see a result.
+# **This section was not run with the real weights**: they could not be downloaded where the course was made.
+# All its steps were run with random weights in their place.
+# So nothing is recorded here, and you may be the first to see a result.
 
 
 # %%
 def read_photos(folder, size=320):
-    """Photos with Pascal VOC boxes, as one class: the long side scaled to `size`, the rest of the square black."""
+    """Photos with Pascal VOC boxes, as one class: the long side scaled to `size`, the
+    rest of the square black.
+    """
     images, targets = [], []
     for path in sorted(Path(folder).rglob("*.xml")):
-        beside = [p for p in Path(folder).rglob(f"{path.stem}.*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
+        beside = [
+            p
+            for p in Path(folder).rglob(f"{path.stem}.*")
+            if p.suffix.lower() in (".jpg", ".jpeg", ".png")
+        ]
         if not beside:
-            raise CourseError(f"{path} has no photo of the same name (.jpg or .png) under {folder}: add it.")
+            raise CourseError(
+                f"{path} has no photo of the same name (.jpg or .png) under {folder}: "
+                "add it."
+            )
         photo = Image.open(beside[0]).convert("RGB")
         scale = size / max(photo.size)
         width, height = (max(1, round(side * scale)) for side in photo.size)
         canvas = torch.zeros(3, size, size, dtype=torch.uint8)
         canvas[:, :height, :width] = pil_to_tensor(photo.resize((width, height)))
-        corners = [[float(box.find(side).text) for side in ("xmin", "ymin", "xmax", "ymax")]
-                   for box in ElementTree.parse(path).iter("bndbox")]  # fmt: skip
+        sides = ("xmin", "ymin", "xmax", "ymax")
+        corners = []
+        for box in ElementTree.parse(path).iter("bndbox"):
+            corners.append([float(box.find(side).text) for side in sides])
         boxes = (torch.tensor(corners).reshape(-1, 4) * scale).clamp(0, size)
         images.append(canvas)
-        targets.append({"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.long)})
+        targets.append(
+            {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.long)}
+        )
     if len(images) < 10:
-        raise CourseError(f"{folder} holds {len(images)} photos with a .xml file of boxes: 10 or more are needed.")
+        raise CourseError(
+            f"{folder} holds {len(images)} photos with a .xml file of boxes: 10 or "
+            "more are needed."
+        )
     return detection.Scenes(torch.stack(images), targets, ("new class",))
 
 
 # %%
 def in_colour(grey):
     """Grey scenes with three equal channels."""
-    return detection.Scenes(grey.images.expand(-1, 3, -1, -1), grey.targets, grey.classes)
+    return detection.Scenes(
+        grey.images.expand(-1, 3, -1, -1), grey.targets, grey.classes
+    )
 
 
 if P.photos:
@@ -741,7 +996,10 @@ if P.photos:
     colour_test = every.subset(fifth)
 else:
     colour_pool, colour_test = in_colour(pool), in_colour(test)
-print(f"for the COCO detector: {len(colour_pool)} scenes to draw from, {len(colour_test)} to test on")
+print(
+    f"for the COCO detector: {len(colour_pool)} scenes to draw from, "
+    f"{len(colour_test)} to test on"
+)
 
 # %%
 source_coco = None
@@ -752,11 +1010,14 @@ if P.coco:
     except CourseError as error:
         print(error)
 if source_coco is None:
-    print("used: none. The results of this notebook come from the detector that the course brings, not from COCO.")
+    print(
+        "used: none. The results of this notebook come from the detector that the "
+        "course brings, not from COCO."
+    )
 
 # %% [markdown]
-# If the line above says *none*, the next cell takes random weights. It shows that replacing the last layer and freezing work
-# as before, and trains nothing.
+# If the line above says *none*, the next cell takes random weights.
+# It shows that replacing the last layer and freezing work as before, and trains nothing.
 
 # %%
 COCO_FROZEN, COCO_SCRATCH = "COCO, backbone frozen", "same detector from scratch"
@@ -765,7 +1026,11 @@ COCO_FROZEN, COCO_SCRATCH = "COCO, backbone frozen", "same detector from scratch
 def build_coco(method):
     """The large detector with which a method begins, for one class."""
     known = method == COCO_FROZEN and source_coco is not None
-    detector = copy.deepcopy(source_coco) if known else detection.coco_detector(pretrained=False)
+    detector = (
+        copy.deepcopy(source_coco)
+        if known
+        else detection.coco_detector(pretrained=False)
+    )
     detection.replace_head(detector, classes=1)
     if method == COCO_FROZEN:
         freeze(detector.backbone)
@@ -777,7 +1042,9 @@ def coco_learner(name):
 
     def run(draw):
         detector = build_coco(name)
-        detection.train(detector, colour_pool.subset(draw.indices), P.steps, 3e-4, draw.seed)
+        detection.train(
+            detector, colour_pool.subset(draw.indices), P.steps, 3e-4, draw.seed
+        )
         found = detection.predict(detector, colour_test.images, 8)
         return {METRIC: detection.average_precision(found, colour_test.targets)}
 
@@ -786,7 +1053,10 @@ def coco_learner(name):
 
 for name in (COCO_FROZEN, COCO_SCRATCH):
     detector = build_coco(name)
-    print(f"{name}: {sum(p.numel() for p in trainable(detector)):,} parameters would train")
+    print(
+        f"{name}: {sum(p.numel() for p in trainable(detector)):,} parameters would "
+        "train"
+    )
 
 # %%
 if source_coco is not None:
@@ -803,29 +1073,34 @@ if source_coco is not None:
     show_table(rows, header=header)
 
 # %% [markdown]
-# Know four things when you read a result of this detector. Most of its parameters lie in the head, which trains (compare the
-# counts above with those of section 4). With COCO's weights torchvision builds the backbone with BatchNorm layers that are
-# fixed for good, while from scratch they learn, and a batch of four scenes is small for that. And the learning rate, 0.0003
-# for both, is not tuned: without the weights we could not. Last, `P.steps` steps are few for the network from scratch, and
-# no longer run is made here.
+# Know four things when you read a result of this detector.
+# Most of its parameters lie in the head, which trains (compare the counts above with those of section 4).
+# With COCO's weights torchvision builds the backbone with BatchNorm layers that are fixed for good, while from scratch they learn, and a batch of four scenes is small for that.
+# And the learning rate, 0.0003 for both, is not tuned: without the weights we could not.
+# Last, `P.steps` steps are few for the network from scratch, and no longer run is made here.
 
 # %% [markdown]
 # ## Quiz
 #
-# **1. A detector puts two boxes on the only boot of a scene, both with IoU 0.8. What does AP count?**
+# **1.
+# A detector puts two boxes on the only boot of a scene, both with IoU 0.8.
+# What does AP count?**
 #
 # <details><summary>Two hits.</summary>
 #
-# No. Each true box can be hit once. Otherwise one could win by repeating oneself.
+# No. Each true box can be hit once.
+# Otherwise one could win by repeating oneself.
 # </details>
 #
 # <details><summary>One hit and one false alarm.</summary>
 #
-# Right. The box with the higher score is the hit.
+# Right.
+# The box with the higher score is the hit.
 # </details>
 #
-# **2. You freeze the backbone of a COCO detector and replace its last layer for a class that COCO does not have. What must
-# the few labelled scenes teach?**
+# **2.
+# You freeze the backbone of a COCO detector and replace its last layer for a class that COCO does not have.
+# What must the few labelled scenes teach?**
 #
 # <details><summary>Everything, since COCO has never seen the class.</summary>
 #
@@ -837,31 +1112,36 @@ if source_coco is not None:
 # Right: the new last layer, with corrections to the RPN and the head.
 # </details>
 #
-# **3. Suppose transfer wins by many points with 5 scenes and by few with 320. A colleague has 10,000 labelled scenes of her
-# own. What do you advise?**
+# **3.
+# Suppose transfer wins by many points with 5 scenes and by few with 320.
+# A colleague has 10,000 labelled scenes of her own.
+# What do you advise?**
 #
 # <details><summary>Transfer: it won in both rows.</summary>
 #
-# The gain became smaller with more scenes. At 10,000 nobody here has measured it. It still saves training time, which may be
-# reason enough.
+# The gain became smaller with more scenes.
+# At 10,000 nobody here has measured it.
+# It still saves training time, which may be reason enough.
 # </details>
 #
 # <details><summary>Try both, with the same tuning, and enough steps for the one from scratch.</summary>
 #
-# Right. A result at 5 scenes says little about 10,000.
+# Right.
+# A result at 5 scenes says little about 10,000.
 # </details>
 
 # %% [markdown]
 # ## Take-away
 #
-# - A detector answers *what* and *where*. A box is a hit from IoU 0.5 on, and AP@50 sums up precision over all levels of
-#   recall.
-# - Every object needs a box with a name. That makes labels expensive, and is the reason to borrow features.
+# - A detector answers *what* and *where*.
+#   A box is a hit from IoU 0.5 on, and AP@50 sums up precision over all levels of recall.
+# - Every object needs a box with a name.
+#   That makes labels expensive, and is the reason to borrow features.
 # - Replace the last layer, freeze the backbone, train the rest: three lines.
-# - The gain depends on the number of scenes. Before you praise transfer, give the network from scratch the same tuning, and
-#   more steps.
-# - This was a friendly case: source and target scenes differed only in which garments occur and count. With COCO's photos
-#   and yours, do not expect gains of this size.
+# - The gain depends on the number of scenes.
+#   Before you praise transfer, give the network from scratch the same tuning, and more steps.
+# - This was a friendly case: source and target scenes differed only in which garments occur and count.
+#   With COCO's photos and yours, do not expect gains of this size.
 
 # %% [markdown]
 # ## Further reading
@@ -869,6 +1149,5 @@ if source_coco is not None:
 # - Lin et al., *Microsoft COCO: Common Objects in Context* (2014), arXiv 1405.0312.
 # - Ren, He, Girshick and Sun, *Faster R-CNN* (2015), arXiv 1506.01497.
 # - Lin et al., *Feature Pyramid Networks for Object Detection* (2017), arXiv 1612.03144: the neck.
-# - He, Girshick and Dollár, *Rethinking ImageNet Pre-training* (2018), arXiv 1811.08883: when detectors from scratch catch
-#   up.
+# - He, Girshick and Dollár, *Rethinking ImageNet Pre-training* (2018), arXiv 1811.08883: when detectors from scratch catch up.
 # - Torchvision's *Object Detection Finetuning Tutorial*: the same three steps on photos of pedestrians.

@@ -1,19 +1,20 @@
-"""The command `vaetl`: thin, so that `vaetl --help` is quick; each command imports what it needs."""
+"""The command `vaetl`: thin, so that its help is quick; each command imports what it needs."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 app = typer.Typer(
-    help="Run and read the course on training, acceleration, variational autoencoders and transfer learning.",
+    help="Run and read the course on training, acceleration, variational autoencoders "
+    "and transfer learning.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -26,6 +27,7 @@ Chapters = Annotated[list[str] | None, typer.Argument(metavar="CHAPTER", show_de
 
 def main() -> None:
     """Entry point: a CourseError becomes one line and exit code 2."""
+    make_folders_absolute()
     try:
         app()
     except Exception as error:
@@ -37,8 +39,16 @@ def main() -> None:
         sys.exit(2)
 
 
+def make_folders_absolute() -> None:
+    """Kernels run in folders of their own, from where a relative path would lead elsewhere."""
+    for variable in ("VAETL_DATA", "VAETL_CACHE"):
+        folder = os.environ.get(variable)
+        if folder:
+            os.environ[variable] = str(Path(folder).expanduser().absolute())
+
+
 @app.command()
-def run(
+def run(  # noqa: PLR0913  (the options of the command)
     chapters: Chapters = None,
     profile: Annotated[
         str | None, typer.Option(help="smoke (the default), cpu, gpu, paper or auto")
@@ -56,6 +66,9 @@ def run(
     solutions: Annotated[
         bool, typer.Option("--solutions", help="run the solved notebooks")
     ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(help="chapters at a time [in smoke 2, where memory allows]")
+    ] = None,
 ) -> None:
     """Run chapters, or all, and gather what comes out.
 
@@ -67,15 +80,15 @@ def run(
     """
     from vaetl_helpers.app.running import run as run_chapters
 
-    given = _given(parameter)
     code = run_chapters(
         chapters or (),
         profile,
-        given,
+        _named_values(parameter),
         out,
         resume=resume,
         strict=strict,
         solutions=solutions or None,
+        jobs=jobs,
     )
     raise typer.Exit(code)
 
@@ -106,56 +119,46 @@ def lab(
     What you have changed is never overwritten: a newer notebook arrives beside yours.
     """
     from vaetl_helpers.app import lab as server
-    from vaetl_helpers.chapters import chapters_in, copy_course, course_dir
-    from vaetl_helpers.errors import CourseError
-    from vaetl_helpers.requirements import install_command, missing
 
-    lacking = missing("lab") + (missing("grading") if instructor else [])
-    if lacking:
-        raise CourseError(f"This needs some packages more: {install_command(lacking)}")
+    _need("This", lab=(), grading=() if instructor else None)
     if instructor:
-        folder = (folder or Path()).absolute()
-        if not (folder / "nbgrader_config.py").exists():
-            raise CourseError(
-                f"{folder} is no folder of `vaetl assign`: give the one of --out as --dir."
-            )
-        print(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
-        # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
-        raise typer.Exit(
-            server.serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline)
-        )
-    folder = (folder or Path("~/vaetl-course")).expanduser().absolute()
-    copy_course(course_dir(), folder)
-    names = [chapter.path.name for chapter in chapters_in(course_dir()).values()]
-    layout = server.open_first(folder, names[:2])  # the start page in front, chapter 1 behind it
-    print(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
-    options = (f"--LabApp.workspaces_dir={layout}",)
-    raise typer.Exit(
-        server.serve(folder, "/lab", browser, port, options, local=offline, offline=offline)
-    )
+        teaching = (folder or Path()).absolute()
+        print(f"Formgrader on {teaching}  (end with Ctrl-C)", flush=True)
+        raise typer.Exit(server.open_formgrader(teaching, browser, port, offline=offline))
+    copy = (folder or Path("~/vaetl-course")).expanduser().absolute()
+    raise typer.Exit(server.open_course(copy, browser, port, offline=offline))
 
 
-def _given(parameters: list[str] | None) -> dict[str, str] | None:
+def _named_values(parameters: list[str] | None) -> dict[str, str] | None:
     """-p NAME=VALUE, many times, as a dict; None where there is none."""
     from vaetl_helpers.errors import CourseError
 
-    wrong = next(
-        (text for text in parameters or () if not text.partition("=")[0] or "=" not in text), None
-    )
-    if wrong is not None:
-        raise CourseError(f"-p takes NAME=VALUE, not '{wrong}': for example -p epochs=3.")
-    return dict(text.split("=", 1) for text in parameters) if parameters else None
+    if not parameters:
+        return None
+    values = {}
+    for text in parameters:
+        name, sign, value = text.partition("=")
+        if not name or not sign:
+            raise CourseError(f"-p takes NAME=VALUE, not '{text}': for example -p epochs=3.")
+        values[name] = value
+    return values
 
 
-def _need_grading() -> None:
+# Of the extra `lab`, what executes a notebook.
+EXECUTION = ("papermill", "nbformat", "nbconvert", "ipykernel")
+
+
+def _need(what: str, **extras: Sequence[str] | None) -> None:
+    """CourseError where an extra, or only some of it, is missing; None asks for nothing."""
     from vaetl_helpers.errors import CourseError
     from vaetl_helpers.requirements import install_command, missing
 
-    lacking = missing("lab", only=("papermill", "nbformat", "nbconvert", "ipykernel")) + missing(
-        "grading"
-    )
+    lacking = []
+    for extra, only in extras.items():
+        if only is not None:
+            lacking += missing(extra, only=only)
     if lacking:
-        raise CourseError(f"Grading needs some packages more: {install_command(lacking)}")
+        raise CourseError(f"{what} needs some packages more: {install_command(lacking)}")
 
 
 @app.command()
@@ -170,9 +173,10 @@ def assign(
     \b
     vaetl assign 03 --out teaching   teaching/release/03/...ipynb
 
-    Solutions are removed, points and checksums set. The folder is a course of nbgrader: its commands work there.
+    Solutions are removed, points and checksums set. The folder is a course of nbgrader: its
+    commands work there.
     """
-    _need_grading()
+    _need("Grading", lab=EXECUTION, grading=())
     from vaetl_helpers.grading import gradebook
     from vaetl_helpers.grading.notebooks import find_assignment
 
@@ -192,26 +196,17 @@ def check_submission(
     \b
     vaetl check-submission 03_variational_autoencoder.ipynb
 
-    Says which graded cells are missing, doubled or changed, and runs the public checks. Exit code 1 where a graded
-    cell is missing.
+    Says which graded cells are missing, doubled or changed, and runs the public checks. Exit code
+    1 where a graded cell is missing.
     """
-    from vaetl_helpers.errors import CourseError
-    from vaetl_helpers.requirements import install_command, missing
-
-    lacking = missing(
-        "lab", only=("papermill", "nbformat", "nbconvert", "ipykernel", "cloudpickle")
-    )
-    if lacking:
-        raise CourseError(
-            f"Running the checks needs some packages more: {install_command(lacking)}"
-        )
+    _need("Running the checks", lab=[*EXECUTION, "cloudpickle"])
     from vaetl_helpers.grading.course import check_submission as check
 
     raise typer.Exit(check(notebook, assignment))
 
 
 @app.command()
-def grade(
+def grade(  # noqa: PLR0913  (the options of the command)
     submissions: Annotated[
         Path, typer.Argument(help="a folder of notebooks or of students' folders, or an LMS's zip")
     ],
@@ -223,10 +218,10 @@ def grade(
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="such as seed=7")
     ] = None,
-    seconds: Annotated[
-        int, typer.Option(help="for one cell, or the tests of one exercise", min=1)
+    cell_seconds: Annotated[
+        int, typer.Option("--seconds", help="for one cell, or the tests of one exercise", min=1)
     ] = 60,
-    total: Annotated[int, typer.Option("--total-seconds", help="for one submission", min=1)] = 600,
+    total_seconds: Annotated[int, typer.Option(help="for one submission", min=1)] = 600,
     memory: Annotated[int, typer.Option(help="MB for one submission", min=500)] = 3000,
     disk: Annotated[int, typer.Option(help="MB that it may write", min=1)] = 256,
     processes: Annotated[
@@ -243,24 +238,28 @@ def grade(
     vaetl grade teaching/submitted --assignment 03 --out teaching --jobs 8
     vaetl grade inbox --assignment 03 --out teaching -p seed=7    other data, other hidden tests
 
-    Writes grades.csv, report.html, feedback pages and nbgrader's gradebook. What is graded stays graded: after
-    Ctrl-C, or when late submissions have come, run the same command again.
+    Writes grades.csv, report.html, feedback pages and nbgrader's gradebook. What is graded stays
+    graded: after Ctrl-C, or when late submissions have come, run the same command again.
     """
-    _need_grading()
+    _need("Grading", lab=EXECUTION, grading=())
     from vaetl_helpers.grading.course import grade as grade_course
     from vaetl_helpers.grading.sandbox import Limits
 
     limits = Limits(
-        cell_seconds=seconds, seconds=total, memory=memory, disk=disk, processes=processes
+        cell_seconds=cell_seconds,
+        seconds=total_seconds,
+        memory=memory,
+        disk=disk,
+        processes=processes,
     )
-    given = _given(parameter)
+    parameters = _named_values(parameter)
     raise typer.Exit(
         grade_course(
             submissions,
             assignment,
             out,
             jobs=jobs,
-            parameters=given,
+            parameters=parameters,
             limits=limits,
             sandboxed=not unsafe,
         )
@@ -280,13 +279,10 @@ def data(context: typer.Context) -> None:
     from vaetl_helpers.data.registry import where
     from vaetl_helpers.output import format_table
 
-    rows = where()
-    print(
-        format_table(
-            [key.replace("_", " ") for key in rows[0]],
-            [[str(c) for c in row.values()] for row in rows],
-        )
-    )
+    places = where()
+    header = [key.replace("_", " ") for key in places[0]]
+    rows = [list(map(str, place.values())) for place in places]
+    print(format_table(header, rows))
 
 
 @data_app.command()
@@ -322,9 +318,11 @@ def claims(
     from vaetl_helpers.claims import ledger
 
     rows = ledger(run)
-    print(
-        json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) if as_json else text(rows)
-    )
+    if not as_json:
+        print(text(rows))
+        return
+    listed = [asdict(row) for row in rows]
+    print(json.dumps(listed, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 @app.command()
@@ -337,88 +335,39 @@ def doctor(
     vaetl doctor
     vaetl doctor --json              the same for a program, or for a bug report
     """
-    facts, todo = _checkup()
+    from vaetl_helpers.app.doctor import checkup, lines
+
+    facts, todo = checkup()
     if as_json:
         print(json.dumps(facts | {"ready": not todo, "todo": todo}, indent=1))
-        raise typer.Exit(int(bool(todo)))
-    lines: dict[str, str] = {}
-    for name, value in facts.items():
-        parts = (
-            value if isinstance(value, dict) else {"": value}
-        )  # extras: {lab: present} becomes extra lab: present
-        lines |= {
-            f"{name.removesuffix('s')} {part}" if part else name: state
-            for part, state in parts.items()
-        }
-    width = max(map(len, lines))
-    print("\n".join(f"{name:<{width}}  {value}" for name, value in lines.items()))
-    print("\n".join(["to do:", *todo]) if todo else "ready")
+    else:
+        print("\n".join(lines(facts)))
+        print("\n".join(["to do:", *todo]) if todo else "ready")
     raise typer.Exit(int(bool(todo)))
 
 
-def _checkup() -> tuple[dict[str, Any], list[str]]:
-    """What is here (a text for each name; for `data` and `extras` one for each of them), and what there is to mend."""
-    from vaetl_helpers.chapters import course_dir
-    from vaetl_helpers.data.registry import where
-    from vaetl_helpers.device import best_device, devices
-    from vaetl_helpers.errors import CourseError
-    from vaetl_helpers.hardware import machine, software
-    from vaetl_helpers.requirements import extras, install_command, missing
-    from vaetl_helpers.settings import ADVICE, advice, platform_name
-
-    device, lacking = best_device(), {extra: missing(extra) for extra in extras()}
-    todo = [found.problem for found in devices() if found.problem] or [device.problem] * bool(
-        device.problem
-    )
-    todo += [install_command(lacking["lab"])] if lacking["lab"] else []
-    free = shutil.disk_usage(Path.cwd()).free / 1e9
-    todo += (
-        [f"free some disk space: {free:.1f} GB are left, runs and data need 2 GB"]
-        if free < 2
-        else []
-    )
-    try:
-        notebooks = str(course_dir())
-    except CourseError as error:
-        notebooks, todo = "missing", [*todo, str(error)]
-    facts: dict[str, Any] = (
-        software() | {"platform": platform_name(), "device": device.name} | machine()
-    )
-    facts |= (
-        {"advice": advice()} if device.device.type == "cpu" and platform_name() in ADVICE else {}
-    )
-    facts |= {"disk free": f"{free:.1f} GB", "notebooks": notebooks}
-    facts["data"] = {
-        row["name"]: ", ".join(filter(None, (row["status"], row["path"]))) for row in where()
-    }
-    facts["extras"] = {
-        name: install_command(lacks) if lacks else "present" for name, lacks in lacking.items()
-    }
-    return _presentable(facts), _presentable(todo)
-
-
-def _presentable(content: Any) -> Any:
-    """The same with every text in one line and ~ for the home directory: a bug report names nobody."""
-    if isinstance(content, dict):
-        return {name: _presentable(value) for name, value in content.items()}
-    if isinstance(content, list):
-        return [_presentable(value) for value in content]
-    home, line = os.path.expanduser("~"), " ".join(content.split())
-    return re.sub(rf"(?<!\w){re.escape(home)}(?!\w)", "~", line) if len(home) > 1 else line
-
-
 @app.command()
-def site(out: Annotated[Path, typer.Option(help="the folder of the pages")] = Path("site")) -> None:
+def site(
+    out: Annotated[Path, typer.Option(help="the folder of the pages")] = Path("site"),
+    api: Annotated[
+        bool, typer.Option("--api", help="also the package's functions, in OUT/api")
+    ] = False,
+) -> None:
     """Write the solved course as pages that need no network.
 
     \b
     vaetl site                       into ./site; open site/index.html
+    vaetl site --api                 with pages of the package's functions in site/api
     """
     from vaetl_helpers.authoring.site import write_site
     from vaetl_helpers.chapters import chapters_in, course_dir
 
     notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
     print(write_site(notebooks, out, "Training, acceleration, VAEs and transfer").absolute())
+    if api:
+        from vaetl_helpers.authoring.api import write_api
+
+        print(write_api(out / "api").absolute())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""JupyterLab on a folder: what is open when it starts, and that it asks nothing of other machines."""
+"""JupyterLab on a folder: what is open when it starts, and that it asks no other machine."""
 
 from __future__ import annotations
 
@@ -8,54 +8,83 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from vaetl_helpers.chapters import chapters_in, copy_course, course_dir
 from vaetl_helpers.errors import CourseError
 
-# News, updates and extensions would be fetched; a folder that the user prefers would lie outside this one.
+# News, updates and extensions would be fetched; a folder that the user prefers lies outside this.
 QUIET = (
     "--FileContentsManager.preferred_dir=",
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
 )
-NO_NEWS = {
-    "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
-}  # nor the question about them
-# The browser itself refuses whatever is not from this server: for a submission's pages, and for --offline.
+# Nor shall it ask whether to fetch news.
+NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+# The browser itself refuses what is not from this server: for submissions, and for --offline.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
-LOCAL = (f"--ServerApp.tornado_settings={ {'headers': {'Content-Security-Policy': POLICY}} }",)
+HEADERS = {"headers": {"Content-Security-Policy": POLICY}}
 OFFLINE = {"VAETL_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1"}  # for the kernels
 OWN = ".jupyter-course"  # this folder's layout and settings: the user's other work keeps its own
 
 
+def open_course(folder: Path, browser: bool, port: int, *, offline: bool) -> int:
+    """Copies the course into the folder and opens JupyterLab on it; returns its exit code.
+
+    The start page is in front, chapter 1 behind it.
+    """
+    copy_course(course_dir(), folder)
+    names = [chapter.path.name for chapter in chapters_in(course_dir()).values()]
+    layout = open_first(folder, names[:2])
+    print(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
+    options = [f"--LabApp.workspaces_dir={layout}"]
+    return serve(folder, "/lab", browser, port, options, local=offline, offline=offline)
+
+
+def open_formgrader(folder: Path, browser: bool, port: int, *, offline: bool) -> int:
+    """Opens Formgrader on an assignment's folder; returns JupyterLab's exit code."""
+    if not (folder / "nbgrader_config.py").exists():
+        raise CourseError(
+            f"{folder} is no folder of `vaetl assign`: give the one of --out as --dir."
+        )
+    print(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
+    # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
+    return serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline)
+
+
 def own_folder(folder: Path) -> Path:
-    """The folder below `folder` for JupyterLab's layout and settings; CourseError where it cannot be written."""
+    """The folder below `folder` for JupyterLab's layout and settings.
+
+    Raises CourseError where it cannot be written.
+    """
+    own = folder / OWN
     try:
-        (folder / OWN / "labconfig").mkdir(parents=True, exist_ok=True)
+        (own / "labconfig").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CourseError(
-            f"{folder / OWN} cannot be written ({error}): choose another folder with --dir."
+            f"{own} cannot be written ({error}): choose another folder with --dir."
         ) from error
-    return folder / OWN
+    return own
 
 
 def open_first(folder: Path, names: Sequence[str]) -> Path:
-    """Writes the layout with which JupyterLab opens these notebooks, the first in front; one that is there stays."""
+    """Writes the layout with which JupyterLab opens these notebooks, the first in front.
+
+    A layout that is there stays. Returns the folder of layouts.
+    """
     from jupyterlab_server.workspaces_handler import WorkspacesManager
 
     layouts = own_folder(folder) / "workspaces"
-    if not layouts.exists():
-        tabs = [f"notebook:{name}" for name in names]
-        area = {"type": "tab-area", "currentIndex": 0, "widgets": tabs}
-        data: dict[str, object] = {
-            "layout-restorer:data": {"main": {"dock": area, "current": tabs[0]}}
-        }
-        data |= {
-            tab: {"data": {"path": name, "factory": "Notebook"}}
-            for tab, name in zip(tabs, names, strict=True)
-        }
-        content = {"data": data, "metadata": {"id": "default"}}
-        WorkspacesManager(str(layouts)).save("default", json.dumps(content))
+    if layouts.exists():
+        return layouts
+    tabs = [f"notebook:{name}" for name in names]
+    area = {"type": "tab-area", "currentIndex": 0, "widgets": tabs}
+    data: dict[str, Any] = {"layout-restorer:data": {"main": {"dock": area, "current": tabs[0]}}}
+    for tab, name in zip(tabs, names, strict=True):
+        data[tab] = {"data": {"path": name, "factory": "Notebook"}}
+    layout = {"data": data, "metadata": {"id": "default"}}
+    WorkspacesManager(str(layouts)).save("default", json.dumps(layout))
     return layouts
 
 
@@ -71,36 +100,42 @@ def serve(
 ) -> int:
     """Runs JupyterLab on a folder until it ends; returns its exit code.
 
-    With `local` the browser loads from this server alone, with `offline` the kernels, too, ask no other machine.
+    With `local` the browser loads from this server alone, with `offline` the kernels, too, ask no
+    other machine.
     """
-    config = own_folder(folder) / "labconfig" / "page_config.json"
-    config.write_text(json.dumps(NO_NEWS), encoding="utf-8")
+    own = own_folder(folder)
+    (own / "labconfig" / "page_config.json").write_text(json.dumps(NO_NEWS), encoding="utf-8")
     command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
+        *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.root_dir={folder}",
         f"--port={port}",
-    ]
-    command += [
         f"--LabApp.default_url={url}",
-        *([] if browser else ["--no-browser"]),
         *QUIET,
         *options,
-    ]
-    # With a browser nobody need read thirty lines; without one the address must be seen, whatever else is said.
-    command += [
+        # With a browser nobody need read thirty lines; without one the address must be seen.
         f"--Application.log_level={'WARN' if browser else 'INFO'}",
-        *(LOCAL if local else ()),
     ]
-    command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    # The kernel is this interpreter's, whatever kernels the user has registered elsewhere.
-    environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"} | (OFFLINE if offline else {})
-    found = os.environ.get("JUPYTER_CONFIG_PATH")
-    environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, (str(folder / OWN), found)))
-    server = subprocess.Popen(command, env=environment, cwd=folder)
+    if not browser:
+        command.append("--no-browser")
+    if local:
+        command.append(f"--ServerApp.tornado_settings={HEADERS}")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    server = subprocess.Popen(command, env=_environment(own, offline), cwd=folder)
     while True:
         try:
             return server.wait()
         except KeyboardInterrupt:  # the server has received it too, and asks whether to stop
             continue
+
+
+def _environment(own: Path, offline: bool) -> dict[str, str]:
+    """The server's environment: its settings from `own`, its kernel from this interpreter."""
+    environment = dict(os.environ)
+    # Whatever kernels the user has registered elsewhere.
+    environment["JUPYTER_PREFER_ENV_PATH"] = "1"
+    if offline:
+        environment |= OFFLINE
+    paths = [str(own), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    environment["JUPYTER_CONFIG_PATH"] = os.pathsep.join(path for path in paths if path)
+    return environment

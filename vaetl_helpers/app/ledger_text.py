@@ -2,124 +2,200 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from vaetl_helpers.claims import CONTRACT, RATIOS, comparisons
+from vaetl_helpers.claims import CONTRACT, RATIOS, Row, comparisons
+from vaetl_helpers.output import format_table
+
+HEADER = ("data", "measure", "effect, 95 % interval", "n", "verdict", "source", "")
 
 
-def shown(row: Mapping[str, Any]) -> str:
+def shown(row: Row) -> str:
     """The effect with its unit and interval, where "open" is an end that is not bounded."""
-    if row["effect"] is None:
+    return interval_text(row.effect, row.low, row.high, row.unit)
+
+
+def interval_text(effect: float | None, low: float | None, high: float | None, unit: str) -> str:
+    """A number with its unit and interval; an end that is None is "open"."""
+    if effect is None:
         return "no number"
-    numbers = (row[key] for key in ("effect", "low", "high"))
-    effect, low, high = ("open" if x is None else f"{float(f'{x:.3g}'):,g}" for x in numbers)
-    bound = {(True, False): "at most", (False, True): "at least"}.get(
-        (low == "open", high == "open"), ""
-    )
-    return " ".join(
-        filter(
-            None, (bound, effect, row["unit"], f"[{low}, {high}]" * (low != high or low != "open"))
-        )
-    )
+    parts = []
+    if low is None and high is not None:
+        parts.append("at most")
+    if high is None and low is not None:
+        parts.append("at least")
+    parts.append(_rounded(effect))
+    if unit:
+        parts.append(unit)
+    if low is not None or high is not None:
+        parts.append(f"[{_rounded(low)}, {_rounded(high)}]")
+    return " ".join(parts)
 
 
-def sentence(row: Mapping[str, Any]) -> str:
+def _rounded(number: float | None) -> str:
+    """Three digits, with commas between thousands."""
+    if number is None:
+        return "open"
+    three_digits = float(f"{number:.3g}")
+    return f"{three_digits:,g}"
+
+
+def sentence(row: Row) -> str:
     """A row in one plain sentence that follows its verdict."""
-    said, unit, told = row["verdict"], row["unit"], shown(row)
-    if said == "undecided":
-        told = f"not decided: {told}, {_doubt(row)}"
-    elif said == "no gain":
-        worth = f"{CONTRACT['margins'][unit]:g} {unit}".replace("1 points", "a point")
-        told = f"no gain worth {worth}: {told}"
-    else:
-        told = f"{said}: {told if unit == 'tasks' else _size(row)}"
-    return f"{row['data']}, {row['measure']}: {told} (n = {row['n']}, {row['source']})."
-
-
-def _size(row: Mapping[str, Any]) -> str:
-    """The effect as a gain or a loss: "better by 2 points", "2 times less", and their contraries."""
-    times, entry = row["unit"] == "times", CONTRACT["claims"][row["claim"]]
-    above = row["effect"] > times
-    if not above:  # a loss as a positive number: the ends of the interval change places
-        effect, low, high = (
-            x and (1 / x if times else -x) for x in (row["effect"], row["high"], row["low"])
-        )
-        row = dict(row) | {"effect": effect, "low": low, "high": high}
-    word = (
-        entry.get("times", ("larger", "smaller"))[not above]
-        if times
-        else "better"
-        if above
-        else "worse"
-    )
-    told = shown(row).replace("times", f"times {word}") if times else f"{word} by {shown(row)}"
-    # The two differ where what stands under `unless` has turned the verdict.
-    return told + f", but with {entry.get('price')}" * (above != (row["verdict"] == "supported"))
-
-
-def _doubt(row: Mapping[str, Any]) -> str:
-    """Why a row is undecided."""
-    null, low, high, entry = (
-        int(row["unit"] in RATIOS),
-        row["low"],
-        row["high"],
-        CONTRACT["claims"][row["claim"]],
-    )
-    if low is high is None:
-        return "without an interval"
-    if row["n"] < 5:
-        return "from fewer than 5 repeats"
-    if (low is None or low <= null) and (high is None or high >= null):
-        return f"and the interval holds {null}"
-    doubts = ["is not enough among so many comparisons (Holm)"] * row["primary"]
-    doubts += [f"does not exclude {entry.get('price')}"] * ("price" in entry)
-    return f"which {' or '.join(doubts) or 'lies outside it'}"
-
-
-def text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The ledger in plain text: a table for each claim, and what was not measured."""
-    from vaetl_helpers.output import format_table
-
-    parts, header = [], ("data", "measure", "effect, 95 % interval", "n", "verdict", "source", "")
-    for claim, entry in CONTRACT["claims"].items():
-        own = [
-            dict(r) | {"shown": shown(r), "first": "primary" * r["primary"]}
-            for r in rows
-            if r["claim"] == claim
-        ]
-        cells = [
-            [str(r[key]) for key in ("data", "measure", "shown", "n", "verdict", "source", "first")]
-            for r in own
-        ]
-        parts += [
-            f"{claim}: {entry['text']}",
-            f'The {entry["article"]} article, translated: "{entry["sentence"]}"',
-            "",
-        ]
-        parts += ([format_table(header, cells), ""] if own else []) + unmeasured(rows, claim)
-    worth = ", ".join(f"{unit} {value:g}" for unit, value in CONTRACT["margins"].items())
-    parts += [
-        f"Margins: {worth}. With fewer than 5 repeats a row is undecided. The primary rows are adjusted together"
-    ]
-    return "\n".join(
-        [
-            *parts,
-            f"(Holm, {sum(r['primary'] for r in rows)} comparisons), the others are exploratory.",
-        ]
-    )
-
-
-def unmeasured(rows: Sequence[Mapping[str, Any]], claim: str) -> list[str]:
-    """Lines on the comparisons of a claim that no row answers, grouped by data sets."""
-    there = {
-        (r["data"], r["measure"].partition(", conditional")[0]) for r in rows if r["claim"] == claim
+    in_words = {
+        "supported": _supported,
+        "contradicted": _contradicted,
+        "no gain": _no_gain,
+        "undecided": _undecided,
     }
-    lacking = [
-        e for e in comparisons() if e["claim"] == claim and (e["name"], e["measure"]) not in there
+    finding = in_words[row.verdict](row)
+    question = f"{row.data}, {row.measure}"
+    evidence = f"n = {row.n}, {row.source}"
+    return f"{question}: {finding} ({evidence})."
+
+
+def _claim(row: Row) -> dict[str, Any]:
+    """What claims.yaml says of the row's claim."""
+    entry: dict[str, Any] = CONTRACT["claims"][row.claim]
+    return entry
+
+
+def _supported(row: Row) -> str:
+    return f"supported: {_size(row)}"
+
+
+def _contradicted(row: Row) -> str:
+    finding = f"contradicted: {_size(row)}"
+    if row.unit != "tasks" and _is_gain(row):  # what the row's guard has turned
+        finding += f", but with {_claim(row).get('price')}"
+    return finding
+
+
+def _no_gain(row: Row) -> str:
+    number = CONTRACT["margins"][row.unit]
+    margin = f"{number:g} {row.unit}"
+    if margin == "1 points":
+        margin = "a point"
+    return f"no gain worth {margin}: {shown(row)}"
+
+
+def _undecided(row: Row) -> str:
+    return f"not decided: {shown(row)}, {_doubt(row)}"
+
+
+def _null(row: Row) -> int:
+    """The effect of no difference."""
+    return 1 if row.unit in RATIOS else 0
+
+
+def _is_gain(row: Row) -> bool:
+    return row.effect is not None and row.effect > _null(row)
+
+
+def _size(row: Row) -> str:
+    """The effect as a gain or a loss: "better by 2 points", "2 times less", or the contrary."""
+    if row.unit == "tasks":
+        return shown(row)
+    if row.unit == "times":
+        more, less = _claim(row).get("times", ("larger", "smaller"))
+        word = more if _is_gain(row) else less
+        ratio = _as_positive(row)
+        return interval_text(ratio.effect, ratio.low, ratio.high, f"times {word}")
+    word = "better" if _is_gain(row) else "worse"
+    return f"{word} by {shown(_as_positive(row))}"
+
+
+def _as_positive(row: Row) -> Row:
+    """A loss as a positive number, for which the ends of the interval change places."""
+    if _is_gain(row):
+        return row
+    effect = _reversed(row.effect, row.unit)
+    low = _reversed(row.high, row.unit)
+    high = _reversed(row.low, row.unit)
+    return replace(row, effect=effect, low=low, high=high)
+
+
+def _reversed(number: float | None, unit: str) -> float | None:
+    if number is None or number == 0:
+        return number
+    if unit == "times":
+        return 1 / number
+    return -number
+
+
+def _doubt(row: Row) -> str:
+    """Why a row is undecided."""
+    if row.low is None and row.high is None:
+        return "without an interval"
+    if row.n < 5:
+        return "from fewer than 5 repeats"
+    null = _null(row)
+    is_above = row.low is not None and row.low > null
+    is_below = row.high is not None and row.high < null
+    if not is_above and not is_below:
+        return f"and the interval holds {null}"
+    doubts = []
+    if row.primary:
+        doubts.append("is not enough among so many comparisons (Holm)")
+    price = _claim(row).get("price")
+    if price:
+        doubts.append(f"does not exclude {price}")
+    if not doubts:
+        doubts.append("lies outside it")
+    return f"which {' or '.join(doubts)}"
+
+
+def text(rows: Sequence[Row]) -> str:
+    """The ledger in plain text: a table for each claim, and what was not measured."""
+    lines = []
+    for claim, entry in CONTRACT["claims"].items():
+        quoted = f'The {entry["article"]} article, translated: "{entry["sentence"]}"'
+        lines += [f"{claim}: {entry['text']}", quoted, ""]
+        cells = [_cells(row) for row in rows if row.claim == claim]
+        if cells:
+            lines += [format_table(HEADER, cells), ""]
+        lines += unmeasured(rows, claim)
+    margins = []
+    for unit, margin in CONTRACT["margins"].items():
+        margins.append(f"{unit} {margin:g}")
+    lines.append(
+        f"Margins: {', '.join(margins)}. With fewer than 5 repeats a row is undecided. "
+        "The primary rows are adjusted together"
+    )
+    primary_rows = sum(row.primary for row in rows)
+    lines.append(f"(Holm, {primary_rows} comparisons), the others are exploratory.")
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.data,
+        row.measure,
+        shown(row),
+        str(row.n),
+        row.verdict,
+        row.source,
+        "primary" if row.primary else "",
     ]
-    groups: dict[str, list[str]] = {}
-    for measure in dict.fromkeys(each["measure"] for each in lacking):
-        names = "; ".join(each["name"] for each in lacking if each["measure"] == measure)
-        groups.setdefault(f"not measured: {names}", []).append(f"  {measure}")
-    return [line for names, measures in groups.items() for line in (names, *measures, "")]
+
+
+def unmeasured(rows: Sequence[Row], claim: str) -> list[str]:
+    """Lines on the comparisons of a claim that no row answers, grouped by data sets."""
+    answered = {(row.id, row.data) for row in rows if row.claim == claim}
+    data_of_measure: dict[str, list[str]] = {}
+    for comparison in comparisons():
+        key = comparison.id, comparison.data_name
+        if comparison.claim == claim and key not in answered:
+            data_of_measure.setdefault(comparison.measure, []).append(comparison.data_name)
+    measures_of_data: dict[str, list[str]] = {}
+    for measure, data_sets in data_of_measure.items():
+        names = "; ".join(data_sets)
+        measures_of_data.setdefault(names, []).append(measure)
+    lines = []
+    for names, measures in measures_of_data.items():
+        lines.append(f"not measured: {names}")
+        lines += [f"  {measure}" for measure in measures]
+        lines.append("")
+    return lines

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from vaetl_helpers import data, nets, vae
-from vaetl_helpers.bootstrap import lender
+from vaetl_helpers.bootstrap import hosted_platform
 from vaetl_helpers.chapters import Chapter, chapters_in, course_dir
 from vaetl_helpers.device import best_device
 from vaetl_helpers.errors import CourseError
@@ -26,7 +26,7 @@ from vaetl_helpers.training.loop import fit
 
 def _packages() -> str:
     asked = (
-        () if lender() else extras()
+        () if hosted_platform() else extras()
     )  # where a machine is lent, each chapter's first cell adds what that one needs
     lacking = {
         extra: needs

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,128 +19,154 @@ import nbformat
 from nbformat import NotebookNode
 
 from vaetl_helpers import exercises
+from vaetl_helpers.authoring import stubs
 from vaetl_helpers.authoring.lint import WIDGET, lint
-from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.chapters import find_number, number_of
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
 
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-CELL_SECONDS = (
-    600  # always a limit: without one, a widget can hang an execution for ever (nbclient#312)
-)
-OPTIONS = {"exercise", "check", "tags", "lines_to_next_cell"}  # the last one is jupytext's own
+# Always a limit: without one, a widget can hang an execution for ever (nbclient#312).
+CELL_SECONDS = 600
+OPTIONS = stubs.OPTIONS | {"check", "tags", "lines_to_next_cell"}  # the last is jupytext's own
 MINUTES = {"reading": "reading", "exercises": "exercises", "cpu": "run on CPU", "gpu": "run on GPU"}
+ABOUT = {"chapter", "title", "minutes", "requires"}  # what a source says of itself
 # Links, not pictures: a notebook that is opened asks no other machine for anything.
+COLAB = "https://colab.research.google.com/github/{repository}/blob/{tag}/course/{name}.ipynb"
+KAGGLE = (
+    "https://kaggle.com/kernels/welcome?src="
+    "https://github.com/{repository}/blob/{tag}/course/{name}.ipynb"
+)
+BINDER = "https://mybinder.org/v2/gh/{repository}/{tag}?labpath=course%2F{name}.ipynb"
 BADGES = (
     "**Run it yourself:** "
-    "[Open in Colab](https://colab.research.google.com/github/{repository}/blob/{tag}/course/{name}.ipynb) · "
-    "[Open in Kaggle](https://kaggle.com/kernels/welcome?src="
-    "https://github.com/{repository}/blob/{tag}/course/{name}.ipynb) · "
-    "[Launch Binder](https://mybinder.org/v2/gh/{repository}/{tag}?labpath=course%2F{name}.ipynb)"
+    f"[Open in Colab]({COLAB}) · [Open in Kaggle]({KAGGLE}) · [Launch Binder]({BINDER})"
 )
-# Where the package comes from; this package alone, so that nothing can move, or one sentence; then the rest.
+# Where the package is missing, it is fetched alone, so that nothing can move, or one sentence says
+# what to do; then the package itself adds what else is missing.
 BOOTSTRAP = """\
-import glob, importlib.util, IPython, os, subprocess, sys; source = max(glob.glob(os.getenv("VAETL_SOURCE", \
-"/kaggle/input/**/vaetl_helpers-*.whl"), recursive=True), \
-default="https://github.com/{repository}/archive/refs/tags/{tag}.tar.gz")
-if not importlib.util.find_spec("vaetl_helpers") and subprocess.call([sys.executable, "-m", "pip", "install", "-qqq", \
-"--no-deps", "--retries", "0", source]): raise IPython.core.error.UsageError("The course's helpers could not be \
-fetched: check the connection (on Kaggle: Settings > Internet on, or attach a data set with their wheels), then run \
-this cell again.")
-from vaetl_helpers.bootstrap import ready; ready({extras})  # on Colab, Kaggle: what is missing; nothing else moves"""
-FOLDED = {
-    "jupyter": {"source_hidden": True},
-    "_kg_hide-input": True,
-}  # long lines that nobody need read
-KAGGLE = {"accelerator": "nvidiaTeslaT4", "isGpuEnabled": True, "isInternetEnabled": True}
+import glob, importlib.util, os, subprocess, sys
+from IPython.core.error import UsageError
+
+if not importlib.util.find_spec("vaetl_helpers"):  # on Colab and Kaggle
+    published = "https://github.com/{repository}/archive/refs/tags/{tag}.tar.gz"
+    attached = os.getenv("VAETL_SOURCE", "/kaggle/input/**/vaetl_helpers-*.whl")
+    source = max(glob.glob(attached, recursive=True), default=published)
+    pip = [sys.executable, "-m", "pip", "install", "-qqq", "--retries", "0"]
+    if subprocess.call([*pip, "--no-deps", source]) != 0:
+        raise UsageError(
+            "The course's helpers could not be fetched: check the connection "
+            "(on Kaggle: Settings > Internet on, or attach a data set with their wheels), "
+            "then run this cell again."
+        )
+
+from vaetl_helpers.bootstrap import ensure_installed
+
+ensure_installed({extras})  # adds what is missing on Colab and Kaggle; nothing else moves"""
+FOLDED = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}
 METADATA = {
     "accelerator": "GPU",
     "colab": {"provenance": [], "gpuType": "T4", "toc_visible": True},
-    "kaggle": KAGGLE | {"dataSources": [], "language": "python", "sourceType": "notebook"},
+    "kaggle": {
+        "accelerator": "nvidiaTeslaT4",
+        "isGpuEnabled": True,
+        "isInternetEnabled": True,
+        "dataSources": [],
+        "language": "python",
+        "sourceType": "notebook",
+    },
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 
 
 def build(
-    chapters: list[str] | None, course: Path, execute: bool = True, profile: str = "cpu"
+    chapters: Sequence[str] | None, course: Path, execute: bool = True, profile: str = "cpu"
 ) -> list[Path]:
     """Writes the notebooks of the chapters (None: all) and returns their paths.
 
-    Without `execute`, a solution keeps its outputs where its code is unchanged, and is left alone elsewhere.
-    Raises CourseError for a faulty source or a failing cell; the chapter's notebooks then stay as they were.
+    Without `execute`, a solution keeps its outputs where its code is unchanged, and is left alone
+    elsewhere. Raises CourseError for a faulty source or a failing cell; the chapter's notebooks
+    then stay as they were.
     """
-    written = []
+    written: list[Path] = []
     for source in sources(course, chapters):
         learner, solution = generate(source)
-        path, solved = (
-            course / f"{source.stem}.ipynb",
-            course / "solutions" / f"{source.stem}.ipynb",
-        )
-        print(
-            _name(path), *lint(learner, solution=False), sep="\n  ", flush=True
-        )  # before the long part
+        path, solved_path = _targets(source, course)
+        _report(path, lint(learner, solution=False))  # before the long part
         if execute:
-            _execute(solution, course, profile)
-        made = {path: learner}
-        if execute or _keep_outputs(solution, solved):
-            made[solved] = solution
-            print(_name(solved), *lint(solution, solution=True), sep="\n  ")
+            execute_solution(solution, course, profile)
+        notebooks = {path: learner}
+        if execute or _keep_outputs(solution, solved_path):
+            notebooks[solved_path] = solution
+            _report(solved_path, lint(solution, solution=True))
         else:
-            print(f"{_name(solved)} is left as it was: its code must be executed")
-        for target, notebook in made.items():
-            _write(notebook, target)
-        written += made
+            print(f"{_name(solved_path)} is left as it was: its code must be executed")
+        for target, notebook in notebooks.items():
+            target.parent.mkdir(exist_ok=True)
+            write_whole(target, nbformat.writes(notebook) + "\n")
+        written += notebooks
     return written
 
 
 def check(course: Path) -> list[str]:
     """One message for each way in which the stored notebooks are not what their sources give."""
-    messages, expected = [], set()
+    messages = []
+    expected: set[Path] = set()
     for source in sources(course):
-        paths = (course / f"{source.stem}.ipynb", course / "solutions" / f"{source.stem}.ipynb")
-        expected.update(paths)
+        path, solved_path = _targets(source, course)
+        expected |= {path, solved_path}
         try:
-            pair = generate(source)
+            learner, solution = generate(source)
         except CourseError as error:
             messages.append(str(error))
             continue
-        for path, fresh in zip(paths, pair, strict=True):
-            breaches = _breaches(path, fresh, solution=fresh is pair[1])
-            messages += [
-                f"{_name(path)}: {what}; run vaetl build {_chapter(source)}" for what in breaches
-            ]
-    orphans = {*course.glob("*.ipynb"), *course.glob("solutions/*.ipynb")} - expected
-    return messages + [
-        f"{_name(path)}: it has no source; delete it or add one" for path in sorted(orphans)
-    ]
+        messages += _breaches(path, learner, source, is_solution=False)
+        messages += _breaches(solved_path, solution, source, is_solution=True)
+    stored = {*course.glob("*.ipynb"), *course.glob("solutions/*.ipynb")}
+    for path in sorted(stored - expected):
+        messages.append(f"{_name(path)}: it has no source; delete it or add one")
+    return messages
 
 
-def sources(course: Path, chapters: list[str] | None = None) -> list[Path]:
-    """The source files of the chapters, given as '01' (None: all), in order."""
-    found = {_chapter(path): path for path in sorted(course.glob("source/*.py"))}
-    if not found or not (course.parent / "pyproject.toml").exists():
+def sources(course: Path, chapters: Sequence[str] | None = None) -> list[Path]:
+    """The source files of the chapters, named as in `chapters.find` (None: all), in order."""
+    paths = {number_of(path): path for path in sorted(course.glob("source/*.py"))}
+    if not paths or not (course.parent / "pyproject.toml").exists():
         raise CourseError(
             f"{course} has no source/NN_name.py, or no pyproject.toml above: use a checkout."
         )
-    if odd := [chapter for chapter in chapters or [] if chapter not in found]:
-        raise unknown_name_error("chapter", odd[0], found)
-    return [found[chapter] for chapter in sorted({*chapters} if chapters else found)]
+    if not chapters:
+        return list(paths.values())
+    numbers = {find_number(text, paths) for text in chapters}
+    return [paths[number] for number in sorted(numbers)]
+
+
+def _targets(source: Path, course: Path) -> tuple[Path, Path]:
+    """Where the learner's notebook and the solution go."""
+    name = f"{source.stem}.ipynb"
+    return course / name, course / "solutions" / name
+
+
+def _report(path: Path, messages: Sequence[str]) -> None:
+    print(_name(path), *messages, sep="\n  ", flush=True)
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+# ---------------------------------------------------------------- from a source to two notebooks
 
 
 def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
     """The learner's notebook and the solution that a source gives, neither of them executed."""
     text = _need("jupytext", "jupytext").read(source, fmt="py:percent")
-    about = dict(text.metadata.get("vaetl", {}))
-    complete = about.keys() == {"chapter", "title", "minutes", "requires"}
-    if (
-        not complete
-        or about["chapter"] != _chapter(source)
-        or about["minutes"].keys() != MINUTES.keys()
-    ):
-        raise _faulty(
-            source, f"header needs chapter (quoted), title, requires, minutes of {[*MINUTES]}"
-        )
-    cells = [cell for cell in text.cells if cell.source.strip()]
+    about = _about(text, source)
+    blank = {"tags", "lines_to_next_cell"}  # options that do not make a cell of nothing
+    cells = []
+    for cell in text.cells:
+        if cell.source.strip() or set(cell.metadata) - blank:
+            cells.append(cell)
     _fill(cells, about, source)
     solution = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA) | {"vaetl": about})
     solution.cells = [_cell(cell, i, source) for i, cell in enumerate(cells)]
@@ -147,25 +174,29 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
         raise _faulty(source, "cells name an exercise or a check twice")
     learner = copy.deepcopy(solution)
     for cell in learner.cells:
-        cell.source = _stub(cell, source)
+        cell.source = stubs.stub_text(cell.source)
         tags = [tag for tag in cell.metadata.pop("tags", []) if tag != "nbval-check-output"]
-        cell.metadata |= {"tags": tags} if tags else {}
+        if tags:
+            cell.metadata["tags"] = tags
     nbformat.validate(solution)
     return learner, solution
 
 
-def _chapter(source: Path) -> str:
-    return source.stem.split("_")[0]
+def _about(text: NotebookNode, source: Path) -> dict[str, Any]:
+    """What the header of a source says of the chapter."""
+    about: dict[str, Any] = dict(text.metadata.get("vaetl", {}))
+    complete = about.keys() == ABOUT and about["minutes"].keys() == MINUTES.keys()
+    if not complete or about["chapter"] != number_of(source):
+        raise _faulty(
+            source, f"header needs chapter (quoted), title, requires, minutes of {[*MINUTES]}"
+        )
+    return about
 
 
 def _faulty(source: Path, fault: str) -> CourseError:
     return CourseError(
-        f"{source.name}: its {fault}; mend it and run vaetl build {_chapter(source)}."
+        f"{source.name}: its {fault}; mend it and run vaetl build {number_of(source)}."
     )
-
-
-def _name(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
 
 
 def _need(module: str, requirement: str) -> ModuleType:
@@ -179,33 +210,36 @@ def _need(module: str, requirement: str) -> ModuleType:
 
 def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> None:
     """Puts badges, measured minutes and bootstrap into the cells: no author writes them by hand."""
-    project = tomllib.loads((source.parents[2] / "pyproject.toml").read_text("utf-8"))["tool"][
-        "vaetl"
-    ]
-    spots = [i for i, cell in enumerate(cells) if "bootstrap" in cell.metadata.get("tags", [])]
-    badges = [i for i, cell in enumerate(cells) if re.search(r"(?m)^\{badges\}$", cell.source)]
-    if badges != [0] or len(spots) != 1 or cells[spots[0]].source != "pass":
+    marked = [i for i, cell in enumerate(cells) if re.search(r"(?m)^\{badges\}$", cell.source)]
+    tagged = [cell for cell in cells if "bootstrap" in cell.metadata.get("tags", [])]
+    if marked != [0] or [cell.source for cell in tagged] != ["pass"]:
         raise _faulty(
             source, "first cell needs a line {badges}; one cell, tagged bootstrap, must be pass"
         )
+    project = tomllib.loads((source.parents[2] / "pyproject.toml").read_text("utf-8"))
+    address = project["tool"]["vaetl"]
+    badges = BADGES.format(name=source.stem, **address)
+    cells[0].source = cells[0].source.replace("{badges}", badges)
+    minutes = [f"{label} {about['minutes'][key]}" for key, label in MINUTES.items()]
+    line = f"**Minutes** (runs measured, the rest estimated): {' · '.join(minutes)}"
+    _cell_of_the_aims(cells).source += f"\n\n{line}"
     extras = ", ".join(f'"{extra}"' for extra in about["requires"])
-    minutes = " · ".join(f"{label} {about['minutes'][key]}" for key, label in MINUTES.items())
-    cells[0].source = cells[0].source.replace(
-        "{badges}", BADGES.format(name=source.stem, **project)
-    )
-    aims = (
-        cell for cell in cells if re.search("(?im)^#+ what you will be able to do", cell.source)
-    )
-    next(aims, cells[0]).source += f"\n\n**Minutes** (runs measured, the rest estimated): {minutes}"
-    cells[spots[0]].source = BOOTSTRAP.format(extras=extras, **project)
+    tagged[0].source = BOOTSTRAP.format(extras=extras, **address)
+
+
+def _cell_of_the_aims(cells: list[NotebookNode]) -> NotebookNode:
+    for cell in cells:
+        if re.search("(?im)^#+ what you will be able to do", cell.source):
+            return cell
+    return cells[0]
 
 
 def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
-    """A cell with a derived id, and nbgrader's metadata (schema 3) in place of its author's options."""
-    if odd := set(raw.metadata) - OPTIONS:
-        raise _faulty(
-            source, f"cell {ordinal} has the option {odd} (known: exercise, check and tags)"
-        )
+    """A cell with a derived id; nbgrader's metadata (schema 3) take the place of its options."""
+    unknown = set(raw.metadata) - OPTIONS
+    if unknown:
+        options = "exercise, broken, check and tags"
+        raise _faulty(source, f"cell {ordinal} has the option {unknown} (known: {options})")
     name, metadata = f"{ordinal:03d}", {"tags": raw.metadata.tags} if "tags" in raw.metadata else {}
     metadata |= FOLDED if "bootstrap" in metadata.get("tags", ()) else {}
     for kind in {"exercise", "check"} & set(raw.metadata):
@@ -216,129 +250,157 @@ def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
         metadata |= {"nbgrader": {"schema_version": 3, "grade_id": name} | flags | points}
         metadata |= {"vaetl": {kind: exercise.id}}
     new = nbformat.v4.new_code_cell if raw.cell_type == "code" else nbformat.v4.new_markdown_cell
-    return new(raw.source, id=f"c{_chapter(source)}-{name}", metadata=metadata)
+    cell_id = f"c{number_of(source)}-{name}"
+    try:
+        return new(stubs.solved_text(raw), id=cell_id, metadata=metadata)
+    except ValueError as error:
+        raise _faulty(source, f"cell {cell_id} {error}") from error
 
 
-def _stub(cell: NotebookNode, source: Path) -> str:
-    """The cell's source with a stub for each solution; CourseError where a solution would leak."""
-    stub, count = re.subn(
-        rf"(?ms)^( *){BEGIN}$.*?^ *{END}$", r"\1return ...  # your code", cell.source
-    )
-    paired = cell.source.count(BEGIN) == count == cell.source.count(END)
-    if not paired or bool(count) != ("exercise" in cell.metadata.get("vaetl", {})):
-        raise _faulty(
-            source, f"cell {cell.id} needs both exercise=... and '{BEGIN}' to '{END}', or neither"
-        )
-    return stub
+# ---------------------------------------------------------------- executing a solution
 
 
-def _execute(solution: NotebookNode, course: Path, profile: str) -> None:
-    """Runs the solution through papermill and copies outputs and counts back to it, cell by cell."""
+def execute_solution(solution: NotebookNode, course: Path, profile: str) -> None:
+    """Runs the solution through papermill and copies outputs and counts back, cell by cell."""
+    done = _executed(solution, course, profile)
+    executed = {cell.id: cell for cell in done.cells}
+    replacements = machine_paths(course)
+    for count, cell in enumerate(_code(solution), start=1):
+        result = executed[cell.id]
+        cell.execution_count = result.execution_count and count
+        cell.outputs = []
+        for output in result.outputs:
+            if WIDGET in output.get("data", {}):
+                continue
+            output = without_machine_paths(output, replacements)
+            if "execution_count" in output:
+                output["execution_count"] = count
+            cell.outputs.append(output)
+    solution.metadata.vaetl |= {"executed": fingerprint(solution), "profile": profile}
+
+
+def _executed(solution: NotebookNode, course: Path, profile: str) -> NotebookNode:
+    """papermill's copy of the notebook; CourseError where a cell fails."""
     papermill = _need("papermill", "vaetl-helpers[lab]")
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     chapter = solution.metadata.vaetl.chapter
-    options = {
-        "execution_timeout": CELL_SECONDS,
-        "progress_bar": {"desc": chapter},
-        "kernel_name": "python3",
-    }
-    options["coalesce_streams"] = (
-        True  # one block for the lines that a cell prints, however fast they come
-    )
     os.environ["VAETL_GRADING"] = "1"  # a solution that fails its own check stops the build
     try:
-        done = papermill.execute_notebook(
-            solution, None, {"profile": profile}, cwd=course, **options
+        return papermill.execute_notebook(
+            solution,
+            None,
+            {"profile": profile},
+            cwd=course,
+            kernel_name="python3",
+            execution_timeout=CELL_SECONDS,
+            progress_bar={"desc": chapter},
+            coalesce_streams=True,  # one block of lines, however fast a cell prints them
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log breaks the bar
         )
     except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
-        what = f"{getattr(error, 'source', '')}\n{error}"
+        details = f"{getattr(error, 'source', '')}\n{error}"
         raise CourseError(
-            f"Chapter {chapter} stopped and nothing was written:\n\n{what}"
+            f"Chapter {chapter} stopped and nothing was written:\n\n{details}"
         ) from error
     finally:
         del os.environ["VAETL_GRADING"]
-    ran, places = {cell.id: cell for cell in done.cells}, _places(course)
-    for count, cell in enumerate(_code(solution), start=1):
-        kept = [output for output in ran[cell.id].outputs if WIDGET not in output.get("data", {})]
-        cell.outputs = [_scrub(output, places) for output in kept]
-        cell.execution_count = ran[cell.id].execution_count and count
-        for output in cell.outputs:
-            output |= {"execution_count": count} if "execution_count" in output else {}
-    solution.metadata.vaetl |= {"executed": _fingerprint(solution), "profile": profile}
 
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def _fingerprint(notebook: NotebookNode) -> str:
-    return hashlib.sha256("\0".join(cell.source for cell in _code(notebook)).encode()).hexdigest()
+def fingerprint(notebook: NotebookNode) -> str:
+    """A hash of a notebook's code: outputs with this one were made by this code."""
+    sources = [cell.source for cell in _code(notebook)]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()
 
 
-def _places(course: Path) -> list[tuple[str, str]]:
+def machine_paths(course: Path) -> dict[str, str]:
     """Folders of this machine and what stored outputs say instead, the longest first."""
-    folders = (course.resolve().parent, Path(sys.prefix), Path.home(), Path(tempfile.gettempdir()))
-    names = zip(
-        (f"{folder}/" for folder in folders), ("", "<python>/", "~/", "<tmp>/"), strict=True
-    )
-    return sorted(names, key=lambda pair: -len(pair[0]))
+    names = {
+        f"{course.resolve().parent}/": "",
+        f"{Path(sys.prefix)}/": "<python>/",
+        f"{Path.home()}/": "~/",
+        f"{Path(tempfile.gettempdir())}/": "<tmp>/",
+    }
+    return {folder: names[folder] for folder in sorted(names, key=len, reverse=True)}
 
 
-def _scrub(value: Any, places: list[tuple[str, str]], kind: str = "") -> Any:
-    """The value without paths of this machine; images are left alone, since their letters are no text."""
+def without_machine_paths(value: Any, replacements: dict[str, str]) -> Any:
+    """An output without paths of this machine; images stay, since their letters are no text."""
     if isinstance(value, dict):
-        return NotebookNode({key: _scrub(inner, places, key) for key, inner in value.items()})
+        cleaned = NotebookNode()
+        for key, inner in value.items():
+            is_image = key.startswith("image/") and isinstance(inner, str)
+            cleaned[key] = inner if is_image else without_machine_paths(inner, replacements)
+        return cleaned
     if isinstance(value, list):
-        return [_scrub(inner, places) for inner in value]
-    if isinstance(value, str) and not kind.startswith("image/"):
-        value = re.sub(r"\S*/ipykernel_\d+/\d+\.py", "<cell>", value)
-        for path, name in places:
-            value = value.replace(path, name)
-    return value
+        return [without_machine_paths(inner, replacements) for inner in value]
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r"\S*/ipykernel_\d+/\d+\.py", "<cell>", value)
+    for folder, name in replacements.items():
+        text = text.replace(folder, name)
+    return text
 
 
 def _keep_outputs(solution: NotebookNode, path: Path) -> bool:
-    """Copies the outputs of the stored solution if they were made by the same code; says whether."""
-    stored = nbformat.read(path, 4) if path.exists() else NotebookNode(metadata={}, cells=[])
+    """Copies the outputs of the stored solution if the same code made them; says whether."""
+    if not path.exists():
+        return False
+    stored = nbformat.read(path, 4)
     about = stored.metadata.get("vaetl", {})
-    if not about.get("executed") == _fingerprint(stored) == _fingerprint(solution):
+    if not about.get("executed") == fingerprint(stored) == fingerprint(solution):
         return False
     for cell, old in zip(_code(solution), _code(stored), strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count
-    solution.metadata.vaetl |= {key: about[key] for key in ("executed", "profile")}
+    for key in ("executed", "profile"):
+        solution.metadata.vaetl[key] = about[key]
     return True
 
 
-def _write(notebook: NotebookNode, path: Path) -> None:
-    """A notebook is either whole or untouched."""
-    path.parent.mkdir(exist_ok=True)
-    write_whole(path, nbformat.writes(notebook) + "\n")
+# ---------------------------------------------------------------- comparing what is stored
 
 
-def _breaches(path: Path, fresh: NotebookNode, solution: bool) -> list[str]:
-    """How a stored notebook departs from the fresh one, outputs and counts apart, and from the contract."""
+def _breaches(path: Path, fresh: NotebookNode, source: Path, is_solution: bool) -> list[str]:
+    """How a stored notebook departs from the fresh one and from the contract, outputs apart."""
+    breaches = _read_and_compare(path, fresh, is_solution)
+    command = f"vaetl build {number_of(source)}"
+    return [f"{_name(path)}: {breach}; run {command}" for breach in breaches]
+
+
+def _read_and_compare(path: Path, fresh: NotebookNode, is_solution: bool) -> list[str]:
     if not path.exists():
         return ["it is missing"]
     try:
         stored = nbformat.read(path, 4)
-    except (
-        Exception
-    ) as error:  # damaged, of another format: whatever it is, its author needs to know
+    except Exception as error:  # damaged, of another format: its author needs to know
         return [f"it cannot be read ({type(error).__name__}: {error})"]
-    about, found = dict(stored.metadata.get("vaetl", {})), []
-    if solution and about.pop("executed", None) != _fingerprint(stored):
-        found.append("its sources are not those that were executed")
-    if solution and about.pop("profile", None) != "cpu":
-        found.append("its outputs are not from the profile cpu")
+    about = dict(stored.metadata.get("vaetl", {}))
+    breaches = []
+    if is_solution:
+        if about.pop("executed", None) != fingerprint(stored):
+            breaches.append("its sources are not those that were executed")
+        if about.pop("profile", None) != "cpu":
+            breaches.append("its outputs are not from the profile cpu")
     if stored.metadata | {"vaetl": about} != fresh.metadata:
-        found.append("the notebook's metadata differ from what the source gives")
+        breaches.append("the notebook's metadata differ from what the source gives")
+    breaches += _differing_cells(stored, fresh)
+    return breaches + lint(stored, is_solution)
+
+
+def _differing_cells(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
+    differences = []
     if len(stored.cells) != len(fresh.cells):
-        found.append(f"it has {len(stored.cells)} cells where the source gives {len(fresh.cells)}")
+        differences.append(
+            f"it has {len(stored.cells)} cells where the source gives {len(fresh.cells)}"
+        )
     for i, (old, new) in enumerate(zip(stored.cells, fresh.cells, strict=False)):
         keys = sorted((old.keys() | new.keys()) - {"outputs", "execution_count"})
-        if parts := [key for key in keys if old.get(key) != new.get(key)]:
-            found.append(
-                f"cell {i} ({new.id}): {' and '.join(parts)} differ from what the source gives"
-            )
-    return found + lint(stored, solution)
+        changed = [key for key in keys if old.get(key) != new.get(key)]
+        if changed:
+            names = " and ".join(changed)
+            differences.append(f"cell {i} ({new.id}): {names} differ from what the source gives")
+    return differences

@@ -34,103 +34,138 @@ SHORTEST = 20  # letters: fewer name a figure and do not describe it
 NO_ALT = re.compile(r"""!\[\s*\]\(|<img(?![^>]*\balt=["'][^"'])""")
 
 
-def lint(nb: NotebookNode, solution: bool) -> list[str]:
-    """The breaches of the contract in a learner's notebook or in a solution, as messages without its name."""
-    rules = (
-        order,
-        parameters,
-        hiding,
-        figures,
-        image_texts,
-        pairs,
-        executed if solution else unexecuted,
-    )
-    return [message for rule in rules for message in rule(nb)]
+def lint(notebook: NotebookNode, solution: bool) -> list[str]:
+    """The breaches of the contract in a learner's notebook or in a solution, without its name."""
+    rules = (order, parameters, hiding, figures, image_texts, pairs)
+    last = executed if solution else unexecuted
+    messages: list[str] = []
+    for rule in (*rules, last):
+        messages += rule(notebook)
+    return messages
 
 
-def code_cells(nb: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
+def code_cells(notebook: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
     """Each code cell, after what messages call it."""
-    named = ((f"cell {i} ({cell.get('id')})", cell) for i, cell in enumerate(nb.cells))
-    return (pair for pair in named if pair[1].cell_type == "code")
+    for i, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            yield f"cell {i} ({cell.get('id')})", cell
 
 
 def statements(cell: NotebookNode) -> list[ast.stmt]:
-    """The statements of a code cell, its magics taken as `pass`; none where it is not valid Python."""
+    """The statements of a code cell, its magics taken as `pass`; none where it is no Python."""
     with contextlib.suppress(SyntaxError):
         return ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", cell.source)).body
     return []
 
 
-def order(nb: NotebookNode) -> Iterator[str]:
+def tags_of(cell: NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return list(cell.metadata.get("tags", []))
+
+
+def order(notebook: NotebookNode) -> Iterator[str]:
     """The sections that every notebook has, in their order."""
-    last, before = (-1, -1), "the start"
+    last_place, last_name = (-1, -1), "the start"
     for name, pattern in ORDER.items():
-        hits = (
-            (i, re.search(pattern, cell.source, re.MULTILINE)) for i, cell in enumerate(nb.cells)
-        )
-        place = next(((i, hit.start()) for i, hit in hits if hit), None)
+        place = _first_place(notebook, pattern)
         if place is None:
             yield f"{name} is missing"
-        elif place < last:
-            yield f"cell {place[0]}: {name} must come after {before}"
+        elif place < last_place:
+            yield f"cell {place[0]}: {name} must come after {last_name}"
         else:
-            last, before = place, name
+            last_place, last_name = place, name
 
 
-def parameters(nb: NotebookNode) -> Iterator[str]:
-    """One annotated parameters cell, and the cell after it hands every parameter to `setup`."""
-    cells = [cell for _, cell in code_cells(nb)]
-    found = [i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
-    if len(found) != 1:
-        yield f"exactly one cell must carry the tag 'parameters', not {len(found)}"
+def _first_place(notebook: NotebookNode, pattern: str) -> tuple[int, int] | None:
+    """The cell and the letter at which the pattern first occurs."""
+    for i, cell in enumerate(notebook.cells):
+        match = re.search(pattern, cell.source, re.MULTILINE)
+        if match:
+            return i, match.start()
+    return None
+
+
+def parameters(notebook: NotebookNode) -> Iterator[str]:
+    """One annotated parameters cell; the cell after it hands every parameter to `setup`."""
+    cells = [cell for _, cell in code_cells(notebook)]
+    tagged = [i for i, cell in enumerate(cells) if "parameters" in tags_of(cell)]
+    if len(tagged) != 1:
+        yield f"exactly one cell must carry the tag 'parameters', not {len(tagged)}"
         return
-    source = re.sub(r"(?m)^#.*\n", "", cells[found[0]].source)
+    place = tagged[0]
+    source = re.sub(r"(?m)^#.*\n", "", cells[place].source)
     if not KNOBS.fullmatch(source):
-        yield "the parameters must be profile, seed and at most six lines 'name: type | None = None  # help'"
-    knobs = [f"{name}={name}" for name in re.findall(r"(?m)^(\w+):", source)[1:]]
-    call = f"P = setup({nb.metadata.get('vaetl', {}).get('chapter')!r}, {', '.join(['profile', *knobs])})"
-    if call not in [
-        ast.unparse(node) for cell in cells[found[0] + 1 :][:1] for node in statements(cell)
-    ]:
+        yield (
+            "the parameters must be profile, seed and at most six lines "
+            "'name: type | None = None  # help'"
+        )
+    names = re.findall(r"(?m)^(\w+):", source)[1:]
+    arguments = ", ".join(["profile", *(f"{name}={name}" for name in names)])
+    chapter = notebook.metadata.get("vaetl", {}).get("chapter")
+    call = f"P = setup({chapter!r}, {arguments})"
+    following = cells[place + 1 : place + 2]
+    lines = [ast.unparse(node) for cell in following for node in statements(cell)]
+    if call not in lines:
         yield f"the code cell after the parameters must call {call}"
 
 
-def hiding(nb: NotebookNode) -> Iterator[str]:
+def hiding(notebook: NotebookNode) -> Iterator[str]:
     """No tag, comment or trailing `;` that makes nbval look away."""
-    for where, cell in code_cells(nb):
-        comments = (line.strip("# ").lower().replace("_", "-") for line in cell.source.splitlines())
-        for tag in HIDING & {*cell.metadata.get("tags", []), *comments}:
+    for where, cell in code_cells(notebook):
+        lines = cell.source.splitlines()
+        comments = [line.strip("# ").lower().replace("_", "-") for line in lines]
+        for tag in HIDING.intersection([*tags_of(cell), *comments]):
             yield f"{where}: '{tag}' hides failures; remove it"
-        if re.search(r"(?m)^[^#\n]*;\s*$", cell.source):
+        without_docstrings = re.sub(r'(?s)""".*?"""', '""', cell.source)
+        if re.search(r"(?m)^[^#\n]*;\s*$", without_docstrings):
             yield f"{where}: a line ends in ';' (end a figure with plt.show() instead)"
 
 
-def figures(nb: NotebookNode) -> Iterator[str]:
-    """A cell that draws, or that has drawn, ends in plt.show() and gives its figure an alternative text."""
-    for where, cell in code_cells(nb):
+def figures(notebook: NotebookNode) -> Iterator[str]:
+    """A cell that draws, or has drawn, ends in plt.show() and gives its figure a text."""
+    for where, cell in code_cells(notebook):
         body = statements(cell)
-        run = [
-            node for top in body if not isinstance(top, ast.FunctionDef) for node in ast.walk(top)
-        ]
-        calls = {ast.unparse(node.func) for node in run if isinstance(node, ast.Call)}
+        calls = _calls(body)
         images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-        draws = images or any(re.fullmatch(r"(plt|plots)\.(?!table)\w+", call) for call in calls)
-        if draws and not (body and ast.unparse(body[-1]) == "plt.show()"):
-            yield f"{where}: it draws, so it must end in plt.show()"
         texts = [image.metadata.get("image/png", {}).get("alt", "") for image in images]
-        if (images or "plt.show" in calls) and not (ALT.search(cell.source) and all(texts)):
-            yield f'{where}: a figure has no alternative text; give alt="..." to the function that draws it'
-        source = cell.source.lower()
-        if any(
-            len(text) < SHORTEST or source.count(text.lower().rstrip(".")) > 1
-            for text in filter(None, texts)
-        ):
-            yield f"{where}: an alternative text must say what the figure shows, and not in the words of its title"
+        draws = any(re.fullmatch(r"(plt|plots)\.(?!table)\w+", call) for call in calls)
+        shows = bool(body) and ast.unparse(body[-1]) == "plt.show()"
+        if (images or draws) and not shows:
+            yield f"{where}: it draws, so it must end in plt.show()"
+        described = ALT.search(cell.source) and all(texts)
+        if (images or "plt.show" in calls) and not described:
+            yield (
+                f"{where}: a figure has no alternative text; "
+                'give alt="..." to the function that draws it'
+            )
+        if any(_says_nothing(text, cell.source) for text in texts if text):
+            yield (
+                f"{where}: an alternative text must say what the figure shows, "
+                "and not in the words of its title"
+            )
 
 
-def image_texts(nb: NotebookNode) -> Iterator[str]:
+def _calls(body: list[ast.stmt]) -> set[str]:
+    """What the statements call when they are run, function definitions left out."""
+    calls = set()
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef):
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call):
+                calls.add(ast.unparse(node.func))
+    return calls
+
+
+def _says_nothing(text: str, source: str) -> bool:
+    """Whether an alternative text is too short, or said again elsewhere in its cell."""
+    repeated = source.lower().count(text.lower().rstrip(".")) > 1
+    return len(text) < SHORTEST or repeated
+
+
+def image_texts(notebook: NotebookNode) -> Iterator[str]:
     """Every image in the prose has an alternative text."""
-    for i, cell in enumerate(nb.cells):
+    for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown" and NO_ALT.search(cell.source):
             yield f"cell {i} ({cell.id}): an image has no alternative text"
 
@@ -151,29 +186,40 @@ def pairs(nb: NotebookNode) -> Iterator[str]:
             yield f"exercise {above} is not one of vaetl_helpers.exercises"
 
 
-def unexecuted(nb: NotebookNode) -> Iterator[str]:
+def unexecuted(notebook: NotebookNode) -> Iterator[str]:
     """A learner's notebook stores no outputs and no counts, and asks nbval for no comparison."""
-    for where, cell in code_cells(nb):
-        compared = "nbval-check-output" in cell.metadata.get("tags", [])
+    for where, cell in code_cells(notebook):
+        compared = "nbval-check-output" in tags_of(cell)
         if cell.outputs or cell.execution_count is not None or compared:
-            yield f"{where}: a learner's cell must have no outputs, no count and no tag nbval-check-output"
+            yield (
+                f"{where}: a learner's cell must have no outputs, no count "
+                "and no tag nbval-check-output"
+            )
 
 
-def executed(nb: NotebookNode) -> Iterator[str]:
-    """A solution has run from top to bottom, without errors, and nbval can compare three of its cells."""
+def executed(notebook: NotebookNode) -> Iterator[str]:
+    """A solution has run without errors, and nbval can compare three of its cells."""
     compared = 0
-    if "widgets" in nb.metadata:
+    if "widgets" in notebook.metadata:
         yield "widget state is stored in the notebook's metadata"
-    for where, cell in code_cells(nb):
-        compared += bool(cell.outputs) and "nbval-check-output" in cell.metadata.get("tags", [])
+    for where, cell in code_cells(notebook):
+        if cell.outputs and "nbval-check-output" in tags_of(cell):
+            compared += 1
         if cell.execution_count is None:
             yield f"{where}: it was not executed"
         for output in cell.outputs:
-            data = output.get("data", {})
-            if output.output_type == "error" or WIDGET in data:
-                yield f"{where}: it stores {output.get('ename', 'a widget, which needs a kernel')}"
-            texts = [output.get("text", ""), *(data[kind] for kind in data if "image" not in kind)]
-            if MACHINE_PATH.search(f"{texts}"):
-                yield f"{where}: an output shows a path of the machine that executed it"
+            for breach in _output_breaches(output):
+                yield f"{where}: {breach}"
     if compared < 3:
         yield "at least three cells with an output must carry the tag nbval-check-output"
+
+
+def _output_breaches(output: NotebookNode) -> Iterator[str]:
+    data = output.get("data", {})
+    if output.output_type == "error":
+        yield f"it stores {output.ename}"
+    elif WIDGET in data:
+        yield "it stores a widget, which needs a kernel"
+    texts = [content for kind, content in data.items() if "image" not in kind]
+    if MACHINE_PATH.search(f"{output.get('text', '')} {texts}"):
+        yield "an output shows a path of the machine that executed it"

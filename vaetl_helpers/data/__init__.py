@@ -1,72 +1,21 @@
-"""The course's images: a registry, checked downloads, readers, and image sets that live on the device."""
+"""The course's images: a registry, checked downloads, and image sets that live on the device."""
 
-from vaetl_helpers.data.files import (
-    ATTACHED,
-    TIMEOUT,
-    Dataset,
-    attached_folders,
-    cache_dir,
-    data_root,
-    evidence_of,
-    fetch_file,
-    find_arrays,
-    is_idx,
-    is_intact,
-    is_reachable,
-    read_from,
-    search_places,
-    unpack,
-    unpacked_folder,
-    unwritable_error,
-)
-from vaetl_helpers.data.images import ImageSet, Splits, as_uint8, image_hashes, shard
-from vaetl_helpers.data.readers import (
-    PHOTOS,
-    Arrays,
-    read_cifar,
-    read_class_folders,
-    read_idx,
-    read_mnist,
-    read_photos,
-    read_text,
-)
+from vaetl_helpers.data.files import Dataset, cache_dir, data_root
+from vaetl_helpers.data.images import ImageSet, Splits, image_hashes, shard
 from vaetl_helpers.data.registry import DATASETS, entry, fetch, load, load_folder, where
 
 __all__ = [
-    "ATTACHED",
-    "Arrays",
     "DATASETS",
     "Dataset",
     "ImageSet",
-    "PHOTOS",
     "Splits",
-    "TIMEOUT",
-    "as_uint8",
-    "attached_folders",
     "cache_dir",
     "data_root",
     "entry",
-    "evidence_of",
     "fetch",
-    "fetch_file",
-    "find_arrays",
     "image_hashes",
-    "is_intact",
-    "is_idx",
     "load",
     "load_folder",
-    "search_places",
-    "is_reachable",
-    "read_cifar",
-    "read_class_folders",
-    "read_from",
-    "read_idx",
-    "read_mnist",
-    "read_photos",
-    "read_text",
     "shard",
-    "unpack",
-    "unpacked_folder",
-    "unwritable_error",
     "where",
 ]

@@ -7,33 +7,40 @@ import os
 import socket
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies
 
-from vaetl_helpers.data.readers import PHOTOS, Arrays, read_idx, read_mnist
+from torch import Tensor, hub
+
+from vaetl_helpers.data.readers import DAMAGED_ZIP, Arrays, Reader, read_idx
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive
 
 TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
-ATTACHED = Path(
-    "/kaggle/input"
-)  # the data sets that are attached to a Kaggle notebook, in any layout; only read
+# The data sets that are attached to a Kaggle notebook, in any layout; only read.
+ATTACHED = Path("/kaggle/input")
+DAMAGED_ARCHIVE = (
+    *DAMAGED_ZIP,
+    gzip.BadGzipFile,
+    tarfile.TarError,
+)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """An entry of the registry: how to recognise, read, check and fetch one data set.
 
-    `files` maps each archive to its published hash, or None where the publisher gives none; `read` turns a
-    folder into arrays and raises FileNotFoundError (not there) or CourseError (damaged).
+    `files` maps each file to its published hash, or None where the publisher gives none; `read`
+    turns a folder into arrays and raises FileNotFoundError (not there) or CourseError (damaged).
     """
 
     title: str
@@ -41,119 +48,90 @@ class Dataset:
     files: dict[str, str | None]
     mirrors: tuple[str, ...]
     classes: tuple[str, ...]
-    folder: str
-    read: Callable[[Path], Arrays]
-    also: tuple[Path, ...] = field(default=())  # folders where a system package puts it
-    embedded: str | None = None
-    begins: tuple[
-        int, ...
-    ] = ()  # the first labels, where another data set has files of the same names
+    folder: str  # where `read` finds it, below a place of the search order
+    read: Reader
+    packed: bool = True  # `files` are archives to unpack; idx files are read as they are
+    is_text: bool = False  # sentences, which text.load_text reads
+    is_whole: Callable[[Path], bool] = tarfile.is_tarfile  # asked where no hash is published
+    system_folders: tuple[Path, ...] = field(default=())  # where a system package puts it
+    embedded: str | None = None  # the file in assets/ with a subset
+    # The first training labels, where another data set has files of the same names.
+    first_labels: tuple[int, ...] = field(default=())
+
+
+# ---------------------------------------------------------------- places
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept: VAETL_CACHE, or the user's cache folder."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("VAETL_CACHE") or home / "vaetl").absolute()
+    """The folder where downloads are kept: VAETL_CACHE, or the system's folder for caches."""
+    override = os.environ.get("VAETL_CACHE")
+    if override:
+        return Path(override).absolute()
+    import pooch
+
+    return Path(pooch.os_cache("vaetl")).absolute()
 
 
 def data_root(root: Path | str | None = None) -> Path | None:
-    """The folder of the user's own copies, `root` or VAETL_DATA, made absolute; it is only ever read."""
-    chosen = root or os.environ.get("VAETL_DATA")
-    folder = Path(chosen).expanduser().absolute() if chosen else None
-    if folder and not folder.is_dir():
+    """The folder of the user's own copies, `root` or VAETL_DATA, made absolute; only ever read.
+
+    Raises CourseError where it is no folder.
+    """
+    name = root or os.environ.get("VAETL_DATA")
+    if not name:
+        return None
+    folder = Path(name).expanduser().absolute()
+    if not folder.is_dir():
         raise CourseError(
-            f"The data root {folder} is not a folder: correct VAETL_DATA or data_root, or leave it out."
+            f"The data root {folder} is not a folder: correct VAETL_DATA or data_root, or leave "
+            "it out."
         )
     return folder
 
 
-def unpack(archive: Path, into: Path) -> None:
-    """Unpacks a tar or zip archive into a folder; refuses paths that lead outside it."""
-    into.mkdir(parents=True, exist_ok=True)
-    if not hasattr(tarfile, "data_filter"):
-        raise CourseError(f"Python before 3.11.4 cannot unpack {archive} safely: take a newer one.")
-    try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as opened:  # extractall drops '..' and absolute paths
-                opened.extractall(into)
-        else:
-            with tarfile.open(archive) as opened:
-                opened.extractall(into, filter="data")
-                while opened.fileobj.read(
-                    2**20
-                ):  # gzip checks its sum at the end, which tar leaves unread
-                    pass
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        gzip.BadGzipFile,
-        zlib.error,
-        RuntimeError,
-    ) as error:
-        raise CourseError(
-            f"{archive} is damaged or unsafe ({error}): remove it, or fetch it again."
-        ) from error
-
-
-def is_idx(item: Dataset) -> bool:
-    return item.read is read_mnist  # these archives are read as they are, never unpacked
-
-
-def read_from(item: Dataset, place: Path) -> Arrays:
-    """Reads `item` below `place`, unpacking an archive found there into the cache; FileNotFoundError if absent."""
-    if place in item.also or (is_idx(item) and ATTACHED in place.parents):
-        return item.read(place)
-    archive = next((place / name for name in item.files if (place / name).is_file()), None)
-    if archive is None or is_idx(item) or (place / item.folder).is_dir():
-        return item.read(place / item.folder)
-    return item.read(unpacked_folder(archive) / item.folder)
-
-
-def unpacked_folder(archive: Path) -> Path:
-    """The folder in the cache that holds an archive's content, whole: it gets its name when it is complete."""
-    stamp = sha256(f"{archive}{archive.stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    unpacked = cache_dir() / "unpacked" / stamp
-    if unpacked.is_dir():
-        return unpacked
-    try:
-        unpacked.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=unpacked.parent) as partial:
-            unpack(archive, Path(partial, "all"))
-            Path(partial, "all").rename(unpacked)
-    except OSError as error:
-        if not unpacked.is_dir():  # otherwise another process was first
-            raise unwritable_error(unpacked.parent, error) from error
-    return unpacked
-
-
-def unwritable_error(folder: Path, error: OSError) -> CourseError:
-    return CourseError(
-        f"{folder} cannot be written ({error.strerror or error}): free some space, or set VAETL_CACHE to a folder "
-        "where you may write."
-    )
-
-
 def search_places(item: Dataset, root: Path | str | None) -> list[Path]:
-    """The search order: the data root, what is attached on Kaggle, the system's folders, the cache."""
-    return [
-        place
-        for place in (data_root(root), *attached_folders(item), *item.also, cache_dir())
-        if place and place.is_dir()
-    ]
+    """The folders to search, in order: the data root, what is attached, the system's, the cache."""
+    places = [*attached_folders(item), *item.system_folders, cache_dir()]
+    own_copies = data_root(root)
+    if own_copies:
+        places.insert(0, own_copies)
+    return [place for place in places if place.is_dir()]
 
 
 def attached_folders(item: Dataset) -> list[Path]:
     """The folders of attached data sets that hold `item`, unpacked or as it is published."""
-    if not is_idx(item):
-        names = {*item.files, Path(item.folder).name}
-        return [path.parent for path in sorted(ATTACHED.rglob("*")) if path.name in names]
-    found = []
-    for labels in sorted(ATTACHED.rglob("train-labels-idx1-ubyte*")):
+    if not item.packed:
+        return _attached_idx_folders(item)
+    names = {*item.files, Path(item.folder).name}
+    return [path.parent for path in sorted(ATTACHED.rglob("*")) if path.name in names]
+
+
+def _attached_idx_folders(item: Dataset) -> list[Path]:
+    """MNIST and Fashion-MNIST have files of the same names: their labels tell them apart."""
+    folders = []
+    for path in sorted(ATTACHED.rglob("train-labels-idx1-ubyte*")):
         with suppress(CourseError):  # damaged, or a folder of that name
-            if tuple(read_idx(labels)[:4]) == item.begins:
-                found.append(labels.parent)
-    return found
+            labels = read_idx(path)
+            if tuple(labels[:4]) == item.first_labels:
+                folders.append(path.parent)
+    return folders
+
+
+def evidence_of(item: Dataset, place: Path) -> Path | None:
+    """What shows that a place holds a set: all its idx files, or its folder or archive."""
+    if item.packed:
+        paths = [place / name for name in (item.folder, *item.files)]
+        return next((path for path in paths if path.exists()), None)
+    folder = place if place in item.system_folders else place / item.folder
+    is_complete = all(_is_there_or_unpacked(folder / name) for name in item.files)
+    return folder if is_complete else None
+
+
+def _is_there_or_unpacked(path: Path) -> bool:
+    return path.exists() or path.with_suffix("").exists()
+
+
+# ---------------------------------------------------------------- reading
 
 
 def find_arrays(item: Dataset, root: Path | str | None) -> Arrays:
@@ -168,90 +146,213 @@ def find_arrays(item: Dataset, root: Path | str | None) -> Arrays:
     raise FileNotFoundError(item.title)
 
 
+def read_from(item: Dataset, place: Path) -> Arrays:
+    """Reads `item` below `place`, unpacking an archive that is there into the cache.
+
+    Raises FileNotFoundError where it is absent, and CourseError where it is damaged.
+    """
+    if place in item.system_folders:
+        return item.read(place)
+    if not item.packed:
+        is_attached = ATTACHED in place.parents
+        return item.read(place if is_attached else place / item.folder)
+    archive = _archive_in(item, place)
+    if archive is None or (place / item.folder).is_dir():
+        return item.read(place / item.folder)
+    return item.read(unpacked_folder(archive) / item.folder)
+
+
+def _archive_in(item: Dataset, place: Path) -> Path | None:
+    paths = [place / name for name in item.files]
+    return next((path for path in paths if path.is_file()), None)
+
+
+# ---------------------------------------------------------------- unpacking
+
+
+def unpacked_folder(archive: Path) -> Path:
+    """The folder in the cache that holds an archive's content, whole.
+
+    It gets its name when it is complete. Raises CourseError for a damaged archive, and where the
+    cache cannot be written.
+    """
+    stamp = f"{archive}{archive.stat().st_mtime_ns}"
+    digest = sha256(stamp.encode()).hexdigest()[:12]
+    folder = cache_dir() / "unpacked" / digest
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent) as temporary:
+            content = Path(temporary, "all")
+            unpack(archive, content)
+            content.rename(folder)
+    except OSError as error:
+        if not folder.is_dir():  # otherwise another process was faster
+            raise unwritable_error(folder.parent, error) from error
+    return folder
+
+
+def unpack(archive: Path, into: Path) -> None:
+    """Unpacks a tar or zip archive into a folder; nothing is written outside it.
+
+    Raises CourseError for a damaged archive and for a tar file that leads outside.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    if not hasattr(tarfile, "data_filter"):
+        raise CourseError(f"Python before 3.11.4 cannot unpack {archive} safely: take a newer one.")
+    try:
+        if archive.suffix == ".zip":
+            _unpack_zip(archive, into)
+        else:
+            _unpack_tar(archive, into)
+    except DAMAGED_ARCHIVE as error:
+        raise CourseError(
+            f"{archive} is damaged or unsafe ({error}): remove it, or fetch it again."
+        ) from error
+
+
+def _unpack_zip(archive: Path, into: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(into)  # drops '..' and absolute paths
+
+
+def _unpack_tar(archive: Path, into: Path) -> None:
+    with tarfile.open(archive) as opened:
+        opened.extractall(into, filter="data")
+        # gzip checks its sum at the end, which tar leaves unread.
+        while opened.fileobj and opened.fileobj.read(2**20):
+            pass
+
+
+def unwritable_error(folder: Path, error: OSError) -> CourseError:
+    """The error for a folder that cannot be made or written to."""
+    reason = error.strerror or error
+    return CourseError(
+        f"{folder} cannot be written ({reason}): free some space, or set VAETL_CACHE to a folder "
+        "where you may write."
+    )
+
+
+# ---------------------------------------------------------------- fetching
+
+
+def is_offline() -> bool:
+    """Whether downloads are switched off, as `vaetl lab --offline` does."""
+    return os.environ.get("VAETL_OFFLINE") == "1"
+
+
 def is_reachable(url: str, seconds: float = 2.0) -> bool:
-    """Whether a host answers in time; in a thread, because nothing else limits the look-up of its name."""
-    parts = urlsplit(url)
-    if os.environ.get("VAETL_OFFLINE") == "1":  # vaetl lab --offline
+    """Whether a host answers in time; in a thread, because nothing else limits a name's look-up."""
+    address = urlsplit(url)
+    if is_offline():
         return False
-    if parts.scheme in getproxies():
+    if address.scheme in getproxies():
         return True  # only the proxy can say
-    answered: list[bool] = []
-
-    def knock() -> None:
-        with suppress(OSError):
-            address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-            socket.create_connection(address, timeout=seconds).close()
-            answered.append(True)
-
-    thread = Thread(target=knock, daemon=True)
+    answers: list[bool] = []
+    thread = Thread(target=_knock, args=(address, seconds, answers), daemon=True)
     thread.start()
     thread.join(seconds)
-    return bool(answered)
+    return bool(answers)
 
 
-def is_intact(path: Path, known: str | None) -> bool:
-    """Whether a file has its published hash; without one, whether a zip's photos are all there and sound."""
+def _knock(address: SplitResult, seconds: float, answers: list[bool]) -> None:
+    default_port = 443 if address.scheme == "https" else 80
+    with suppress(OSError):
+        server = (address.hostname or "", address.port or default_port)
+        socket.create_connection(server, timeout=seconds).close()
+        answers.append(True)
+
+
+def set_aside(path: Path) -> None:
+    """Renames a damaged file to FILE.damaged, so that it is fetched again and nothing is lost."""
+    path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def is_intact(item: Dataset, path: Path) -> bool:
+    """Whether a file of `item` has its published hash; without one, whether it looks whole."""
     import pooch
 
-    if known:
-        return pooch.hashes.hash_matches(str(path), known)
-    if path.suffix == ".gz":
-        return tarfile.is_tarfile(path)  # text.load_text knows the files inside
-    try:
-        with zipfile.ZipFile(path) as opened:
-            photos = sum(name.lower().endswith(".jpg") for name in opened.namelist())
-            return photos >= sum(PHOTOS.values()) and opened.testzip() is None
-    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError):
-        return False
+    published_hash = item.files[path.name]
+    if published_hash is None:
+        return item.is_whole(path)
+    return bool(pooch.hashes.hash_matches(str(path), published_hash))
 
 
-def fetch_file(item: Dataset, folder: Path, name: str, known: str | None) -> None:
+def fetch_file(item: Dataset, path: Path) -> None:
+    """Downloads a file of `item` from the first mirror that has it, unless it is there and intact.
+
+    Raises CourseError where no mirror sends it.
+    """
     import pooch
-    import requests
 
-    path, damaged = folder / name, folder / f"{name}.damaged"
     if path.exists():
-        if is_intact(path, known):
+        if is_intact(item, path):
             return
-        path.replace(damaged)
+        set_aside(path)
     pooch.get_logger().setLevel("ERROR")  # it announces each try on stderr
     problems = []
     for mirror in item.mirrors:
-        if not is_reachable(mirror):
-            off = os.environ.get("VAETL_OFFLINE") == "1"
-            problems.append(
-                "downloads are off" if off else f"{urlsplit(mirror).hostname} does not answer"
-            )
-            continue
-        store = pooch.create(folder, mirror, registry={name: known}, retry_if_failed=2)
-        try:
-            store.fetch(
-                name, downloader=pooch.HTTPDownloader(is_interactive(), 2**16, timeout=TIMEOUT)
-            )
-            if known or is_intact(path, None):
-                return
-            path.replace(damaged)
-            problems.append(f"{urlsplit(mirror).hostname} sent something else than {item.title}")
-        except (ValueError, requests.exceptions.RequestException) as error:
-            problems.append(
-                f"{urlsplit(mirror).hostname}: {(str(error) or type(error).__name__).splitlines()[0]}"
-            )
-    where_to = f"FOLDER/{item.folder}" if is_idx(item) else "FOLDER"
-    why = "; ".join(dict.fromkeys(problems))
+        problem = _problem_of_download(item, path, mirror)
+        if problem is None:
+            return
+        problems.append(problem)
+    reasons = "; ".join(dict.fromkeys(problems))
+    folder = "FOLDER" if item.packed else f"FOLDER/{item.folder}"
     raise CourseError(
-        f"{item.title} could not be fetched ({why}): check the network and try again, or put "
-        f"{', '.join(item.files)} into {where_to} and set VAETL_DATA=FOLDER."
+        f"{item.title} could not be fetched ({reasons}): check the network and try again, or put "
+        f"{', '.join(item.files)} into {folder} and set VAETL_DATA=FOLDER."
     )
 
 
-def evidence_of(item: Dataset, place: Path) -> Path | None:
-    """What shows that a place holds a set: all its idx files, or its folder or archive."""
-    if not is_idx(item):
-        return next(
-            (place / name for name in (item.folder, *item.files) if (place / name).exists()), None
+def _problem_of_download(item: Dataset, path: Path, mirror: str) -> str | None:
+    """Tries one mirror; what went wrong, or None where the file is there now."""
+    import pooch
+    import requests
+
+    host = urlsplit(mirror).hostname
+    if not is_reachable(mirror):
+        return "downloads are off" if is_offline() else f"{host} does not answer"
+    registry = {path.name: item.files[path.name]}
+    store = pooch.create(path.parent, mirror, registry=registry, retry_if_failed=2)
+    downloader = pooch.HTTPDownloader(is_interactive(), 2**16, timeout=TIMEOUT)
+    try:
+        store.fetch(path.name, downloader=downloader)
+    except (ValueError, requests.exceptions.RequestException) as error:
+        message = str(error) or type(error).__name__
+        return f"{host}: {message.splitlines()[0]}"
+    if is_intact(item, path):
+        return None
+    set_aside(path)
+    return f"{host} sent something else than {item.title}"
+
+
+def fetch_weights(weights: Any, title: str, advice: str) -> dict[str, Tensor]:
+    """A torchvision weight file, from torchvision's cache or the network, checked.
+
+    One that was cut off is set aside and fetched again. Raises CourseError, which names `title`
+    and ends in `advice`, where it cannot be had.
+    """
+    name = weights.url.rsplit("/", 1)[-1]
+    path = Path(hub.get_dir(), "checkpoints", name)
+    timeout = socket.getdefaulttimeout()
+    try:
+        if path.exists() and not _has_hash_of_its_name(path):
+            set_aside(path)
+        if not path.exists() and not is_reachable(weights.url):
+            raise OSError("its server does not answer")
+        socket.setdefaulttimeout(TIMEOUT)  # torch.hub sets none, and would wait for ever
+        state: dict[str, Tensor] = weights.get_state_dict(
+            progress=is_interactive(), check_hash=True, weights_only=True
         )
-    folder = place if place in item.also else place / item.folder
-    whole = all(
-        (folder / name).exists() or (folder / name).with_suffix("").exists() for name in item.files
-    )
-    return folder if whole else None
+        return state
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise CourseError(f"{title} could not be fetched ({error}): {advice}.") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def _has_hash_of_its_name(path: Path) -> bool:
+    """torchvision writes the start of a file's sha256 into its name, "resnet18-f37072fd.pth"."""
+    start = path.stem.rsplit("-", 1)[-1]
+    return sha256(path.read_bytes()).hexdigest().startswith(start)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +13,16 @@ from torch import Tensor
 
 from vaetl_helpers.errors import CourseError
 
+Batch = tuple[Tensor, Tensor]  # float images in [0, 1] and labels
+
 
 @dataclass
 class ImageSet:
-    """Images with labels: uint8 [n, channels, height, width] and int64 [n]; the range is checked here, once.
+    """Images uint8 [n, channels, height, width] with labels int64 [n]; the range is checked once.
 
-    Also takes float images in [0, 1], which are rounded to 256 levels, and [n, height, width] for one channel.
-    Raises CourseError for another shape, range or type, and where the labels do not fit.
+    Also takes float images in [0, 1], which are rounded to 256 levels, and [n, height, width] for
+    one channel; arrays become tensors. Raises CourseError for another shape, range or type, and
+    where the labels do not fit.
     """
 
     images: Tensor
@@ -32,13 +35,29 @@ class ImageSet:
         self.labels = labels.long()
         if labels.shape != self.images.shape[:1] or (self.labels != labels).any():
             raise CourseError(
-                f"{len(self.images)} images need as many whole numbers as labels, in one dimension, but the labels are "
-                f"{labels.dtype} of shape {list(labels.shape)}: pass one class number an image."
+                f"{len(self.images)} images need as many whole numbers as labels, "
+                f"in one dimension, but the labels are {labels.dtype} "
+                f"of shape {list(labels.shape)}: pass one class number an image."
             )
-        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+        lowest = int(self.labels.min())
+        highest = int(self.labels.max())
+        if not 0 <= lowest <= highest < len(self.classes):
             raise CourseError(
                 f"A label lies outside 0 … {len(self.classes) - 1}: name every class in `classes`."
             )
+
+    @classmethod
+    def _of_checked(cls, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> ImageSet:
+        """A set of tensors that come from another set, which has checked their range.
+
+        A check takes three reductions, and on a GPU Python waits for each of them.
+        """
+        _check_shape(images)
+        image_set = cls.__new__(cls)
+        image_set.images = images
+        image_set.labels = labels
+        image_set.classes = classes
+        return image_set
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,25 +68,19 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set with its tensors on `device`."""
-        return ImageSet(self.images.to(device), self.labels.to(device), self.classes)
+        images = self.images.to(device)
+        return self._of_checked(images, self.labels.to(device), self.classes)
 
     def subset(self, indices: Tensor | slice) -> ImageSet:
-        """The images at `indices`, in that order."""
-        return ImageSet(self.images[indices], self.labels[indices], self.classes)
+        """The images at `indices`, in that order; raises CourseError for none."""
+        images = self.images[indices]
+        return self._of_checked(images, self.labels[indices], self.classes)
 
-    def batches(
-        self,
-        batch_size: int,
-        seed: int | None = None,
-        epoch: int = 0,
-        rank: int = 0,
-        world: int = 1,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, batch_size: int, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
         """Yields float images in [0, 1] and labels; shuffled by (seed, epoch) if a seed is given.
 
-        The last batch holds what is left. The order does not depend on the device or on other random numbers,
-        so a training run that was interrupted sees the same batches again. Of `world` processes number `rank` gets
-        its `share` of each batch, at least one image.
+        The last batch holds what is left. The order does not depend on the device or on other
+        random numbers, so a training run that was interrupted sees the same batches again.
         """
         if batch_size < 1:
             raise CourseError(
@@ -75,42 +88,115 @@ class ImageSet:
             )
         order = torch.arange(len(self))
         if seed is not None:
-            order = torch.randperm(
-                len(self), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            )
-        for chosen in order.to(self.device).split(batch_size):
-            if world > 1:
-                start, stop = shard(len(chosen), rank, world)
-                chosen = chosen[start : max(stop, start + 1)]
-            # Whole rows at a time: half the time of images[chosen].float().
-            yield self.images.index_select(0, chosen).div(255), self.labels.index_select(0, chosen)
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            order = torch.randperm(len(self), generator=generator)
+        for indices in order.to(self.device).split(batch_size):
+            # Whole rows at a time: half the time of images[indices].float().
+            images = self.images.index_select(0, indices).div(255)
+            yield images, self.labels.index_select(0, indices)
 
 
 def shard(count: int, rank: int, world: int) -> tuple[int, int]:
-    """Start and stop of what process `rank` of `world` takes of `count` images; the shares differ by at most one."""
-    return count * rank // world, count * (rank + 1) // world
+    """Start and stop of what process `rank` of `world` takes of `count` images.
+
+    The shards of all processes cover the images once, and their sizes differ by at most one.
+    """
+    start = count * rank // world
+    stop = count * (rank + 1) // world
+    return start, stop
+
+
+class Rows(NamedTuple):
+    """Rows start:stop of a batch of `whole` images.
+
+    `is_last`: of the micro-batches in which a process works off its shard of the batch.
+    """
+
+    start: int
+    stop: int
+    whole: int
+    is_last: bool
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+class ImagesOfRows(Tensor):
+    """Images that know which rows of a batch they are.
+
+    Who draws noise for a batch (`vae.draw_noise`) then draws it for the whole batch and keeps these
+    rows: the result does not depend on how `fit` cuts the batch. What is computed from such images,
+    by a network or by `images.double()` in a loss function, knows the rows as well. So they reach
+    the noise through every function in between, and none of these needs an argument for them.
+    """
+
+    rows: Rows | None = None
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Computes as with plain tensors, and notes in the results which rows they are of."""
+        result = super().__torch_function__(func, types, args, kwargs)
+        tensors = result if isinstance(result, list | tuple) else (result,)
+        for tensor in tensors:
+            if isinstance(tensor, ImagesOfRows):
+                tensor.rows = _rows_among(args)
+                if tensor.rows is None and kwargs:
+                    tensor.rows = _rows_among(kwargs.values())
+        return result
+
+
+def _rows_among(values: Iterable[Any]) -> Rows | None:
+    for value in values:
+        rows = value.rows if isinstance(value, ImagesOfRows) else None
+        if isinstance(value, list | tuple):  # as in torch.cat([images, images])
+            rows = _rows_among(value)
+        if rows is not None:
+            return rows
+    return None
+
+
+def images_of_rows(images: Tensor, rows: Rows) -> Tensor:
+    """Rows `rows` of a batch of images, as a view that knows them."""
+    view = images[rows.start : rows.stop].as_subclass(ImagesOfRows)
+    view.rows = rows
+    return view
+
+
+def rows_of(tensor: Tensor) -> Rows | None:
+    """Which rows of a batch the tensor was computed from; None where batches stay whole."""
+    return getattr(tensor, "rows", None)
 
 
 def as_uint8(images: Tensor) -> Tensor:
+    """Images as uint8 [n, channels, height, width]; CourseError for other shapes, ranges, types."""
     if images.dim() == 3:
         images = images.unsqueeze(1)
-    if images.dim() != 4 or images.shape[1] not in (1, 3) or not images[:1].numel():
-        raise CourseError(
-            f"Images have the shape {list(images.shape)}, but [n, channels, height, width] with 1 or 3 channels and "
-            "n ≥ 1 was expected: add or move the missing dimension (unsqueeze, permute)."
-        )
+    _check_shape(images)
     if images.dtype == torch.uint8:
         return images
     if not images.is_floating_point():
         raise CourseError(
             f"Images are {images.dtype}, but uint8 or floats in [0, 1] were expected: cast them."
         )
-    low, high = images.min().item(), images.max().item()
+    low = images.min().item()
+    high = images.max().item()
     if not (low >= 0 and high <= 1):  # also refuses NaN
         raise CourseError(
-            f"Images lie in [{low:.4g}, {high:.4g}], but [0, 1] was expected: divide by 255, or undo a normalisation."
+            f"Images lie in [{low:.4g}, {high:.4g}], but [0, 1] was expected: "
+            "divide by 255, or undo a normalisation."
         )
     return images.mul(255).round().to(torch.uint8)
+
+
+def _check_shape(images: Tensor) -> None:
+    is_batch_of_images = images.dim() == 4 and images.shape[1] in (1, 3)
+    if not is_batch_of_images or images[:1].numel() == 0:
+        raise CourseError(
+            f"Images have the shape {list(images.shape)}, but [n, channels, height, width] with "
+            "1 or 3 channels and n ≥ 1 was expected: "
+            "add or move the missing dimension (unsqueeze, permute)."
+        )
 
 
 @dataclass
@@ -125,7 +211,10 @@ class Splits:
     def to(self, device: torch.device | str) -> Splits:
         """The same splits on `device`."""
         return Splits(
-            self.train.to(device), self.validation.to(device), self.test.to(device), self.source
+            self.train.to(device),
+            self.validation.to(device),
+            self.test.to(device),
+            self.source,
         )
 
 

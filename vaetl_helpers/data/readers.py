@@ -1,125 +1,185 @@
-"""Readers of the files in which data sets are published: idx, CIFAR, photos, folders of pictures."""
+"""Readers of the files in which data sets are published: idx, CIFAR, photos, class folders."""
 
 from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vaetl_helpers.errors import CourseError
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # {"train": (images, labels), ...}
+Reader = Callable[[Path], Arrays]  # FileNotFoundError: not there; CourseError: damaged
+
+# What the standard library raises for idx files and archives that are cut short or changed.
+DAMAGED_IDX = (
+    EOFError,
+    IndexError,
+    OSError,  # gzip.BadGzipFile is one
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+DAMAGED_ZIP = (
+    EOFError,
+    RuntimeError,  # a password is needed
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+# ---------------------------------------------------------------- idx
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads an idx file (LeCun's format for MNIST), gzipped or not; CourseError where it is cut short."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    """Reads an idx file (LeCun's format for MNIST), gzipped or not, as uint8 of any shape.
+
+    Raises FileNotFoundError, and CourseError where the file is cut short.
+    """
     try:
-        with opener(path, "rb") as file:
-            content = file.read()
+        content = _unpacked_bytes(path)
         rank = content[3]
-        shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
-    except (
-        EOFError,
-        gzip.BadGzipFile,
-        IndexError,
-        struct.error,
-        ValueError,
-        OSError,
-        zlib.error,
-    ) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        header = 4 + 4 * rank
+        shape = struct.unpack(f">{rank}I", content[4:header])
+        return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    except FileNotFoundError:
+        raise
+    except DAMAGED_IDX as error:
         raise CourseError(
-            f"{path} is damaged or cut short ({error}), so it does not hold what it announces: remove it, or fetch it "
-            "again with `vaetl data fetch NAME`."
+            f"{path} is damaged or cut short ({error}), so it does not hold what it announces: "
+            "remove it, or fetch it again with `vaetl data fetch NAME`."
         ) from error
 
 
-def read_mnist(folder: Path) -> Arrays:
-    def part(stem: str) -> np.ndarray:
-        unpacked = folder / stem  # torchvision leaves both
-        return read_idx(unpacked if unpacked.exists() else folder / f"{stem}.gz")
+def _unpacked_bytes(path: Path) -> bytes:
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    with gzip.open(path) as file:
+        return file.read()
 
-    arrays = {
-        split: (part(f"{stem}-images-idx3-ubyte"), part(f"{stem}-labels-idx1-ubyte"))
-        for split, stem in (("train", "train"), ("test", "t10k"))
-    }
-    for split, (images, labels) in arrays.items():
+
+def read_mnist(folder: Path) -> Arrays:
+    """Reads the four files of MNIST or Fashion-MNIST: uint8 images [n, 28, 28] and labels [n]."""
+    arrays = {}
+    for split, stem in (("train", "train"), ("test", "t10k")):
+        images = _read_idx_or_gz(folder / f"{stem}-images-idx3-ubyte")
+        labels = _read_idx_or_gz(folder / f"{stem}-labels-idx1-ubyte")
         if images.shape != (len(labels), 28, 28) or labels.ndim != 1:
             raise CourseError(
-                f"{folder} is damaged: its {split} files hold {list(images.shape)} pixels for {list(labels.shape)} "
-                "labels, not 28 × 28 an image: remove them, or fetch them again with `vaetl data fetch NAME`."
+                f"{folder} is damaged: its {split} files hold {list(images.shape)} pixels for "
+                f"{list(labels.shape)} labels, not 28 × 28 an image: remove them, or fetch them "
+                "again with `vaetl data fetch NAME`."
             )
+        arrays[split] = (images, labels)
     return arrays
 
 
-def read_cifar(name: str) -> Callable[[Path], Arrays]:
+def _read_idx_or_gz(path: Path) -> np.ndarray:
+    """Reads the unpacked file where torchvision left it beside the packed one."""
+    if path.exists():
+        return read_idx(path)
+    return read_idx(path.with_name(f"{path.name}.gz"))
+
+
+# ---------------------------------------------------------------- CIFAR
+
+
+def cifar_reader(name: str) -> Reader:
+    """A reader of torchvision's "CIFAR10" or "CIFAR100": uint8 [n, 3, 32, 32] and labels."""
+
     def read(folder: Path) -> Arrays:
         from torchvision import datasets
 
         if not folder.is_dir():
             raise FileNotFoundError(folder)
-        kind = getattr(datasets, name)
+        dataset_class = getattr(datasets, name)
         try:
-            parts = {
-                "train": kind(folder.parent, train=True),
-                "test": kind(folder.parent, train=False),
-            }
+            train = dataset_class(folder.parent, train=True)
+            test = dataset_class(folder.parent, train=False)
         except RuntimeError as error:  # torchvision checks the md5 of every file
             raise CourseError(f"{folder} is damaged: remove it and fetch it again.") from error
-        return {
-            split: (d.data.transpose(0, 3, 1, 2), np.array(d.targets)) for split, d in parts.items()
-        }
+        return {"train": _channels_first(train), "test": _channels_first(test)}
 
     return read
 
+
+def _channels_first(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    """torchvision keeps its pixels as [n, 32, 32, 3]."""
+    images = dataset.data.transpose(0, 3, 1, 2)
+    return images, np.array(dataset.targets)
+
+
+# ---------------------------------------------------------------- photos
 
 PHOTOS = {"train": 244, "val": 153}  # as published; the archive has no published hash to check
 
 
 def read_photos(folder: Path, size: int = 224) -> Arrays:
-    parts = {name: read_class_folders(folder / name, size)[:2] for name in PHOTOS}
-    for name, expected in PHOTOS.items():
-        if len(parts[name][0]) < expected:
+    """Reads ants and bees from folder/{train,val}/CLASS: uint8 images [n, 3, size, size]."""
+    arrays = {}
+    for split, count in PHOTOS.items():
+        images, labels, _ = read_class_folders(folder / split, size)
+        if len(images) < count:
             raise CourseError(
-                f"{folder / name} holds {len(parts[name][0])} of {expected} photos: remove {folder} and fetch it again."
+                f"{folder / split} holds {len(images)} of {count} photos: remove {folder} and "
+                "fetch it again."
             )
-    return {"train": parts["train"], "test": parts["val"]}
+        arrays[split] = (images, labels)
+    return {"train": arrays["train"], "test": arrays["val"]}
+
+
+def is_photo_archive(path: Path) -> bool:
+    """Whether a zip file holds as many photos as were published, each with the right checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            photos = [name for name in archive.namelist() if name.lower().endswith(".jpg")]
+            return len(photos) >= sum(PHOTOS.values()) and archive.testzip() is None
+    except DAMAGED_ZIP:
+        return False
 
 
 def read_class_folders(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Decodes folder/class/photo, the short side scaled to `size` and the centre cut out, once."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    """Reads the pictures of folder/CLASS: uint8 [n, 3, size, size], labels [n] and the classes.
+
+    Each is decoded once, its short side scaled to `size` and the centre cut out. Raises
+    FileNotFoundError where a folder holds no pictures, and CourseError for a broken one.
+    """
     from torchvision.datasets import ImageFolder
 
-    index = ImageFolder(folder)  # raises FileNotFoundError where a folder holds no photos
-    photos = np.empty((len(index.samples), 3, size, size), np.uint8)
+    index = ImageFolder(folder)
+    images = np.empty((len(index.samples), 3, size, size), np.uint8)
     for row, (path, _) in enumerate(index.samples):
-        try:
-            with Image.open(path) as photo:
-                upright = ImageOps.exif_transpose(photo).convert(
-                    "RGB"
-                )  # phones store the turn apart
-            photos[row] = np.asarray(ImageOps.fit(upright, (size, size))).transpose(2, 0, 1)
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-        ) as error:  # Pillow's for broken files
-            raise CourseError(
-                f"{path} cannot be read as a picture: remove it or replace it by a whole one."
-            ) from error
-    return photos, np.array(index.targets), tuple(index.classes)
+        images[row] = _read_picture(path, size)
+    return images, np.array(index.targets), tuple(index.classes)
+
+
+def _read_picture(path: str, size: int) -> np.ndarray:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    # What Pillow raises for broken files.
+    damaged = (UnidentifiedImageError, OSError, SyntaxError, ValueError)
+    try:
+        with Image.open(path) as photo:
+            upright = ImageOps.exif_transpose(photo)  # phones store the turn apart
+            colour = upright.convert("RGB")
+        return np.asarray(ImageOps.fit(colour, (size, size))).transpose(2, 0, 1)
+    except damaged as error:
+        raise CourseError(
+            f"{path} cannot be read as a picture: remove it or replace it by a whole one."
+        ) from error
+
+
+# ---------------------------------------------------------------- sentences
 
 
 def read_text(folder: Path) -> Arrays:
+    """Raises CourseError, because what is there are sentences."""
     raise CourseError(
         "Sentences are no images: load them by vaetl_helpers.text.load_text('sentence-polarity')."
     )

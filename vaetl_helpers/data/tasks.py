@@ -1,7 +1,8 @@
-"""The running example of chapters 4 and 5: a source task, a related target task, and a model that learned the source.
+"""The running example of chapters 4 and 5: a source task, a related target task, a source model.
 
-The source models are small checkpoints of our own (see authoring/pretrain_source.py); no image of a target task was
-used to train them. What an animal's picture is for follows from its hash, whatever the order of a download.
+The source models are small checkpoints of our own (see authoring/pretrain_source.py); no image of a
+target task was used to train them. What an animal's picture is for follows from its hash, whatever
+the order of a download.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,30 +19,31 @@ from torch import Tensor, nn
 from vaetl_helpers.data.files import Dataset, evidence_of, find_arrays, search_places
 from vaetl_helpers.data.images import ImageSet, Splits, image_hashes
 from vaetl_helpers.data.readers import Arrays, read_class_folders
-from vaetl_helpers.data.registry import entry, load
+from vaetl_helpers.data.registry import CIFAR10, CIFAR100, load
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.nets import transfer_cnn
 from vaetl_helpers.output import emit
 from vaetl_helpers.recorded import packaged_weights
 
-CLASSES = {  # source classes and target classes, the shared one first
+CLASSES = {  # source classes and target classes, the shared one at the front
     "tops": (("pullover", "coat"), ("pullover", "shirt")),
     "dresses": (("dress", "coat"), ("dress", "shirt")),
     "animals": (("dog", "cat"), ("dog", "fox")),
-    "wolves": (
-        ("dog", "cat"),
-        ("wolf", "fox"),
-    ),  # a control: both target classes come from the same collection
+    # A control: both target classes come from the same collection.
+    "wolves": (("dog", "cat"), ("wolf", "fox")),
 }
+CLOTHES = ("tops", "dresses")
 ANIMALS = ("cat", "dog", "fox", "wolf")
+VALIDATION_SIZE = 50  # images a class, of clothes as of animals
 
 
 @dataclass(frozen=True)
 class Task:
-    """A target task with its disjoint sets, and images of the source classes that the source model has not seen.
+    """A target task with its disjoint sets, and images of the source classes, new to its model.
 
-    `pool`, `validation` and `test` hold the target classes, `rehearsal` and `source_test` the source's. Clothes of
-    the shared class are in `pool` and `rehearsal` alike, and in `test` and `source_test`; no animal is in two sets.
+    `pool`, `validation` and `test` hold the target classes, `rehearsal` and `source_test` the
+    source's. Clothes of the shared class are in `pool` and `rehearsal` alike, and in `test` and
+    `source_test`; no animal is in two sets.
     """
 
     name: str
@@ -55,206 +57,282 @@ class Task:
     @property
     def keep(self) -> dict[int, int]:
         """{old row: new row} of the head's rows for classes that both tasks have."""
-        old, new = self.rehearsal.classes, self.pool.classes
-        return {old.index(name): number for number, name in enumerate(new) if name in old}
+        source_classes = self.rehearsal.classes
+        rows = {}
+        for new_row, name in enumerate(self.pool.classes):
+            if name in source_classes:
+                rows[source_classes.index(name)] = new_row
+        return rows
 
 
 def available(root: Path | str | None = None) -> str:
-    """ "animals" where their pictures are on this machine, otherwise "tops": what the task "auto" means."""
-    places = [(item, place) for item in (_FOLDERS, *_CIFAR) for place in search_places(item, root)]
-    found = {item.title for item, place in places if evidence_of(item, place)}
-    return "animals" if _FOLDERS.title in found or len(found) == len(_CIFAR) else "tops"
+    """ "animals" where their pictures are on this machine, otherwise "tops": what "auto" means."""
+    has_both_cifars = _is_here(CIFAR10, root) and _is_here(CIFAR100, root)
+    if _is_here(ANIMAL_FOLDERS, root) or has_both_cifars:
+        return "animals"
+    return "tops"
+
+
+def _is_here(item: Dataset, root: Path | str | None) -> bool:
+    return any(evidence_of(item, place) for place in search_places(item, root))
 
 
 def load_task(
     name: str = "auto", root: Path | str | None = None, device: torch.device | str = "cpu"
 ) -> Task:
-    """Loads a task of CLASSES onto `device` and prints its sizes; "animals" and "wolves" may download CIFAR.
+    """Loads a task of CLASSES onto `device`, prints its sizes; animals may download CIFAR.
 
     Raises CourseError for an unknown name and where the pictures cannot be had.
     """
-    name = available(root) if name == "auto" else name
+    if name == "auto":
+        name = available(root)
     if name not in CLASSES:
         raise unknown_name_error("task", name, (*CLASSES, "auto"))
     old, new = CLASSES[name]
-    parts = _clothes(old, new) if name in ("tops", "dresses") else _animals(old, new, root)
-    sizes = "/".join(f"{len(parts[key]):,}" for key in ("pool", "validation", "test"))
-    kind = "Fashion-MNIST, embedded" if name in ("tops", "dresses") else "CIFAR-10 and CIFAR-100"
-    line = f"{name}: {' or '.join(old)} → {' or '.join(new)}; {kind}, target {sizes}"
+    if name in CLOTHES:
+        sets = _clothes(old, new)
+        collection = "Fashion-MNIST, embedded"
+    else:
+        sets = _animals(old, new, root)
+        collection = "CIFAR-10 and CIFAR-100"
+    sizes = "/".join(f"{len(sets[purpose]):,}" for purpose in ("pool", "validation", "test"))
+    classes = f"{' or '.join(old)} → {' or '.join(new)}"
+    line = f"{name}: {classes}; {collection}, target {sizes}"
     emit(line, "data", {"source": line})
-    return Task(name, **{key: part.to(device) for key, part in parts.items()}, source=line)
+    on_device = {purpose: images.to(device) for purpose, images in sets.items()}
+    return Task(name, **on_device, source=line)
+
+
+# ---------------------------------------------------------------- what was learned before
 
 
 def source_model(task: str) -> tuple[nn.Sequential, dict[str, Any]]:
-    """The network that was trained on a task's source classes, in eval mode, and its facts: command, data, cost, …."""
+    """The network trained on a task's source classes, in eval mode, and its facts.
+
+    Among the facts are the command, the data and the cost. Raises CourseError for an unknown task.
+    """
     if task not in CLASSES:
         raise unknown_name_error("task", task, CLASSES)
-    weights, facts = packaged_weights(f"source-{'animals' if task == 'wolves' else task}")
+    source_task = "animals" if task == "wolves" else task
+    weights, facts = packaged_weights(f"source-{source_task}")
     model = transfer_cnn(**facts["architecture"])
     model.load_state_dict(weights)
     return model.eval(), facts
 
 
 def source_data(task: str, root: Path | str | None = None) -> Splits:
-    """What a source model learns from: train, validation and test images of its two classes, none of a target task."""
-    old, new = CLASSES[task]
+    """What a source model learns from: its two classes, and no image of a target task.
+
+    Raises CourseError where the full Fashion-MNIST, which the clothes need, is not here.
+    """
+    classes, _ = CLASSES[task]
     if task == "animals":
-        images = _animal_images(root)
-        train, validation = (
-            _labelled(old, [images[f"{c} train"][span] for c in old]) for span in _SOURCE
+        animals = animal_images(root)
+        return Splits(
+            train=_source_set(animals, classes, "train"),
+            validation=_source_set(animals, classes, "validation"),
+            test=_source_set(animals, classes, "test"),
+            source="CIFAR-10",
         )
-        return Splits(train, validation, _animals(old, new, root)["source_test"], "CIFAR-10")
-    full, known = load("fashion-mnist", full=True, root=root), load("fashion-mnist")
+    full = load("fashion-mnist", full=True, root=root)
+    embedded = load("fashion-mnist")
     if "embedded" in full.source:
         raise CourseError(
             "The full Fashion-MNIST is needed: install dataset-fashion-mnist, or set VAETL_DATA."
         )
-    embedded = {
-        h
-        for part in (known.train, known.validation, known.test)
-        for h in image_hashes(part.images.numpy())
-    }
-    fresh = [_without(part, embedded) for part in (full.train, full.validation)]
-    train, validation = (pick(part, old) for part in fresh)
+    hashes: set[bytes] = set()
+    for split in (embedded.train, embedded.validation, embedded.test):
+        hashes.update(image_hashes(split.images.numpy()))
     return Splits(
-        train, validation, pick(known.test, old), f"{full.source}, without the embedded images"
+        train=pick(_without(full.train, hashes), classes),
+        validation=pick(_without(full.validation, hashes), classes),
+        test=pick(embedded.test, classes),
+        source=f"{full.source}, without the embedded images",
     )
 
 
-def pick(images: ImageSet, classes: Sequence[str]) -> ImageSet:
-    """The images of some classes, renumbered 0, 1, … in the given order."""
-    numbers = torch.tensor([images.classes.index(name) for name in classes], device=images.device)
-    chosen = torch.isin(images.labels, numbers)
-    labels = (images.labels[chosen][:, None] == numbers).int().argmax(1)
-    return ImageSet(images.images[chosen], labels, tuple(classes))
-
-
 def _without(images: ImageSet, hashes: set[bytes]) -> ImageSet:
-    keep = [digest not in hashes for digest in image_hashes(images.images.numpy())]
-    return images.subset(torch.tensor(keep))
+    digests = image_hashes(images.images.numpy())
+    return images.subset(torch.tensor([digest not in hashes for digest in digests]))
+
+
+# ---------------------------------------------------------------- clothes
+
+
+def pick(images: ImageSet, classes: Sequence[str]) -> ImageSet:
+    """The images of some classes, renumbered 0, 1, … in the order of `classes`."""
+    numbers = torch.tensor([images.classes.index(name) for name in classes], device=images.device)
+    rows = torch.isin(images.labels, numbers)
+    is_class = images.labels[rows].unsqueeze(1) == numbers
+    return ImageSet(images.images[rows], is_class.int().argmax(1), tuple(classes))
 
 
 def _clothes(old: Sequence[str], new: Sequence[str]) -> dict[str, ImageSet]:
     data = load("fashion-mnist")
-    target = {"pool": data.train, "validation": data.validation, "test": data.test}
-    source = {"rehearsal": data.train, "source_test": data.test}
-    parts = {key: pick(part, old) for key, part in source.items()} | {
-        k: pick(part, new) for k, part in target.items()
+    return {
+        "rehearsal": pick(data.train, old),
+        "source_test": pick(data.test, old),
+        "pool": pick(data.train, new),
+        "validation": _head_of_each_class(pick(data.validation, new), VALIDATION_SIZE),
+        "test": pick(data.test, new),
     }
-    few = [
-        (parts["validation"].labels == number).nonzero().flatten()[:50]
-        for number in range(len(new))
-    ]
-    return parts | {
-        "validation": parts["validation"].subset(torch.cat(few))
-    }  # as many as the animals have
 
 
-# What of a class is for what, after sorting by hash. Source classes have 5,000 training images, target classes 500.
-_SOURCE = slice(0, 3600), slice(3600, 4000)  # the source model's training and validation
-_PARTS = {
-    "pool": slice(4000, 4350),
-    "validation": slice(4350, 4400),
-    "rehearsal": slice(4400, 5000),
+def _head_of_each_class(images: ImageSet, count: int) -> ImageSet:
+    rows = []
+    for label in range(len(images.classes)):
+        of_class = (images.labels == label).nonzero().flatten()
+        rows.append(of_class[:count])
+    return images.subset(torch.cat(rows))
+
+
+# ---------------------------------------------------------------- animals
+
+
+class Span(NamedTuple):
+    """Some images of a class, which are sorted by hash: rows of its "train" or "test" images."""
+
+    split: str
+    rows: slice
+
+
+# What the images of a class are for: one of the source task alone or of both tasks (5,000 training
+# and 1,000 test images), or one of the target task alone (500 and 100).
+SOURCE_SPANS = {
+    "train": Span("train", slice(0, 3600)),
+    "validation": Span("train", slice(3600, 4000)),
+    "rehearsal": Span("train", slice(4400, 5000)),
+    "test": Span("test", slice(200, 1000)),
 }
-_FEW = {"pool": slice(0, 350), "validation": slice(350, 400), "test": slice(400, 500)}
-_TEST = {
-    "test": slice(0, 200),
-    "source_test": slice(200, 1000),
-}  # of the 1,000 official test cats and dogs
+SHARED_SPANS = {
+    "pool": Span("train", slice(4000, 4350)),
+    "validation": Span("train", slice(4350, 4400)),
+    "test": Span("test", slice(0, 200)),
+}
+TARGET_SPANS = {
+    "pool": Span("train", slice(0, 350)),
+    "validation": Span("train", slice(350, 400)),
+    "test": Span("train", slice(400, 500)),  # and the 100 of the official test set
+}
 
 
 def _animals(
     old: Sequence[str], new: Sequence[str], root: Path | str | None
 ) -> dict[str, ImageSet]:
-    images = _animal_images(root)
-
-    def target(name: str, part: str) -> Tensor:
-        if name in old:
-            return (
-                images[f"{name} test"][_TEST[part]]
-                if part == "test"
-                else images[f"{name} train"][_PARTS[part]]
-            )
-        few = images[f"{name} train"][
-            _FEW[part]
-        ]  # the official test set has 100: training foxes make it larger
-        return torch.cat([few, images[f"{name} test"]]) if part == "test" else few
-
-    parts = {
-        part: _labelled(new, [target(name, part) for name in new])
-        for part in ("pool", "validation", "test")
+    images = animal_images(root)
+    sets = {
+        "rehearsal": _source_set(images, old, "rehearsal"),
+        "source_test": _source_set(images, old, "test"),
     }
-    parts["rehearsal"] = _labelled(
-        old, [images[f"{name} train"][_PARTS["rehearsal"]] for name in old]
-    )
-    parts["source_test"] = _labelled(
-        old, [images[f"{name} test"][_TEST["source_test"]] for name in old]
-    )
-    return parts
+    for purpose in TARGET_SPANS:
+        rows = []
+        for name in new:
+            if name in old:
+                rows.append(_rows_of(images, name, SHARED_SPANS[purpose]))
+            else:
+                rows.append(_target_rows(images, name, purpose))
+        sets[purpose] = _labelled(new, rows)
+    return sets
+
+
+def _source_set(images: dict[str, Tensor], classes: Sequence[str], purpose: str) -> ImageSet:
+    span = SOURCE_SPANS[purpose]
+    return _labelled(classes, [_rows_of(images, name, span) for name in classes])
+
+
+def _target_rows(images: dict[str, Tensor], name: str, purpose: str) -> Tensor:
+    rows = _rows_of(images, name, TARGET_SPANS[purpose])
+    if purpose == "test":
+        return torch.cat([rows, images[f"{name} test"]])
+    return rows
+
+
+def _rows_of(images: dict[str, Tensor], name: str, span: Span) -> Tensor:
+    return images[f"{name} {span.split}"][span.rows]
 
 
 def _labelled(classes: Sequence[str], images: list[Tensor]) -> ImageSet:
-    labels = torch.cat([torch.full((len(part),), number) for number, part in enumerate(images)])
+    counts = torch.tensor([len(of_class) for of_class in images])
+    labels = torch.arange(len(images)).repeat_interleave(counts)
     return ImageSet(torch.cat(images), labels, tuple(classes))
 
 
-def _animal_images(root: Path | str | None) -> dict[str, Tensor]:
-    """uint8 [n, 3, 32, 32] for "cat train", "cat test", …, sorted by hash."""
+def animal_images(root: Path | str | None) -> dict[str, Tensor]:
+    """uint8 [n, 3, 32, 32] for "cat train", "cat test", …, sorted by hash.
+
+    From the data root's folders of pictures, or from the whole CIFAR sets, which are downloaded
+    where they are not here. Raises CourseError where they cannot be had.
+    """
     try:
-        arrays = find_arrays(_FOLDERS, root)
+        arrays = find_arrays(ANIMAL_FOLDERS, root)
     except FileNotFoundError:
-        arrays = _from_torchvision(root)
-    parts = {}
+        arrays = _animals_of_cifar(root)
+    images_by_class = {}
     for split, (images, labels) in arrays.items():
         for number, name in enumerate(ANIMALS):
-            chosen = images[labels == number]
-            parts[f"{name} {split}"] = torch.from_numpy(chosen[np.argsort(image_hashes(chosen))])
-    return parts
+            of_class = images[labels == number]
+            order = np.argsort(image_hashes(of_class))
+            images_by_class[f"{name} {split}"] = torch.from_numpy(of_class[order])
+    return images_by_class
 
 
-def _from_torchvision(root: Path | str | None) -> Arrays:
-    """The same from the whole CIFAR sets, which are downloaded where they are not here."""
-    wanted = {
-        "cifar10": {3: 0, 5: 1},
-        "cifar100": {34: 2, 97: 3},
-    }  # their number of cat, dog, fox, wolf → ours
-    parts: dict[str, list[ImageSet]] = {"train": [], "test": []}
-    for name, renumber in wanted.items():
-        sets = load(name, full=True, root=root)
-        for split, held in (("train", sets.train), ("train", sets.validation), ("test", sets.test)):
-            for old, new in renumber.items():
-                chosen = held.images[held.labels == old]
-                parts[split].append(ImageSet(chosen, torch.full((len(chosen),), new), ANIMALS))
-    return {
-        split: (
-            torch.cat([p.images for p in held]).numpy(),
-            torch.cat([p.labels for p in held]).numpy(),
-        )
-        for split, held in parts.items()
-    }
+# {CIFAR's number of a class: ours}, for cat and dog, fox and wolf.
+CIFAR10_NUMBERS = {3: 0, 5: 1}
+CIFAR100_NUMBERS = {34: 2, 97: 3}
 
 
-def _read_folders(folder: Path) -> Arrays:
-    """Pictures as cifar10/{train,test}/{cat,dog} and cifar100/{train,test}/{fox,wolf}."""
+def _animals_of_cifar(root: Path | str | None) -> Arrays:
+    collections = [
+        (load("cifar10", full=True, root=root), CIFAR10_NUMBERS),
+        (load("cifar100", full=True, root=root), CIFAR100_NUMBERS),
+    ]
+    train, test = [], []
+    for splits, numbers in collections:
+        for cifar_number, number in numbers.items():
+            train.append(_renumbered(splits.train, cifar_number, number))
+            train.append(_renumbered(splits.validation, cifar_number, number))
+            test.append(_renumbered(splits.test, cifar_number, number))
+    return {"train": _joined(train), "test": _joined(test)}
+
+
+def _renumbered(images: ImageSet, cifar_number: int, number: int) -> tuple[Tensor, Tensor]:
+    of_class = images.images[images.labels == cifar_number]
+    return of_class, torch.full((len(of_class),), number)
+
+
+def _joined(pairs: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+    images = torch.cat([images for images, _ in pairs])
+    labels = torch.cat([labels for _, labels in pairs])
+    return images.numpy(), labels.numpy()
+
+
+def read_animal_folders(folder: Path) -> Arrays:
+    """Reads pictures as cifar10/{train,test}/{cat,dog} and cifar100/{train,test}/{fox,wolf}.
+
+    Raises FileNotFoundError without the folder cifar10, and CourseError for other class folders.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(folder)
-    parts = {}
+    root = folder.parent
+    arrays = {}
     for split in ("train", "test"):
-        pairs = [
-            read_class_folders(folder.parent / name / split, 32) for name in ("cifar10", "cifar100")
-        ]
-        (first, labels, names), (second, more, others) = pairs
-        if (*names, *others) != ANIMALS:
-            raise CourseError(
-                f"{folder.parent} holds {(*names, *others)}, not {ANIMALS}: name the class folders so."
-            )
-        parts[split] = np.concatenate([first, second]), np.concatenate([labels, more + 2])
-    return parts
+        pets, pet_labels, pet_names = read_class_folders(root / "cifar10" / split, 32)
+        wild, wild_labels, wild_names = read_class_folders(root / "cifar100" / split, 32)
+        names = (*pet_names, *wild_names)
+        if names != ANIMALS:
+            raise CourseError(f"{root} holds {names}, not {ANIMALS}: name the class folders so.")
+        images = np.concatenate([pets, wild])
+        labels = np.concatenate([pet_labels, wild_labels + len(pet_names)])
+        arrays[split] = (images, labels)
+    return arrays
 
 
-_FOLDERS = Dataset(
-    "Cats, dogs, foxes and wolves of CIFAR", "none stated", {"cifar_cat_dog_fox_wolf.tar.gz": None}, (), ANIMALS,
-    "cifar10", _read_folders,
-)  # fmt: skip
-_CIFAR = entry("cifar10"), entry("cifar100")
+ANIMAL_FOLDERS = Dataset(
+    title="Cats, dogs, foxes and wolves of CIFAR",
+    licence="none stated",
+    files={"cifar_cat_dog_fox_wolf.tar.gz": None},
+    mirrors=(),
+    classes=ANIMALS,
+    folder="cifar10",
+    read=read_animal_folders,
+)

@@ -1,6 +1,7 @@
-"""Chapter 5: features of a VAE, label draws, a paired interval, a verdict, a study with three leaks.
+"""Chapter 5: features of a VAE, label draws, a paired interval, a verdict, a study with leaks.
 
-What can be right in many ways (draws, rulers) is judged by its properties or against each of the right ways.
+What can be right in many ways (draws, rulers) is judged by its properties or against each of the
+right ways.
 """
 
 from __future__ import annotations
@@ -15,21 +16,53 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers.exercises import Exercise, Values, floats, judged, mutants, plain, same
-from vaetl_helpers.exercises.hardware import RETURNED, _judge, _whole
-from vaetl_helpers.exercises.training import _problem
-from vaetl_helpers.exercises.transfer import _array, _state
+from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.toolkit import (
+    RETURNED,
+    Refused,
+    answers_alike,
+    array,
+    batch_norm,
+    edited,
+    exercise,
+    floats,
+    plain,
+    problem,
+    same,
+    state_of,
+    whole_number,
+)
 from vaetl_helpers.nets import Encoder
 from vaetl_helpers.vae import VAE
 
-# The reference solutions, as a learner would write them: `solution` prints these.
+# combine.features
+
+MEANS = "the features"
+STATE = "the model's parameters and buffers"
+MODES = "each module's mode afterwards"
+GRAPHS = "features with a graph"
+LEARNING = "parameters that can learn afterwards"
 
 
+@exercise(
+    id="combine.features",
+    minutes=8,
+    points=2,
+    hints=(
+        "Four things: the mean and not a sample, eval mode, no gradients, and the modes as they "
+        "were before.",
+        "[(module, module.training) for module in model.modules()] remembers all modes; "
+        "model.eval() changes them.",
+        "with torch.no_grad(): mean, log_var = model.encode(images). Then module.training = "
+        "training for each pair.",
+    ),
+)
 def features(model, images):
-    """Posterior means of these images [n, latent] in eval mode, without gradients; every module's mode is put back."""
-    modes = [
-        (module, module.training) for module in model.modules()
-    ]  # they may differ: a part may be frozen
+    """Posterior means of these images [n, latent] in eval mode, without gradients;
+    every module's mode is put back.
+    """
+    # They may differ: a part may be frozen.
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     with torch.no_grad():
         mean, log_var = model.encode(images)
@@ -38,8 +71,159 @@ def features(model, images):
     return mean
 
 
+@features.draw
+def _(seed: int) -> Values:
+    return problem(seed, batches=1) | {"latent": 2 + seed % 3, "seed": seed % 997}
+
+
+def small_vae(inputs: Values) -> VAE:
+    """A VAE whose encoder has BatchNorm and dropout."""
+    torch.manual_seed(inputs["seed"])
+    hidden = inputs["hidden"]
+    latent = inputs["latent"]
+    shape = inputs["images"].shape[1:]
+    pixels = shape.numel()
+    norm = batch_norm(inputs)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(pixels, hidden), norm, nn.Tanh(), nn.Dropout(0.4))
+    decoder = nn.Sequential(nn.Linear(latent, pixels), nn.Unflatten(1, shape))
+    return VAE(Encoder(body, hidden, latent), decoder)
+
+
+def seen_from(
+    function: Function, inputs: Values, model_trains: bool, encoder_trains: bool
+) -> Values:
+    """The features of a model in these modes, and what became of the model."""
+    model = small_vae(inputs).train(model_trains)
+    model.encoder.train(encoder_trains)
+    torch.manual_seed(0)  # a code that is sampled is then that of the wrong answer, and is named
+    with torch.enable_grad():
+        means = array(function(model, inputs["images"].clone()))
+        can_learn = torch.is_grad_enabled()
+    if not isinstance(means, Tensor):
+        words = f"one tensor [n, latent] was expected, the mean alone, got {means!s:.80}"
+        return {RETURNED: words}
+    learning = 0
+    for parameter in model.parameters():
+        learning += can_learn and parameter.requires_grad
+    modes = [float(module.training) for module in model.modules()]
+    return {
+        MEANS: means,
+        STATE: state_of(model),
+        MODES: torch.tensor(modes),
+        GRAPHS: torch.tensor([float(means.requires_grad)]),
+        LEARNING: torch.tensor([float(learning)]),
+    }
+
+
+@features.drive
+def _(function: Function, inputs: Values) -> Values:
+    cases = []
+    for model_trains, encoder_trains in ((True, True), (False, False), (True, False)):
+        outputs = seen_from(function, inputs, model_trains, encoder_trains)
+        if RETURNED in outputs:
+            return outputs
+        cases.append(outputs)
+    names = (MEANS, STATE, MODES, GRAPHS, LEARNING)
+    return {name: torch.stack([case[name] for case in cases]) for name in names}
+
+
+features.compare(MEANS, says="these are not the posterior means in eval mode")
+features.compare(
+    STATE,
+    says="parameters or buffers moved: without eval mode BatchNorm's running statistics do",
+)
+features.compare(
+    GRAPHS, says="the features carry the graph of their gradients: with torch.no_grad()"
+)
+features.compare(
+    LEARNING,
+    says="nothing can learn afterwards: use with torch.no_grad(), which ends by itself, and "
+    "nothing else",
+)
+features.compare(
+    MODES,
+    says="the whole model gets one mode, but a frozen part was in another one: put back each "
+    "module's own",
+)
+
+features.wrong(
+    "sampled",
+    says="that is a sampled z: return the mean, which has no noise",
+    last_line="return mean + (0.5 * log_var).exp() * torch.randn_like(mean)",
+)
+features.wrong("log_var", says="that is log_var, not the mean", last_line="return log_var")
+features.wrong("both", says="the mean alone", last_line="return mean, log_var")
+features.wrong(
+    "decoded",
+    says="these are the decoder's logits: return the mean",
+    last_line="return model.decode(mean)",
+)
+features.wrong(
+    "no eval",
+    says="the model was not in eval mode: dropout acts and BatchNorm takes the batch's statistics, "
+    "so model.eval()",
+    edit={"model.eval()": ""},
+)
+features.wrong(
+    "graph",
+    says="the features carry the graph of their gradients",
+    edit={"with torch.no_grad():": "if True:"},
+)
+features.wrong(
+    "fixed",
+    says="nothing can learn afterwards",
+    edit={"with torch.no_grad():": "model.requires_grad_(False)\nif True:"},
+)
+features.wrong(
+    "switched off",
+    says="nothing can learn afterwards",
+    edit={"with torch.no_grad():": "torch.set_grad_enabled(False)\nif True:"},
+)
+features.wrong(
+    "left in eval",
+    says="the model is left in eval mode: put the modes back",
+    edit={"module.training = training": "pass"},
+)
+features.wrong(
+    "one mode",
+    says="the whole model gets one mode",
+    edit={"module.training = training": "model.train(modes[0][1])"},
+)
+
+
+# combine.few_labels
+
+FIRST = "the draws"
+AGAIN = "the draws of the same seed"
+OTHERS = "the draws of other seeds"
+NEXT = "the global random numbers that follow"
+SHORT = "how often ValueError came for too small a pool"
+UNEVEN = "draws with another count of a class"
+TWICE = "images twice in a draw"
+SHARED = "images in two draws"
+DIFFER = "indices that another call changes"
+ALIKE = "seeds with the same draws"
+NEVER = "images that no seed draws"
+RAISED = "ValueError"
+SEEDS = 24  # each seed draws half of the images or more, so all together draw each
+
+
+@exercise(
+    id="combine.few_labels",
+    minutes=12,
+    points=3,
+    hints=(
+        "Shuffle each class once, like a pack of cards, and deal it out: the hands of one pack "
+        "share no card.",
+        "(labels == label).nonzero().flatten() are a class's images; torch.randperm(n, "
+        "generator=generator) shuffles.",
+        ".split(per_class) cuts the first draws * per_class of them. Draw i joins hand i of each "
+        "class: torch.cat.",
+    ),
+)
 def few_labels(labels, per_class, draws, seed):
-    """A list of `draws` index tensors: `per_class` images of each class in each, and no image in two of them.
+    """A list of `draws` index tensors: `per_class` images of each class in each,
+    and no image in two of them.
 
     Raises ValueError where a class has fewer than draws * per_class images.
     """
@@ -48,16 +232,277 @@ def few_labels(labels, per_class, draws, seed):
     for label in labels.unique():
         members = (labels == label).nonzero().flatten()
         if len(members) < draws * per_class:
-            raise ValueError(
-                f"{draws} draws of {per_class} need more than the {len(members)} images of class {label}"
-            )
+            need = f"{draws} draws of {per_class} need more"
+            raise ValueError(f"{need} than the {len(members)} images of class {label}")
         order = torch.randperm(len(members), generator=generator)
         hands.append(members[order][: draws * per_class].split(per_class))
     return [torch.cat(parts) for parts in zip(*hands, strict=True)]
 
 
+@few_labels.draw
+def _(seed: int) -> Values:
+    """Classes of different sizes, numbered with gaps;
+    the smallest is just large enough.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    classes, per_class, draws = (whole_number(low, low + 2, generator) for low in (3, 2, 2))
+    enough = per_class * draws
+    names = torch.randperm(10, generator=generator)[:classes] + 1
+    sizes = [enough]
+    for _ in range(classes - 1):
+        sizes.append(enough + whole_number(1, enough, generator))
+    labels = torch.cat([name.repeat(size) for name, size in zip(names, sizes, strict=True)])
+    short = labels[1:]  # one too few of the first class
+    return {
+        "labels": labels[torch.randperm(len(labels), generator=generator)],
+        "short": short[torch.randperm(len(short), generator=generator)],
+        "per_class": per_class,
+        "draws": draws,
+        "seed": seed % 997,
+    }
+
+
+def draws_of_one_call(function: Function, inputs: Values, seed: int, world: int) -> Tensor | str:
+    """The draws while the global generators stand at `world`,
+    or in words what came instead.
+    """
+    torch.manual_seed(world)
+    np.random.seed(world)
+    per_class = inputs["per_class"]
+    draws = inputs["draws"]
+    size = per_class * len(inputs["labels"].unique())
+    try:
+        result = function(inputs["labels"].clone(), per_class, draws, inputs["seed"] + seed)
+    except ValueError as error:
+        return f"{RAISED} on a pool that is just large enough: {error!s:.150}"
+    rows = index_tensors(result)
+    if not rows:
+        return (
+            "a list of index tensors was expected (whole numbers, one dimension), got "
+            f"{plain(result)!s:.80}"
+        )
+    sizes = [len(row) for row in rows]
+    if sizes != [size] * draws:
+        return f"{draws} draws of {size} indices were expected, got {len(rows)} of {sizes!s:.40}"
+    return torch.stack(rows).double()
+
+
+def index_tensors(result: Any) -> list[Tensor]:
+    """The result, which may be anything, as tensors of whole numbers;
+    empty where it has others.
+    """
+    rows = []
+    with contextlib.suppress(Exception):
+        for item in result:
+            row = torch.as_tensor(item)
+            if row.dim() != 1 or row.dtype not in (torch.int64, torch.int32):
+                return []
+            rows.append(row)
+        return rows
+    return []
+
+
+@few_labels.drive
+def _(function: Function, inputs: Values) -> Values:
+    draws = draws_of_one_call(function, inputs, 0, world=0)
+    next_numbers = torch.tensor([torch.rand(()).item(), np.random.rand()])
+    if isinstance(draws, str):
+        return {RETURNED: draws}
+    by_seed: list[Tensor] = []
+    for number in range(SEEDS):
+        repeated = draws_of_one_call(function, inputs, number, world=number + 1)
+        if isinstance(repeated, str):
+            return {RETURNED: repeated}
+        by_seed.append(repeated)
+    small_pool = inputs | {"labels": inputs["short"]}
+    short = draws_of_one_call(function, small_pool, 0, world=0)
+    return {
+        FIRST: draws,
+        AGAIN: by_seed[0],
+        OTHERS: torch.stack(by_seed[1:]),
+        NEXT: next_numbers,
+        SHORT: int(isinstance(short, str) and short.startswith(RAISED)),
+    }
+
+
+@few_labels.properties
+def _(inputs: Values, outputs: Values) -> Values:
+    """What is asked of draws, and all that can be compared:
+    which images they hold is free.
+    """
+    labels = inputs["labels"]
+    classes = labels.unique()
+    shape = (inputs["draws"], inputs["per_class"] * len(classes))
+    draws = floats(outputs, FIRST, shape)
+    repeated = floats(outputs, AGAIN, shape)
+    of_other_seeds = floats(outputs, OTHERS, (SEEDS - 1, *shape))
+    indices = torch.cat([draws[None], of_other_seeds])
+    if (indices != indices.round()).any() or indices.min() < 0 or indices.max() >= len(labels):
+        highest = len(labels) - 1
+        raise Refused(f"indices are whole numbers from 0 to {highest}, and these are not all")
+    times = nn.functional.one_hot(indices.long(), len(labels)).sum(dim=2)  # [seeds, draws, images]
+    counts = torch.stack([times[..., labels == label].sum(-1) for label in classes])
+    different_seeds = len(indices.flatten(1).unique(dim=0))
+    return {
+        UNEVEN: (counts != inputs["per_class"]).sum().double(),
+        TWICE: (times > 1).sum().double(),
+        SHARED: (times.sum(1) > times.amax(1)).sum().double(),
+        DIFFER: (draws != repeated).sum().double(),
+        ALIKE: float(SEEDS - different_seeds),
+        NEVER: (times.sum((0, 1)) == 0).double(),
+        NEXT: outputs.get(NEXT, "nothing"),
+        SHORT: outputs.get(SHORT, "nothing"),
+    }
+
+
+few_labels.compare(
+    UNEVEN,
+    says="a draw has another number of a class: draw from each class apart, per_class images",
+)
+few_labels.compare(
+    TWICE, says="an image comes twice in one draw: torch.randperm draws without replacement"
+)
+few_labels.compare(
+    SHARED,
+    says="an image is in two draws: shuffle each class once and cut it, instead of drawing anew",
+)
+few_labels.compare(
+    DIFFER,
+    says="the same seed gives other draws: torch.randperm needs your generator, seeded with seed",
+)
+few_labels.compare(
+    ALIKE,
+    says="another seed gives the same draws: seed the generator with seed, and shuffle each class "
+    "with it",
+)
+few_labels.compare(
+    NEVER,
+    says="some images are in no draw of any seed: shuffle all images of the class before you cut",
+)
+few_labels.compare(
+    NEXT,
+    says="the global random numbers moved: use a generator of your own, "
+    "torch.Generator().manual_seed(seed)",
+)
+few_labels.compare(
+    SHORT,
+    says="too small a pool must raise ValueError: a class needs draws * per_class images",
+)
+
+
+@few_labels.wrong("not stratified", says="another number of a class: draw from each class apart")
+def _(labels, per_class, draws, seed):
+    few_labels(labels, per_class, draws, seed)  # raises for too small a pool
+    generator = torch.Generator().manual_seed(seed)
+    count = len(labels.unique()) * draws * per_class
+    return torch.randperm(len(labels), generator=generator)[:count].chunk(draws)
+
+
+few_labels.wrong(
+    "places in the class",
+    says="these are places within a class",
+    edit={
+        "hands.append(members[order][: draws * per_class].split(per_class))": (
+            "hands.append(order[: draws * per_class].split(per_class))"
+        )
+    },
+)
+few_labels.wrong(
+    "with replacement",
+    says="an image comes twice in one draw",
+    edit={
+        "order = torch.randperm(len(members), generator=generator)": (
+            "order = torch.randint(len(members), (len(members),), generator=generator)"
+        )
+    },
+)
+few_labels.wrong(
+    "anew each time",
+    says="an image is in two draws",
+    edit={
+        "order = torch.randperm(len(members), generator=generator)": (
+            "orders = [torch.randperm(len(members), generator=generator) for _ in range(draws)]"
+        ),
+        "hands.append(members[order][: draws * per_class].split(per_class))": (
+            "hands.append([members[order[:per_class]] for order in orders])"
+        ),
+    },
+)
+few_labels.wrong(
+    "seed ignored",
+    says="another seed gives the same draws",
+    edit={
+        "generator = torch.Generator().manual_seed(seed)": (
+            "generator = torch.Generator().manual_seed(0)"
+        )
+    },
+)
+few_labels.wrong(
+    "no generator",
+    says="the same seed gives other draws",
+    edit={
+        "order = torch.randperm(len(members), generator=generator)": (
+            "order = torch.randperm(len(members))"
+        )
+    },
+)
+few_labels.wrong(
+    "global seed",
+    says="the global random numbers moved",
+    edit={"generator = torch.Generator().manual_seed(seed)": "generator = torch.manual_seed(seed)"},
+)
+few_labels.wrong(
+    "first images",
+    says="always the first images of each class",
+    edit={
+        "hands.append(members[order][: draws * per_class].split(per_class))": (
+            "hands.append(members[: draws * per_class].split(per_class))"
+        )
+    },
+)
+few_labels.wrong(
+    "first images shuffled",
+    says="some images are in no draw",
+    edit={
+        "order = torch.randperm(len(members), generator=generator)": (
+            "order = torch.randperm(draws * per_class, generator=generator)"
+        )
+    },
+)
+few_labels.wrong(
+    "no error",
+    says="too small a pool must raise ValueError",
+    edit={'raise ValueError(f"{need} than the {len(members)} images of class {label}")': "pass"},
+)
+few_labels.wrong(
+    "too strict",
+    says="ValueError on a pool that is just large enough",
+    edit={"if len(members) < draws * per_class:": "if len(members) <= draws * per_class:"},
+)
+
+
+# combine.paired_interval
+
+EFFECT = "the effect"
+LOW = "low"
+HIGH = "high"
+QUANTILE = "stats.t.ppf(0.975, n - 1)"
+
+
+@exercise(
+    id="combine.paired_interval",
+    minutes=8,
+    points=2,
+    hints=(
+        "First subtract, draw by draw. From there on there is only one list of numbers.",
+        "The standard error of their mean is differences.std() / n ** 0.5, with n draws.",
+        "The interval is the mean ± stats.t.ppf(0.975, n - 1) times the standard error.",
+    ),
+)
 def paired_interval(a, b):
-    """(effect, low, high): the mean of the differences a - b [n] and the ends of its 95 % Student t interval."""
+    """(effect, low, high): the mean of the differences a - b [n] and the ends of its
+    95 % Student t interval.
+    """
     from scipy import stats
 
     differences = a - b  # draw by draw: what a draw does to both methods cancels
@@ -68,8 +513,146 @@ def paired_interval(a, b):
     return effect, effect - half, effect + half
 
 
+@paired_interval.draw
+def _(seed: int) -> Values:
+    """Accuracies of two methods, which depend on the draw in the same way."""
+    generator = torch.Generator().manual_seed(seed)
+    n = 5 + seed % 7
+    draw, a, b = 4 * torch.randn(3, n, generator=generator, dtype=torch.float64)
+    return {"a": 68 + 2 * draw + a, "b": 65 + 2 * draw + b}
+
+
+@paired_interval.drive
+def _(function: Function, inputs: Values) -> Values:
+    torch.manual_seed(0)  # a bootstrap then draws as the wrong answer does
+    result = array(function(inputs["a"].clone(), inputs["b"].clone()))
+    if not isinstance(result, Tensor) or result.shape != (3,):
+        words = f"three numbers (effect, low, high) were expected, got {plain(result)!s:.80}"
+        return {RETURNED: words}
+    effect, low, high = result.tolist()
+    return {EFFECT: effect, LOW: low, HIGH: high}
+
+
+paired_interval.compare(EFFECT, says="the effect is not the mean of a - b")
+paired_interval.compare(
+    LOW,
+    HIGH,
+    says=f"the ends are not effect ± {QUANTILE} * (standard deviation of a - b) / n ** 0.5",
+)
+
+
+@paired_interval.wrong("Welch", says="that is Welch's interval, of unpaired samples")
+def _(a, b):
+    from scipy import stats
+
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    return (a - b).mean().item(), interval.low, interval.high
+
+
+paired_interval.wrong(
+    "normal",
+    says=f"1.96 is the normal distribution's: for n draws it is {QUANTILE}",
+    edit={"half = stats.t.ppf(0.975, n - 1) * standard_error": "half = 1.96 * standard_error"},
+)
+paired_interval.wrong(
+    "n degrees",
+    says=f"these are n degrees of freedom: it is {QUANTILE}",
+    edit={
+        "half = stats.t.ppf(0.975, n - 1) * standard_error": (
+            "half = stats.t.ppf(0.975, n) * standard_error"
+        )
+    },
+)
+paired_interval.wrong(
+    "one-sided",
+    says="5 % are left out on each side, 2.5 % were asked for",
+    edit={
+        "half = stats.t.ppf(0.975, n - 1) * standard_error": (
+            "half = stats.t.ppf(0.95, n - 1) * standard_error"
+        )
+    },
+)
+paired_interval.wrong(
+    "ddof 0",
+    says="the variance is divided by n: it is n - 1",
+    edit={
+        "standard_error = differences.std().item() / n**0.5": (
+            "standard_error = differences.std(correction=0).item() / n**0.5"
+        )
+    },
+)
+paired_interval.wrong(
+    "no root",
+    says="that is where single differences lie: divide by n ** 0.5 for their mean",
+    edit={
+        "standard_error = differences.std().item() / n**0.5": (
+            "standard_error = differences.std().item()"
+        )
+    },
+)
+
+
+@paired_interval.wrong(
+    "bootstrap", says="that is a percentile bootstrap, which is too narrow for few draws"
+)
+def _(a, b):
+    differences = a - b
+    n = len(differences)
+    means = differences[torch.randint(n, (2000, n))].mean(1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    return differences.mean().item(), low, high
+
+
+paired_interval.wrong(
+    "b - a",
+    says="the sign is wrong: a - b",
+    edit={"differences = a - b": "differences = b - a"},
+)
+
+
+# combine.verdict
+
+WORDS = ("supported", "contradicted", "no gain", "undecided")
+FEWER = "the verdicts below 5 repeats"
+SPANNING = "the verdicts where 0 is inside"
+BEYOND = "the verdicts elsewhere"
+# In units of delta; 0 and ±1 are boundaries.
+POSITIVE_ENDS = [
+    (0.1, 0.6),
+    (1.2, 2.5),
+    (0.5, 3),
+    (-0.6, 0.4),
+    (-0.85, 0.8),
+    (-0.3, 1.7),
+    (-0.3, 1.08),
+    (-2, 1.5),
+    (0, 0.5),
+    (0, 2),
+    (-1, 0.5),
+    (-1, 1),
+    (-1.08, 0.9),
+    (0.4, 1),
+]
+ENDS = POSITIVE_ENDS + [(-high, -low) for low, high in POSITIVE_ENDS]
+
+
+@exercise(
+    id="combine.verdict",
+    minutes=8,
+    points=2,
+    hints=(
+        "Only low and high can decide, never the middle. The order: too few repeats, above 0, "
+        "below 0, inside ±delta.",
+        "Above 0 means low > 0; below 0 means high < 0. An end that lies on a boundary is not "
+        "beyond it: > and <.",
+        '"no gain" needs -delta < low and high < delta. What none of the tests has caught is '
+        '"undecided".',
+    ),
+)
 def verdict(low, high, n, delta):
-    """What an interval from low to high over n repeats says: supported, contradicted, no gain or undecided."""
+    """What an interval from low to high over n repeats says:
+    supported, contradicted, no gain or undecided.
+    """
     if n < 5:
         return "undecided"
     if low > 0:
@@ -81,695 +664,388 @@ def verdict(low, high, n, delta):
     return "undecided"
 
 
-def honest_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
-    """Test accuracy, in per cent, of a probe on each label draw; train, validation and test: (images, labels)."""
-    held_out = {image.numpy().tobytes() for image in test[0]}
-    fresh = torch.tensor([image.numpy().tobytes() not in held_out for image in unlabelled])
-    encode = pretrain(unlabelled[fresh])  # had copies of test images
-    accuracies = []
-    for draw in draws:
-        ruler = encode(train[0][draw])  # had the test images
-        mean, std = ruler.mean(dim=0), ruler.std(dim=0)
-        x, x_validation, x_test = (
-            (encode(s) - mean) / std for s in (train[0][draw], validation[0], test[0])
-        )
-        probes = [fit(x, train[1][draw], alpha) for alpha in alphas]
-        scores = [
-            (probe(x_validation) == validation[1]).double().mean() for probe in probes
-        ]  # was on test
-        best = probes[scores.index(max(scores))]
-        accuracies.append(100 * (best(x_test) == test[1]).double().mean().item())
-    return accuracies
-
-
-HINTS = """\
-features: Four things: the mean and not a sample, eval mode, no gradients, and the modes as they were before.
-features: [(module, module.training) for module in model.modules()] remembers all modes; model.eval() changes them.
-features: with torch.no_grad(): mean, log_var = model.encode(images). Then module.training = training for each pair.
-few_labels: Shuffle each class once, like a pack of cards, and deal it out: the hands of one pack share no card.
-few_labels: (labels == label).nonzero().flatten() are a class's images; torch.randperm(n, generator=generator) shuffles.
-few_labels: .split(per_class) cuts the first draws * per_class of them. Draw i joins hand i of each class: torch.cat.
-paired_interval: First subtract, draw by draw. From there on there is only one list of numbers.
-paired_interval: The standard error of their mean is differences.std() / n ** 0.5, with n draws.
-paired_interval: The interval is the mean ± stats.t.ppf(0.975, n - 1) times the standard error.
-verdict: Only low and high can decide, never the middle. The order: too few repeats, above 0, below 0, inside ±delta.
-verdict: Above 0 means low > 0; below 0 means high < 0. An end that lies on a boundary is not beyond it: > and <.
-verdict: "no gain" needs -delta < low and high < delta. What none of the tests has caught is "undecided".
-leakage: For each line ask: does anything here come from test, before the last line that measures?
-leakage: Three lines: what pretrain is given, what the ruler is made of, and which scores choose alpha.
-leakage: A set of image.numpy().tobytes() finds equal images; encode(train[0][draw]) is the ruler; score x_validation.
-"""
-
-
-def _exercise(name: str, minutes: int, points: int, reference: Callable, *parts: Any) -> Exercise:
-    """`parts`: draw, drive, judge and wrong answers."""
-    hints = tuple(
-        line.split(": ", 1)[1] for line in HINTS.splitlines() if line.startswith(f"{name}: ")
-    )
-    return Exercise(f"combine.{name}", minutes, points, hints, reference, *parts)
-
-
-# combine.features
-
-MEANS, STATE, MODES = (
-    "the features",
-    "the model's parameters and buffers",
-    "each module's mode afterwards",
-)
-GRAPHS, LEARNING = "features with a graph", "parameters that can learn afterwards"
-
-
-def _draw_features(seed: int) -> Values:
-    return _problem(seed, batches=1) | {"latent": 2 + seed % 3, "seed": seed % 997}
-
-
-def _vae(inputs: Values) -> VAE:
-    """A small VAE whose encoder has BatchNorm and dropout."""
-    shape, hidden, latent = inputs["images"].shape[1:], inputs["hidden"], inputs["latent"]
-    torch.manual_seed(inputs["seed"])
-    norm = nn.BatchNorm1d(hidden)
-    norm.running_mean, norm.running_var = inputs["statistics"].clone()
-    body = nn.Sequential(
-        nn.Flatten(), nn.Linear(shape.numel(), hidden), norm, nn.Tanh(), nn.Dropout(0.4)
-    )
-    decoder = nn.Sequential(nn.Linear(latent, shape.numel()), nn.Unflatten(1, shape))
-    return VAE(Encoder(body, hidden, latent), decoder)
-
-
-def _drive_features(function: Callable, inputs: Values) -> Values:
-    results = []
-    for model_trains, encoder_trains in (
-        (True, True),
-        (False, False),
-        (True, False),
-    ):  # the last has a frozen part
-        model = _vae(inputs).train(model_trains)
-        model.encoder.train(encoder_trains)
-        torch.manual_seed(
-            0
-        )  # a code that is sampled is then that of the wrong answer, and is named
-        with torch.enable_grad():
-            means = _array(function(model, inputs["images"].clone()))
-            learning = torch.is_grad_enabled() * sum(
-                parameter.requires_grad for parameter in model.parameters()
-            )
-        if not isinstance(means, Tensor):
-            return {
-                RETURNED: f"one tensor [n, latent] was expected, the mean alone, got {means!s:.80}"
-            }
-        modes = torch.tensor([float(module.training) for module in model.modules()])
-        gradients = torch.tensor([[float(means.requires_grad)], [float(learning)]])
-        results.append((means, _state(model), modes, *gradients))
-    names = MEANS, STATE, MODES, GRAPHS, LEARNING
-    return {
-        name: torch.stack(parts)
-        for name, parts in zip(names, zip(*results, strict=True), strict=True)
-    }
-
-
-NO_GRAD, SET_BACK = "with torch.no_grad():", "module.training = training"
-NOT_EVAL = "the model was not in eval mode: dropout acts and BatchNorm takes the batch's statistics, so model.eval()"
-SAMPLED = "return mean + (0.5 * log_var).exp() * torch.randn_like(mean)"
-FEATURES = mutants(
-    features,
-    (
-        "sampled",
-        "that is a sampled z: return the mean, which has no noise",
-        {"return mean": SAMPLED},
-    ),
-    ("log_var", "that is log_var, not the mean", {"return mean": "return log_var"}),
-    ("both", "the mean alone", {"return mean": "return mean, log_var"}),
-    (
-        "decoded",
-        "these are the decoder's logits: return the mean",
-        {"return mean": "return model.decode(mean)"},
-    ),
-    ("no eval", NOT_EVAL, {"model.eval()": "pass"}),
-    ("graph", "the features carry the graph of their gradients", {NO_GRAD: "if True:"}),
-    (
-        "fixed",
-        "nothing can learn afterwards",
-        {NO_GRAD: "model.requires_grad_(False)\n    if True:"},
-    ),
-    (
-        "switched off",
-        "nothing can learn afterwards",
-        {NO_GRAD: "torch.set_grad_enabled(False)\n    if True:"},
-    ),
-    ("left in eval", "the model is left in eval mode: put the modes back", {SET_BACK: "pass"}),
-    ("one mode", "the whole model gets one mode", {SET_BACK: "model.train(modes[0][1])"}),
-)
-FEATURES_STAGES = (
-    ((MEANS,), "these are not the posterior means in eval mode"),
-    ((STATE,), "parameters or buffers moved: without eval mode BatchNorm's running statistics do"),
-    ((GRAPHS,), "the features carry the graph of their gradients: with torch.no_grad()"),
-    (
-        (LEARNING,),
-        "nothing can learn afterwards: use with torch.no_grad(), which ends by itself, and nothing else",
-    ),
-    (
-        (MODES,),
-        "the whole model gets one mode, but a frozen part was in another one: put back each module's own",
-    ),
-)
-
-
-# combine.few_labels
-
-FIRST, AGAIN, OTHERS = "the draws", "the draws of the same seed", "the draws of other seeds"
-NEXT, SHORT = (
-    "the global random numbers that follow",
-    "how often ValueError came for too small a pool",
-)
-UNEVEN, TWICE, SHARED = (
-    "draws with another count of a class",
-    "images twice in a draw",
-    "images in two draws",
-)
-DIFFER, ALIKE, NEVER = (
-    "indices that another call changes",
-    "seeds with the same draws",
-    "images that no seed draws",
-)
-RAISED, SEEDS = (
-    "ValueError",
-    24,
-)  # each seed draws half of the images or more, so all together draw each
-
-
-def _draw_labels(seed: int) -> Values:
-    """Classes of different sizes, numbered with gaps; the smallest is just large enough."""
-    generator = torch.Generator().manual_seed(seed)
-    classes, per_class, draws = (_whole(low, low + 2, generator) for low in (3, 2, 2))
-    enough, names = per_class * draws, torch.randperm(10, generator=generator)[:classes] + 1
-    sizes = [enough, *(enough + _whole(1, enough, generator) for _ in range(classes - 1))]
-    labels = torch.cat([name.repeat(size) for name, size in zip(names, sizes, strict=True)])
-    short = labels[1:]  # one too few of the first class
-    labels, short = (x[torch.randperm(len(x), generator=generator)] for x in (labels, short))
-    return {
-        "labels": labels,
-        "short": short,
-        "per_class": per_class,
-        "draws": draws,
-        "seed": seed % 997,
-    }
-
-
-def _called(function: Callable, inputs: Values, seed: int, world: int) -> Tensor | str:
-    """The draws of one call while the global generators stand at `world`, or in words what came instead."""
-    torch.manual_seed(world), np.random.seed(world)
-    per_class, draws, rows = inputs["per_class"], inputs["draws"], []
-    size = per_class * len(inputs["labels"].unique())
-    try:
-        result = function(inputs["labels"].clone(), per_class, draws, inputs["seed"] + seed)
-    except ValueError as error:
-        return f"{RAISED} on a pool that is just large enough: {error!s:.150}"
-    with contextlib.suppress(Exception):  # it may be anything
-        rows = [torch.as_tensor(row) for row in result]
-    if not rows or any(
-        row.dim() != 1 or row.dtype not in (torch.int64, torch.int32) for row in rows
-    ):
-        return f"a list of index tensors was expected (whole numbers, one dimension), got {plain(result)!s:.80}"
-    if [len(row) for row in rows] != [size] * draws:
-        return f"{draws} draws of {size} indices were expected, got {len(rows)} of {[len(row) for row in rows]!s:.40}"
-    return torch.stack(rows).double()
-
-
-def _drive_few(function: Callable, inputs: Values) -> Values:
-    first = _called(function, inputs, 0, world=0)
-    following = torch.tensor([torch.rand(()).item(), np.random.rand()])
-    calls = [first, *(_called(function, inputs, number, number + 1) for number in range(SEEDS))]
-    if words := [call for call in calls if isinstance(call, str)]:
-        return {RETURNED: words[0]}
-    short = _called(function, inputs | {"labels": inputs["short"]}, 0, world=0)
-    raised = int(isinstance(short, str) and short.startswith(RAISED))
-    return {
-        FIRST: first,
-        AGAIN: calls[1],
-        OTHERS: torch.stack(calls[2:]),
-        NEXT: following,
-        SHORT: raised,
-    }
-
-
-def _properties(inputs: Values, outputs: Values) -> Values:
-    """What is asked of draws, and all that can be compared: which images they hold is free."""
-    if isinstance(outputs.get(RETURNED), str):
-        return outputs
-    labels, per_class = inputs["labels"], inputs["per_class"]
-    classes, shape = labels.unique(), (inputs["draws"], per_class * len(labels.unique()))
-    first, again = (floats(outputs, name, shape) for name in (FIRST, AGAIN))
-    every = torch.cat([first[None], floats(outputs, OTHERS, (SEEDS - 1, *shape))])
-    if (every != every.round()).any() or every.min() < 0 or every.max() >= len(labels):
-        return {
-            RETURNED: f"indices are whole numbers from 0 to {len(labels) - 1}, and these are not all"
-        }
-    held = nn.functional.one_hot(every.long(), len(labels)).sum(dim=2)  # [seeds, draws, images]
-    counts = torch.stack([held[..., labels == label].sum(-1) for label in classes])
-    values = {
-        UNEVEN: (counts != per_class).sum(),
-        TWICE: (held > 1).sum(),
-        SHARED: (held.sum(1) > held.amax(1)).sum(),
-    }
-    values |= {
-        DIFFER: (first != again).sum(),
-        ALIKE: SEEDS - torch.tensor(len(every.flatten(1).unique(dim=0))),
-    }
-    values |= {NEVER: held.sum((0, 1)) == 0}
-    counted = {name: value.double() for name, value in values.items()}
-    return counted | {name: outputs.get(name, "nothing") for name in (NEXT, SHORT)}
-
-
-def _drive_properties(function: Callable, inputs: Values) -> Values:
-    return _properties(inputs, _drive_few(function, inputs))
-
-
-@judged
-def _judge_few(inputs: Values, outputs: Values) -> str | None:
-    return _judge(_drive_properties, few_labels, FEW_STAGES, FEW)(
-        inputs, _properties(inputs, outputs)
-    )
-
-
-ORDER, CUT = (
-    "randperm(len(members), generator",
-    "members[order][: draws * per_class].split(per_class)",
-)
-ANY = "return list(torch.randperm(len(labels), generator=generator)[: len(hands) * draws * per_class].chunk(draws))"
-ANEW = (
-    "[members[torch.randperm(len(members), generator=generator)[:per_class]] for _ in range(draws)]"
-)
-REPLACED = "randint(len(members), (len(members),), generator"
-FEW = mutants(
-    few_labels,
-    (
-        "not stratified",
-        "another number of a class: draw from each class apart",
-        {"return [": f"{ANY}\n    return ["},
-    ),
-    ("places in the class", "these are places within a class", {"members[order]": "order"}),
-    ("with replacement", "an image comes twice in one draw", {ORDER: REPLACED}),
-    ("anew each time", "an image is in two draws", {CUT: ANEW}),
-    ("seed ignored", "another seed gives the same draws", {"manual_seed(seed)": "manual_seed(0)"}),
-    ("no generator", "the same seed gives other draws", {", generator=generator": ""}),
-    (
-        "global seed",
-        "the global random numbers moved",
-        {"torch.Generator().manual_seed": "torch.manual_seed"},
-    ),
-    ("first images", "always the first images of each class", {"members[order]": "members"}),
-    (
-        "first images shuffled",
-        "some images are in no draw",
-        {ORDER: "randperm(draws * per_class, generator"},
-    ),
-    ("no error", "too small a pool must raise ValueError", {"raise ValueError": "str"}),
-    ("too strict", "ValueError on a pool that is just large enough", {"< draws": "<= draws"}),
-)
-FEW_STAGES = (
-    (
-        (UNEVEN,),
-        "a draw has another number of a class: draw from each class apart, per_class images",
-    ),
-    ((TWICE,), "an image comes twice in one draw: torch.randperm draws without replacement"),
-    (
-        (SHARED,),
-        "an image is in two draws: shuffle each class once and cut it, instead of drawing anew",
-    ),
-    (
-        (DIFFER,),
-        "the same seed gives other draws: torch.randperm needs your generator, seeded with seed",
-    ),
-    (
-        (ALIKE,),
-        "another seed gives the same draws: seed the generator with seed, and shuffle each class with it",
-    ),
-    (
-        (NEVER,),
-        "some images are in no draw of any seed: shuffle all images of the class before you cut",
-    ),
-    (
-        (NEXT,),
-        "the global random numbers moved: use a generator of your own, torch.Generator().manual_seed(seed)",
-    ),
-    ((SHORT,), "too small a pool must raise ValueError: a class needs draws * per_class images"),
-)
-
-
-# combine.paired_interval
-
-EFFECT, LOW, HIGH = "the effect", "low", "high"
-
-
-def _draw_interval(seed: int) -> Values:
-    """Accuracies of two methods, which depend on the draw in the same way."""
-    generator, n = torch.Generator().manual_seed(seed), 5 + seed % 7
-    draw, a, b = 4 * torch.randn(3, n, generator=generator, dtype=torch.float64)
-    return {"a": 68 + 2 * draw + a, "b": 65 + 2 * draw + b}
-
-
-def _drive_interval(function: Callable, inputs: Values) -> Values:
-    torch.manual_seed(0)  # a bootstrap then draws as the wrong answer does
-    result = _array(function(inputs["a"].clone(), inputs["b"].clone()))
-    if not isinstance(result, Tensor) or result.shape != (3,):
-        return {
-            RETURNED: f"three numbers (effect, low, high) were expected, got {plain(result)!s:.80}"
-        }
-    return dict(zip((EFFECT, LOW, HIGH), result.tolist(), strict=True))
-
-
-SPREAD, POINT = "differences.std().item() / n**0.5", "stats.t.ppf(0.975, n - 1)"
-WELCH = "test = stats.ttest_ind(a, b, equal_var=False).confidence_interval(); return effect, test.low, test.high\n"
-BOOTSTRAP = "means = differences[torch.randint(n, (2000, n))].mean(1); cut = torch.tensor([0.025, 0.975]).double(); "
-BOOTSTRAP += "return (effect, *means.quantile(cut).tolist()); return effect"
-INTERVALS = mutants(
-    paired_interval,
-    (
-        "Welch",
-        "that is Welch's interval, of unpaired samples",
-        {"return effect": f"{WELCH}    return effect"},
-    ),
-    ("normal", f"1.96 is the normal distribution's: for n draws it is {POINT}", {POINT: "1.96"}),
-    (
-        "n degrees",
-        f"these are n degrees of freedom: it is {POINT}",
-        {POINT: "stats.t.ppf(0.975, n)"},
-    ),
-    ("one-sided", "5 % are left out on each side, 2.5 % were asked for", {"0.975": "0.95"}),
-    ("ddof 0", "the variance is divided by n: it is n - 1", {".std()": ".std(correction=0)"}),
-    (
-        "no root",
-        "that is where single differences lie: divide by n ** 0.5 for their mean",
-        {" / n**0.5": ""},
-    ),
-    (
-        "bootstrap",
-        "that is a percentile bootstrap, which is too narrow for few draws",
-        {"return effect": BOOTSTRAP},
-    ),
-    ("b - a", "the sign is wrong: a - b", {"a - b  #": "b - a  #"}),
-)
-INTERVAL_STAGES = (
-    ((EFFECT,), "the effect is not the mean of a - b"),
-    ((LOW, HIGH), f"the ends are not effect ± {POINT} * (standard deviation of a - b) / n ** 0.5"),
-)
-
-
-# combine.verdict
-
-WORDS = "supported", "contradicted", "no gain", "undecided"
-FEWER, SPANNING, BEYOND = (
-    f"the verdicts {where}" for where in ("below 5 repeats", "where 0 is inside", "elsewhere")
-)
-ENDS = [
-    (0.1, 0.6),
-    (1.2, 2.5),
-    (0.5, 3),
-    (-0.6, 0.4),
-    (-0.85, 0.8),
-    (-0.3, 1.7),
-    (-0.3, 1.08),
-    (-2, 1.5),
-]
-ENDS += [(0, 0.5), (0, 2), (-1, 0.5), (-1, 1), (-1.08, 0.9), (0.4, 1)]  # 0 and ±1 are boundaries
-ENDS += [(-high, -low) for low, high in ENDS]  # all in units of delta
-
-
-def _draw_verdict(seed: int) -> Values:
+@verdict.draw
+def _(seed: int) -> Values:
     """Rows (low, high, n): all kinds of ends, each with 5, more, and fewer repeats."""
     generator = torch.Generator().manual_seed(seed)
     delta = (0.6, 1.3)[seed % 2] + 0.2 * torch.rand((), generator=generator, dtype=torch.float64)
-    ends = torch.tensor(ENDS, dtype=torch.float64)
-    moved = 1 + 0.05 * torch.rand(ends.shape, generator=generator) * (
-        (ends != 0) & (ends.abs() != 1)
-    )
-    more, fewer = (
-        torch.randint(low, high, (len(ends),), generator=generator)
-        for low, high in ((6, 36), (2, 5))
-    )
-    rows = [
-        torch.cat([ends * moved * delta, n[:, None]], 1)
-        for n in (torch.full_like(more, 5), more, fewer)
-    ]
-    return {"rows": torch.cat([*rows, rows[1][: seed % 5]]), "delta": delta.item()}
+    bounds = torch.tensor(ENDS, dtype=torch.float64)
+    on_boundary = (bounds == 0) | (bounds.abs() == 1)
+    stretch = 1 + 0.05 * torch.rand(bounds.shape, generator=generator) * ~on_boundary
+    many = torch.randint(6, 36, (len(bounds),), generator=generator)
+    few = torch.randint(2, 5, (len(bounds),), generator=generator)
+    five = torch.full_like(many, 5)
+    rows = [torch.cat([bounds * stretch * delta, n[:, None]], 1) for n in (five, many, few)]
+    rows.append(rows[1][: seed % 5])
+    return {"rows": torch.cat(rows), "delta": delta.item()}
 
 
-def _drive_verdict(function: Callable, inputs: Values) -> Values:
-    given = [
-        function(low, high, int(n), inputs["delta"]) for low, high, n in inputs["rows"].tolist()
-    ]
-    if odd := [word for word in given if not (isinstance(word, str) and word in WORDS)]:
-        return {RETURNED: f"one of {', '.join(WORDS)} was expected, got {plain(odd[0])!s:.80}"}
-    codes, (low, high, n) = (
-        torch.tensor([float(WORDS.index(word)) for word in given]),
-        inputs["rows"].T,
-    )
-    spans = (low <= 0) & (high >= 0)
+@verdict.drive
+def _(function: Function, inputs: Values) -> Values:
+    codes = []
+    for low, high, n in inputs["rows"].tolist():
+        word = function(low, high, int(n), inputs["delta"])
+        if not isinstance(word, str) or word not in WORDS:
+            words = f"one of {', '.join(WORDS)} was expected, got {plain(word)!s:.80}"
+            return {RETURNED: words}
+        codes.append(float(WORDS.index(word)))
+    verdicts = torch.tensor(codes)
+    lows, highs, repeats = inputs["rows"].T
+    enough = repeats >= 5
+    spans = (lows <= 0) & (highs >= 0)
     return {
-        FEWER: codes[n < 5],
-        SPANNING: codes[(n >= 5) & spans],
-        BEYOND: codes[(n >= 5) & ~spans],
+        FEWER: verdicts[~enough],
+        SPANNING: verdicts[enough & spans],
+        BEYOND: verdicts[enough & ~spans],
     }
 
 
-FEW_REPEATS, ABOVE, BELOW, INSIDE = (
-    "if n < 5:",
-    "if low > 0:",
-    "if high < 0:",
-    "if -delta < low and high < delta:",
+verdict.compare(FEWER, says="below 5 repeats nothing is claimed: undecided, whatever the interval")
+verdict.compare(
+    SPANNING,
+    says="where 0 is inside, or an end, nothing is claimed: no gain if both ends are inside ±delta",
 )
-NO_GAIN_FIRST = f'{INSIDE}\n        return "no gain"\n    {ABOVE}'
-VERDICTS = mutants(
-    verdict,
-    (
-        "midpoint",
-        "you claim by the middle",
-        {ABOVE: "if low + high > 0:", BELOW: "if low + high < 0:"},
-    ),
-    ("spans 0", '"no gain" for every interval that spans 0', {INSIDE: "if low <= 0 <= high:"}),
-    ("n ignored", "below 5 repeats nothing is claimed", {FEW_REPEATS: "if False:"}),
-    ("5 not enough", "5 repeats are enough", {FEW_REPEATS: "if n <= 5:"}),
-    ("delta ignored", "the margin is delta, not always 1", {INSIDE: "if -1 < low and high < 1:"}),
-    (
-        "delta to claim",
-        "a claim needs no delta",
-        {ABOVE: "if low > delta:", BELOW: "if high < -delta:"},
-    ),
-    (
-        "no gain first",
-        "above 0 is supported, also inside ±delta: ask that first",
-        {ABOVE: NO_GAIN_FIRST},
-    ),
-    ("0 counts", "an end on 0 is not beyond it", {ABOVE: "if low >= 0:", BELOW: "if high <= 0:"}),
-    (
-        "delta counts",
-        "an end on delta is not inside it",
-        {INSIDE: "if -delta <= low and high <= delta:"},
-    ),
-    ("one end inside", "no gain needs -delta < low, too", {INSIDE: "if high < delta:"}),
+verdict.compare(
+    BEYOND,
+    says="an interval above 0 is supported, one below 0 contradicted, from 5 repeats on and "
+    "whatever delta is",
 )
-VERDICT_STAGES = (
-    ((FEWER,), "below 5 repeats nothing is claimed: undecided, whatever the interval"),
-    (
-        (SPANNING,),
-        "where 0 is inside, or an end, nothing is claimed: no gain if both ends are inside ±delta",
-    ),
-    (
-        (BEYOND,),
-        "an interval above 0 is supported, one below 0 contradicted, from 5 repeats on and whatever delta is",
-    ),
+
+verdict.wrong(
+    "midpoint",
+    says="you claim by the middle",
+    edit={"if low > 0:": "if low + high > 0:", "if high < 0:": "if low + high < 0:"},
+)
+verdict.wrong(
+    "spans 0",
+    says='"no gain" for every interval that spans 0',
+    edit={"if -delta < low and high < delta:": "if low <= 0 <= high:"},
+)
+verdict.wrong(
+    "n ignored",
+    says="below 5 repeats nothing is claimed",
+    edit={"if n < 5:": "if False:"},
+)
+verdict.wrong("5 not enough", says="5 repeats are enough", edit={"if n < 5:": "if n <= 5:"})
+verdict.wrong(
+    "delta ignored",
+    says="the margin is delta, not always 1",
+    edit={"if -delta < low and high < delta:": "if -1 < low and high < 1:"},
+)
+verdict.wrong(
+    "delta to claim",
+    says="a claim needs no delta",
+    edit={"if low > 0:": "if low > delta:", "if high < 0:": "if high < -delta:"},
+)
+verdict.wrong(
+    "no gain first",
+    says="above 0 is supported, also inside ±delta: ask that first",
+    edit={"if low > 0:": 'if -delta < low and high < delta:\n    return "no gain"\nif low > 0:'},
+)
+verdict.wrong(
+    "0 counts",
+    says="an end on 0 is not beyond it",
+    edit={"if low > 0:": "if low >= 0:", "if high < 0:": "if high <= 0:"},
+)
+verdict.wrong(
+    "delta counts",
+    says="an end on delta is not inside it",
+    edit={"if -delta < low and high < delta:": "if -delta <= low and high <= delta:"},
+)
+verdict.wrong(
+    "one end inside",
+    says="no gain needs -delta < low, too",
+    edit={"if -delta < low and high < delta:": "if high < delta:"},
 )
 
 
 # combine.leakage
 
-COPIED, FRESH = (
-    "copies of test images that pretrain saw",
-    "other unlabelled images that pretrain saw",
+COPIED = "copies of test images that pretrain saw"
+FRESH = "other unlabelled images that pretrain saw"
+FOREIGN = "images from elsewhere that pretrain saw"
+ACCURACIES = "the accuracies"
+
+
+@exercise(
+    id="combine.leakage",
+    minutes=15,
+    points=4,
+    hints=(
+        "For each line ask: does anything here come from test, before the last line that measures?",
+        "Three lines: what pretrain is given, what the ruler is made of, and which scores choose "
+        "alpha.",
+        "A set of image.numpy().tobytes() finds equal images; encode(train[0][draw]) is the ruler; "
+        "score x_validation.",
+    ),
 )
-FOREIGN, ACCURACIES = "images from elsewhere that pretrain saw", "the accuracies"
-SETS = "train", "validation", "test"
+def honest_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
+    """Test accuracy, in per cent, of a probe on each label draw;
+    train, validation and test: (images, labels).
+    """
+    held_out = {image.numpy().tobytes() for image in test[0]}
+    copies = [image.numpy().tobytes() in held_out for image in unlabelled]
+    fresh = ~torch.tensor(copies)
+    encode = pretrain(unlabelled[fresh])  # had copies of test images
+    accuracies = []
+    for draw in draws:
+        ruler = encode(train[0][draw])  # had the test images
+        mean, std = ruler.mean(dim=0), ruler.std(dim=0)
+        sets = (train[0][draw], validation[0], test[0])
+        x, x_validation, x_test = ((encode(s) - mean) / std for s in sets)
+        probes = [fit(x, train[1][draw], alpha) for alpha in alphas]
+        hits = [probe(x_validation) == validation[1] for probe in probes]  # was on test
+        scores = [hit.double().mean() for hit in hits]
+        best = probes[scores.index(max(scores))]
+        accuracies.append(100 * (best(x_test) == test[1]).double().mean().item())
+    return accuracies
 
 
+@honest_study.draw
 @cache
-def _draw_study(seed: int) -> Values:
-    """Drawn again until equal scores do not matter and each wrong answer differs from right ones and the others."""
+def _(seed: int) -> Values:
+    """Drawn again until each wrong answer differs from right ones and from the
+    others.
+    """
     generator = torch.Generator().manual_seed(seed)
     while True:
-        values = _study(seed, generator)
-        first, last = _drive_study(honest_study, values), _drive_study(LAST, values)
-        if same(first, last, first):
-            right = [_drive_study(function, values) for function in HONEST]
-            wrong = [_drive_study(answer.function, values) for answer in LEAKS]
-            if not any(same(x, y, y) for i, x in enumerate(wrong) for y in [*right, *wrong[:i]]):
-                return values
+        values = study_values(seed, generator)
+        if tells_answers_apart(values):
+            return values
 
 
-def _study(seed: int, generator: torch.Generator) -> Values:
-    """Two classes in images of few pixels; test images come from elsewhere, and copies of some are unlabelled."""
-    pixels, draws = 8 + seed % 3, 4 + seed % 2
+def tells_answers_apart(values: Values) -> bool:
+    """Whether equal scores do not matter,
+    and no wrong answer gives what another answer gives.
+    """
+    outputs = honest_study.memory.outputs
+    reference = outputs(honest_study.reference, values)
+    if not same(reference, outputs(HONEST[-1], values), reference):  # the last of equals
+        return False
+    answers = [outputs(function, values) for function in HONEST[:-1]]
+    for answer in honest_study.wrong_answers:
+        wrong = outputs(answer.function, values)
+        if any(same(wrong, different, different) for different in answers):
+            return False
+        answers.append(wrong)
+    return True
+
+
+def study_values(seed: int, generator: torch.Generator) -> Values:
+    """Two classes in images of few pixels;
+    test images are other ones, and some are unlabelled.
+    """
+    pixels = 8 + seed % 3
+    draws = 4 + seed % 2
     factors = torch.randn(3, pixels, generator=generator)
     values: Values = {"alphas": torch.tensor([0.1, 10, 300])}
-    for name, count in zip((*SETS, "unlabelled"), (24, 50, 60, 40), strict=True):
+    for name, count in (("train", 24), ("validation", 50), ("test", 60), ("unlabelled", 40)):
         y = torch.arange(count) % 2
-        weights = torch.randn(count, 3, generator=generator) * torch.tensor(
-            [1, 1.5, 3 if name == "test" else 0.7]
-        )
+        spread = torch.tensor([1, 1.5, 3 if name == "test" else 0.7])
+        weights = torch.randn(count, 3, generator=generator) * spread
         weights[:, 0] += 1.2 * (2 * y - 1)
         noise = torch.randn(count, pixels, generator=generator)
-        values |= {f"{name}_x": weights @ factors + noise + 2 * (name == "test"), f"{name}_y": y}
+        shift = 2 if name == "test" else 0
+        values |= {f"{name}_x": weights @ factors + noise + shift, f"{name}_y": y}
     values["test_x"][:6] *= 4
-    unlabelled = torch.cat([values["unlabelled_x"], values["test_x"][: 20 + seed % 3]])
+    copies = values["test_x"][: 20 + seed % 3]
+    unlabelled = torch.cat([values["unlabelled_x"], copies])
     values["unlabelled"] = unlabelled[torch.randperm(len(unlabelled), generator=generator)]
-    hands = [
-        torch.randperm(12, generator=generator)[:4] * 2 + torch.tensor([[0], [1]])
-        for _ in range(draws)
-    ]
-    return values | {"draws": torch.stack(hands).flatten(1)}
+    rows = [torch.randperm(12, generator=generator)[:4] * 2 for _ in range(draws)]
+    both_classes = [row + torch.tensor([[0], [1]]) for row in rows]
+    return values | {"draws": torch.stack(both_classes).flatten(1)}
 
 
 def principal_components(images: Tensor) -> Callable[[Tensor], Tensor]:
-    """A stand-in for pretraining that takes no time: images [n, pixels] → their 4 first principal components."""
+    """A stand-in for pretraining that takes no time:
+    images [n, pixels] → their 4 first components.
+    """
     mean = images.mean(dim=0)
     basis = torch.linalg.svd(images - mean, full_matrices=False).Vh[:4].T
-    return lambda others: (others - mean) @ basis
+    return lambda x: (x - mean) @ basis
 
 
 def ridge(x: Tensor, y: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
-    """A linear probe by least squares for labels 0 and 1; alpha > 0 keeps its weights small."""
-    mean, share = x.mean(dim=0), y.double().mean().to(x.dtype)
+    """A linear probe by least squares for labels 0 and 1;
+    alpha > 0 keeps its weights small.
+    """
+    mean = x.mean(dim=0)
+    base_rate = y.double().mean().to(x.dtype)
     centred = x - mean
-    weights = torch.linalg.solve(
-        centred.T @ centred + alpha * torch.eye(x.shape[1]).to(x), centred.T @ (y - share)
-    )
-    return lambda others: ((others - mean) @ weights + share > 0.5).long()
+    penalty = alpha * torch.eye(x.shape[1]).to(x)
+    weights = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ (y - base_rate))
+    return lambda features: ((features - mean) @ weights + base_rate > 0.5).long()
 
 
-def _drive_study(function: Callable, inputs: Values) -> Values:
-    """`function` runs in double precision; what it pretrains on is counted."""
-    unlabelled, test = inputs["unlabelled"].double(), inputs["test_x"].double()
-    seen, foreign = torch.zeros(len(unlabelled), dtype=torch.bool), 0
+@honest_study.drive
+def _(function: Function, inputs: Values) -> Values:
+    """The function runs in double precision; what it pretrains on is counted."""
+    unlabelled = inputs["unlabelled"].double()
+    test = inputs["test_x"].double()
+    pretrained_on = torch.zeros(len(unlabelled), dtype=torch.bool)
+    foreign = [0]
 
     def pretrain(images: Tensor) -> Callable[[Tensor], Tensor]:
-        nonlocal foreign
         equal = (images.double()[:, None] == unlabelled).all(dim=2)
-        seen.logical_or_(equal.any(dim=0))
-        foreign += int((~equal.any(dim=1)).sum())
+        pretrained_on.logical_or_(equal.any(dim=0))
+        foreign.append(int((~equal.any(dim=1)).sum()))
         return principal_components(images.double())
 
-    sets = ((inputs[f"{name}_x"].double(), inputs[f"{name}_y"].clone()) for name in SETS)
-    draws, alphas = list(inputs["draws"].clone()), inputs["alphas"].tolist()
+    sets = []
+    for name in ("train", "validation", "test"):
+        sets.append((inputs[f"{name}_x"].double(), inputs[f"{name}_y"].clone()))
+    draws = list(inputs["draws"].clone())
+    alphas = inputs["alphas"].tolist()
     result = function(pretrain, ridge, unlabelled.clone(), *sets, draws, alphas)
-    copies = (unlabelled[:, None] == test).all(dim=2).any(dim=1)
-    counts = {
-        COPIED: int((seen & copies).sum()),
-        FRESH: int((seen & ~copies).sum()),
-        FOREIGN: foreign,
+    is_copy = (unlabelled[:, None] == test).all(dim=2).any(dim=1)
+    return {
+        COPIED: int((pretrained_on & is_copy).sum()),
+        FRESH: int((pretrained_on & ~is_copy).sum()),
+        FOREIGN: sum(foreign),
+        ACCURACIES: array(result),
     }
-    return counts | {ACCURACIES: _array(result)}
 
 
-COPIES, CHOICE = "unlabelled[fresh]", "(x_validation) == validation[1]"
-RULER, STD = "ruler = encode(train[0][draw])", "std(dim=0)"
-BUGS = (
-    ("pretrain is given copies of test images", {COPIES: "unlabelled"}),
-    (
-        "test images are in the ruler",
-        {RULER: "ruler = encode(torch.cat([train[0][draw], test[0]]))"},
-    ),
-    ("alpha is chosen on the test labels", {CHOICE: "(x_test) == test[1]"}),
+honest_study.compare(
+    COPIED,
+    says="pretrain is given copies of test images: leave out the unlabelled images that are in "
+    "test[0]",
 )
-LEFT = [
-    [bug for bug, on in zip(BUGS, which, strict=True) if on]
-    for which in product((0, 1), repeat=3)
-    if any(which)
-]
-NAMES = ["; ".join(name for name, _ in bugs) for bugs in LEFT]
-EDITS = [{old: new for _, edits in bugs for old, new in edits.items()} for bugs in LEFT]
-OWN = "((codes := encode(s)) - codes.mean(dim=0)) / codes.std(dim=0)"
-SMALLER = "seen = {image.numpy().tobytes() for image in unlabelled}; accuracies = []; "
-SMALLER += "kept = [image.numpy().tobytes() not in seen for image in test[0]]; test = [part[kept] for part in test]"
-LEAKS = mutants(
-    honest_study,
-    *((name, f"still in it: {name}", edits) for name, edits in zip(NAMES, EDITS, strict=True)),
-    (
-        "alpha on train",
-        "alpha is chosen on the labels that the probe was fitted on",
-        {CHOICE: "(x) == train[1][draw]"},
-    ),
-    (
-        "own rulers",
-        "each set is standardised by itself: one ruler for all",
-        {"(encode(s) - mean) / std": OWN},
-    ),
-    (
-        "smaller test",
-        "the test set must stay as it is",
-        {COPIES: "unlabelled", "accuracies = []": SMALLER},
-    ),
-    ("no unlabelled", "pretrain is given other images", {COPIES: "train[0]"}),
-    ("some dropped", "not all the others", {COPIES: "unlabelled[fresh][1:]"}),
-    ("fractions", "the accuracies are fractions: per cent were asked for", {"100 * ": ""}),
+honest_study.compare(FOREIGN, says="pretrain is given other images than unlabelled ones")
+honest_study.compare(
+    FRESH,
+    says="pretrain is given some unlabelled images, not all the others: only copies of test images "
+    "go",
 )
-# Rulers without test images, with either standard deviation: all of them are right.
-SOURCES = "train[0][draw]", "train[0]", "unlabelled[fresh]"
-SOURCES += tuple(f"torch.cat([{images}, validation[0]])" for images in SOURCES[:2])
-WAYS = product(
-    (f"ruler = encode({images})" for images in SOURCES), (STD, "std(dim=0, correction=0)")
-)
-ROWS = [{RULER: ruler, STD: std} for ruler, std in WAYS]
-ROWS += [
-    {"scores.index(max(scores))": "max(range(len(scores)), key=lambda i: (scores[i], i))"}
-]  # the last of equals
-*HONEST, LAST = (
-    answer.function for answer in mutants(honest_study, *(("", "", edits) for edits in ROWS))
-)
-LEAK_STAGES = (
-    (
-        (COPIED,),
-        "pretrain is given copies of test images: leave out the unlabelled images that are in test[0]",
-    ),
-    ((FOREIGN,), "pretrain is given other images than unlabelled ones"),
-    (
-        (FRESH,),
-        "pretrain is given some unlabelled images, not all the others: only copies of test images go",
-    ),
-    (
-        (ACCURACIES,),
-        "not the accuracies of the probe that is best on validation, with a ruler without test images",
-    ),
+honest_study.compare(
+    ACCURACIES,
+    says="not the accuracies of the probe that is best on validation, with a ruler without test "
+    "images",
 )
 
 
-@judged
-def _judge_study(inputs: Values, outputs: Values) -> str | None:
-    refusal = _judge(_drive_study, honest_study, LEAK_STAGES, LEAKS)(inputs, outputs)
-    for function in HONEST if refusal else ():
-        with contextlib.suppress(Exception):  # outputs may be anything
-            known = _drive_study(function, inputs)
-            if same(outputs, known, known):
+@honest_study.judge
+def _(inputs: Values, outputs: Values) -> str | None:
+    refusal = honest_study.compared(inputs, outputs)
+    if refusal is not None:
+        for function in HONEST:
+            if answers_alike(outputs, honest_study.memory.outputs(function, inputs)):
                 return None
     return refusal
 
 
-JUDGE_FEATURES = _judge(_drive_features, features, FEATURES_STAGES, FEATURES)
-JUDGE_INTERVAL = _judge(_drive_interval, paired_interval, INTERVAL_STAGES, INTERVALS)
-JUDGE_VERDICT = _judge(_drive_verdict, verdict, VERDICT_STAGES, VERDICTS)
-EXERCISES = (
-    _exercise(
-        "features", 8, 2, features, _draw_features, _drive_features, JUDGE_FEATURES, FEATURES
-    ),
-    _exercise("few_labels", 12, 3, few_labels, _draw_labels, _drive_few, _judge_few, FEW),
-    _exercise(
-        "paired_interval",
-        8,
-        2,
-        paired_interval,
-        _draw_interval,
-        _drive_interval,
-        JUDGE_INTERVAL,
-        INTERVALS,
-    ),
-    _exercise("verdict", 8, 2, verdict, _draw_verdict, _drive_verdict, JUDGE_VERDICT, VERDICTS),
-    _exercise("leakage", 15, 4, honest_study, _draw_study, _drive_study, _judge_study, LEAKS),
+# Rulers without test images, with either standard deviation, and the last of equals: all of them
+# are right.
+HONEST: list[Function] = []
+for images in (
+    "train[0][draw]",
+    "train[0]",
+    "unlabelled[fresh]",
+    "torch.cat([train[0][draw], validation[0]])",
+    "torch.cat([train[0], validation[0]])",
+):
+    for std in ("ruler.std(dim=0)", "ruler.std(dim=0, correction=0)"):
+        rulers = {
+            "ruler = encode(train[0][draw])": f"ruler = encode({images})",
+            "mean, std = ruler.mean(dim=0), ruler.std(dim=0)": (
+                f"mean, std = ruler.mean(dim=0), {std}"
+            ),
+        }
+        HONEST.append(edited(honest_study.reference, rulers))
+HONEST.append(
+    edited(
+        honest_study.reference,
+        {
+            "best = probes[scores.index(max(scores))]": (
+                "best = probes[max(range(len(scores)), key=lambda i: (scores[i], i))]"
+            )
+        },
+    )
+)
+
+LEAKS = {
+    "pretrain is given copies of test images": {
+        "encode = pretrain(unlabelled[fresh])": "encode = pretrain(unlabelled)"
+    },
+    "test images are in the ruler": {
+        "ruler = encode(train[0][draw])": "ruler = encode(torch.cat([train[0][draw], test[0]]))"
+    },
+    "alpha is chosen on the test labels": {
+        "hits = [probe(x_validation) == validation[1] for probe in probes]": (
+            "hits = [probe(x_test) == test[1] for probe in probes]"
+        )
+    },
+}
+
+for is_left in product((False, True), repeat=3):
+    edit: dict[str, str] = {}
+    leaks = [leak for leak, is_in in zip(LEAKS, is_left, strict=True) if is_in]
+    for leak in leaks:
+        edit |= LEAKS[leak]
+    if leaks and not all(is_left):
+        names = "; ".join(leaks)
+        honest_study.wrong(names, says=f"still in it: {names}", edit=edit)
+
+
+@honest_study.broken("; ".join(LEAKS), says=f"still in it: {'; '.join(LEAKS)}")
+def leaky_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
+    """Test accuracy, in per cent, of a probe on each label draw;
+    train, validation and test: (images, labels).
+    """
+    encode = pretrain(unlabelled)
+    accuracies = []
+    for draw in draws:
+        ruler = encode(torch.cat([train[0][draw], test[0]]))
+        mean, std = ruler.mean(dim=0), ruler.std(dim=0)
+        x, x_test = ((encode(s) - mean) / std for s in (train[0][draw], test[0]))
+        probes = [fit(x, train[1][draw], alpha) for alpha in alphas]
+        scores = [(probe(x_test) == test[1]).double().mean() for probe in probes]
+        best = probes[scores.index(max(scores))]
+        accuracies.append(100 * (best(x_test) == test[1]).double().mean().item())
+    return accuracies
+
+
+honest_study.wrong(
+    "alpha on train",
+    says="alpha is chosen on the labels that the probe was fitted on",
+    edit={
+        "hits = [probe(x_validation) == validation[1] for probe in probes]": (
+            "hits = [probe(x) == train[1][draw] for probe in probes]"
+        )
+    },
+)
+honest_study.wrong(
+    "own rulers",
+    says="each set is standardised by itself: one ruler for all",
+    edit={
+        "x, x_validation, x_test = ((encode(s) - mean) / std for s in sets)": (
+            "codes = [encode(s) for s in sets]\n"
+            "x, x_validation, x_test = ((c - c.mean(dim=0)) / c.std(dim=0) for c in codes)"
+        )
+    },
+)
+
+
+@honest_study.wrong("smaller test", says="the test set must stay as it is")
+def _(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
+    in_unlabelled = {image.numpy().tobytes() for image in unlabelled}
+    keep = [image.numpy().tobytes() not in in_unlabelled for image in test[0]]
+    smaller = [rows[keep] for rows in test]
+    return honest_study(pretrain, fit, unlabelled, train, validation, smaller, draws, alphas)
+
+
+honest_study.wrong(
+    "no unlabelled",
+    says="pretrain is given other images",
+    edit={"encode = pretrain(unlabelled[fresh])": "encode = pretrain(train[0])"},
+)
+honest_study.wrong(
+    "some dropped",
+    says="not all the others",
+    edit={"encode = pretrain(unlabelled[fresh])": "encode = pretrain(unlabelled[fresh][1:])"},
+)
+honest_study.wrong(
+    "fractions",
+    says="the accuracies are fractions: per cent were asked for",
+    last_line="return [accuracy / 100 for accuracy in accuracies]",
 )

@@ -1,6 +1,7 @@
-"""Chapter 2: FLOPs of a layer, timing, batches of resident data, gradient accumulation, a checkpoint to resume from.
+"""Chapter 2: FLOPs of a layer, timing, resident data, gradient accumulation, a checkpoint.
 
-Nothing here depends on real time or on an accelerator: the device that is timed is pretended, with a clock of its own.
+Nothing here depends on real time or on an accelerator: the device that is timed is pretended, with
+a clock of its own.
 """
 
 from __future__ import annotations
@@ -22,35 +23,242 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vaetl_helpers.exercises import (
-    Exercise,
-    Judge,
-    Values,
-    Wrong,
-    judged,
-    mutants,
+from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.toolkit import (
+    RETURNED,
+    batches_of,
+    count_updates,
+    cut,
+    exercise,
+    leave_gradients,
+    network,
     plain,
-    recomputed,
-    same,
+    problem,
+    sgd,
+    weights_of,
+    whole_number,
 )
-from vaetl_helpers.exercises.training import _batches, _network, _problem, _sgd, _weights, step
+from vaetl_helpers.exercises.training import step
 
-# The reference solutions, as a learner would write them: `solution` prints these.
+training_step = step.reference  # without its judge, which must not be sent into a sandbox
 
 
+# hardware.flops_linear
+
+
+@exercise(
+    id="hardware.flops_linear",
+    minutes=5,
+    points=2,
+    hints=(
+        "A matrix product [n, m] @ [m, k] takes n · m · k multiplications and as many additions.",
+        "Three products of one size: forward, the gradient of the weights, the gradient of the "
+        "layer's input.",
+        "6 · batch · inputs · outputs; 4 instead of 6 for a first layer, whose input needs no "
+        "gradient.",
+    ),
+)
 def flops_linear(batch, inputs, outputs, first):
-    """FLOPs of one training step of a linear layer without bias; `first`: no layer with weights comes before it."""
-    product = 2 * batch * inputs * outputs  # a multiplication and an addition for each triple
-    forward = product  # [batch, inputs] @ [inputs, outputs]
-    weight_gradient = product  # [outputs, batch] @ [batch, inputs]
-    input_gradient = (
-        0 if first else product
-    )  # [batch, outputs] @ [outputs, inputs]; images need none
+    """FLOPs of one training step of a linear layer without bias;
+    `first`: no layer with weights comes before it.
+    """
+    # A multiplication and an addition for each triple.
+    product = 2 * batch * inputs * outputs
+    forward = product
+    weight_gradient = product
+    input_gradient = 0 if first else product
     return forward + weight_gradient + input_gradient
 
 
+@flops_linear.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    layers = torch.randint(2, 60, (3 + seed % 5, 3), generator=generator)
+    layers[0] = torch.randint(2, 8, (3,), generator=generator)  # small enough for a bias to show
+    return {"layers": layers}
+
+
+@flops_linear.drive
+def _(function: Function, inputs: Values) -> Values:
+    layers = inputs["layers"].tolist()
+    return {
+        "FLOPs of first layers": plain([function(*sizes, True) for sizes in layers]),
+        "FLOPs of later layers": plain([function(*sizes, False) for sizes in layers]),
+    }
+
+
+flops_linear.compare(
+    "FLOPs of first layers",
+    says="a first layer takes 4 · batch · inputs · outputs: forward, and one gradient",
+)
+flops_linear.compare(
+    "FLOPs of later layers",
+    says="a later layer takes 6 · batch · inputs · outputs: forward, and two gradients",
+)
+
+flops_linear.wrong(
+    "no additions",
+    says="you counted multiplications only: each comes with an addition, so 2 FLOPs",
+    edit={"product = 2 * batch * inputs * outputs": "product = batch * inputs * outputs"},
+)
+flops_linear.wrong(
+    "forward only",
+    says="that is the forward pass alone: add the backward pass",
+    last_line="return forward",
+)
+flops_linear.wrong(
+    "backward only",
+    says="that is the backward pass alone: add the forward pass",
+    last_line="return weight_gradient + input_gradient",
+)
+flops_linear.wrong(
+    "backward once",
+    says="the gradient of the input is missing in later layers: a product more",
+    edit={"input_gradient = 0 if first else product": "input_gradient = 0"},
+)
+flops_linear.wrong(
+    "always three",
+    says="a first layer needs no gradient of its input: 4, not 6",
+    edit={"input_gradient = 0 if first else product": "input_gradient = product"},
+)
+flops_linear.wrong(
+    "first swapped",
+    says="`first` is the wrong way round: a first layer takes less",
+    edit={"input_gradient = 0 if first else product": "input_gradient = product if first else 0"},
+)
+flops_linear.wrong(
+    "with bias",
+    says="a bias is counted: this layer has none",
+    last_line="return forward + weight_gradient + input_gradient + batch * outputs",
+)
+flops_linear.wrong(
+    "one image",
+    says="the batch is missing: each image goes through the layer",
+    edit={"product = 2 * batch * inputs * outputs": "product = 2 * inputs * outputs"},
+)
+flops_linear.wrong(
+    "weights",
+    says="that counts the layer's weights, not its FLOPs",
+    last_line="return inputs * outputs",
+)
+
+
+# hardware.time_it
+
+LAUNCH = 0.02  # simulated seconds until work() returns
+TIME = "the returned time"
+WARM = "warm-up"
+CLOCK = "a clock was read"
+QUEUED = "readings with work queued"
+CLOCKS = ("perf_counter", "monotonic", "time")
+
+
+class Device:
+    """A pretended accelerator: `work` queues seconds of computing, `synchronise` waits
+    for them.
+    """
+
+    def __init__(self, compiling: float, costs: list[float]) -> None:
+        self.compiling = compiling
+        self.costs = costs
+        self.now = 1000.0
+        self.done = 0.0
+        self.calls = 0
+        # By calls of work: was some of it unfinished at the last reading?
+        self.queued: dict[int, bool] = {}
+
+    def work(self) -> None:
+        """Queues the work of one call."""
+        cost = self.compiling
+        if self.calls:
+            # The costs repeat with the period `repeats`: any number of warm-up calls leaves the
+            # same ones to time.
+            cost = self.costs[(self.calls - 1) % len(self.costs)]
+        self.now += LAUNCH
+        self.done = max(self.done, self.now) + cost
+        self.calls += 1
+
+    def synchronise(self) -> None:
+        """Waits until nothing is queued any more."""
+        self.now = max(self.now, self.done)
+
+    def read(self) -> float:
+        """The time on the device's clock, in seconds."""
+        self.now += 1e-6  # a loop that waits for a time gets there
+        self.queued[self.calls] = self.done > self.now
+        return self.now
+
+
+def imitation(real: Callable[[], float], read: Callable[[], float], unit: type) -> Function:
+    """A clock that shows `read` to this thread;
+    other threads, a notebook's too, keep their time.
+    """
+    thread = threading.get_ident()
+
+    def clock() -> float:
+        if threading.get_ident() != thread:
+            return real()
+        return read() if unit is float else int(1e9 * read())
+
+    return clock
+
+
+def namespaces(function: Function) -> list[dict[str, Any]]:
+    """Where a clock may be found by name:
+    in `time`, and where the function was defined.
+    """
+    closure = getattr(function, "__closure__", None) or ()
+    wrapped = [cell.cell_contents for cell in closure]  # the engine wraps it
+    spaces = [vars(time), vars(timeit)]
+    for candidate in (function, *wrapped):
+        if callable(candidate):
+            spaces.append(getattr(inspect.unwrap(candidate), "__globals__", {}))
+    unique = {id(space): space for space in spaces}
+    return list(unique.values())
+
+
+@contextlib.contextmanager
+def pretended_clock(function: Function, read: Callable[[], float]) -> Iterator[None]:
+    """Sets the clocks of `time` to `read`,
+    also where they have been imported by name.
+    """
+    imitations = {}
+    for name in CLOCKS:
+        seconds = getattr(time, name)
+        nanoseconds = getattr(time, f"{name}_ns")
+        imitations[id(seconds)] = imitation(seconds, read, float)
+        imitations[id(nanoseconds)] = imitation(nanoseconds, read, int)
+    replaced = []
+    for space in namespaces(function):
+        for name, value in space.items():
+            if id(value) in imitations:
+                replaced.append((space, name, value))
+    try:
+        for space, name, value in replaced:
+            space[name] = imitations[id(value)]
+        yield
+    finally:
+        for space, name, value in replaced:
+            space[name] = value
+
+
+@exercise(
+    id="hardware.time_it",
+    minutes=12,
+    points=3,
+    hints=(
+        "Three things spoil a measurement: a first call that compiles, work still queued, and a "
+        "rare slow call.",
+        "Call work() once before. Synchronise before reading the clock, both times: at the start "
+        "and at the end.",
+        "Per repeat: synchronise(), start = time.perf_counter(), work(), synchronise(), note the "
+        "difference; at the end, return statistics.median of them.",
+    ),
+)
 def time_it(work, synchronise, repeats):
-    """Median seconds of one call of work(), timed `repeats` times on a device that computes while Python goes on."""
+    """Median seconds of one call of work(),
+    timed `repeats` times on a device that computes while Python goes on.
+    """
     work()  # the first call compiles and allocates
     seconds = []
     for _ in range(repeats):
@@ -62,327 +270,157 @@ def time_it(work, synchronise, repeats):
     return statistics.median(seconds)
 
 
-def batches(images, labels, batch_size, generator):
-    """Yields one epoch of (float images in [0, 1], labels), in random order; the last batch holds what is left."""
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    for chosen in order.split(batch_size):
-        yield images[chosen].float() / 255, labels[chosen]
-
-
-def accumulated_step(model, loss_fn, optimizer, images, labels, micro_batch):
-    """One training step on the whole batch, with at most `micro_batch` images in memory at a time."""
-    optimizer.zero_grad()
-    for part, part_labels in zip(images.split(micro_batch), labels.split(micro_batch), strict=True):
-        loss = loss_fn(model(part), part_labels)  # a mean over this part
-        share = len(part) / len(images)
-        (share * loss).backward()  # adds to the gradients of the parts before
-    optimizer.step()
-
-
-def checkpoint(model, optimizer, epoch):
-    """All that training needs to go on after `epoch` finished epochs, as copies."""
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
-        "rng": torch.get_rng_state(),
-    }
-    return copy.deepcopy(state)  # the next step changes the tensors themselves
-
-
-# Shared by the exercises: the judge, and how an exercise is put together.
-
-RETURNED = "what was returned"  # 1, or in words why nothing can be made of it
-
-
-def _judge(drive: Callable, reference: Callable, stages: tuple, wrong: tuple[Wrong, ...]) -> Judge:
-    """As `recomputed`, but a wrong answer is named also where its outputs have other shapes."""
-    compare = recomputed(drive, reference, *stages)
-
-    @judged
-    def judge(inputs: Values, outputs: Values) -> str | None:
-        if isinstance(outputs.get(RETURNED), str):
-            return f"{outputs[RETURNED]:.300}"
-        refusal = compare(inputs, outputs)
-        for suspect in wrong if refusal else ():
-            with contextlib.suppress(
-                Exception
-            ):  # some wrong answers crash, and outputs may be anything
-                known = drive(suspect.function, inputs)
-                if same(outputs, known, known):
-                    return refusal if suspect.says in refusal else suspect.says
-        return refusal
-
-    return judge
-
-
-def _exercise(name: str, minutes: int, points: int, reference: Callable, parts: tuple) -> Exercise:
-    """`parts`: draw, drive, the wrong answers as edits of the reference, and the stages of `recomputed`."""
-    draw, drive, rows, stages = parts
-    wrong = mutants(reference, *rows)
-    hints = tuple(
-        line.split(": ", 1)[1] for line in HINTS.splitlines() if line.startswith(f"{name}: ")
-    )
-    judge = _judge(drive, reference, stages, wrong)
-    return Exercise(
-        f"hardware.{name}", minutes, points, hints, reference, draw, drive, judge, wrong
-    )
-
-
-def _whole(low: int, high: int, generator: torch.Generator) -> int:
-    return int(torch.randint(low, high + 1, (), generator=generator))
-
-
-HINTS = """\
-flops_linear: A matrix product [n, m] @ [m, k] takes n · m · k multiplications and as many additions.
-flops_linear: Three products of one size: forward, the gradient of the weights, the gradient of the layer's input.
-flops_linear: 6 · batch · inputs · outputs; 4 instead of 6 for a first layer, whose input needs no gradient.
-time_it: Three things spoil a measurement: a first call that compiles, work still queued, and a rare slow call.
-time_it: Call work() once before. Synchronise before reading the clock, both times: at the start and at the end.
-time_it: Per repeat: synchronise(), start = time.perf_counter(), work(), synchronise(), note the difference; at the \
-end, return statistics.median of them.
-batches_resident: Draw one random order of all positions; a batch is a piece of it, for images and labels alike.
-batches_resident: torch.randperm(len(images), generator=generator) is the order; .split(batch_size) cuts it.
-batches_resident: For each piece: yield images[piece].float() / 255, labels[piece]. The set itself stays uint8.
-accumulate: backward() adds to the gradients that are there: clear them once, update once, and loop in between.
-accumulate: The batch's mean loss is the sum of the parts' mean losses, each times its share of the images.
-accumulate: In the loop: (loss_fn(model(part), part_labels) * len(part) / len(images)).backward()
-resume: Four things decide the next step: weights, what Adam remembers, which epoch comes, the next random numbers.
-resume: model.state_dict(), optimizer.state_dict(), epoch, torch.get_rng_state(), under the keys asked for.
-resume: state_dict() hands out the very tensors that training changes: return copy.deepcopy of the whole dict.
-"""
-
-
-# hardware.flops_linear
-
-
-def _draw_flops(seed: int) -> Values:
-    generator = torch.Generator().manual_seed(seed)
-    layers = torch.randint(2, 60, (3 + seed % 5, 3), generator=generator)
-    layers[0] = torch.randint(2, 8, (3,), generator=generator)  # small enough for a bias to show
-    return {"layers": layers}
-
-
-def _drive_flops(function: Callable, inputs: Values) -> Values:
-    layers = inputs["layers"].tolist()
-    first, later = ([function(*sizes, first) for sizes in layers] for first in (True, False))
-    return {"FLOPs of first layers": plain(first), "FLOPs of later layers": plain(later)}
-
-
-FORWARD, SUM, MISSING = (
-    "forward + ",
-    "forward + weight_gradient + input_gradient",
-    "0 if first else product",
-)
-BOTH = "the gradient of the input is missing in later layers: a product more"
-FLOPS = (
-    (
-        "no additions",
-        "you counted multiplications only: each comes with an addition, so 2 FLOPs",
-        {"2 * b": "b"},
-    ),
-    ("forward only", "that is the forward pass alone: add the backward pass", {SUM: "forward"}),
-    ("backward only", "that is the backward pass alone: add the forward pass", {FORWARD: ""}),
-    ("backward once", BOTH, {MISSING: "0"}),
-    (
-        "always three",
-        "a first layer needs no gradient of its input: 4, not 6",
-        {MISSING: "product"},
-    ),
-    (
-        "first swapped",
-        "`first` is the wrong way round: a first layer takes less",
-        {"if first": "if not first"},
-    ),
-    ("with bias", "a bias is counted: this layer has none", {SUM: f"{SUM} + batch * outputs"}),
-    (
-        "one image",
-        "the batch is missing: each image goes through the layer",
-        {"batch * inputs": "inputs"},
-    ),
-    (
-        "weights",
-        "that counts the layer's weights, not its FLOPs",
-        {f"return {SUM}": "return inputs * outputs"},
-    ),
-)
-FLOPS_STAGES = (
-    (
-        ("FLOPs of first layers",),
-        "a first layer takes 4 · batch · inputs · outputs: forward, and one gradient",
-    ),
-    (
-        ("FLOPs of later layers",),
-        "a later layer takes 6 · batch · inputs · outputs: forward, and two gradients",
-    ),
-)
-
-
-# hardware.time_it
-
-LAUNCH = 0.02  # simulated seconds until work() returns
-TIME, WARM, CLOCK, QUEUED = (
-    "the returned time",
-    "warm-up",
-    "a clock was read",
-    "readings with work queued",
-)
-
-
-class _Device:
-    """A pretended accelerator: `work` queues seconds of computing, `synchronise` waits until they are over."""
-
-    def __init__(self, first: float, later: list[float]) -> None:
-        self.first, self.later = first, later
-        self.now, self.done, self.calls = 1000.0, 0.0, 0
-        self.queued: dict[
-            int, bool
-        ] = {}  # by calls of work: was some of it unfinished at the last reading?
-
-    def work(self) -> None:
-        # Later costs repeat with the period `repeats`: any number of warm-up calls leaves the same ones to time.
-        cost = self.later[(self.calls - 1) % len(self.later)] if self.calls else self.first
-        self.now += LAUNCH
-        self.done = max(self.done, self.now) + cost
-        self.calls += 1
-
-    def synchronise(self) -> None:
-        self.now = max(self.now, self.done)
-
-    def read(self) -> float:
-        self.now += 1e-6  # a loop that waits for a time gets there
-        self.queued[self.calls] = self.done > self.now
-        return self.now
-
-
-@contextlib.contextmanager
-def _clock(function: Callable, read: Callable[[], float]) -> Iterator[None]:
-    """Sets the clocks of `time`, also where the function's own module has imported them by name, to `read`."""
-    me, fakes = threading.get_ident(), {}
-    for name in ("perf_counter", "monotonic", "time"):
-        for real, unit in (
-            (getattr(time, name), float),
-            (getattr(time, f"{name}_ns"), lambda now: int(1e9 * now)),
-        ):
-            # Other threads, a notebook's among them, keep their time.
-            fakes[id(real)] = lambda real=real, unit=unit: (
-                unit(read()) if threading.get_ident() == me else real()
-            )
-    inner = (
-        cell.cell_contents for cell in getattr(function, "__closure__", None) or ()
-    )  # the engine wraps it
-    modules = [
-        getattr(inspect.unwrap(f), "__globals__", {}) for f in (function, *inner) if callable(f)
-    ]
-    spaces = {id(space): space for space in (vars(time), vars(timeit), *modules)}.values()
-    found = [
-        (space, name, value)
-        for space in spaces
-        for name, value in list(space.items())
-        if id(value) in fakes
-    ]
-    try:
-        for space, name, value in found:
-            space[name] = fakes[id(value)]
-        yield
-    finally:
-        for space, name, value in found:
-            space[name] = value
-
-
-def _draw_time(seed: int) -> Values:
+@time_it.draw
+def _(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
     repeats = 5 + 2 * (seed % 4)  # odd, so that every median is the same one
-    middle = (
-        0.8 + 0.2 * torch.arange(repeats - 2) + 0.1 * torch.rand(repeats - 2, generator=generator)
-    )
-    middle = middle[torch.randperm(repeats - 2, generator=generator)]
-    # The shortest comes first, so that what the warm-up has queued would move the median; an outlier comes last.
-    later = torch.cat([torch.tensor([0.5]), middle, torch.tensor([30.0])])
-    return {"first": 5 + seed % 3, "later": later.double()}
+    count = repeats - 2
+    middle = 0.8 + 0.2 * torch.arange(count) + 0.1 * torch.rand(count, generator=generator)
+    middle = middle[torch.randperm(count, generator=generator)]
+    # The shortest comes first, so that what the warm-up has queued would move the median; an
+    # outlier comes last.
+    costs = torch.cat([torch.tensor([0.5]), middle, torch.tensor([30.0])])
+    return {"first": 5 + seed % 3, "later": costs.double()}
 
 
-def _drive_time(function: Callable, inputs: Values) -> Values:
+@time_it.drive
+def _(function: Function, inputs: Values) -> Values:
     repeats = len(inputs["later"])
-    device = _Device(inputs["first"], inputs["later"].tolist())
-    with _clock(function, device.read):
+    device = Device(inputs["first"], inputs["later"].tolist())
+    with pretended_clock(function, device.read):
         result = function(device.work, device.synchronise, repeats)
-    warm = device.calls - repeats
-    queued = sum(queued for calls, queued in device.queued.items() if calls >= warm)
+    warm_up = device.calls - repeats
+    readings_queued = 0
+    for calls, queued in device.queued.items():
+        if calls >= warm_up:
+            readings_queued += queued
     return {
         TIME: plain(result),
         CLOCK: min(1, len(device.queued)),
-        WARM: min(1, warm),
-        QUEUED: queued,
+        WARM: min(1, warm_up),
+        QUEUED: readings_queued,
     }
 
 
-FIRST = "    work()  # the first call compiles and allocates\n"
-BEFORE = "        synchronise()  # what is still queued must not count\n"
-START = "        start = time.perf_counter()\n"
-AFTER = "        synchronise()  # work() has only queued it\n"
-STOP, MEDIAN, LATER = (
-    "seconds.append(time.perf_counter() - start)",
-    "statistics.median(seconds)",
-    "; synchronise()",
-)
 COLD = "work() ran too few times: at least once before the clock starts, then once for each repeat"
-LAUNCHED = "that times only the launch of the work: call synchronise() before you read the clock at the end"
-DIRTY = "earlier work was still queued when the clock started: call synchronise() before it"
-TIMINGS = (
-    ("no warm-up", COLD, {FIRST: ""}),
-    ("no synchronise at the end", LAUNCHED, {AFTER: ""}),
-    ("synchronise after the clock", LAUNCHED, {AFTER: "", STOP: STOP + LATER}),
-    ("no synchronise before", DIRTY, {BEFORE: ""}),
-    ("synchronise after the start", DIRTY, {BEFORE + START: START + BEFORE}),
-    (
-        "no synchronise",
-        "synchronise() is never called: Python does not wait for the device",
-        {BEFORE: "", AFTER: ""},
-    ),
-    (
-        "mean",
-        "that is the mean, which one slow call moves: take the median",
-        {"s.median(": "s.mean("},
-    ),
-    ("minimum", "that is the shortest time: take the median", {"statistics.median(": "min("}),
-    (
-        "total",
-        "that is the time of all repeats together: take the median",
-        {"statistics.median(": "sum("},
-    ),
-    ("last", "that is the last time alone: collect all, take the median", {MEDIAN: "seconds[-1]"}),
-    ("milliseconds", "that is in milliseconds: return seconds", {"return ": "return 1000 * "}),
-    (
-        "warm-up timed",
-        "the warm-up is among the times: leave it out",
-        {FIRST: "", "(repeats)": "(repeats + 1)"},
-    ),
-    ("list", "that is the list of times: return its median", {MEDIAN: "seconds"}),
-    ("processor time", "no clock was read", {"time.perf_counter": "time.process_time"}),
+
+time_it.compare(
+    CLOCK,
+    says="no clock was read that runs on while Python waits: call time.perf_counter()",
 )
-TIME_STAGES = (
-    ((CLOCK,), "no clock was read that runs on while Python waits: call time.perf_counter()"),
-    ((WARM,), COLD),
-    (
-        (QUEUED,),
-        "work was still queued when the clock was read: synchronise() first, at the start and at the end",
-    ),
-    ((TIME,), "it is not the median of the repeats' seconds: time each call of work() by itself"),
+time_it.compare(WARM, says=COLD)
+time_it.compare(
+    QUEUED,
+    says="work was still queued when the clock was read: synchronise() first, at the start and at "
+    "the end",
+)
+time_it.compare(
+    TIME,
+    says="it is not the median of the repeats' seconds: time each call of work() by itself",
+)
+
+time_it.wrong(
+    "no warm-up",
+    says=COLD,
+    edit={"work()  # the first call compiles and allocates": ""},
+)
+time_it.wrong(
+    "no synchronise at the end",
+    says="that times only the launch of the work: call synchronise() before you read the clock at "
+    "the end",
+    edit={"synchronise()  # work() has only queued it": ""},
+)
+time_it.wrong(
+    "synchronise after the clock",
+    says="that times only the launch of the work: call synchronise() before you read the clock at "
+    "the end",
+    edit={
+        "synchronise()  # work() has only queued it": "",
+        "seconds.append(time.perf_counter() - start)": (
+            "seconds.append(time.perf_counter() - start)\nsynchronise()"
+        ),
+    },
+)
+time_it.wrong(
+    "no synchronise before",
+    says="earlier work was still queued when the clock started: call synchronise() before it",
+    edit={"synchronise()  # what is still queued must not count": ""},
+)
+time_it.wrong(
+    "synchronise after the start",
+    says="earlier work was still queued when the clock started: call synchronise() before it",
+    edit={
+        "synchronise()  # what is still queued must not count": "",
+        "start = time.perf_counter()": "start = time.perf_counter()\nsynchronise()",
+    },
+)
+time_it.wrong(
+    "no synchronise",
+    says="synchronise() is never called: Python does not wait for the device",
+    edit={
+        "synchronise()  # what is still queued must not count": "",
+        "synchronise()  # work() has only queued it": "",
+    },
+)
+time_it.wrong(
+    "mean",
+    says="that is the mean, which one slow call moves: take the median",
+    last_line="return statistics.mean(seconds)",
+)
+time_it.wrong(
+    "minimum",
+    says="that is the shortest time: take the median",
+    last_line="return min(seconds)",
+)
+time_it.wrong(
+    "total",
+    says="that is the time of all repeats together: take the median",
+    last_line="return sum(seconds)",
+)
+time_it.wrong(
+    "last",
+    says="that is the last time alone: collect all, take the median",
+    last_line="return seconds[-1]",
+)
+time_it.wrong(
+    "milliseconds",
+    says="that is in milliseconds: return seconds",
+    last_line="return 1000 * statistics.median(seconds)",
+)
+time_it.wrong(
+    "warm-up timed",
+    says="the warm-up is among the times: leave it out",
+    edit={
+        "work()  # the first call compiles and allocates": "",
+        "for _ in range(repeats):": "for _ in range(repeats + 1):",
+    },
+)
+time_it.wrong(
+    "list",
+    says="that is the list of times: return its median",
+    last_line="return seconds",
+)
+time_it.wrong(
+    "processor time",
+    says="no clock was read",
+    edit={
+        "start = time.perf_counter()": "start = time.process_time()",
+        "seconds.append(time.perf_counter() - start)": (
+            "seconds.append(time.process_time() - start)"
+        ),
+    },
 )
 
 
 # hardware.batches_resident
 
-SIZES, IMAGES, LABELS, CAST = (
-    "the batch sizes",
-    "the images",
-    "the labels",
-    "more than a batch cast",
-)
+SIZES = "the batch sizes"
+IMAGES = "the images"
+LABELS = "the labels"
+CAST = "more than a batch cast"
 
 
-class _Largest(TorchFunctionMode):
+class LargestFloats(TorchFunctionMode):
     """Notes the largest float tensor that any operation gives."""
 
     numbers = 0
@@ -396,125 +434,198 @@ class _Largest(TorchFunctionMode):
         return result
 
 
-def _draw_batches(seed: int) -> Values:
+@exercise(
+    id="hardware.batches_resident",
+    minutes=10,
+    points=3,
+    hints=(
+        "Draw one random order of all positions; a batch is a piece of it, for images and labels "
+        "alike.",
+        "torch.randperm(len(images), generator=generator) is the order; .split(batch_size) cuts "
+        "it.",
+        "For each piece: yield images[piece].float() / 255, labels[piece]. The set itself stays "
+        "uint8.",
+    ),
+)
+def resident_batches(images, labels, batch_size, generator):
+    """Yields one epoch of (float images in [0, 1], labels), in random order;
+    the last batch holds what is left.
+    """
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    for chosen in order.split(batch_size):
+        yield images[chosen].float() / 255, labels[chosen]
+
+
+@resident_batches.draw
+def _(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
-    size, height, width = (_whole(low, low + 3, generator) for low in (4, 3, 4))
+    size, height, width = (whole_number(low, low + 3, generator) for low in (4, 3, 4))
     count = 3 * size + 1 + seed % 3
     images = torch.randint(256, (count, 1, height, width), generator=generator, dtype=torch.uint8)
-    images[:, 0, 0, 0], images[:, 0, 0, 1] = 255, torch.arange(count)  # no two are equal
+    images[:, 0, 0, 0] = 255
+    images[:, 0, 0, 1] = torch.arange(count)  # no two are equal
     labels = torch.randint(10, (count,), generator=generator)
     return {
         "images": images,
         "labels": labels,
         "batch_size": size,
-        "seed": _whole(0, 10**6, generator),
+        "seed": whole_number(0, 10**6, generator),
     }
 
 
-def _drive_batches(function: Callable, inputs: Values) -> Values:
-    torch.manual_seed(
-        inputs["seed"] + 1
-    )  # an order that ignores the generator is then that of the wrong answer
-    generator, made, largest = torch.Generator().manual_seed(inputs["seed"]), [], _Largest()
-    images, labels, size = inputs["images"], inputs["labels"], inputs["batch_size"]
+@resident_batches.drive
+def _(function: Function, inputs: Values) -> Values:
+    # An order that ignores the generator is then that of the wrong answer.
+    torch.manual_seed(inputs["seed"] + 1)
+    generator = torch.Generator().manual_seed(inputs["seed"])
+    images = inputs["images"]
+    labels = inputs["labels"]
+    size = inputs["batch_size"]
+    largest = LargestFloats()
+    batches: list[Any] = []
     for _ in range(2):  # epochs, whose orders differ
         with largest:
             result = function(images.clone(), labels.clone(), size, generator)
             if not isinstance(result, Iterable):
-                return {
-                    RETURNED: f"a generator or a list of batches was expected, got {plain(result)!s:.80}"
-                }
-            made += islice(result, len(images) + 1)
-    for pair in made:
-        tensors = isinstance(pair, (tuple, list)) and [
-            x for x in pair if isinstance(x, Tensor) and x.dim()
-        ]
-        if not tensors or len(pair) != 2 or len(tensors) != 2:
-            return {RETURNED: "each batch must be a pair of tensors: (images, labels)"}
-    count = 2 * len(images)
-    odd = [x for x, _ in made if not x.is_floating_point() or x.shape[1:] != images.shape[1:]]
-    for _, y in made:
-        if y.is_floating_point() or y.dim() != 1:
-            return {
-                RETURNED: f"the labels must stay whole numbers [n], got {y.dtype} of shape {list(y.shape)}"
-            }
-    sizes = torch.tensor([len(x) for x, _ in made], dtype=torch.float64)
+                words = f"a generator or a list of batches was expected, got {plain(result)!s:.80}"
+                return {RETURNED: words}
+            batches += islice(result, len(images) + 1)
+    fault = batches_fault(batches)
+    if fault is not None:
+        return {RETURNED: fault}
+    rows = 2 * len(images)
+    sizes = torch.tensor([len(batch) for batch, _ in batches], dtype=torch.float64)
     total = sizes.sum(0, keepdim=True)
+    batch_count = 2 * -(-len(images) // size)
+    all_labels = torch.cat([labels[:0], *(batch for _, batch in batches)])
     return {
         RETURNED: 1,
         CAST: int(largest.numbers > size * images[0].numel()),
-        SIZES: torch.cat([_cut(sizes, 2 * -(-len(images) // size)), total]),
-        IMAGES: odd[0]
-        if odd
-        else _cut(torch.cat([images[:0].double(), *(x for x, _ in made)]), count),
-        LABELS: _cut(torch.cat([labels[:0], *(y for _, y in made)]).double(), count),
+        SIZES: torch.cat([cut(sizes, batch_count), total]),
+        IMAGES: all_images(batches, images),
+        LABELS: cut(all_labels.double(), rows),
     }
 
 
-def _cut(rows: Tensor, count: int) -> Tensor:
-    """So many rows: what is missing is 0, what is too many is left out."""
-    return F.pad(rows, [0, 0] * (rows.dim() - 1) + [0, count - len(rows)])
+def batches_fault(batches: list[Any]) -> str | None:
+    """What is wrong with the kind of these batches, which may be anything; or None."""
+    for pair in batches:
+        is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+        if not is_pair or not all(isinstance(x, Tensor) and x.dim() for x in pair):
+            return "each batch must be a pair of tensors: (images, labels)"
+    for _, labels in batches:
+        if labels.is_floating_point() or labels.dim() != 1:
+            shape = list(labels.shape)
+            return f"the labels must stay whole numbers [n], got {labels.dtype} of shape {shape}"
+    return None
 
 
-ORDER, PIECES, SCALE = (
-    "torch.randperm(len(images), generator=generator)",
-    "order.split(batch_size)",
-    ".float() / 255",
+def all_images(batches: list[tuple[Tensor, Tensor]], images: Tensor) -> Tensor:
+    """The images of two epochs; where some are of another kind, the first batch of
+    these.
+    """
+    for batch, _ in batches:
+        if not batch.is_floating_point() or batch.shape[1:] != images.shape[1:]:
+            return batch
+    rows = torch.cat([images[:0].double(), *(batch for batch, _ in batches)])
+    return cut(rows, 2 * len(images))
+
+
+resident_batches.compare(
+    RETURNED,
+    CAST,
+    says="more than one batch was turned into floats at once: keep the set uint8, cast each batch",
 )
-REPLACED, CHOSEN = (
-    "torch.randint(len(images), (len(images),), generator=generator)",
-    "labels[chosen]",
+resident_batches.compare(
+    SIZES,
+    says="the batches must have batch_size images each, and the last one what is left",
 )
-WHOLE = {SCALE: "", "    order = ": f"    images = images{SCALE}\n    order = "}
-BATCHES = (
-    (
-        "not shuffled",
-        "the images are not shuffled: use torch.randperm",
-        {ORDER: "torch.arange(len(images))"},
-    ),
-    (
-        "generator ignored",
-        "the order ignores the generator: give it to torch.randperm",
-        {", generator=generator": ""},
-    ),
-    (
-        "with replacement",
-        "some images come twice and others never: torch.randperm",
-        {ORDER: REPLACED},
-    ),
-    ("last dropped", "the last, smaller batch is missing", {PIECES: f"{PIECES}[:-1]"}),
-    (
-        "first batch only",
-        "only one batch came: go through the whole order",
-        {CHOSEN: f"{CHOSEN}; break"},
-    ),
-    (
-        "labels not shuffled",
-        "the labels are not those of their images",
-        {CHOSEN: "labels[chosen.sort().values]"},
-    ),
-    ("0 to 255", "the images are in 0 to 255: divide by 255", {" / 255": ""}),
-    ("256", "you divided by 256: white is 255", {"255": "256"}),
-    (
-        "integer division",
-        "// rounds down, so that only 0 and 1 are left: divide by /",
-        {" / 255": " // 255"},
-    ),
-    ("uint8", "the images are still uint8: images[chosen].float() / 255", {SCALE: ""}),
-    ("whole set cast", "more than one batch was turned into floats", WHOLE),
-    ("images only", "each batch must be a pair of tensors", {f", {CHOSEN}": ""}),
+resident_batches.compare(
+    IMAGES,
+    says="the images are not those of torch.randperm(len(images), generator=generator), divided "
+    "by 255",
 )
-BATCHES_STAGES = (
-    (
-        (RETURNED, CAST),
-        "more than one batch was turned into floats at once: keep the set uint8, cast each batch",
-    ),
-    ((SIZES,), "the batches must have batch_size images each, and the last one what is left"),
-    (
-        (IMAGES,),
-        "the images are not those of torch.randperm(len(images), generator=generator), divided by 255",
-    ),
-    ((LABELS,), "the labels are not those of their images: index both with the same numbers"),
+resident_batches.compare(
+    LABELS,
+    says="the labels are not those of their images: index both with the same numbers",
+)
+
+resident_batches.wrong(
+    "not shuffled",
+    says="the images are not shuffled: use torch.randperm",
+    edit={
+        "order = torch.randperm(len(images), generator=generator).to(images.device)": (
+            "order = torch.arange(len(images))"
+        )
+    },
+)
+resident_batches.wrong(
+    "generator ignored",
+    says="the order ignores the generator: give it to torch.randperm",
+    edit={
+        "order = torch.randperm(len(images), generator=generator).to(images.device)": (
+            "order = torch.randperm(len(images))"
+        )
+    },
+)
+resident_batches.wrong(
+    "with replacement",
+    says="some images come twice and others never: torch.randperm",
+    edit={
+        "order = torch.randperm(len(images), generator=generator).to(images.device)": (
+            "order = torch.randint(len(images), (len(images),), generator=generator)"
+        )
+    },
+)
+resident_batches.wrong(
+    "last dropped",
+    says="the last, smaller batch is missing",
+    edit={"for chosen in order.split(batch_size):": "for chosen in order.split(batch_size)[:-1]:"},
+)
+resident_batches.wrong(
+    "first batch only",
+    says="only one batch came: go through the whole order",
+    edit={"for chosen in order.split(batch_size):": "for chosen in order.split(batch_size)[:1]:"},
+)
+resident_batches.wrong(
+    "labels not shuffled",
+    says="the labels are not those of their images",
+    last_line="yield images[chosen].float() / 255, labels[chosen.sort().values]",
+)
+resident_batches.wrong(
+    "0 to 255",
+    says="the images are in 0 to 255: divide by 255",
+    last_line="yield images[chosen].float(), labels[chosen]",
+)
+resident_batches.wrong(
+    "256",
+    says="you divided by 256: white is 255",
+    last_line="yield images[chosen].float() / 256, labels[chosen]",
+)
+resident_batches.wrong(
+    "integer division",
+    says="// rounds down, so that only 0 and 1 are left: divide by /",
+    last_line="yield images[chosen].float() // 255, labels[chosen]",
+)
+resident_batches.wrong(
+    "uint8",
+    says="the images are still uint8: images[chosen].float() / 255",
+    last_line="yield images[chosen], labels[chosen]",
+)
+
+
+@resident_batches.wrong("whole set cast", says="more than one batch was turned into floats")
+def _(images, labels, batch_size, generator):
+    images = images.float() / 255
+    order = torch.randperm(len(images), generator=generator)
+    for chosen in order.split(batch_size):
+        yield images[chosen], labels[chosen]
+
+
+resident_batches.wrong(
+    "images only",
+    says="each batch must be a pair of tensors",
+    last_line="yield images[chosen].float() / 255",
 )
 
 
@@ -523,77 +634,148 @@ BATCHES_STAGES = (
 EXCESS = "images beyond micro_batch at once"
 
 
-def _draw_accumulate(seed: int) -> Values:
-    values = _problem(seed, batches=2)
-    return values | {
-        "micro_batch": 4 if values["batch_size"] == 6 else 3
-    }  # the last part is smaller
+@exercise(
+    id="hardware.accumulate",
+    minutes=12,
+    points=3,
+    hints=(
+        "backward() adds to the gradients that are there: clear them once, update once, and loop "
+        "in between.",
+        "The batch's mean loss is the sum of the parts' mean losses, each times its share of the "
+        "images.",
+        "In the loop: (loss_fn(model(part), part_labels) * len(part) / len(images)).backward()",
+    ),
+)
+def accumulated_step(model, loss_fn, optimizer, images, labels, micro_batch):
+    """One training step on the whole batch,
+    with at most `micro_batch` images in memory at a time.
+    """
+    optimizer.zero_grad()
+    parts = zip(images.split(micro_batch), labels.split(micro_batch), strict=True)
+    for part, part_labels in parts:
+        loss = loss_fn(model(part), part_labels)  # a mean over this part
+        share = len(part) / len(images)
+        (share * loss).backward()  # adds to the gradients of the parts before
+    optimizer.step()
 
 
-def _drive_accumulate(function: Callable, inputs: Values) -> Values:
-    model = _network(inputs)
-    optimizer, weights, updates, seen = _sgd(model), [], [], [0]
-    optimizer.register_step_post_hook(lambda *_: updates.append(1))
-    model[0].register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
-    for parameter in model.parameters():
-        parameter.grad = parameter.detach().clone()  # left from before the first step
-    for images, labels in _batches(inputs):
-        loss_fn = partial(F.cross_entropy, label_smoothing=0.2)
+@accumulated_step.draw
+def _(seed: int) -> Values:
+    values = problem(seed, batches=2)
+    # The last part is smaller.
+    return values | {"micro_batch": 4 if values["batch_size"] == 6 else 3}
+
+
+@accumulated_step.drive
+def _(function: Function, inputs: Values) -> Values:
+    model = network(inputs)
+    optimizer = sgd(model)
+    updates = count_updates(optimizer)
+    leave_gradients(model)
+    images_at_once = [0]
+    model[0].register_forward_pre_hook(lambda _, args: images_at_once.append(len(args[0])))
+    loss_fn = partial(F.cross_entropy, label_smoothing=0.2)
+    weights = []
+    for images, labels in batches_of(inputs):
         function(model, loss_fn, optimizer, images, labels, inputs["micro_batch"])
-        weights.append(_weights(model))
-    excess = max(0, max(seen) - inputs["micro_batch"])
-    return {"weights": torch.stack(weights), "updates": len(updates), EXCESS: excess}
+        weights.append(weights_of(model))
+    return {
+        "weights": torch.stack(weights),
+        "updates": len(updates),
+        EXCESS: max(0, max(images_at_once) - inputs["micro_batch"]),
+    }
 
 
-CLEAR, UPDATE, SHARE = (
-    "    optimizer.zero_grad()\n",
-    "    optimizer.step()\n",
-    "len(part) / len(images)",
+accumulated_step.compare(
+    "updates",
+    says="each call is to update once: one optimizer.step(), after the last part",
 )
-PARTS, IMAGE_PARTS, LOSS = (
-    "images.split(micro_batch)",
-    "zip(images.split(micro_batch)",
-    "        loss = ",
+accumulated_step.compare(
+    EXCESS,
+    says="the model saw more than micro_batch images at once: split the batch",
 )
-UNWEIGHTED = "the smaller last part counts as much as the others: weigh each by its images"
-LAST = "only the last part counts: zero_grad() before the loop, backward() inside it"
-UPDATES = "there is one update a part: optimizer.step() comes once, after the loop"
-SMALL = "those are separate steps on small batches: clear before the loop, update after it"
-AT_ONCE = "the model saw more than micro_batch images at once: split the batch"
-DROPPED = {IMAGE_PARTS: f"{IMAGE_PARTS}[:-1]", "strict=True": "strict=False"}
-ACCUMULATIONS = (
-    ("unweighted", UNWEIGHTED, {SHARE: f"1 / len({PARTS})"}),
-    (
-        "micro_batch as size",
-        "the last part is smaller: weigh it by its own images",
-        {"len(part) / ": "micro_batch / "},
-    ),
-    (
-        "no division",
-        "the parts' mean losses are added up: weigh each by its share of the images",
-        {SHARE: "1"},
-    ),
-    (
-        "sum of losses",
-        "that is the gradient of the summed loss: divide by the batch's images",
-        {SHARE: "len(part)"},
-    ),
-    ("cleared in the loop", LAST, {LOSS: f"    {CLEAR}{LOSS}"}),
-    ("backward after the loop", LAST, {"        (share": "    (share"}),
-    ("update in the loop", UPDATES, {UPDATE: f"    {UPDATE}"}),
-    ("small steps", SMALL, {CLEAR: "", LOSS: f"    {CLEAR}{LOSS}", UPDATE: f"    {UPDATE}"}),
-    ("no zero_grad", "earlier gradients are added: optimizer.zero_grad() comes first", {CLEAR: ""}),
-    ("no update", "the weights have not moved: optimizer.step() was never called", {UPDATE: ""}),
-    ("last part dropped", "the last, smaller part is missing", DROPPED),
-    ("whole batch", AT_ONCE, {".split(micro_batch)": ".split(len(images))"}),
+accumulated_step.compare(
+    "weights",
+    says="the weights are not those after one step on the whole batch, with loss_fn's mean loss",
 )
-ACCUMULATION_STAGES = (
-    (("updates",), "each call is to update once: one optimizer.step(), after the last part"),
-    ((EXCESS,), AT_ONCE),
-    (
-        ("weights",),
-        "the weights are not those after one step on the whole batch, with loss_fn's mean loss",
-    ),
+
+accumulated_step.wrong(
+    "unweighted",
+    says="the smaller last part counts as much as the others: weigh each by its images",
+    edit={"share = len(part) / len(images)": "share = 1 / len(images.split(micro_batch))"},
+)
+accumulated_step.wrong(
+    "micro_batch as size",
+    says="the last part is smaller: weigh it by its own images",
+    edit={"share = len(part) / len(images)": "share = micro_batch / len(images)"},
+)
+accumulated_step.wrong(
+    "no division",
+    says="the parts' mean losses are added up: weigh each by its share of the images",
+    edit={"share = len(part) / len(images)": "share = 1"},
+)
+accumulated_step.wrong(
+    "sum of losses",
+    says="that is the gradient of the summed loss: divide by the batch's images",
+    edit={"share = len(part) / len(images)": "share = len(part)"},
+)
+accumulated_step.wrong(
+    "cleared in the loop",
+    says="only the last part counts: zero_grad() before the loop, backward() inside it",
+    edit={
+        "share = len(part) / len(images)": "share = len(part) / len(images)\noptimizer.zero_grad()"
+    },
+)
+accumulated_step.wrong(
+    "backward after the loop",
+    says="only the last part counts: zero_grad() before the loop, backward() inside it",
+    edit={
+        "(share * loss).backward()": "",
+        "optimizer.step()": "(share * loss).backward()\noptimizer.step()",
+    },
+)
+accumulated_step.wrong(
+    "update in the loop",
+    says="there is one update a part: optimizer.step() comes once, after the loop",
+    edit={
+        "(share * loss).backward()": "(share * loss).backward()\noptimizer.step()",
+        "optimizer.step()": "",
+    },
+)
+accumulated_step.wrong(
+    "small steps",
+    says="those are separate steps on small batches: clear before the loop, update after it",
+    edit={
+        "optimizer.zero_grad()": "",
+        "(share * loss).backward()": (
+            "optimizer.zero_grad()\n(share * loss).backward()\noptimizer.step()"
+        ),
+        "optimizer.step()": "",
+    },
+)
+accumulated_step.wrong(
+    "no zero_grad",
+    says="earlier gradients are added: optimizer.zero_grad() comes first",
+    edit={"optimizer.zero_grad()": ""},
+)
+accumulated_step.wrong(
+    "no update",
+    says="the weights have not moved: optimizer.step() was never called",
+    edit={"optimizer.step()": ""},
+)
+accumulated_step.wrong(
+    "last part dropped",
+    says="the last, smaller part is missing",
+    edit={"for part, part_labels in parts:": "for part, part_labels in list(parts)[:-1]:"},
+)
+accumulated_step.wrong(
+    "whole batch",
+    says="the model saw more than micro_batch images at once: split the batch",
+    edit={
+        "parts = zip(images.split(micro_batch), labels.split(micro_batch), strict=True)": (
+            "parts = [(images, labels)]"
+        )
+    },
 )
 
 
@@ -605,113 +787,177 @@ KEYS = {
     "epoch": "the number of finished epochs",
     "rng": "the state of the random numbers, torch.get_rng_state()",
 }
-RUN, RESUMED = "the weights of the run that went on", "the weights of the resumed run"
+RUN = "the weights of the run that went on"
+RESUMED = "the weights of the resumed run"
+DISTURBED = (
+    "your function changed the run itself: it may only read the model, the optimiser and the "
+    "random state"
+)
 
 
-def _draw_resume(seed: int) -> Values:
-    return _problem(seed, batches=2) | {"finished": 1 + seed % 2, "epochs": 3}
+class Training:
+    """A network with dropout, and Adam, which remembers."""
+
+    def __init__(self, inputs: Values, weights: Tensor) -> None:
+        self.inputs = inputs
+        self.model = network(inputs | {"weights": weights})
+        self.model.insert(3, nn.Dropout(0.3))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.03)
+
+    def run(self, epochs: range) -> None:
+        """Trains, and lets the global generator decide the order and the dropout."""
+        images = self.inputs["images"]
+        for _ in epochs:
+            order = torch.randperm(len(images))
+            for rows in order.split(self.inputs["batch_size"]):
+                training_step(self.model, self.optimizer, images[rows], self.inputs["labels"][rows])
+
+    def resume(self, checkpoint: dict[str, Any]) -> int:
+        """Loads a checkpoint, trains to the end and returns how many epochs had been finished."""
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        finished = int(checkpoint["epoch"])
+        torch.set_rng_state(checkpoint["rng"])
+        self.run(range(max(0, finished), self.inputs["epochs"]))
+        return finished
 
 
-def _trained(inputs: Values, weights: Tensor) -> tuple[nn.Module, torch.optim.Adam]:
-    model = _network(inputs | {"weights": weights})
-    model.insert(3, nn.Dropout(0.3))
-    return model, torch.optim.Adam(model.parameters(), lr=0.03)
+@exercise(
+    id="hardware.resume",
+    minutes=12,
+    points=3,
+    hints=(
+        "Four things decide the next step: weights, what Adam remembers, which epoch comes, the "
+        "next random numbers.",
+        "model.state_dict(), optimizer.state_dict(), epoch, torch.get_rng_state(), under the keys "
+        "asked for.",
+        "state_dict() hands out the very tensors that training changes: return copy.deepcopy of "
+        "the whole dict.",
+    ),
+)
+def checkpoint(model, optimizer, epoch):
+    """All that training needs to go on after `epoch` finished epochs, as copies."""
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch": epoch,
+        "rng": torch.get_rng_state(),
+    }
+    return copy.deepcopy(state)  # the next step changes the tensors themselves
 
 
-def _train(model: nn.Module, optimizer: torch.optim.Adam, inputs: Values, epochs: range) -> None:
-    for _ in epochs:
-        for chosen in torch.randperm(len(inputs["images"])).split(inputs["batch_size"]):
-            step(model, optimizer, inputs["images"][chosen], inputs["labels"][chosen])
+@checkpoint.draw
+def _(seed: int) -> Values:
+    return problem(seed, batches=2) | {"finished": 1 + seed % 2, "epochs": 3}
 
 
-def _drive_resume(function: Callable, inputs: Values) -> Values:
+@checkpoint.drive
+def _(function: Function, inputs: Values) -> Values:
+    finished = inputs["finished"]
     torch.manual_seed(0)
-    model, optimizer = _trained(inputs, inputs["weights"])
-    _train(model, optimizer, inputs, range(inputs["finished"]))
-    saved = function(model, optimizer, inputs["finished"])
-    _train(model, optimizer, inputs, range(inputs["finished"], inputs["epochs"]))
+    training = Training(inputs, inputs["weights"])
+    training.run(range(finished))
+    saved = function(training.model, training.optimizer, finished)
+    training.run(range(finished, inputs["epochs"]))
     if not isinstance(saved, dict):
         return {RETURNED: f"a dict was expected, got {plain(saved)!s:.80}"}
-    lacks = [f'"{key}" ({what})' for key, what in KEYS.items() if key not in saved]
-    if lacks:
-        return {RETURNED: f"the checkpoint lacks {', '.join(lacks)}"}
+    missing = [f'"{key}" ({contents})' for key, contents in KEYS.items() if key not in saved]
+    if missing:
+        return {RETURNED: f"the checkpoint lacks {', '.join(missing)}"}
     torch.manual_seed(1)  # a new process, with other weights and random numbers
-    again, its_optimizer = _trained(inputs, inputs["weights"].flip(0))
+    resumed = Training(inputs, inputs["weights"].flip(0))
     try:
-        again.load_state_dict(saved["model"])
-        its_optimizer.load_state_dict(saved["optimizer"])
-        finished = int(saved["epoch"])
-        torch.set_rng_state(saved["rng"])
-        _train(again, its_optimizer, inputs, range(max(0, finished), inputs["epochs"]))
+        epoch = resumed.resume(saved)
     except Exception as error:
-        return {RETURNED: f"the checkpoint does not load ({type(error).__name__}: {error!s:.200})"}
-    return {RETURNED: 1, "epoch": finished, RUN: _weights(model), RESUMED: _weights(again)}
+        reason = f"{type(error).__name__}: {error!s:.200}"
+        return {RETURNED: f"the checkpoint does not load ({reason})"}
+    return {
+        RETURNED: 1,
+        "epoch": epoch,
+        RUN: weights_of(training.model),
+        RESUMED: weights_of(resumed.model),
+    }
 
 
-ADAM, RNG, EPOCH, COPY = (
-    "optimizer.state_dict()",
+checkpoint.compare(RUN, says=DISTURBED)
+checkpoint.compare(
+    RETURNED, "epoch", says="epoch must be the number of finished epochs, as it was given"
+)
+checkpoint.compare(
+    RESUMED,
+    says="the resumed run ends with other weights than the run that went on: is it all saved, and "
+    "copied?",
+)
+
+checkpoint.wrong(
+    "references",
+    says="the checkpoint changed while training went on: return copies of the tensors, "
+    "copy.deepcopy",
+    last_line="return state",
+)
+checkpoint.wrong(
+    "shallow copy",
+    says="the checkpoint changed while training went on: return copies of the tensors, "
+    "copy.deepcopy",
+    last_line="return dict(state)",
+)
+checkpoint.wrong(
+    "only model copied",
+    says="the optimiser's tensors in the checkpoint changed while training went on: copy them, too",
+    last_line='return state | {"model": copy.deepcopy(state["model"])}',
+)
+checkpoint.wrong(
+    "only optimiser copied",
+    says="the weights in the checkpoint changed while training went on: copy them, too",
+    last_line='return state | {"optimizer": copy.deepcopy(state["optimizer"])}',
+)
+checkpoint.wrong(
+    "no optimiser",
+    says='the checkpoint lacks "optimizer"',
+    edit={'"optimizer": optimizer.state_dict(),': ""},
+)
+checkpoint.wrong(
+    "no random state",
+    says='the checkpoint lacks "rng"',
+    edit={'"rng": torch.get_rng_state(),': ""},
+)
+checkpoint.wrong(
+    "weights only",
+    says='the checkpoint lacks "model"',
+    last_line='return copy.deepcopy(state["model"])',
+)
+checkpoint.wrong(
+    "optimiser emptied",
+    says="the optimiser's memory is empty: Adam would start its averages again",
+    edit={
+        '"optimizer": optimizer.state_dict(),': (
+            '"optimizer": optimizer.state_dict() | {"state": {}},'
+        )
+    },
+)
+checkpoint.wrong(
+    "one epoch too many",
+    says="epoch is one too high: it counts finished epochs",
+    edit={'"epoch": epoch,': '"epoch": epoch + 1,'},
+)
+checkpoint.wrong(
+    "one epoch too few",
+    says="epoch is one too low: it counts finished epochs",
+    edit={'"epoch": epoch,': '"epoch": epoch - 1,'},
+)
+checkpoint.wrong(
+    "another generator",
+    says="that is a new generator's state, not that of the numbers that training draws: "
     "torch.get_rng_state()",
-    '"epoch": epoch',
-    "copy.deepcopy(state)",
+    edit={'"rng": torch.get_rng_state(),': '"rng": torch.Generator().get_state(),'},
 )
-ALIAS = "the checkpoint changed while training went on: return copies of the tensors, copy.deepcopy"
-MODEL_ALIAS = "the weights in the checkpoint changed while training went on: copy them, too"
-OPTIMIZER_ALIAS = (
-    "the optimiser's tensors in the checkpoint changed while training went on: copy them, too"
+checkpoint.wrong(
+    "objects",
+    says="the checkpoint does not load",
+    edit={'"model": model.state_dict(),': '"model": model,'},
 )
-FORGOT = "the optimiser's memory is empty: Adam would start its averages again"
-OTHER_RNG = "that is a new generator's state, not that of the numbers that training draws: torch.get_rng_state()"
-DISTURBED = "your function changed the run itself: it may only read the model, the optimiser and the random state"
-CHECKPOINTS = (
-    ("references", ALIAS, {COPY: "state"}),
-    ("shallow copy", ALIAS, {COPY: "dict(state)"}),
-    (
-        "only model copied",
-        OPTIMIZER_ALIAS,
-        {COPY: 'state | {"model": copy.deepcopy(state["model"])}'},
-    ),
-    (
-        "only optimiser copied",
-        MODEL_ALIAS,
-        {COPY: 'state | {"optimizer": copy.deepcopy(state["optimizer"])}'},
-    ),
-    ("no optimiser", 'the checkpoint lacks "optimizer"', {f'"optimizer": {ADAM},': ""}),
-    ("no random state", 'the checkpoint lacks "rng"', {f'"rng": {RNG},': ""}),
-    ("weights only", 'the checkpoint lacks "model"', {COPY: 'copy.deepcopy(state["model"])'}),
-    ("optimiser emptied", FORGOT, {ADAM: f'{ADAM} | {{"state": {{}}}}'}),
-    (
-        "one epoch too many",
-        "epoch is one too high: it counts finished epochs",
-        {EPOCH: f"{EPOCH} + 1"},
-    ),
-    (
-        "one epoch too few",
-        "epoch is one too low: it counts finished epochs",
-        {EPOCH: f"{EPOCH} - 1"},
-    ),
-    ("another generator", OTHER_RNG, {RNG: "torch.Generator().get_state()"}),
-    ("objects", "the checkpoint does not load", {"model.state_dict()": "model"}),
-    ("run disturbed", DISTURBED, {COPY: f"(torch.manual_seed(3), {COPY})[1]"}),
-)
-RESUME_STAGES = (
-    ((RUN,), DISTURBED),
-    ((RETURNED, "epoch"), "epoch must be the number of finished epochs, as it was given"),
-    (
-        (RESUMED,),
-        "the resumed run ends with other weights than the run that went on: is it all saved, and copied?",
-    ),
-)
-
-
-LAYERS = _draw_flops, _drive_flops, FLOPS, FLOPS_STAGES
-DEVICE = _draw_time, _drive_time, TIMINGS, TIME_STAGES
-RESIDENT = _draw_batches, _drive_batches, BATCHES, BATCHES_STAGES
-ACCUMULATE = _draw_accumulate, _drive_accumulate, ACCUMULATIONS, ACCUMULATION_STAGES
-RESUME = _draw_resume, _drive_resume, CHECKPOINTS, RESUME_STAGES
-EXERCISES = (
-    _exercise("flops_linear", 5, 2, flops_linear, LAYERS),
-    _exercise("time_it", 12, 3, time_it, DEVICE),
-    _exercise("batches_resident", 10, 3, batches, RESIDENT),
-    _exercise("accumulate", 12, 3, accumulated_step, ACCUMULATE),
-    _exercise("resume", 12, 3, checkpoint, RESUME),
+checkpoint.wrong(
+    "run disturbed",
+    says=DISTURBED,
+    last_line="torch.manual_seed(3)\nreturn copy.deepcopy(state)",
 )

@@ -1,67 +1,410 @@
-"""Chapter 4: freezing, rates by depth, a linear probe, a new head, a backbone's input, a fixed body that drifts.
+"""Chapter 4: freezing, rates by depth, a linear probe, a new head, a backbone's input, a clinic.
 
-Networks are those of chapter 1's exercises with BatchNorm, cut into a body, which gets dropout, and a head.
+Networks are those of chapter 1's exercises with BatchNorm, cut into a body, which gets dropout, and
+a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+import copy
+from collections.abc import Iterable
+from functools import cache
 from itertools import islice, product
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaetl_helpers.exercises import (
-    Exercise,
-    Judge,
-    Values,
-    Wrong,
+from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.toolkit import (
+    RETURNED,
+    array,
+    batches_of,
+    exercise,
     floats,
-    judged,
-    mutants,
+    leave_gradients,
+    network,
+    pair_fault,
     plain,
+    problem,
     same,
+    sgd,
+    state_of,
+    whole_number,
 )
-from vaetl_helpers.exercises.hardware import RETURNED, _judge, _whole
-from vaetl_helpers.exercises.training import _batches, _network, _problem, _sgd, step
+from vaetl_helpers.exercises.training import step
 
-# The reference solutions, as a learner would write them: `solution` prints these.
+training_step = step.reference  # without its judge, which must not be sent into a sandbox
+
+PARAMETERS = "the body's parameters"
+BUFFERS = "the body's buffers"
+HEAD = "the head's parameters and buffers"
+LOSSES = "the list of losses"
+NEARLY = (
+    "the body moved, if only a little: its parameters and buffers must stay bit for bit as they "
+    "were"
+)
 
 
+def body_and_head(inputs: Values) -> tuple[nn.Sequential, nn.Module]:
+    """A body with BatchNorm one level down and dropout, and its head."""
+    flatten, linear, norm, tanh, head = network(inputs, norm=True)
+    middle = nn.Sequential(linear, norm, tanh)
+    return nn.Sequential(flatten, middle, nn.Dropout(0.4)), head
+
+
+def states(body: nn.Module, head: nn.Module) -> Values:
+    """What training may have moved, as outputs."""
+    return {
+        PARAMETERS: state_of(body, buffers=False),
+        BUFFERS: state_of(body, parameters=False),
+        HEAD: state_of(head),
+    }
+
+
+# transfer.freeze
+
+ASKING = "parameters that require gradients"
+AT_ONCE = "the body's output at once"
+IN_TRAIN_MODE = "its outputs in train mode"
+STILL_LEARNS = (
+    "the parameters still learn: body.requires_grad_(False), as body.requires_grad = False does "
+    "nothing"
+)
+
+
+@exercise(
+    id="transfer.freeze",
+    minutes=12,
+    points=3,
+    hints=(
+        "Three things change a body: gradients, BatchNorm's running statistics, dropout. The first "
+        "has a switch alone.",
+        "body.requires_grad_(False) ends the gradients; body.eval() fixes the rest, until somebody "
+        "calls model.train().",
+        "model.train() calls .train(True) on each part: body.train = lambda mode=True: body makes "
+        "that do nothing.",
+    ),
+)
 def freeze(body):
-    """Fixes the body itself: no gradients, BatchNorm and dropout as in eval mode, also after model.train()."""
+    """Fixes the body itself: no gradients, BatchNorm and dropout as in eval mode, also
+    after model.train().
+    """
     body.requires_grad_(False)
     body.eval()
     body.train = lambda mode=True: body  # model.train() calls this on its parts
     return body
 
 
-def param_groups(parts, rate, factor):
-    """Groups {"params": [...], "lr": ...} for an optimiser, from the input to the head, the last of the parts.
+@freeze.draw
+def _(seed: int) -> Values:
+    return problem(seed, batches=3)
 
-    The head learns at `rate`, each part before it `factor` times slower. Frozen parameters are left out.
+
+@freeze.drive
+def _(function: Function, inputs: Values) -> Values:
+    body, head = body_and_head(inputs)
+    model = nn.Sequential(body, head)
+    images = inputs["images"]
+    function(body)
+    torch.manual_seed(0)  # a dropout that acts gives what it gives in the wrong answers
+    output = body(images)
+    model.train()
+    optimizer = sgd(model)
+    for batch_images, labels in batches_of(inputs):
+        training_step(model, optimizer, batch_images, labels)
+    model.eval()
+    model.train()  # as after an evaluation
+    return {
+        AT_ONCE: output,
+        IN_TRAIN_MODE: torch.stack([body(images), body(images)]),
+        **states(body, head),
+        ASKING: sum(parameter.requires_grad for parameter in body.parameters()),
+    }
+
+
+freeze.compare(
+    PARAMETERS,
+    says="parameters of the body moved in training: body.requires_grad_(False) turns off all "
+    "gradients",
+)
+freeze.compare(BUFFERS, says="BatchNorm's running statistics moved: the body ran in train mode")
+freeze.compare(
+    AT_ONCE,
+    IN_TRAIN_MODE,
+    says="the body does not give what it gives in eval mode: BatchNorm or dropout still acts",
+)
+freeze.compare(
+    ASKING,
+    says="parameters of the body still require gradients, so an optimiser would be given them",
+)
+freeze.compare(HEAD, says="the head does not learn as it should: change nothing but the body")
+freeze.compare(PARAMETERS, BUFFERS, says=NEARLY, tolerance=0)
+
+freeze.wrong(
+    "only gradients",
+    says="the body is still in train mode: BatchNorm's statistics drift and dropout acts, so "
+    "body.eval()",
+    edit={"body.eval()": "", "body.train = lambda mode=True: body": ""},
+)
+freeze.wrong(
+    "undone",
+    says="model.train() undoes body.eval(): the body's own train must do nothing",
+    edit={"body.train = lambda mode=True: body": ""},
+)
+freeze.wrong(
+    "only eval",
+    says="eval() stops no gradients, and model.train() undoes it",
+    edit={"body.requires_grad_(False)": "", "body.train = lambda mode=True: body": ""},
+)
+freeze.wrong(
+    "no gradients off",
+    says=STILL_LEARNS,
+    edit={"body.requires_grad_(False)": ""},
+)
+freeze.wrong(
+    "attribute",
+    says=STILL_LEARNS,
+    edit={"body.requires_grad_(False)": "body.requires_grad = False"},
+)
+freeze.wrong(
+    "only BatchNorm",
+    says="dropout still acts: it needs eval mode, too",
+    edit={"body.eval()": "body[1].eval()"},
+)
+freeze.wrong(
+    "only dropout",
+    says="BatchNorm's statistics still drift: it needs eval",
+    edit={"body.eval()": "body[2].eval()"},
+)
+freeze.wrong(
+    "only matrices",
+    says="only matrices are fixed: biases and BatchNorm's scale",
+    edit={
+        "body.requires_grad_(False)": (
+            "for p in body.parameters():\n    p.requires_grad_(p.dim() == 1)"
+        )
+    },
+)
+
+
+@freeze.wrong("a copy", says="nothing about the body is fixed: change the body itself")
+def _(body):
+    return freeze(copy.deepcopy(body))
+
+
+# transfer.param_groups
+
+COUNT = "the number of groups"
+GROUP_RATES = "the groups' rates"
+RATES = "the rates of all parameters"
+TIMES = "how often each parameter is held"
+FREE, PARTLY, FROZEN = 0, 1, 2
+
+
+@exercise(
+    id="transfer.param_groups",
+    minutes=10,
+    points=3,
+    hints=(
+        "One dict a part. Its depth, counted from the head, says how often the rate is divided by "
+        "factor.",
+        "[p for p in part.parameters() if p.requires_grad] are the ones to train; no group where "
+        "there are none.",
+        "Part number i of n learns at rate / factor ** (n - 1 - i); collect "
+        '{"params": trainable, "lr": that}.',
+    ),
+)
+def param_groups(parts, rate, factor):
+    """Groups {"params": [...], "lr": ...} for an optimiser,
+    from the input to the head, the last of the parts.
+
+    The head learns at `rate`, each part before it `factor` times slower.
+    Frozen parameters are left out.
     """
     groups = []
     for number, part in enumerate(parts):
         depth = len(parts) - 1 - number  # 0 for the head; a frozen part counts, too
-        trainable = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        trainable = [p for p in part.parameters() if p.requires_grad]
         if trainable:
             groups.append({"params": trainable, "lr": rate / factor**depth})
     return groups
 
 
-def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
-    """(C, labels): the strength that is best on validation, the smallest of equals, and what it predicts there.
+@param_groups.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    mixtures = ([FREE, PARTLY], [PARTLY, FREE], [FREE], [PARTLY])
+    mixed = mixtures[whole_number(0, 3, generator)]
+    free = [FREE] * (1 + seed % 5)
+    frozen = [FROZEN, *mixed, FROZEN, *free]  # the one between others counts in the depth
+    rate, factor = torch.rand(2, generator=generator).tolist()
+    return {"frozen": torch.tensor(frozen), "rate": 0.1 + rate, "factor": 2 + factor}
 
-    Each is a logistic regression, LogisticRegression(C=C, max_iter=2000), on standardised features [n, d].
+
+def parts_of(frozen: Tensor) -> nn.ModuleList:
+    """Parts that are free, partly or wholly frozen."""
+    modules = nn.ModuleList()
+    for degree in frozen.tolist():
+        linear = nn.Linear(2, 2).requires_grad_(degree == FREE)
+        norm = nn.BatchNorm1d(2).requires_grad_(degree != FROZEN)
+        modules.append(nn.Sequential(linear, norm))
+    return modules
+
+
+@param_groups.drive
+def _(function: Function, inputs: Values) -> Values:
+    modules = parts_of(inputs["frozen"])
+    numbers = {id(parameter): number for number, parameter in enumerate(modules.parameters())}
+    groups = function(list(modules), inputs["rate"], inputs["factor"])
+    fault = groups_fault(groups)
+    if fault is not None:
+        return {RETURNED: fault}
+    rates = torch.zeros(len(numbers), dtype=torch.float64)
+    times = torch.zeros(len(numbers), dtype=torch.float64)
+    group_rates = []
+    for group in groups:
+        rate = float(group["lr"])
+        group_rates.append(rate)
+        for parameter in islice(group["params"], 1000):
+            number = numbers.get(id(parameter))
+            if number is None:
+                words = '"params" must hold parameters of the parts, and nothing else'
+                return {RETURNED: words}
+            rates[number] = rate
+            times[number] += 1
+    return {
+        RETURNED: 1,
+        COUNT: len(groups),
+        GROUP_RATES: torch.tensor(group_rates, dtype=torch.float64),
+        RATES: rates,
+        TIMES: times,
+    }
+
+
+def groups_fault(groups: Any) -> str | None:
+    """What is wrong with the kind of these groups, which may be anything; or None."""
+    is_list = isinstance(groups, (list, tuple))
+    if not is_list or not all(isinstance(group, dict) for group in groups):
+        return f"a list of dicts was expected, got {plain(groups)!s:.80}"
+    for group in groups:
+        rate_as_value = plain([group.get("lr")])
+        if not isinstance(group.get("params"), Iterable) or isinstance(rate_as_value, str):
+            return 'each group needs "params", a list of parameters, and "lr", a number'
+    return None
+
+
+param_groups.compare(
+    TIMES, says="each parameter that trains is to be in one group, and no frozen one in any"
+)
+param_groups.compare(
+    RATES, says="the rates are not rate / factor ** (parts between this part and the end)"
+)
+param_groups.compare(
+    RETURNED,
+    COUNT,
+    GROUP_RATES,
+    says="one group for each part that trains, from the input to the head",
+)
+
+param_groups.wrong(
+    "head slowest",
+    says="the wrong way round: the head, the last part, learns at rate itself",
+    edit={"depth = len(parts) - 1 - number": "depth = number"},
+)
+param_groups.wrong(
+    "multiplied",
+    says="the rates rise towards the input: divide by factor",
+    edit={
+        'groups.append({"params": trainable, "lr": rate / factor**depth})': (
+            'groups.append({"params": trainable, "lr": rate * factor**depth})'
+        )
+    },
+)
+param_groups.wrong(
+    "one rate",
+    says="all parts learn at one rate: divide by factor for each part before the head",
+    edit={"depth = len(parts) - 1 - number": "depth = 0"},
+)
+param_groups.wrong(
+    "one division",
+    says="parts further back divide by factor once more each",
+    edit={"depth = len(parts) - 1 - number": "depth = min(len(parts) - 1 - number, 1)"},
+)
+param_groups.wrong(
+    "frozen ones held",
+    says="frozen parameters are held: take those with requires_grad",
+    edit={
+        "trainable = [p for p in part.parameters() if p.requires_grad]": (
+            "trainable = list(part.parameters())"
+        )
+    },
+)
+param_groups.wrong(
+    "empty groups",
+    says="a part that is frozen as a whole must give no group",
+    edit={"if trainable:": "if True:"},
+)
+
+
+@param_groups.wrong(
+    "frozen parts skipped",
+    says="frozen parts do not count in your depth: they do, for each divide, too",
+)
+def _(parts, rate, factor):
+    trainable_parts = []
+    for part in parts:
+        if any(parameter.requires_grad for parameter in part.parameters()):
+            trainable_parts.append(part)
+    return param_groups(trainable_parts, rate, factor)
+
+
+param_groups.wrong(
+    "matrices only",
+    says="biases and BatchNorm's scale train, too",
+    edit={
+        "if trainable:": (
+            "trainable = [parameter for parameter in trainable if parameter.dim() > 1]\n"
+            "if trainable:"
+        )
+    },
+)
+param_groups.wrong(
+    "from the head",
+    says="the groups come from the input to the head",
+    last_line="return groups[::-1]",
+)
+
+
+# transfer.linear_probe
+
+CHOSEN = "the chosen C"
+PREDICTED = "the predicted labels"
+
+
+@exercise(
+    id="transfer.linear_probe",
+    minutes=15,
+    points=3,
+    hints=(
+        "Standardising is learned, too: mean and std come from the training features and serve "
+        "both sets.",
+        "For each C: fit on train, then .score(validation_x, validation_y) is the accuracy to "
+        "choose by.",
+        "Go through sorted(strengths) and replace the best only where the accuracy is greater.",
+    ),
+)
+def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
+    """(C, labels): the strength that is best on validation, the smallest of equals,
+    and what it predicts there.
+
+    Each is a logistic regression, LogisticRegression(C=C, max_iter=2000),
+    on standardised features [n, d].
     """
     from sklearn.linear_model import LogisticRegression
 
-    mean, std = train_x.mean(dim=0), train_x.std(dim=0)  # validation is measured with train's ruler
+    # Validation is measured with train's ruler.
+    mean, std = train_x.mean(dim=0), train_x.std(dim=0)
     train_x, validation_x = (train_x - mean) / std, (validation_x - mean) / std
     best, chosen = -1.0, None
     for c in sorted(strengths):
@@ -72,580 +415,393 @@ def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
     return chosen
 
 
-def new_head(old_weight, old_bias, keep, classes, generator):
-    """(weight [classes, d], bias [classes]) of a head that keeps rows of an old one: keep = {old row: new row}.
-
-    A new row has a random direction, the mean norm of the old rows and the mean of their biases.
+@linear_probe.draw
+@cache
+def _(seed: int) -> Values:
+    """Drawn again until no wrong answer agrees by chance,
+    and n - 1 in std is as good as n.
     """
-    direction = torch.randn(classes, old_weight.shape[1], generator=generator)
-    weight = direction / direction.norm(dim=1, keepdim=True) * old_weight.norm(dim=1).mean()
-    bias = old_bias.mean().repeat(classes)
-    for old, new in keep.items():
-        weight[new], bias[new] = old_weight[old], old_bias[old]
-    return weight, bias
-
-
-def normalise(images, mean, std):
-    """uint8 images [n, 3, h, w] as a backbone wants them: scaled to [0, 1], then (x - mean) / std in each channel."""
-    pixels = images.float() / 255
-    mean, std = (
-        torch.tensor(mean).view(3, 1, 1),
-        torch.tensor(std).view(3, 1, 1),
-    )  # one number a channel
-    return (pixels - mean) / std
-
-
-def train_head(body, head, images, labels, steps, rate):
-    """The losses of so many steps that train the head alone: parameters and buffers of the body stay as they are."""
-    body.requires_grad_(False)  # was body.requires_grad = False, an attribute that nobody reads
-    optimizer = torch.optim.SGD(
-        head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1
-    )  # held the body's, too
-    losses = []
-    for _ in range(steps):
-        body.eval()  # was in train mode
-        head.train()
-        optimizer.zero_grad(set_to_none=False)
-        loss = F.cross_entropy(head(body(images)), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def drifting_train_head(body, head, images, labels, steps, rate):
-    """The losses of so many steps that are to train the head alone, with three bugs."""
-    model = nn.Sequential(body, head)
-    body.requires_grad = False
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)
-    losses = []
-    for _ in range(steps):
-        model.train()
-        optimizer.zero_grad(set_to_none=False)
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-# Shared by the exercises: a body, what must not move in it, and how an exercise is put together.
-
-PARAMETERS, BUFFERS = "the body's parameters", "the body's buffers"
-HEAD, LOSSES = "the head's parameters and buffers", "the list of losses"
-NEARLY = "the body moved, if only a little: its parameters and buffers must stay bit for bit as they were"
-
-
-def _body(inputs: Values) -> tuple[nn.Sequential, nn.Linear]:
-    """A body with BatchNorm one level down and dropout, and its head."""
-    flatten, first, norm, tanh, last = _network(inputs, norm=True)
-    return nn.Sequential(flatten, nn.Sequential(first, norm, tanh), nn.Dropout(0.4)), last
-
-
-def _state(module: nn.Module, buffers: bool = True, parameters: bool = True) -> Tensor:
-    held = [*(module.parameters() if parameters else ()), *(module.buffers() if buffers else ())]
-    return torch.cat([torch.zeros(0).double(), *(x.detach().double().flatten() for x in held)])
-
-
-def _exact(drive: Callable, reference: Callable, stages: tuple, wrong: tuple[Wrong, ...]) -> Judge:
-    """As `_judge`, but the body's parameters and buffers must be equal to the last bit."""
-    compare = _judge(drive, reference, stages, wrong)
-
-    @judged
-    def judge(inputs: Values, outputs: Values) -> str | None:
-        refusal = compare(inputs, outputs)
-        moved = not refusal and not same(
-            outputs, drive(reference, inputs), (PARAMETERS, BUFFERS), tolerance=0
-        )
-        return NEARLY if moved else refusal
-
-    return judge
-
-
-def _array(values: Any) -> Any:
-    """What numpy can read as numbers as a float vector, anything else by `plain`."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        return torch.tensor(values.astype(float))
-    return (
-        values.double() if isinstance(values, Tensor) and not values.is_complex() else plain(values)
-    )
-
-
-def _pair(result: Any, what: str) -> str | None:
-    if isinstance(result, (tuple, list)) and len(result) == 2:
-        return None
-    return f"a pair {what} was expected, got {plain(result)!s:.80}"
-
-
-def _exercise(name: str, minutes: int, points: int, reference: Callable, parts: tuple) -> Exercise:
-    """`parts`: draw, drive, wrong answers, and the judge or the stages of `recomputed`."""
-    draw, drive, wrong, judge = parts
-    hints = tuple(
-        line.split(": ", 1)[1] for line in HINTS.splitlines() if line.startswith(f"{name}: ")
-    )
-    if isinstance(judge, tuple):
-        judge = _judge(drive, reference, judge, wrong)
-    return Exercise(
-        f"transfer.{name}", minutes, points, hints, reference, draw, drive, judge, wrong
-    )
-
-
-HINTS = """\
-freeze: Three things change a body: gradients, BatchNorm's running statistics, dropout. The first has a switch alone.
-freeze: body.requires_grad_(False) ends the gradients; body.eval() fixes the rest, until somebody calls model.train().
-freeze: model.train() calls .train(True) on each part: body.train = lambda mode=True: body makes that do nothing.
-param_groups: One dict a part. Its depth, counted from the head, says how often the rate is divided by factor.
-param_groups: [p for p in part.parameters() if p.requires_grad] are the ones to train; no group where there are none.
-param_groups: Part number i of n learns at rate / factor ** (n - 1 - i); collect {"params": trainable, "lr": that}.
-linear_probe: Standardising is learned, too: mean and std come from the training features and serve both sets.
-linear_probe: For each C: fit on train, then .score(validation_x, validation_y) is the accuracy to choose by.
-linear_probe: Go through sorted(strengths) and replace the best only where the accuracy is greater.
-new_head: Make all rows new ones first, then overwrite those that keep names, weights and biases alike.
-new_head: A row of torch.randn, divided by its norm, has a random direction and the length 1.
-new_head: The length: old_weight.norm(dim=1).mean(). Then for old, new in keep.items(): weight[new] = old_weight[old].
-normalise: Three steps: floats in [0, 1], minus the mean, divided by the standard deviation.
-normalise: A vector of 3 meets the last dimension, the width. The channels are dimension 1 of four.
-normalise: images.float() / 255, and torch.tensor(mean).view(3, 1, 1), which has one number a channel.
-clinic: Compare body.state_dict() before and after one step: which entries move, weights or running statistics?
-clinic: model.train() also reaches the body. And what does body.requires_grad = False do to its parameters?
-clinic: body.requires_grad_(False); only head.parameters() for the optimiser; body.eval() and head.train().
-"""
-
-
-# transfer.freeze
-
-ASKING, AT_ONCE, TWICE = (
-    "parameters that require gradients",
-    "the body's output at once",
-    "its outputs in train mode",
-)
-
-
-def _drive_freeze(function: Callable, inputs: Values) -> Values:
-    body, head = _body(inputs)
-    model, images = nn.Sequential(body, head), inputs["images"]
-    function(body)
-    torch.manual_seed(0)  # a dropout that acts gives what it gives in the wrong answers
-    at_once = body(images)
-    model.train()
-    optimizer = _sgd(model)
-    for batch in _batches(inputs):
-        step(model, optimizer, *batch)
-    model.eval()
-    model.train()  # as after an evaluation
-    outputs = {AT_ONCE: at_once, TWICE: torch.stack([body(images), body(images)])}
-    outputs |= {
-        PARAMETERS: _state(body, buffers=False),
-        BUFFERS: _state(body, parameters=False),
-        HEAD: _state(head),
-    }
-    return outputs | {ASKING: sum(parameter.requires_grad for parameter in body.parameters())}
-
-
-NO_GRADIENT, EVAL, TRAIN = (
-    "body.requires_grad_(False)",
-    "body.eval()",
-    "body.train = lambda mode=True: body",
-)
-COPY = f"import copy; body = copy.deepcopy(body); {NO_GRADIENT}"
-OF_KIND = "[m.eval() for m in body.modules() if isinstance(m, nn.{})]"
-STILL_TRAIN = (
-    "the body is still in train mode: BatchNorm's statistics drift and dropout acts, so body.eval()"
-)
-LEARNS = "the parameters still learn: body.requires_grad_(False), as body.requires_grad = False does nothing"
-SOME = "[p.requires_grad_(False) for p in body.parameters() if p.dim() > 1]"
-FREEZES = mutants(
-    freeze,
-    ("only gradients", STILL_TRAIN, {EVAL: "pass", TRAIN: "pass"}),
-    (
-        "undone",
-        "model.train() undoes body.eval(): the body's own train must do nothing",
-        {TRAIN: "pass"},
-    ),
-    (
-        "only eval",
-        "eval() stops no gradients, and model.train() undoes it",
-        {NO_GRADIENT: "pass", TRAIN: "pass"},
-    ),
-    ("no gradients off", LEARNS, {NO_GRADIENT: "pass"}),
-    ("attribute", LEARNS, {NO_GRADIENT: "body.requires_grad = False"}),
-    (
-        "only BatchNorm",
-        "dropout still acts: it needs eval mode, too",
-        {EVAL: OF_KIND.format("BatchNorm1d")},
-    ),
-    (
-        "only dropout",
-        "BatchNorm's statistics still drift: it needs eval",
-        {EVAL: OF_KIND.format("Dropout")},
-    ),
-    ("only matrices", "only matrices are fixed: biases and BatchNorm's scale", {NO_GRADIENT: SOME}),
-    ("a copy", "nothing about the body is fixed: change the body itself", {NO_GRADIENT: COPY}),
-)
-FREEZE_STAGES = (
-    (
-        (PARAMETERS,),
-        "parameters of the body moved in training: body.requires_grad_(False) turns off all gradients",
-    ),
-    ((BUFFERS,), "BatchNorm's running statistics moved: the body ran in train mode"),
-    (
-        (AT_ONCE, TWICE),
-        "the body does not give what it gives in eval mode: BatchNorm or dropout still acts",
-    ),
-    (
-        (ASKING,),
-        "parameters of the body still require gradients, so an optimiser would be given them",
-    ),
-    ((HEAD,), "the head does not learn as it should: change nothing but the body"),
-)
-
-
-# transfer.param_groups
-
-COUNT, GROUP_RATES = "the number of groups", "the groups' rates"
-RATES, TIMES = "the rates of all parameters", "how often each parameter is held"
-FREE, PARTLY, FROZEN = 0, 1, 2
-
-
-def _draw_groups(seed: int) -> Values:
-    generator = torch.Generator().manual_seed(seed)
-    mixed = [[FREE, PARTLY], [PARTLY, FREE], [FREE], [PARTLY]][_whole(0, 3, generator)]
-    frozen = [
-        FROZEN,
-        *mixed,
-        FROZEN,
-        *[FREE] * (1 + seed % 5),
-    ]  # the one between others counts in the depth
-    rate, factor = torch.rand(2, generator=generator).tolist()
-    return {"frozen": torch.tensor(frozen), "rate": 0.1 + rate, "factor": 2 + factor}
-
-
-def _drive_groups(function: Callable, inputs: Values) -> Values:
-    parts = [nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)) for _ in inputs["frozen"]]
-    for part, how in zip(parts, inputs["frozen"].tolist(), strict=True):
-        part[0].requires_grad_(how == FREE)
-        part[1].requires_grad_(how != FROZEN)
-    numbers = {id(parameter): i for i, parameter in enumerate(nn.ModuleList(parts).parameters())}
-    groups = function(parts, inputs["rate"], inputs["factor"])
-    if not isinstance(groups, (list, tuple)) or any(
-        not isinstance(group, dict) for group in groups
-    ):
-        return {RETURNED: f"a list of dicts was expected, got {plain(groups)!s:.80}"}
-    rates, times = torch.zeros(2, len(numbers), dtype=torch.float64)
-    for group in groups:
-        params, rate = group.get("params"), group.get("lr")
-        if not isinstance(params, Iterable) or isinstance(plain([rate]), str):
-            return {RETURNED: 'each group needs "params", a list of parameters, and "lr", a number'}
-        held = [numbers.get(id(parameter)) for parameter in islice(params, 1000)]
-        if None in held:
-            return {RETURNED: '"params" must hold parameters of the parts, and nothing else'}
-        for number in held:
-            rates[number] = float(rate)
-            times[number] += 1
-    listed = torch.tensor([float(group["lr"]) for group in groups], dtype=torch.float64)
-    return {RETURNED: 1, COUNT: len(groups), GROUP_RATES: listed, RATES: rates, TIMES: times}
-
-
-RATE, REQUIRES, DEPTH = (
-    "rate / factor**depth",
-    " if parameter.requires_grad",
-    "len(parts) - 1 - number",
-)
-DEEPER = "sum(any(p.requires_grad for p in part.parameters()) for part in parts[number + 1 :])"
-GROUPS = mutants(
-    param_groups,
-    (
-        "head slowest",
-        "the wrong way round: the head, the last part, learns at rate itself",
-        {DEPTH: "number"},
-    ),
-    (
-        "multiplied",
-        "the rates rise towards the input: divide by factor",
-        {RATE: "rate * factor**depth"},
-    ),
-    (
-        "one rate",
-        "all parts learn at one rate: divide by factor for each part before the head",
-        {RATE: "rate"},
-    ),
-    (
-        "one division",
-        "parts further back divide by factor once more each",
-        {"factor**depth": "factor ** min(depth, 1)"},
-    ),
-    (
-        "frozen ones held",
-        "frozen parameters are held: take those with requires_grad",
-        {REQUIRES: ""},
-    ),
-    (
-        "empty groups",
-        "a part that is frozen as a whole must give no group",
-        {"if trainable:": "if True:"},
-    ),
-    (
-        "frozen parts skipped",
-        "frozen parts do not count in your depth: they do, for each divide, too",
-        {DEPTH: DEEPER},
-    ),
-    (
-        "matrices only",
-        "biases and BatchNorm's scale train, too",
-        {REQUIRES: f"{REQUIRES} and parameter.dim() > 1"},
-    ),
-    (
-        "from the head",
-        "the groups come from the input to the head",
-        {"return groups": "return groups[::-1]"},
-    ),
-)
-GROUP_STAGES = (
-    ((TIMES,), "each parameter that trains is to be in one group, and no frozen one in any"),
-    ((RATES,), "the rates are not rate / factor ** (parts between this part and the end)"),
-    (
-        (RETURNED, COUNT, GROUP_RATES),
-        "one group for each part that trains, from the input to the head",
-    ),
-)
-
-
-# transfer.linear_probe
-
-CHOSEN, PREDICTED = "the chosen C", "the predicted labels"
-CLOSE = ("largest of equals", "on training", "last labels", "all data")
-
-
-def _draw_probe(seed: int) -> Values:
-    """Drawn again until the wrong answers that may agree by chance do not, and n - 1 in std is as good as n."""
     generator = torch.Generator().manual_seed(seed)
     while True:
-        values = _features(seed, generator)
-        right, biased = _drive_probe(linear_probe, values), _drive_probe(BIASED, values)
-        close = (_drive_probe(wrong.function, values) for wrong in PROBES if wrong.name in CLOSE)
-        if same(right, biased, right) and not any(same(right, other, right) for other in close):
+        values = random_features(seed, generator)
+        if tells_answers_apart(values):
             return values
 
 
-def _features(seed: int, generator: torch.Generator) -> Values:
-    """Two classes; the best feature is tiny and has outliers in validation, a poor one is huge, most are noise."""
-    sizes, width = {"train": 24 + seed % 4, "validation": 60 + seed % 3}, 18 + seed % 5
+def random_features(seed: int, generator: torch.Generator) -> Values:
+    """Two classes; the best feature is tiny, a poor one is huge, most are noise.
+
+    The best has outliers in validation.
+    """
+    width = 18 + seed % 5
     order = torch.randperm(3, generator=generator)
-    strengths = torch.tensor(
-        [[3.06e-3, 3e-3], [0.102, 0.1], [102.0, 100.0]]
-    ).double()  # pairs as good as equal
-    strengths *= 1 + torch.rand((), generator=generator)
+    # Pairs as good as equal.
+    pairs = torch.tensor([[3.06e-3, 3e-3], [0.102, 0.1], [102.0, 100.0]]).double()
+    strengths = pairs * (1 + torch.rand((), generator=generator))
     values: Values = {"strengths": strengths[order].flatten()}
-    for name, count in sizes.items():
-        y = (
-            torch.arange(count) % (3 if name == "train" else 2) == 0
-        ).long()  # tiny strengths see the larger class
+    for name, count in (("train", 24 + seed % 4), ("validation", 60 + seed % 3)):
+        rarity = 3 if name == "train" else 2  # tiny strengths see the larger class
+        y = (torch.arange(count) % rarity == 0).long()
         sign = 2.0 * y[:, None] - 1
         x = torch.randn(count, width, generator=generator)
         x[:, :2] += sign * torch.tensor([1.2, 0.5])
         if name == "validation":
             x[:, 0] += 0.6  # other photos, another mean
             x[:8, 0] *= 12
-        x[:, 0], x[:, 1] = x[:, 0] / 10, x[:, 1] * 10
+        x[:, 0] /= 10
+        x[:, 1] *= 10
         values |= {f"{name}_x": x + 3, f"{name}_y": y}
     return values
 
 
-def _drive_probe(function: Callable, inputs: Values) -> Values:
-    names = ("train_x", "train_y", "validation_x", "validation_y")
-    result = function(*(inputs[name].clone() for name in names), inputs["strengths"].tolist())
-    if unfit := _pair(result, "(C, labels)"):
-        return {RETURNED: unfit}
-    return {RETURNED: 1, CHOSEN: plain(result[0]), PREDICTED: _array(result[1])}
+class Regression(NamedTuple):
+    """One strength on standardised features: accuracies, and the labels it predicts."""
+
+    strength: float
+    train_accuracy: float
+    validation_accuracy: float
+    labels: Tensor
+
+    def outputs(self) -> Values:
+        """As if a learner had chosen this one."""
+        return {CHOSEN: self.strength, PREDICTED: self.labels}
 
 
-BOTH = "torch.cat([train_x, validation_x])"
-STD, SCORE = "train_x.mean(dim=0), train_x.std(dim=0)", "probe.score(validation_x, validation_y)"
-LAST = "return chosen[0], probe.predict(validation_x)"
-OWN = "(validation_x - validation_x.mean(dim=0)) / validation_x.std(dim=0)"
-TWO_RULERS = "validation is standardised by itself: use train's mean and std for both"
-PROBES = mutants(
-    linear_probe,
-    (
-        "all data",
-        "validation is in your mean and std: take train's",
-        {STD: f"{BOTH}.mean(dim=0), {BOTH}.std(dim=0)"},
-    ),
-    ("own statistics", TWO_RULERS, {"(validation_x - mean) / std": OWN}),
-    ("not standardised", "the features are not standardised", {STD: "0, 1"}),
-    (
-        "train alone",
-        "validation is not standardised: use train's",
-        {"(validation_x - mean) / std": "validation_x"},
-    ),
-    (
-        "on training",
-        "C is chosen on train: choose on validation",
-        {SCORE: "probe.score(train_x, train_y)"},
-    ),
-    (
-        "largest of equals",
-        "of equal strengths the smallest is asked for",
-        {"accuracy > best": "accuracy >= best"},
-    ),
-    (
-        "first of equals",
-        "of equal strengths the smallest is asked for",
-        {"sorted(strengths)": "strengths"},
-    ),
-    ("worst", "that is the strength with the lowest accuracy", {SCORE: f"1 - {SCORE}"}),
-    (
-        "accuracy",
-        "that is the accuracy: return the predicted labels",
-        {"probe.predict(validation_x)": "accuracy"},
-    ),
-    (
-        "last labels",
-        "these labels are the last strength's: keep those of the best",
-        {"return chosen": LAST},
-    ),
+def regressions(values: Values, mean: Tensor, std: Tensor) -> list[Regression]:
+    """A logistic regression for each strength, from the smallest."""
+    from sklearn.linear_model import LogisticRegression
+
+    train = (values["train_x"] - mean) / std
+    validation = (values["validation_x"] - mean) / std
+    rows = []
+    for c in sorted(values["strengths"].tolist()):
+        probe = LogisticRegression(C=c, max_iter=2000).fit(train, values["train_y"])
+        labels = torch.tensor(probe.predict(validation))
+        accuracies = (
+            probe.score(train, values["train_y"]),
+            probe.score(validation, values["validation_y"]),
+        )
+        rows.append(Regression(c, *accuracies, labels))
+    return rows
+
+
+def best_of(rows: list[Regression]) -> Regression:
+    """The best on validation; of equals the first, which has the smallest strength."""
+    return max(rows, key=lambda row: row.validation_accuracy)
+
+
+def tells_answers_apart(values: Values) -> bool:
+    """Whether the wrong answers that may agree by chance do not."""
+    x = values["train_x"]
+    rows = regressions(values, x.mean(dim=0), x.std(dim=0))
+    right = best_of(rows).outputs()
+    largest_of_equals = best_of(rows[::-1]).outputs()
+    best_on_training = max(rows, key=lambda row: row.train_accuracy).outputs()
+    last_labels = right | {PREDICTED: rows[-1].labels}
+    for wrong in (largest_of_equals, best_on_training, last_labels):
+        if same(right, wrong, right):
+            return False
+    biased = best_of(regressions(values, x.mean(dim=0), x.std(dim=0, correction=0)))
+    if not same(right, biased.outputs(), right):
+        return False
+    all_x = torch.cat([x, values["validation_x"]])
+    leaky = best_of(regressions(values, all_x.mean(dim=0), all_x.std(dim=0)))
+    return not same(right, leaky.outputs(), right)
+
+
+@linear_probe.drive
+def _(function: Function, inputs: Values) -> Values:
+    train = inputs["train_x"].clone(), inputs["train_y"].clone()
+    validation = inputs["validation_x"].clone(), inputs["validation_y"].clone()
+    result = function(*train, *validation, inputs["strengths"].tolist())
+    fault = pair_fault(result, "(C, labels)")
+    if fault is not None:
+        return {RETURNED: fault}
+    strength, labels = result
+    return {RETURNED: 1, CHOSEN: plain(strength), PREDICTED: array(labels)}
+
+
+linear_probe.compare(
+    CHOSEN,
+    says="that is not the smallest of the strengths with the best accuracy on validation",
 )
-BIASED = mutants(linear_probe, ("", "", {"train_x.std(dim=0)": "train_x.std(0, False)"}))[
-    0
-].function
-PROBE_STAGES = (
-    ((CHOSEN,), "that is not the smallest of the strengths with the best accuracy on validation"),
-    (
-        (RETURNED, PREDICTED),
-        "these are not the validation labels that the chosen strength predicts",
-    ),
+linear_probe.compare(
+    RETURNED,
+    PREDICTED,
+    says="these are not the validation labels that the chosen strength predicts",
+)
+
+linear_probe.wrong(
+    "all data",
+    says="validation is in your mean and std: take train's",
+    edit={
+        "mean, std = train_x.mean(dim=0), train_x.std(dim=0)": (
+            "both = torch.cat([train_x, validation_x])\n"
+            "mean, std = both.mean(dim=0), both.std(dim=0)"
+        )
+    },
+)
+linear_probe.wrong(
+    "own statistics",
+    says="validation is standardised by itself: use train's mean and std for both",
+    edit={
+        "train_x, validation_x = (train_x - mean) / std, (validation_x - mean) / std": (
+            "train_x = (train_x - mean) / std\n"
+            "mean, std = validation_x.mean(dim=0), validation_x.std(dim=0)\n"
+            "validation_x = (validation_x - mean) / std"
+        )
+    },
+)
+linear_probe.wrong(
+    "not standardised",
+    says="the features are not standardised",
+    edit={"mean, std = train_x.mean(dim=0), train_x.std(dim=0)": "mean, std = 0, 1"},
+)
+linear_probe.wrong(
+    "train alone",
+    says="validation is not standardised: use train's",
+    edit={
+        "train_x, validation_x = (train_x - mean) / std, (validation_x - mean) / std": (
+            "train_x = (train_x - mean) / std"
+        )
+    },
+)
+linear_probe.wrong(
+    "on training",
+    says="C is chosen on train: choose on validation",
+    edit={
+        "accuracy = probe.score(validation_x, validation_y)": (
+            "accuracy = probe.score(train_x, train_y)"
+        )
+    },
+)
+linear_probe.wrong(
+    "largest of equals",
+    says="of equal strengths the smallest is asked for",
+    edit={"if accuracy > best:": "if accuracy >= best:"},
+)
+linear_probe.wrong(
+    "first of equals",
+    says="of equal strengths the smallest is asked for",
+    edit={"for c in sorted(strengths):": "for c in strengths:"},
+)
+linear_probe.wrong(
+    "worst",
+    says="that is the strength with the lowest accuracy",
+    edit={
+        "accuracy = probe.score(validation_x, validation_y)": (
+            "accuracy = 1 - probe.score(validation_x, validation_y)"
+        )
+    },
+)
+linear_probe.wrong(
+    "accuracy",
+    says="that is the accuracy: return the predicted labels",
+    edit={
+        "best, chosen = accuracy, (c, probe.predict(validation_x))": (
+            "best, chosen = accuracy, (c, accuracy)"
+        )
+    },
+)
+linear_probe.wrong(
+    "last labels",
+    says="these labels are the last strength's: keep those of the best",
+    last_line="return chosen[0], probe.predict(validation_x)",
 )
 
 
 # transfer.new_head
 
-WEIGHT, BIAS, AGAIN, OTHER = (
-    "the weight",
-    "the bias",
-    "the weight, drawn again",
-    "the weight of another seed",
-)
-KEPT, KEPT_BIAS, NORMS, NEW_BIAS = (
-    "the kept rows",
-    "the kept biases",
-    "the norms of new rows",
-    "the biases of new rows",
-)
-REPEATS, VARIES = "the generator decides", "another seed gives other rows"
+WEIGHT = "the weight"
+BIAS = "the bias"
+AGAIN = "the weight, drawn again"
+OTHER = "the weight of another seed"
+KEPT_ROWS = "the kept rows"
+KEPT_BIASES = "the kept biases"
+NORMS = "the norms of new rows"
+NEW_BIASES = "the biases of new rows"
+REPEATS = "the generator decides"
+VARIES = "another seed gives other rows"
 
 
-def _draw_head(seed: int) -> Values:
+@exercise(
+    id="transfer.new_head",
+    minutes=12,
+    points=3,
+    hints=(
+        "Make all rows new ones first, then overwrite those that keep names, weights and biases "
+        "alike.",
+        "A row of torch.randn, divided by its norm, has a random direction and the length 1.",
+        "The length: old_weight.norm(dim=1).mean(). Then for old, new in keep.items(): "
+        "weight[new] = old_weight[old].",
+    ),
+)
+def new_head(old_weight, old_bias, keep, classes, generator):
+    """(weight [classes, d], bias [classes]) of a head that keeps rows of an old one:
+    keep = {old row: new row}.
+
+    A new row has a random direction, the mean norm of the old rows
+    and the mean of their biases.
+    """
+    direction = torch.randn(classes, old_weight.shape[1], generator=generator)
+    length = old_weight.norm(dim=1).mean()
+    weight = direction / direction.norm(dim=1, keepdim=True) * length
+    bias = old_bias.mean().repeat(classes)
+    for old, new in keep.items():
+        weight[new], bias[new] = old_weight[old], old_bias[old]
+    return weight, bias
+
+
+@new_head.draw
+def _(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
-    old, width, kept, fresh = (_whole(low, low + 2, generator) for low in (4, 5, 2, 2))
+    old, width, kept_count, new_count = (
+        whole_number(low, low + 2, generator) for low in (4, 5, 2, 2)
+    )
+    classes = kept_count + new_count
     weight = torch.randn(old, width, generator=generator) * torch.linspace(0.5, 2, old)[:, None]
-    keep = [torch.randperm(count, generator=generator)[:kept] for count in (old, kept + fresh)]
-    bias = torch.randn(old, generator=generator) + 1
-    sizes = {"classes": kept + fresh, "seed": seed % 997}
-    return {"old_weight": weight, "old_bias": bias, "keep": torch.stack(keep, 1)} | sizes
+    old_rows = torch.randperm(old, generator=generator)[:kept_count]
+    new_rows = torch.randperm(classes, generator=generator)[:kept_count]
+    return {
+        "old_weight": weight,
+        "old_bias": torch.randn(old, generator=generator) + 1,
+        "keep": torch.stack([old_rows, new_rows], 1),
+        "classes": classes,
+        "seed": seed % 997,
+    }
 
 
-def _drive_head(function: Callable, inputs: Values) -> Values:
+@new_head.drive
+def _(function: Function, inputs: Values) -> Values:
     outputs: Values = {RETURNED: 1}
     for name, seed in ((WEIGHT, 0), (AGAIN, 0), (OTHER, 1)):
         generator = torch.Generator().manual_seed(inputs["seed"] + seed)
-        old = inputs["old_weight"].clone(), inputs["old_bias"].clone()
-        result = function(*old, dict(inputs["keep"].tolist()), inputs["classes"], generator)
-        if unfit := _pair(result, "(weight, bias)"):
-            return {RETURNED: unfit}
-        outputs |= {name: plain(result[0]), BIAS: plain(result[1])}
+        weight = inputs["old_weight"].clone()
+        bias = inputs["old_bias"].clone()
+        keep = dict(inputs["keep"].tolist())
+        result = function(weight, bias, keep, inputs["classes"], generator)
+        fault = pair_fault(result, "(weight, bias)")
+        if fault is not None:
+            return {RETURNED: fault}
+        outputs[name] = plain(result[0])
+        outputs[BIAS] = plain(result[1])
     return outputs
 
 
-def _summary(inputs: Values, outputs: Values) -> Values:
-    """What is asked of a head, and all that can be compared: the directions of new rows are free."""
-    if isinstance(outputs.get(RETURNED), str):
-        return outputs
-    classes, width = inputs["classes"], inputs["old_weight"].shape[1]
-    weight, again, other = (
-        floats(outputs, name, (classes, width)) for name in (WEIGHT, AGAIN, OTHER)
-    )
-    bias, kept = floats(outputs, BIAS, (classes,)), inputs["keep"][:, 1]
-    fresh = torch.tensor([row for row in range(classes) if row not in kept.tolist()])
-    all_three = torch.stack([weight, again, other])
-    values = {
+@new_head.properties
+def _(inputs: Values, outputs: Values) -> Values:
+    """What is asked of a head, and all that can be compared:
+    directions of new rows are free.
+    """
+    classes = inputs["classes"]
+    shape = (classes, inputs["old_weight"].shape[1])
+    weight, repeated, reseeded = (floats(outputs, name, shape) for name in (WEIGHT, AGAIN, OTHER))
+    bias = floats(outputs, BIAS, (classes,))
+    kept_rows = inputs["keep"][:, 1]
+    is_new = torch.ones(classes, dtype=torch.bool)
+    is_new[kept_rows] = False
+    all_three = torch.stack([weight, repeated, reseeded])
+    new_rows = weight[is_new]
+    repeats = torch.isclose(new_rows, repeated[is_new]).all(1)
+    equal_in_other = torch.isclose(new_rows, reseeded[is_new]).all(1)
+    equal_to_first = torch.isclose(new_rows[:1], new_rows[1:]).all(1)
+    return {
         RETURNED: outputs.get(RETURNED, "nothing"),
-        KEPT: all_three[:, kept],
-        KEPT_BIAS: bias[kept],
+        KEPT_ROWS: all_three[:, kept_rows],
+        KEPT_BIASES: bias[kept_rows],
+        NORMS: all_three[:, is_new].norm(dim=2),
+        NEW_BIASES: bias[is_new],
+        REPEATS: int(repeats.all()),
+        VARIES: int(not equal_in_other.any() and not equal_to_first.any()),
     }
-    values |= {NORMS: all_three[:, fresh].norm(dim=2), NEW_BIAS: bias[fresh]}
-    repeats, varies = (torch.isclose(weight, x).all(1)[fresh] for x in (again, other))
-    alike = torch.isclose(weight[fresh[:1]], weight[fresh[1:]]).all(1).any()
-    return values | {REPEATS: int(repeats.all()), VARIES: int(not varies.any() and not alike)}
 
 
-def _drive_summary(function: Callable, inputs: Values) -> Values:
-    return _summary(inputs, _drive_head(function, inputs))
-
-
-@judged
-def _judge_head(inputs: Values, outputs: Values) -> str | None:
-    return _judge(_drive_summary, new_head, HEAD_STAGES, HEADS)(inputs, _summary(inputs, outputs))
-
-
-UNIT, LENGTH = "direction / direction.norm(dim=1, keepdim=True)", "old_weight.norm(dim=1).mean()"
-MEAN, KEEP_BOTH = (
-    "old_bias.mean().repeat(classes)",
-    "weight[new], bias[new] = old_weight[old], old_bias[old]",
+new_head.compare(
+    KEPT_ROWS,
+    says="the kept rows are not the old ones: weight[new] = old_weight[old] for old, new in "
+    "keep.items()",
 )
-ROWS = (
-    "the kept rows are not the old ones: weight[new] = old_weight[old] for old, new in keep.items()"
+new_head.compare(
+    KEPT_BIASES, says="the kept biases are not the old ones: bias[new] = old_bias[old]"
 )
-AT_OLD = "old = old % classes; weight[old], bias[old]"
-ONE = {
-    "randn(classes, ": "randn(1, ",
-    "generator=generator)": "generator=generator).repeat(classes, 1)",
-}
-HEADS = mutants(
-    new_head,
-    ("nothing kept", "no row is kept", {"in keep.items()": "in ()"}),
-    (
-        "places of the old",
-        "the kept rows are at their old places: keep is {old: new}",
-        {"weight[new], bias[new]": AT_OLD},
-    ),
-    (
-        "bias forgotten",
-        "a kept row needs its bias, too",
-        {KEEP_BOTH: "weight[new] = old_weight[old]"},
-    ),
-    (
-        "raw randn",
-        "new rows are as long as randn made them",
-        {UNIT: "direction", f" * {LENGTH}": ""},
-    ),
-    ("unit norm", "new rows have the norm 1", {f" * {LENGTH}": ""}),
-    (
-        "norm of the mean",
-        "that is the norm of the mean row",
-        {LENGTH: "old_weight.mean(dim=0).norm()"},
-    ),
-    (
-        "zero bias",
-        "new biases are 0: take the mean of the old ones",
-        {MEAN: "torch.zeros(classes)"},
-    ),
-    ("no generator", "draw the directions with the generator", {", generator=generator": ""}),
-    ("one direction", "new rows are all alike: each needs a random direction", ONE),
+new_head.compare(NORMS, says="a new row's norm is not the mean norm of the old rows")
+new_head.compare(NEW_BIASES, says="the bias of a new row is the mean of the old biases")
+new_head.compare(
+    REPEATS,
+    says="the new rows differ although the generator is the same: draw the directions with the "
+    "generator",
 )
-HEAD_STAGES = (
-    ((KEPT,), ROWS),
-    ((KEPT_BIAS,), "the kept biases are not the old ones: bias[new] = old_bias[old]"),
-    ((NORMS,), "a new row's norm is not the mean norm of the old rows"),
-    ((NEW_BIAS,), "the bias of a new row is the mean of the old biases"),
-    (
-        (REPEATS,),
-        "the new rows differ although the generator is the same: draw the directions with the generator",
-    ),
-    (
-        (VARIES,),
-        "the new rows are not random: draw each direction by torch.randn with the generator",
-    ),
-    ((RETURNED,), "a pair (weight, bias) was expected"),
+new_head.compare(
+    VARIES,
+    says="the new rows are not random: draw each direction by torch.randn with the generator",
+)
+new_head.compare(RETURNED, says="a pair (weight, bias) was expected")
+
+new_head.wrong(
+    "nothing kept",
+    says="no row is kept",
+    edit={"for old, new in keep.items():": "for old, new in ():"},
+)
+new_head.wrong(
+    "places of the old",
+    says="the kept rows are at their old places: keep is {old: new}",
+    edit={
+        "weight[new], bias[new] = old_weight[old], old_bias[old]": (
+            "old = old % classes\nweight[old], bias[old] = old_weight[old], old_bias[old]"
+        )
+    },
+)
+new_head.wrong(
+    "bias forgotten",
+    says="a kept row needs its bias, too",
+    edit={
+        "weight[new], bias[new] = old_weight[old], old_bias[old]": "weight[new] = old_weight[old]"
+    },
+)
+new_head.wrong(
+    "raw randn",
+    says="new rows are as long as randn made them",
+    edit={
+        "weight = direction / direction.norm(dim=1, keepdim=True) * length": ("weight = direction")
+    },
+)
+new_head.wrong(
+    "unit norm",
+    says="new rows have the norm 1",
+    edit={
+        "weight = direction / direction.norm(dim=1, keepdim=True) * length": (
+            "weight = direction / direction.norm(dim=1, keepdim=True)"
+        )
+    },
+)
+new_head.wrong(
+    "norm of the mean",
+    says="that is the norm of the mean row",
+    edit={"length = old_weight.norm(dim=1).mean()": "length = old_weight.mean(dim=0).norm()"},
+)
+new_head.wrong(
+    "zero bias",
+    says="new biases are 0: take the mean of the old ones",
+    edit={"bias = old_bias.mean().repeat(classes)": "bias = torch.zeros(classes)"},
+)
+new_head.wrong(
+    "no generator",
+    says="draw the directions with the generator",
+    edit={
+        "direction = torch.randn(classes, old_weight.shape[1], generator=generator)": (
+            "direction = torch.randn(classes, old_weight.shape[1])"
+        )
+    },
+)
+new_head.wrong(
+    "one direction",
+    says="new rows are all alike: each needs a random direction",
+    edit={
+        "direction = torch.randn(classes, old_weight.shape[1], generator=generator)": (
+            "direction = torch.randn(1, old_weight.shape[1], generator=generator)\n"
+            "direction = direction.repeat(classes, 1)"
+        )
+    },
 )
 
 
@@ -654,156 +810,246 @@ HEAD_STAGES = (
 RESULT = "the images for the backbone"
 
 
-def _draw_normalise(seed: int) -> Values:
+@exercise(
+    id="transfer.normalise",
+    minutes=6,
+    points=2,
+    hints=(
+        "Three steps: floats in [0, 1], minus the mean, divided by the standard deviation.",
+        "A vector of 3 meets the last dimension, the width. The channels are dimension 1 of four.",
+        "images.float() / 255, and torch.tensor(mean).view(3, 1, 1), which has one number a "
+        "channel.",
+    ),
+)
+def normalise(images, mean, std):
+    """uint8 images [n, 3, h, w] as a backbone wants them:
+    scaled to [0, 1], then (x - mean) / std in each channel.
+    """
+    pixels = images.float() / 255
+    # One number a channel.
+    mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+    return (pixels - mean) / std
+
+
+@normalise.draw
+def _(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
     # 3 pixels wide, so that a vector of 3 meets the width without an error.
-    shape = _whole(2, 5, generator), 3, _whole(4, 7, generator), 3
+    shape = (whole_number(2, 5, generator), 3, whole_number(4, 7, generator), 3)
     mean = 0.25 + 0.15 * torch.arange(3) + 0.1 * torch.rand(3, generator=generator)
     std = 0.15 + 0.1 * torch.arange(3) + 0.05 * torch.rand(3, generator=generator)
     images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-    images[0, :, 0, 0], images[0, :, 0, 1] = 255, 0
+    images[0, :, 0, 0] = 255
+    images[0, :, 0, 1] = 0
     return {"images": images, "mean": mean, "std": std}
 
 
-def _drive_normalise(function: Callable, inputs: Values) -> Values:
-    return {
-        RESULT: plain(
-            function(inputs["images"].clone(), inputs["mean"].tolist(), inputs["std"].tolist())
+@normalise.drive
+def _(function: Function, inputs: Values) -> Values:
+    mean = inputs["mean"].tolist()
+    std = inputs["std"].tolist()
+    return {RESULT: plain(function(inputs["images"].clone(), mean, std))}
+
+
+normalise.compare(
+    RESULT, says="it is not (pixel / 255 - mean) / std with the mean and std of the pixel's channel"
+)
+
+normalise.wrong(
+    "0 to 255",
+    says="the grey levels are still 0 to 255: divide them by 255 first, mean and std belong to "
+    "[0, 1]",
+    edit={"pixels = images.float() / 255": "pixels = images.float()"},
+)
+normalise.wrong(
+    "swapped",
+    says="mean and std are swapped",
+    last_line="return (pixels - std) / mean",
+)
+normalise.wrong(
+    "integer division",
+    says="// rounds down to 0 or 1: divide by /",
+    edit={"pixels = images.float() / 255": "pixels = (images // 255).float()"},
+)
+normalise.wrong(
+    "over the width",
+    says="mean and std run along the width: channels are dimension 1",
+    edit={
+        "mean, std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)": (
+            "mean, std = torch.tensor(mean), torch.tensor(std)"
         )
-    }
-
-
-PIXELS, WIDE, EXPRESSION = "images.float() / 255", ".view(3, 1, 1)", "(pixels - mean) / std"
-UNSCALED = (
-    "the grey levels are still 0 to 255: divide them by 255 first, mean and std belong to [0, 1]"
+    },
 )
-NORMALISES = mutants(
-    normalise,
-    ("0 to 255", UNSCALED, {" / 255": ""}),
-    ("swapped", "mean and std are swapped", {EXPRESSION: "(pixels - std) / mean"}),
-    (
-        "integer division",
-        "// rounds down to 0 or 1: divide by /",
-        {PIXELS: "(images // 255).float()"},
-    ),
-    ("over the width", "mean and std run along the width: channels are dimension 1", {WIDE: ""}),
-    ("BGR", "the channels are in reverse order", {PIXELS: "images.flip(1).float() / 255"}),
-    (
-        "reversed statistics",
-        "mean and std are in reverse order",
-        {"(mean)": "(mean[::-1])", "(std)": "(std[::-1])"},
-    ),
-    ("no std", "the division by std is missing", {" / std": ""}),
-    ("no mean", "the mean is not subtracted", {" - mean": ""}),
+normalise.wrong(
+    "BGR",
+    says="the channels are in reverse order",
+    edit={"pixels = images.float() / 255": "pixels = images.flip(1).float() / 255"},
 )
-NORMALISE_STAGES = (
-    (
-        (RESULT,),
-        "it is not (pixel / 255 - mean) / std with the mean and std of the pixel's channel",
-    ),
+normalise.wrong(
+    "reversed statistics",
+    says="mean and std are in reverse order",
+    edit={
+        "pixels = images.float() / 255": (
+            "pixels = images.float() / 255\nmean, std = mean[::-1], std[::-1]"
+        )
+    },
 )
+normalise.wrong("no std", says="the division by std is missing", last_line="return pixels - mean")
+normalise.wrong("no mean", says="the mean is not subtracted", last_line="return pixels / std")
 
 
 # transfer.clinic
 
-
-def _drive_clinic(function: Callable, inputs: Values) -> Values:
-    body, last = _body(inputs)
-    head = nn.Sequential(nn.BatchNorm1d(inputs["hidden"]), last)  # which has to be in train mode
-    for parameter in body.parameters():
-        parameter.grad = parameter.detach().clone()  # left from the training of the body
-    torch.manual_seed(0)
-    losses = function(body, head, inputs["images"], inputs["labels"], inputs["batch_size"] + 2, 0.1)
-    outputs = {
-        PARAMETERS: _state(body, buffers=False),
-        BUFFERS: _state(body, parameters=False),
-        HEAD: _state(head),
-    }
-    return outputs | {LOSSES: plain(losses)}
-
-
-OFF, HELD, FIXED, IN_TRAIN = (
-    "body.requires_grad_(False)",
-    "SGD(head.parameters()",
-    "body.eval()",
-    "head.train()",
-)
-ZERO, BODY_TOO = (
-    "optimizer.zero_grad(set_to_none=False)",
-    "SGD([*body.parameters(), *head.parameters()]",
-)
 LEARN = "the body learns, as body.requires_grad = False is an attribute that nobody reads"
 DECAY = "weight decay moves the body without any gradient, because the optimiser holds it"
 DRIFT = "the body is in train mode, so that BatchNorm's statistics drift and dropout acts"
 HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
-BOTH_HELD = {HELD: BODY_TOO}
-MOVING_BUGS = (
-    ((), {}),
-    ((LEARN,), {OFF: "body.requires_grad = False"} | BOTH_HELD),
-    ((DECAY,), BOTH_HELD),
+
+
+@exercise(
+    id="transfer.clinic",
+    minutes=15,
+    points=4,
+    hints=(
+        "Compare body.state_dict() before and after one step: which entries move, weights or "
+        "running statistics?",
+        "model.train() also reaches the body. And what does body.requires_grad = False do to its "
+        "parameters?",
+        "body.requires_grad_(False); only head.parameters() for the optimiser; body.eval() and "
+        "head.train().",
+    ),
 )
-MODE_BUGS = ((), {}), ((DRIFT,), {FIXED: "body.train()"}), ((HEAD_EVAL,), {IN_TRAIN: "head.eval()"})
-RESTORED = "the body is put back at the end: the head has seen the features of another one"
-BUGS = [
-    (moves + modes, a | b)
-    for (moves, a), (modes, b) in product(MOVING_BUGS, MODE_BUGS)
-    if moves + modes
-]
-KEEP = f"import copy; before = copy.deepcopy(body.state_dict()); {OFF}"
-BACK = "body.load_state_dict(before); return losses"
-SLOWLY = "SGD([{'params': body.parameters(), 'lr': 1e-7}, {'params': head.parameters()}]"
-DRIFTS = mutants(
-    train_head,
-    *((" / ".join(bugs), f"still in it: {'; '.join(bugs)}", edits) for bugs, edits in BUGS),
-    ("put back", RESTORED, {OFF: KEEP, FIXED: "body.train()", "return losses": BACK}),
-    ("no zero_grad", "gradients add up: optimizer.zero_grad() in each step", {ZERO: "pass"}),
-    ("tiny rate", NEARLY, {HELD: SLOWLY, OFF: "pass"}),
+def train_head(body, head, images, labels, steps, rate):
+    """The losses of so many steps that train the head alone:
+    parameters and buffers of the body stay as they are.
+    """
+    # was body.requires_grad = False, an attribute that nobody reads
+    body.requires_grad_(False)
+    optimizer = torch.optim.SGD(
+        head.parameters(),  # held the body's, too
+        lr=rate,
+        momentum=0.9,
+        weight_decay=0.1,
+    )
+    losses = []
+    for _ in range(steps):
+        body.eval()  # was in train mode
+        head.train()
+        optimizer.zero_grad(set_to_none=False)
+        loss = nn.functional.cross_entropy(head(body(images)), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@train_head.draw
+def _(seed: int) -> Values:
+    return problem(seed, batches=3)
+
+
+@train_head.drive
+def _(function: Function, inputs: Values) -> Values:
+    body, linear = body_and_head(inputs)
+    head = nn.Sequential(nn.BatchNorm1d(inputs["hidden"]), linear)  # which has to be in train mode
+    leave_gradients(body)
+    torch.manual_seed(0)
+    steps = inputs["batch_size"] + 2
+    losses = function(body, head, inputs["images"], inputs["labels"], steps, 0.1)
+    return {**states(body, head), LOSSES: plain(losses)}
+
+
+train_head.compare(
+    PARAMETERS,
+    says="the body's parameters still move: no gradients, and only head.parameters() for the "
+    "optimiser",
 )
-DRIFTS += (Wrong("as found", drifting_train_head, f"still in it: {LEARN}; {DRIFT}"),)
-CLINIC_STAGES = (
-    (
-        (PARAMETERS,),
-        "the body's parameters still move: no gradients, and only head.parameters() for the optimiser",
-    ),
-    (
-        (BUFFERS,),
-        "the body's BatchNorm statistics still move: it has to be in eval mode in each step",
-    ),
-    (
-        (HEAD,),
-        "the head is not what these steps make of it on the fixed body: mend the three bugs only",
-    ),
-    ((LOSSES,), "these are not the losses of the steps"),
+train_head.compare(
+    BUFFERS,
+    says="the body's BatchNorm statistics still move: it has to be in eval mode in each step",
+)
+train_head.compare(
+    HEAD,
+    says="the head is not what these steps make of it on the fixed body: mend the three bugs only",
+)
+train_head.compare(LOSSES, says="these are not the losses of the steps")
+train_head.compare(PARAMETERS, BUFFERS, says=NEARLY, tolerance=0)
+
+BOTH_HELD = {"head.parameters(),": "[*body.parameters(), *head.parameters()],"}
+MOVING_BUGS = {
+    None: {},
+    LEARN: {"body.requires_grad_(False)": "body.requires_grad = False", **BOTH_HELD},
+    DECAY: BOTH_HELD,
+}
+MODE_BUGS = {
+    None: {},
+    DRIFT: {"body.eval()": "body.train()"},
+    HEAD_EVAL: {"head.train()": "head.eval()"},
+}
+
+for moving, mode in product(MOVING_BUGS, MODE_BUGS):
+    bugs = [bug for bug in (moving, mode) if bug]
+    if bugs:
+        train_head.wrong(
+            " / ".join(bugs),
+            says=f"still in it: {'; '.join(bugs)}",
+            edit=MOVING_BUGS[moving] | MODE_BUGS[mode],
+        )
+
+
+@train_head.wrong(
+    "put back",
+    says="the body is put back at the end: the head has seen the features of another one",
+)
+def _(body, head, images, labels, steps, rate):
+    start = copy.deepcopy(body.state_dict())
+    body.requires_grad_(False)
+    optimizer = torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1)
+    losses = []
+    for _ in range(steps):
+        body.train()
+        head.train()
+        optimizer.zero_grad(set_to_none=False)
+        loss = nn.functional.cross_entropy(head(body(images)), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    body.load_state_dict(start)
+    return losses
+
+
+train_head.wrong(
+    "no zero_grad",
+    says="gradients add up: optimizer.zero_grad() in each step",
+    edit={"optimizer.zero_grad(set_to_none=False)": ""},
+)
+train_head.wrong(
+    "tiny rate",
+    says=NEARLY,
+    edit={
+        "body.requires_grad_(False)": "slow = {'params': body.parameters(), 'lr': 1e-7}",
+        "head.parameters(),": "[slow, {'params': head.parameters()}],",
+    },
 )
 
 
-FREEZE = (
-    partial(_problem, batches=3),
-    _drive_freeze,
-    FREEZES,
-    _exact(_drive_freeze, freeze, FREEZE_STAGES, FREEZES),
-)
-CLINIC = (
-    partial(_problem, batches=3),
-    _drive_clinic,
-    DRIFTS,
-    _exact(_drive_clinic, train_head, CLINIC_STAGES, DRIFTS),
-)
-EXERCISES = (
-    _exercise("freeze", 12, 3, freeze, FREEZE),
-    _exercise(
-        "param_groups", 10, 3, param_groups, (_draw_groups, _drive_groups, GROUPS, GROUP_STAGES)
-    ),
-    _exercise(
-        "linear_probe", 15, 3, linear_probe, (_draw_probe, _drive_probe, PROBES, PROBE_STAGES)
-    ),
-    _exercise("new_head", 12, 3, new_head, (_draw_head, _drive_head, HEADS, _judge_head)),
-    _exercise(
-        "normalise",
-        6,
-        2,
-        normalise,
-        (_draw_normalise, _drive_normalise, NORMALISES, NORMALISE_STAGES),
-    ),
-    _exercise("clinic", 15, 4, train_head, CLINIC),
-)
+@train_head.broken("as found", says=f"still in it: {LEARN}; {DRIFT}")
+def drifting_train_head(body, head, images, labels, steps, rate):
+    """The losses of so many steps that are to train the head alone."""
+    model = nn.Sequential(body, head)
+    body.requires_grad = False
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=rate,
+        momentum=0.9,
+        weight_decay=0.1,
+    )
+    losses = []
+    for _ in range(steps):
+        model.train()
+        optimizer.zero_grad(set_to_none=False)
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

@@ -1,407 +1,709 @@
-"""Chapters 3 and 3b: log-likelihood, KL, reparameterisation, ELBO, maps, weighted bound, three patients.
+"""Chapters 3 and 3b: log-likelihood, KL, reparameterisation, ELBO, maps, weighted bound, patients.
 
-Inputs are drawn under the names of the reference's parameters; each answer is judged by its values and gradients.
+Inputs are drawn under the names of the reference's parameters; each answer is judged by its values
+and by its gradients.
 """
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vaetl_helpers.exercises import (
-    Exercise,
-    Judge,
-    Values,
-    Wrong,
-    judged,
-    mutants,
-    plain,
-    recomputed,
-    same,
-)
+from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.toolkit import Block, copy_of, exercise, plain, whole_number
 
-# The reference solutions, as a learner would write them: `solution` prints these.
-
-
-def bernoulli_log_likelihood(logits, images):
-    """log p(x|z) of each image in nats: summed over its pixels; shape [batch]."""
-    log_likelihood = images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)
-    return log_likelihood.sum(dim=(1, 2, 3))
-
-
-def kl(mu, log_var):
-    """KL(N(mu, exp(log_var)) || N(0, I)) of each image in nats: summed over its latents; shape [batch]."""
-    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
-
-
-def reparameterise(mu, log_var, noise):
-    """A code z ~ N(mu, exp(log_var)), made of standard normal noise; gradients reach mu and log_var."""
-    return mu + (0.5 * log_var).exp() * noise
-
-
-def elbo(encode, decode, images, noise):
-    """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, with one sampled code; shape [batch]."""
-    mu, log_var = encode(images)
-    z = reparameterise(mu, log_var, noise)
-    return bernoulli_log_likelihood(decode(z), images) - kl(mu, log_var)
-
-
-def grow(features, channels, height, width):
-    """Flat features [batch, channels * height * width] as maps, nearest neighbour: [batch, channels, 2h, 2w]."""
-    maps = features.view(-1, channels, height, width)
-    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-
-
-def iw_bound(log_weights):
-    """log of the mean weight of each image in nats; log_weights has the shape [k, batch], the result [batch]."""
-    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
-
-
-def repaired(logits, images, mu, log_var):
-    """Patients A and B, repaired: the negative ELBO in nats per image; mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(
-        images
-    )
-    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum() / len(images)
-    return reconstruction + kl
-
-
-def repaired_c(logits, images, mu, sigma):
-    """Patient C, repaired: the negative ELBO in nats per image; sigma > 0 is the standard deviation."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(
-        images
-    )
-    kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)
-    return reconstruction + kl
-
-
-# Shared by the exercises: the inputs, the call, the judge.
-
-RESULT, GRADIENT = "the result", "the gradient for "
+RESULT = "the result"
+GRADIENT = "the gradient for "
 NAN = "NaN or infinity where finite numbers were expected"
-OVERFLOW = "an exponential ran out of range or a logarithm met 0 or less: F.logsigmoid and torch.logsumexp are safe"
+OVERFLOW = (
+    "an exponential ran out of range or a logarithm met 0 or less: F.logsigmoid and "
+    "torch.logsumexp are safe"
+)
+OWN_NOISE = "that is noise of your own: use the noise that you are given"
+EACH_IMAGE = "one number an image is asked for: leave the images (dimension 0) apart"
 
 
-def _draw(names: list[str], seed: int) -> Values:
-    """The named arguments; for `encode` and `decode` the weights that `_drive` makes them of."""
+def judged_by_gradients(block: Block, *, learned: Sequence[str]) -> None:
+    """Gives the block inputs, a call and a judge;
+    a gradient must reach the `learned` arguments.
+    """
+    parameters = tuple(inspect.signature(block.reference).parameters)
+    task = " ".join(str(inspect.getdoc(block.reference)).split())
+    asked_for = f"asked for: {task}"
+    block.draw(partial(named_inputs, parameters))
+    block.drive(partial(result_and_gradients, parameters, tuple(learned)))
+    block.compare(RESULT, says=f"other numbers than {asked_for}")
+    block.compare(
+        *(GRADIENT + name for name in learned),
+        says="the values are right, but their gradient is not: is a part of them detached?",
+    )
+
+    @block.judge
+    def _(inputs: Values, outputs: Values) -> str | None:
+        refusal = block.compared(inputs, outputs)
+        if refusal is None or not refusal.startswith(f"{RESULT}: "):
+            return refusal
+        advice = OVERFLOW if NAN in refusal else asked_for
+        return f"{refusal}; {advice}"
+
+
+def named_inputs(parameters: Sequence[str], seed: int) -> Values:
+    """The named arguments; for `encode` and `decode` weights, of which functions can
+    be made.
+    """
     generator = torch.Generator().manual_seed(seed)
-    sizes = [int(torch.randint(low, low + 3, (), generator=generator)) for low in (3, 3, 2, 3, 6)]
-    batch, latent, channels, height, k = sizes
-    shape = (batch, channels, height, height + 1 + seed % 2)
-    pixels, normal = math.prod(shape[1:]), partial(torch.randn, generator=generator)
-    values = {name: normal(batch, latent) for name in ("mu", "log_var", "noise")}
-    values |= {
-        "logits": normal(shape),
-        "images": normal(shape).sign().relu(),
-        "sigma": normal(batch, latent).exp(),
-    }
-    values |= {"encode": normal(pixels, 2 * latent) / pixels**0.5, "decode": normal(latent, pixels)}
-    values |= {"features": normal(batch, pixels), "log_weights": 2 * normal(k, batch)}
+    normal = partial(torch.randn, generator=generator)
+    batch, latent, channels, height, k = (
+        whole_number(low, low + 2, generator) for low in (3, 3, 2, 3, 6)
+    )
+    width = height + 1 + seed % 2
+    shape = (batch, channels, height, width)
+    pixels = channels * height * width
+    values: Values = {}
+    for name in ("mu", "log_var", "noise"):
+        values[name] = normal(batch, latent)
+    values["logits"] = normal(shape)
+    values["images"] = normal(shape).sign().relu()
+    values["sigma"] = normal(batch, latent).exp()
+    values["encode"] = normal(pixels, 2 * latent) / pixels**0.5
+    values["decode"] = normal(latent, pixels)
+    values["features"] = normal(batch, pixels)
+    values["log_weights"] = 2 * normal(k, batch)
     values["log_weights"][:, 0] -= 1000
-    if "mu" not in names:  # a mean over the batch would hide the other images behind this one
+    if "mu" not in parameters:  # a mean over the batch would hide the other images behind this one
         values["logits"][0] *= 1000
-    values |= {"channels": channels, "height": height, "width": shape[3]}
-    return {name: values[name] for name in names}
+    values |= {"channels": channels, "height": height, "width": width}
+    return {name: values[name] for name in parameters}
 
 
-def _drive(names: list[str], learned: list[str], function: Callable, inputs: Values) -> Values:
+def result_and_gradients(
+    parameters: Sequence[str], learned: Sequence[str], function: Function, inputs: Values
+) -> Values:
     """The result, and the gradients of its sum for the arguments that are learned."""
     torch.manual_seed(0)  # a learner's own noise is then that of the wrong answer, and is named
-    values = {name: x.clone() if isinstance(x, Tensor) else x for name, x in inputs.items()}
-    leaves = [values[name].requires_grad_() for name in learned]
-    if "encode" in names:
-        shape = values["images"].shape[1:]
-        values["encode"] = lambda images: (images.flatten(1) @ leaves[0]).chunk(2, dim=1)
-        values["decode"] = lambda z: (z @ leaves[1]).unflatten(1, shape)
-    result = function(*(values[name] for name in names))
-    gradients = [torch.zeros_like(x) for x in leaves]
+    arguments = {name: copy_of(value) for name, value in inputs.items()}
+    leaves = [arguments[name].requires_grad_() for name in learned]
+    if "encode" in parameters:
+        arguments |= linear_coders(arguments)
+    result = function(*(arguments[name] for name in parameters))
+    gradients: Sequence[Tensor] = [torch.zeros_like(leaf) for leaf in leaves]
     if isinstance(result, Tensor) and result.requires_grad:
         gradients = torch.autograd.grad(
             result.sum(), leaves, allow_unused=True, materialize_grads=True
         )
-    return {RESULT: plain(result)} | {
-        GRADIENT + name: x for name, x in zip(learned, gradients, strict=True)
+    outputs: Values = {RESULT: plain(result)}
+    for name, gradient in zip(learned, gradients, strict=True):
+        outputs[GRADIENT + name] = gradient
+    return outputs
+
+
+def linear_coders(arguments: Values) -> dict[str, Function]:
+    """An encoder and a decoder of the weights that were drawn under their names."""
+    encoder_weights = arguments["encode"]
+    decoder_weights = arguments["decode"]
+    shape = arguments["images"].shape[1:]
+    return {
+        "encode": lambda images: (images.flatten(1) @ encoder_weights).chunk(2, dim=1),
+        "decode": lambda z: (z @ decoder_weights).unflatten(1, shape),
     }
 
 
-def _judge(
-    drive: Callable, reference: Callable, gradients: list[str], wrong: tuple[Wrong, ...]
-) -> Judge:
-    """As `recomputed`, but a wrong answer is named also where its result has a wrong shape."""
-    asked = f"asked for: {inspect.getdoc(reference)}"
-    detached = "the values are right, but their gradient is not: is a part of them detached?"
-    compare = recomputed(
-        drive, reference, ([RESULT], f"other numbers than {asked}"), (gradients, detached)
-    )
-
-    @judged
-    def judge(inputs: Values, outputs: Values) -> str | None:
-        refusal = compare(inputs, outputs)
-        for suspect in wrong if refusal else ():
-            with contextlib.suppress(
-                Exception
-            ):  # some wrong answers crash, and outputs may be anything
-                known = drive(suspect.function, inputs)
-                if same(outputs, known, known):
-                    return suspect.says
-        unfit = refusal and refusal.startswith(f"{RESULT}: ")
-        return f"{refusal}; {OVERFLOW if NAN in refusal else asked}" if unfit else refusal
-
-    return judge
+# vae.bernoulli_log_likelihood
 
 
-def _exercise(
-    name: str, reference: Callable, minutes: int, points: int, learned: str, rows: tuple
-) -> Exercise:
-    """`learned` names the arguments that a gradient must reach, `rows` the wrong answers as edits."""
-    names, leaves, wrong = (
-        list(inspect.signature(reference).parameters),
-        learned.split(),
-        mutants(reference, *rows),
-    )
-    drive = partial(_drive, names, leaves)
-    hints = [
-        line.split(": ", 1)[1]
-        for line in HINTS.splitlines()
-        if name.startswith(line.split(": ", 1)[0])
-    ]
-    judge = _judge(drive, reference, [GRADIENT + x for x in leaves], wrong)
-    return Exercise(
-        f"vae.{name}",
-        minutes,
-        points,
-        tuple(hints),
-        reference,
-        partial(_draw, names),
-        drive,
-        judge,
-        wrong,
-    )
+@exercise(
+    id="vae.bernoulli_log_likelihood",
+    minutes=8,
+    points=2,
+    hints=(
+        "A pixel that is 1 adds log π, one that is 0 adds log(1 - π); the pixels of one image add "
+        "up.",
+        "log π is F.logsigmoid(logits) and log(1 - π) is F.logsigmoid(-logits), safe for any "
+        "logit.",
+        "(images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)).sum(dim=(1, 2, 3))",
+    ),
+)
+def bernoulli_log_likelihood(logits, images):
+    """log p(x|z) of each image in nats: summed over its pixels; shape [batch]."""
+    log_likelihood = images * F.logsigmoid(logits)
+    log_likelihood += (1 - images) * F.logsigmoid(-logits)
+    return log_likelihood.sum(dim=(1, 2, 3))
 
 
-HINTS = """\
-bernoulli_log_likelihood: A pixel that is 1 adds log π, one that is 0 adds log(1 - π); the pixels of one image add up.
-bernoulli_log_likelihood: log π is F.logsigmoid(logits) and log(1 - π) is F.logsigmoid(-logits), safe for any logit.
-bernoulli_log_likelihood: (images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)).sum(dim=(1, 2, 3))
-kl: Write the formula for one latent, for all entries of mu and log_var at once; then add up along one dimension.
-kl: log_var is log σ² already, so σ² is log_var.exp(). The latents are dimension 1.
-kl: Half of (mu² + log_var.exp() - 1 - log_var), with .sum(dim=1): no mean anywhere.
-reparameterise: The noise is standard normal: stretch it by the standard deviation, then move it to the mean.
-reparameterise: log_var is log σ²; half of it is log σ, and exp of that is σ.
-reparameterise: mu plus (0.5 * log_var).exp() times the noise; no .detach(), no randn.
-elbo: Four steps: encode, draw a code from the noise, decode it, and take the price off the log-likelihood.
-elbo: mu, log_var = encode(images), and z = reparameterise_checked(mu, log_var, noise).
-elbo: Return bernoulli_checked(decode(z), images) minus kl_checked(mu, log_var): no sum, no mean.
-decoder_shape: Images are stored row by row, so the order of the sizes is batch, channels, height, width.
-decoder_shape: features.view(-1, channels, height, width) gives maps; repeat_interleave repeats each pixel.
-decoder_shape: After the view, .repeat_interleave(2, dim=2) for the height, and the same with dim=3 for the width.
-iw_bound: The logarithm of a mean is the logarithm of a sum, minus the logarithm of the number of terms.
-iw_bound: torch.logsumexp(log_weights, dim=0) is the log of the sum over the k codes, without overflow.
-iw_bound: From that subtract math.log(k), where k is len(log_weights).
-clinic: Each term is a sum over everything, divided by the number of images. Write the KL's formula beside the code.
-clinic: The reconstruction is right in all three. Compute the KL of one latent by hand for mu = 1, σ = 1: it is 1/2.
-clinic_a: .mean() divides the KL by images times latents. Replace .mean() by .sum() / len(images).
-clinic_b: The KL begins with -0.5 *, not with -.
-clinic_c: sigma is σ itself. In the KL, sigma**2 takes the place of sigma.exp(), and 2 * sigma.log() that of sigma.
-"""
+judged_by_gradients(bernoulli_log_likelihood, learned=("logits",))
 
-# Wrong answers, as edits of the right ones.
-
-PIXELS, ON, OFF = "(dim=(1, 2, 3))", "F.logsigmoid(logits)", "F.logsigmoid(-logits)"
-STD, KL, SUM = "(0.5 * log_var).exp()", "kl(mu, log_var)", ").sum() / len(images)"
-TALL, WIDE, VIEW = (
-    ".repeat_interleave(2, dim=2)",
-    ".repeat_interleave(2, dim=3)",
-    "view(-1, channels, height, width)",
+bernoulli_log_likelihood.wrong(
+    "mean over pixels",
+    says="you averaged over the pixels: sum over them",
+    last_line="return log_likelihood.mean(dim=(1, 2, 3))",
 )
-LOG, C, PATIENT_C = (
-    "log_var.exp() - 1 - ",
-    "sigma**2 - 1 - 2 * sigma.log()",
-    "sigma.exp() - 1 - sigma",
-)
-LOG_K, BOUND = (
-    " - math.log(len(log_weights))",
-    "torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))",
-)
-LAST = "view(-1, height, width, channels).movedim(3, 1)"
-START, BCE = (
-    "log_likelihood = ",
-    "-F.binary_cross_entropy(logits.sigmoid(), images, reduction='none').sum",
-)
-OWN = "that is noise of your own: use the noise that you are given"
-EACH = "one number an image is asked for: leave the images (dimension 0) apart"
-LIKELIHOODS = (
-    ("mean over pixels", "you averaged over the pixels: sum over them", {".sum(": ".mean("}),
-    (
-        "negative",
-        "the sign is wrong: the logarithm of a probability is never above 0",
-        {"return ": "return -"},
-    ),
-    ("naive", NAN, {ON: "logits.sigmoid().log()", OFF: "(1 - logits.sigmoid()).log()"}),
-    (
-        "clamped",
-        "huge logits are cut off at -100: F.binary_cross_entropy does that",
-        {"log_likelihood.sum": BCE},
-    ),
-    ("mean over batch", EACH, {PIXELS: f"{PIXELS}.mean()"}),
-    ("sum of everything", EACH, {PIXELS: "()"}),
-    (
-        "two sigmoids",
-        "the sigmoid came twice: leave yours out",
-        {START: f"logits = logits.sigmoid(); {START}"},
-    ),
-    (
-        "ink only",
-        "the pixels that are 0 are missing: they add log(1 - π)",
-        {f" + (1 - images) * {OFF}": ""},
-    ),
-)
-KLS = (
-    ("mean over latents", "you averaged over the latents: sum over them", {".sum(": ".mean("}),
-    ("no half", "the ½ before the bracket is missing", {"0.5 * ": ""}),
-    (
-        "log sigma",
-        "you took log_var for log σ: it is log σ²",
-        {LOG: "(2 * log_var).exp() - 1 - 2 * "},
-    ),
-    (
-        "exp squared",
-        "log_var.exp() is σ² already: do not square it",
-        {"log_var.exp()": "log_var.exp().square()"},
-    ),
-    ("log_var as variance", NAN, {"log_var.exp()": "log_var", "- log_var": "- log_var.log()"}),
-    ("sign", "the sign is wrong: a KL divergence is never negative", {"return ": "return -"}),
-    ("sum over batch", EACH, {"(dim=1)": "()"}),
-    ("mean over batch", EACH, {"(dim=1)": "(dim=1).mean()"}),
-)
-CODES = (
-    ("variance", "you multiplied by the variance σ²: σ is exp(0.5 log_var)", {"0.5 * ": ""}),
-    (
-        "softplus",
-        "σ is exp(0.5 log_var), not the softplus of log_var",
-        {STD: "F.softplus(log_var)"},
-    ),
-    ("detached mu", "no gradient reaches mu: leave out .detach()", {"mu +": "mu.detach() +"}),
-    (
-        "detached log_var",
-        "no gradient reaches log_var: leave out .detach()",
-        {STD: f"{STD}.detach()"},
-    ),
-    ("own noise", OWN, {"* noise": "* torch.randn_like(noise)"}),
-    (
-        "variance added",
-        "the variance is added: multiply the noise by σ",
-        {f"{STD} *": "log_var.exp() +"},
-    ),
-    ("no noise", "the noise is ignored: multiply it by σ", {" * noise": ""}),
-    ("mean alone", "that is mu itself: add σ times the noise", {f" + {STD} * noise": ""}),
-)
-ELBOS = (
-    ("mean decoded", "you decoded mu: decode the sampled z", {"decode(z)": "decode(mu)"}),
-    ("plus", "the KL is added: it is a price, subtract it", {"- kl": "+ kl"}),
-    (
-        "mean over pixels",
-        "the log-likelihood is averaged over the pixels: sum",
-        {"- kl": "/ images[0].numel() - kl"},
-    ),
-    ("mean over latents", "the KL is averaged over the latents: sum", {KL: f"{KL} / mu.shape[1]"}),
-    ("beta", "the KL counts twice: in the bound its weight β is 1", {"- kl": "- 2 * kl"}),
-    ("own noise", OWN, {"log_var, noise)": "log_var, torch.randn_like(noise))"}),
-    (
-        "negative",
-        "that is minus the ELBO: return the bound itself",
-        {"return b": "return -b", "- kl": "+ kl"},
-    ),
-    ("batch mean", EACH, {", images)": ", images).mean()", KL: f"{KL}.mean()"}),
-)
-MAPS = (
-    (
-        "swapped",
-        "height and width are swapped: the height comes first",
-        {VIEW: "view(-1, channels, width, height)"},
-    ),
-    ("channels last", "the channels come before height and width", {VIEW: LAST}),
-    (
-        "tiled",
-        "you tiled the whole map: repeat each pixel beside itself",
-        {TALL + WIDE: ".repeat(1, 1, 2, 2)"},
-    ),
-    ("height only", "the width is not doubled: dimension 3 too", {WIDE: ""}),
-    ("width only", "the height is not doubled: dimension 2 too", {TALL: ""}),
-    (
-        "transposed",
-        "the maps came out transposed: keep height before width",
-        {WIDE: f"{WIDE}.transpose(2, 3)"},
-    ),
-)
-BOUNDS = (
-    (
-        "L1",
-        "that is L₁, the mean of the logs: take the log of the mean",
-        {BOUND: "log_weights.mean(0)"},
-    ),
-    ("no log k", "that is the log of the sum: subtract log k to get that of the mean", {LOG_K: ""}),
-    ("naive", NAN, {BOUND: "log_weights.exp().mean(dim=0).log()"}),
-    ("maximum", "that is the largest weight alone: average all k", {BOUND: "log_weights.amax(0)"}),
-    (
-        "dim 1",
-        "you averaged over the images: the k codes are dimension 0",
-        {"0) - math.log(len": "1) - math.log(len"},
-    ),
-    ("plus log k", "you added log k: subtract it", {LOG_K: LOG_K.replace("-", "+")}),
-)
-OBJECTIVES = (
-    (
-        "patient A",
-        "the KL is averaged over latents too: divide its sum by len(images) alone",
-        {SUM: ").mean()"},
-    ),
-    ("patient B", "the ½ of the KL is missing, so that β is 2", {"0.5 * ": ""}),
-    (
-        "mean over pixels",
-        "the reconstruction is averaged over pixels too: sum",
-        {'"sum") / len(images)': '"mean")'},
-    ),
-    ("sign of the KL", "the sign of the KL is wrong: the loss rises with it", {"+ kl": "- kl"}),
-    ("KL summed", "the KL is summed over the images: divide it by len(images)", {SUM: ").sum()"}),
-    (
-        "both summed",
-        "that is summed over the images: divide by len(images)",
-        {" / len(images)": ""},
-    ),
-    ("no KL", "the KL is missing", {" + kl": ""}),
-    ("no reconstruction", "the reconstruction is missing", {"return reconstruction + ": "return "}),
-    (
-        "ELBO",
-        "that is the ELBO: the loss is minus it",
-        {"return reconstruction +": "return -reconstruction -"},
-    ),
-)
-OBJECTIVES_C = (
-    (
-        "patient C",
-        "you took σ for log σ²: σ² is sigma**2, and log σ² is 2 * sigma.log()",
-        {C: PATIENT_C},
-    ),
-    ("log sigma", "log σ² is 2 * sigma.log()", {"2 * sigma.log": "sigma.log"}),
-    *OBJECTIVES,
+bernoulli_log_likelihood.wrong(
+    "negative",
+    says="the sign is wrong: the logarithm of a probability is never above 0",
+    last_line="return -log_likelihood.sum(dim=(1, 2, 3))",
 )
 
-EXERCISES = (
-    _exercise("bernoulli_log_likelihood", bernoulli_log_likelihood, 8, 2, "logits", LIKELIHOODS),
-    _exercise("kl", kl, 10, 2, "mu log_var", KLS),
-    _exercise("reparameterise", reparameterise, 8, 2, "mu log_var", CODES),
-    _exercise("elbo", elbo, 10, 3, "encode decode", ELBOS),
-    _exercise("decoder_shape", grow, 12, 3, "features", MAPS),
-    _exercise("iw_bound", iw_bound, 8, 3, "log_weights", BOUNDS),
-    _exercise("clinic_a", repaired, 5, 1, "logits mu log_var", OBJECTIVES),
-    _exercise("clinic_b", repaired, 5, 1, "logits mu log_var", OBJECTIVES),
-    _exercise("clinic_c", repaired_c, 5, 1, "logits mu sigma", OBJECTIVES_C),
+
+@bernoulli_log_likelihood.wrong("naive", says=NAN)
+def _(logits, images):
+    p = logits.sigmoid()
+    log_likelihood = images * p.log() + (1 - images) * (1 - p).log()
+    return log_likelihood.sum(dim=(1, 2, 3))
+
+
+@bernoulli_log_likelihood.wrong(
+    "clamped", says="huge logits are cut off at -100: F.binary_cross_entropy does that"
 )
+def _(logits, images):
+    loss = F.binary_cross_entropy(logits.sigmoid(), images, reduction="none")
+    return -loss.sum(dim=(1, 2, 3))
+
+
+bernoulli_log_likelihood.wrong(
+    "mean over batch",
+    says=EACH_IMAGE,
+    last_line="return log_likelihood.sum(dim=(1, 2, 3)).mean()",
+)
+bernoulli_log_likelihood.wrong(
+    "sum of everything",
+    says=EACH_IMAGE,
+    last_line="return log_likelihood.sum()",
+)
+
+
+@bernoulli_log_likelihood.wrong("two sigmoids", says="the sigmoid came twice: leave yours out")
+def _(logits, images):
+    return bernoulli_log_likelihood(logits.sigmoid(), images)
+
+
+bernoulli_log_likelihood.wrong(
+    "ink only",
+    says="the pixels that are 0 are missing: they add log(1 - π)",
+    edit={"log_likelihood += (1 - images) * F.logsigmoid(-logits)": ""},
+)
+
+
+# vae.kl
+
+
+@exercise(
+    id="vae.kl",
+    minutes=10,
+    points=2,
+    hints=(
+        "Write the formula for one latent, for all entries of mu and log_var at once; then add up "
+        "along one dimension.",
+        "log_var is log σ² already, so σ² is log_var.exp(). The latents are dimension 1.",
+        "Half of (mu² + log_var.exp() - 1 - log_var), with .sum(dim=1): no mean anywhere.",
+    ),
+)
+def kl(mu, log_var):
+    """KL(N(mu, exp(log_var)) || N(0, I)) of each image in nats:
+    summed over its latents; shape [batch].
+    """
+    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
+
+
+judged_by_gradients(kl, learned=("mu", "log_var"))
+
+kl.wrong(
+    "mean over latents",
+    says="you averaged over the latents: sum over them",
+    last_line="return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).mean(dim=1)",
+)
+kl.wrong(
+    "no half",
+    says="the ½ before the bracket is missing",
+    last_line="return (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)",
+)
+kl.wrong(
+    "log sigma",
+    says="you took log_var for log σ: it is log σ²",
+    last_line="return 0.5 * (mu.square() + (2 * log_var).exp() - 1 - 2 * log_var).sum(dim=1)",
+)
+kl.wrong(
+    "exp squared",
+    says="log_var.exp() is σ² already: do not square it",
+    last_line="return 0.5 * (mu.square() + log_var.exp().square() - 1 - log_var).sum(dim=1)",
+)
+kl.wrong(
+    "log_var as variance",
+    says=NAN,
+    last_line="return 0.5 * (mu.square() + log_var - 1 - log_var.log()).sum(dim=1)",
+)
+kl.wrong(
+    "sign",
+    says="the sign is wrong: a KL divergence is never negative",
+    last_line="return -0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)",
+)
+kl.wrong(
+    "sum over batch",
+    says=EACH_IMAGE,
+    last_line="return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum()",
+)
+kl.wrong(
+    "mean over batch",
+    says=EACH_IMAGE,
+    last_line="return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1).mean()",
+)
+
+
+# vae.reparameterise
+
+
+@exercise(
+    id="vae.reparameterise",
+    minutes=8,
+    points=2,
+    hints=(
+        "The noise is standard normal: stretch it by the standard deviation, then move it to the "
+        "mean.",
+        "log_var is log σ²; half of it is log σ, and exp of that is σ.",
+        "mu plus (0.5 * log_var).exp() times the noise; no .detach(), no randn.",
+    ),
+)
+def reparameterise(mu, log_var, noise):
+    """A code z ~ N(mu, exp(log_var)), made of standard normal noise;
+    gradients reach mu and log_var.
+    """
+    return mu + (0.5 * log_var).exp() * noise
+
+
+judged_by_gradients(reparameterise, learned=("mu", "log_var"))
+
+reparameterise.wrong(
+    "variance",
+    says="you multiplied by the variance σ²: σ is exp(0.5 log_var)",
+    last_line="return mu + log_var.exp() * noise",
+)
+reparameterise.wrong(
+    "softplus",
+    says="σ is exp(0.5 log_var), not the softplus of log_var",
+    last_line="return mu + F.softplus(log_var) * noise",
+)
+reparameterise.wrong(
+    "detached mu",
+    says="no gradient reaches mu: leave out .detach()",
+    last_line="return mu.detach() + (0.5 * log_var).exp() * noise",
+)
+reparameterise.wrong(
+    "detached log_var",
+    says="no gradient reaches log_var: leave out .detach()",
+    last_line="return mu + (0.5 * log_var).exp().detach() * noise",
+)
+reparameterise.wrong(
+    "own noise",
+    says=OWN_NOISE,
+    last_line="return mu + (0.5 * log_var).exp() * torch.randn_like(noise)",
+)
+reparameterise.wrong(
+    "variance added",
+    says="the variance is added: multiply the noise by σ",
+    last_line="return mu + log_var.exp() + noise",
+)
+reparameterise.wrong(
+    "no noise",
+    says="the noise is ignored: multiply it by σ",
+    last_line="return mu + (0.5 * log_var).exp()",
+)
+reparameterise.wrong(
+    "mean alone",
+    says="that is mu itself: add σ times the noise",
+    last_line="return mu",
+)
+
+
+# vae.elbo
+
+# As in the notebook, where they are the learner's own functions once these are correct.
+bernoulli_checked = bernoulli_log_likelihood.reference
+kl_checked = kl.reference
+reparameterise_checked = reparameterise.reference
+
+
+@exercise(
+    id="vae.elbo",
+    minutes=10,
+    points=3,
+    hints=(
+        "Four steps: encode, draw a code from the noise, decode it, and take the price off the "
+        "log-likelihood.",
+        "mu, log_var = encode(images), and z = reparameterise_checked(mu, log_var, noise).",
+        "Return bernoulli_checked(decode(z), images) minus kl_checked(mu, log_var): no sum, no "
+        "mean.",
+    ),
+)
+def elbo(encode, decode, images, noise):
+    """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, with one sampled code;
+    shape [batch].
+    """
+    mu, log_var = encode(images)
+    z = reparameterise_checked(mu, log_var, noise)
+    return bernoulli_checked(decode(z), images) - kl_checked(mu, log_var)
+
+
+judged_by_gradients(elbo, learned=("encode", "decode"))
+
+elbo.wrong(
+    "mean decoded",
+    says="you decoded mu: decode the sampled z",
+    last_line="return bernoulli_checked(decode(mu), images) - kl_checked(mu, log_var)",
+)
+elbo.wrong(
+    "plus",
+    says="the KL is added: it is a price, subtract it",
+    last_line="return bernoulli_checked(decode(z), images) + kl_checked(mu, log_var)",
+)
+
+
+@elbo.wrong("mean over pixels", says="the log-likelihood is averaged over the pixels: sum")
+def _(encode, decode, images, noise):
+    mu, log_var = encode(images)
+    z = reparameterise_checked(mu, log_var, noise)
+    log_likelihood = bernoulli_checked(decode(z), images) / images[0].numel()
+    return log_likelihood - kl_checked(mu, log_var)
+
+
+@elbo.wrong("mean over latents", says="the KL is averaged over the latents: sum")
+def _(encode, decode, images, noise):
+    mu, log_var = encode(images)
+    z = reparameterise_checked(mu, log_var, noise)
+    kl_mean = kl_checked(mu, log_var) / mu.shape[1]
+    return bernoulli_checked(decode(z), images) - kl_mean
+
+
+elbo.wrong(
+    "beta",
+    says="the KL counts twice: in the bound its weight β is 1",
+    last_line="return bernoulli_checked(decode(z), images) - 2 * kl_checked(mu, log_var)",
+)
+elbo.wrong(
+    "own noise",
+    says=OWN_NOISE,
+    edit={
+        "z = reparameterise_checked(mu, log_var, noise)": (
+            "z = reparameterise_checked(mu, log_var, torch.randn_like(noise))"
+        )
+    },
+)
+elbo.wrong(
+    "negative",
+    says="that is minus the ELBO: return the bound itself",
+    last_line="return kl_checked(mu, log_var) - bernoulli_checked(decode(z), images)",
+)
+
+
+@elbo.wrong("batch mean", says=EACH_IMAGE)
+def _(encode, decode, images, noise):
+    return elbo(encode, decode, images, noise).mean()
+
+
+# vae.decoder_shape
+
+
+@exercise(
+    id="vae.decoder_shape",
+    minutes=12,
+    points=3,
+    hints=(
+        "Images are stored row by row, so the order of the sizes is batch, channels, height, "
+        "width.",
+        "features.view(-1, channels, height, width) gives maps; repeat_interleave repeats each "
+        "pixel.",
+        "After the view, .repeat_interleave(2, dim=2) for the height, and the same with dim=3 for "
+        "the width.",
+    ),
+)
+def grow(features, channels, height, width):
+    """Flat features as maps twice as high and wide:
+    [batch, channels * h * w] to [batch, channels, 2h, 2w].
+    """
+    maps = features.view(-1, channels, height, width)
+    return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
+judged_by_gradients(grow, learned=("features",))
+
+grow.wrong(
+    "swapped",
+    says="height and width are swapped: the height comes first",
+    edit={
+        "maps = features.view(-1, channels, height, width)": (
+            "maps = features.view(-1, channels, width, height)"
+        )
+    },
+)
+grow.wrong(
+    "channels last",
+    says="the channels come before height and width",
+    edit={
+        "maps = features.view(-1, channels, height, width)": (
+            "maps = features.view(-1, height, width, channels).movedim(3, 1)"
+        )
+    },
+)
+grow.wrong(
+    "tiled",
+    says="you tiled the whole map: repeat each pixel beside itself",
+    last_line="return maps.repeat(1, 1, 2, 2)",
+)
+grow.wrong(
+    "height only",
+    says="the width is not doubled: dimension 3 too",
+    last_line="return maps.repeat_interleave(2, dim=2)",
+)
+grow.wrong(
+    "width only",
+    says="the height is not doubled: dimension 2 too",
+    last_line="return maps.repeat_interleave(2, dim=3)",
+)
+grow.wrong(
+    "transposed",
+    says="the maps came out transposed: keep height before width",
+    last_line="return maps.repeat_interleave(2, 2).repeat_interleave(2, 3).transpose(2, 3)",
+)
+
+
+# vae.iw_bound
+
+
+@exercise(
+    id="vae.iw_bound",
+    minutes=8,
+    points=3,
+    hints=(
+        "The logarithm of a mean is the logarithm of a sum, minus the logarithm of the number of "
+        "terms.",
+        "torch.logsumexp(log_weights, dim=0) is the log of the sum over the k codes, without "
+        "overflow.",
+        "From that subtract math.log(k), where k is len(log_weights).",
+    ),
+)
+def iw_bound(log_weights):
+    """log of the mean weight of each image in nats;
+    log_weights has the shape [k, batch], the result [batch].
+    """
+    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
+
+
+judged_by_gradients(iw_bound, learned=("log_weights",))
+
+iw_bound.wrong(
+    "L1",
+    says="that is L₁, the mean of the logs: take the log of the mean",
+    last_line="return log_weights.mean(0)",
+)
+iw_bound.wrong(
+    "no log k",
+    says="that is the log of the sum: subtract log k to get that of the mean",
+    last_line="return torch.logsumexp(log_weights, dim=0)",
+)
+iw_bound.wrong(
+    "naive",
+    says=NAN,
+    last_line="return log_weights.exp().mean(dim=0).log()",
+)
+iw_bound.wrong(
+    "maximum",
+    says="that is the largest weight alone: average all k",
+    last_line="return log_weights.amax(0)",
+)
+iw_bound.wrong(
+    "dim 1",
+    says="you averaged over the images: the k codes are dimension 0",
+    last_line="return torch.logsumexp(log_weights, dim=1) - math.log(len(log_weights))",
+)
+iw_bound.wrong(
+    "plus log k",
+    says="you added log k: subtract it",
+    last_line="return torch.logsumexp(log_weights, dim=0) + math.log(len(log_weights))",
+)
+
+
+# vae.clinic_a, vae.clinic_b, vae.clinic_c: three patients, and what else may go wrong with each
+
+CLINIC_HINTS = (
+    "Each term is a sum over everything, divided by the number of images. Write the KL's formula "
+    "beside the code.",
+    "The reconstruction is right in all three. Compute the KL of one latent by hand for mu = 1, "
+    "σ = 1: it is 1/2.",
+)
+NOT_HALVED = "the ½ of the KL is missing, so that β is 2"
+LATENTS_AVERAGED = "the KL is averaged over latents too: divide its sum by len(images) alone"
+
+
+def summed_bce(logits: Tensor, images: Tensor) -> Tensor:
+    """Minus the log-likelihood in nats, summed over everything."""
+    return F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+
+
+def loss_terms(loss: Function) -> tuple[Function, Function]:
+    """The reconstruction and the divergence that a loss adds up, in nats per image."""
+
+    def reconstruction(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
+        return summed_bce(logits, images) / len(images)
+
+    def divergence(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
+        return loss(logits, images, *posterior) - reconstruction(logits, images)
+
+    return reconstruction, divergence
+
+
+def terms_confused(block: Block) -> None:
+    """Adds the wrong answers that confuse the loss's terms, whatever the KL is computed from."""
+    loss = block.reference
+    reconstruction, divergence = loss_terms(loss)
+
+    @block.wrong("mean over pixels", says="the reconstruction is averaged over pixels too: sum")
+    def _(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
+        mean = F.binary_cross_entropy_with_logits(logits, images, reduction="mean")
+        return mean + divergence(logits, images, *posterior)
+
+    @block.wrong("sign of the KL", says="the sign of the KL is wrong: the loss rises with it")
+    def _(*arguments: Tensor) -> Tensor:
+        return reconstruction(*arguments) - divergence(*arguments)
+
+    @block.wrong("KL summed", says="the KL is summed over the images: divide it by len(images)")
+    def _(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
+        total = len(images) * divergence(logits, images, *posterior)
+        return reconstruction(logits, images) + total
+
+    @block.wrong("both summed", says="that is summed over the images: divide by len(images)")
+    def _(logits: Tensor, images: Tensor, *posterior: Tensor) -> Tensor:
+        return len(images) * loss(logits, images, *posterior)
+
+    block.wrong("no KL", says="the KL is missing", function=reconstruction)
+    block.wrong("no reconstruction", says="the reconstruction is missing", function=divergence)
+
+    @block.wrong("ELBO", says="that is the ELBO: the loss is minus it")
+    def _(*arguments: Tensor) -> Tensor:
+        return -loss(*arguments)
+
+
+@exercise(
+    id="vae.clinic_a",
+    minutes=5,
+    points=1,
+    hints=(
+        *CLINIC_HINTS,
+        ".mean() divides the KL by images times latents. Replace .mean() by .sum() / len(images).",
+    ),
+)
+def repaired_a(logits, images, mu, log_var):
+    """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
+    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = reconstruction / len(images)
+    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum() / len(images)
+    return reconstruction + kl
+
+
+judged_by_gradients(repaired_a, learned=("logits", "mu", "log_var"))
+
+
+@repaired_a.broken("patient A", says=LATENTS_AVERAGED)
+def objective_a(logits, images, mu, log_var):
+    """mu and log_var: [batch, latent]."""
+    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = reconstruction / len(images)
+    kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).mean()
+    return reconstruction + kl
+
+
+@exercise(
+    id="vae.clinic_b",
+    minutes=5,
+    points=1,
+    hints=(*CLINIC_HINTS, "The KL begins with -0.5 *, not with -."),
+)
+def repaired_b(logits, images, mu, log_var):
+    """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
+    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    kl = -0.5 * torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
+    return (reconstruction + kl) / len(images)
+
+
+judged_by_gradients(repaired_b, learned=("logits", "mu", "log_var"))
+repaired_b.wrong("patient A", says=LATENTS_AVERAGED, function=objective_a)
+
+
+@repaired_b.broken("patient B", says=NOT_HALVED)
+def objective_b(logits, images, mu, log_var):
+    """mu and log_var: [batch, latent]."""
+    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    kl = -torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
+    return (reconstruction + kl) / len(images)
+
+
+repaired_a.wrong("patient B", says=NOT_HALVED, function=objective_b)
+
+
+@exercise(
+    id="vae.clinic_c",
+    minutes=5,
+    points=1,
+    hints=(
+        *CLINIC_HINTS,
+        "sigma is σ itself. In the KL, sigma**2 takes the place of sigma.exp(), and "
+        "2 * sigma.log() that of sigma.",
+    ),
+)
+def repaired_c(logits, images, mu, sigma):
+    """The negative ELBO in nats per image; mu and sigma: [batch, latent],
+    sigma > 0 is the standard deviation.
+    """
+    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = reconstruction / len(images)
+    kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)
+    return reconstruction + kl
+
+
+judged_by_gradients(repaired_c, learned=("logits", "mu", "sigma"))
+
+
+@repaired_c.broken(
+    "patient C", says="you took σ for log σ²: σ² is sigma**2, and log σ² is 2 * sigma.log()"
+)
+def objective_c(logits, images, mu, sigma):
+    """mu and sigma: [batch, latent]; sigma > 0."""
+    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = reconstruction / len(images)
+    kl = 0.5 * (mu**2 + sigma.exp() - 1 - sigma).sum() / len(images)
+    return reconstruction + kl
+
+
+repaired_c.wrong(
+    "log sigma",
+    says="log σ² is 2 * sigma.log()",
+    edit={
+        "kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)": (
+            "kl = 0.5 * (mu**2 + sigma**2 - 1 - sigma.log()).sum() / len(images)"
+        )
+    },
+)
+repaired_c.wrong(
+    "patient A",
+    says=LATENTS_AVERAGED,
+    edit={
+        "kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)": (
+            "kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).mean()"
+        )
+    },
+)
+repaired_c.wrong(
+    "patient B",
+    says=NOT_HALVED,
+    edit={
+        "kl = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)": (
+            "kl = (mu**2 + sigma**2 - 1 - 2 * sigma.log()).sum() / len(images)"
+        )
+    },
+)
+
+for patient in (repaired_a, repaired_b, repaired_c):
+    terms_confused(patient)

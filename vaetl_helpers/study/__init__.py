@@ -1,8 +1,13 @@
-"""Repeated runs and what may be said of them: label draws, studies, paired effects, costs and verdicts."""
+"""Repeated runs and what may be said of them: draws, studies, effects, costs and verdicts."""
 
-from vaetl_helpers.recorded import recorded, recorded_value
-from vaetl_helpers.study.costs import add_costs, labels_to, saving, time_to
-from vaetl_helpers.study.draws import Draw, Draws, Method, draw_labels
+from vaetl_helpers.recorded import (
+    find_recorded,
+    recorded,
+    recorded_by_measure,
+    recorded_value,
+)
+from vaetl_helpers.study.costs import add_costs, cost_ratio, labels_ratio, labels_to
+from vaetl_helpers.study.draws import Draw, Method, draw_labels
 from vaetl_helpers.study.effects import (
     Effect,
     effect_of,
@@ -12,35 +17,43 @@ from vaetl_helpers.study.effects import (
     verdict,
     verdicts,
 )
-from vaetl_helpers.study.journal import Journal, journal_entry
-from vaetl_helpers.study.runs import run_study
-from vaetl_helpers.study.table import CENSORED, COLUMNS, SHARED, Reached, Table, recorded_table
+from vaetl_helpers.study.runs import run_study, training_options
+from vaetl_helpers.study.table import (
+    CENSORED,
+    COLUMNS,
+    SHARED,
+    Censoring,
+    Cost,
+    Table,
+    recorded_table,
+)
 
 __all__ = [
     "CENSORED",
     "COLUMNS",
-    "Draw",
-    "Draws",
-    "Effect",
-    "Journal",
-    "Method",
-    "Reached",
     "SHARED",
+    "Censoring",
+    "Cost",
+    "Draw",
+    "Effect",
+    "Method",
     "Table",
     "add_costs",
+    "cost_ratio",
     "draw_labels",
     "effect_of",
+    "find_recorded",
     "holm",
-    "journal_entry",
+    "labels_ratio",
     "labels_to",
     "mean_interval",
     "paired",
     "recorded",
+    "recorded_by_measure",
     "recorded_table",
     "recorded_value",
     "run_study",
-    "saving",
-    "time_to",
+    "training_options",
     "verdict",
     "verdicts",
 ]

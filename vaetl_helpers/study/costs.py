@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.study.effects import Effect, _over, _pairs
-from vaetl_helpers.study.table import CENSORED, Reached, Table, row_key
-
-
-def time_to(
-    history: Any, target: float, metric: str = "validation_accuracy", cost: str = "steps"
-) -> Reached:
-    """The cost ("steps", "seconds" or "images", summed over epochs) after the first epoch that reaches `target`.
-
-    `history`: fit's History, or any mapping of columns. A run that never does is kept, as "at least what it spent".
-    """
-    spent = np.cumsum(history[cost])
-    hits = np.flatnonzero(np.asarray(history[metric]) >= target)
-    if not len(spent):
-        raise CourseError(
-            "The history is empty, so nothing can be read from it: train for an epoch at least."
-        )
-    return Reached(float(spent[hits[0]])) if len(hits) else Reached(float(spent[-1]), 1)
+from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
+from vaetl_helpers.study.table import CENSORED, RUN, Censoring, Cost, Table
 
 
 def add_costs(
@@ -37,87 +20,122 @@ def add_costs(
     curve: str = "validation curve",
     costs: Sequence[str] = ("steps",),
 ) -> None:
-    """Adds to each run at `labels` what it cost to reach the accuracy that method `target_of` ended at, in that draw.
+    """Adds to each run at `labels` what it cost to reach the accuracy that `target_of` ended at.
 
-    Runs gave `curve` and "COST by epoch" (spent so far) as one value an epoch; the target is the best of the curve,
-    where early stopping ends. A run that never gets there is censored. The new metrics are "COST to NAME's accuracy".
+    Runs gave `curve` and "COST by epoch" (spent so far) as one value an epoch; the target is the
+    best of `target_of`'s curve in that draw, where early stopping ends. A run that never gets there
+    is censored. The new metrics are "COST to NAME's accuracy".
     """
-    runs = {
-        key[:3]: values
-        for key, values in table.images.items()
-        if key[1] == labels and key[3] == curve
-    }
-    for key, values in runs.items():
-        row = next(row for row in table.rows if row_key(row) == key)
-        hits = np.flatnonzero(values >= runs[target_of, labels, key[2]].max())
+    frame = table.frame
+    runs = frame[frame["labels"] == labels].drop_duplicates(RUN)
+    rows = []
+    for run in runs.to_dict("records"):
+        method, draw = run["method"], run["draw"]
+        values = table.images.get((method, labels, draw, curve))
+        if values is None:
+            continue
+        target = table.images[target_of, labels, draw, curve].max()
+        reached = np.flatnonzero(values >= target)
+        epoch = reached[0] if len(reached) else -1
+        censoring = Censoring.NONE if len(reached) else Censoring.AT_LEAST
         for cost in costs:
-            if (spent := table.images.get((*key, f"{cost} by epoch"))) is not None:
-                name, last = f"{cost} to {target_of}'s accuracy", hits[0] if len(hits) else -1
-                table.rows.append(row | {"metric": name, "value": float(spent[last])})
-                table.rows.append(row | {"metric": name + CENSORED, "value": float(not len(hits))})
+            spent = table.images.get((method, labels, draw, f"{cost} by epoch"))
+            if spent is None:
+                continue
+            metric = f"{cost} to {target_of}'s accuracy"
+            rows.append(run | {"metric": metric, "value": float(spent[epoch])})
+            rows.append(run | {"metric": metric + CENSORED, "value": float(censoring)})
+    table.add(rows)
+    of_metric = [*RUN, "metric"]  # a study that is looked at twice has its costs once
+    table.frame = table.frame.drop_duplicates(of_metric, keep="last", ignore_index=True)
 
 
 def labels_to(
     table: Table, method: str, target: float, metric: str = "test accuracy"
-) -> dict[int, Reached]:
-    """For each draw the labels at which `metric` first reaches `target`, linear in log labels between two counts.
+) -> dict[int, Cost]:
+    """For each draw the labels at which `metric` first reaches `target`.
 
-    A draw that never does takes at least the largest count, one that does at the smallest count at most that.
+    Between two counts it is linear in the logarithm of the labels. A draw that never gets there
+    takes at least the largest count, one that is there at the smallest count at most that.
     """
     counts = sorted(table.known("labels"))
     values = [table.values(method, metric, count) for count in counts]
-    found = {}
+    costs = {}
     for draw in values[0]:
-        curve = [value[draw] for value in values]
-        k = next((k for k, value in enumerate(curve) if value >= target), len(curve))
-        if 0 < k < len(curve):
-            part = (target - curve[k - 1]) / (curve[k] - curve[k - 1])
-            found[draw] = Reached(counts[k - 1] * (counts[k] / counts[k - 1]) ** part)
-        else:
-            found[draw] = Reached(counts[-1], 1) if k else Reached(counts[0], -1)
-    return found
+        curve = [by_draw[draw] for by_draw in values]
+        costs[draw] = _labels_at(target, counts, curve)
+    return costs
 
 
-def saving(
-    table: Table,
-    a: str,
-    b: str,
-    metric: str,
-    labels: int = 0,
-    target: float | None = None,
-    over: str = "draws",
-) -> Effect:
-    """How much less `a` takes than `b`: log(b's cost / a's cost), above 0 where `a` needs less; `times` is the ratio.
+def _labels_at(target: float, counts: Sequence[int], curve: Sequence[float]) -> Cost:
+    """Where the curve over `counts` first reaches the target."""
+    previous = None
+    for count, value in zip(counts, curve, strict=True):
+        if value < target:
+            previous = (count, value)
+            continue
+        if previous is None:
+            return Cost(count, Censoring.AT_MOST)
+        fewer, lower = previous
+        fraction = (target - lower) / (value - lower)
+        ratio = count / fewer
+        return Cost(fewer * ratio**fraction)
+    return Cost(counts[-1], Censoring.AT_LEAST)
 
-    The cost is `metric`, as `Reached` by the runs at `labels`; or with `target`, the labels until `metric` is there.
-    A censored cost counts as its bound, and the end of the interval that it leaves open is infinite: where `b` takes
-    "at least" so much, the true ratio is larger, the lower end holds and there is no upper one.
+
+def cost_ratio(table: Table, a: str, b: str, metric: str, labels: int) -> Effect:
+    """How much less of the cost `metric` method `a` takes than `b` at `labels` labels.
+
+    The effect is log(b's cost / a's cost), above 0 where `a` needs less; `times` is the ratio. A
+    censored cost counts as its bound, and the end of the interval that it leaves open is infinite:
+    where `b` takes "at least" so much, the true ratio is larger, the lower end holds and there is
+    no upper one.
     """
-    if bool(labels) != (target is None):
-        raise CourseError(
-            "Say either at which number of labels the cost counts, or the target for labels to reach it."
-        )
-    costs = [
-        table.reached(m, metric, labels) if labels else labels_to(table, m, target, metric)
-        for m in (a, b)
-    ]
-    pairs = _pairs(*costs, a, b)
-    if any(cost.value <= 0 for pair in pairs.values() for cost in pair):
-        raise CourseError(
-            f"A ratio needs costs above 0, but {metric} is 0 in a draw: measure it in another unit."
-        )
-    logs = {draw: math.log(right.value / left.value) for draw, (left, right) in pairs.items()}
-    beyond = [
-        {-left.censored, right.censored} - {0} for left, right in pairs.values()
-    ]  # 1: the true ratio is larger
-    more, less = (any(end in ends for ends in beyond) for end in (1, -1))
-    bound = "unknown" if more and less else "at least" if more else "at most"
-    notes = (
-        [f"{bound}: {sum(map(bool, beyond))} of {len(pairs)} pairs are censored"]
-        if more or less
-        else []
-    )
-    effect = _over(table, logs, [labels] if labels else table.known("labels"), over, notes)
-    return replace(
-        effect, low=-math.inf if less else effect.low, high=math.inf if more else effect.high
-    )
+    costs_a = table.costs(a, metric, labels)
+    costs_b = table.costs(b, metric, labels)
+    check_same_draws(costs_a, costs_b, a, b)
+    return _ratio(table, costs_a, costs_b, [labels], metric)
+
+
+def labels_ratio(
+    table: Table, a: str, b: str, target: float, metric: str = "test accuracy"
+) -> Effect:
+    """How many labels less method `a` takes than `b` until `metric` is at `target`.
+
+    The effect is as in `cost_ratio`, with the labels as the cost.
+    """
+    costs_a = labels_to(table, a, target, metric)
+    costs_b = labels_to(table, b, target, metric)
+    check_same_draws(costs_a, costs_b, a, b)
+    return _ratio(table, costs_a, costs_b, table.known("labels"), metric)
+
+
+def _ratio(
+    table: Table,
+    costs_a: Mapping[int, Cost],
+    costs_b: Mapping[int, Cost],
+    counts: Sequence[int],
+    metric: str,
+) -> Effect:
+    """The effect of log(b's cost / a's cost), with open ends where costs are bounds."""
+    logs = {}
+    may_be_larger = may_be_smaller = False
+    censored = 0
+    for draw, a in costs_a.items():
+        b = costs_b[draw]
+        if a.value <= 0 or b.value <= 0:
+            raise CourseError(
+                f"A ratio needs costs above 0, but {metric} is 0 in a draw: "
+                "measure it in another unit."
+            )
+        logs[draw] = math.log(b.value / a.value)
+        if a.censoring or b.censoring:
+            censored += 1
+        if a.censoring is Censoring.AT_MOST or b.censoring is Censoring.AT_LEAST:
+            may_be_larger = True
+        if a.censoring is Censoring.AT_LEAST or b.censoring is Censoring.AT_MOST:
+            may_be_smaller = True
+    effect = effect_over(table, logs, counts)
+    low = -math.inf if may_be_smaller else effect.low
+    high = math.inf if may_be_larger else effect.high
+    return replace(effect, low=low, high=high, censored=censored)

@@ -4,178 +4,394 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import TEST_IMAGES, conditions, record
 from vaetl_helpers.study.table import SHARED, Table
+
+# Units of ratios, whose null is 1 and whose effect is the logarithm; -1 where fewer is better.
+RATIOS = {"times": 1, "tasks": -1}
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference with its 95 % interval over `n` repeats, and in `label` what the interval holds for.
+    """A mean difference with its 95 % interval over `n` repeats, and what the interval holds for.
 
-    `sd` is the standard deviation of the differences between repeats, `se` the standard error of the mean, `df` its
-    degrees of freedom. An end that is infinite says that the effect is only bounded.
+    `se` is the standard error of the mean, `df` its degrees of freedom. An end that is infinite
+    says that the effect is only bounded: `censored` pairs of costs had a bound in place of a cost.
+    `conditional` names what all repeats had in common, `overlap` is the fraction of labels that
+    draws share, for which the interval is corrected.
     """
 
     effect: float
     low: float
     high: float
     n: int
-    sd: float
-    label: str
-    se: float
-    df: float
+    se: float = math.nan
+    df: float = math.nan
+    conditional: tuple[str, ...] = ()
+    overlap: float = 0.0
+    censored: int = 0
 
     @property
     def p(self) -> float:
-        """Two-sided p value of "no effect"; 1 where the effect lies on the side that is not bounded."""
-        if math.isinf(self.high if self.effect < 0 else self.low):
+        """Two-sided p value of "no effect".
+
+        1 where the effect lies on the side that is not bounded, and without a standard error.
+        """
+        outer_end = self.high if self.effect < 0 else self.low
+        if math.isinf(outer_end) or math.isnan(self.se):
             return 1.0
         if self.se == 0:
             return float(self.effect == 0)
-        return float(2 * stats.t.sf(abs(self.effect) / self.se, self.df))
+        t = abs(self.effect) / self.se
+        return float(2 * stats.t.sf(t, self.df))
 
     @property
     def times(self) -> tuple[float, float, float]:
         """For the effect of a logarithm: the ratio and the ends of its interval."""
         return math.exp(self.effect), math.exp(self.low), math.exp(self.high)
 
+    @property
+    def bound(self) -> str:
+        """What the effect is where runs were censored: "at least", "at most" or "unknown"."""
+        if math.isfinite(self.high):
+            return "at most"
+        if math.isfinite(self.low):
+            return "at least"
+        return "unknown"
 
-def effect_of(differences: Any, shared: float = 0.0, label: str = "") -> Effect:
-    """The mean of paired differences [repeats] or [repeats, images] with its 95 % Student t interval.
+    @property
+    def label(self) -> str:
+        """What to know about the interval, in words; empty where nothing is shared or censored."""
+        notes = []
+        if self.censored:
+            notes.append(f"{self.bound}: {self.censored} of {self.n} pairs are censored")
+        if self.conditional:
+            notes.append(conditions(self.conditional))
+        if self.overlap:
+            share = f"{100 * self.overlap:.0f} %"
+            notes.append(f"corrected for draws that share {share} of their labels")
+        return "; ".join(notes)
 
-    SE² = s²·(1/n + ρ/(1 − ρ)) + σ²_images/m. s² is the variance of the n repeats' means. ρ, `shared`, is the mean
-    fraction of its labels that a draw has in common with another: repeats correlate by it, and this is the correction
-    of Nadeau and Bengio (2003, section 3), whose ρ = n₂/(n₁ + n₂) likewise is the fraction of the pool in one sample
+    def to_record(
+        self,
+        name: str,
+        unit: str,
+        *,
+        id: str,
+        data: str | None = None,
+        conditional: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """The effect as a record for `vaetl run` and the ledger, in `unit`.
+
+        For "times" and "tasks" the effect is a logarithm, and the record has the ratio; its `se`
+        stays that of the logarithm. An end that is open is None. `conditional` may say more exactly
+        than the effect what its interval holds for.
+        """
+        if conditional is None:
+            conditional = self.conditional
+        ends = _to_unit(Interval(self.low, self.effect, self.high), unit)
+        return record(
+            name,
+            ends.middle,
+            unit,
+            id=id,
+            low=finite_or_none(ends.low, unit),
+            high=finite_or_none(ends.high, unit),
+            n=self.n,
+            se=self.se,
+            df=self.df,
+            conditional=conditional,
+            data=data,
+        )
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Effect | None:
+        """The effect of a record, above 0 where it speaks for the claim; None without an interval.
+
+        An end that the record leaves out is open. An interval that its value is not in, and one
+        over fewer than two repeats, is none.
+        """
+        unit = record.get("unit") or ""
+        repeats = record.get("n") or 0
+        value = finite_or_none(record.get("value"), unit)
+        low = finite_or_none(record.get("low"), unit)
+        high = finite_or_none(record.get("high"), unit)
+        if value is None or repeats < 2:
+            return None
+        if low is None and high is None:
+            return None
+        if low is None:
+            low = 0.0 if unit in RATIOS else -math.inf
+        if high is None:
+            high = math.inf
+        ends = _from_unit(Interval(low, value, high), unit)
+        if not ends.low <= ends.middle <= ends.high:
+            return None
+        return cls(
+            effect=ends.middle,
+            low=ends.low,
+            high=ends.high,
+            n=repeats,
+            se=_number_or_nan(record.get("se")),
+            df=_number_or_nan(record.get("df")),
+            conditional=tuple(record.get("conditional") or ()),
+        )
+
+
+def finite_or_none(value: object, unit: str = "") -> float | None:
+    """A number of a record; None where it is missing, not finite, or a ratio not above 0."""
+    if not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value):
+        return None
+    if unit in RATIOS and value <= 0:
+        return None
+    return float(value)
+
+
+def _number_or_nan(value: object) -> float:
+    number = finite_or_none(value)
+    return math.nan if number is None else number
+
+
+class Interval(NamedTuple):
+    """A number and the ends around it."""
+
+    low: float
+    middle: float
+    high: float
+
+
+def _to_unit(effect: Interval, unit: str) -> Interval:
+    """An effect's interval as a record has it: ratios in place of logarithms."""
+    if unit not in RATIOS:
+        return effect
+    if RATIOS[unit] < 0:
+        effect = _negative(effect)
+    return Interval(*map(math.exp, effect))
+
+
+def _from_unit(values: Interval, unit: str) -> Interval:
+    """The interval of an effect from a record's: logarithms of ratios."""
+    if unit not in RATIOS:
+        return values
+    logarithms = Interval(*map(_log, values))
+    return _negative(logarithms) if RATIOS[unit] < 0 else logarithms
+
+
+def _negative(interval: Interval) -> Interval:
+    return Interval(-interval.high, -interval.middle, -interval.low)
+
+
+def _log(ratio: float) -> float:
+    return math.log(ratio) if ratio > 0 else -math.inf
+
+
+def effect_of(differences: ArrayLike, overlap: float = 0.0) -> Effect:
+    """The mean of paired differences [repeats] or [repeats, images] with its 95 % t interval.
+
+    SE² = s²·(1/n + ρ/(1 − ρ)) + σ²_images/m. s² is the variance of the n repeats' means. ρ,
+    `overlap`, is the mean fraction of its labels that a draw has in common with another: repeats
+    correlate by it, and this is the correction of Nadeau and Bengio (2003, section 3), whose
+    ρ = n₂/(n₁ + n₂) likewise is the fraction of the pool in one sample
     (simulated at 5 %: 5 to 6.4 % false claims for ρ up to 0.22, 7.4 % at 0.4).
-    σ²_images = max(0, s²_images − MS_rest/n) is the component of the m test images in the two-way random effects model
-    D[r, i] = μ + repeat r + image i + rest, from the variance of the images' means and the residual mean square. The
-    degrees of freedom are Satterthwaite's. The correction takes all of s² for the labels' doing, so that it is too wide
-    where other things (initialisation, the pretrained model) vary more; the null hypothesis is then kept in above 95 %.
+    σ²_images = max(0, s²_images − MS_rest/n) is the component of the m test images in the two-way
+    random effects model D[r, i] = μ + repeat r + image i + rest, from the variance of the images'
+    means and the residual mean square. The degrees of freedom are Satterthwaite's. The correction
+    takes all of s² for the labels' doing, so that it is too wide where other things
+    (initialisation, the pretrained model) vary more; the null hypothesis is then kept too often.
     Raises CourseError below 2 repeats, and for values that are not finite.
     """
-    table = np.asarray(differences, float)
-    means = table.mean(1) if table.ndim == 2 else table
-    n, effect = len(means), float(means.mean())
-    if n < 2 or not np.isfinite(means).all():
-        what = "one repeat has none" if n < 2 else "a difference is not finite"
-        raise CourseError(
-            f"An interval needs at least 2 repeats with finite values, but {what}: take more draws."
-        )
-    variance = means.var(ddof=1)
-    repeats = variance * (1 / n + shared / (1 - shared))
-    images, m = 0.0, table.shape[-1]
-    if table.ndim == 2 and m > 1:
-        of_image = table.mean(0)
-        rest = ((table - means[:, None] - of_image + effect) ** 2).sum() / ((n - 1) * (m - 1))
-        images = max(0.0, of_image.var(ddof=1) - rest / n) / m
+    values = np.asarray(differences, float)
+    means = values.mean(1) if values.ndim == 2 else values
+    n = len(means)
+    if n < 2:
+        raise _no_interval_error("one repeat has none")
+    if not np.isfinite(means).all():
+        raise _no_interval_error("a difference is not finite")
+    effect = float(means.mean())
+    correlation = overlap / (1 - overlap)
+    repeats = float(means.var(ddof=1)) * (1 / n + correlation)
+    images = _image_component(values, means)
     se = math.sqrt(repeats + images)
-    df = (repeats + images) ** 2 / (repeats**2 / (n - 1) + images**2 / (m - 1)) if images else n - 1
+    df = float(n - 1)
+    if images:
+        of_repeats = repeats**2 / (n - 1)
+        of_images = images**2 / (values.shape[1] - 1)
+        df = (repeats + images) ** 2 / (of_repeats + of_images)
     half = float(stats.t.ppf(0.975, df)) * se
-    return Effect(
-        effect, effect - half, effect + half, n, math.sqrt(variance), label, se, float(df)
+    low, high = effect - half, effect + half
+    return Effect(effect, low, high, n, se, df, overlap=overlap)
+
+
+def _no_interval_error(reason: str) -> CourseError:
+    return CourseError(
+        f"An interval needs at least 2 repeats with finite values, but {reason}: take more draws."
     )
+
+
+def _image_component(values: NDArray[Any], means: NDArray[Any]) -> float:
+    """σ²_images/m of values [repeats, images]; 0 for values [repeats] and for a single image.
+
+    `means` are those of the repeats [repeats].
+    """
+    if values.ndim < 2 or values.shape[1] < 2:
+        return 0.0
+    n, m = values.shape
+    by_repeat = means[:, None]
+    by_image = values.mean(0)
+    mean = float(means.mean())
+    residuals = values - by_repeat - by_image + mean
+    freedom = (n - 1) * (m - 1)
+    mean_square = (residuals**2).sum() / freedom
+    component = by_image.var(ddof=1) - mean_square / n
+    return float(max(0.0, component) / m)
 
 
 def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "draws") -> Effect:
-    """By how much method `a` lies above `b` in `metric`, in its unit (points for per cent), draw by draw.
+    """By how much method `a` lies above `b` in `metric`, in its unit, draw by draw.
 
-    Test images enter the interval where runs gave values by image. `over="seeds"` takes the mean of the draws with one
-    pretraining seed as a repeat; over draws, seeds that repeat make the interval conditional, and the label says so.
+    Test images enter the interval where runs gave values by image. `over="seeds"` takes the mean of
+    the draws with one pretraining seed as a repeat; over draws, seeds that repeat make the interval
+    conditional, and the effect says so.
     """
-    pairs = _pairs(table.values(a, metric, labels), table.values(b, metric, labels), a, b)
-    images = {
-        draw: [table.images.get((method, labels, draw, metric)) for method in (a, b)]
-        for draw in pairs
-    }
-    if all(values is not None for pair in images.values() for values in pair):
-        by_image = {draw: left.astype(float) - right for draw, (left, right) in images.items()}
-        return _over(table, by_image, [labels], over)
-    notes = ["for these test images"] if "test" in metric else []
-    return _over(
-        table, {draw: left - right for draw, (left, right) in pairs.items()}, [labels], over, notes
-    )
+    left = table.values(a, metric, labels)
+    right = table.values(b, metric, labels)
+    check_same_draws(left, right, a, b)
+    by_image = {}
+    for draw in left:
+        left_images = table.images.get((a, labels, draw, metric))
+        right_images = table.images.get((b, labels, draw, metric))
+        if left_images is not None and right_images is not None:
+            by_image[draw] = left_images.astype(float) - right_images
+    if len(by_image) == len(left):
+        return effect_over(table, by_image, [labels], over)
+    by_draw = {draw: left[draw] - right[draw] for draw in left}
+    conditional = [TEST_IMAGES] if "test" in metric else []
+    return effect_over(table, by_draw, [labels], over, conditional)
 
 
-def _pairs(
-    first: Mapping[int, Any], second: Mapping[int, Any], a: str, b: str
-) -> dict[int, tuple[Any, Any]]:
-    if odd := sorted(first.keys() ^ second.keys()):
+ByDraw = Mapping[int, Any]
+
+
+def check_same_draws(left: ByDraw, right: ByDraw, a: str, b: str) -> None:
+    """Raises CourseError where a draw was run with only one of the methods `a` and `b`."""
+    unpaired = sorted(left.keys() ^ right.keys())
+    if unpaired:
         raise CourseError(
-            f"Draw {odd[0]} was run with only one of '{a}' and '{b}': run the study to its end."
+            f"Draw {unpaired[0]} was run with only one of '{a}' and '{b}': "
+            "run the study to its end."
         )
-    return {draw: (first[draw], second[draw]) for draw in first}
 
 
-def _over(
-    table: Table, of: Mapping[int, Any], counts: Sequence[int], over: str, notes: Sequence[str] = ()
+def effect_over(
+    table: Table,
+    differences: ByDraw,
+    counts: Sequence[int],
+    over: str = "draws",
+    conditional: Sequence[str] = (),
 ) -> Effect:
-    """The effect of differences by draw, over draws or pretraining seeds, corrected or labelled for what they share."""
+    """The effect of differences by draw, over draws or over pretraining seeds.
+
+    It is corrected for the labels that draws share at these `counts` of labels, or says what it is
+    conditional on, besides `conditional`.
+    """
     if over not in ("draws", "seeds"):
         raise unknown_name_error("value of over", over, ("draws", "seeds"))
-    rows = [row for row in table.rows if row["labels"] in counts]
-    shared = float(np.mean([row["value"] for row in rows if row["metric"] == SHARED] or 0.0))
-    seed_of = {row["draw"]: row["pretrain_seed"] for row in rows}
-    seeds, differences = np.array([seed_of[draw] for draw in of]), np.stack(list(of.values()))
-    different = len(set(seeds))
+    seed_of_draw = table.pretrain_seeds(counts)
+    seeds = np.array([seed_of_draw[draw] for draw in differences])
+    values = np.stack(list(differences.values()))
+    overlap = _mean_overlap(table, counts)
     if over == "seeds":
-        differences = np.stack(
-            [differences[seeds == seed].mean(0) for seed in dict.fromkeys(seeds)]
-        )
-        each = len(seeds) / different  # means of draws correlate more strongly than draws
-        shared = each * shared / (1 + (each - 1) * shared)
-    elif different < len(seeds):
-        models = (
-            "this pretrained model" if different == 1 else f"these {different} pretrained models"
-        )
-        notes = [*notes, f"conditional on {models}"]
-    if shared > 1 - 1e-9:  # nothing is drawn: the variance of the labels cannot be known
-        shared, notes = 0.0, [*notes, "conditional on this pool"]
-    elif shared:
-        notes = [*notes, f"corrected for draws that share {100 * shared:.0f} % of their labels"]
-    return effect_of(differences, shared, "; ".join(notes))
+        overlap = _overlap_of_means(overlap, draws_per_seed=len(values) / len(set(seeds)))
+        values = _by_seed(values, seeds)
+    caveats = [*conditional]
+    if over == "draws":
+        caveats += _shared_models(seeds)
+    if overlap > 1 - 1e-9:  # nothing is drawn: the variance of the labels cannot be known
+        overlap = 0.0
+        caveats.append("this pool")
+    return replace(effect_of(values, overlap), conditional=tuple(caveats))
+
+
+def _mean_overlap(table: Table, counts: Sequence[int]) -> float:
+    """The mean fraction of its labels that a draw shares with another, over all runs."""
+    frame = table.frame
+    of_counts = frame["labels"].isin(counts)
+    overlaps = frame.loc[of_counts & (frame["metric"] == SHARED), "value"]
+    return float(np.mean(overlaps)) if len(overlaps) else 0.0
+
+
+def _overlap_of_means(overlap: float, draws_per_seed: float) -> float:
+    """Means of draws correlate more strongly than the draws do."""
+    return draws_per_seed * overlap / (1 + (draws_per_seed - 1) * overlap)
+
+
+def _by_seed(values: NDArray[Any], seeds: NDArray[Any]) -> NDArray[Any]:
+    """The mean over the draws of each pretraining seed, in the order of the seeds."""
+    different = dict.fromkeys(seeds)
+    return np.stack([values[seeds == seed].mean(0) for seed in different])
+
+
+def _shared_models(seeds: NDArray[Any]) -> list[str]:
+    """What the interval is conditional on where draws share pretrained models."""
+    models = len(set(seeds))
+    if models == len(seeds):
+        return []
+    return ["this pretrained model" if models == 1 else f"these {models} pretrained models"]
 
 
 def verdict(effect: Effect, delta: float = 1.0, p: float | None = None) -> str:
-    """What may be said: "supported", "contradicted", "no gain" (worth `delta`, in the effect's unit) or "undecided".
+    """What may be said: "supported", "contradicted", "no gain" (worth `delta`) or "undecided".
 
-    In this order: below 5 repeats undecided; interval above 0 supported, even where it is inside ±delta; below 0
-    contradicted; inside ±delta no gain; otherwise undecided. An interval that ends on a boundary is not beyond it.
-    With `p`, adjusted for other comparisons, the first two also need p < 0.05.
+    In this order: below 5 repeats undecided; interval above 0 supported, even where it is inside
+    ±delta; below 0 contradicted; inside ±delta no gain; otherwise undecided. An interval that ends
+    on a boundary is not beyond it. `delta` is in the effect's unit. With `p`, adjusted for other
+    comparisons, the first two also need p < 0.05.
     """
     if effect.n < 5:
         return "undecided"
-    beyond = "supported" if effect.low > 0 else "contradicted" if effect.high < 0 else ""
-    if beyond and (p is None or p < 0.05):
-        return beyond
-    return "no gain" if -delta < effect.low and effect.high < delta else "undecided"
+    significant = p is None or p < 0.05
+    if effect.low > 0 and significant:
+        return "supported"
+    if effect.high < 0 and significant:
+        return "contradicted"
+    if -delta < effect.low and effect.high < delta:
+        return "no gain"
+    return "undecided"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p values: comparing them with 0.05 keeps the chance of any false claim below 5 %."""
+    """Holm's (1979) adjusted p values.
+
+    Comparing them with 0.05 keeps the chance of any false claim below 5 %.
+    """
     order = np.argsort(p_values, kind="stable")
     steps = np.sort(p_values) * np.arange(len(order), 0, -1)
-    return np.minimum(1, np.maximum.accumulate(steps))[np.argsort(order)].tolist()
+    adjusted = np.minimum(1, np.maximum.accumulate(steps))
+    in_order: list[float] = adjusted[np.argsort(order)].tolist()
+    return in_order
 
 
 def verdicts(effects: Sequence[Effect], delta: float = 1.0) -> list[str]:
     """The verdicts of the primary comparisons together, adjusted by Holm."""
-    return [
-        verdict(e, delta, p) for e, p in zip(effects, holm([e.p for e in effects]), strict=True)
-    ]
+    adjusted = holm([effect.p for effect in effects])
+    return [verdict(effect, delta, p) for effect, p in zip(effects, adjusted, strict=True)]
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Mean and the ends of its Student t interval over independent repeats; the ends are nan for one repeat."""
+    """Mean and ends of its Student t interval over independent repeats; nan ends for one repeat."""
     mean = float(np.mean(values))
-    half = (
-        float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
-        if len(values) > 1
-        else math.nan
-    )
+    half = math.nan
+    if len(values) > 1:
+        quantile = stats.t.ppf((1 + level) / 2, len(values) - 1)
+        half = float(quantile * stats.sem(values))
     return mean, mean - half, mean + half

@@ -7,12 +7,13 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import joblib
 import numpy as np
@@ -23,11 +24,13 @@ from tqdm.auto import tqdm
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.study.draws import Draw, Method, draw_labels
-from vaetl_helpers.study.journal import Journal, journal_entry
+from vaetl_helpers.study.journal import Entry, Journal, journal_entry
 from vaetl_helpers.study.table import Table
 
+Plan = Mapping[int, Sequence[Draw]]  # the draws at each number of labels
 
-def run_study(
+
+def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     name: str,
     methods: Sequence[Method],
     counts: Sequence[int],
@@ -42,99 +45,150 @@ def run_study(
     threads: int = 1,
     quiet: bool = False,
 ) -> Table:
-    """Runs every method on `draws` label draws at each of `counts` labels (of all classes together) from one pool.
+    """Runs every method on `draws` label draws at each of `counts` labels from one pool.
 
-    `labels`: class numbers of the pool [pool]. `pretrain_seeds` are taken in turn; by default every draw has a fresh
-    one. With `out` (a CSV path) finished runs are kept beside it in a .jsonl file, from which the same call continues.
-    Runs go parallel in `jobs` processes. On a cluster leave `jobs` out and put one line around the call:
-    `with distributed.Client("HOST:8786"), joblib.parallel_config("dask"):`, with your scheduler's address and this
-    package on its workers; without a client joblib raises ValueError. Only the caller writes files. The table depends
-    on none of this; each run has `threads` threads, because their number changes rounding.
-    Raises CourseError for a method that fails, for other settings than the file's, and where the file is damaged.
+    `counts` are labels of all classes together, `labels` the class numbers of the pool [pool].
+    `pretrain_seeds` are taken in turn; by default every draw has a fresh one. With `out` (a CSV
+    path) finished runs are kept beside it in a .jsonl file, from which the same call continues.
+    Runs go parallel in `jobs` processes. On a cluster leave `jobs` out and put one line around the
+    call: `with distributed.Client("HOST:8786"), joblib.parallel_config("dask"):`, with your
+    scheduler's address and this package on its workers; without a client joblib raises ValueError.
+    Only the caller writes files. The table depends on none of this; each run has `threads` threads,
+    because their number changes rounding.
+    Raises CourseError for a method that fails, for other settings than the file's, and where the
+    file is damaged.
     """
-    plan = {
-        int(count): _repeats(labels, int(count), draws, seed, pretrain_seeds) for count in counts
-    }
-    journal = Journal(
-        out, _facts(methods, plan, labels, study=name, data=data, seed=seed, threads=threads)
-    )
+    plan: dict[int, list[Draw]] = {}
+    for count in map(int, counts):
+        per_class = _labels_per_class(labels, count)
+        plan[count] = draw_labels(labels, per_class, draws, seed, pretrain_seeds=pretrain_seeds)
+    facts = _facts(methods, plan, labels)
+    facts |= {"study": name, "data": data, "seed": seed, "threads": threads}
+    journal = Journal(out, json.loads(json.dumps(facts, default=str)))
     for count, repeats in plan.items():
-        started, tasks = time.monotonic(), journal.missing(methods, repeats)
-        workers = joblib.Parallel(jobs, return_as="generator_unordered")
-        runs = workers(joblib.delayed(_execute)(*task, threads, os.getpid()) for task in tasks)
-        for entries in tqdm(
-            runs, f"{count} labels", len(tasks), leave=False, disable=quiet or not is_interactive()
-        ):
-            journal.add(entries)
-        if journal.failed:
-            raise journal.failed
+        start = time.monotonic()
+        _run_missing(journal, methods, repeats, jobs=jobs, threads=threads, quiet=quiet)
         if not quiet:
-            print(
-                f"{count} labels: {len(methods)} methods × {draws} draws, {time.monotonic() - started:.1f} s"
-            )
+            seconds = time.monotonic() - start
+            print(f"{count} labels: {len(methods)} methods × {draws} draws, {seconds:.1f} s")
+    table = journal.table()
     if out:
-        journal.table().write(out)
-    return journal.table()
+        table.write(out)
+    return table
 
 
-def _seed(*key: int) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1)[0]) >> 1
+class TrainingOptions(TypedDict):
+    """What `fit_best` and `fit_together` need to know of a training with early stopping."""
+
+    batch_size: int
+    epochs: int
+    patience: int
 
 
-def _repeats(
-    labels: Tensor, count: int, draws: int, seed: int, pretrain_seeds: Sequence[int] | None
-) -> list[Draw]:
-    """The repeats at `count` labels, seeded by (study seed, labels, draw) and not by their order."""
+def training_options(images: int, steps: int) -> TrainingOptions:
+    """How a study trains a network on few labelled images: `batch_size`, `epochs` and `patience`.
+
+    About `steps` steps and at most, in batches that are small where images are few. `patience` is
+    the number of epochs without a better validation after which early stopping ends it.
+    """
+    batch_size = min(16, max(1, images // 4))
+    epochs = max(5, steps * batch_size // images)
+    return {"batch_size": batch_size, "epochs": epochs, "patience": max(5, epochs // 3)}
+
+
+def _labels_per_class(labels: Tensor, count: int) -> int:
     classes = len(labels.unique())
     if count % classes:
         raise CourseError(
             f"{count} labels cannot be split over {classes} classes: take a multiple of {classes}."
         )
-    drawn = draw_labels(labels, count // classes, draws, seed)
-    turn = (
-        [_seed(0, seed, n) for n in range(draws)]
-        if pretrain_seeds is None
-        else list(pretrain_seeds)
-    )
-    return [
-        Draw(
-            count,
-            number,
-            chosen,
-            drawn.shared[number],
-            turn[number % len(turn)],
-            _seed(1, seed, count, number),
-        )
-        for number, chosen in enumerate(drawn.indices)
-    ]
+    return count // classes
 
 
-def _facts(
-    methods: Sequence[Method], plan: dict[int, list[Draw]], labels: Tensor, **others: Any
-) -> dict[str, Any]:
-    """What two studies must have in common to be the same one, as JSON."""
+def _facts(methods: Sequence[Method], plan: Plan, labels: Tensor) -> dict[str, Any]:
+    """What two studies must have in common to be the same one, besides their settings."""
     settings = {method.name: dict(method.settings) for method in methods}
     if len(settings) < len(methods) or not plan or not methods:
         raise CourseError(
-            "A study needs numbers of labels and methods, each with a name of its own: check the lists."
+            "A study needs numbers of labels and methods, each with a name of its own: "
+            "check the lists."
         )
-    seeds = {draw.number: draw.pretrain_seed for repeats in plan.values() for draw in repeats}
-    pool = sha256(labels.cpu().numpy().tobytes()).hexdigest()[:12]
-    facts = others | {
-        "pool": pool,
+    seeds = {draw.number: draw.pretrain_seed for draws in plan.values() for draw in draws}
+    return {
+        "pool": sha256(labels.cpu().numpy().tobytes()).hexdigest()[:12],
         "methods": settings,
         "counts": list(plan),
         "pretrain_seeds": seeds,
     }
-    return json.loads(json.dumps(facts, default=str))
+
+
+def _run_missing(
+    journal: Journal,
+    methods: Sequence[Method],
+    draws: Sequence[Draw],
+    *,
+    jobs: int | None,
+    threads: int,
+    quiet: bool,
+) -> None:
+    """Runs what the journal lacks; a failure is raised after the others, which a file keeps."""
+    tasks = journal.missing(methods, draws)
+    workers = joblib.Parallel(jobs, return_as="generator_unordered")
+    outcomes = workers(joblib.delayed(_execute)(*task, threads, os.getpid()) for task in tasks)
+    hidden = quiet or not is_interactive()
+    description = f"{draws[0].labels} labels"
+    failures = []
+    for outcome in tqdm(outcomes, description, len(tasks), leave=False, disable=hidden):
+        journal.add(outcome.entries)
+        if not outcome.failure:
+            continue
+        failures.append(outcome)
+        if not journal.path:  # nothing would keep the runs that are still to come
+            break
+        print(outcome.failure)
+    if failures:
+        error = CourseError(failures[0].failure)
+        error.add_note(failures[0].traceback)
+        raise error
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What comes back from a process: an entry for each draw, or why there is none."""
+
+    entries: list[Entry] = field(default_factory=list)
+    failure: str = ""
+    traceback: str = ""
+
+
+def _execute(method: Method, draws: Sequence[Draw], threads: int, study_process: int) -> RunOutcome:
+    """Runs a method, perhaps in another process than the study's."""
+    if os.getppid() == study_process:
+        _end_with(study_process)
+    try:
+        with _seeded(draws[0].seed, threads):
+            start = time.perf_counter()
+            results = method.run(draws) if method.batched else [method.run(draws[0])]
+            seconds = (time.perf_counter() - start) / len(draws)
+        pairs = zip(draws, results, strict=True)
+        entries = [journal_entry(method.name, draw, result, seconds) for draw, result in pairs]
+    except Exception as error:  # a method is the reader's own code
+        repeat = "all draws" if method.batched else f"draw {draws[0].number}"
+        failure = (
+            f"Method '{method.name}' failed at {draws[0].labels} labels, {repeat} "
+            f"({type(error).__name__}: {error}): mend it and run the study again; with `out`, the "
+            "runs that were finished are kept."
+        )
+        return RunOutcome(failure=failure, traceback=traceback.format_exc())
+    return RunOutcome(entries)
 
 
 @cache
-def _end_with(study: int) -> None:
-    """Ends this worker process soon after the one that runs the study was killed; joblib would leave it 5 minutes."""
+def _end_with(study_process: int) -> None:
+    """Ends this worker process soon after the study's was killed; joblib leaves it 5 minutes."""
 
     def watch() -> None:
-        while os.getppid() == study:
+        while os.getppid() == study_process:
             time.sleep(1)
         os._exit(1)
 
@@ -142,43 +196,18 @@ def _end_with(study: int) -> None:
 
 
 @contextmanager
-def _alone(seed: int, threads: int) -> Iterator[None]:
+def _seeded(seed: int, threads: int) -> Iterator[None]:
     """Seeds the generators and fixes the number of threads; both are put back afterwards."""
     from threadpoolctl import threadpool_limits
 
-    with torch.random.fork_rng(devices=[]), threadpool_limits(threads), ExitStack() as afterwards:
-        afterwards.callback(torch.set_num_threads, torch.get_num_threads())
-        afterwards.callback(np.random.set_state, np.random.get_state())
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(True)  # as `setup` does, which another process has not called
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        yield
-
-
-def _execute(
-    method: Method, repeats: list[Draw], threads: int, study: int
-) -> list[dict[str, Any]] | CourseError:
-    """Runs a method, perhaps in another process: one entry a repeat, or what went wrong, to be raised by the study."""
-    if os.getppid() == study:
-        _end_with(study)
-    try:
-        with _alone(repeats[0].seed, threads):
-            started = time.perf_counter()
-            results = method.run(repeats) if method.together else [method.run(repeats[0])]
-            seconds = (time.perf_counter() - started) / len(repeats)
-        return [
-            journal_entry(method.name, draw, dict(r), seconds)
-            for draw, r in zip(repeats, results, strict=True)
-        ]
-    except Exception as error:  # a method is the reader's own code
-        which = "all draws" if method.together else f"draw {repeats[0].number}"
-        failure = CourseError(
-            f"Method '{method.name}' failed at {repeats[0].labels} labels, {which} ({type(error).__name__}: {error}): "
-            "mend it and run the study again; with `out`, the runs that were finished are kept."
-        )
-        failure.__cause__ = error
-        failure.add_note(
-            traceback.format_exc()
-        )  # survives the way back from another process, the cause does not
-        return failure
+    threads_before, numpy_state = torch.get_num_threads(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]), threadpool_limits(threads):
+        try:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(True)  # as `setup` does, which a worker has not called
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            torch.set_num_threads(threads_before)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,30 +15,32 @@ from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError, unknown_name_error
 
 LossFunction = Callable[[nn.Module, Tensor, Tensor], Any]
+Row = dict[str, float]  # of a history
+IN_NO_LINE = ("epoch", "steps", "images", "lr", "seconds")  # left out, or shown apart
 
 
 class NonFiniteLoss(CourseError):
-    """The loss became nan or infinite; the model is back at the end of the last epoch that was sound."""
+    """The loss became nan or infinite; the model is back at the end of the last sound epoch."""
 
 
 def classification_loss(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean cross-entropy in nats an image, and the fraction of the batch that is classified correctly."""
+    """Mean cross-entropy in nats an image, and the accuracy: the fraction that is right."""
     logits = model(images)
-    return F.cross_entropy(logits, labels), {
-        "accuracy": (logits.argmax(1) == labels).float().mean()
-    }
+    accuracy = (logits.argmax(1) == labels).float().mean()
+    return F.cross_entropy(logits, labels), {"accuracy": accuracy}
 
 
 @dataclass
 class History:
-    """One row an epoch: epoch, loss, monitored values, validation_…, lr, steps, images, seconds (training only).
+    """One row an epoch: epoch, loss, monitored values, validation_…, lr, steps, images, seconds.
 
-    `history["loss"]` is a column; CourseError for a name that was not recorded.
+    The seconds are those of training alone. `history["loss"]` is a column; CourseError for a name
+    that was not recorded.
     """
 
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     stopped: str | None = None  # why training ended before its last epoch
 
     def __getitem__(self, name: str) -> list[float]:
@@ -55,33 +58,61 @@ class History:
 
 
 def loss_and_monitored(result: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    loss, monitored = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+    """Takes apart what a loss function returned: the loss, and monitored values without gradients.
+
+    Raises CourseError for anything but numbers, with what to return instead.
+    """
+    loss = result
+    monitored: Any = {}
+    if isinstance(result, tuple) and len(result) == 2:
+        loss, monitored = result
     if not isinstance(monitored, dict):
-        raise CourseError(
-            f"A loss function may return (loss, dict of values), not (loss, {type(monitored).__name__})."
-        )
-    for name, value in [("loss", loss), *monitored.items()]:
-        number = name != "loss" and isinstance(value, (int, float))
-        if not number and (not isinstance(value, Tensor) or value.dim() != 0):
-            got = (
-                f"a tensor of shape {list(value.shape)}"
-                if isinstance(value, Tensor)
-                else type(value).__name__
-            )
-            raise CourseError(
-                f"The loss function must return one number (a tensor without dimensions) as {name}, not {got}: average."
-            )
-    return loss, {
-        name: torch.as_tensor(value).detach().to(loss) for name, value in monitored.items()
-    }
+        kind = type(monitored).__name__
+        raise CourseError(f"A loss function may return (loss, dict of values), not (loss, {kind}).")
+    _check_number("loss", loss)
+    values = {}
+    for name, value in monitored.items():
+        if not isinstance(value, int | float):
+            _check_number(name, value)
+        values[name] = torch.as_tensor(value).detach().to(loss)
+    return loss, values
 
 
-def history_line(row: dict[str, float], epochs: int) -> str:
-    skip = ("epoch", "steps", "images", "lr", "seconds")
-    values = "  ".join(
-        f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name not in skip
+def _check_number(name: str, value: Any) -> None:
+    kind = type(value).__name__
+    if isinstance(value, Tensor):
+        if value.dim() == 0:
+            return
+        kind = f"a tensor of shape {list(value.shape)}"
+    raise CourseError(
+        "The loss function must return one number (a tensor without dimensions) "
+        f"as {name}, not {kind}: average."
     )
-    return f"epoch {row['epoch']}/{epochs}  {values}  {row['seconds']:.1f} s"
+
+
+def history_line(row: Row, epochs: int) -> str:
+    """A row of a history as a line to print."""
+    values = [
+        f"{name.replace('_', ' ')} {value:.4f}"
+        for name, value in row.items()
+        if name not in IN_NO_LINE
+    ]
+    return f"epoch {row['epoch']}/{epochs}  {'  '.join(values)}  {row['seconds']:.1f} s"
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode; afterwards each module is in the mode that it had before.
+
+    The modes are noted one by one, because a frozen module stays in eval mode while others train.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @torch.no_grad()
@@ -91,19 +122,14 @@ def evaluate(
     loss_fn: LossFunction = classification_loss,
     batch_size: int = 1000,
 ) -> dict[str, float]:
-    """Mean loss and monitored values over a whole set, in eval mode, each image weighted equally."""
-    modes = [
-        (module, module.training) for module in model.modules()
-    ]  # a part may be frozen in eval mode
-    model.eval()
-    total: Tensor | float = 0.0
+    """Mean loss and monitored values over a whole set, in eval mode; each image counts equally."""
+    totals: Tensor | float = 0.0
     names: list[str] = []
-    try:
+    with evaluating(model):
         for images, labels in data.batches(batch_size):
             loss, monitored = loss_and_monitored(loss_fn(model, images, labels))
+            means = torch.stack([loss, *monitored.values()])
+            totals = totals + len(images) * means
             names = ["loss", *monitored]
-            total = total + len(images) * torch.stack([loss, *monitored.values()])
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    return dict(zip(names, (total / len(data)).tolist(), strict=True))
+    values = torch.as_tensor(totals / len(data)).tolist()
+    return dict(zip(names, values, strict=True))

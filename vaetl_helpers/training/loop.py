@@ -1,18 +1,18 @@
-"""One training loop, its history and its checkpoints.
+"""The one training loop; `fit` runs it to its end, and `fit_best` stops it early.
 
-A loss function is called as `loss_fn(model, images, labels)` and returns the batch's mean loss, or that and a dict
-of further means to monitor: `(loss, {"accuracy": ...})`.
+A loss function is called as `loss_fn(model, images, labels)` and returns the batch's mean loss, or
+that and a dict of further means to monitor: `(loss, {"accuracy": ...})`.
 
-`fit` gives the same weights, bit for bit on a CPU, as the loop by hand over `train.batches(batch_size, seed, epoch)`.
-A network that draws numbers (dropout, a VAE's noise) needs `torch.manual_seed(seed * 1_000_003 + epoch)` before each
-epoch for that, which is what `fit` calls.
+`fit` gives the same weights, bit for bit on a CPU, as the loop by hand over
+`train.batches(batch_size, seed, epoch)`. A network that draws numbers (dropout, a VAE's noise)
+needs `torch.manual_seed(seed * 1_000_003 + epoch)` before each epoch for that, which is what `fit`
+calls.
 """
 
 from __future__ import annotations
 
-import copy
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,55 @@ from torch.optim import Optimizer
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.nets import trainable
-from vaetl_helpers.training.evaluation import History, LossFunction, classification_loss, evaluate
-from vaetl_helpers.training.run import Run
-from vaetl_helpers.training.schedules import one_cycle
+from vaetl_helpers.training.evaluation import (
+    History,
+    LossFunction,
+    Row,
+    classification_loss,
+    evaluate,
+)
+from vaetl_helpers.training.run import Run, RunOptions
+from vaetl_helpers.training.schedules import Schedule, one_cycle
+from vaetl_helpers.training.stopping import EarlyStopping
 
 
-def fit(
+def training_epochs(
+    model: nn.Module,
+    train: ImageSet,
+    loss_fn: LossFunction,
+    options: RunOptions,
+    history: History | None = None,
+) -> Generator[Row]:
+    """Trains `model` in place, and yields each epoch's row of the history at the epoch's end.
+
+    Training goes on when the next row is asked for. A run that continues from a checkpoint yields
+    the rows of its earlier epochs first. `history` is filled with the same rows. Errors are those
+    of `fit`, which explains the options.
+    """
+    with Run(model, train, options, history) as run:
+        optimizer = run.optimizer
+        yield from list(run.history.rows)
+        while run.goes_on():
+            run.begin_epoch()
+            try:
+                for images, labels in run.batches():
+                    run.set_learning_rate()
+                    optimizer.zero_grad()
+                    for piece in run.micro_batches(images, labels):  # mostly one
+                        with run.autocast():
+                            result = loss_fn(run.model, piece.images, piece.labels)
+                        loss = run.record(result, piece)
+                        run.backward(loss, piece)
+                    optimizer.step()
+                    if run.expired(within_epoch=True):
+                        break
+            except RuntimeError as error:
+                run.halve_micro_batch(error)  # raises again unless memory ran out
+                continue
+            yield run.end_epoch(loss_fn)
+
+
+def fit(  # noqa: PLR0913  (notebooks give them by name)
     model: nn.Module,
     train: ImageSet,
     loss_fn: LossFunction = classification_loss,
@@ -35,7 +78,7 @@ def fit(
     epochs: int,
     batch_size: int = 128,
     optimizer: Optimizer | None = None,
-    schedule: Callable[[float], float] | None = None,
+    schedule: Schedule | None = None,
     validation: ImageSet | None = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
@@ -44,43 +87,35 @@ def fit(
     micro_batch: int | None = None,
     precision: str | None = None,
 ) -> History:
-    """Trains `model` in place and returns its history; the default optimiser is Adam with learning rate 1e-3.
+    """Trains `model` in place and returns its history; the loop itself is `training_epochs`.
 
-    `schedule` maps progress in [0, 1) to a factor of the learning rate. With `checkpoint` (a .safetensors path) the
-    same call continues a run that was cut off. `batch_size` counts the images of all processes; gradients are
-    accumulated over pieces of `micro_batch`. `precision`: "no", "bf16", "fp16"; by default what suits the device.
-    Raises NonFiniteLoss; CourseError for a checkpoint that is damaged, of another run, or cannot be written.
+    The default optimiser is Adam with learning rate 1e-3. `schedule` maps progress in [0, 1) to a
+    factor of the learning rate. With `checkpoint` (a .safetensors path) the same call continues a
+    run that was cut off. `batch_size` counts the images of all processes; gradients are accumulated
+    over micro-batches of `micro_batch` images. `precision`: "no", "bf16", "fp16"; by default what
+    suits the device. Raises NonFiniteLoss; CourseError for a checkpoint that is damaged, of another
+    run, or cannot be written.
     """
-    with Run(
-        model,
-        optimizer,
-        train,
-        batch_size,
-        seed,
-        checkpoint,
-        epochs,
-        max_seconds,
-        micro_batch,
-        precision,
-    ) as run:
-        while run.epoch < epochs and not run.expired():
-            run.begin_epoch()
-            try:
-                for images, labels in run.progress(quiet):
-                    run.set_learning_rate(schedule)
-                    run.optimizer.zero_grad()
-                    run.forward_backward(loss_fn, images, labels)
-                    run.optimizer.step()
-                    if run.expired(within_epoch=True):
-                        break
-            except RuntimeError as error:
-                run.halve_micro_batch(error)  # raises again unless memory ran out
-                continue
-            run.end_epoch(loss_fn, validation, quiet)
-    return run.history
+    options = RunOptions(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        schedule=schedule,
+        validation=validation,
+        seed=seed,
+        checkpoint=checkpoint,
+        max_seconds=max_seconds,
+        quiet=quiet,
+        micro_batch=micro_batch,
+        precision=precision,
+    )
+    history = History()
+    for _row in training_epochs(model, train, loss_fn, options, history):
+        pass  # the history keeps the rows
+    return history
 
 
-def fit_best(
+def fit_best(  # noqa: PLR0913  (notebooks give them by name)
     model: nn.Module,
     train: ImageSet,
     validation: ImageSet,
@@ -88,41 +123,38 @@ def fit_best(
     *,
     epochs: int,
     optimizer: Optimizer | None = None,
-    schedule: Callable[[float], float] = one_cycle,
+    schedule: Schedule = one_cycle,
     patience: int = 10,
     seed: int = 0,
-    **options: Any,
+    **more: Any,
 ) -> History:
-    """`fit` with early stopping: leaves the model as it was at its best on validation, the start included.
+    """`fit` with early stopping: leaves the model as it was at its best on validation.
 
-    Best: highest accuracy, then lowest loss. Ends after `patience` epochs without a better one. `options` go to `fit`.
+    Best: highest accuracy, then lowest loss; the start counts too. Ends after `patience` epochs
+    without a better one. `more` are further arguments of `fit`, which is quiet unless told.
     """
-    optimizer = optimizer or torch.optim.Adam(trainable(model), lr=1e-3, fused=True)
-    here = validation.to(next(model.parameters()).device)
-    measured = evaluate(
-        model, here, loss_fn, options.get("batch_size", 128)
-    )  # as large a batch as in training
-    row = {f"validation_{name}": value for name, value in measured.items()}
-    best, state, waited, history = _score(row), copy.deepcopy(model.state_dict()), 0, History()
-    for epoch in range(epochs):
-        part = functools.partial(lambda epoch, done: schedule((epoch + done) / epochs), epoch)
-        options = (
-            {"quiet": True} | options | {"epochs": 1, "schedule": part, "validation": validation}
-        )
-        # A seed for each epoch, none of them another run's.
-        row = fit(
-            model, train, loss_fn, optimizer=optimizer, seed=1000 * seed + epoch, **options
-        ).rows[0]
-        history.rows.append(row | {"epoch": epoch + 1})
-        waited += 1
-        if _score(row) > best:
-            best, state, waited = _score(row), copy.deepcopy(model.state_dict()), 0
-        if waited >= patience:
-            history.stopped = f"Stopped after epoch {epoch + 1} of {epochs}: {patience} epochs without a better one."
-            break
-    model.load_state_dict(state)
+    more = {"quiet": True, "batch_size": 128} | more
+    device = next(model.parameters()).device
+    # As large a batch as in training, which fits.
+    measured = evaluate(model, validation.to(device), loss_fn, more["batch_size"])
+    stopping = EarlyStopping(model, measured, patience)
+    options = RunOptions(
+        epochs=epochs,
+        optimizer=optimizer or torch.optim.Adam(trainable(model), lr=1e-3, fused=True),
+        schedule=schedule,
+        validation=validation,
+        seed=seed,
+        stopping=stopping,
+        **more,
+    )
+    history = History()
+    with closing(training_epochs(model, train, loss_fn, options, history)) as rows:
+        for _row in rows:
+            if stopping.is_over:
+                history.stopped = (
+                    f"Stopped after epoch {len(history)} of {epochs}: "
+                    f"{patience} epochs without a better one."
+                )
+                break
+    model.load_state_dict(stopping.weights)
     return history
-
-
-def _score(row: Mapping[str, float]) -> tuple[float, float]:
-    return row.get("validation_accuracy", 0.0), -row["validation_loss"]

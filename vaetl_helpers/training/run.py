@@ -1,10 +1,16 @@
-"""The state of a training run: device, precision, micro-batches, shards, out of memory, checkpoints."""
+"""The state of a training run: what the loop itself should not have to show.
+
+Device and precision, micro-batches and the shards of several processes, out of memory, time limits,
+progress, the check of the losses, and checkpoints.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,273 +18,437 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from vaetl_helpers.data.images import ImageSet, shard
-from vaetl_helpers.device import Part, best_device, best_precision, piece_of_batch
+from vaetl_helpers.data.images import Batch, ImageSet, Rows, images_of_rows, shard
+from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.training.checkpoints import (
     read_checkpoint,
-    save_checkpoint,
     set_state_tensors,
     state_tensors,
+    write_checkpoint,
 )
 from vaetl_helpers.training.evaluation import (
     History,
     LossFunction,
     NonFiniteLoss,
+    Row,
     evaluate,
     history_line,
     loss_and_monitored,
 )
+from vaetl_helpers.training.schedules import (
+    Schedule,
+    Step,
+    seed_of_epoch,
+)
+from vaetl_helpers.training.stopping import EarlyStopping
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run trains: the arguments of `fit`, which explains them, and early stopping."""
+
+    epochs: int
+    batch_size: int = 128
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
+    validation: ImageSet | None = None
+    seed: int = 0
+    checkpoint: Path | str | None = None
+    max_seconds: float | None = None
+    quiet: bool = False
+    micro_batch: int | None = None
+    precision: str | None = None
+    stopping: EarlyStopping | None = None
+
+
+@dataclass
+class EpochState:
+    """What is noted during an epoch; the records stay on the device until it ends."""
+
+    fallback: dict[str, Tensor]  # the model and the optimiser at the epoch's start
+    started: float = field(default_factory=lambda: time.monotonic())
+    names: list[str] = field(default_factory=list)  # of the columns of a record
+    records: list[Tensor] = field(default_factory=list)  # a step's mean loss and monitored values
+    sizes: list[int] = field(default_factory=list)  # images of a step, of all processes
+    rates: list[float] = field(default_factory=list)  # a step's learning rate
+
+
+@dataclass(slots=True)
+class MicroBatch:
+    """Rows of a batch that are worked off at a time; `weight` is their fraction of the batch.
+
+    The images know their rows (`data.images.ImagesOfRows`). `vae.draw_noise` draws for the whole
+    batch, from the same random state for each micro-batch, and keeps these rows of it: so an
+    image's noise does not depend on how the batch is cut, or on the number of processes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Rows
+    weight: float = 1.0
+    is_first: bool = True
 
 
 class Run:
-    """The state of one call of `fit`: everything that the loop itself should not have to show."""
+    """The state of one run of `training_epochs`, which is in effect inside a `with` block."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer | None,
-        train: ImageSet,
-        batch_size: int,
-        seed: int,
-        checkpoint: Path | str | None,
-        epochs: int,
-        max_seconds: float | None,
-        micro_batch: int | None,
-        precision: str | None,
+        self, model: nn.Module, train: ImageSet, options: RunOptions, history: History | None = None
     ) -> None:
-        self.deadline = time.monotonic() + (float("inf") if max_seconds is None else max_seconds)
-        self.accelerator = _accelerator(precision)
-        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
-        optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-        self.bare = model  # without the wrapper of data parallelism: what is saved and evaluated
-        self.model, wrapped = self.accelerator.prepare(model, optimizer)
-        # The wrapper costs 5 % of a small network's step; only a TPU and float16's scaler need it.
-        self.optimizer = (
-            wrapped if wrapped.scaler or self.accelerator.distributed_type == "XLA" else optimizer
-        )
-        self.train, self.batch_size, self.seed = train.to(self.accelerator.device), batch_size, seed
-        self.epochs, self.steps = epochs, -(-len(train) // max(1, batch_size))
+        self.options = options
+        self.history = History() if history is None else history
+        seconds = math.inf if options.max_seconds is None else options.max_seconds
+        self.deadline = time.monotonic() + seconds
+        self.checkpoint = Path(options.checkpoint) if options.checkpoint else None
+        self.accelerator = _accelerator(options.precision)
+        self.device = self.accelerator.device
+        self.rank = self.accelerator.process_index
+        self.world = self.accelerator.num_processes
+        self.is_mixed = self.accelerator.mixed_precision != "no"
+        optimizer = options.optimizer
+        if optimizer is None:
+            optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        self.bare = model  # without the wrapper of data parallelism: saved and evaluated
+        self.model, self.optimizer = self._prepare(model, optimizer)
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.micro_batch = (
-            batch_size if micro_batch is None else max(1, min(micro_batch, batch_size))
-        )
-        self.history = History()
-        self.checkpoint = Path(checkpoint) if checkpoint else None
-        held = sum(len(group["params"]) for group in optimizer.param_groups)
-        self.facts = {"seed": seed, "batch_size": batch_size, "images": len(train)}
-        self.facts["optimiser"] = f"{type(optimizer).__name__} of {held} tensors"
+        self.train = train.to(self.device)
+        self.batch_size = options.batch_size
+        self.steps = math.ceil(len(train) / max(1, self.batch_size))
+        self.micro_batch = self.batch_size
+        if options.micro_batch is not None:
+            self.micro_batch = max(1, min(options.micro_batch, self.batch_size))
+        self.facts = self._facts(optimizer)
         if self.checkpoint and self.checkpoint.exists():
-            self._resume()
+            self._resume(self.checkpoint)
+
+    def _prepare(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+        """The two as Accelerate needs them on this device, in this precision and processes."""
+        prepared, wrapped = self.accelerator.prepare(model, optimizer)
+        # The wrapper costs 5 % of a small network's step; only a TPU and float16's scaler need it.
+        if wrapped.scaler or self.accelerator.distributed_type == "XLA":
+            optimizer = wrapped
+        return prepared, optimizer
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _facts(self, optimizer: Optimizer) -> dict[str, Any]:
+        """What a checkpoint must agree on with the run that continues from it."""
+        count = sum(len(group["params"]) for group in optimizer.param_groups)
+        stopping = self.options.stopping
+        return {
+            "seed": self.options.seed,
+            "batch_size": self.batch_size,
+            "images": len(self.train),
+            "optimiser": f"{type(optimizer).__name__} of {count} tensors",
+            "patience": stopping.patience if stopping else None,
+        }
+
+    def _resume(self, path: Path) -> None:
+        facts, tensors = read_checkpoint(path, self.bare)
+        rows = facts.get("history", [])
+        ours = self.facts | {"epochs": self.options.epochs}
+        # To have done fewer epochs is what resuming is for.
+        stored = facts | {"epochs": max(self.options.epochs, len(rows))}
+        differing = [name for name in ours if stored.get(name) != ours[name]]
+        if differing:
+            raise CourseError(
+                f"{path} belongs to a run with {_listed(stored, differing)}, this one has "
+                f"{_listed(ours, differing)}: give the new run another checkpoint path, "
+                "or remove the file to start again."
+            )
+        set_state_tensors(tensors, self.bare, self.optimizer)
+        if self.options.stopping:
+            self.options.stopping.restore(tensors, facts["stopping"])
+        self.history.rows[:] = rows
+        self.say(f"Continuing after epoch {self.epoch} of {self.options.epochs}, from {path}.")
+
+    def _save(self, path: Path) -> None:
+        """Called by all processes, of which the first one writes."""
+        if self.rank == 0:
+            facts = {name: fact for name, fact in self.facts.items() if fact is not None}
+            facts["history"] = self.history.rows
+            tensors = state_tensors(self.bare, self.optimizer)
+            if self.options.stopping:
+                facts["stopping"] = self.options.stopping.facts()
+                tensors |= self.options.stopping.tensors()
+            write_checkpoint(path, tensors, facts)
+        self.accelerator.wait_for_everyone()
+
+    # ------------------------------------------------------------ how far it has come
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are over."""
+        return len(self.history)
+
+    def goes_on(self) -> bool:
+        """Whether there is another epoch, and time for it."""
+        return self.epoch < self.options.epochs and not self.expired()
+
+    def expired(self, within_epoch: bool = False) -> bool:
+        """Whether max_seconds are over.
+
+        Several processes ask between epochs only, and the first one's clock decides for all.
+        """
+        is_late = time.monotonic() >= self.deadline
+        if self.world == 1:
+            return is_late
+        if within_epoch:
+            return False
+        from accelerate.utils import broadcast
+
+        answer = torch.tensor([is_late], dtype=torch.int32, device=self.device)
+        return bool(broadcast(answer).item())
 
     def say(self, text: str) -> None:
         """Prints once, however many processes there are."""
         if self.rank == 0:
             print(text)
 
-    def expired(self, within_epoch: bool = False) -> bool:
-        """Whether max_seconds are over. Several processes ask between epochs only, and the first one decides."""
-        over = time.monotonic() >= self.deadline
-        if self.world == 1 or within_epoch:
-            return over and self.world == 1
-        from accelerate.utils import broadcast
-
-        return bool(
-            broadcast(
-                torch.tensor([over], dtype=torch.int32, device=self.accelerator.device)
-            ).item()
-        )
-
-    @property
-    def mixed(self) -> bool:
-        return self.accelerator.mixed_precision != "no"
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    def _resume(self) -> None:
-        facts, named = read_checkpoint(self.checkpoint, self.bare)
-        rows = facts.get("history", [])
-        mine = self.facts | {"epochs": self.epochs}
-        theirs = facts | {
-            "epochs": max(self.epochs, len(rows))
-        }  # to have done fewer is what resuming is for
-        differ = [name for name in mine if theirs.get(name) != mine[name]]
-        if differ:
-            told = [
-                ", ".join(f"{name} {run.get(name)}" for name in differ) for run in (theirs, mine)
-            ]
-            raise CourseError(
-                f"{self.checkpoint} belongs to a run with {told[0]}, this one has {told[1]}: give the new run another "
-                "checkpoint path, or remove the file to start again."
-            )
-        set_state_tensors(named, self.bare, self.optimizer)
-        self.history.rows = rows
-        self.say(f"Continuing after epoch {self.epoch} of {self.epochs}, from {self.checkpoint}.")
-
     def begin_epoch(self) -> None:
-        """Notes the state to fall back on; seeds by (seed, epoch), so that a resumed run draws the same numbers."""
-        self.fallback = {
-            name: value.to("cpu", copy=True)
-            for name, value in state_tensors(self.bare, self.optimizer).items()
-        }
-        self.records: list[Tensor] = []  # stays on the device until the epoch ends
-        self.sizes: list[int] = []
-        self.rates: list[float] = []
-        torch.manual_seed(self.seed * 1_000_003 + self.epoch)
+        """Notes the state to fall back on, and seeds: a resumed run draws the same numbers."""
+        tensors = state_tensors(self.bare, self.optimizer)
+        fallback = {name: value.to("cpu", copy=True) for name, value in tensors.items()}
+        seed, epoch = self._seed()
+        torch.manual_seed(seed * 1_000_003 + epoch)
         self.model.train()
-        self.started = time.monotonic()
+        self.state = EpochState(fallback)
 
-    def progress(self, quiet: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of the epoch's batches, under a progress bar where a person watches."""
-        batches = self.train.batches(self.batch_size, self.seed, self.epoch, self.rank, self.world)
-        if quiet or self.rank or not is_interactive():
+    def _seed(self) -> tuple[int, int]:
+        """Seed and number of the epoch; with early stopping each epoch has a seed of its own."""
+        if self.options.stopping:
+            return seed_of_epoch(self.options.seed, self.epoch), 0
+        return self.options.seed, self.epoch
+
+    def batches(self) -> Iterator[Batch]:
+        """The epoch's batches, under a progress bar where a person watches."""
+        seed, epoch = self._seed()
+        batches = self.train.batches(self.batch_size, seed, epoch)
+        if self.options.quiet or self.rank or not is_interactive():
             return batches
         from tqdm.auto import tqdm
 
-        return iter(tqdm(batches, f"epoch {self.epoch + 1}/{self.epochs}", self.steps, leave=False))
+        title = f"epoch {self.epoch + 1}/{self.options.epochs}"
+        return iter(tqdm(batches, title, self.steps, leave=False))
 
-    def set_learning_rate(self, schedule: Callable[[float], float] | None) -> None:
-        """Scales every group's learning rate by schedule(progress); progress is counted in steps."""
-        done = (self.epoch * self.steps + len(self.sizes)) / (self.epochs * self.steps)
-        factor = 1.0 if schedule is None else float(schedule(done))
-        for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+    # ------------------------------------------------------------ a step
+
+    def set_learning_rate(self) -> None:
+        """Scales every group's learning rate by the schedule at the run's progress."""
+        factor = 1.0
+        if self.options.schedule:
+            step = Step(self.epoch, self.options.epochs, len(self.state.rates), self.steps)
+            progress = step.progress_by_epoch() if self.options.stopping else step.progress()
+            factor = float(self.options.schedule(progress))
+        groups = self.optimizer.param_groups
+        for group, rate in zip(groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
-        self.rates.append(self.optimizer.param_groups[0]["lr"])
+        self.state.rates.append(groups[0]["lr"])
 
-    def forward_backward(self, loss_fn: LossFunction, images: Tensor, labels: Tensor) -> None:
-        """Adds the batch's gradients, in micro-batches weighted by their images, and records loss and monitors."""
-        whole = min(
-            self.batch_size, len(self.train) - len(self.sizes) * self.batch_size
-        )  # of all processes
+    def micro_batches(self, images: Tensor, labels: Tensor) -> Iterator[MicroBatch]:
+        """Cuts this process's shard of a batch into micro-batches."""
+        whole = len(images)
+        self.state.sizes.append(whole)
+        if self.world == 1 and whole <= self.micro_batch:
+            yield MicroBatch(images, labels, Rows(0, whole, whole, is_last=True))
+            return
         start, stop = shard(whole, self.rank, self.world)
-        ends = [*range(self.micro_batch, len(images), self.micro_batch), len(images)]
-        alone = len(ends) == self.world == 1
-        state = None if alone else _random_state(self.accelerator.device)
-        records = []
-        for first, end in zip([0, *ends], ends, strict=False):
-            part = Part(start + first, start + end, whole, end == len(images))
-            weight = (
-                (end - first) / whole if stop > start else 0.0
-            )  # the stand-in of an empty share counts nothing
-            sync = nullcontext() if part.last else self.accelerator.no_sync(self.model)
-            with sync, nullcontext() if alone else _draws_of(part, state, self.accelerator.device):
-                with self.accelerator.autocast() if self.mixed else nullcontext():
-                    loss, monitored = loss_and_monitored(
-                        loss_fn(self.model, images[first:end], labels[first:end])
-                    )
-                self.accelerator.backward(
-                    loss * (weight * self.world)
-                )  # the processes' gradients are averaged
-            self.names = ["loss", *monitored]
-            records.append(weight * torch.stack([loss.detach(), *monitored.values()]))
-        self.records.append(sum(records))
-        self.sizes.append(whole)
+        is_empty = start == stop
+        if is_empty:  # every process must take part: one image stands in, and counts nothing
+            stop = start + 1
+        random_state = _random_state(self.device)
+        for row in range(start, stop, self.micro_batch):
+            next_row = min(row + self.micro_batch, stop)
+            rows = Rows(row, next_row, whole, is_last=next_row == stop)
+            weight = 0.0 if is_empty else rows.size / whole
+            _set_random_state(self.device, random_state)
+            with self._local_gradients(rows):
+                yield MicroBatch(
+                    images_of_rows(images, rows),
+                    labels[row:next_row],
+                    rows,
+                    weight,
+                    is_first=row == start,
+                )
+
+    def _local_gradients(self, rows: Rows) -> AbstractContextManager[Any]:
+        """The processes exchange gradients once a batch, with their last micro-batch."""
+        if rows.is_last:
+            return nullcontext()
+        context: AbstractContextManager[Any] = self.accelerator.no_sync(self.model)
+        return context
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Inside, the network computes in the run's precision."""
+        if not self.is_mixed:
+            return nullcontext()
+        context: AbstractContextManager[Any] = self.accelerator.autocast()
+        return context
+
+    def record(self, result: Any, piece: MicroBatch) -> Tensor:
+        """Notes what a loss function returned, and returns the loss."""
+        loss, monitored = loss_and_monitored(result)
+        loss = loss.as_subclass(Tensor)  # which knows no rows
+        self.state.names = ["loss", *monitored]
+        means = torch.stack([loss.detach(), *monitored.values()])
+        if piece.weight != 1:
+            means = means * piece.weight
+        records = self.state.records
+        if piece.is_first:
+            records.append(means)
+        else:
+            records[-1] = records[-1] + means
+        return loss
+
+    def backward(self, loss: Tensor, piece: MicroBatch) -> None:
+        """Adds the gradients of a micro-batch, which counts by its images."""
+        weight = piece.weight * self.world  # the gradients of the processes are averaged
+        if weight != 1:
+            loss = loss * weight
+        self.accelerator.backward(loss)
+
+    # ------------------------------------------------------------ when it goes wrong
 
     def halve_micro_batch(self, error: RuntimeError) -> None:
-        """After running out of memory: back to the epoch's start, with micro-batches of half the size."""
+        """After running out of memory: back to the epoch's start, with half the micro-batches.
+
+        Raises `error` again if it is another one, or if no smaller micro-batch is possible.
+        """
         from accelerate.utils import release_memory
         from accelerate.utils.memory import should_reduce_batch_size
 
         self.restore()
-        no_memory = isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
-        if (
-            not no_memory or self.micro_batch == 1 or self.world > 1
-        ):  # the others would wait for ever
+        is_out_of_memory = isinstance(error, torch.OutOfMemoryError)
+        is_out_of_memory = is_out_of_memory or should_reduce_batch_size(error)
+        others_wait = self.world > 1  # and would do so for ever
+        if not is_out_of_memory or self.micro_batch == 1 or others_wait:
             raise error
         self.micro_batch //= 2
         release_memory()
-        self.say(f"Out of memory: epoch {self.epoch + 1} starts again in micro-batches of {self.micro_batch} images; "
-                 f"the weights are still updated once every {self.batch_size}.")  # fmt: skip
+        self.say(
+            f"Out of memory: epoch {self.epoch + 1} starts again in micro-batches of "
+            f"{self.micro_batch} images; the weights are still updated once every "
+            f"{self.batch_size}."
+        )
 
     def restore(self) -> None:
         """Puts the model and the optimiser back to the epoch's start."""
-        set_state_tensors(self.fallback, self.bare, self.optimizer)
+        set_state_tensors(self.state.fallback, self.bare, self.optimizer)
         self.optimizer.zero_grad()
 
-    def end_epoch(self, loss_fn: LossFunction, validation: ImageSet | None, quiet: bool) -> None:
-        """The epoch's one synchronisation: checks the losses, adds a row to the history, saves the checkpoint."""
-        records = torch.stack(self.records)
+    def _refuse_non_finite(self, records: Tensor, is_broken: Tensor) -> None:
+        """Raises NonFiniteLoss for the first step that is broken, with the model put back."""
+        if not is_broken.any():
+            return
+        step = int(is_broken.argmax())
+        values = zip(self.state.names, records[step].tolist(), strict=True)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values)
+        self.restore()
+        place = f"back at the end of epoch {self.epoch}" if self.epoch else "as it was before"
+        raise NonFiniteLoss(
+            f"Training broke down in epoch {self.epoch + 1}, step {step + 1} of {self.steps} "
+            f"({shown}; learning rate {self.state.rates[step]:.3g}): the model is {place}; "
+            "lower the learning rate, or look for a logarithm or a division that can meet zero."
+        )
+
+    # ------------------------------------------------------------ the end of an epoch
+
+    def end_epoch(self, loss_fn: LossFunction) -> Row:
+        """Checks the losses, validates, saves the checkpoint; returns the epoch's row."""
+        row: Row = {"epoch": self.epoch + 1} | self._means()
+        validation = self._validate(loss_fn)
+        row |= {f"validation_{name}": value for name, value in validation.items()}
+        self.history.rows.append(row)
+        if self.options.stopping:
+            self.options.stopping.look(self.bare, validation)
+        if not self.options.quiet:
+            self.say(history_line(row, self.options.epochs))
+        # A part of an epoch could not be resumed exactly.
+        if self.checkpoint and len(self.state.sizes) == self.steps:
+            self._save(self.checkpoint)
+        return row
+
+    def _means(self) -> Row:
+        """Means over the epoch's images, after the epoch's one synchronisation with the device."""
+        state = self.state
+        records = torch.stack(state.records)
         if self.world > 1:
             records = self.accelerator.reduce(records, "sum")
-        broken = ~records[:, :1].isfinite()
-        broken[-1] |= ~torch.stack(
-            [p.isfinite().all() for p in self.bare.parameters()]
-        ).all()  # by the last step
-        both = torch.cat([records, broken.to(records)], 1).cpu()
-        seconds = time.monotonic() - self.started
-        records = both[:, :-1]
-        self._refuse_non_finite(records, broken=both[:, -1])
-        sizes = torch.tensor(self.sizes, dtype=records.dtype)
+        is_broken = ~records[:, 0].isfinite()
+        is_sound = torch.stack([p.isfinite().all() for p in self.bare.parameters()]).all()
+        is_broken[-1] |= ~is_sound  # by the last update
+        table = torch.cat([records, is_broken.to(records)[:, None]], 1).cpu()
+        seconds = time.monotonic() - state.started
+        records = table[:, :-1]
+        self._refuse_non_finite(records, table[:, -1])
+        sizes = torch.tensor(state.sizes, dtype=records.dtype)
         means = (records * sizes[:, None]).sum(0) / sizes.sum()
-        row = {"epoch": self.epoch + 1} | dict(zip(self.names, means.tolist(), strict=True))
-        row |= {
-            "lr": self.rates[-1],
-            "steps": len(self.sizes),
-            "images": sum(self.sizes),
+        row = dict(zip(state.names, means.tolist(), strict=True))
+        return row | {
+            "lr": state.rates[-1],
+            "steps": len(state.sizes),
+            "images": sum(state.sizes),
             "seconds": seconds,
         }
-        if validation is not None:
-            validation = validation.to(self.accelerator.device)
-            # Every process measures all of it, so that the numbers do not depend on how many there are.
-            measured = evaluate(
-                self.bare, validation, loss_fn, self.micro_batch
-            )  # which is known to fit
-            row |= {f"validation_{name}": value for name, value in measured.items()}
-        self.history.rows.append(row)
-        if not quiet:
-            self.say(history_line(row, self.epochs))
-        if (
-            self.checkpoint and len(self.sizes) == self.steps
-        ):  # a part of an epoch could not be resumed exactly
-            facts = self.facts | {"history": self.history.rows}
-            if self.rank == 0:
-                save_checkpoint(self.checkpoint, self.bare, self.optimizer, **facts)
-            self.accelerator.wait_for_everyone()
 
-    def _refuse_non_finite(self, records: Tensor, broken: Tensor) -> None:
-        if not broken.any():
-            return
-        step = int(broken.argmax())
-        values = ", ".join(
-            f"{n} {v:.4g}" for n, v in zip(self.names, records[step].tolist(), strict=True)
-        )
-        self.restore()
-        back = f"back at the end of epoch {self.epoch}" if self.epoch else "as it was before"
-        raise NonFiniteLoss(
-            f"Training broke down in epoch {self.epoch + 1}, step {step + 1} of {self.steps} ({values}; learning rate "
-            f"{self.rates[step]:.3g}): the model is {back}; lower the learning rate, or look for a logarithm or a "
-            "division that can meet zero."
-        )
+    def _validate(self, loss_fn: LossFunction) -> dict[str, float]:
+        """Every process measures the whole set: the numbers do not depend on how many there are."""
+        if self.options.validation is None:
+            return {}
+        validation = self.options.validation.to(self.device)
+        return evaluate(self.bare, validation, loss_fn, self.micro_batch)  # which is known to fit
+
+    # ------------------------------------------------------------ the end of the run
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Says why training ended early, where it did, and what is kept; gives the optimiser its own rates back."""
+        """Says why training ended early, where it did; gives the optimiser its own rates back."""
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate
-        if self.mixed:  # the network computes in float32 again
-            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-            self.bare.__dict__.pop("forward", None)
-        kept = (
-            f"the same call continues from {self.checkpoint}"
-            if self.checkpoint
-            else "give `checkpoint` to continue"
-        )
+        self._unwrap()
         if kind is KeyboardInterrupt:
             self.say(
-                f"Interrupted in epoch {self.epoch + 1} of {self.epochs}: the model is as it was then; {kept}."
+                f"Interrupted in epoch {self.epoch + 1} of {self.options.epochs}: "
+                f"the model is as it was then; {self._how_to_continue()}."
             )
-        partial = self.history.rows and self.history.rows[-1]["steps"] < self.steps
-        if kind is None and (partial or self.epoch < self.epochs):
-            when = "in" if partial else "after"
+        if kind is None:
+            self._explain_early_end()
+
+    def _unwrap(self) -> None:
+        """Leaves no trace of Accelerate: the network computes in float32 again."""
+        if self.is_mixed:
+            self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            vars(self.bare).pop("forward", None)
+        # Otherwise the next run with this network would get it as it is now: on another device
+        # perhaps, and not in the precision asked for.
+        vars(self.bare).pop("_is_accelerate_prepared", None)
+
+    def _explain_early_end(self) -> None:
+        """Only max_seconds end a run before its last epoch without an exception."""
+        rows = self.history.rows
+        is_partial = bool(rows) and rows[-1]["steps"] < self.steps
+        if is_partial or self.epoch < self.options.epochs:
+            place = "in" if is_partial else "after"
             self.history.stopped = (
-                f"Stopped by max_seconds {when} epoch {self.epoch} of {self.epochs}; {kept}."
+                f"Stopped by max_seconds {place} epoch {self.epoch} of {self.options.epochs}; "
+                f"{self._how_to_continue()}."
             )
             self.say(self.history.stopped)
+
+    def _how_to_continue(self) -> str:
+        if self.checkpoint:
+            return f"the same call continues from {self.checkpoint}"
+        return "give `checkpoint` to continue"
+
+
+def _listed(facts: dict[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name} {facts.get(name)}" for name in names)
 
 
 def _accelerator(precision: str | None) -> Any:
@@ -288,28 +458,25 @@ def _accelerator(precision: str | None) -> Any:
 
     device = best_device().device  # not one that failed
     precision = precision or best_precision(device)
-    if precision not in ("no", "bf16", "fp16"):
-        raise unknown_name_error("precision", precision, ("no", "bf16", "fp16"))
+    if precision not in PRECISIONS:
+        raise unknown_name_error("precision", precision, PRECISIONS)
     if precision == "fp16" and device.type not in ("cuda", "xpu", "mps"):
         raise CourseError(f"fp16 needs a GPU, and this is {device}: use precision='no', or 'bf16'.")
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # it keeps the first precision for ever; the processes' group stays
+        # It keeps the first precision for ever. The group of the processes stays.
+        AcceleratorState._reset_state()
     return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
-    own = [] if device.type in ("cpu", "xla") else [torch.get_device_module(device).get_rng_state()]
-    return [torch.get_rng_state(), *own]
+    """The states of the generators that a loss function may draw from."""
+    states = [torch.get_rng_state()]
+    if device.type not in ("cpu", "xla"):
+        states.append(torch.get_device_module(device).get_rng_state())
+    return states
 
 
-@contextmanager
-def _draws_of(part: Part, state: list[Tensor], device: torch.device) -> Iterator[None]:
-    """Inside, a VAE's noise is drawn for the whole batch, from the same state for each piece, and cut to `part`."""
-    torch.set_rng_state(state[0])
-    if len(state) > 1:
-        torch.get_device_module(device).set_rng_state(state[1])
-    token = piece_of_batch.set(part)
-    try:
-        yield
-    finally:
-        piece_of_batch.reset(token)
+def _set_random_state(device: torch.device, states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.get_device_module(device).set_rng_state(states[1])

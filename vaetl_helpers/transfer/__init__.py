@@ -3,16 +3,16 @@
 from vaetl_helpers.nets import trainable
 from vaetl_helpers.training.loop import fit_best
 from vaetl_helpers.training.schedules import one_cycle
-from vaetl_helpers.transfer.backbones import (
-    BACKBONES,
-    Backbone,
-    Preprocessing,
-    backbone,
-    download_weights,
-)
+from vaetl_helpers.transfer.backbones import BACKBONES, Backbone, Preprocessing, backbone
 from vaetl_helpers.transfer.finetuning import fine_tune, grey_filters, l2_sp, new_head, rehearsal
-from vaetl_helpers.transfer.freezing import freeze, gradual_unfreezing, param_groups, unfreeze
-from vaetl_helpers.transfer.probes import GRID, Probe, checked, features, linear_probe
+from vaetl_helpers.transfer.freezing import (
+    freeze,
+    frozen,
+    gradual_unfreezing,
+    param_groups,
+    unfreeze,
+)
+from vaetl_helpers.transfer.probes import GRID, Probe, features, linear_probe
 
 __all__ = [
     "BACKBONES",
@@ -21,12 +21,11 @@ __all__ = [
     "Preprocessing",
     "Probe",
     "backbone",
-    "checked",
-    "download_weights",
     "features",
     "fine_tune",
     "fit_best",
     "freeze",
+    "frozen",
     "gradual_unfreezing",
     "grey_filters",
     "l2_sp",

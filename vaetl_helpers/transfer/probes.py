@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.training.evaluation import evaluating
 from vaetl_helpers.transfer.backbones import Backbone
 
 
@@ -18,33 +20,34 @@ from vaetl_helpers.transfer.backbones import Backbone
 def features(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 32) -> Tensor:
     """What a model makes of images, in eval mode and without gradients: float [n, d] on the CPU.
 
-    `images`: an ImageSet or uint8 [n, channels, height, width]; a Backbone prepares them in its own way, other models
-    get floats in [0, 1]. Raises CourseError for floats, and for a model that does not return one tensor.
+    `images`: an ImageSet or uint8 [n, channels, height, width]; a Backbone prepares them in its own
+    way, other models get floats in [0, 1]. Raises CourseError for floats, and for a model that does
+    not return one tensor.
     """
     pixels = images.images if isinstance(images, ImageSet) else images
     if pixels.dtype != torch.uint8:
         raise CourseError(
-            f"features expects uint8 images or an ImageSet, not {pixels.dtype}: scaling is done here."
+            f"features expects uint8 images or an ImageSet, not {pixels.dtype}: scaling is done "
+            "here."
         )
-    prepare = model.prepare if isinstance(model, Backbone) else lambda batch: batch / 255
-    device = next((parameter.device for parameter in model.parameters()), pixels.device)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        outputs = [model(prepare(batch.to(device))) for batch in pixels.split(batch_size)]
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    if not isinstance(outputs[0], Tensor):
-        raise CourseError(
-            f"The model returns a {type(outputs[0]).__name__}, not one tensor: pass its body alone."
-        )
-    return torch.cat([output.flatten(1).float().cpu() for output in outputs])
+    parameter = next(model.parameters(), pixels)
+    outputs = []
+    with evaluating(model):
+        for batch in pixels.split(batch_size):
+            batch = batch.to(parameter.device)
+            output = model(batch if isinstance(model, Backbone) else batch / 255)
+            if not isinstance(output, Tensor):
+                kind = type(output).__name__
+                raise CourseError(
+                    f"The model returns a {kind}, not one tensor: pass its body alone."
+                )
+            outputs.append(output.flatten(1).float().cpu())
+    return torch.cat(outputs)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear classifier on features; `c` is the chosen inverse strength of its L2 penalty."""
+    """A linear classifier on features; `c` is the inverse strength of its L2 penalty."""
 
     pipeline: Any  # scikit-learn's StandardScaler and LogisticRegression
     c: float
@@ -56,57 +59,66 @@ class Probe:
 
     def predict(self, x: Tensor) -> Tensor:
         """The most probable label of each row of features: [n, d] → int64 [n]."""
-        return torch.as_tensor(
-            self.pipeline.predict(checked(x, width=self.pipeline[0].n_features_in_)[0])
-        )
+        rows = checked_features(x, self.pipeline[0].n_features_in_)
+        return torch.as_tensor(self.pipeline.predict(rows))
 
     def accuracy(self, x: Tensor, y: Tensor) -> float:
         """The fraction of rows that get their label."""
-        x, y = checked(x, y, self.pipeline[0].n_features_in_)
-        return float((self.pipeline.predict(x) == y).mean())
+        rows = checked_features(x, self.pipeline[0].n_features_in_)
+        labels = checked_labels(y, len(rows))
+        return float((self.pipeline.predict(rows) == labels).mean())
 
     def as_linear(self) -> nn.Linear:
-        """The same classifier as a layer on features that are not standardised, [n, d] → logits [n, k].
+        """The same classifier as a layer on features that are not standardised, [n, d] → logits.
 
-        With two classes the logits are ∓ half of scikit-learn's. Raises CourseError unless the labels are 0 … k − 1.
+        With two classes the logits are ∓ half of scikit-learn's. Raises CourseError unless the
+        labels are 0 … k − 1.
         """
-        if self.classes.tolist() != list(range(len(self.classes))):
-            raise CourseError(
-                f"A head needs the labels 0 … k − 1, not {self.classes.tolist()}: renumber them."
-            )
+        labels = self.classes.tolist()
+        if labels != list(range(len(labels))):
+            raise CourseError(f"A head needs the labels 0 … k − 1, not {labels}: renumber them.")
         scaler, logistic = self.pipeline
-        weight, bias = logistic.coef_, logistic.intercept_
+        weight = logistic.coef_
+        bias = logistic.intercept_
         if len(weight) == 1:
-            weight, bias = weight * [[-0.5], [0.5]], bias * [-0.5, 0.5]
-        layer = nn.utils.skip_init(
-            nn.Linear, weight.shape[1], len(weight)
-        )  # leaves the generators alone
+            weight = weight * [[-0.5], [0.5]]
+            bias = bias * [-0.5, 0.5]
+        weight = weight / scaler.scale_  # w · (x − mean) / scale + b
+        bias = bias - weight @ scaler.mean_
+        # Skipping the random start leaves the generators alone.
+        layer = nn.utils.skip_init(nn.Linear, weight.shape[1], len(weight))
         with torch.no_grad():
-            weight = weight / scaler.scale_  # w · (x − mean) / scale + b
             layer.weight.copy_(torch.as_tensor(weight))
-            layer.bias.copy_(torch.as_tensor(bias - weight @ scaler.mean_))
+            layer.bias.copy_(torch.as_tensor(bias))
         return layer
 
 
-def checked(x: Any, y: Any = None, width: int | None = None) -> tuple[Any, Any]:
-    """Features as float64 [n, d], so that nothing is lost in standardising, and labels as int64 [n]."""
+def checked_features(x: Any, width: int | None = None) -> np.ndarray:
+    """Features as float64 [n, d], so that nothing is lost in standardising.
+
+    Raises CourseError for another shape, and for values that are not finite.
+    """
     x = torch.as_tensor(x).detach().cpu().double()
     if x.dim() != 2 or width not in (None, x.shape[1]):
+        expected = f"[n, {width or 'd'}]"
         raise CourseError(
-            f"Features have the shape {list(x.shape)}, but [n, {width or 'd'}] was expected: flatten(1)."
+            f"Features have the shape {list(x.shape)}, but {expected} was expected: flatten(1)."
         )
     if not x.isfinite().all():
         raise CourseError(
             "The features hold nan or infinite values: look for the layer that makes them."
         )
-    if y is None:
-        return x.numpy(), None
+    return x.numpy()
+
+
+def checked_labels(y: Any, count: int) -> np.ndarray:
+    """Labels as int64 [count]; raises CourseError for another number, and for fractions."""
     y = torch.as_tensor(y).cpu()
-    if y.shape != x.shape[:1] or y.is_floating_point():
+    if y.shape != (count,) or y.is_floating_point():
         raise CourseError(
-            f"{len(x)} rows of features need as many whole numbers as labels, not {list(y.shape)}."
+            f"{count} rows of features need as many whole numbers as labels, not {list(y.shape)}."
         )
-    return x.numpy(), y.long().numpy()
+    return y.long().numpy()
 
 
 GRID = tuple(10.0**exponent for exponent in range(-5, 2))
@@ -119,37 +131,52 @@ def linear_probe(
     validation_y: Tensor | None = None,
     grid: Sequence[float] = GRID,
 ) -> Probe:
-    """Logistic regression on standardised features [n, d]; C is the value of `grid` with the best accuracy.
+    """Logistic regression on standardised features [n, d]; C is the best one of `grid`.
 
-    The accuracy is that on validation or, without it, of 5-fold cross-validation inside train (fewer folds where a
-    class has fewer rows), standardised in each fold anew; the smallest C wins a tie. Raises CourseError for a single
-    class, lengths that differ, and features that are not finite.
+    The best has the highest accuracy on validation or, without it, in 5-fold cross-validation
+    inside train (fewer folds where a class has fewer rows), standardised in each fold anew; the
+    smallest C wins a tie. Raises CourseError for a single class, lengths that differ, and features
+    that are not finite.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 
-    x, y = checked(train_x, train_y)
-    fewest = min(counts := torch.as_tensor(y).unique(return_counts=True)[1].tolist())
-    if len(counts) < 2 or (validation_x is None and fewest < 2):
-        raise CourseError(
-            "A probe needs two classes or more, and two rows of each to cross-validate: add labels."
-        )
+    x = checked_features(train_x)
+    y = checked_labels(train_y, len(x))
     if (validation_x is None) != (validation_y is None):
         raise CourseError(
             "Validation features and labels come together: give both, or none to cross-validate."
         )
-
-    def pipeline(c: float = 1.0) -> Any:
-        return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))
-
-    grid = sorted(grid)
+    _, counts = np.unique(y, return_counts=True)
+    fewest = int(counts.min())
+    if len(counts) < 2 or (validation_x is None and fewest < 2):
+        raise CourseError(
+            "A probe needs two classes or more, and two rows of each to cross-validate: add labels."
+        )
     if validation_x is None:
         folds = StratifiedKFold(min(5, fewest), shuffle=True, random_state=0)
-        search = GridSearchCV(pipeline(), {"logisticregression__C": grid}, cv=folds).fit(x, y)
-        return Probe(search.best_estimator_, search.best_params_["logisticregression__C"])
-    probes = [Probe(pipeline(c).fit(x, y), c) for c in grid]
-    return max(
-        probes, key=lambda probe: probe.accuracy(validation_x, validation_y)
-    )  # the first of equals
+        c = _best_c(x, y, folds, grid)
+    else:
+        unseen_x = checked_features(validation_x, x.shape[1])
+        unseen_y = checked_labels(validation_y, len(unseen_x))
+        # The only fold: rows marked −1 always train, rows marked 0 are held out.
+        split = PredefinedSplit(np.repeat([-1, 0], [len(x), len(unseen_x)]))
+        c = _best_c(np.concatenate([x, unseen_x]), np.concatenate([y, unseen_y]), split, grid)
+    return Probe(_pipeline(c).fit(x, y), c)
+
+
+def _best_c(x: np.ndarray, y: np.ndarray, folds: Any, grid: Sequence[float]) -> float:
+    """The value of `grid` with the best mean accuracy on held-out rows; of equals the least."""
+    from sklearn.model_selection import GridSearchCV
+
+    choices = {"logisticregression__C": sorted(grid)}
+    # Without a last fit on all rows: those of validation are not for training.
+    search = GridSearchCV(_pipeline(), choices, cv=folds, refit=False).fit(x, y)
+    return search.best_params_["logisticregression__C"]
+
+
+def _pipeline(c: float = 1.0) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))

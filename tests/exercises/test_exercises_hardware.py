@@ -1,0 +1,72 @@
+"""Chapter 2's exercises: the pretended device's clock, and references beside PyTorch."""
+
+import copy
+import threading
+import time
+from time import perf_counter
+from timeit import default_timer
+
+import torch
+import torch.nn.functional as F
+
+from vaetl_helpers.exercises import evaluate, get, hardware
+
+CLOCKS = ("perf_counter", "monotonic", "time", "perf_counter_ns", "monotonic_ns", "time_ns")
+
+
+def test_clocks_are_real_again_also_after_a_crash():
+    real = [getattr(time, name) for name in CLOCKS] + [perf_counter, default_timer]
+
+    def crash(work, synchronise, repeats):
+        assert (
+            time.perf_counter() < 1001
+            and time.time_ns() < 1001e9
+            and perf_counter() < default_timer() < 1001
+        )
+        raise ZeroDivisionError
+
+    outcome = evaluate(get("hardware.time_it"), crash, [0])
+    assert outcome.status == "crashed" and "ZeroDivisionError" in outcome.message
+    assert [getattr(time, name) for name in CLOCKS] + [perf_counter, default_timer] == real
+
+
+def test_other_threads_keep_their_time():
+    seen = []
+
+    def looking(work, synchronise, repeats):
+        thread = threading.Thread(target=lambda: seen.append(time.time()))
+        thread.start()
+        thread.join()
+        return hardware.time_it(work, synchronise, repeats)
+
+    before = time.time()
+    assert evaluate(get("hardware.time_it"), looking, [0]).status == "correct"
+    assert before <= seen[0] <= time.time()
+
+
+def test_the_reference_flops_are_those_that_pytorch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for first in (True, False):
+        images, layer = (
+            torch.randn(7, 5, requires_grad=not first),
+            torch.nn.Linear(5, 3, bias=False),
+        )
+        with FlopCounterMode(display=False) as counter:
+            layer(images).sum().backward()
+        assert counter.get_total_flops() == hardware.flops_linear(7, 5, 3, first)
+
+
+def test_parts_give_the_weights_of_the_whole_batch():
+    for micro_batch in (1, 3, 8, 20):
+        model = torch.nn.Sequential(torch.nn.Linear(4, 3)).double()
+        whole = copy.deepcopy(model)
+        images, labels = torch.randn(8, 4, dtype=torch.float64), torch.randint(3, (8,))
+        optimizers = [torch.optim.Adam(net.parameters()) for net in (model, whole)]
+        hardware.accumulated_step(
+            model, F.cross_entropy, optimizers[0], images, labels, micro_batch
+        )
+        F.cross_entropy(whole(images), labels).backward()
+        optimizers[1].step()
+        for a, b in zip(model.parameters(), whole.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)

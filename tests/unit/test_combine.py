@@ -1,0 +1,501 @@
+"""VAE and transfer learning: sources without test images, the same labels for all, networks trained together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vaetl_helpers import claims, recorded, study, vae_transfer
+from vaetl_helpers.data import ImageSet, Splits, data_root, image_hashes
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.nets import Encoder
+from vaetl_helpers.output import record_id
+from vaetl_helpers.study import Draw, Table
+from vaetl_helpers.training import fit_together, loop
+
+EMBEDDED = [
+    (name, source)
+    for name, sources in vae_transfer.SOURCES.items()
+    if name != "animals"
+    for source in sources
+]
+FULL = [(name, source) for name, sources in vae_transfer.SOURCES.items() for source in sources]
+
+
+def hashes(*parts: ImageSet) -> set[bytes]:
+    return {digest for part in parts for digest in image_hashes(part.images.numpy())}
+
+
+def small_target(seed: int = 0, per_class: int = 30) -> Splits:
+    """Three classes of noisy 8 × 8 patterns; every image is another one."""
+    generator = torch.Generator().manual_seed(seed)
+    patterns = torch.rand(3, 1, 8, 8, generator=generator)
+
+    def part(count: int) -> ImageSet:
+        labels = torch.arange(3).repeat_interleave(count)
+        noise = torch.rand(len(labels), 1, 8, 8, generator=generator)
+        return ImageSet(
+            (0.5 * patterns[labels] + 0.5 * noise).mul(255).byte(), labels, ("a", "b", "c")
+        )
+
+    return Splits(part(per_class), part(10), part(20), "patterns")
+
+
+def small_draw(target: Splits, number: int = 0, labels: int = 15, seed: int = 5) -> Draw:
+    drawn = study.draw_labels(target.train.labels, labels // 3, number + 1, 0)[number]
+    return replace(drawn, pretrain_seed=7, seed=seed + number)
+
+
+# ---------------------------------------------------------------- sources and targets
+
+
+@pytest.mark.parametrize("name, source", EMBEDDED)
+def test_no_embedded_source_has_an_image_of_its_targets_test_or_validation(
+    name: str, source: str
+) -> None:
+    target, images = vae_transfer.load_target(name), vae_transfer.load_source(source)
+    assert not hashes(images) & hashes(target.test, target.validation)
+    assert not hashes(target.train) & hashes(target.test, target.validation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, source", FULL)
+def test_no_full_source_has_an_image_of_its_targets_test_or_validation(
+    name: str, source: str
+) -> None:
+    if data_root() is None:
+        pytest.skip("needs VAETL_DATA")
+    target, images = (
+        vae_transfer.load_target(name, full=True),
+        vae_transfer.load_source(source, full=True),
+    )
+    assert len(images) > 5000
+    assert not hashes(images) & hashes(target.test, target.validation)
+    if name in ("digits", "tops", "animals"):
+        assert not hashes(images) & hashes(target.train), "a source shares nothing with its target"
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion", "tops"])
+def test_a_target_has_fifty_validation_images_of_each_class(name: str) -> None:
+    target = vae_transfer.load_target(name)
+    assert target.validation.labels.bincount().tolist() == [50] * len(target.train.classes)
+    assert set(target.train.labels.tolist()) == set(range(len(target.train.classes)))
+
+
+def test_the_digits_are_parted() -> None:
+    target, source = vae_transfer.load_target("digits"), vae_transfer.load_source("digits 0–4")
+    assert (source.classes, target.train.classes) == (tuple("01234"), tuple("56789"))
+    assert len(source) == 2500 and len(target.train) == 1750 and len(target.test) == 500
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(CourseError, match="did you mean 'digits'"):
+        vae_transfer.load_target("digit")
+    with pytest.raises(CourseError, match="Unknown source 'ImageNet'"):
+        vae_transfer.load_source("ImageNet")
+
+
+# ---------------------------------------------------------------- what methods see
+
+
+class Watched(ImageSet):
+    """An ImageSet that keeps which of its images were asked for."""
+
+    def subset(self, indices: Tensor | slice) -> ImageSet:
+        self.asked.append(indices.tolist())
+        return super().subset(indices)
+
+
+def watched(images: ImageSet) -> Watched:
+    spy = Watched(images.images, images.labels, images.classes)
+    spy.asked = []
+    return spy
+
+
+def every_method(target: Splits, source: ImageSet) -> list[study.Method]:
+    starts = vae_transfer.pretrain_all({"own": source}, [7, 8], 200)
+    supervised = vae_transfer.pretrain_supervised
+    taught = vae_transfer.pretrain_all({"own": source}, [7, 8], 200, supervised)
+    views = {"PCA": vae_transfer.fit_pca(source), "raw pixels": vae_transfer.pixels}
+    return vae_transfer.methods(target, "own", starts, views, taught, more=True, steps=20)
+
+
+def test_every_method_gets_the_same_labels() -> None:
+    target = small_target()
+    seen = {}
+    for method in every_method(target, small_target(1, 20).train):
+        spy = watched(target.train)
+        swap = {"target": Splits(spy, target.validation, target.test, "")}
+        run = method.run
+        run = partial(
+            run.func,
+            *(swap["target"] if part is target else part for part in run.args),
+            **run.keywords,
+        )
+        for count in (15, 30):
+            once = study.Method(method.name, run, method.settings, method.batched)
+            study.run_study(
+                "s", [once], [count], 3, labels=spy.labels, pretrain_seeds=[7, 8], quiet=True
+            )
+        seen[method.name] = spy.asked
+    assert len(seen) == 11 and all(len(asked) == 6 for asked in seen.values())
+    assert all(asked == seen["scratch"] for asked in seen.values())
+
+
+def test_pretraining_sees_its_source_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[ImageSet] = []
+    monkeypatch.setattr(
+        vae_transfer, "fit", lambda model, images, *rest, **more: given.append(images) or _nothing()
+    )
+    for name, source in EMBEDDED:
+        if source == "pullover/coat":
+            continue
+        given.clear()
+        for train in (vae_transfer.pretrain, vae_transfer.pretrain_supervised):
+            train(vae_transfer.load_source(source), 0, 10)
+        assert len(given) == 2
+        target = vae_transfer.load_target(name)
+        assert not hashes(*given) & hashes(target.test, target.validation)
+
+
+def _nothing() -> Any:
+    from vaetl_helpers.training import History
+
+    return History([{"seconds": 0.0, "steps": 0}])
+
+
+# ---------------------------------------------------------------- pretraining
+
+
+def test_pretraining_depends_on_its_seed_alone(tmp_path: Path) -> None:
+    source = small_target(1).train
+    torch.manual_seed(3)
+    first = vae_transfer.pretrain(source, 5, 300)
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    again = vae_transfer.pretrain(source, 5, 300, checkpoint=tmp_path / "v.safetensors")
+    other = vae_transfer.pretrain(source, 6, 300)
+    assert _equal(first.model, again.model) and not _equal(first.model, other.model)
+    assert not first.encoder.training and first.steps > 0
+    assert before.shape == torch.get_rng_state().shape
+    resumed = vae_transfer.pretrain(source, 5, 300, checkpoint=tmp_path / "v.safetensors")
+    assert _equal(first.model, resumed.model) and resumed.seconds == again.seconds
+
+
+def _equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_pretraining_in_two_processes_gives_the_same(tmp_path: Path) -> None:
+    source = small_target(1).train
+    alone, two = (
+        vae_transfer.pretrain_all({"s": source}, [1, 2], 200, jobs=jobs)["s"] for jobs in (1, 2)
+    )
+    assert all(_equal(alone[seed].model, two[seed].model) for seed in (1, 2))
+
+
+def test_checkpoints_are_named_by_label_source_and_seed(tmp_path: Path) -> None:
+    source = small_target(1).train
+    made = vae_transfer.pretrain_all({"a/b": source}, [1], 200, checkpoints=tmp_path)
+    kept = vae_transfer.pretrain_all({"a/b": source}, [1], 200, checkpoints=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["vae-a-b-1.safetensors"]
+    assert _equal(made["a/b"][1].model, kept["a/b"][1].model)
+    vae_transfer.pretrain_all({"a/b": source}, [1], 200, label="beta-2", checkpoints=tmp_path)
+    assert (tmp_path / "beta-2-a-b-1.safetensors").exists()
+
+
+def test_the_vae_learns_and_the_supervised_encoder_knows_its_labels() -> None:
+    target = small_target(per_class=60)
+    made = vae_transfer.pretrain_supervised(target.train, 0, 3000)
+    see = partial(vae_transfer.mu_of, {7: made})
+    right = vae_transfer.probe(target, see, small_draw(target, labels=30))["test accuracy"]
+    assert right.float().mean() > 0.9
+    from vaetl_helpers.vae import elbo
+
+    bounds = []
+    for seen in (180, 6000):
+        torch.manual_seed(0)
+        model = vae_transfer.pretrain(target.train, 0, seen).model
+        bounds.append(elbo(model, target.test.images / 255).elbo.mean().item())
+    assert bounds[1] > bounds[0] + 1
+
+
+# ---------------------------------------------------------------- networks trained together
+
+
+@pytest.mark.parametrize("colour", [False, True], ids=["fully connected", "convolutions"])
+def test_networks_trained_together_end_as_they_would_alone(colour: bool) -> None:
+    target = small_target()
+    if colour:
+        parts = (target.train, target.validation, target.test)
+        target = Splits(
+            *(ImageSet(p.images.expand(-1, 3, -1, -1), p.labels, p.classes) for p in parts), ""
+        )
+    sets = [target.train.subset(small_draw(target, number, 30).indices) for number in range(3)]
+    encoders = [
+        vae_transfer.untrained_vae(target.train.images.shape[1:], seed).encoder for seed in range(3)
+    ]
+    together = [vae_transfer.classifier(encoder, 3, seed) for seed, encoder in enumerate(encoders)]
+    alone = copy.deepcopy(together)
+    how = {"epochs": 30, "batch_size": 8, "patience": 2}
+    histories = fit_together(together, sets, target.validation, [4, 5, 6], rate=1e-2, **how)
+    for number, (one, images) in enumerate(zip(alone, sets, strict=True)):
+        adam = torch.optim.Adam(one.parameters(), 1e-2, fused=True)
+        history = loop.fit_best(
+            one, images, target.validation, optimizer=adam, seed=4 + number, **how
+        )
+        assert len(history) == len(histories[number])
+        assert histories[number]["validation_accuracy"] == pytest.approx(
+            history["validation_accuracy"]
+        )
+        assert histories[number]["validation_loss"] == pytest.approx(
+            history["validation_loss"], rel=1e-3
+        )
+        for a, b in zip(together[number].parameters(), one.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-4)
+    assert len({len(history) for history in histories}) > 1, "each has early stopping of its own"
+
+
+def test_a_network_without_a_better_epoch_goes_back_to_its_start() -> None:
+    target = small_target()
+    model = vae_transfer.classifier(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 3, 0)
+    how = {"epochs": 20, "batch_size": 8}
+    fit_together([model], [target.train], target.validation, [0], rate=3e-3, patience=20, **how)
+    before = copy.deepcopy(model)
+    wrong = ImageSet(target.train.images, (target.train.labels + 1) % 3, target.train.classes)
+    history = fit_together([model], [wrong], target.validation, [0], rate=1e-2, patience=3, **how)
+    assert _equal(model, before) and len(history[0]) == 3
+
+
+def test_sets_of_different_sizes_are_refused() -> None:
+    target = small_target()
+    models = [vae_transfer.classifier(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 3, 0)] * 2
+    sets = [target.train.subset(slice(0, 5)), target.train.subset(slice(0, 6))]
+    with pytest.raises(CourseError, match="as many images each"):
+        fit_together(
+            models, sets, target.validation, [0, 1], rate=1e-3, epochs=1, batch_size=4, patience=1
+        )
+
+
+def test_a_classifier_starts_from_the_encoder_and_leaves_it_alone() -> None:
+    encoder = vae_transfer.untrained_vae((1, 8, 8), 0).encoder
+    model = vae_transfer.classifier(encoder, 3, 1)
+    images = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(model[:-1](images), encoder(images)[0])
+    model[0][1].weight.data.zero_()
+    assert encoder.body[1].weight.any()
+    assert torch.equal(vae_transfer.classifier(encoder, 3, 1).head.weight, model.head.weight)
+    assert not torch.equal(vae_transfer.classifier(encoder, 3, 2).head.weight, model.head.weight)
+
+
+# ---------------------------------------------------------------- what a run returns
+
+
+def test_outcome_by_hand() -> None:
+    target, draw = small_target(), small_draw(small_target())
+    start = vae_transfer.Pretrained(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 12.5, 3)
+    (result,) = vae_transfer.fine_tuned(target, {7: start}, [draw], steps=20)
+    (plain,) = vae_transfer.scratch(target, [draw], steps=20)
+    assert result["test accuracy"].dtype == torch.bool and result["test accuracy"].shape == (60,)
+    spent, whole = result["seconds by epoch"], result["seconds with pretraining by epoch"]
+    torch.testing.assert_close(whole - spent, torch.full_like(spent, 12.5))
+    assert torch.equal(plain["seconds by epoch"], plain["seconds with pretraining by epoch"])
+    assert result["steps by epoch"].diff().unique().numel() == 1 and (spent.diff() > 0).all()
+    assert result["train–test gap"].shape == (60,) and result["training loss"] > 0
+
+
+def test_the_gap_is_test_loss_minus_training_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, draw = small_target(), small_draw(small_target())
+    kept: list[nn.Module] = []
+
+    def watched_training(models: list[nn.Module], *rest: Any, **options: Any) -> Any:
+        kept.extend(models)
+        return fit_together(models, *rest, **options)
+
+    monkeypatch.setattr("vaetl_helpers.vae_transfer.fit_together", watched_training)
+    (result,) = vae_transfer.scratch(target, [draw], steps=20)
+    (model,), images = kept, target.train.subset(draw.indices)
+    loss = [
+        nn.functional.cross_entropy(model(s.images / 255), s.labels).item()
+        for s in (target.test, images)
+    ]
+    assert result["train–test gap"].mean().item() == pytest.approx(loss[0] - loss[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "kNN", "SVM"])
+def test_probes_learn_and_choose_on_validation(kind: str) -> None:
+    target = small_target()
+    result = vae_transfer.probe(target, vae_transfer.pixels, small_draw(target, labels=30), kind)
+    assert result["test accuracy"].float().mean() > 0.8 and result["validation accuracy"] > 80
+
+
+def test_unknown_kind_of_probe() -> None:
+    target = small_target()
+    with pytest.raises(CourseError, match="did you mean 'SVM'"):
+        vae_transfer.probe(target, vae_transfer.pixels, small_draw(target), "SVN")
+
+
+def test_views_show_what_they_say() -> None:
+    target, draw = small_target(), small_draw(small_target())
+    made = vae_transfer.pretrain(target.train, 7, 100)
+    x = target.test.images / 255
+    assert torch.equal(vae_transfer.pixels(target.test, draw), x.flatten(1))
+    torch.testing.assert_close(
+        vae_transfer.mu_of({7: made}, target.test, draw), made.model.encode(x).mean.detach()
+    )
+    assert vae_transfer.hidden_of({7: made}, target.test, draw).shape == (60, vae_transfer.WIDTH)
+    assert vae_transfer.fit_pca(target.train)(target.test, draw).shape == (60, vae_transfer.LATENT)
+    first, second = (vae_transfer.random_mu(target.test, small_draw(target, n)) for n in (0, 1))
+    assert not torch.equal(first, second), "each draw has another random encoder"
+
+
+# ---------------------------------------------------------------- the effects of a study
+
+
+def made_up(
+    better: Callable[[str], float], methods: list[str], counts: list[int], draws: int = 10
+) -> Table:
+    """A table in which a method's accuracy and curves follow `better(method)`."""
+    rng = np.random.default_rng(0)
+    rows, images = [], {}
+    for count in counts:
+        for draw in range(draws):
+            luck = rng.normal()
+            for method in methods:
+                gain = better(method) + 0.1 * rng.normal()
+                known = {"study": "s", "data": "d", "method": method, "labels": count, "draw": draw}
+                known |= {"pretrain_seed": draw, "seconds": 1.0}
+                accuracy = 50 + 10 * np.log10(count) + luck + gain
+                for metric, value in (
+                    ("test accuracy", accuracy),
+                    ("train–test gap", 1 - 0.1 * gain),
+                ):
+                    rows.append(known | {"metric": metric, "value": value})
+                curve = np.array([accuracy - 9, accuracy], np.float32)
+                images[method, count, draw, "validation curve"] = curve
+                for cost in vae_transfer.COSTS.values():
+                    images[method, count, draw, f"{cost} by epoch"] = np.array([1, 4], np.float32)
+    return Table(rows, images)
+
+
+def test_effects_are_positive_where_they_speak_for_the_vae() -> None:
+    methods = [
+        "scratch",
+        "VAE fine-tuned",
+        "probe on μ",
+        "PCA",
+        "raw pixels",
+        "supervised",
+        "random encoder",
+    ]
+    table = made_up(lambda method: 3.0 * (method == "VAE fine-tuned"), methods, [50, 100, 500])
+    found = {r["id"]: r for r in vae_transfer.effects(table, "here", 100)}
+    main = found["05/accuracy/fine_tuned-scratch/100"]
+    assert (
+        main["value"] == pytest.approx(3, abs=0.2)
+        and main["low"] > 2.5
+        and main["unit"] == "points"
+    )
+    assert main["name"] == "test accuracy, VAE fine-tuned − scratch, 100 labels"
+    gap = found["05/gap/scratch-fine_tuned/100"]
+    assert gap["value"] == pytest.approx(0.3, abs=0.02) and gap["unit"] == "nats"
+    reach = found["05/labels/scratch-fine_tuned/100"]
+    assert (
+        reach["value"] == pytest.approx(10**0.3, rel=0.1)
+        and reach["unit"] == "times"
+        and reach["low"] > 1
+    )
+    cost = found["05/seconds/scratch-fine_tuned/100"]
+    assert cost["value"] == pytest.approx(1) and cost["n"] == 10
+    assert cost["name"] == "seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"
+    assert all(r["data"] == "here" for r in found.values())
+    assert "05/accuracy/fine_tuned-supervised/50" in found
+    assert gap["conditional"] == ["these test images"] and gap["se"] > 0 and gap["df"] == 9
+    (first, *_) = vae_transfer.effects(table, "here", 100, conditional=["these 3 VAEs"])
+    assert first["conditional"] == ["these 3 VAEs"]
+
+
+def test_the_ledger_asks_for_effects_that_a_study_makes() -> None:
+    methods = ["scratch", "VAE fine-tuned", "probe on μ", "PCA", "raw pixels", "supervised"]
+    made = set()
+    for counts, main in (([50, 100, 500], 100), ([20, 200], 20)):
+        made |= {
+            r["id"]
+            for r in vae_transfer.effects(made_up(lambda method: 1.0, methods, counts), "d", main)
+        }
+    asked = {each.id for each in claims.comparisons() if each.id.startswith("05/")}
+    assert asked - made == {"05/seconds/twice_the_images"}, "which the notebook itself measures"
+
+
+def test_open_ends_of_costs_are_none() -> None:
+    table = made_up(
+        lambda method: -3.0 * (method == "VAE fine-tuned"),
+        ["scratch", "VAE fine-tuned", "probe on μ"],
+        [100],
+    )
+    found = {r["id"]: r for r in vae_transfer.effects(table, "here", 100)}
+    cost = found["05/seconds/scratch-fine_tuned/100"]
+    assert cost["low"] is None and cost["high"] is not None, (
+        "fine-tuning never got there: at least so much"
+    )
+
+
+def test_effects_of_another_source_have_its_values_and_the_common_names() -> None:
+    methods = [
+        "scratch",
+        "VAE fine-tuned",
+        "probe on μ",
+        "VAE fine-tuned (X)",
+        "probe on μ (X)",
+        "supervised (X)",
+    ]
+    table = made_up(lambda method: 5.0 * (method == "VAE fine-tuned (X)"), methods, [50, 100])
+    found = {r["id"]: r for r in vae_transfer.effects(table, "X → here", 100, "X")}
+    for other in ("scratch", "supervised"):
+        record = found[f"05/accuracy/fine_tuned-{other}/50"]
+        assert record["value"] == pytest.approx(5, abs=0.3)
+        assert record["name"] == f"test accuracy, VAE fine-tuned − {other}, 50 labels"
+
+
+def test_encoders_are_encoders() -> None:
+    assert isinstance(vae_transfer.untrained_vae((3, 32, 32), 0).encoder, Encoder)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    vae_transfer.untrained_vae((1, 28, 28), 0)
+    assert torch.equal(before, torch.get_rng_state()), (
+        "the caller's random numbers stay as they are"
+    )
+
+
+# ---------------------------------------------------------------- learning rates
+
+
+def test_each_network_gets_its_own_rate() -> None:
+    target = small_target()
+    starts = {"own": {7: vae_transfer.pretrain(target.train, 7, 100)}}
+    made = vae_transfer.methods(target, "own", starts, {}, starts, rates=(0.25, 0.5), steps=20)
+    used = {method.name: method.run.keywords for method in made if method.batched}
+    assert used == {
+        "scratch": {"rate": 0.25, "steps": 20},
+        "VAE fine-tuned": {"rate": 0.5, "steps": 20},
+        "supervised": {"rate": 0.5, "steps": 20},
+    }
+    assert all(dict(method.settings) == used[method.name] for method in made if method.batched)
+
+
+def test_the_rates_are_those_that_the_recorded_tuning_chose() -> None:
+    tried = (0.001, 0.003, 0.01)
+    for name, rates in vae_transfer.RATES.items():
+        for method, rate in zip(("scratch", "VAE fine-tuned"), rates, strict=True):
+            ids = [record_id("05", "tuning", method, each) for each in tried]
+            accuracies = [recorded.recorded_value("05", id, data=name)["value"] for id in ids]
+            assert tried[accuracies.index(max(accuracies))] == rate, (name, method)

@@ -1,0 +1,106 @@
+"""What a newcomer and a platform read: README, environments, licences, sizes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vaetl_helpers import __version__
+from vaetl_helpers.settings import PROFILES, profiles
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "vaetl_helpers"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def bash_commands() -> list[str]:
+    block = (ROOT / "README.md").read_text("utf-8").split("```bash\n")[1].split("```")[0]
+    return [line for line in block.splitlines() if line.strip()]
+
+
+def test_readme_starts_with_two_commands_that_make_the_same_environment() -> None:
+    first, second = bash_commands()
+    assert first.endswith("vaetl run")
+    assert second.endswith("-m pytest")
+    for command in (first, second):
+        assert {"vision", "text", "detection"} <= set(
+            re.search(r"\[(.*?)\]", command)[1].split(",")
+        )
+        assert command.startswith("python3 -m venv .venv && ")
+
+
+def test_every_extra_in_use_exists() -> None:
+    extras = set(PROJECT["project"]["optional-dependencies"])
+    texts = [
+        (ROOT / name).read_text("utf-8")
+        for name in ("README.md", "environment.yml", "binder/postBuild")
+    ]
+    for used in re.findall(r"\.\[([a-z,]+)\]", " ".join(texts)):
+        assert set(used.split(",")) <= extras
+
+
+def test_dependencies_have_lower_bounds_only() -> None:
+    groups = [
+        PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"].values(),
+    ]
+    for requirement in (line for group in groups for line in group):
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+>=[\d.]+", requirement), requirement
+
+
+def test_version_is_written_once_and_the_same() -> None:
+    assert PROJECT["tool"]["hatch"]["version"]["path"] == "vaetl_helpers/__init__.py"
+    assert PROJECT["tool"]["vaetl"]["tag"] == f"v{__version__}"
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_conda_environments_are_readable() -> None:
+    for name in ("environment.yml", "binder/environment.yml"):
+        environment = yaml.safe_load((ROOT / name).read_text("utf-8"))
+        assert environment["dependencies"]
+        assert environment["channels"] == ["conda-forge"]
+
+
+def test_binder_folder_is_accepted() -> None:
+    command = [
+        str(Path(sys.executable).with_name("jupyter-repo2docker")),
+        "--no-build",
+        "--debug",
+        str(ROOT),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "binder/postBuild" in result.stdout + result.stderr
+
+
+def test_every_chapter_has_every_profile() -> None:
+    for source in (ROOT / "course" / "source").glob("*.py"):
+        assert set(profiles()[source.name.split("_")[0]]) == set(PROFILES)
+
+
+def test_package_data_are_small_and_noticed() -> None:
+    files = [path for folder in ("assets", "recorded") for path in (PACKAGE / folder).iterdir()]
+    assert sum(path.stat().st_size for path in files) < 30e6
+    notices = (ROOT / "DATA_NOTICES.md").read_text("utf-8")
+    assert all(path.name in notices for path in files if path.suffix == ".npz")
+
+
+@pytest.mark.parametrize("word", ["raises-exception", "nbval-skip"])
+def test_no_notebook_hides_a_cell(word: str) -> None:
+    for path in (ROOT / "course").rglob("*.ipynb"):
+        assert word not in path.read_text("utf-8"), path.name
+
+
+def test_ruff_is_clean() -> None:
+    for action in (["check"], ["format", "--check"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "ruff", *action, str(ROOT)], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout + result.stderr

@@ -1,0 +1,58 @@
+"""Keeps the numbers of a run as recorded results.
+
+    python -m vaetl_helpers.authoring.assets.record RUN MACHINE
+
+RUN is a folder that `vaetl run --profile paper` wrote, MACHINE says in a few words what it ran on.
+Each chapter's records go to recorded/NN_name.json (NN_name_TASK.json where a task was given), with
+the command that makes them again, and its studies' tables beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from vaetl_helpers.authoring.assets.facts import RECORDED, commit, today
+
+
+def record(run: Path, machine: str, folder: Path = RECORDED) -> list[Path]:
+    """Writes one file for each chapter that passed, and returns their paths."""
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    parameters = metrics["run"]["parameters"]
+    written = []
+    for number, chapter in metrics["chapters"].items():
+        if chapter["status"] != "passed":
+            continue
+        name = Path(chapter["notebook"]).stem
+        if "task" in parameters:
+            name += f"_{parameters['task']}"
+        path = folder / f"{name}.json"
+        content = _content(number, metrics, machine)
+        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        written.append(path)
+    for table in sorted((run / "tables").glob("*.csv")):
+        written.append(Path(shutil.copy(table, folder)))
+    return written
+
+
+def _content(number: str, metrics: dict[str, Any], machine: str) -> dict[str, Any]:
+    """A chapter's records, with where they come from."""
+    run = metrics["run"]
+    command = f"vaetl run {number} --profile {run['profile']}"
+    for name, value in run["parameters"].items():
+        command += f" -p {name}={value}"
+    return {
+        "command": command,
+        "commit": commit(),
+        "date": today(),
+        "machine": machine,
+        "versions": run["versions"],
+        "records": [record for record in metrics["records"] if record["chapter"] == number],
+    }
+
+
+if __name__ == "__main__":
+    print(*record(Path(sys.argv[1]), sys.argv[2]), sep="\n")
