@@ -1,4 +1,4 @@
-"""nbgrader for real: the release, the database, the exchange, its autograde in the sandbox; the instructors' page."""
+"""nbgrader for real: release, database, exchange, autograde in a sandbox; the instructors' page."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import nbformat
 import pytest
 import typer
 from bs4 import BeautifulSoup
+from hostile_cases import LEAN_IMPORTS
 from nbgrader.apps import NbGraderAPI
 from nbgrader.apps.nbgraderapp import NbGraderApp
 from nbgrader.utils import compute_checksum
@@ -50,8 +51,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "instructors" / "README.md"
 def notebook(solved: tuple[str, ...] = (), short: bool = True, **changed: str) -> dict[str, Any]:
     """The learner's notebook of chapter 3 with some exercises solved.
 
-    `changed` are other cells by their grade id. A short one holds the setup and the graded cells
-    only; a whole one runs in the profile `smoke`.
+    `changed` are other cells by their grade id. A short one holds the setup, which imports less,
+    and the graded cells only; a whole one runs in the profile `smoke`.
     """
     content = json.loads((course_dir() / FILE).read_bytes())
     answers = {}
@@ -68,6 +69,8 @@ def notebook(solved: tuple[str, ...] = (), short: bool = True, **changed: str) -
             short_cells.append(cell)
         if source == CHAPTER.parameters:
             source = source.replace('"auto"', '"smoke"')
+        if short and source == CHAPTER.setup[-1]:
+            source = LEAN_IMPORTS
         cell["source"] = answers.get(grade_id, source)
     if short:
         content["cells"] = short_cells
@@ -333,11 +336,14 @@ def test_export_gives_a_table_and_leaves_ours(course: Path) -> None:
 
 # ---------------------------------------------------------------- what Formgrader shows
 
-HOSTILE = '<script>window.hacked = 1</script><img src="https://evil.example/x.png" onerror="hacked()"><b>bold</b>'
+HOSTILE = (
+    "<script>window.hacked = 1</script>"
+    '<img src="https://evil.example/x.png" onerror="hacked()"><b>bold</b>'
+)
 
 
 def test_what_a_submission_holds_is_shown_without_scripts_and_pictures(course: Path) -> None:
-    """By the exporter of Formgrader's pages: the notebook is one that nbgrader's autograde has made."""
+    """By the exporter of Formgrader's pages, from a notebook of nbgrader's autograde."""
     from nbconvert.exporters import HTMLExporter
     from nbgrader.server_extensions.formgrader.formgrader import FormgradeExtension
     from nbgrader.server_extensions.formgrader.handlers import template_path
@@ -489,9 +495,8 @@ def button(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     given = (
         f"OUT, REAL_HOME, PORT = {str(out)!r}, {str(Path.home())!r}, {listening.getsockname()[1]}"
     )
-    honest = notebook(
-        tuple(POINTS.keys() - {"vae.elbo"}), short=False, vae_kl=f"{kl.solution}\n{given}{SPY}"
-    )
+    solved = tuple(POINTS.keys() - {"vae.elbo"})
+    honest = notebook(solved, vae_kl=f"{kl.solution}\n{given}{SPY}")
     hand_in(out / "submitted" / "honest" / "03" / FILE, honest)
     hand_in(out / "submitted" / "exits" / "03" / FILE, notebook(vae_kl=EXIT))
     seen["command"] = nbgrader("autograde", "03", cwd=out, CANARY="tweet")
@@ -570,6 +575,16 @@ def test_vaetl_grade_puts_the_points_of_the_hidden_tests_back(button: dict[str, 
     assert (
         shown.stat().st_mode & stat.S_IWUSR
     )  # nbgrader's own may only be read, and could not be written again
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@BWRAP
+def test_autograde_of_a_whole_notebook(course: Path) -> None:
+    hand_in(course / "submitted" / "ada" / "03" / FILE, notebook(tuple(POINTS), short=False))
+    api = NbGraderAPI(config=gradebook.configure(Config(), course))
+    assert api.autograde("03", "ada")["success"]
+    assert scores(course) == {"ada": sum(POINTS.values())}
 
 
 # ---------------------------------------------------------------- the instructors' page
