@@ -23,6 +23,7 @@ import pytest
 import typer
 from bs4 import BeautifulSoup
 from hostile_cases import LEAN_IMPORTS
+from jupyter_core.application import NoStart
 from nbgrader.apps import NbGraderAPI
 from nbgrader.apps.nbgraderapp import NbGraderApp
 from nbgrader.utils import compute_checksum
@@ -115,15 +116,34 @@ def point_of(out: Path, student: str, id: str = "vae.kl") -> Any:
         return grade.score, grade.auto_score, grade.manual_score, grade.needs_manual_grade
 
 
-def nbgrader(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+def nbgrader_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """The command, as a person starts it in the folder of a course."""
     command = [str(Path(sys.executable).with_name("nbgrader")), *arguments]
-    given = (
-        os.environ
-        | {"OMP_NUM_THREADS": "1", "JUPYTER_DATA_DIR": str(cwd / "jupyter")}
-        | environment
+    variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env=variables, timeout=300
     )
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=given, timeout=300)
+
+
+def nbgrader(*arguments: str, cwd: Path) -> bool:
+    """Whether the command succeeds, given in the folder of a course; without its long start."""
+    command = NbGraderApp()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("JUPYTER_DATA_DIR", str(cwd / "jupyter"))
+            patch.chdir(cwd)
+            command.initialize(list(arguments))
+            command.start()
+    except NoStart:  # raised when a command of the command is done
+        return True
+    except SystemExit as end:
+        return not end.code
+    finally:
+        application = command
+        while application is not None:
+            type(application).clear_instance()
+            application = application.subapp
+    return True
 
 
 @pytest.fixture(scope="module")
@@ -245,15 +265,17 @@ def test_a_second_assignment_leaves_the_first(course: Path) -> None:
     assert scores(course, "01") == {}
 
 
-def test_nbgraders_own_interface_finds_the_course(course: Path) -> None:
+def test_nbgraders_own_interface_finds_the_course(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     gradebook.record(CHAPTER, course, [result("ada", "vae.kl"), result("bob")])
     for student in ("ada", "bob"):
         hand_in(course / "submitted" / student / "03" / FILE, notebook())
     (found,) = NbGraderAPI(config=gradebook.configure(Config(), course)).get_assignments()
     assert (found["name"], found["status"], found["num_submissions"]) == ("03", "draft", 2)
     assert (found["max_score"], found["average_score"]) == (sum(POINTS.values()), 1)
-    done = nbgrader("db", "assignment", "list", cwd=course)
-    assert done.returncode == 0 and "03" in done.stdout + done.stderr
+    assert nbgrader("db", "assignment", "list", cwd=course)
+    assert "03_variational_autoencoder" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- the gradebook
@@ -323,8 +345,7 @@ def test_recording_prints_no_warning_of_nbgraders_own(course: Path) -> None:
 def test_export_gives_a_table_and_leaves_ours(course: Path) -> None:
     gradebook.record(CHAPTER, course, [result("ada", "vae.kl"), result("bob")])
     (course / "grades.csv").write_text("ours", encoding="utf-8")
-    done = nbgrader("export", cwd=course)
-    assert done.returncode == 0, done.stderr
+    assert nbgrader("export", cwd=course)
     rows = list(csv.DictReader(io.StringIO((course / "gradebook.csv").read_text("utf-8"))))
     found = [
         (row["assignment"], row["student_id"], float(row["score"]), float(row["max_score"]))
@@ -395,7 +416,7 @@ def exchanged(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     submitted = nbgrader("submit", "03", *where, cwd=home)
     collected = teacher.collect("03")
     assert released["success"] and collected["success"], (released, collected)
-    assert fetched.returncode == submitted.returncode == 0, fetched.stderr + submitted.stderr
+    assert fetched and submitted
     return out, home
 
 
@@ -428,10 +449,8 @@ def test_what_was_collected_is_graded_and_given_back(
         "fetch_feedback", "03", f"--Exchange.root={out / 'exchange'}", "--course", "vaetl", cwd=home
     )
     (page,) = (home / "03").rglob("*.html")
-    assert "5 of 12 points" in BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text(), (
-        released.stderr
-    )
-    assert released.returncode == fetched.returncode == 0
+    assert released and fetched
+    assert "5 of 12 points" in BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text()
 
 
 # ---------------------------------------------------------------- Formgrader's autograde button
@@ -499,7 +518,7 @@ def button(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     honest = notebook(solved, vae_kl=f"{kl.solution}\n{given}{SPY}")
     hand_in(out / "submitted" / "honest" / "03" / FILE, honest)
     hand_in(out / "submitted" / "exits" / "03" / FILE, notebook(vae_kl=EXIT))
-    seen["command"] = nbgrader("autograde", "03", cwd=out, CANARY="tweet")
+    seen["command"] = nbgrader_process("autograde", "03", cwd=out, CANARY="tweet")
     hand_in(out / "submitted" / "cheat" / "03" / FILE, notebook(vae_kl=CHEAT + kl.stub))
     hand_in(
         out / "submitted" / "loop" / "03" / FILE, notebook(("vae.reparameterise",), vae_kl=LOOP)
