@@ -2,9 +2,10 @@
 
     python benchmarks/fit_together.py --json
 
-The networks are chapter 5's (784-256-32-10), each on its own label draw from the embedded MNIST, with 50, 100 and 500
-labels, the same batches, epochs and validation images. Each number is seconds one after the other over seconds at once,
-the median over turns; in a turn both take their time directly after each other. One thread.
+The networks are chapter 5's (784-256-32-10), each on its own label draw from the embedded MNIST,
+with 50, 100 and 500 labels, the same batches, epochs and validation images. Each number is seconds
+one after the other over seconds at once, the median over turns; in a turn both take their time
+directly after each other. One thread.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def main() -> None:
         return
     for n, ratio in ratios.items():
         print(
-            f"{n} labels: {options.draws} networks at once are {ratio:.1f} times faster than one after the other"
+            f"{n} labels: {options.draws} networks at once are {ratio:.1f} times faster "
+            "than one after the other"
         )
 
 

@@ -1,11 +1,12 @@
-"""The importance-weighted bound: `iw_bound` beside one (image, sample) at a time and one image at a time.
+"""The importance-weighted bound: `iw_bound` beside one pair or one image at a time.
 
     python benchmarks/iw_bound.py --json
 
-k = 500 samples for each of 1,000 images, with the VAE that comes with the course. One pair at a time is the loop that
-a formula suggests: encode, sample, decode, log w; it is timed on 2,000 pairs and scaled. One image at a time decodes
-all k samples of an image together; it is timed on 100 images and scaled. The value of `iw_bound` is compared with that
-of the second on the same images, with other noise.
+k = 500 samples for each of 1,000 images, with the VAE that comes with the course. One pair (image,
+sample) at a time is the loop that a formula suggests: encode, sample, decode, log w; it is timed on
+2,000 pairs and scaled. One image at a time decodes all k samples of an image together; it is timed
+on 100 images and scaled. The value of `iw_bound` is compared with that of the second on the same
+images, with other noise.
 """
 
 from __future__ import annotations
@@ -122,9 +123,13 @@ def main() -> None:
     if options.json:
         print(json.dumps(result))
         return
-    print(f"iw_bound is {result['speedup_vs_pair_at_a_time']:.0f} times as fast as one pair at a time and "
-          f"{result['speedup_vs_image_at_a_time']:.1f} times as fast as one image at a time, with at most "
-          f"{result['peak_memory_mb']:.0f} MB.")  # fmt: skip
+    by_pair = result["speedup_vs_pair_at_a_time"]
+    by_image = result["speedup_vs_image_at_a_time"]
+    print(
+        f"iw_bound is {by_pair:.0f} times as fast as one pair at a time and "
+        f"{by_image:.1f} times as fast as one image at a time, "
+        f"with at most {result['peak_memory_mb']:.0f} MB."
+    )
 
 
 if __name__ == "__main__":

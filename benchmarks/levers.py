@@ -1,12 +1,13 @@
-"""What each lever of training is worth on this machine, against a plain `DataLoader` with a transform for each image.
+"""What each lever of training is worth on this machine, against a plain `DataLoader`.
 
     python benchmarks/levers.py --json --data-root FOLDER_WITH_MNIST
 
-Two networks: the VAE 784-400-20 (`_mlp`) and the small CNN (`_cnn`). The baseline of each is the classical loop: one
-PIL image at a time, `ToTensor`, batch 128, Adam as it comes. Every other number is baseline seconds over lever seconds,
-the median over turns; in a turn all take their pass one after the other, so that a slow moment hits all alike. The
-exception is `accelerate_overhead`: seconds of the course's `fit` over those of the same loop by hand on resident data,
-minus 1. Run it on an idle machine. With a GPU, `vae_epoch_512` is the seconds of one epoch of 60,000 images.
+Two networks: the VAE 784-400-20 (`_mlp`) and the small CNN (`_cnn`). The baseline of each is the
+classical loop: one PIL image at a time, `ToTensor`, batch 128, Adam as it comes. Every other number
+is baseline seconds over lever seconds, the median over turns; in a turn all take their pass one
+after the other, so that a slow moment hits all alike. The exception is `accelerate_overhead`:
+seconds of the course's `fit` over those of the same loop by hand on resident data, minus 1. Run it
+on an idle machine. With a GPU, `vae_epoch_512` is the seconds of one epoch of 60,000 images.
 """
 
 from __future__ import annotations
@@ -39,9 +40,16 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Loss]] = {
 
 
 def by_hand(
-    kind: str, data: ImageSet, size: int = 128, resident: bool = True, fused: bool = True, bf16: bool = False,
-    channels_last: bool = False, pieces: int = 1, compiled: bool = False,
-) -> Callable[[], None]:  # fmt: skip
+    kind: str,
+    data: ImageSet,
+    size: int = 128,
+    resident: bool = True,
+    fused: bool = True,
+    bf16: bool = False,
+    channels_last: bool = False,
+    pieces: int = 1,
+    compiled: bool = False,
+) -> Callable[[], None]:
     """A pass over the images by a loop without any helper, with these levers pulled."""
     build, loss_fn = NETWORKS[kind]
     torch.manual_seed(0)

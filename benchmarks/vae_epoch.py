@@ -1,13 +1,14 @@
-"""One training epoch of a VAE: the course's `fit` beside the classical loop, and beside the bare step.
+"""One training epoch of a VAE: `fit` beside the classical loop, and beside the bare step.
 
     python benchmarks/vae_epoch.py --json --data-root FOLDER_WITH_MNIST
 
-All three train the same VAE (784-400-20, grey pixels, batch 128, Adam 1e-3) from the same weights on MNIST's 60,000
-training images. The classical loop does the work of pytorch/examples `vae/main.py`, written anew: `DataLoader`,
-`ToTensor` on a PIL image, default Adam, the summed loss, `.item()` at each step. The bare step is the course's model,
-loss and optimiser on one constant batch, without any data or bookkeeping. Each has a process of its own, so that no
-setting of one reaches another; their epochs alternate, and the median epoch of each is compared. Run it on an idle
-machine.
+All three train the same VAE (784-400-20, grey pixels, batch 128, Adam 1e-3) from the same weights
+on MNIST's 60,000 training images. The classical loop does the work of pytorch/examples
+`vae/main.py`, written anew: `DataLoader`, `ToTensor` on a PIL image, default Adam, the summed
+loss, `.item()` at each step. The bare step is the course's model, loss and optimiser on one
+constant batch, without any data or bookkeeping. Each has a process of its own, so that no setting
+of one reaches another; their epochs alternate, and the median epoch of each is compared. Run it
+on an idle machine.
 """
 
 from __future__ import annotations
@@ -68,14 +69,22 @@ class Fit:
         )  # imports, first steps
 
     def epoch(self, number: int) -> float:
-        """A call of `fit` for one epoch, which goes on with the same optimiser; returns the mean loss."""
-        history = fit(self.model, self.data, self.loss_fn, epochs=1, batch_size=BATCH, optimizer=self.adam,
-                      seed=self.seed + number, quiet=True)  # fmt: skip
+        """A call of `fit` for one epoch, which goes on with the same optimiser; the mean loss."""
+        history = fit(
+            self.model,
+            self.data,
+            self.loss_fn,
+            epochs=1,
+            batch_size=BATCH,
+            optimizer=self.adam,
+            seed=self.seed + number,
+            quiet=True,
+        )
         return history["loss"][-1]
 
 
 class Bare(Fit):
-    """The same model, loss and optimiser, on one batch over and over: what computing alone costs."""
+    """The same model, loss and optimiser, on one batch over and over: computing alone."""
 
     def epoch(self, number: int) -> float:
         """As many steps as an epoch has."""
@@ -103,7 +112,7 @@ class Pictures(Dataset):
 
 
 class ClassicalVAE(nn.Module):
-    """The classical VAE, with a sigmoid at the end; its layers take the weights of the course's model."""
+    """The classical VAE, with a sigmoid at the end; it takes the weights of the course's model."""
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
@@ -185,8 +194,10 @@ def measure(
             results[kind].append(pool.submit(epoch, number).result())
     for pool in pools.values():
         pool.shutdown()
-    return {kind: dict(zip(("seconds", "losses"), map(list, zip(*rows, strict=True)), strict=True))
-            for kind, rows in results.items()}  # fmt: skip
+    return {
+        kind: dict(zip(("seconds", "losses"), map(list, zip(*rows, strict=True)), strict=True))
+        for kind, rows in results.items()
+    }
 
 
 def main() -> None:
@@ -225,8 +236,10 @@ def main() -> None:
     if options.json:
         print(json.dumps(result))
         return
-    print(f"fit is {result['speedup_vs_pytorch_example']:.2f} times as fast as the classical loop and runs at "
-          f"{result['fraction_of_bare_step']:.3f} of the bare step's speed.")  # fmt: skip
+    print(
+        f"fit is {result['speedup_vs_pytorch_example']:.2f} times as fast as the classical loop "
+        f"and runs at {result['fraction_of_bare_step']:.3f} of the bare step's speed."
+    )
     print(f"Loss {ours:.2f} against {theirs:.2f} nats per image.")
 
 

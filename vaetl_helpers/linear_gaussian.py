@@ -12,6 +12,9 @@ from torch.distributions import MultivariateNormal
 from vaetl_helpers import nets
 from vaetl_helpers.vae import VAE, Images, Nats
 
+Weight = Float[Tensor, "pixels latent"]
+Bias = Float[Tensor, " pixels"]
+
 
 class LinearGaussian(VAE):
     """p(x|z) = N(W z + b, σ² I), where log p(x) and p(z|x) are exact (Tipping and Bishop 1999).
@@ -20,9 +23,8 @@ class LinearGaussian(VAE):
     the columns of W are orthogonal; otherwise the ELBO stays `gap` below log p(x).
     """
 
-    def __init__(
-        self, weight: Float[Tensor, "pixels latent"], bias: Float[Tensor, " pixels"], sigma: float
-    ) -> None:
+    def __init__(self, weight: Weight, bias: Bias, sigma: float) -> None:
+        """Weight W [pixels, latent], bias b [pixels], and the standard deviation σ of a pixel."""
         pixels, latent = weight.shape
         encoder = nets.Encoder(nn.Flatten(), pixels, latent)
         to_pixels = nn.Linear(latent, pixels)

@@ -30,6 +30,7 @@ Noise = Codes | None  # standard normal; None: drawn here
 Rng = Generator | None
 Sizes = Sequence[int]
 Weight = float | Tensor  # β
+Objective = Callable[[Codes], Nats]
 Draw = Callable[..., Tensor]  # torch.randn or torch.rand
 Loss = tuple[Tensor, dict[str, Tensor]]  # and values to monitor
 LOG_2PI = math.log(2 * math.pi)
@@ -47,7 +48,8 @@ def kl(mu: Codes, log_var: Codes) -> Nats:
 
 def kl_per_latent(mu: Codes, log_var: Codes) -> Codes:
     """KL(N(μ, σ²) ‖ N(0, 1)) of each latent in nats: ½ (μ² + σ² − 1 − log σ²) (KW, appendix B)."""
-    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var)
+    variance = log_var.exp()
+    return 0.5 * (mu.square() + variance - 1 - log_var)
 
 
 def log_likelihood(logits: Images, x: Images) -> Nats:
@@ -67,7 +69,8 @@ def gaussian_log_likelihood(mean: Images, x: Images, log_var: float = 0.0) -> Na
 
     It is a density, which may be above 1: then its logarithm is positive.
     """
-    squares = (x - mean).square() * math.exp(-log_var)
+    distance = x - mean
+    squares = distance.square() * math.exp(-log_var)
     by_pixel = LOG_2PI + log_var + squares
     return -0.5 * by_pixel.flatten(-3).sum(-1)
 
@@ -85,12 +88,14 @@ class Posterior(NamedTuple):
         """
         if noise is None:
             noise = draw_noise(torch.randn, self.mean.shape, self.mean, generator)
-        return self.mean + (0.5 * self.log_var).exp() * noise
+        sigma = (0.5 * self.log_var).exp()
+        return self.mean + sigma * noise
 
     def log_prob(self, z: Codes) -> Nats:
         """log q(z|x) in nats."""
         distance = z - self.mean
-        squares = distance.square() * (-self.log_var).exp()
+        precision = (-self.log_var).exp()
+        squares = distance.square() * precision
         by_latent = LOG_2PI + self.log_var + squares
         return -0.5 * by_latent.sum(-1)
 
@@ -404,7 +409,7 @@ def keep_latents(model: VAE, keep: Bool[Tensor, " latent"]) -> VAE:
     return small
 
 
-def mu_gradients(f: Callable[[Codes], Nats], q: Posterior, noise: Codes) -> tuple[Codes, Codes]:
+def mu_gradients(f: Objective, q: Posterior, noise: Codes) -> tuple[Codes, Codes]:
     """For each row of noise [n, latent] two unbiased estimates of ∇_μ E_q[f(z)].
 
     f: [n, latent] → [n]. Reparameterised (KW, § 2.4): ∇f(μ + σ ε). Score function (Williams 1992):

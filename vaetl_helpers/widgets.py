@@ -1,4 +1,4 @@
-"""Controls. Where nobody can move them (papermill, nbval, a web page), each is a plain figure instead.
+"""Controls. Where nobody can move them (papermill, a web page), each is a plain figure instead.
 
 A control's picture says in its alternative text what is chosen and what is to be seen.
 """
@@ -9,9 +9,9 @@ import base64
 import html
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,8 +24,10 @@ from vaetl_helpers import plots, recorded, study
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.recorded import recorded_arrays
 from vaetl_helpers.vae import VAE
+from vaetl_helpers.vae_transfer import SOURCES, TITLES
 
 Choices = dict[str, tuple[str, Sequence[Any], Any]]  # name → (label, options, start)
+BLUE, RED = plots.COLOURS[:2]
 
 
 def explore(
@@ -33,9 +35,10 @@ def explore(
     choices: Choices,
     quick: Callable[..., tuple[bytes, str]] | None = None,
 ) -> None:
-    """The figure of draw(**values) and a labelled control for each choice; the figure alone where nobody can move them.
+    """The figure of draw(**values) and a labelled control for each choice.
 
-    `quick(**values)` stands in for a `draw` that is too slow to follow a slider: a PNG and its alternative text.
+    Where nobody can move the controls, it is the figure alone. `quick(**values)` stands in for a
+    `draw` that is too slow to follow a slider: a PNG and its alternative text.
     """
     if not is_interactive():
         draw(**{name: start for name, (_, _, start) in choices.items()})
@@ -59,220 +62,272 @@ def explore(
 
 
 def _control(label: str, options: Sequence[Any], start: Any) -> Any:
-    """A slider over the options, numbers or words. A list would be no use: JupyterLab takes its arrow keys away."""
+    """A slider over the options, numbers or words.
+
+    A list would be no use: JupyterLab takes its arrow keys away.
+    """
     import ipywidgets
 
-    look = {
-        "description": label,
-        "style": {"description_width": "9em"},
-        "layout": {"width": "640px"},
-    }
-    named = [(option if isinstance(option, str) else f"{option:,g}", option) for option in options]
-    return ipywidgets.SelectionSlider(options=named, value=start, continuous_update=True, **look)
+    named = []
+    for option in options:
+        name = option if isinstance(option, str) else f"{option:,g}"
+        named.append((name, option))
+    return ipywidgets.SelectionSlider(
+        options=named,
+        value=start,
+        continuous_update=True,
+        description=label,
+        style={"description_width": "9em"},
+        layout={"width": "640px"},
+    )
 
 
 def _png(figure: Figure) -> tuple[bytes, str]:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     plt.close(figure)
-    return content.getvalue(), figure._vaetl_alt
+    return content.getvalue(), plots.alt_text(figure)
 
 
-def _panels(titles: Sequence[str], alt: str, origin: str) -> tuple[Axes, Axes]:
+def _panels(titles: Sequence[str], alt: str, origin: str) -> tuple[Figure, Axes, Axes]:
+    """Two panels, below where their numbers come from."""
     left, right = plots.panels(titles, alt, height=4)
-    left.figure.suptitle(origin, fontsize=9, color=plots.GREY)
-    return left, right
+    figure = plt.gcf()
+    figure.suptitle(origin, fontsize=9, color=plots.GREY)
+    return figure, left, right
+
+
+# ---------------------------------------------------------------- learning rates (chapter 1)
 
 
 def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
-    """Recorded loss curves for a learning rate and a batch size to choose, and the last loss for all rates."""
+    """Recorded loss curves for a learning rate and a batch size to choose.
+
+    Beside them stands the last loss for all rates.
+    """
     arrays, facts = recorded_arrays("01_rates")
+    rate_options, batch_options = facts["rates"], facts["batches"]
 
     def draw(rate: float, batch: int) -> Figure:
-        row, column = facts["rates"].index(rate), facts["batches"].index(batch)
-        curves = {
-            name: arrays[name][row, column] for name in ("training", "validation")
-        }  # [seeds, epochs + 1]
+        row = rate_options.index(rate)
+        column = batch_options.index(batch)
         last = arrays["validation"][:, column, :, -1]  # [rates, seeds]
-        failed = int((~(last[row] < math.log(10))).sum())  # nan counts, too
+        converged = last[row] < math.log(10)  # false for nan, too
         chosen = f"rate {rate:g}, batch size {batch}"
-        said = f"validation loss {last[row].mean():.2f} nats at the end, {failed} of {last.shape[1]} runs diverged"
-        left, right = _panels(
-            [chosen, f"batch size {batch}, all rates"], f"{alt} {chosen}: {said}.", facts["label"]
+        outcome = (
+            f"validation loss {last[row].mean():.2f} nats at the end, "
+            f"{(~converged).sum()} of {len(converged)} runs diverged"
         )
-        for number, (name, runs) in enumerate(curves.items()):
-            look, epochs = {"color": plots.COLOURS[number]}, range(runs.shape[1])
-            left.plot(
-                epochs,
-                runs.mean(0),
-                plots.STYLES[number],
-                label=f"{name} {runs[:, -1].mean():.2f}",
-                **look,
-            )
-            left.fill_between(epochs, runs.min(0), runs.max(0), alpha=0.15, linewidth=0, **look)
-        right.plot(facts["rates"], last, ".", color=plots.COLOURS[1])
-        right.plot(
-            facts["rates"], last.mean(1), "--", color=plots.COLOURS[1], label="mean of the runs"
-        )
-        right.plot(
-            rate,
-            last[row].mean(),
-            "o",
-            color=plots.COLOURS[1],
-            markersize=10,
-            label=f"rate {rate:g}",
-        )
-        right.set(
-            xscale="log",
-            xlabel="learning rate",
-            ylabel="validation loss at the end (nats)",
-            ylim=(0, 3),
-        )
-        right.set_xticks(facts["rates"], [f"{value:g}" for value in facts["rates"]], fontsize=8)
-        right.set_xticks([], minor=True)
-        left.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, 3))
+        titles = [chosen, f"batch size {batch}, all rates"]
+        figure, left, right = _panels(titles, f"{alt} {chosen}: {outcome}.", facts["label"])
+        for number, name in enumerate(("training", "validation")):
+            _draw_losses(left, arrays[name][row, column], name, number)
+        _draw_last_losses(right, rate_options, last, row)
         for axis in (left, right):
             axis.axhline(math.log(10), color="black", linestyle=":", label="log 10")
             axis.legend(frameon=False, fontsize=9)
-        return left.figure
+        return figure
 
-    explore(
-        draw,
-        {
-            "rate": ("learning rate", facts["rates"], rate),
-            "batch": ("batch size", facts["batches"], batch),
-        },
-    )
+    choices: Choices = {
+        "rate": ("learning rate", rate_options, rate),
+        "batch": ("batch size", batch_options, batch),
+    }
+    explore(draw, choices)
 
+
+def _draw_losses(axis: Axes, runs: np.ndarray, name: str, number: int) -> None:
+    """Mean and range of the losses of runs [seeds, epochs + 1]."""
+    epochs = range(runs.shape[1])
+    colour = plots.COLOURS[number]
+    label = f"{name} {runs[:, -1].mean():.2f}"
+    axis.plot(epochs, runs.mean(0), plots.STYLES[number], label=label, color=colour)
+    axis.fill_between(epochs, runs.min(0), runs.max(0), alpha=0.15, linewidth=0, color=colour)
+    axis.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, 3))
+
+
+def _draw_last_losses(axis: Axes, rates: Sequence[float], last: np.ndarray, row: int) -> None:
+    """The last losses [rates, seeds] over the rates, and the mean of one rate large."""
+    mean = last.mean(1)
+    axis.plot(rates, last, ".", color=RED)
+    axis.plot(rates, mean, "--", color=RED, label="mean of the runs")
+    label = f"rate {rates[row]:g}"
+    axis.plot(rates[row], mean[row], "o", color=RED, markersize=10, label=label)
+    axis.set(xscale="log", xlabel="learning rate", ylim=(0, 3))
+    axis.set_ylabel("validation loss at the end (nats)")
+    axis.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=8)
+    axis.set_xticks([], minor=True)
+
+
+# ---------------------------------------------------------------- a map of latents (chapter 3)
 
 REACH, CELLS = 3.0, 15  # the map covers ±3 in both latents with 15 × 15 pictures
 
 
 def map_of_pictures(model: VAE) -> Tensor:
-    """The pictures of a grid of codes as one image [height, width] in [0, 1]; the second latent grows upwards."""
+    """The pictures of a grid of codes as one image [height, width] in [0, 1].
+
+    The second latent grows upwards.
+    """
     steps = torch.linspace(-REACH, REACH, CELLS)
-    codes = torch.cartesian_prod(steps.flip(0), steps).flip(1).to(next(model.parameters()).device)
-    pictures = model.picture(codes)[:, 0].cpu()
+    codes = torch.cartesian_prod(steps.flip(0), steps).flip(1)
+    pictures = model.picture(codes.to(_device(model)))[:, 0].cpu()
     height, width = pictures.shape[-2:]
     grid = pictures.view(CELLS, CELLS, height, width).transpose(1, 2)
     return grid.reshape(CELLS * height, CELLS * width)
 
 
+def _device(model: VAE) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _picture(model: VAE, first: float, second: float) -> Tensor:
+    """The picture of one code, [height, width]."""
+    code = torch.tensor([[first, second]], device=_device(model))
+    return model.picture(code)[0, 0].cpu()
+
+
+def _as_grey(image: Tensor) -> Any:
+    """An image in [0, 1] for pillow, dark on white."""
+    from PIL import Image
+
+    return Image.fromarray(255 - (255 * image).byte().numpy())
+
+
 def draw_point(model: VAE, background: Tensor, first: float, second: float) -> bytes:
-    """A PNG: the map with a cross at the code (first, second), and that code's picture beside it."""
+    """A PNG: the map with a cross at the code (first, second), and its picture beside it."""
     from PIL import Image, ImageDraw
 
-    code = torch.tensor([[first, second]], device=next(model.parameters()).device)
     side = background.shape[0]
     canvas = Image.new("RGB", (2 * side + 10, side), "white")
-    canvas.paste(Image.fromarray(255 - (255 * background).byte().numpy()).convert("RGB"))
-    picture = 255 - (255 * model.picture(code)[0, 0].cpu()).byte().numpy()
-    canvas.paste(
-        Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST), (side + 10, 0)
-    )
-    x, y = side * (first + REACH) / (2 * REACH), side * (REACH - second) / (2 * REACH)
+    canvas.paste(_as_grey(background).convert("RGB"))
+    picture = _as_grey(_picture(model, first, second))
+    canvas.paste(picture.resize((side, side), Image.Resampling.NEAREST), (side + 10, 0))
+    x = side * (first + REACH) / (2 * REACH)
+    y = side * (REACH - second) / (2 * REACH)
     draw = ImageDraw.Draw(canvas)
-    for line in ((x - 15, y, x + 15, y), (x, y - 15, x, y + 15)):
-        draw.line(line, fill=plots.COLOURS[1], width=5)
+    draw.line((x - 15, y, x + 15, y), fill=RED, width=5)
+    draw.line((x, y - 15, x, y + 15), fill=RED, width=5)
     content = io.BytesIO()
     canvas.save(content, "PNG", compress_level=1)
     return content.getvalue()
 
 
 def latent_map(model: VAE, alt: str, first: float = 0.0, second: float = 0.0) -> None:
-    """A map of a VAE with two latents and a point to move: two sliders, for mouse and arrow keys."""
+    """A map of a VAE with two latents and a point to move by two sliders."""
     background = map_of_pictures(model)
+    steps = [round(0.05 * step - REACH, 2) for step in range(121)]
+    start_first = min(steps, key=lambda step: abs(step - first))
+    start_second = min(steps, key=lambda step: abs(step - second))
 
     def draw(first: float, second: float) -> Figure:
-        left, right = plots.panels(
-            ["the map, and a point", f"decoded at ({first:g}, {second:g})"], alt, height=4.2
-        )
+        titles = ["the map, and a point", f"decoded at ({first:g}, {second:g})"]
+        left, right = plots.panels(titles, alt, height=4.2)
+        figure = plt.gcf()
         left.imshow(background.numpy(), cmap="gray_r", extent=(-REACH, REACH, -REACH, REACH))
-        left.plot([first], [second], "+", color=plots.COLOURS[1], markersize=18, markeredgewidth=3)
+        left.plot([first], [second], "+", color=RED, markersize=18, markeredgewidth=3)
         left.set(xlabel="latent 1", ylabel="latent 2")
-        code = torch.tensor([[first, second]], device=next(model.parameters()).device)
-        right.imshow(model.picture(code)[0, 0].cpu().numpy(), cmap="gray_r", vmin=0, vmax=1)
+        right.imshow(_picture(model, first, second).numpy(), cmap="gray_r", vmin=0, vmax=1)
+        right.set(xticks=[], yticks=[])
         for axis in (left, right):
             axis.grid(False)
-        right.set(xticks=[], yticks=[])
-        return left.figure
+        return figure
 
     def quick(first: float, second: float) -> tuple[bytes, str]:
-        moved = f" The point is at {first:g}, {second:g}." if (first, second) != start else ""
-        return draw_point(model, background, first, second), alt + moved
+        text = alt
+        if (first, second) != (start_first, start_second):
+            text += f" The point is at {first:g}, {second:g}."
+        return draw_point(model, background, first, second), text
 
-    steps = [round(0.05 * step - REACH, 2) for step in range(121)]
-    start = tuple(min(steps, key=lambda step: abs(step - value)) for value in (first, second))
-    explore(
-        draw,
-        {n: (f"latent {k}", steps, start[k - 1]) for k, n in enumerate(("first", "second"), 1)},
-        quick,
-    )
+    choices: Choices = {
+        "first": ("latent 1", steps, start_first),
+        "second": ("latent 2", steps, start_second),
+    }
+    explore(draw, choices, quick)
 
+
+# ---------------------------------------------------------------- thresholds (chapter 4)
 
 THRESHOLDS = [round(0.02 * step, 2) for step in range(1, 50)]
 
 
+class Scores(NamedTuple):
+    """Of a classifier at a threshold, in per cent; nan where there is nothing to divide by."""
+
+    accuracy: float
+    precision: float
+    recall: float
+
+
 def confusion(
     positive: np.ndarray, probability: np.ndarray, threshold: float
-) -> tuple[np.ndarray, list[float]]:
-    """Counts [truth, said] at a threshold; accuracy, precision and recall in per cent (nan: nothing to divide by).
+) -> tuple[np.ndarray, Scores]:
+    """Counts [truth, predicted] at a threshold, and accuracy, precision and recall.
 
-    `positive`: whether each image is of the class, `probability`: what the network gives to that, both [images].
+    `positive`: whether each image is of the class, `probability`: what the network gives to that,
+    both [images].
     """
     from sklearn.metrics import confusion_matrix
 
     counts = confusion_matrix(positive, probability >= threshold, labels=[False, True])
-    parts = (
-        (np.trace(counts), counts.sum()),
-        (counts[1, 1], counts[:, 1].sum()),
-        (counts[1, 1], counts[1].sum()),
-    )
-    return counts, [100 * part / whole if whole else math.nan for part, whole in parts]
+    hits = counts[1, 1]
+    accuracy = _percent(np.trace(counts), counts.sum())
+    precision = _percent(hits, counts[:, 1].sum())
+    recall = _percent(hits, counts[1].sum())
+    return counts, Scores(accuracy, precision, recall)
+
+
+def _percent(count: float, total: float) -> float:
+    return 100 * count / total if total else math.nan
 
 
 def thresholds(
     alt: str, method: str = "fine-tuned", labels: int = 10, draw: int = 1, threshold: float = 0.5
 ) -> None:
-    """Recorded confusion tables, precision and recall on validation images, for a method, labels and threshold."""
+    """Recorded confusion tables, precision and recall on validation images.
+
+    To choose: method, labels a class, draw of labels and threshold.
+    """
     arrays, facts = recorded_arrays("04_thresholds")
-    positive, (other, name) = arrays["validation_labels"] == 1, facts["classes"]
-    probability = 1 / (
-        1 + np.exp(-arrays["validation"].astype(float))
-    )  # [methods, counts, draws, images]
+    positive = arrays["validation_labels"] == 1
+    other, name = facts["classes"]
+    log_odds = arrays["validation"].astype(float)  # [methods, counts, draws, images]
+    probability = 1 / (1 + np.exp(-log_odds))
 
     def show(method: str, labels: int, draw: int, threshold: float) -> Figure:
         runs = probability[facts["methods"].index(method), facts["counts"].index(labels)]
         counts, scores = confusion(positive, runs[draw - 1], threshold)
         chosen = f"{method}, {labels} a class, draw {draw}: {name} from {threshold:g}"
-        said = "accuracy {:.0f}, precision {:.0f}, recall {:.0f} %".format(*scores).replace(
-            "nan", "none"
+        outcome = "accuracy {:.0f}, precision {:.0f}, recall {:.0f} %".format(*scores)
+        outcome = outcome.replace("nan", "none")
+        table = (
+            f"{name} found {counts[1, 1]}, overlooked {counts[1, 0]}, "
+            f"{other} taken for {name} {counts[0, 1]}"
         )
-        table = f"{name} found {counts[1, 1]}, overlooked {counts[1, 0]}, {other} taken for {name} {counts[0, 1]}"
-        left, right = _panels([chosen, said], f"{alt} {chosen}: {said}; {table}.", facts["label"])
+        text = f"{alt} {chosen}: {outcome}; {table}."
+        figure, left, right = _panels([chosen, outcome], text, facts["label"])
         _draw_counts(left, counts, (other, name))
         _draw_trade_off(right, positive, runs, draw - 1)
-        right.plot(scores[2], scores[1], "o", color=plots.COLOURS[1], markersize=11, zorder=4)
-        right.set(
-            xlabel=f"recall (% of the {name}s found)",
-            ylabel=f"precision (% of those called {name})",
-        )
-        return left.figure
+        right.plot(scores.recall, scores.precision, "o", color=RED, markersize=11, zorder=4)
+        right.set_xlabel(f"recall (% of the {name}s found)")
+        right.set_ylabel(f"precision (% of those called {name})")
+        return figure
 
-    choices = {
+    draws = range(1, probability.shape[2] + 1)
+    choices: Choices = {
         "method": ("method", facts["methods"], method),
         "labels": ("labels a class", facts["counts"], labels),
+        "draw": ("draw of labels", draws, draw),
+        "threshold": ("threshold", THRESHOLDS, threshold),
     }
-    choices["draw"] = ("draw of labels", range(1, probability.shape[2] + 1), draw)
-    explore(show, choices | {"threshold": ("threshold", THRESHOLDS, threshold)})
+    explore(show, choices)
 
 
 def _draw_counts(axis: Axes, counts: np.ndarray, names: tuple[str, str]) -> None:
     """A confusion table, darker where more images are."""
     axis.imshow(counts, cmap="Blues", vmin=0, vmax=counts.sum(1).max())
-    for (truth, said), count in np.ndenumerate(counts):
+    for (truth, predicted), count in np.ndenumerate(counts):
         colour = "white" if 2 * count > counts[truth].sum() else "black"
-        axis.text(said, truth, count, ha="center", va="center", fontsize=22, color=colour)
+        axis.text(predicted, truth, count, ha="center", va="center", fontsize=22, color=colour)
     axis.set(xlabel="the network says", ylabel="it is", xticks=(0, 1), yticks=(0, 1))
     axis.set(xticklabels=names, yticklabels=names)
     axis.grid(False)
@@ -284,12 +339,14 @@ def _draw_trade_off(axis: Axes, positive: np.ndarray, runs: np.ndarray, bold: in
 
     for number, run in enumerate(runs):
         precision, recall, _ = precision_recall_curve(positive, run)
-        look = (
-            {"color": plots.COLOURS[0], "linewidth": 2.5} if number == bold else {"color": "silver"}
-        )
-        axis.plot(100 * recall, 100 * precision, "-", zorder=2 + (number == bold), **look)
+        style: dict[str, Any] = {"color": "silver", "zorder": 2}
+        if number == bold:
+            style = {"color": BLUE, "linewidth": 2.5, "zorder": 3}
+        axis.plot(100 * recall, 100 * precision, "-", **style)
     axis.set(xlim=(0, 103), ylim=(0, 103))
 
+
+# ---------------------------------------------------------------- learning curves (chapter 5)
 
 COMPARED = (
     "scratch",
@@ -300,74 +357,100 @@ COMPARED = (
     "raw pixels",
     "SVM on pixels",
 )
+LABELS = (20, 50, 100, 200, 500, 1000)
 
 
 def data_pairs() -> dict[str, tuple[str, str]]:
-    """{"source → target": (a study of chapter 5, what the names of its methods from this source end in)}."""
-    from vaetl_helpers.vae_transfer import SOURCES, TITLES
-
+    """{"source → target": (a study of chapter 5, what its methods from this source end in)}."""
     pairs = {}
-    for name, (_, *others) in SOURCES.items():
-        own = TITLES[name] if "→" in TITLES[name] else f"{TITLES[name]} → {TITLES[name]} (M1-style)"
-        pairs |= {own: (name, "")} | {
-            f"{source} → {TITLES[name]}": (name, f" ({source})") for source in others
-        }
+    for name, (_, *other_sources) in SOURCES.items():
+        title = TITLES[name]
+        own = title if "→" in title else f"{title} → {title} (M1-style)"
+        pairs[own] = (name, "")
+        for source in other_sources:
+            pairs[f"{source} → {title}"] = (name, f" ({source})")
     return pairs
 
 
 @cache
-def _accuracies(name: str) -> study.Table:
+def accuracies(name: str) -> study.Table:
     """A recorded study of chapter 5, without what accuracies do not need: ten times fewer rows."""
-    rows = study.recorded_table("05", name).rows
-    return study.Table([row for row in rows if row["metric"] in ("test accuracy", study.SHARED)])
+    table = study.recorded_table("05", name)
+    is_needed = table.frame["metric"].isin(["test accuracy", study.SHARED])
+    return study.Table(table.frame[is_needed])
 
 
 def curves(
     alt: str, method: str = "VAE fine-tuned", against: str = "scratch", labels: int = 100
 ) -> None:
-    """Recorded learning curves of two methods and their paired difference, for data, methods and labels to choose."""
-    pairs, run = data_pairs(), recorded.recorded("05")
-    origin = f"recorded ({run['machine']}, {run['date']})"
+    """Recorded learning curves of two methods and their paired difference.
+
+    To choose: the data, both methods and the number of labels.
+    """
+    pairs = data_pairs()
+    origin = recorded.origin(recorded.recorded("05"))
 
     def draw(pair: str, method: str, against: str, labels: int) -> Figure:
-        name, end = pairs[pair]
-        table = _accuracies(name)
-        known, counts = table.known("method"), table.known("labels")
-        a, b = (
-            next((full for full in (one + end, one) if full in known), None)
-            for one in (method, against)
+        name, suffix = pairs[pair]
+        table = accuracies(name)
+        a = _full_name(table, method, suffix)
+        b = _full_name(table, against, suffix)
+        if a is None or b is None:
+            problem = f"{method} or {against} was not run for it"
+            return _panels([pair, problem], f"{alt} {pair}: {problem}.", origin)[0]
+        counts = table.known("labels")
+        count = max(known for known in counts if known <= labels)
+        effects = {n: study.paired(table, a, b, "test accuracy", n) for n in counts}
+        effect = effects[count]
+        chosen = f"{method} − {against}, {count:,} labels"
+        if count != labels:
+            chosen += f" ({labels:,} not recorded)"
+        outcome = (
+            f"{effect.effect:+.1f} points [{effect.low:+.1f}, {effect.high:+.1f}], "
+            f"{study.verdict(effect)}"
         )
-        if not (a and b):
-            said = f"{method} or {against} was not run for it"
-            return _panels([pair, said], f"{alt} {pair}: {said}.", origin)[0].figure
-        n = max(count for count in counts if count <= labels)
-        effects = {count: study.paired(table, a, b, "test accuracy", count) for count in counts}
-        missing = f" ({labels:,} not recorded)" if n != labels else ""
-        chosen, e = f"{method} − {against}, {n:,} labels{missing}", effects[n]
-        said = f"{e.effect:+.1f} points [{e.low:+.1f}, {e.high:+.1f}], {study.verdict(e)}"
-        left, right = _panels(
-            [pair, f"{chosen}:\n{said}"], f"{alt} {pair}. {chosen}: {said} ({e.label}).", origin
-        )
+        text = f"{alt} {pair}. {chosen}: {outcome} ({effect.label})."
+        figure, left, right = _panels([pair, f"{chosen}:\n{outcome}"], text, origin)
         plots.learning_curves(table, "test accuracy", pair, "test accuracy (%)", "", left, [a, b])
         left.set_xlabel("labels in all (log scale)")
-        _draw_effects(right, effects, n)
-        return left.figure
+        _draw_effects(right, effects, count)
+        return figure
 
-    choices = {
+    choices: Choices = {
         "pair": ("source → target", list(pairs), next(iter(pairs))),
         "method": ("method", COMPARED, method),
+        "against": ("compared with", COMPARED, against),
+        "labels": ("labels in all", LABELS, labels),
     }
-    choices |= {"against": ("compared with", COMPARED, against)}
-    explore(draw, choices | {"labels": ("labels in all", (20, 50, 100, 200, 500, 1000), labels)})
+    explore(draw, choices)
 
 
-def _draw_effects(axis: Axes, effects: dict[int, study.Effect], chosen: int) -> None:
-    """Differences with intervals over the number of labels, marked by their verdicts, one of them large."""
-    for count, e in effects.items():
-        marker, colour = plots.VERDICTS[word := study.verdict(e)]
-        ends, size = [[e.effect - e.low], [e.high - e.effect]], 13 if count == chosen else 6
+def _full_name(table: study.Table, method: str, suffix: str) -> str | None:
+    """The method's name with the source, or without where it has none; None if it was not run."""
+    known = table.known("method")
+    for name in (method + suffix, method):
+        if name in known:
+            return name
+    return None
+
+
+def _draw_effects(axis: Axes, effects: Mapping[int, study.Effect], chosen: int) -> None:
+    """Differences with intervals over the number of labels, marked by their verdicts.
+
+    That of `chosen` labels is large.
+    """
+    for count, effect in effects.items():
+        verdict = study.verdict(effect)
+        marker, colour = plots.VERDICTS[verdict]
         axis.errorbar(
-            count, e.effect, ends, fmt=marker, color=colour, markersize=size, capsize=4, label=word
+            count,
+            effect.effect,
+            [[effect.effect - effect.low], [effect.high - effect.effect]],
+            fmt=marker,
+            color=colour,
+            markersize=13 if count == chosen else 6,
+            capsize=4,
+            label=verdict,
         )
     axis.axhline(0, color="black", linestyle="--")
     axis.axhspan(-1, 1, color=plots.GREY, alpha=0.15, linewidth=0)
@@ -375,9 +458,5 @@ def _draw_effects(axis: Axes, effects: dict[int, study.Effect], chosen: int) -> 
     axis.set_xticks(list(effects), [f"{count:,}" for count in effects], fontsize=9)
     axis.set_xticks([], minor=True)
     marks, words = axis.get_legend_handles_labels()
-    axis.legend(
-        dict(zip(words, marks, strict=True)).values(),
-        dict.fromkeys(words),
-        frameon=False,
-        fontsize=9,
-    )
+    by_word = dict(zip(words, marks, strict=True))  # of equal words the last mark
+    axis.legend(by_word.values(), by_word, frameon=False, fontsize=9)

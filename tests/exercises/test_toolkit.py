@@ -1,6 +1,8 @@
 """What exercises are made of: blocks, edits of a reference, judges that remember."""
 
+import importlib
 import sys
+from pathlib import Path
 
 import cloudpickle
 import pytest
@@ -164,3 +166,21 @@ def test_what_is_sent_into_a_sandbox_holds_no_judge_and_no_message():
     for one in every:
         assert one.hints[0].encode() not in sent
     assert b"answers_alike" not in sent and b"Stage" not in sent
+
+
+def test_the_example_for_contributors_works(tmp_path, monkeypatch):
+    guide = Path(__file__).parents[2].joinpath("CONTRIBUTING.md").read_text("utf-8")
+    section = guide.partition("## Adding an exercise")[2]
+    example = section.split("```python\n")[1].split("```")[0]
+    imports = (
+        "import torch\n"
+        "from vaetl_helpers.exercises.engine import Values\n"
+        "from vaetl_helpers.exercises.toolkit import exercise, whole_number\n"
+    )
+    tmp_path.joinpath("example.py").write_text(imports + example, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(toolkit, "register", lambda id, block: None)
+    example = importlib.import_module("example").error_rate.exercise
+    assert evaluate(example, example.reference).status == "correct"
+    for wrong in example.wrong:
+        assert evaluate(example, wrong.function, [0]).message == wrong.says

@@ -103,7 +103,7 @@ class Clock:
 
 
 class QueuedDevice:
-    """An accelerator that takes work in a moment and does it later: only a synchronisation waits for it."""
+    """An accelerator that takes work in a moment and does it later, before a synchronisation."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
         self.clock, self.seconds, self.queued = Clock(monkeypatch), iter(seconds), 0.0
@@ -265,7 +265,7 @@ def test_processor_has_a_name_where_linux_gives_none(monkeypatch: pytest.MonkeyP
             return content
 
         monkeypatch.setattr(hardware.Path, "read_text", read)
-        assert hardware._processor() == "arm64"
+        assert machine()["processor"] == "arm64"
 
 
 @pytest.mark.parametrize("cuda", ["13.0", None])
@@ -304,7 +304,7 @@ def test_peak_memory_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(("width", "batch"), [(128, 128), (7, 1), (300, 33)])
 def test_flops_of_the_mlp_are_those_of_the_formula(width: int, batch: int) -> None:
-    """Forward 2B(784w + 10w), the same for the weights' gradients, 2B·10w for the hidden layer's."""
+    """Forward 2B(784w + 10w), as many for the weights' gradients, 2B·10w for the hidden layer's."""
     model = mlp_classifier(width)
     counted = count_flops(
         model, torch.zeros(batch, 1, 28, 28), torch.zeros(batch, dtype=torch.long)
@@ -313,7 +313,7 @@ def test_flops_of_the_mlp_are_those_of_the_formula(width: int, batch: int) -> No
 
 
 def test_flops_of_784_400_10_are_those_counted_by_hand() -> None:
-    """An image: 635,200 forward, as many for the weights' gradients, 8,000 for the hidden layer's."""
+    """635,200 forward, as many for the weights' gradients, 8,000 for the hidden layer's."""
     counted = count_flops(
         mlp_classifier(400), torch.zeros(50, 1, 28, 28), torch.zeros(50, dtype=torch.long)
     )
@@ -339,7 +339,7 @@ def test_counting_leaves_gradients_statistics_and_the_model_alone() -> None:
 
 
 def test_bytes_of_the_mlp_are_those_counted_by_hand() -> None:
-    """Ten images through 64 → 16 → 4: four bytes, ten times each parameter and four times each activation."""
+    """Ten images through 64 → 16 → 4: ten numbers a parameter, four an activation."""
     parameters = 64 * 16 + 16 + 16 * 4 + 4
     activations = 64 + 16 + 16 + 4  # images, linear, ReLU, linear; Flatten moves nothing
     assert (
@@ -477,10 +477,23 @@ def test_receipt_is_shown_as_a_table_and_attached_as_plain_data(
     assert rows[0] == ["Ten epochs", "cost"]
     assert dict(rows[2:]) == BILL.lines()
     attached = data["application/vnd.vaetl.receipt+json"]
-    assert json.loads(json.dumps(attached, allow_nan=False)) == attached == {
-        "title": "Ten epochs", "cost": 0.35, "seconds": 3600, "images": 10, "flops": 7.2e12, "joules": 3600,
-        "energy_source": "assumed 1 W", "price_per_hour": 0.35, "currency": "USD", "peak": 0.0, "memory": 0,
-    }  # fmt: skip
+    assert (
+        json.loads(json.dumps(attached, allow_nan=False))
+        == attached
+        == {
+            "title": "Ten epochs",
+            "cost": 0.35,
+            "seconds": 3600,
+            "images": 10,
+            "flops": 7.2e12,
+            "joules": 3600,
+            "energy_source": "assumed 1 W",
+            "price_per_hour": 0.35,
+            "currency": "USD",
+            "peak": 0.0,
+            "memory": 0,
+        }
+    )
 
 
 def test_receipt_of_a_real_run_is_plain_data(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Image sets: checked once, and rows of a batch that are handed on to what is computed from them."""
+"""Image sets: checked once; and rows of a batch, which what is computed from them knows."""
 
 from __future__ import annotations
 

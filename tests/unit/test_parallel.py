@@ -31,8 +31,14 @@ def torchrun(job: str, folder: Path, **environment: str) -> subprocess.Popen[str
         "--nproc-per-node",
         "2",
     ]
-    return subprocess.Popen([*command, str(WORKER), job, str(folder)], env=ALONE | environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    return subprocess.Popen(
+        [*command, str(WORKER), job, str(folder)],
+        env=ALONE | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -65,9 +71,16 @@ def largest_difference(a: dict[str, Tensor], b: dict[str, Tensor], job: str) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "tolerance"),
-    [("float64", 1e-10), ("float32", 1e-5), ("vae", 1e-10), ("vae in pieces", 1e-10), ("uneven", 1e-10),
-     ("one left over", 1e-10), ("validation", 1e-10)],
-)  # fmt: skip
+    [
+        ("float64", 1e-10),
+        ("float32", 1e-5),
+        ("vae", 1e-10),
+        ("vae in pieces", 1e-10),
+        ("uneven", 1e-10),
+        ("one left over", 1e-10),
+        ("validation", 1e-10),
+    ],
+)
 def test_two_processes_give_the_weights_and_the_history_of_one(
     results: tuple, job: str, tolerance: float
 ) -> None:
@@ -143,8 +156,9 @@ def test_run_of_which_a_process_is_killed_resumes_to_the_same_weights(tmp_path: 
 def test_time_runs_out_for_all_processes_at_once(tmp_path: Path) -> None:
     out, err = finish(torchrun("time", tmp_path))
     assert sorted(line for line in out.splitlines() if line.startswith("rank")) == [
-        "rank 0 stopped: True", "rank 1 stopped: True"
-    ], err[-2000:]  # fmt: skip
+        "rank 0 stopped: True",
+        "rank 1 stopped: True",
+    ], err[-2000:]
 
 
 @pytest.mark.slow
@@ -163,7 +177,8 @@ def work():
     from parallel_worker import images, mlp
     from vaetl_helpers.training import fit
     model = mlp().double()
-    fit(model, images(64), lambda m, x, y: torch.nn.functional.cross_entropy(m(x.double()), y), epochs=2, quiet=True)
+    loss = lambda m, x, y: torch.nn.functional.cross_entropy(m(x.double()), y)
+    fit(model, images(64), loss, epochs=2, quiet=True)
     total = sum(p.sum().item() for p in model.parameters())
     said = f"{torch.distributed.get_world_size()} {total}"
     os.write(1, f"{said}\\n".encode())  # in one piece: two processes write
@@ -178,7 +193,12 @@ def test_notebook_launcher_starts_two_processes_with_the_same_weights(tmp_path: 
     script = tmp_path / "cell.py"
     script.write_text(NOTEBOOK)
     paths = os.pathsep.join([str(WORKER.parent), str(WORKER.parent.parent)])
-    ended = subprocess.run([sys.executable, str(script)], env=ALONE | {"PYTHONPATH": paths}, capture_output=True,
-                           text=True, timeout=120)  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        env=ALONE | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     said = [line.split() for line in ended.stdout.splitlines() if line.startswith("2 ")]
     assert len(said) == 2 and said[0] == said[1], ended.stderr[-2000:]

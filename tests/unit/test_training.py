@@ -104,7 +104,7 @@ def by_hand(
     seeded: bool = False,
     schedule: Callable[[float], float] | None = None,
 ) -> list[float]:
-    """The loop of chapter 1; `seeded` as the module's docstring says for networks that draw numbers."""
+    """The loop of chapter 1; `seeded` as the module says for networks that draw numbers."""
     losses, rates, step = [], [group["lr"] for group in optimizer.param_groups], 0
     model.train()
     for epoch in range(epochs):
@@ -236,8 +236,16 @@ def test_history_is_read_by_column() -> None:
     assert history["images"] == [100, 100]
     assert history.seconds == sum(history["seconds"]) > 0
     assert list(history.rows[0]) == [
-        "epoch", "loss", "accuracy", "lr", "steps", "images", "seconds", "validation_loss", "validation_accuracy",
-    ]  # fmt: skip
+        "epoch",
+        "loss",
+        "accuracy",
+        "lr",
+        "steps",
+        "images",
+        "seconds",
+        "validation_loss",
+        "validation_accuracy",
+    ]
     assert history.stopped is None
     with pytest.raises(CourseError, match="'val_loss': did you mean 'validation_loss'"):
         history["val_loss"]
@@ -282,7 +290,7 @@ def test_progress_bar_where_a_person_watches_changes_nothing(
 
 
 class At:
-    """A classification loss that does something when it is called for the n-th time, counting from 1."""
+    """A classification loss that does something at its n-th call, counting from 1."""
 
     def __init__(self, number: int, act: Callable[[], Any]) -> None:
         self.number, self.act, self.calls = number, act, 0
@@ -347,13 +355,24 @@ class Clock:
         return classification_loss(model, x, y)
 
 
-@pytest.mark.parametrize(("limit", "steps", "when"), [(10.5, [7, 4], "in epoch 2"), (7, [7], "after epoch 1"),
-                                                       (13.5, [7, 7], "after epoch 2"), (0, [], "after epoch 0"),
-                                                       (0.5, [1], "in epoch 1")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("limit", "steps", "when"),
+    [
+        (10.5, [7, 4], "in epoch 2"),
+        (7, [7], "after epoch 1"),
+        (13.5, [7, 7], "after epoch 2"),
+        (0, [], "after epoch 0"),
+        (0.5, [1], "in epoch 1"),
+    ],
+)
 def test_max_seconds_stops_cleanly_and_the_resumed_run_ends_the_same(
-    limit: float, steps: list[int], when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    limit: float,
+    steps: list[int],
+    when: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     clock, whole, model = Clock(monkeypatch), build("dropout"), build("dropout")
     options = {"loss_fn": clock.loss, "schedule": ramp, "validation": images(20)}
     expected = train(whole, **options)
@@ -709,7 +728,7 @@ def test_monitored_value_that_is_not_finite_does_not_stop_training() -> None:
 
 
 def needs_memory(limit: int, error: type[RuntimeError], spare: int = 0) -> Callable:
-    """A loss for which more than `limit` images in training do not fit, after the first `spare` calls."""
+    """A loss for which more than `limit` images do not fit, after the first `spare` calls."""
     calls = Counter()
 
     def loss(model: nn.Module, x: Tensor, y: Tensor) -> Any:
@@ -731,9 +750,13 @@ def needs_memory(limit: int, error: type[RuntimeError], spare: int = 0) -> Calla
     ],
 )
 def test_out_of_memory_goes_on_in_micro_batches_to_the_same_result(
-    limit: int, spare: int, sizes: list[int], optimizer: str, error: type[RuntimeError],
+    limit: int,
+    spare: int,
+    sizes: list[int],
+    optimizer: str,
+    error: type[RuntimeError],
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     whole, model = build("cnn"), build("cnn")
     expected = train(whole, optimizer=OPTIMIZERS[optimizer](whole))
     history = train(

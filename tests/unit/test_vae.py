@@ -1,4 +1,4 @@
-"""The mathematics of the VAE against exact values, independent code, and the mistakes that others shipped."""
+"""The VAE's mathematics against exact values, independent code, and mistakes of others."""
 
 from __future__ import annotations
 
@@ -632,6 +632,7 @@ def test_a_minute_of_training_is_below_100_nats_on_the_test_images() -> None:
     )
     bounds = -vae.held_out_bound(model, data.test.images, k=500, count=1000)
     print(
-        f"{bounds.mean():.2f} ± {bounds.std() / 1000**0.5:.2f} nats after {history.seconds:.0f} s of training"
+        f"{bounds.mean():.2f} ± {bounds.std() / 1000**0.5:.2f} nats "
+        f"after {history.seconds:.0f} s of training"
     )
     assert bounds.mean() <= 100

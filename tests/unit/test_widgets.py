@@ -295,7 +295,7 @@ def test_chapter_4_says_what_the_arrays_say() -> None:
 def test_chapter_5_says_what_the_tables_say() -> None:
     words: dict[str, dict[int, str]] = {}
     for pair, (name, end) in widgets.data_pairs().items():
-        table = widgets._accuracies(name)
+        table = widgets.accuracies(name)
         tuned = f"VAE fine-tuned{end}"
         words[pair] = {
             n: study.verdict(study.paired(table, tuned, "SVM on pixels", "test accuracy", n))
@@ -313,7 +313,7 @@ def test_chapter_5_says_what_the_tables_say() -> None:
 def test_chapter_5_says_what_becomes_of_fine_tuning_and_probes() -> None:
     early = 0
     for name, end in widgets.data_pairs().values():
-        table, tuned = widgets._accuracies(name), f"VAE fine-tuned{end}"
+        table, tuned = widgets.accuracies(name), f"VAE fine-tuned{end}"
         effects = {
             n: study.paired(table, tuned, "scratch", "test accuracy", n)
             for n in table.known("labels")
@@ -321,6 +321,6 @@ def test_chapter_5_says_what_becomes_of_fine_tuning_and_probes() -> None:
         early += sum(study.verdict(e) == "supported" for n, e in effects.items() if n < 100)
         assert name != "animals" or all(e.effect < 0 for e in effects.values())
     assert early == 1  # digits, 50 labels: "nearly all"
-    table, pair = widgets._accuracies("fashion"), ("probe on μ", "random encoder", "test accuracy")
+    table, pair = widgets.accuracies("fashion"), ("probe on μ", "random encoder", "test accuracy")
     verdicts = [study.verdict(study.paired(table, *pair, n)) for n in (20, 50, 500, 1000)]
     assert verdicts == ["contradicted"] * 2 + ["supported"] * 2

@@ -61,11 +61,15 @@ def plain(result: Any) -> Tensor | int | float | str:
 
 
 def _vector(items: Sequence[Any]) -> Tensor | str:
+    numbers = []
     for item in items:
-        is_number = isinstance(item, Real) or (isinstance(item, Tensor) and item.numel() == 1)
-        if not is_number:
+        if isinstance(item, Tensor) and item.numel() == 1:
+            numbers.append(float(item.detach()))
+        elif isinstance(item, Real):
+            numbers.append(float(item))
+        else:
             return f"a list with {_described(plain(item))}"
-    return torch.tensor([float(item) for item in items], dtype=torch.float64)
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def array(values: Any) -> Any:

@@ -40,7 +40,7 @@ def training_epochs(
     loss_fn: LossFunction,
     options: RunOptions,
     history: History | None = None,
-) -> Generator[Row]:
+) -> Generator[Row, None, None]:
     """Trains `model` in place, and yields each epoch's row of the history at the epoch's end.
 
     Training goes on when the next row is asked for. A run that continues from a checkpoint yields
