@@ -27,7 +27,7 @@ import psutil
 
 from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.grading import gradebook
-from vaetl_helpers.grading.submissions import assignment
+from vaetl_helpers.grading.notebooks import find_assignment
 
 NUMBER = "03"
 PLAIN = """\
@@ -40,7 +40,7 @@ c.Execute.timeout = 600
 
 def inbox(folder: Path, count: int) -> None:
     """Writes the submissions as student folders."""
-    name = assignment(NUMBER).name
+    name = find_assignment(NUMBER).name
     notebook = nbformat.read(course_dir() / "solutions" / f"{name}.ipynb", as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
@@ -77,13 +77,13 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
 def by_nbgrader(folder: Path, count: int) -> tuple[float, float]:
     """`nbgrader autograde` on a plain course folder; all must get full marks, or it has not done the work."""
     folder.mkdir()
-    gradebook.assign(assignment(NUMBER), folder)
+    gradebook.assign(find_assignment(NUMBER), folder)
     (folder / "nbgrader_config.py").write_text(PLAIN)
     inbox(folder / "submitted", count)
     spent = timed([sys.executable, "-m", "nbgrader", "autograde", NUMBER], folder)
     with gradebook.open_book(folder) as book:
         scores = [submission.score for submission in book.assignment_submissions(NUMBER)]
-    points = sum(task.points for task in assignment(NUMBER).tasks)
+    points = find_assignment(NUMBER).points
     assert scores == [points] * count, scores
     return spent
 
@@ -96,7 +96,7 @@ def by_vaetl(folder: Path, count: int, jobs: int) -> tuple[float, float]:
     options = ["grade", "inbox", "--assignment", NUMBER, "--out", "course", "--jobs", str(jobs)]
     spent = timed([sys.executable, "-c", script, *options], folder)
     rows = (folder / "course" / "grades.csv").read_text().splitlines()[1:]
-    assert len(rows) == count * len(assignment(NUMBER).tasks)
+    assert len(rows) == count * len(find_assignment(NUMBER).exercises)
     assert all(row.endswith(",correct") for row in rows), rows
     return spent
 

@@ -24,6 +24,8 @@ MARKERS = (
 TOGETHER = (
     "test_offline",
     "test_platforms",
+    "test_hostile",
+    "test_course",
     "test_browser",
     "test_gradebook",
     "test_running",

@@ -26,6 +26,7 @@ from vaetl_helpers.grading.sandbox.job import (
     SubmissionRun,
 )
 from vaetl_helpers.grading.sandbox.kernel import SandboxedKernel, make_kernel_folder
+from vaetl_helpers.grading.sandbox.watch import die_with
 
 Message = dict[str, Any]  # of Jupyter's protocol
 
@@ -322,8 +323,6 @@ def main() -> None:
     runner = SubmissionRunner(Path(sys.argv[1]))
     if sys.platform.startswith("linux"):
         import resource  # not on Windows, where there is no sandbox either
-
-        from vaetl_helpers.grading.sandbox.watch import die_with
 
         die_with(runner.job.parent)
         # The soft limit only: the kernel inherits it, and sets its own.

@@ -1,4 +1,4 @@
-"""The sandbox's command and its watch, without a kernel: what a process in it can see, write and reach."""
+"""The sandbox's command and its watch, without a kernel: what a process in it can see and reach."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ KERNEL = "vaetl_helpers.grading.sandbox.kernel"
 
 @pytest.fixture(params=USERS)
 def shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Runs a script in the sandbox of a grader who is root, and of one who is not; returns what it wrote."""
+    """Runs a script in the sandbox of a grader who is root, and of one who is not.
+
+    Returns what it wrote.
+    """
     root = os.geteuid() == 0
     if request.param == "root" and not root:
         pytest.skip("needs to be root")
@@ -93,7 +96,8 @@ def test_only_memory_of_a_limited_size_can_be_written(shell: Callable[[str], str
     script = "".join(f"(echo x > {place}/file) 2>/dev/null && echo {place};" for place in places)
     assert shell(f"{script} true").split() == ["/tmp", "/tmp/home", "/dev/shm"]
     filled = shell(
-        "head -c 9000000 /dev/zero > /tmp/a; head -c 9000000 /dev/zero > /dev/shm/b; stat -c %s /tmp/a /dev/shm/b"
+        "head -c 9000000 /dev/zero > /tmp/a; head -c 9000000 /dev/zero > /dev/shm/b; "
+        "stat -c %s /tmp/a /dev/shm/b"
     )
     assert all(int(size) <= 4 * 2**20 for size in filled.split())
 
@@ -270,7 +274,8 @@ sys.stdin.read()"""
     assert psutil.wait_procs([watching], timeout=10)[1] == []
 
 
-# Each would make memory, or a place to write, that belongs to no process. Numbers of x86_64 and aarch64.
+# Each would make memory, or a place to write, that belongs to no process. Numbers of x86_64 and
+# aarch64.
 HIDING = """\
 import ctypes, os, platform, sys
 sys.path.insert(0, sys.argv[1])
@@ -281,13 +286,16 @@ def call(number, *given):
     return ctypes.get_errno() if result < 0 else 0
 def tried():
     return [call((272, 97), 0x10000000), call((29, 194), 0, 4096, 0o1600), call((319, 279), 0, 0),
-            call((425, 425), 8, 0), call((56, 220), 0x10000000 | 17, 0, 0, 0, 0), call((435, 435), 0, 0)]
+            call((425, 425), 8, 0), call((56, 220), 0x10000000 | 17, 0, 0, 0, 0),
+            call((435, 435), 0, 0)]
 if sys.argv[2] == "yes":
     import inside
     inside.forbid()
 print(tried())
 import subprocess, threading
-thread = threading.Thread(target=lambda: print(subprocess.run(["echo", "alive"], capture_output=True).stdout))
+def start():
+    print(subprocess.run(["echo", "alive"], capture_output=True).stdout)
+thread = threading.Thread(target=start)
 thread.start(); thread.join()
 """
 

@@ -1,4 +1,4 @@
-"""nbgrader for real: the release, the database, the exchange, its autograde in the sandbox; the instructors' page."""
+"""nbgrader for real: release, database, exchange, autograde in a sandbox; the instructors' page."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ import nbformat
 import pytest
 import typer
 from bs4 import BeautifulSoup
+from hostile_cases import LEAN_IMPORTS
+from jupyter_core.application import NoStart
 from nbgrader.apps import NbGraderAPI
 from nbgrader.apps.nbgraderapp import NbGraderApp
 from nbgrader.utils import compute_checksum
@@ -44,14 +46,14 @@ POINTS = {exercise.id: exercise.points for exercise in CHAPTER.exercises}
 BWRAP = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
 # nbgrader's own, where the tests call it.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-PAGE = Path(__file__).parents[1] / "docs" / "instructors" / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "instructors" / "README.md"
 
 
 def notebook(solved: tuple[str, ...] = (), short: bool = True, **changed: str) -> dict[str, Any]:
     """The learner's notebook of chapter 3 with some exercises solved.
 
-    `changed` are other cells by their grade id. A short one holds the setup and the graded cells
-    only; a whole one runs in the profile `smoke`.
+    `changed` are other cells by their grade id. A short one holds the setup, which imports less,
+    and the graded cells only; a whole one runs in the profile `smoke`.
     """
     content = json.loads((course_dir() / FILE).read_bytes())
     answers = {}
@@ -68,6 +70,8 @@ def notebook(solved: tuple[str, ...] = (), short: bool = True, **changed: str) -
             short_cells.append(cell)
         if source == CHAPTER.parameters:
             source = source.replace('"auto"', '"smoke"')
+        if short and source == CHAPTER.setup[-1]:
+            source = LEAN_IMPORTS
         cell["source"] = answers.get(grade_id, source)
     if short:
         content["cells"] = short_cells
@@ -112,15 +116,34 @@ def point_of(out: Path, student: str, id: str = "vae.kl") -> Any:
         return grade.score, grade.auto_score, grade.manual_score, grade.needs_manual_grade
 
 
-def nbgrader(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+def nbgrader_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """The command, as a person starts it in the folder of a course."""
     command = [str(Path(sys.executable).with_name("nbgrader")), *arguments]
-    given = (
-        os.environ
-        | {"OMP_NUM_THREADS": "1", "JUPYTER_DATA_DIR": str(cwd / "jupyter")}
-        | environment
+    variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env=variables, timeout=300
     )
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=given, timeout=300)
+
+
+def nbgrader(*arguments: str, cwd: Path) -> bool:
+    """Whether the command succeeds, given in the folder of a course; without its long start."""
+    command = NbGraderApp()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("JUPYTER_DATA_DIR", str(cwd / "jupyter"))
+            patch.chdir(cwd)
+            command.initialize(list(arguments))
+            command.start()
+    except NoStart:  # raised when a command of the command is done
+        return True
+    except SystemExit as end:
+        return not end.code
+    finally:
+        application = command
+        while application is not None:
+            type(application).clear_instance()
+            application = application.subapp
+    return True
 
 
 @pytest.fixture(scope="module")
@@ -242,15 +265,17 @@ def test_a_second_assignment_leaves_the_first(course: Path) -> None:
     assert scores(course, "01") == {}
 
 
-def test_nbgraders_own_interface_finds_the_course(course: Path) -> None:
+def test_nbgraders_own_interface_finds_the_course(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     gradebook.record(CHAPTER, course, [result("ada", "vae.kl"), result("bob")])
     for student in ("ada", "bob"):
         hand_in(course / "submitted" / student / "03" / FILE, notebook())
     (found,) = NbGraderAPI(config=gradebook.configure(Config(), course)).get_assignments()
     assert (found["name"], found["status"], found["num_submissions"]) == ("03", "draft", 2)
     assert (found["max_score"], found["average_score"]) == (sum(POINTS.values()), 1)
-    done = nbgrader("db", "assignment", "list", cwd=course)
-    assert done.returncode == 0 and "03" in done.stdout + done.stderr
+    assert nbgrader("db", "assignment", "list", cwd=course)
+    assert "03_variational_autoencoder" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- the gradebook
@@ -320,8 +345,7 @@ def test_recording_prints_no_warning_of_nbgraders_own(course: Path) -> None:
 def test_export_gives_a_table_and_leaves_ours(course: Path) -> None:
     gradebook.record(CHAPTER, course, [result("ada", "vae.kl"), result("bob")])
     (course / "grades.csv").write_text("ours", encoding="utf-8")
-    done = nbgrader("export", cwd=course)
-    assert done.returncode == 0, done.stderr
+    assert nbgrader("export", cwd=course)
     rows = list(csv.DictReader(io.StringIO((course / "gradebook.csv").read_text("utf-8"))))
     found = [
         (row["assignment"], row["student_id"], float(row["score"]), float(row["max_score"]))
@@ -333,11 +357,14 @@ def test_export_gives_a_table_and_leaves_ours(course: Path) -> None:
 
 # ---------------------------------------------------------------- what Formgrader shows
 
-HOSTILE = '<script>window.hacked = 1</script><img src="https://evil.example/x.png" onerror="hacked()"><b>bold</b>'
+HOSTILE = (
+    "<script>window.hacked = 1</script>"
+    '<img src="https://evil.example/x.png" onerror="hacked()"><b>bold</b>'
+)
 
 
 def test_what_a_submission_holds_is_shown_without_scripts_and_pictures(course: Path) -> None:
-    """By the exporter of Formgrader's pages: the notebook is one that nbgrader's autograde has made."""
+    """By the exporter of Formgrader's pages, from a notebook of nbgrader's autograde."""
     from nbconvert.exporters import HTMLExporter
     from nbgrader.server_extensions.formgrader.formgrader import FormgradeExtension
     from nbgrader.server_extensions.formgrader.handlers import template_path
@@ -389,7 +416,7 @@ def exchanged(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     submitted = nbgrader("submit", "03", *where, cwd=home)
     collected = teacher.collect("03")
     assert released["success"] and collected["success"], (released, collected)
-    assert fetched.returncode == submitted.returncode == 0, fetched.stderr + submitted.stderr
+    assert fetched and submitted
     return out, home
 
 
@@ -422,10 +449,8 @@ def test_what_was_collected_is_graded_and_given_back(
         "fetch_feedback", "03", f"--Exchange.root={out / 'exchange'}", "--course", "vaetl", cwd=home
     )
     (page,) = (home / "03").rglob("*.html")
-    assert "5 of 12 points" in BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text(), (
-        released.stderr
-    )
-    assert released.returncode == fetched.returncode == 0
+    assert released and fetched
+    assert "5 of 12 points" in BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text()
 
 
 # ---------------------------------------------------------------- Formgrader's autograde button
@@ -489,12 +514,11 @@ def button(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     given = (
         f"OUT, REAL_HOME, PORT = {str(out)!r}, {str(Path.home())!r}, {listening.getsockname()[1]}"
     )
-    honest = notebook(
-        tuple(POINTS.keys() - {"vae.elbo"}), short=False, vae_kl=f"{kl.solution}\n{given}{SPY}"
-    )
+    solved = tuple(POINTS.keys() - {"vae.elbo"})
+    honest = notebook(solved, vae_kl=f"{kl.solution}\n{given}{SPY}")
     hand_in(out / "submitted" / "honest" / "03" / FILE, honest)
     hand_in(out / "submitted" / "exits" / "03" / FILE, notebook(vae_kl=EXIT))
-    seen["command"] = nbgrader("autograde", "03", cwd=out, CANARY="tweet")
+    seen["command"] = nbgrader_process("autograde", "03", cwd=out, CANARY="tweet")
     hand_in(out / "submitted" / "cheat" / "03" / FILE, notebook(vae_kl=CHEAT + kl.stub))
     hand_in(
         out / "submitted" / "loop" / "03" / FILE, notebook(("vae.reparameterise",), vae_kl=LOOP)
@@ -570,6 +594,16 @@ def test_vaetl_grade_puts_the_points_of_the_hidden_tests_back(button: dict[str, 
     assert (
         shown.stat().st_mode & stat.S_IWUSR
     )  # nbgrader's own may only be read, and could not be written again
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+@BWRAP
+def test_autograde_of_a_whole_notebook(course: Path) -> None:
+    hand_in(course / "submitted" / "ada" / "03" / FILE, notebook(tuple(POINTS), short=False))
+    api = NbGraderAPI(config=gradebook.configure(Config(), course))
+    assert api.autograde("03", "ada")["success"]
+    assert scores(course) == {"ada": sum(POINTS.values())}
 
 
 # ---------------------------------------------------------------- the instructors' page

@@ -1,15 +1,17 @@
-"""Flags: what is copied, called or reached for is named; honest work and hostile text give none and no crash."""
+"""Flags: what is copied, called or reached for is named; honest work has none, nothing crashes."""
 
 import json
-from pathlib import Path
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from vaetl_helpers.grading.flags import COPIED, MOST_CHARACTERS, flags
 
-COURSE = Path(__file__).parents[1] / "course"
-SETUP = "import torch\nfrom vaetl_helpers import vae\nfrom vaetl_helpers.exercises import check, hint, solution"
+COURSE = Path(__file__).parents[2] / "course"
+SETUP = """import torch
+from vaetl_helpers import vae
+from vaetl_helpers.exercises import check, hint, solution"""
 KL = '''def kl(mu, log_var):
     """KL of each image in nats."""
     ### BEGIN SOLUTION
@@ -86,7 +88,11 @@ def test_constants_and_keywords_are_no_names() -> None:
     ],
 )
 def test_the_counterpart_is_named_through_aliases_and_helpers(code: str) -> None:
-    own = "k = vae.kl\nwrapped = partial(k)\nlambda_ = lambda a, b: k(a, b)\ndef helper(a, b):\n    return vae.kl(a, b)"
+    own = """k = vae.kl
+wrapped = partial(k)
+lambda_ = lambda a, b: k(a, b)
+def helper(a, b):
+    return vae.kl(a, b)"""
     assert flags_of_kl(ANSWER + code, [SETUP, own]) == ["uses vaetl_helpers.vae.kl"]
 
 
@@ -166,12 +172,14 @@ def test_a_cell_of_another_language_is_named_by_its_first_line() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "def kl(mu, log_var):\n    sigma = (0.5 * log_var).exp()\n    return (mu**2 + sigma**2 - 1).sum(1) / 2",
+        "def kl(mu, log_var):\n    sigma = (0.5 * log_var).exp()\n"
+        "    return (mu**2 + sigma**2 - 1).sum(1) / 2",
         "import torch\n"
         + ANSWER
         + "torch.distributions.kl_divergence(N(mu, 1), N(0, 1)).sum(dim=1)",
         "def kl(vae, evaluate):\n    open = vae.exp()\n    return open.kl(evaluate)",
-        "def kl(mu, model):\n    model.eval()\n    model.x = 1\n    setattr(model, 'x', 1)\n    return re.compile(1)",
+        "def kl(mu, model):\n    model.eval()\n    model.x = 1\n"
+        "    setattr(model, 'x', 1)\n    return re.compile(1)",
         ANSWER + "reparameterise_checked(mu, kl_checked(mu, log_var), mu)",
         ANSWER + "(mu\n    % log_var)",
         ANSWER + "torch.zeros(3, device=P.device)",

@@ -1,4 +1,4 @@
-"""Submissions: every layout finds its students, every broken or hostile file gives a sentence and no crash."""
+"""Submissions: every layout finds its students, every broken or hostile file gives a sentence."""
 
 import contextlib
 import copy
@@ -298,8 +298,10 @@ def test_of_several_notebooks_the_newest_that_fits(tmp_path: Path) -> None:
         os.utime(tmp_path / "ada" / f"{name}.ipynb", (1000 + seconds, 1000 + seconds))
     (ada,) = find_submissions(tmp_path, ASSIGNMENT)
     assert ada.data == B and not ada.fault
-    note = "There were 4 notebooks (ada/bad.ipynb, ada/new.ipynb, ada/old.ipynb, ada/other.ipynb): taken was "
-    assert ada.notes == (note + "ada/new.ipynb, the newest with exercises of chapter 03.",)
+    assert ada.notes == (
+        "There were 4 notebooks (ada/bad.ipynb, ada/new.ipynb, ada/old.ipynb, ada/other.ipynb): "
+        "taken was ada/new.ipynb, the newest with exercises of chapter 03.",
+    )
     os.utime(tmp_path / "ada" / "old.ipynb", (2000, 2000))
     assert find_submissions(tmp_path, ASSIGNMENT)[0].data == A
 
@@ -356,7 +358,13 @@ def test_no_name_is_empty_or_a_folder_of_its_own(name: str) -> None:
 
 @pytest.mark.parametrize(
     "several",
-    [("Ada", "ada"), ("a b", "a_b", "a?b"), ("x" * 61, "x" * 62), ("Zoë", "Zoe"), ("ö", "ü", "_")],
+    [
+        ("Ada", "ada"),
+        ("a b", "a_b", "a?b"),
+        ("x" * 61, "x" * 62),
+        ("Zoë", "Zoe"),
+        ("ö", "ü", "_"),
+    ],
 )
 def test_no_two_students_share_a_folder(several: tuple[str, ...], tmp_path: Path) -> None:
     found = find_submissions(
@@ -413,7 +421,10 @@ def test_members_that_would_leave_the_folder(tmp_path: Path) -> None:
 
 
 def rewritten(path: Path, change: Callable[[bytearray, int, int], None]) -> Path:
-    """The zip with bytes of its first member's two headers changed: `change(data, local, central)`."""
+    """The zip with bytes of its first member's two headers changed.
+
+    That does `change(data, local, central)`.
+    """
     data = bytearray(path.read_bytes())
     change(data, data.index(b"PK\x03\x04"), data.index(b"PK\x01\x02"))
     path.write_bytes(data)
@@ -673,7 +684,10 @@ def twice(grade_id: str, times: int = 2) -> Callable[[dict[str, Any]], None]:
 
 
 def edit(grade_id: str, **changes: Any) -> Callable[[dict[str, Any]], None]:
-    """Sets a cell's fields, or nbgrader's where the cell has no such field; None removes nbgrader's metadata."""
+    """Sets a cell's fields, or nbgrader's where the cell has no such field.
+
+    `nbgrader` removes the metadata of nbgrader.
+    """
 
     def change(notebook: dict[str, Any]) -> None:
         mine = cell(notebook, grade_id)

@@ -1,4 +1,7 @@
-"""`vaetl lab --instructor` in a real browser: Formgrader shows what `vaetl grade` wrote, and runs nothing of it."""
+"""`vaetl lab --instructor` in a real browser: Formgrader shows what `vaetl grade` wrote.
+
+Nothing of it is run in the browser.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ FILE = "03_variational_autoencoder.ipynb"
 TOKEN = "vaetl-test"
 ANSWERS = {
     "vae-bernoulli_log_likelihood": """
-    return -F.binary_cross_entropy_with_logits(logits, images, reduction="none").flatten(1).sum(1)""",
+    each = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+    return -each.flatten(1).sum(1)""",
     "vae-kl": """
     variance = log_var.exp()
     return (mu**2 + variance - 1 - log_var).sum(-1) / 2""",
@@ -45,7 +49,10 @@ ENDLESS = """
     while True:
         print(10**5 * "endless ")
         time.sleep(0.05)"""
-ATTACK = "<script>top.hacked = window.hacked = 1</script><img src='https://evil.example/x' onerror='top.hacked = 2'>"
+ATTACK = (
+    "<script>top.hacked = window.hacked = 1</script>"
+    "<img src='https://evil.example/x' onerror='top.hacked = 2'>"
+)
 CHEAT = f"""
     return 0
 
@@ -72,7 +79,7 @@ POINTS = {
 
 
 def handed_in(answers: dict[str, str], attack: str = "") -> bytes:
-    """The learner's notebook with these bodies of functions; its text is left out, but for one cell."""
+    """The learner's notebook with these bodies of functions, and a single cell of text."""
     made, kept = json.loads((course_dir() / FILE).read_bytes()), []
     for cell in made["cells"]:
         grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id")
@@ -100,9 +107,9 @@ class Lab(NamedTuple):
 
 def graded_course(root: Path) -> Path:
     """A course with five students that `vaetl grade` has graded, and one who is not graded yet."""
-    from vaetl_helpers.grading import course as session
     from vaetl_helpers.grading import gradebook
-    from vaetl_helpers.grading.submissions import assignment
+    from vaetl_helpers.grading.course import grade
+    from vaetl_helpers.grading.notebooks import find_assignment
 
     out, inbox = root / "teaching", root / "inbox"
     inbox.mkdir()
@@ -114,8 +121,8 @@ def graded_course(root: Path) -> Path:
         folder = out / "submitted" / name / "03" if name == "mallory" else inbox
         folder.mkdir(parents=True, exist_ok=True)
         (folder / (FILE if name == "mallory" else f"{name}.ipynb")).write_bytes(data)
-    gradebook.assign(assignment("03"), out)
-    assert session.grade(inbox, "03", out) == 0
+    gradebook.assign(find_assignment("03"), out)
+    assert grade(inbox, "03", out) == 0
     return out
 
 
@@ -214,8 +221,11 @@ def test_a_students_page_shows_the_points(page: Any) -> None:
 def submission(frame: Any, student: str) -> str:
     """The address of a student's notebook below /formgrader/, as the frame's server names it."""
     listed = frame.evaluate(
-        "async student => (await (await fetch(base_url + '/formgrader/api/student_notebook_submissions/' +"
-        " student + '/03')).json()).map(row => row.id)",
+        """async student => {
+          const path = '/formgrader/api/student_notebook_submissions/' + student + '/03';
+          const answer = await fetch(base_url + path);
+          return (await answer.json()).map(row => row.id);
+        }""",
         student,
     )
     return f"submissions/{listed[0]}/"
@@ -233,8 +243,12 @@ def test_a_submissions_page_shows_code_outcome_and_score(page: Any) -> None:
         for name in ANSWERS
     }
     assert {name: float(points) for name, points in scored.items()} == {
-        "vae-bernoulli_log_likelihood": 2, "vae-kl": 0, "vae-reparameterise": 2, "vae-elbo": 3, "vae-decoder_shape": 3
-    }  # fmt: skip
+        "vae-bernoulli_log_likelihood": 2,
+        "vae-kl": 0,
+        "vae-reparameterise": 2,
+        "vae-elbo": 3,
+        "vae-decoder_shape": 3,
+    }
     frame.eval_on_selector(
         "[id='vae-kl-comment']", "cell => cell.scrollIntoView({block: 'center'})"
     )
@@ -263,10 +277,10 @@ def test_what_a_submission_holds_cannot_run_in_the_instructors_browser(page: Any
 
 
 def test_the_report_and_feedback_look_as_they_should(lab: Lab, page: Any) -> None:
-    from vaetl_helpers.grading import course as session
+    from vaetl_helpers.grading.course import grade
 
     assert (
-        session.grade(lab.course.parent / "inbox", "03", lab.course) == 0
+        grade(lab.course.parent / "inbox", "03", lab.course) == 0
     )  # nothing is run: all is stored
     for name, path in (
         ("report", "report.html"),

@@ -1,4 +1,4 @@
-"""The schema of a result: what is written is read again, and texts are fit to be stored and shown."""
+"""The schema of a result: what is written is read again, texts are fit to be stored and shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trusted side of grading, without a kernel: secrets, inputs, and the judging of whatever comes back."""
+"""The trusted side of grading, without a kernel: secrets, inputs, judging whatever comes back."""
 
 from __future__ import annotations
 

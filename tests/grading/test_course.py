@@ -1,0 +1,335 @@
+"""`vaetl grade` and `vaetl check-submission` on ordinary submissions: again, refused, said."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import pickletools
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hostile_cases import (
+    CHAPTER,
+    EASY,
+    POINTS,
+    STORED,
+    WHOLE,
+    Case,
+    gone,
+    graded_with,
+    packed,
+    processes_of,
+    results_of,
+    rows_of,
+    stored_sums,
+    tamper,
+    write_lean_course,
+)
+
+from vaetl_helpers import exercises
+from vaetl_helpers.chapters import course_dir
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.grading import judge
+from vaetl_helpers.grading.course import check_submission, grade
+from vaetl_helpers.grading.judge import HiddenTests
+from vaetl_helpers.grading.notebooks import Unreadable, find_assignment
+from vaetl_helpers.grading.result import Status
+from vaetl_helpers.grading.sandbox import inside, kernel
+
+BWRAP = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
+CHAPTERS = ("01", "02", "03", "03b", "04", "05")
+WHOLE_CHAPTER = "05"  # it needs most; the table of hostile submissions grades chapter 03
+NIGHTLY_CHAPTERS = ("01", "02", "03b", "04")
+BY_NAME = {case.name: case for case in EASY}
+THREE = [BY_NAME["ada"], BY_NAME["partly right"], BY_NAME["unsolved"]]
+# `vaetl grade` in a process of its own, with the notebooks of another folder.
+GRADE = """
+from pathlib import Path
+from vaetl_helpers import chapters
+chapters.course_dir = lambda: Path({course!r})
+from vaetl_helpers.app.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def lean_course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The course, whose chapter 3 imports less."""
+    return write_lean_course(tmp_path_factory.mktemp("lean") / "course")
+
+
+@pytest.fixture
+def lean(lean_course: Path) -> Iterator[None]:
+    """Lets the test grade with the lean course."""
+    with graded_with(lean_course):
+        yield
+
+
+@pytest.fixture(scope="module")
+def killed(lean_course: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """`vaetl grade`, killed when a submission is graded and the next one is at work."""
+    root = tmp_path_factory.mktemp("killed")
+    out = root / "out"
+    (root / "temporary").mkdir()
+    inbox = packed(root / "inbox.zip", THREE)
+    variables = os.environ | {"TMPDIR": str(root / "temporary")}
+    program = [sys.executable, "-c", GRADE.format(course=str(lean_course)), "grade"]
+    options = ["--assignment", "03", "--out", str(out), "--jobs", "1"]
+    process = subprocess.Popen(
+        [*program, str(inbox), *options], env=variables, stdout=subprocess.DEVNULL
+    )
+    while not times(out):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    return SimpleNamespace(root=root, out=out, inbox=inbox)
+
+
+def times(out: Path) -> dict[Path, int]:
+    """When each result was written."""
+    paths = (out / "graded" / CHAPTER.number).glob("*.json")
+    return {path: path.stat().st_mtime_ns for path in sorted(paths)}
+
+
+def expected_table(out: Path, cases: list[Case]) -> str:
+    """grades.csv of a run that nobody has killed."""
+    results = results_of(out)
+    rows = []
+    for case in cases:
+        for exercise, (points, status) in case.expected().items():
+            rows.append((results[case.name].student, exercise, points, status))
+    rows.sort(key=lambda row: row[0])
+    lines = [",".join(row) for row in rows]
+    return "\n".join(["student,exercise,points,status", *lines, ""])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("lean")
+@BWRAP
+class TestAgain:
+    """A run that is killed, the same command again, other submissions, another seed: in order."""
+
+    def test_nothing_goes_on_after_sigkill(self, killed: SimpleNamespace) -> None:
+        assert gone(lambda: processes_of(killed.root), seconds=10)
+        assert not (killed.out / "grades.csv").exists()
+
+    def test_started_again_it_gives_the_table_of_a_whole_run(
+        self, killed: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        kept = times(killed.out)
+        assert 0 < len(kept) < len(THREE)
+        assert grade(killed.inbox, "03", killed.out) == 0
+        to_grade = len(THREE) - len(kept)
+        line = f"{len(THREE)} submissions of {CHAPTER.name}, {to_grade} to grade"
+        assert line in capsys.readouterr().out
+        now = times(killed.out)
+        assert {path: now[path] for path in kept} == kept
+        assert (killed.out / "grades.csv").read_text("utf-8") == expected_table(killed.out, THREE)
+
+    def test_only_a_changed_submission_is_graded_again(
+        self, killed: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        corrected = Case("partly right")
+        before = times(killed.out)
+        inbox = packed(killed.root / "second.zip", [BY_NAME["unsolved"], corrected])
+        grade(inbox, "03", killed.out)
+        output = capsys.readouterr().out
+        assert "2 submissions of" in output
+        assert ", 1 to grade" in output
+        result = results_of(killed.out)[corrected.name]
+        now = times(killed.out)
+        assert [path.stem for path in now if before[path] != now[path]] == [result.student]
+        assert result.status_counts().keys() == {Status.CORRECT}
+        folder = killed.out / "submitted" / result.student / CHAPTER.number
+        assert (folder / CHAPTER.file_name).read_bytes() == corrected.notebook()
+
+    def test_another_seed_grades_all_again(
+        self, killed: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = rows_of(killed.out)
+        inbox = packed(killed.root / "third.zip", [Case("partly right")])
+        grade(inbox, "03", killed.out, parameters={"seed": "7"})
+        assert ", 1 to grade" in capsys.readouterr().out
+        assert rows_of(killed.out) == before
+
+
+def folder_of(path: Path, name: str = "ada", data: bytes | None = None) -> Path:
+    path.mkdir()
+    if data is None:
+        data = BY_NAME["ada"].notebook()
+    (path / f"{name}.ipynb").write_bytes(data)
+    return path
+
+
+def partly_solved() -> bytes:
+    """All cells are there, and the last exercise is not attempted."""
+    notebook = json.loads(WHOLE)
+    exercise = CHAPTER.exercises[-1]
+    for cell in notebook["cells"]:
+        if cell["metadata"].get("nbgrader", {}).get("grade_id") == exercise.grade_id:
+            cell["source"] = exercise.stub
+    return json.dumps(notebook).encode()
+
+
+class TestUse:
+    """What is refused, and what is said."""
+
+    def test_without_bubblewrap_nothing_is_run_or_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inbox = folder_of(tmp_path / "inbox")
+        monkeypatch.setattr("vaetl_helpers.grading.sandbox.kernel.shutil.which", lambda name: None)
+        without_memory = inspect.unwrap(kernel.why_unavailable)
+        monkeypatch.setattr("vaetl_helpers.grading.course.why_unavailable", without_memory)
+        words = r"bubblewrap(.*apt-get install bubblewrap| needs Linux)"
+        with pytest.raises(CourseError, match=words):
+            grade(inbox, "03", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_an_unknown_parameter_is_refused(self, tmp_path: Path) -> None:
+        inbox = folder_of(tmp_path / "in")
+        with pytest.raises(CourseError, match="seed"):
+            grade(inbox, "03", tmp_path / "out", parameters={"sead": "1"}, sandboxed=False)
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.slow
+    def test_without_a_sandbox_it_warns_and_grades(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        grade(folder_of(tmp_path / "in"), "03", tmp_path / "out", sandboxed=False)
+        assert "WARNING: Without a sandbox" in capsys.readouterr().err
+        statuses = [row["status"] for row in rows_of(tmp_path / "out")]
+        assert statuses == ["correct"] * len(POINTS)
+
+    @pytest.mark.slow
+    def test_check_submission_of_a_complete_notebook(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = folder_of(tmp_path / "in", CHAPTER.name, partly_solved()) / CHAPTER.file_name
+        assert check_submission(file) == 0  # whatever the checks say
+        output = capsys.readouterr().out
+        assert "All graded cells are there." in output
+        assert "not attempted" in output
+        assert "9 of 12 points in the public checks" in output
+
+    @pytest.mark.slow
+    def test_check_submission_of_a_tampered_notebook(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data = Case("", edit=tamper).notebook()
+        file = folder_of(tmp_path / "in", CHAPTER.name, data) / CHAPTER.file_name
+        assert check_submission(file) == 1
+        output = capsys.readouterr().out
+        assert "cells to look at:" in output
+        assert "vae.elbo: The exercise's cell is missing" in output
+
+    @pytest.mark.parametrize("name", [CHAPTER.name, "mine"])
+    def test_check_submission_refuses_a_damaged_file(self, tmp_path: Path, name: str) -> None:
+        file = folder_of(tmp_path / "in", name, WHOLE[:1000]) / f"{name}.ipynb"
+        with pytest.raises(Unreadable, match="cut off"):
+            check_submission(file)
+
+
+class TestChapters:
+    """That what holds for chapter 3 holds for every chapter."""
+
+    @pytest.mark.slow
+    @BWRAP
+    @pytest.mark.parametrize(
+        "number",
+        [
+            WHOLE_CHAPTER,
+            *(pytest.param(number, marks=pytest.mark.nightly) for number in NIGHTLY_CHAPTERS),
+        ],
+    )
+    def test_the_solutions_get_all_points(self, tmp_path: Path, number: str) -> None:
+        assignment = find_assignment(number)
+        path = course_dir() / "solutions" / assignment.file_name
+        grade(path, number, tmp_path / "out", jobs=1)
+        expected = [
+            (exercise.id, str(exercise.points), "correct") for exercise in assignment.exercises
+        ]
+        rows = rows_of(tmp_path / "out")
+        assert [(row["exercise"], row["points"], row["status"]) for row in rows] == expected
+
+    @pytest.mark.slow
+    def test_the_references_are_driven_where_nothing_judges(self, tmp_path: Path) -> None:
+        """As in the sandbox: without the package's exercises, by what is written out for it."""
+        tests = {}
+        for number in CHAPTERS:
+            assignment = find_assignment(number)
+            seeds = {exercise.id: [7] for exercise in assignment.exercises}
+            tests[number] = HiddenTests(assignment, seeds, tmp_path / number)
+        folder = Path(inside.__file__).parent
+        process = subprocess.run(
+            [sys.executable, "-c", DRIVE_REFERENCES, str(folder), str(tmp_path), *CHAPTERS],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert process.returncode == 0, process.stderr
+        for line in process.stdout.splitlines():
+            number, id, outputs = json.loads(line)
+            outcome = tests[number].outcome(id, outputs)
+            assert outcome.status == Status.CORRECT, (id, outcome.message)
+        driven = [json.loads(line)[1] for line in process.stdout.splitlines()]
+        assert driven == [id for hidden in tests.values() for id in hidden.exercises]
+
+    @pytest.mark.parametrize("number", CHAPTERS)
+    def test_the_sandbox_gets_nothing_that_judges(self, number: str) -> None:
+        assigned = find_assignment(number).exercises
+        pickled = judge.shared([exercises.get(exercise.id) for exercise in assigned])
+        words = {word for _, word, _ in pickletools.genops(pickled) if isinstance(word, str)}
+        judging = {"judge", "_judge", "careful", "judged", "recomputed"}
+        assert not words & {*judging, "mutants", "Wrong", "Outcome"}
+        assert {"attempt", "drive"} <= words
+
+
+DRIVE_REFERENCES = """
+import json, sys
+from pathlib import Path
+folder, root, *numbers = sys.argv[1:]
+sys.path.insert(0, folder)
+import inside
+for number in numbers:
+    inside.shared.cache_clear()
+    inside.stand_in(Path(root, number))
+    for id, exercise in inside.shared()["exercises"].items():
+        outputs = inside.call_on_inputs(id, exercise.reference)
+        print(json.dumps([number, id, outputs]))
+assert not [name for name in sys.modules if name.startswith(inside.EXERCISES + ".")]
+"""
+
+
+class TestSecret:
+    """The hidden tests cannot be told from what a submission gets."""
+
+    def test_the_injected_seed_gives_no_hidden_test(self, tmp_path: Path) -> None:
+        secret = judge.secret_of(tmp_path, None)
+        seed = judge.derive(secret, "the notebook's seed")
+        source = judge.parameters_source(CHAPTER, {"profile": "smoke", "seed": seed})
+        assert f"seed = {seed}" in source
+        assert secret.hex() not in source
+        guesses = set()
+        for exercise in CHAPTER.exercises:
+            for trial in range(judge.TRIALS):
+                guesses.add(judge.derive(str(seed).encode(), f"{exercise.id} {trial}"))
+        for seeds in judge.hidden_seeds(CHAPTER, secret).values():
+            assert not guesses.intersection(seeds)
+
+    def test_stored_answers_pass_the_public_checks(self) -> None:
+        import torch
+
+        space = {"torch": torch}
+        exec(STORED.format(stored=stored_sums()), space)
+        exercise = exercises.get("vae.reparameterise")
+        function = space["reparameterise"]
+        assert exercises.evaluate(exercise, function).status == "correct"
+        assert exercises.evaluate(exercise, function, range(100, 105)).status == "incorrect"
