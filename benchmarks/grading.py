@@ -76,7 +76,7 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
 
 
 def by_nbgrader(folder: Path, count: int) -> tuple[float, float]:
-    """`nbgrader autograde` on a plain course folder; all must get full marks, or it did not work."""
+    """`nbgrader autograde` on a plain course folder; all must get full marks, or it failed."""
     folder.mkdir()
     gradebook.assign(find_assignment(NUMBER), folder)
     (folder / "nbgrader_config.py").write_text(PLAIN)
