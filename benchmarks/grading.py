@@ -3,11 +3,12 @@
     python benchmarks/grading.py --json
     python benchmarks/grading.py --submissions 4       a quick look
 
-Each submission is the solved notebook with a remark of its own, its parameters cell set to the profile `smoke`. Both
-get the same files, and one thread for each kernel. `nbgrader autograde` is used as it comes: one submission after the
-other, every cell of the notebook, no sandbox. `vaetl grade` runs the setup and exercise cells only, in a sandbox, and
-adds the hidden tests, feedback pages and the report. The ratio is seconds of the first over seconds of the second.
-Memory is what all processes of a command hold together at its peak, without what they share.
+Each submission is the solved notebook with a remark of its own, its parameters cell set to the
+profile `smoke`. Both get the same files, and one thread for each kernel. `nbgrader autograde` is
+used as it comes: one submission after the other, every cell of the notebook, no sandbox. `vaetl
+grade` runs the setup and exercise cells only, in a sandbox, and adds the hidden tests, feedback
+pages and the report. The ratio is seconds of the first over seconds of the second. Memory is what
+all processes of a command hold together at its peak, without what they share.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def timed(command: list[str], folder: Path) -> tuple[float, float]:
 
 
 def by_nbgrader(folder: Path, count: int) -> tuple[float, float]:
-    """`nbgrader autograde` on a plain course folder; all must get full marks, or it has not done the work."""
+    """`nbgrader autograde` on a plain course folder; all must get full marks, or it failed."""
     folder.mkdir()
     gradebook.assign(find_assignment(NUMBER), folder)
     (folder / "nbgrader_config.py").write_text(PLAIN)
@@ -128,7 +129,8 @@ def main() -> None:
         print(json.dumps(facts))
         return
     print(
-        f"{options.submissions} submissions: vaetl grade --jobs {options.jobs} {ours:.0f} s, {memory:.1f} GB at most;"
+        f"{options.submissions} submissions: "
+        f"vaetl grade --jobs {options.jobs} {ours:.0f} s, {memory:.1f} GB at most;"
     )
     print(f"nbgrader autograde {theirs:.0f} s, {peer_memory:.1f} GB; ratio {theirs / ours:.1f}")
 

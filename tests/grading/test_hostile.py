@@ -56,8 +56,11 @@ class Listener:
         unix.listen()
         self.port = tcp.getsockname()[1]
         self.sockets = [tcp, unix]
+        self.threads = []
         for listening in self.sockets:
-            threading.Thread(target=self._serve, args=(listening,), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(listening,), daemon=True)
+            thread.start()
+            self.threads.append(thread)
 
     def _serve(self, listening: socket.socket) -> None:
         while True:
@@ -68,8 +71,9 @@ class Listener:
             self.visits += 1
 
     def close(self) -> None:
-        for listening in self.sockets:
+        for listening, thread in zip(self.sockets, self.threads, strict=True):
             listening.shutdown(socket.SHUT_RDWR)  # ends the waiting, too
+            thread.join()  # while it waits, the name is still taken
             listening.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -16,11 +17,12 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from hostile_cases import gone
 
-from vaetl_helpers.grading.sandbox import inside, kernel, watch
-from vaetl_helpers.grading.sandbox.job import Limits
+from vaetl_helpers.grading.sandbox import inside, kernel, runner, watch
+from vaetl_helpers.grading.sandbox.job import ExerciseJob, Job, Limits, SubmissionRun
 from vaetl_helpers.grading.sandbox.kernel import PACKAGE, WATCH
-from vaetl_helpers.grading.sandbox.runner import warm_up
+from vaetl_helpers.grading.sandbox.runner import CodeRun, warm_up
 
 bubblewrap = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
 USERS = ("root", "ordinary user")
@@ -258,6 +260,44 @@ def test_the_libraries_are_loaded_before_the_time_of_a_submission_begins(
     assert loaded == ["exercises"]
 
 
+class StartingKernel:
+    """A kernel in whose place nothing runs; the first starts fail as often as `failures` says."""
+
+    failures = 0
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    async def start(self) -> None:
+        if StartingKernel.failures > 0:
+            StartingKernel.failures -= 1
+            raise RuntimeError("can't start new thread")
+
+    async def run(self, code: str, seconds: float) -> CodeRun:
+        return CodeRun()
+
+    async def stop(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("failures", "ending"), [(0, "error"), (1, "error"), (2, None)])
+def test_a_kernel_that_does_not_start_is_tried_once_more(
+    failures: int, ending: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "Kernel", StartingKernel)
+    monkeypatch.setattr(StartingKernel, "failures", failures)
+    exercise = ExerciseJob("vae.kl", ["pass"], "kl", "check")
+    limits = Limits()
+    Job("seed = 0", [], ["import math"], [exercise], limits, True, tmp_path, 1).write(tmp_path)
+    asyncio.run(runner.SubmissionRunner(tmp_path).work())
+    run = SubmissionRun.read(tmp_path)
+    if ending is None:
+        assert run.failed == "can't start new thread" and run.exercises == {}
+    else:
+        assert run.failed is None
+        assert run.exercises["vae.kl"].ending == ending  # nothing came back
+
+
 def test_the_watch_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     inner = [sys.executable, str(WATCH), "LIMITS", str(tmp_path), "/bin/sleep", "50"]
     code = f"""import json, os, subprocess, sys
@@ -271,7 +311,15 @@ sys.stdin.read()"""
     watching = psutil.Process(int(outer.stdout.readline()))
     outer.kill()
     outer.wait()
-    assert psutil.wait_procs([watching], timeout=10)[1] == []
+    assert gone(lambda: is_at_work(watching), seconds=10)
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    """Whether it has not ended; nobody need have asked how."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 # Each would make memory, or a place to write, that belongs to no process. Numbers of x86_64 and

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -98,15 +99,9 @@ WRONG = {
     ),
 }
 RENAMED = {
-    "bernoulli_log_likelihood": (
-        "log_likelihood = ",
-        "answer = ",
-        "return log_likelihood",
-        "return answer",
-    ),
-    "kl": ("mu", "m", "log_var", "lv"),
-    "reparameterise": ("noise", "epsilon"),
-    "elbo": ("z = ", "code = ", "(z)", "(code)"),
+    "bernoulli_log_likelihood": {"log_likelihood": "answer"},
+    "reparameterise": {"noise": "epsilon"},
+    "elbo": {"z": "code"},
 }
 
 # What hostile cells do. What asks for `found` ends with an error that says what was found.
@@ -501,9 +496,8 @@ def renamed() -> dict[str, str]:
     for exercise in CHAPTER.exercises:
         name = exercise.id.removeprefix("vae.")
         source = exercise.solution
-        words = RENAMED.get(name, ())
-        for old, new in zip(words[::2], words[1::2], strict=True):
-            source = source.replace(old, new)
+        for old, new in RENAMED.get(name, {}).items():
+            source = re.sub(rf"\b{old}\b", new, source)
         cells[name] = source
     return cells | {
         "kl": "from vaetl_helpers import vae\n"

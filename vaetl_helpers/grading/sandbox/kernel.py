@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import secrets
 import shutil
 import site
 import subprocess
@@ -28,8 +29,9 @@ from vaetl_helpers.grading.sandbox.job import Limits
 PACKAGE = Path(__file__).parents[2]
 INSIDE = Path(__file__).with_name("inside.py")
 WATCH = Path(__file__).with_name("watch.py")
-SPARE_UID = 64100  # a grader who is root gives the sandbox a user of its own, from here on
-SPARE_UIDS = 400
+# A grader who is root gives each sandbox a user of its own, one of these: the system counts the
+# processes of a user, and those of the sandbox before may still be ending.
+SPARE_UIDS = range(64100, 65500)
 SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SETTINGS = ("ld.so.cache", "alternatives", "fonts", "localtime")  # of /etc; no accounts, no keys
 HIDDEN_FOLDERS = ("exercises", "grading", "course")  # of the package: checks and solutions
@@ -232,7 +234,7 @@ def font_list() -> Path | None:
 def _spare_uid() -> int:
     if os.geteuid() != 0:
         return 0
-    return SPARE_UID + os.getpid() % SPARE_UIDS
+    return secrets.choice(SPARE_UIDS)
 
 
 def make_kernel_folder(parent: Path | None) -> Path:

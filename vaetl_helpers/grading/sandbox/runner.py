@@ -30,6 +30,7 @@ from vaetl_helpers.grading.sandbox.watch import die_with
 
 Message = dict[str, Any]  # of Jupyter's protocol
 
+STARTS = 2  # attempts, should the machine have no room at the first
 GRACE = 5  # seconds that an interrupted cell has to end
 MEMORY = 2**30  # bytes that this process may use
 # IPython's own `exit` ends the kernel a moment later, when another exercise is at work.
@@ -167,6 +168,7 @@ class SubmissionRunner:
         self.run = SubmissionRun()
         self.deadly: set[str] = set()  # exercises whose cells are not run again
         self.uses_own_setup = bool(self.job.own_setup)
+        self.failed_starts = 0
         self.exercise_at_work: str | None = None  # None while the kernel is set up
         self.exercise_began: float | None = None
 
@@ -193,8 +195,10 @@ class SubmissionRunner:
         try:
             await kernel.start()
         except RuntimeError as error:
-            self.run.failed = str(error)
-            self.run.write(self.folder)
+            self.failed_starts += 1
+            if self.failed_starts == STARTS:
+                self.run.failed = str(error)
+                self.run.write(self.folder)
             return False
         # What fails here fails once more in the setup cells, and is told there.
         await kernel.run(warm_up(self.job.course_setup), self.limits.start_seconds)
