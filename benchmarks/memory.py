@@ -40,7 +40,9 @@ START = Path(__file__).parents[1] / "binder" / "start"  # through which Binder s
 
 
 class Peak(threading.Thread):
-    """Watches a process and its children until told to stop; `most` holds the largest sums in bytes."""
+    """Watches a process and its children until told to stop; `most` holds the largest sums in
+    bytes.
+    """
 
     def __init__(self, process: int) -> None:
         super().__init__(daemon=True)
@@ -71,13 +73,25 @@ class Peak(threading.Thread):
 
 @contextlib.contextmanager
 def lab(folder: Path) -> Iterator[tuple[str, int]]:
-    """The address and the process number of a JupyterLab that believes to be on Binder and shows `folder`."""
+    """The address and the process number of a JupyterLab that believes to be on Binder and shows
+    `folder`.
+    """
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(START), sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}",
-               "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}",
-               "--allow-root", "--ServerApp.port_retries=0"]  # fmt: skip
+    command = [
+        str(START),
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        f"--port={port}",
+        "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",
+        f"--ServerApp.root_dir={folder}",
+        "--allow-root",
+        "--ServerApp.port_retries=0",
+    ]
     binder = {
         "BINDER_SERVICE_HOST": "127.0.0.1",
         "JUPYTER_RUNTIME_DIR": str(folder),
@@ -177,7 +191,8 @@ def main() -> None:
     )
     most = max(row["pss"] for row in found)
     print(
-        f"\nmost: {most:.2f} GB PSS, {'below' if most < LIMIT else 'ABOVE'} the {LIMIT} GB that were set as a limit"
+        f"\nmost: {most:.2f} GB PSS, {'below' if most < LIMIT else 'ABOVE'} the {LIMIT} GB that "
+        "were set as a limit"
     )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")

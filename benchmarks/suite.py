@@ -32,7 +32,9 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of grandchildren whose own parent ends, so that their time is counted here."""
+    """Makes this process the parent of grandchildren whose own parent ends, so that their time is
+    counted here.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -48,7 +50,9 @@ def wait_for_orphans(seconds: float) -> None:
 
 
 def checkout(commit: str, folder: Path) -> Path:
-    """A clone of this repository at the commit, installed into its own environment; returns its folder."""
+    """A clone of this repository at the commit, installed into its own environment; returns its
+    folder.
+    """
     here = Path(__file__).parents[1]
     full = subprocess.check_output(["git", "rev-parse", commit], cwd=here, text=True).strip()
     clone = folder / full[:7]

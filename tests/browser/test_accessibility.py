@@ -1,4 +1,6 @@
-"""The course without good eyes, without a mouse, and with other colour vision: pages, figures, palettes."""
+"""The course without good eyes, without a mouse, and with other colour vision: pages, figures,
+palettes.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def contrast(colour: Any, ground: Any = "white") -> float:
 
 
 def distance(one: Any, two: Any, vision: str) -> float:
-    """How far apart two colours are in CIELAB (ΔE of 1976; about 2 can just be seen) for one kind of vision."""
+    """How far apart two colours are in CIELAB (ΔE of 1976; about 2 can just be seen) for one kind
+    of vision.
+    """
     labs = []
     for colour in (one, two):
         seen = np.clip(np.array(VISION[vision]) @ linear(colour), 0, 1)
@@ -70,7 +74,9 @@ def distance(one: Any, two: Any, vision: str) -> float:
 
 
 def too_near(colours: tuple[str, ...], styles: tuple[str, ...]) -> list[tuple[str, str, str]]:
-    """Pairs that somebody could confuse: below 15, and below 25 where the lines have the same style too."""
+    """Pairs that somebody could confuse: below 15, and below 25 where the lines have the same style
+    too.
+    """
     looks = list(zip(colours, styles, strict=True))
     return [
         (one, two, vision)
@@ -149,7 +155,10 @@ def test_a_figure_without_a_text_is_found(path: Path) -> None:
 
 
 def test_a_text_that_repeats_the_title_is_found() -> None:
-    cell = 'plots.panels(["The loss falls over the epochs"], alt="The loss falls over the epochs.")\nplt.show()'
+    cell = (
+        'plots.panels(["The loss falls over the epochs"], alt="The loss falls over the '
+        'epochs.")\nplt.show()'
+    )
     alt = {"image/png": {"alt": "The loss falls over the epochs."}}
     image = nbformat.v4.new_output("display_data", {"image/png": "AA"}, metadata=alt)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell, outputs=[image])])
@@ -178,7 +187,9 @@ CONTRAST = """() => {
 
 
 def pale(view: Any) -> dict[str, float]:
-    """Pairs of colours of a page whose letters are too hard to read, with their share of the contrast they need."""
+    """Pairs of colours of a page whose letters are too hard to read, with their share of the
+    contrast they need.
+    """
     view.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
     return {pair: share for pair, share in view.evaluate(CONTRAST).items() if share < 1}
 
@@ -228,14 +239,20 @@ def test_pages_are_built_as_axe_wants_them(course_site: Path, site: Path, browse
 
 @pytest.mark.debian("chromium", CHROMIUM)
 def test_what_is_wrong_with_a_page_is_found(browser: Any, tmp_path: Path) -> None:
-    body = '<h1>One</h1><h3>Three</h3><img src="data:,"><a href="#x"></a><p style="color: #999">pale</p>'
+    body = (
+        '<h1>One</h1><h3>Three</h3><img src="data:,"><a href="#x"></a><p style="color: '
+        '#999">pale</p>'
+    )
     text = document("Broken", "", "", body).replace('<html lang="en">', "<html>")
     (tmp_path / "broken.html").write_text(text, encoding="utf-8")
     view = browser.new_page(viewport=PHONE)
     view.goto((tmp_path / "broken.html").as_uri())
     assert {found.partition(":")[0] for found in breaches(view)} >= {
-        "heading-order", "image-alt", "link-name", "html-has-lang"
-    }  # fmt: skip
+        "heading-order",
+        "image-alt",
+        "link-name",
+        "html-has-lang",
+    }
     assert list(pale(view)) == ["rgb(153, 153, 153) on 255,255,255"]
     view.close()
 
@@ -244,8 +261,11 @@ def test_what_is_wrong_with_a_page_is_found(browser: Any, tmp_path: Path) -> Non
 def test_a_page_can_be_used_by_keyboard(site: Path, browser: Any) -> None:
     view = browser.new_page(viewport=PHONE)
     view.goto((site / "01_first.html").as_uri())
-    focused = "() => [document.activeElement.textContent, getComputedStyle(document.activeElement).outlineStyle, " \
-              "document.activeElement.getBoundingClientRect().left >= 0]"  # fmt: skip
+    focused = (
+        "() => [document.activeElement.textContent, "
+        "getComputedStyle(document.activeElement).outlineStyle, "
+        "document.activeElement.getBoundingClientRect().left >= 0]"
+    )
     view.keyboard.press("Tab")
     assert view.evaluate(focused) == ["Skip to the text", "solid", True]
     for _ in range(8):

@@ -147,8 +147,9 @@ def test_every_notebook_opens_and_is_rendered(lab: tuple[str, Path], page: Any, 
     stored = nbformat.read(lab[1] / name, as_version=4)
     assert seen["title"].strip("¶ ") == stored.cells[0].source.splitlines()[0].removeprefix("# ")
     assert (seen["cells"], seen["markdown"]) == (
-        len(stored.cells), sum(cell.cell_type == "markdown" for cell in stored.cells)
-    )  # fmt: skip
+        len(stored.cells),
+        sum(cell.cell_type == "markdown" for cell in stored.cells),
+    )
     assert name[:2] != "03" or seen["formulas"] > 20
     page.screenshot(path=SCREENS / f"lab_{name.removesuffix('.ipynb')}.png")
 

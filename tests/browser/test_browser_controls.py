@@ -68,5 +68,6 @@ def test_each_control_is_moved_by_the_keyboard(lab: tuple[str, Path], page: Any)
     # No test asserts an absolute time: `pytest -s` prints it.
     for label, seconds in times.items():
         print(
-            f"{label}: {1000 * statistics.median(seconds):.0f} ms from key to picture, {len(seconds)} presses"
+            f"{label}: {1000 * statistics.median(seconds):.0f} ms from key to picture, "
+            f"{len(seconds)} presses"
         )

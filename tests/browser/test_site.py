@@ -348,7 +348,9 @@ def test_every_formula_of_the_course_is_shown_and_every_link_leads_somewhere(
 
 
 def formulas(path: Path) -> int:
-    """How many formulas stand in a notebook's texts and tables, counted without the page's own code."""
+    """How many formulas stand in a notebook's texts and tables, counted without the page's own
+    code.
+    """
     cells = nbformat.read(path, as_version=4).cells
     texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
     for output in (output for cell in cells for output in cell.get("outputs", ())):
@@ -365,7 +367,10 @@ def formulas(path: Path) -> int:
 SMALL = """() => [...document.querySelectorAll('main *')].filter(tag => !tag.closest('math')
   && [...tag.childNodes].some(node => node.nodeType === 3 && node.data.trim())
   && parseFloat(getComputedStyle(tag).fontSize) < 12).map(tag => tag.outerHTML.slice(0, 80))"""
-TARGETS = "all => all.filter(tag => tag.checkVisibility() && tag.offsetHeight < 40).map(tag => tag.textContent)"
+TARGETS = (
+    "all => all.filter(tag => tag.checkVisibility() && tag.offsetHeight < 40).map(tag => "
+    "tag.textContent)"
+)
 FLAT = """all => all.filter(tag => tag.getBoundingClientRect().width < 2
   || tag.getBoundingClientRect().height < 2).map(tag => tag.getAttribute('alttext'))"""
 
@@ -435,8 +440,14 @@ def test_chromium_finds_what_is_wrong_with_a_page(site: Path, tmp_path: Path) ->
     with chromium() as browser:
         view = browser.new_context(viewport=PHONE, offline=True).new_page()
         found = faults(view, tmp_path / "broken.html", phone=True)
-        assert set(found) == {"wide", "wide with all unfolded", "formulas not drawn", "small letters", "small targets",
-                              "asked for"}  # fmt: skip
+        assert set(found) == {
+            "wide",
+            "wide with all unfolded",
+            "formulas not drawn",
+            "small letters",
+            "small targets",
+            "asked for",
+        }
         assert (
             faults(
                 browser.new_context(viewport=PHONE).new_page(), site / "01_first.html", phone=True

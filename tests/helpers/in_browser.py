@@ -1,4 +1,6 @@
-"""A JupyterLab as `vaetl lab` starts it, and a headless Chromium on it: for tests, and for a learner in a sandbox."""
+"""A JupyterLab as `vaetl lab` starts it, and a headless Chromium on it: for tests, and for a
+learner in a sandbox.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,15 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 SCREENS = Path(__file__).parents[2] / ".screens"  # where a person can look at what the tests saw
 # The indicator says "idle" before there is a kernel, and cells that are run then are lost without a word.
 READY = """
@@ -70,7 +79,9 @@ OUTPUTS = """
 
 @contextlib.contextmanager
 def jupyter(folder: Path, settings: Path, *options: str, **environment: str) -> Iterator[str]:
-    """`vaetl lab --dir FOLDER`; gives its address. `settings` is this server's; without a token all may enter."""
+    """`vaetl lab --dir FOLDER`; gives its address. `settings` is this server's; without a token all
+    may enter.
+    """
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -143,7 +154,9 @@ def open_notebook(page: Any, address: str, path: str) -> None:
 
 
 def run_all(page: Any, milliseconds: int = 180_000) -> list[dict[str, Any]]:
-    """Runs all cells of the notebook in front, waits for the end, and returns what each code cell holds."""
+    """Runs all cells of the notebook in front, waits for the end, and returns what each code cell
+    holds.
+    """
     page.set_default_timeout(milliseconds)
     page.evaluate(RUN_ALL)
     page.set_default_timeout(60_000)

@@ -49,7 +49,10 @@ def who_and_where() -> None:
 FORMULA = (
     r"A formula: $\frac{a}{b}$, and a picture: ![of another machine](https://example.org/a.png)"
 )
-KERNEL = "import os\nprint(*(os.environ.get(name) for name in ('VAETL_OFFLINE', 'HF_HUB_OFFLINE', 'PIP_NO_INDEX')))"
+KERNEL = (
+    "import os\nprint(*(os.environ.get(name) for name in ('VAETL_OFFLINE', 'HF_HUB_OFFLINE', "
+    "'PIP_NO_INDEX')))"
+)
 MAP = """\
 from vaetl_helpers import vae, widgets
 widgets.latent_map(vae.pretrained("vae-mnist-2d")[0], alt="a map of digits")"""
@@ -73,8 +76,12 @@ def in_jupyterlab() -> None:
         page.screenshot(path=OUT / "offline_start_page.png")
         errors = [cell["error"] for cell in cells if cell["error"] or not cell["ran"]]
         tested = next(cell["text"] for cell in cells if "tests passed" in cell["text"])
-        say(notebooks=sorted(path.name for path in (home / "vaetl-course").glob("*.ipynb")), errors=errors,
-            tested=tested, outside=outside(page, address))  # fmt: skip
+        say(
+            notebooks=sorted(path.name for path in (home / "vaetl-course").glob("*.ipynb")),
+            errors=errors,
+            tested=tested,
+            outside=outside(page, address),
+        )
         with urllib.request.urlopen(f"{address}/lab") as answer:
             say(policy=answer.headers["Content-Security-Policy"])
         a_notebook(home / "vaetl-course" / "mine.ipynb")

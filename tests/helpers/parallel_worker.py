@@ -108,8 +108,14 @@ def all_jobs() -> None:
 def with_checkpoint() -> None:
     """Prints a line an epoch; may be killed at any time."""
     torch.manual_seed(1)
-    history = fit(small_vae(), images(320), vae_loss, epochs=int(os.environ["EPOCHS"]), batch_size=32,
-                  checkpoint=FOLDER / "run.safetensors")  # fmt: skip
+    history = fit(
+        small_vae(),
+        images(320),
+        vae_loss,
+        epochs=int(os.environ["EPOCHS"]),
+        batch_size=32,
+        checkpoint=FOLDER / "run.safetensors",
+    )
     print(f"finished with {len(history)}", flush=True)
 
 

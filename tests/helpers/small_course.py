@@ -1,4 +1,6 @@
-"""A course of small notebooks that need no torch, for the tests of the runner, the pages and the command."""
+"""A course of small notebooks that need no torch, for the tests of the runner, the pages and the
+command.
+"""
 
 from pathlib import Path
 

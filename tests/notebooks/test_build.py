@@ -570,7 +570,8 @@ def test_endless_cell_is_stopped(course: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_machine_paths_are_taken_out_but_images_are_left(course: Path) -> None:
     places = builder.machine_paths(course)
     output = {
-        "text": f"{Path.home()}/a {sys.prefix}/lib/b.py {course}/c /tmp/ipykernel_12/345.py:3: UserWarning",
+        "text": f"{Path.home()}/a {sys.prefix}/lib/b.py {course}/c /tmp/ipykernel_12/345.py:3: "
+        "UserWarning",
         "data": {
             "image/png": f"{Path.home()}/",
             "application/json": [{"path": f"{Path.home()}/x"}],

@@ -1,4 +1,6 @@
-"""The notebooks as tests: which are collected, with which parameters, and that skipping a cell goes red."""
+"""The notebooks as tests: which are collected, with which parameters, and that skipping a cell goes
+red.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ WORKERS = ("-n", "2", "--dist", "loadgroup")
 
 
 def pytest_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs pytest in a folder, as a person would, without the settings of the suite that is running."""
+    """Runs pytest in a folder, as a person would, without the settings of the suite that is
+    running.
+    """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True)

@@ -1,4 +1,6 @@
-"""The whole course without a network: an empty home, an ordinary user, a package that cannot be written."""
+"""The whole course without a network: an empty home, an ordinary user, a package that cannot be
+written.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")
 
 
 def sandbox(out: Path) -> list[str]:
-    """bubblewrap: the system, Python and the course to read; a home, /tmp and `out` to write; no network."""
+    """bubblewrap: the system, Python and the course to read; a home, /tmp and `out` to write; no
+    network.
+    """
     words = [BWRAP, "--die-with-parent", "--unshare-net", "--unshare-pid", "--unshare-ipc"]
     for path in filter(os.path.exists, SYSTEM):
         linked = os.path.islink(path)

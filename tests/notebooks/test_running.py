@@ -26,7 +26,10 @@ from vaetl_helpers.requirements import missing
 from vaetl_helpers.study import COLUMNS
 
 WITHOUT_EPOCHS = 'profile: str = "auto"\nseed: int = 0'
-NAN = 'show("record", name="loss", value=float("inf"), unit="nats", low=None, high=None, n=None, data=None)'
+NAN = (
+    'show("record", name="loss", value=float("inf"), unit="nats", low=None, high=None, n=None, '
+    "data=None)"
+)
 
 
 def without(packages: dict[str, str | None], patch: pytest.MonkeyPatch) -> None:
@@ -54,7 +57,9 @@ def forked_kernels(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, warm_kernels: None) -> Iterator[SimpleNamespace]:
-    """One run with -p epochs=1: chapters that pass, fail in a cell, lack an extra, and lose their kernel."""
+    """One run with -p epochs=1: chapters that pass, fail in a cell, lack an extra, and lose their
+    kernel.
+    """
     folder = tmp_path_factory.mktemp("run")
     course, out = (
         folder / "course",
@@ -148,7 +153,10 @@ def test_records_run_and_data_are_collected(ran: SimpleNamespace) -> None:
 
 @pytest.mark.slow
 def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_path: Path) -> None:
-    bill = "from vaetl_helpers.hardware import Receipt\nReceipt(7200.0, 10, 5e9, 60.0, 'assumed 1 W').show('Ten epochs')"
+    bill = (
+        "from vaetl_helpers.hardware import Receipt\nReceipt(7200.0, 10, 5e9, 60.0, 'assumed 1 "
+        "W').show('Ten epochs')"
+    )
     write(tmp_path / "course", "01_first", "# One", SETUP, REPORT)
     write(tmp_path / "course", "02_second", "# Two", SETUP, bill)
     assert running.run(out=tmp_path / "out", course=tmp_path / "course") == 0
@@ -170,7 +178,10 @@ def test_a_receipt_shown_in_a_notebook_ends_in_the_metrics_with_its_chapter(tmp_
 def test_a_studys_table_is_kept_and_recorded_with_its_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.settings import Settings\n"
+    study = (
+        "from vaetl_helpers.study import COLUMNS, Table\nfrom vaetl_helpers.settings import "
+        "Settings\n"
+    )
     study += "kept = Settings(chapter='01').table_path('tops')\nkept.parent.mkdir(exist_ok=True)\n"
     study += "Table([dict.fromkeys(COLUMNS, 1)]).write(kept)"
     write(tmp_path / "course", "01_first", "# One", SETUP, study, REPORT)
@@ -298,7 +309,10 @@ def test_the_bands_that_are_shipped_have_the_right_shape() -> None:
 
 def started(course: Path, *arguments: str) -> list[str]:
     """A command line that runs `vaetl` on this course."""
-    code = f"import vaetl_helpers.app.running as r, pathlib; r.course_dir = lambda: pathlib.Path({str(course)!r})"
+    code = (
+        "import vaetl_helpers.app.running as r, pathlib; r.course_dir = lambda: "
+        f"pathlib.Path({str(course)!r})"
+    )
     return [
         sys.executable,
         "-c",

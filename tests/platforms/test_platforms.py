@@ -1,4 +1,6 @@
-"""Colab and Kaggle: the bootstrap cell, the badges, the folder that is kept; and their older versions, for real."""
+"""Colab and Kaggle: the bootstrap cell, the badges, the folder that is kept; and their older
+versions, for real.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,27 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["v
 # "matplotlib<3.8" explains matplotlib. Colab, June 2026: ipywidgets and what a kernel needs, as in
 # googlecolab/backend-info, pip-freeze.gpu.txt (commit 03a8903; there with torch 2.11, numpy 2.0.2 and pip 24.1.2).
 OLD = {
-    "torch": "2.6.0", "torchvision": "0.21.0", "numpy": "1.26.4", "matplotlib": "3.7.2", "scikit-learn": "1.2.2",
-    "scipy": "1.15.3", "tqdm": "4.67.1", "ipywidgets": "7.7.1", "ipykernel": "6.17.1", "ipython": "7.34.0",
-    "jupyter_client": "7.4.9", "traitlets": "5.7.1", "pip": "24.1.2", "setuptools": "75.2.0",
-    "accelerate": "1.9.0", "safetensors": "0.5.3", "pooch": "1.8.2", "PyYAML": "6.0.2", "typer": "0.16.0",
+    "torch": "2.6.0",
+    "torchvision": "0.21.0",
+    "numpy": "1.26.4",
+    "matplotlib": "3.7.2",
+    "scikit-learn": "1.2.2",
+    "scipy": "1.15.3",
+    "tqdm": "4.67.1",
+    "ipywidgets": "7.7.1",
+    "ipykernel": "6.17.1",
+    "ipython": "7.34.0",
+    "jupyter_client": "7.4.9",
+    "traitlets": "5.7.1",
+    "pip": "24.1.2",
+    "setuptools": "75.2.0",
+    "accelerate": "1.9.0",
+    "safetensors": "0.5.3",
+    "pooch": "1.8.2",
+    "PyYAML": "6.0.2",
+    "typer": "0.16.0",
     "pandas": "2.2.2",
-}  # fmt: skip
+}
 MISSING = {"vaetl-helpers", "jaxtyping", "wadler-lindig"}  # what neither platform had
 NOWHERE = dict.fromkeys(
     ("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9"
@@ -175,7 +192,9 @@ class Pip:
 
 @pytest.fixture
 def pip(monkeypatch: pytest.MonkeyPatch) -> Pip:
-    """On Kaggle without jaxtyping and an extra, and with one distribution whose version is no version."""
+    """On Kaggle without jaxtyping and an extra, and with one distribution whose version is no
+    version.
+    """
     there = bootstrap.installed() | {"odd": "not a version"}
     adds = {name: there.pop(name) for name in ("jaxtyping", "torchmetrics")}
     stand_in = Pip(there, adds)
@@ -278,7 +297,9 @@ def test_a_package_that_would_move_numpy_is_refused_by_pip_itself(
 
 @pytest.mark.slow
 def test_without_a_network_the_cell_is_one_sentence_and_stops(tmp_path: Path) -> None:
-    """The cell in a real shell of IPython, in which the package seems to be absent; pip is only rehearsing."""
+    """The cell in a real shell of IPython, in which the package seems to be absent; pip is only
+    rehearsing.
+    """
     cell = cell_of(generate(ROOT / "course" / "source" / "01_training_basics.py")[0])
     code = f"""import importlib.util
 from IPython.core.interactiveshell import InteractiveShell
@@ -336,7 +357,9 @@ def test_on_colab_the_mounted_drive_is_kept_and_nothing_else(
 def test_on_kaggle_a_new_session_goes_on_from_the_attached_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A training run, a disconnect, the output attached to a new session: the weights of a run never interrupted."""
+    """A training run, a disconnect, the output attached to a new session: the weights of a run
+    never interrupted.
+    """
     import torch
 
     from vaetl_helpers import nets
@@ -398,7 +421,9 @@ def run(*command: Any, **environment: str) -> str:
 
 
 class Lent:
-    """A machine as the platforms lent it: an environment of older versions, a notebook alone in a folder, wheels."""
+    """A machine as the platforms lent it: an environment of older versions, a notebook alone in a
+    folder, wheels.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home, self.python = home, home / "environment" / "bin" / "python"
@@ -431,7 +456,10 @@ class Lent:
         return run(self.python, "-m", "pip", *arguments, **environment)
 
     def versions(self) -> dict[str, str]:
-        code = "import json, importlib.metadata as m; print(json.dumps([(d.name, d.version) for d in m.distributions()]))"
+        code = (
+            "import json, importlib.metadata as m; print(json.dumps([(d.name, d.version) for d in "
+            "m.distributions()]))"
+        )
         return {
             canonicalize_name(name): version
             for name, version in json.loads(run(self.python, "-c", code))
@@ -453,7 +481,9 @@ class Lent:
         }
 
     def open(self, source: str, last: str, *more: str, **environment: str) -> list[str]:
-        """Runs a notebook, alone in a folder, up to the cell that holds `last`, then `more`; what each cell showed."""
+        """Runs a notebook, alone in a folder, up to the cell that holds `last`, then `more`; what
+        each cell showed.
+        """
         folder = self.home / f"opened {len([*self.home.glob('opened*')])}"
         folder.mkdir()
         notebook, _ = generate(ROOT / "course" / "source" / f"{source}.py")

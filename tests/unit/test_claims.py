@@ -1,4 +1,6 @@
-"""The claims ledger: every row from a record, verdicts by hand, words and figure that follow the verdict."""
+"""The claims ledger: every row from a record, verdicts by hand, words and figure that follow the
+verdict.
+"""
 
 import json
 import re
@@ -197,46 +199,56 @@ def test_the_package_has_rows_of_every_earlier_chapter_and_of_no_run() -> None:
 # ---------------------------------------------------------------- verdicts
 
 
-@pytest.mark.parametrize("unit, value, low, high, n, verdict", [
-    ("points", 2.1, 0.4, 3.8, 10, "supported"),
-    ("points", 0.3, 0.1, 0.5, 10, "supported"),  # above 0, even inside the margin
-    ("points", -2.1, -3.8, -0.4, 10, "contradicted"),
-    ("points", 0.2, -0.6, 0.9, 10, "no gain"),
-    ("points", 0.2, -0.6, 1.0, 10, "undecided"),  # ends on the margin
-    ("points", 0.6, -0.9, 2.0, 10, "undecided"),
-    ("points", 1.0, 0.0, 2.0, 10, "undecided"),  # ends on 0
-    ("points", 2.1, 0.4, 3.8, 5, "supported"),
-    ("points", 2.1, 0.4, 3.8, 4, "undecided"),
-    ("points", 0.0, -0.5, 0.5, 4, "undecided"),
-    ("points", 2.1, 0.4, 3.8, None, "undecided"),
-    ("points", 2.1, None, None, 10, "undecided"),
-    ("points", 2.1, 0.4, None, 10, "supported"),
-    ("points", 2.1, None, 3.8, 10, "undecided"),
-    ("points", -2.1, None, -0.4, 10, "contradicted"),
-    ("points", 5.0, 0.4, 3.8, 10, "undecided"),  # an interval that its effect is not in says nothing
-    ("nats", 0.3, 0.1, 0.5, 10, "supported"),
-    ("nats", 0.01, -0.02, 0.04, 10, "no gain"),
-    ("nats", 0.01, -0.02, 0.06, 10, "undecided"),
-    ("times", 2.3, 1.2, 4.4, 10, "supported"),
-    ("times", 0.4, 0.2, 0.8, 10, "contradicted"),
-    ("times", 1.01, 0.95, 1.07, 10, "no gain"),
-    ("times", 1.01, 0.90, 1.07, 10, "undecided"),  # 1/1.1 = 0.909
-    ("times", 1.01, 0.95, 1.11, 10, "undecided"),
-    ("times", 2.0, 0.5, 8.0, 10, "undecided"),
-    ("times", 2.0, 1.5, None, 10, "supported"),
-    ("times", 2.0, None, 3.0, 10, "undecided"),
-    ("times", 2.0, 0.0, 3.0, 10, "undecided"),  # chapter 4 wrote an open end as 0
-    ("times", 0.5, None, 0.8, 10, "contradicted"),
-    ("times", 0.5, 0.0, 0.8, 10, "contradicted"),
-    ("times", 0.5, 0.3, None, 10, "undecided"),
-    ("times", 0.0, 0.0, 3.0, 10, "undecided"),
-    ("times", 2.0, None, None, 10, "undecided"),
-    ("tasks", 300.0, 180.0, 640.0, 10, "contradicted"),
-    ("tasks", 300.0, 180.0, None, 10, "contradicted"),
-    ("tasks", 0.5, 0.2, 0.8, 10, "supported"),
-    ("tasks", 0.5, 0.2, None, 10, "undecided"),
-    ("tasks", 3.0, 0.2, 8.0, 10, "undecided"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "unit, value, low, high, n, verdict",
+    [
+        ("points", 2.1, 0.4, 3.8, 10, "supported"),
+        ("points", 0.3, 0.1, 0.5, 10, "supported"),  # above 0, even inside the margin
+        ("points", -2.1, -3.8, -0.4, 10, "contradicted"),
+        ("points", 0.2, -0.6, 0.9, 10, "no gain"),
+        ("points", 0.2, -0.6, 1.0, 10, "undecided"),  # ends on the margin
+        ("points", 0.6, -0.9, 2.0, 10, "undecided"),
+        ("points", 1.0, 0.0, 2.0, 10, "undecided"),  # ends on 0
+        ("points", 2.1, 0.4, 3.8, 5, "supported"),
+        ("points", 2.1, 0.4, 3.8, 4, "undecided"),
+        ("points", 0.0, -0.5, 0.5, 4, "undecided"),
+        ("points", 2.1, 0.4, 3.8, None, "undecided"),
+        ("points", 2.1, None, None, 10, "undecided"),
+        ("points", 2.1, 0.4, None, 10, "supported"),
+        ("points", 2.1, None, 3.8, 10, "undecided"),
+        ("points", -2.1, None, -0.4, 10, "contradicted"),
+        (
+            "points",
+            5.0,
+            0.4,
+            3.8,
+            10,
+            "undecided",
+        ),  # an interval that its effect is not in says nothing
+        ("nats", 0.3, 0.1, 0.5, 10, "supported"),
+        ("nats", 0.01, -0.02, 0.04, 10, "no gain"),
+        ("nats", 0.01, -0.02, 0.06, 10, "undecided"),
+        ("times", 2.3, 1.2, 4.4, 10, "supported"),
+        ("times", 0.4, 0.2, 0.8, 10, "contradicted"),
+        ("times", 1.01, 0.95, 1.07, 10, "no gain"),
+        ("times", 1.01, 0.90, 1.07, 10, "undecided"),  # 1/1.1 = 0.909
+        ("times", 1.01, 0.95, 1.11, 10, "undecided"),
+        ("times", 2.0, 0.5, 8.0, 10, "undecided"),
+        ("times", 2.0, 1.5, None, 10, "supported"),
+        ("times", 2.0, None, 3.0, 10, "undecided"),
+        ("times", 2.0, 0.0, 3.0, 10, "undecided"),  # chapter 4 wrote an open end as 0
+        ("times", 0.5, None, 0.8, 10, "contradicted"),
+        ("times", 0.5, 0.0, 0.8, 10, "contradicted"),
+        ("times", 0.5, 0.3, None, 10, "undecided"),
+        ("times", 0.0, 0.0, 3.0, 10, "undecided"),
+        ("times", 2.0, None, None, 10, "undecided"),
+        ("tasks", 300.0, 180.0, 640.0, 10, "contradicted"),
+        ("tasks", 300.0, 180.0, None, 10, "contradicted"),
+        ("tasks", 0.5, 0.2, 0.8, 10, "supported"),
+        ("tasks", 0.5, 0.2, None, 10, "undecided"),
+        ("tasks", 3.0, 0.2, 8.0, 10, "undecided"),
+    ],
+)
 def test_verdicts_by_hand(
     kept: Path, unit: str, value: Any, low: Any, high: Any, n: Any, verdict: str
 ) -> None:
@@ -249,8 +261,15 @@ def test_verdicts_by_hand(
     )
 
 
-@pytest.mark.parametrize("value, low, high", [(float("nan"), 1.0, 2.0), (None, 1.0, 2.0), ("NaN", 1.0, 2.0),
-                                              (1.0, float("nan"), float("inf"))])  # fmt: skip
+@pytest.mark.parametrize(
+    "value, low, high",
+    [
+        (float("nan"), 1.0, 2.0),
+        (None, 1.0, 2.0),
+        ("NaN", 1.0, 2.0),
+        (1.0, float("nan"), float("inf")),
+    ],
+)
 def test_what_is_not_a_number_is_null_and_decides_nothing(
     kept: Path, value: Any, low: Any, high: Any
 ) -> None:
@@ -296,17 +315,20 @@ def test_holm_is_over_the_primary_rows_alone(kept: Path) -> None:
     assert not any(row.primary for row in ledger(records=more))
 
 
-@pytest.mark.parametrize("accuracy, verdict", [
-    ((0.5, -0.9, 1.9, 10), "supported"),
-    ((0.0, -1.0, 1.0, 10), "undecided"),
-    ((-0.5, -1.9, 0.9, 10), "undecided"),
-    ((-3.0, -4.9, -1.1, 10), "contradicted"),
-    ((-3.0, -4.9, -1.0, 10), "undecided"),
-    ((3.0, 2.0, 4.0, 4), "undecided"),
-    ((3.0, None, None, 10), "undecided"),
-    ((3.0, 2.0, None, 10), "supported"),
-    (None, "undecided"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "accuracy, verdict",
+    [
+        ((0.5, -0.9, 1.9, 10), "supported"),
+        ((0.0, -1.0, 1.0, 10), "undecided"),
+        ((-0.5, -1.9, 0.9, 10), "undecided"),
+        ((-3.0, -4.9, -1.1, 10), "contradicted"),
+        ((-3.0, -4.9, -1.0, 10), "undecided"),
+        ((3.0, 2.0, 4.0, 4), "undecided"),
+        ((3.0, None, None, 10), "undecided"),
+        ((3.0, 2.0, None, 10), "supported"),
+        (None, "undecided"),
+    ],
+)
 def test_a_smaller_gap_is_not_won_by_a_bad_model(
     kept: Path, accuracy: tuple | None, verdict: str
 ) -> None:
@@ -323,8 +345,14 @@ def test_a_smaller_gap_is_not_won_by_a_bad_model(
     assert (f"which does not exclude {lower}" in sentence(row)) == (verdict == "undecided")
 
 
-@pytest.mark.parametrize("gap, verdict", [((-0.3, -0.5, -0.1), "contradicted"), ((0.0, -0.04, 0.04), "no gain"),
-                                          ((0.1, -0.3, 0.5), "undecided")])  # fmt: skip
+@pytest.mark.parametrize(
+    "gap, verdict",
+    [
+        ((-0.3, -0.5, -0.1), "contradicted"),
+        ((0.0, -0.04, 0.04), "no gain"),
+        ((0.1, -0.3, 0.5), "undecided"),
+    ],
+)
 @pytest.mark.parametrize("accuracy", [(3.0, 2.0, 4.0), (-3.0, -4.0, -2.0)])
 def test_accuracy_never_improves_the_verdict_on_the_gap(
     kept: Path, gap: tuple, verdict: str, accuracy: tuple
@@ -342,10 +370,21 @@ def test_a_row_is_its_record(kept: Path, tmp_path: Path) -> None:
     row = only(ledger(run))
     measure = "test accuracy of the fine-tuned VAE against scratch, 100 labels"
     assert asdict(row) == {
-        "claim": "performance", "data": SOURCE, "unit": "points", "effect": 2.1, "low": 0.4, "high": 3.8, "n": 10,
-        "measure": measure, "question": measure, "conditional": (), "id": ACCURACY,
-        "verdict": "supported", "source": "live", "primary": True,
-    }  # fmt: skip
+        "claim": "performance",
+        "data": SOURCE,
+        "unit": "points",
+        "effect": 2.1,
+        "low": 0.4,
+        "high": 3.8,
+        "n": 10,
+        "measure": measure,
+        "question": measure,
+        "conditional": (),
+        "id": ACCURACY,
+        "verdict": "supported",
+        "source": "live",
+        "primary": True,
+    }
     run_of(run, made(ACCURACY, -2.1, -3.8, -0.4, n=12))
     row = only(ledger(run))
     assert (row.effect, row.low, row.high, row.n) == (-2.1, -3.8, -0.4, 12)
@@ -465,8 +504,9 @@ def test_a_folder_that_is_no_run_is_refused(
 def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None:
     records = [
         made(ACCURACY.replace("100", str(n)), 2.0, 1.0, 3.0, data=data)
-        for data in (SOURCE, M1, "Fashion-MNIST, embedded") for n in (50, 100, 500)
-    ]  # fmt: skip
+        for data in (SOURCE, M1, "Fashion-MNIST, embedded")
+        for n in (50, 100, 500)
+    ]
     records += [
         made(GAP, 0.3, 0.1, 0.5, "nats", data) for data in (SOURCE, M1, "Fashion-MNIST, embedded")
     ]
@@ -481,25 +521,116 @@ def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None
 # ---------------------------------------------------------------- words
 
 
-@pytest.mark.parametrize("name, unit, effect, low, high, n, told", [
-    (PROBE, "points", 2.1, 0.4, 3.8, 10, "supported: better by 2.1 points [0.4, 3.8] (n = 10, live)."),
-    (PROBE, "points", -2.1, -3.8, -0.4, 10, "contradicted: worse by 2.1 points [0.4, 3.8] (n = 10, live)."),
-    (PROBE, "points", 0.2, -0.6, 0.9, 10, "no gain worth a point: 0.2 points [-0.6, 0.9] (n = 10, live)."),
-    (PROBE, "points", 0.6, -0.9, 2.0, 10, "not decided: 0.6 points [-0.9, 2], and the interval holds 0 (n = 10,"),
-    (PROBE, "points", 2.1, 0.4, 3.8, 4, "not decided: 2.1 points [0.4, 3.8], from fewer than 5 repeats (n = 4, live)."),
-    (PROBE, "points", 1.0, 0.0, 2.0, 10, "not decided: 1 points [0, 2], and the interval holds 0"),
-    (PROBE, "points", -1.0, -2.0, 0.0, 10, "not decided: -1 points [-2, 0], and the interval holds 0"),
-    (PROBE, "points", 2.1, None, None, 9, "not decided: 2.1 points, without an interval (n = 9, live)."),
-    (PROBE, "points", None, 0.4, 3.8, 9, "not decided: no number, "),
-    (PROBE, "nats", 0.01, -0.02, 0.04, 10, "no gain worth 0.05 nats: 0.01 nats [-0.02, 0.04]"),
-    (SECONDS, "times", 2.3, 1.2, 4.4, 10, "supported: 2.3 times less [1.2, 4.4]"),
-    (SECONDS, "times", 0.4, 0.2, 0.8, 10, "contradicted: 2.5 times more [1.25, 5]"),
-    (SECONDS, "times", 1.01, 0.95, 1.07, 10, "no gain worth 1.1 times: 1.01 times [0.95, 1.07]"),
-    (SECONDS, "times", 2.0, 0.5, 8.0, 10, "not decided: 2 times [0.5, 8], and the interval holds 1"),
-    (LABELS, "times", 2.0, 1.5, None, 10, "supported: at least 2 times less [1.5, open]"),
-    (LABELS, "times", 0.5, None, 0.8, 10, "contradicted: at least 2 times more [1.25, open]"),
-    (LABELS, "times", 2.0, None, 3.0, 10, "not decided: at most 2 times [open, 3], and the interval holds 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, unit, effect, low, high, n, told",
+    [
+        (
+            PROBE,
+            "points",
+            2.1,
+            0.4,
+            3.8,
+            10,
+            "supported: better by 2.1 points [0.4, 3.8] (n = 10, live).",
+        ),
+        (
+            PROBE,
+            "points",
+            -2.1,
+            -3.8,
+            -0.4,
+            10,
+            "contradicted: worse by 2.1 points [0.4, 3.8] (n = 10, live).",
+        ),
+        (
+            PROBE,
+            "points",
+            0.2,
+            -0.6,
+            0.9,
+            10,
+            "no gain worth a point: 0.2 points [-0.6, 0.9] (n = 10, live).",
+        ),
+        (
+            PROBE,
+            "points",
+            0.6,
+            -0.9,
+            2.0,
+            10,
+            "not decided: 0.6 points [-0.9, 2], and the interval holds 0 (n = 10,",
+        ),
+        (
+            PROBE,
+            "points",
+            2.1,
+            0.4,
+            3.8,
+            4,
+            "not decided: 2.1 points [0.4, 3.8], from fewer than 5 repeats (n = 4, live).",
+        ),
+        (
+            PROBE,
+            "points",
+            1.0,
+            0.0,
+            2.0,
+            10,
+            "not decided: 1 points [0, 2], and the interval holds 0",
+        ),
+        (
+            PROBE,
+            "points",
+            -1.0,
+            -2.0,
+            0.0,
+            10,
+            "not decided: -1 points [-2, 0], and the interval holds 0",
+        ),
+        (
+            PROBE,
+            "points",
+            2.1,
+            None,
+            None,
+            9,
+            "not decided: 2.1 points, without an interval (n = 9, live).",
+        ),
+        (PROBE, "points", None, 0.4, 3.8, 9, "not decided: no number, "),
+        (PROBE, "nats", 0.01, -0.02, 0.04, 10, "no gain worth 0.05 nats: 0.01 nats [-0.02, 0.04]"),
+        (SECONDS, "times", 2.3, 1.2, 4.4, 10, "supported: 2.3 times less [1.2, 4.4]"),
+        (SECONDS, "times", 0.4, 0.2, 0.8, 10, "contradicted: 2.5 times more [1.25, 5]"),
+        (
+            SECONDS,
+            "times",
+            1.01,
+            0.95,
+            1.07,
+            10,
+            "no gain worth 1.1 times: 1.01 times [0.95, 1.07]",
+        ),
+        (
+            SECONDS,
+            "times",
+            2.0,
+            0.5,
+            8.0,
+            10,
+            "not decided: 2 times [0.5, 8], and the interval holds 1",
+        ),
+        (LABELS, "times", 2.0, 1.5, None, 10, "supported: at least 2 times less [1.5, open]"),
+        (LABELS, "times", 0.5, None, 0.8, 10, "contradicted: at least 2 times more [1.25, open]"),
+        (
+            LABELS,
+            "times",
+            2.0,
+            None,
+            3.0,
+            10,
+            "not decided: at most 2 times [open, 3], and the interval holds 1",
+        ),
+    ],
+)
 def test_sentences(
     kept: Path, name: str, unit: str, effect: Any, low: Any, high: Any, n: int, told: str
 ) -> None:
@@ -510,8 +641,12 @@ def test_sentences(
 
 def test_the_words_of_ratios_are_those_of_their_claim(kept: Path) -> None:
     twice = only(ledger(records=[made(SECONDS, 2.0, 1.5, 2.5, "times")]))
-    told = {"efficiency": "2 times less", "transfer": "2 times less", "cost": "2 times as long",
-            "acceleration": "2 times as fast"}  # fmt: skip
+    told = {
+        "efficiency": "2 times less",
+        "transfer": "2 times less",
+        "cost": "2 times as long",
+        "acceleration": "2 times as fast",
+    }
     for claim, words in told.items():
         row = replace(twice, claim=claim, verdict="supported")
         assert f"supported: {words} [1.5, 2.5]" in sentence(row)
@@ -570,11 +705,15 @@ def every_kind(kept: Path) -> list[Row]:
         made(ACCURACY, 0.1, -0.5, 0.8, data=OTHER),
     )
     live = [
-        made(ACCURACY, 2.1, 0.4, 3.8), made(PROBE, 0.5, -1.0, 2.0), made(ACCURACY, 1.0, 0.5, 1.5, data=M1, n=3),
-        made(PROBE, None, None, None, data=M1), made(GAP, 0.3, 0.1, 0.5, "nats"),
-        made(LABELS, 2.0, 1.5, None, "times"), made(SECONDS, 2.0, None, 3.0, "times"),
+        made(ACCURACY, 2.1, 0.4, 3.8),
+        made(PROBE, 0.5, -1.0, 2.0),
+        made(ACCURACY, 1.0, 0.5, 1.5, data=M1, n=3),
+        made(PROBE, None, None, None, data=M1),
+        made(GAP, 0.3, 0.1, 0.5, "nats"),
+        made(LABELS, 2.0, 1.5, None, "times"),
+        made(SECONDS, 2.0, None, 3.0, "times"),
         made(PAID, 0.1, 0.05, 0.2, "times"),
-    ]  # fmt: skip
+    ]
     rows = ledger(records=live)
     assert {row.verdict for row in rows} == set(VERDICTS)
     repaid = replace(rows[0], unit="tasks", effect=30.0, low=9.0, high=None)
@@ -584,8 +723,14 @@ def every_kind(kept: Path) -> list[Row]:
 def marks(axis: Any, row: Row, y: int) -> list[Any]:
     """The mark of a row's effect."""
     marker, colour = plots.VERDICTS[row["verdict"]]
-    return [line for line in axis.lines if list(line.get_ydata()) == [y] and line.get_marker() == marker
-            and list(line.get_xdata()) == [row["effect"]] and to_hex(line.get_color()) == colour.lower()]  # fmt: skip
+    return [
+        line
+        for line in axis.lines
+        if list(line.get_ydata()) == [y]
+        and line.get_marker() == marker
+        and list(line.get_xdata()) == [row["effect"]]
+        and to_hex(line.get_color()) == colour.lower()
+    ]
 
 
 def forest(rows: list[Row], title: str, alt: str) -> list[Any]:
@@ -624,8 +769,11 @@ def test_the_forest_shows_open_ends_null_margin_and_key(every_kind: list[Row]) -
         own = [row for row in every_kind if row["unit"] == unit]
         left, right = axis.get_xlim()
         for y, row in enumerate(own):
-            arrows = {line.get_marker(): line.get_xdata()[0] for line in axis.lines if list(line.get_ydata()) == [y]
-                      and line.get_marker() in "<>"}  # fmt: skip
+            arrows = {
+                line.get_marker(): line.get_xdata()[0]
+                for line in axis.lines
+                if list(line.get_ydata()) == [y] and line.get_marker() in "<>"
+            }
             bounded = (row["low"], row["high"])
             expected = (
                 {"<": left} if bounded[0] is None else {">": right} if bounded[1] is None else {}
@@ -745,7 +893,9 @@ def test_the_package_carries_the_contract() -> None:
 
 
 def test_the_stored_run_has_its_rows_live() -> None:
-    """The solved chapter 5 was executed in profile cpu on embedded data: what it measured, as the ledger sees it."""
+    """The solved chapter 5 was executed in profile cpu on embedded data: what it measured, as the
+    ledger sees it.
+    """
     (solved,) = (Path(__file__).parents[2] / "course" / "solutions").glob("05_*.ipynb")
     records = collect(solved)["record"]
     live = [row for row in ledger(records=records) if row.source == "live"]

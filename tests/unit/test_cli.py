@@ -1,4 +1,6 @@
-"""The command `vaetl`: quick help, one-line errors, and a copy of the course that is never overwritten."""
+"""The command `vaetl`: quick help, one-line errors, and a copy of the course that is never
+overwritten.
+"""
 
 import json
 import os
@@ -223,7 +225,10 @@ def test_lab_serves_the_copy(course: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = f"import vaetl_helpers.runtime as r, pathlib; r.course_dir = lambda: pathlib.Path({str(course)!r})"
+    code = (
+        "import vaetl_helpers.runtime as r, pathlib; r.course_dir = lambda: "
+        f"pathlib.Path({str(course)!r})"
+    )
     command = [sys.executable, "-c", f"{code}; from vaetl_helpers.app.cli import main; main()"]
     with open("log", "w") as log:
         server = subprocess.Popen(
@@ -291,7 +296,9 @@ def forget() -> None:
 
 
 def accelerators(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Two accelerators: of kind "cpu" they work, of kind "meta" they take every operation and compute nothing."""
+    """Two accelerators: of kind "cpu" they work, of kind "meta" they take every operation and
+    compute nothing.
+    """
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)

@@ -1,4 +1,6 @@
-"""VAE and transfer learning: sources without test images, the same labels for all, networks trained together."""
+"""VAE and transfer learning: sources without test images, the same labels for all, networks trained
+together.
+"""
 
 from __future__ import annotations
 

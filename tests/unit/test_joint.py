@@ -1,4 +1,6 @@
-"""Joint models: M2's bounds against exact sums, what the labels may and may not do, CKA, and reused parts."""
+"""Joint models: M2's bounds against exact sums, what the labels may and may not do, CKA, and reused
+parts.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def test_the_unlabelled_bound_is_the_explicit_sum_over_classes(kind: dict) -> No
 
 
 def test_the_labelled_bound_is_the_textbook_formula() -> None:
-    """log p(x|y,z) + log p(y) + log p(z) − log q(z|x,y), written out: its mean over noise is that with the exact KL."""
+    """log p(x|y,z) + log p(y) + log p(z) − log q(z|x,y), written out: its mean over noise is that
+    with the exact KL.
+    """
     model, x = small_m2(latent=1), every_image()[5:6]
     y, noise = one_hot(2, 1).expand(200_000, -1), normal(200_000, 1)
     x = x.expand(200_000, *SHAPE)
@@ -343,7 +347,9 @@ def test_reuse_says_what_does_not_fit() -> None:
 
 
 def unbiased_hsic(k: Tensor, m: Tensor) -> float:
-    """Song et al. 2012 by its definition: means over all ordered pairs, triples and quadruples of different images."""
+    """Song et al. 2012 by its definition: means over all ordered pairs, triples and quadruples of
+    different images.
+    """
     n = len(k)
     pairs = triples = quadruples = 0.0
     for i in range(n):

@@ -65,9 +65,15 @@ def test_setup_fills_what_is_not_given_from_the_profile_and_prints_one_line(
 ) -> None:
     settings = setup("01", "smoke", seed=3, epochs=None, full_data=True)
     assert vars(settings) == {
-        "chapter": "01", "profile": "smoke", "seed": 3, "platform": "Python", "device": torch.device("cpu"),
-        "precision": "no", "epochs": 1, "full_data": True,
-    }  # fmt: skip
+        "chapter": "01",
+        "profile": "smoke",
+        "seed": 3,
+        "platform": "Python",
+        "device": torch.device("cpu"),
+        "precision": "no",
+        "epochs": 1,
+        "full_data": True,
+    }
     line = f"Chapter 01 · Python · CPU, {os.cpu_count()} cores · profile smoke · seed 3\n"
     assert capsys.readouterr() == (line, "")
     assert setup("01", "paper").epochs == 4
@@ -201,7 +207,10 @@ def test_auto_is_cpu_here_and_gpu_where_an_accelerator_works(
     assert setup("01", "smoke").profile == "smoke"
 
 
-NO_KERNEL = "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be"
+NO_KERNEL = (
+    "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors "
+    "might be"
+)
 OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040)."
 
 
@@ -231,9 +240,13 @@ OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040).
     ],
 )
 def test_device_that_reports_available_and_fails_on_first_use_is_named_and_the_cpu_used(
-    error: Exception, words: str, advice: str, operation: tuple[Any, str],
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    error: Exception,
+    words: str,
+    advice: str,
+    operation: tuple[Any, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
@@ -335,8 +348,11 @@ def test_platform_is_told_by_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert platform_name() == "Python"
     monkeypatch.setattr("vaetl_helpers.settings.notebook_kernel", lambda: object())
     assert platform_name() == "JupyterLab"
-    for variable, name in (("BINDER_SERVICE_HOST", "Binder"), ("KAGGLE_KERNEL_RUN_TYPE", "Kaggle"),
-                           ("COLAB_RELEASE_TAG", "Colab")):  # fmt: skip
+    for variable, name in (
+        ("BINDER_SERVICE_HOST", "Binder"),
+        ("KAGGLE_KERNEL_RUN_TYPE", "Kaggle"),
+        ("COLAB_RELEASE_TAG", "Colab"),
+    ):
         monkeypatch.setenv(variable, "x")
         assert platform_name() == name
 
@@ -430,13 +446,24 @@ def test_report_shows_a_line_and_attaches_the_record(
 ) -> None:
     data = "Fashion-MNIST, embedded"
     report("accuracy", 0.87654, "%", id="00/accuracy", low=0.86, high=0.89, n=5, data=data)
-    assert displayed == [{
-        "text/plain": "accuracy = 0.8765 [0.86, 0.89] % (Fashion-MNIST, embedded, n = 5)",
-        "application/vnd.vaetl.record+json": {
-            "id": "00/accuracy", "name": "accuracy", "value": 0.87654, "unit": "%", "low": 0.86, "high": 0.89,
-            "n": 5, "se": None, "df": None, "conditional": [], "data": data,
-        },
-    }]  # fmt: skip
+    assert displayed == [
+        {
+            "text/plain": "accuracy = 0.8765 [0.86, 0.89] % (Fashion-MNIST, embedded, n = 5)",
+            "application/vnd.vaetl.record+json": {
+                "id": "00/accuracy",
+                "name": "accuracy",
+                "value": 0.87654,
+                "unit": "%",
+                "low": 0.86,
+                "high": 0.89,
+                "n": 5,
+                "se": None,
+                "df": None,
+                "conditional": [],
+                "data": data,
+            },
+        }
+    ]
     assert capsys.readouterr().out == ""
 
 
@@ -474,8 +501,11 @@ def test_setup_attaches_the_facts_of_the_run(displayed: list[dict[str, Any]]) ->
     facts = displayed[0]["application/vnd.vaetl.run+json"]
     assert displayed[0]["text/plain"].startswith("Chapter 01 · JupyterLab")
     assert (facts["chapter"], facts["profile"], facts["seed"], facts["device"]) == (
-        "01", "smoke", 2, f"CPU, {os.cpu_count()} cores",
-    )  # fmt: skip
+        "01",
+        "smoke",
+        2,
+        f"CPU, {os.cpu_count()} cores",
+    )
     assert facts["torch"]
 
 
@@ -564,13 +594,15 @@ def test_setup_leaves_a_core_to_others_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        (("04", "accuracy", ("fine-tuned", "scratch"), "10 a class"),
-         "04/accuracy/fine_tuned-scratch/10_a_class"),
+        (
+            ("04", "accuracy", ("fine-tuned", "scratch"), "10 a class"),
+            "04/accuracy/fine_tuned-scratch/10_a_class",
+        ),
         (("03b", "bound gain", "β = 20 (collapse)"), "03b/bound_gain/beta_20_collapse"),
         (("05", "tuning", "probe on μ", 0.003), "05/tuning/probe_on_mu/0.003"),
         (("04", "layers", "A1B+"), "04/layers/a1b_plus"),
     ],
-)  # fmt: skip
+)
 def test_ids_are_plain(parts: tuple[Any, ...], expected: str) -> None:
     assert output.record_id(*parts) == expected
 
@@ -585,9 +617,18 @@ def test_a_table_carries_its_records_out_of_sight(
     output.show_table([("gain", "+2.0")], header=("what", "points"), records=records)
     output.show_table({"a": "b"})
     assert displayed[0]["application/vnd.vaetl.record+json"][0] == {
-        "id": None, "name": "gain", "value": 2.0, "unit": "points", "low": 1.0, "high": 3.0, "n": 5,
-        "se": None, "df": None, "conditional": [], "data": "tops",
-    }  # fmt: skip
+        "id": None,
+        "name": "gain",
+        "value": 2.0,
+        "unit": "points",
+        "low": 1.0,
+        "high": 3.0,
+        "n": 5,
+        "se": None,
+        "df": None,
+        "conditional": [],
+        "data": "tops",
+    }
     assert displayed[0]["text/markdown"] == "| what | points |\n| --- | --- |\n| gain | +2.0 |"
     assert len(displayed[0]["application/vnd.vaetl.record+json"]) == 2
     assert "application/vnd.vaetl.record+json" not in displayed[1]

@@ -1,4 +1,6 @@
-"""Studies: label draws, runs that survive being killed, and intervals and verdicts that claim falsely in 5 %."""
+"""Studies: label draws, runs that survive being killed, and intervals and verdicts that claim
+falsely in 5 %.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def steps_of(draw: int) -> Cost:
 
 
 def noisy(gain: float) -> Callable[[Draw], dict[str, Any]]:
-    """A method whose accuracy rises with the labels; what it draws comes from its draw's seeds alone."""
+    """A method whose accuracy rises with the labels; what it draws comes from its draw's seeds
+    alone.
+    """
 
     def run(draw: Draw) -> dict[str, Any]:
         right = torch.rand(200) < 0.5 + 0.1 * np.log10(draw.labels) + gain / 100
@@ -130,13 +134,16 @@ def test_draws_from_classes_of_different_sizes() -> None:
     assert any(draw.overlap for draw in drawn)
 
 
-@pytest.mark.parametrize("per_class, draws, disjoint, says", [
-    (101, 1, "where possible", "smallest class of the pool has 100"),
-    (0, 3, "where possible", "at least one"),
-    (5, 0, "where possible", "at least one"),
-    (30, 4, "always", "need at least 120"),
-    (3, 3, "allways", "did you mean 'always'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "per_class, draws, disjoint, says",
+    [
+        (101, 1, "where possible", "smallest class of the pool has 100"),
+        (0, 3, "where possible", "at least one"),
+        (5, 0, "where possible", "at least one"),
+        (30, 4, "always", "need at least 120"),
+        (3, 3, "allways", "did you mean 'always'"),
+    ],
+)
 def test_impossible_draws_are_refused(per_class: int, draws: int, disjoint: str, says: str) -> None:
     with pytest.raises(CourseError, match=says):
         draw_labels(POOL, per_class, draws, 0, disjoint)
@@ -306,7 +313,9 @@ def assert_same_images(a: Table, b: Table) -> None:
 
 @pytest.mark.slow
 def test_dask_with_two_workers_gives_the_same_table(tmp_path: Path) -> None:
-    """Closures and partials that hold a model go to the workers too; only this process writes the study's files."""
+    """Closures and partials that hold a model go to the workers too; only this process writes the
+    study's files.
+    """
     import distributed
 
     model = torch.nn.Linear(1, 200)
@@ -374,11 +383,14 @@ def test_method_that_raises_is_named_and_loses_nothing(tmp_path: Path) -> None:
         assert small_study(out=out).rows == small_study().rows
 
 
-@pytest.mark.parametrize("value, says", [
-    (float("nan"), "loss is not finite"),
-    (float("inf"), "Censoring.AT_LEAST"),
-    (torch.tensor([1.0, float("nan")]), "not finite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value, says",
+    [
+        (float("nan"), "loss is not finite"),
+        (float("inf"), "Censoring.AT_LEAST"),
+        (torch.tensor([1.0, float("nan")]), "not finite"),
+    ],
+)
 def test_metric_that_is_not_finite_is_refused(value: Any, says: str) -> None:
     with pytest.raises(CourseError, match=f"'m' failed at 20 labels, draw 0.*{says}"):
         small_study(methods=[Method("m", lambda draw: {"loss": value})])
@@ -401,7 +413,9 @@ def test_accuracy_as_a_fraction_is_refused() -> None:
 @pytest.mark.parametrize("classes", [1, 4])
 @pytest.mark.parametrize("shared", [False, True])
 def test_one_label_a_class(tmp_path: Path, classes: int, shared: bool) -> None:
-    """In a study of any kind: draw by draw or all at once, in processes, kept, with counts as NumPy has them."""
+    """In a study of any kind: draw by draw or all at once, in processes, kept, with counts as NumPy
+    has them.
+    """
     pool = torch.arange(3 * classes if shared else 40) % classes
     options = {"labels": pool, "quiet": True, "out": tmp_path / "one.csv"}
     table = run_study("one", several(), np.array([classes, 2 * classes]), 5, **options, jobs=2)
@@ -416,15 +430,21 @@ def test_one_label_a_class(tmp_path: Path, classes: int, shared: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("changes, says", [
-    ({"seed": 4}, "seed 3 there and 4 here"),
-    ({"data": "other"}, "data toy there"),
-    ({"draws": 6}, "pretrain_seeds"),
-    ({"threads": 2}, "threads 1 there"),
-    ({"labels": POOL.flip(0)}, "pool"),
-    ({"pretrain_seeds": [1, 2]}, "pretrain_seeds"),
-    ({"methods": [Method("scratch", noisy(0)), Method("probe", noisy(5), {"rate": 0.2})]}, "'rate': 0.2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"seed": 4}, "seed 3 there and 4 here"),
+        ({"data": "other"}, "data toy there"),
+        ({"draws": 6}, "pretrain_seeds"),
+        ({"threads": 2}, "threads 1 there"),
+        ({"labels": POOL.flip(0)}, "pool"),
+        ({"pretrain_seeds": [1, 2]}, "pretrain_seeds"),
+        (
+            {"methods": [Method("scratch", noisy(0)), Method("probe", noisy(5), {"rate": 0.2})]},
+            "'rate': 0.2",
+        ),
+    ],
+)
 def test_other_settings_are_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     small_study(out=tmp_path / "s.csv")
     before = (tmp_path / "s.jsonl").read_bytes()
@@ -449,12 +469,15 @@ def test_damaged_file_is_refused_and_says_where(tmp_path: Path, damage: str) -> 
     assert small_study(out=tmp_path / "s.csv").rows == whole.rows
 
 
-@pytest.mark.parametrize("images, steps, options", [
-    (3, 200, {"batch_size": 1, "epochs": 66, "patience": 22}),
-    (20, 300, {"batch_size": 5, "epochs": 75, "patience": 25}),
-    (200, 300, {"batch_size": 16, "epochs": 24, "patience": 8}),
-    (1000, 200, {"batch_size": 16, "epochs": 5, "patience": 5}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "images, steps, options",
+    [
+        (3, 200, {"batch_size": 1, "epochs": 66, "patience": 22}),
+        (20, 300, {"batch_size": 5, "epochs": 75, "patience": 25}),
+        (200, 300, {"batch_size": 16, "epochs": 24, "patience": 8}),
+        (1000, 200, {"batch_size": 16, "epochs": 5, "patience": 5}),
+    ],
+)
 def test_how_a_study_trains(images: int, steps: int, options: dict[str, int]) -> None:
     assert training_options(images, steps) == options
 
@@ -533,7 +556,9 @@ def test_false_claims_with_independent_repeats(n: int) -> None:
     "of_images", [0.0, 1.0, 1.4], ids=["images alike", "images matter", "images rule"]
 )
 def test_false_claims_with_shared_test_images(n: int, of_images: float) -> None:
-    """D = repeat + image + rest: the 100 images' share of the mean has 0, 1 and 1.4 times the repeats' deviation."""
+    """D = repeat + image + rest: the 100 images' share of the mean has 0, 1 and 1.4 times the
+    repeats' deviation.
+    """
     m, rng = 100, np.random.default_rng([n, int(10 * of_images)])
     repeats = rng.normal(size=(STUDIES, n, 1))
     images = of_images * np.sqrt(m / n) * rng.normal(size=(STUDIES, 1, m))
@@ -547,7 +572,9 @@ def test_false_claims_with_shared_test_images(n: int, of_images: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("n, per_draw, pool", [(5, 20, 60), (10, 20, 80), (20, 20, 120)])
 def test_false_claims_with_a_shared_label_pool(n: int, per_draw: int, pool: int) -> None:
-    """The difference depends on the labelled images, which come from one pool a study and so come again and again."""
+    """The difference depends on the labelled images, which come from one pool a study and so come
+    again and again.
+    """
     drawn = draw_labels(torch.zeros(pool, dtype=torch.long), per_draw, n, seed=0)
     chosen = torch.stack([draw.indices for draw in drawn]).numpy()
     shared = float(np.mean([draw.overlap for draw in drawn]))
@@ -562,7 +589,8 @@ def test_false_claims_with_a_shared_label_pool(n: int, per_draw: int, pool: int)
 def tables_with_everything_shared(
     seeds: int, n: int, pool: int, of_models: float, of_labels: float, on_these: bool = False
 ) -> Iterator[Table]:
-    """Studies of n draws of 20 labels over `seeds` models in turn; each model, label and test image has an effect.
+    """Studies of n draws of 20 labels over `seeds` models in turn; each model, label and test image
+    has an effect.
 
     All effects are 0 on average; with `on_these`, those of a study's own models too.
     """
@@ -595,7 +623,9 @@ def naive(table: Table) -> bool:
 def table_of(
     differences: np.ndarray, seeds: Any, shared: Any, metric: str = "test accuracy"
 ) -> Table:
-    """A table of methods a and b that differ by `differences` [draws] or [draws, images], at 50 labels."""
+    """A table of methods a and b that differ by `differences` [draws] or [draws, images], at 50
+    labels.
+    """
     rows, images = [], {}
     for draw, difference in enumerate(differences):
         for method, values in (("a", np.asarray(difference)), ("b", np.zeros_like(difference))):
@@ -612,7 +642,9 @@ def table_of(
 def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(
     seeds: int, each: int, pool: int
 ) -> None:
-    """5 % where labels matter more than the pretrained models; else the correction is too wide, about 3 % at (1, 1)."""
+    """5 % where labels matter more than the pretrained models; else the correction is too wide,
+    about 3 % at (1, 1).
+    """
     for of_models, of_labels in ((0.5, 1.5), (0.75, 1.25), (1.0, 1.0)):
         honest = unaware = 0
         for table in tables_with_everything_shared(seeds, seeds * each, pool, of_models, of_labels):
@@ -621,7 +653,8 @@ def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(
             honest += verdict(effect, 0) in ("supported", "contradicted")
             unaware += naive(table)
         print(
-            f"{seeds} seeds × {each}, models {of_models}, labels {of_labels}: honest {honest}, naive {unaware}"
+            f"{seeds} seeds × {each}, models {of_models}, labels {of_labels}: honest {honest}, "
+            f"naive {unaware}"
         )
         assert honest in CALIBRATED if of_models < of_labels else honest <= 70
         assert 120 <= unaware <= 520
@@ -633,7 +666,9 @@ SHAPES = pytest.mark.parametrize("pool", [240, 140], ids=["draws disjoint", "dra
 @pytest.mark.slow
 @SHAPES
 def test_false_claims_of_a_recorded_study(pool: int) -> None:
-    """Ten fresh pairs with one pool and one test set: 5 % false claims on fresh models, labels and images."""
+    """Ten fresh pairs with one pool and one test set: 5 % false claims on fresh models, labels and
+    images.
+    """
     for of_models, of_labels in ((0.5, 1.0), (0.75, 1.25)):
         honest = unaware = 0
         for table in tables_with_everything_shared(10, 10, pool, of_models, of_labels):
@@ -649,10 +684,12 @@ def test_false_claims_of_a_recorded_study(pool: int) -> None:
 @pytest.mark.slow
 @SHAPES
 def test_false_claims_of_a_study_with_three_models_in_turn(pool: int) -> None:
-    """Ten draws over three models, as in profile cpu, and what "conditional on these 3 pretrained models" is worth.
+    """Ten draws over three models, as in profile cpu, and what "conditional on these 3 pretrained
+    models" is worth.
 
-    Of these models the interval claims falsely in 5 % where they are alike, and less where they differ, since their
-    differences widen it. Of models in general it claims far too much; three seeds as repeats decide nothing.
+    Of these models the interval claims falsely in 5 % where they are alike, and less where they
+    differ, since their differences widen it. Of models in general it claims far too much; three
+    seeds as repeats decide nothing.
     """
     for of_models in (0.0, 0.5, 1.0):
         these = fresh = over_seeds = 0
@@ -666,7 +703,8 @@ def test_false_claims_of_a_study_with_three_models_in_turn(pool: int) -> None:
             over_seeds += beside(unconditional)
             assert verdict(unconditional, 0) == "undecided", "below 5 repeats"
         print(
-            f"3 models, pool {pool}, {of_models}: these {these}, fresh {fresh}, intervals over seeds {over_seeds}"
+            f"3 models, pool {pool}, {of_models}: these {these}, fresh {fresh}, intervals over "
+            f"seeds {over_seeds}"
         )
         assert these in CALIBRATED if of_models == 0 else these <= 70
         assert fresh > 120 or of_models < 1
@@ -678,7 +716,9 @@ def test_false_claims_of_a_study_with_three_models_in_turn(pool: int) -> None:
 def test_claims_on_given_models_are_calibrated_for_these_models_alone(
     models: int, low: int, high: int
 ) -> None:
-    """Draws over the same few models: 5 % false claims on these models, far more on models in general."""
+    """Draws over the same few models: 5 % false claims on these models, far more on models in
+    general.
+    """
     rng = np.random.default_rng(models)
     false_here = false_elsewhere = 0
     for _ in range(STUDIES):
@@ -749,10 +789,13 @@ def test_what_is_shared_is_labelled() -> None:
 def test_paired_uses_the_images_and_says_what_is_unknown() -> None:
     table = small_study()
     effect = paired(table, "probe", "scratch", "test accuracy", 20)
-    differences = np.stack([
-        table.images["probe", 20, draw, "test accuracy"] - table.images["scratch", 20, draw, "test accuracy"]
-        for draw in range(5)
-    ])  # fmt: skip
+    differences = np.stack(
+        [
+            table.images["probe", 20, draw, "test accuracy"]
+            - table.images["scratch", 20, draw, "test accuracy"]
+            for draw in range(5)
+        ]
+    )
     assert effect == effect_of(differences.astype(float)) and effect.label == ""
     assert (
         effect.effect > 0
@@ -819,10 +862,20 @@ def test_a_record_may_say_more_exactly_what_it_is_conditional_on() -> None:
     assert said["conditional"] == ["these 2 VAEs"]
 
 
-@pytest.mark.parametrize("changes", [
-    {"value": None}, {"value": float("nan")}, {"value": "1"}, {"n": None}, {"n": 1}, {"low": None, "high": None},
-    {"low": 2.0}, {"high": 0.5}, {"value": -1.0, "unit": "times"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"value": None},
+        {"value": float("nan")},
+        {"value": "1"},
+        {"n": None},
+        {"n": 1},
+        {"low": None, "high": None},
+        {"low": 2.0},
+        {"high": 0.5},
+        {"value": -1.0, "unit": "times"},
+    ],
+)
 def test_a_record_without_a_usable_interval_has_no_effect(changes: dict[str, Any]) -> None:
     record = {"value": 1.0, "unit": "nats", "low": 0.6, "high": 1.4, "n": 5, "se": 0.1, "df": 4}
     assert Effect.from_record(record).effect == 1.0
@@ -843,14 +896,30 @@ def effect(low: float, high: float, n: int = 10) -> Effect:
     return Effect((low + high) / 2, low, high, n, se=1.0, df=n - 1)
 
 
-@pytest.mark.parametrize("low, high, n, says", [
-    (0.1, 4.0, 10, "supported"), (0.1, 0.9, 10, "supported"), (-4.0, -0.1, 10, "contradicted"),
-    (-0.5, -0.1, 10, "contradicted"), (-0.9, 0.9, 10, "no gain"), (-0.9, 0.0, 10, "no gain"), (0.0, 0.9, 10, "no gain"),
-    (0.0, 0.0, 10, "no gain"), (-1.0, 0.5, 10, "undecided"), (-0.5, 1.0, 10, "undecided"), (0.0, 3.0, 10, "undecided"),
-    (-3.0, 0.0, 10, "undecided"), (-3.0, 3.0, 10, "undecided"), (1.0, 3.0, 4, "undecided"), (-0.1, 0.1, 3, "undecided"),
-    (1.0, 3.0, 5, "supported"), (-np.inf, -0.1, 10, "contradicted"), (-np.inf, np.inf, 10, "undecided"),
-    (np.nan, np.nan, 10, "undecided"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "low, high, n, says",
+    [
+        (0.1, 4.0, 10, "supported"),
+        (0.1, 0.9, 10, "supported"),
+        (-4.0, -0.1, 10, "contradicted"),
+        (-0.5, -0.1, 10, "contradicted"),
+        (-0.9, 0.9, 10, "no gain"),
+        (-0.9, 0.0, 10, "no gain"),
+        (0.0, 0.9, 10, "no gain"),
+        (0.0, 0.0, 10, "no gain"),
+        (-1.0, 0.5, 10, "undecided"),
+        (-0.5, 1.0, 10, "undecided"),
+        (0.0, 3.0, 10, "undecided"),
+        (-3.0, 0.0, 10, "undecided"),
+        (-3.0, 3.0, 10, "undecided"),
+        (1.0, 3.0, 4, "undecided"),
+        (-0.1, 0.1, 3, "undecided"),
+        (1.0, 3.0, 5, "supported"),
+        (-np.inf, -0.1, 10, "contradicted"),
+        (-np.inf, np.inf, 10, "undecided"),
+        (np.nan, np.nan, 10, "undecided"),
+    ],
+)
 def test_verdicts(low: float, high: float, n: int, says: str) -> None:
     assert verdict(effect(low, high, n), delta=1.0) == says
 

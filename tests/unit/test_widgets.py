@@ -1,4 +1,6 @@
-"""The controls: a figure where nobody can move them, otherwise moved by value; and the arrays that they show."""
+"""The controls: a figure where nobody can move them, otherwise moved by value; and the arrays that
+they show.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +180,10 @@ def test_the_losses_are_those_of_the_arrays(plain: Callable[[str], Any]) -> None
     row, column = facts["rates"].index(1.0), facts["batches"].index(16)
     last = [float(run[-1]) for run in arrays["validation"][row, column]]
     failed = sum(not loss < math.log(10) for loss in last)
-    said = f"rate 1, batch size 16: validation loss {sum(last) / 5:.2f} nats at the end, {failed} of 5 runs diverged."
+    said = (
+        f"rate 1, batch size 16: validation loss {sum(last) / 5:.2f} nats at the end, {failed} of "
+        "5 runs diverged."
+    )
     assert plain("rates").alt(rate=1.0, batch=16) == f"Lead. {said}"
 
 
@@ -196,7 +201,10 @@ def test_the_confusion_table_is_that_of_the_arrays(plain: Callable[[str], Any]) 
     says = odds >= math.log(0.3 / 0.7)
     hits, misses, false = (int(part.sum()) for part in (says & shirt, ~says & shirt, says & ~shirt))
     assert misses > 0 and false > 0
-    said = f"accuracy {100 - misses - false}, precision {100 * hits / (hits + false):.0f}, recall {2 * hits} %"
+    said = (
+        f"accuracy {100 - misses - false}, precision {100 * hits / (hits + false):.0f}, recall "
+        f"{2 * hits} %"
+    )
     said += f"; shirt found {hits}, overlooked {misses}, pullover taken for shirt {false}."
     asked = {"method": "fine-tuned", "labels": 5, "draw": 4, "threshold": 0.3}
     assert (
@@ -235,7 +243,10 @@ def test_the_difference_is_students_interval_over_draws(plain: Callable[[str], A
         for method in ("VAE fine-tuned (Fashion-MNIST)", "SVM on pixels")
     )
     low, high = stats.ttest_rel(a, b).confidence_interval()
-    said = f"VAE fine-tuned − SVM on pixels, 500 labels: {(a - b).mean():+.1f} points [{low:+.1f}, {high:+.1f}]"
+    said = (
+        f"VAE fine-tuned − SVM on pixels, 500 labels: {(a - b).mean():+.1f} points [{low:+.1f}, "
+        f"{high:+.1f}]"
+    )
     asked = {"pair": "Fashion-MNIST → MNIST", "against": "SVM on pixels", "labels": 500}
     assert (
         plain("curves")
