@@ -1,12 +1,13 @@
-"""Peak memory of each chapter as Binder runs it: JupyterLab's server and one kernel, in the profile that Binder gets.
+"""Peak memory of each chapter as Binder runs it: server and one kernel, in the profile it gets.
 
-    python benchmarks/memory.py                  all chapters, one after the other (about a minute each)
+    python benchmarks/memory.py                  all chapters, about a minute each
     python benchmarks/memory.py 01 03 --json memory.json
 
-Each learner's notebook is run, cell by cell and as it is, in a kernel that a JupyterLab server started. Ten times a
-second the memory of the server and of all processes below it is added up. PSS counts a page that several processes
-share once in all, RSS once for each of them. Both count what was read from files, the libraries' code above all, which
-a machine short of memory can drop and read again; "anonymous" is PSS without it, at its own peak. Needs Linux.
+Each learner's notebook is run, cell by cell and as it is, in a kernel that a JupyterLab server
+started. Ten times a second the memory of the server and of all processes below it is added up.
+PSS counts a page that several processes share once in all, RSS once for each of them. Both count
+what was read from files, the libraries' code above all, which a machine short of memory can drop
+and read again; "anonymous" is PSS without it, at its own peak. Needs Linux.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""The tests of two commits on the same machine: processor seconds of all their processes, and wall-clock seconds.
+"""The tests of two commits on one machine: processor seconds of all processes, and wall clock.
 
     python benchmarks/suite.py 6a131b7 HEAD
     python benchmarks/suite.py 6a131b7 HEAD --part quick --repeats 3
 
-Each commit is checked out into a folder of its own and installed there, with compiled bytecode, outside the timing.
-The parts are the whole suite (`pytest`) and the quick one (`pytest -m "not slow"`). Processor seconds are those of every
-process that the tests started, also of orphans: this program adopts them. They hardly depend on what else the machine
-does, wall-clock seconds do. Every measurement is added to `--out`, one JSON line each, and the last lines printed are
-the ratios of the second commit to the first; figures that an earlier call measured there on this machine count as well.
+Each commit is checked out into a folder of its own and installed there, with compiled bytecode,
+outside the timing. The parts are the whole suite (`pytest`) and the quick one (`pytest -m "not
+slow"`). Processor seconds are those of every process that the tests started, also of orphans:
+this program adopts them. They hardly depend on what else the machine does, wall-clock seconds do.
+Every measurement is added to `--out`, one JSON line each, and the last lines printed are the
+ratios of the second commit to the first; figures that an earlier call measured there on this
+machine count as well.
 """
 
 from __future__ import annotations

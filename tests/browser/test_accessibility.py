@@ -25,7 +25,7 @@ from vaetl_helpers.authoring.site import document
 
 __all__ = ["course_site", "site"]  # fixtures
 SOLUTIONS = sorted((ROOT / "course" / "solutions").glob("*.ipynb"))
-# Machado, Oliveira and Fernandes 2009, doi:10.1109/TVCG.2009.113, severity 1.0: matrices for linear RGB.
+# Machado, Oliveira and Fernandes 2009, doi:10.1109/TVCG.2009.113, severity 1.0: for linear RGB.
 VISION = {
     "normal": np.eye(3),
     "protanopia": [
@@ -170,7 +170,8 @@ CONTRAST = """() => {
   const parse = text => text.match(/[\\d.]+/g).map(Number);
   const part = v => v <= .04045 * 255 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
   const light = ([r, g, b]) => .2126 * part(r) + .7152 * part(g) + .0722 * part(b);
-  const ground = tag => { for (; tag; tag = tag.parentElement) { const c = parse(getComputedStyle(tag).backgroundColor);
+  const ground = tag => { for (; tag; tag = tag.parentElement) {
+    const c = parse(getComputedStyle(tag).backgroundColor);
     if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
   const found = {};
   for (const tag of document.querySelectorAll('body *')) {

@@ -33,14 +33,15 @@ from vaetl_helpers import vae, widgets
 plane, facts = vae.pretrained("vae-mnist-2d")
 widgets.latent_map(plane, alt="a map of digits and the digit at one point")
 """
-# Milliseconds from each of 51 presses of the arrow key to the new picture; the first does not count.
+# Milliseconds from each of 51 presses of the arrow key to the picture; the first does not count.
 DRAG = """
 async handle => {
   const image = () => document.querySelector('.widget-output img, .jp-OutputArea img[alt]').src;
   const times = [];
   for (let press = 0; press < 51; press++) {
     const before = image(), started = performance.now();
-    handle.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', keyCode: 39, bubbles: true}));
+    handle.dispatchEvent(new KeyboardEvent(
+        'keydown', {key: 'ArrowRight', keyCode: 39, bubbles: true}));
     while (image() === before) {
       if (performance.now() - started > 5000) return times;
       await new Promise(resolve => setTimeout(resolve, 1));

@@ -15,7 +15,10 @@ from test_browser import lab, page  # noqa: F401  (fixtures)
 pytestmark = [pytest.mark.slow, pytest.mark.debian("chromium", CHROMIUM)]
 FIRST = "import torch\ntorch.set_num_threads(1)\nfrom vaetl_helpers import widgets"
 CONTROLS = {"rates": 2, "thresholds": 4, "curves": 4}  # how many there are of each
-LABEL = "document.activeElement.closest('.widget-inline-hbox')?.querySelector('.widget-label')?.textContent"
+LABEL = (
+    "document.activeElement.closest('.widget-inline-hbox')"
+    "?.querySelector('.widget-label')?.textContent"
+)
 
 
 def press(page: Any, key: str, image: Any) -> float:  # noqa: F811

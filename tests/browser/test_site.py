@@ -1,4 +1,4 @@
-"""The pages need nothing from elsewhere, show every formula, and lead nowhere that does not exist."""
+"""Pages need nothing from elsewhere, show every formula, and lead nowhere that does not exist."""
 
 import contextlib
 import re
@@ -23,14 +23,19 @@ ROOT = Path(__file__).parents[2]
 # No name of a host has an address: whatever a page asked for could not arrive.
 FLAGS = (*in_browser.FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND")
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
 LEAVES = """<meta http-equiv="refresh" content="0;url=https://x.org/"><form action="https://x.org"></form>
 <script src="https://x.org/a.js"></script>"""
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+IMAGE = f'<img src="{BADGE}" alt="A badge">'
+COLAB = "https://colab.research.google.com/github/A/B/blob/v1/course/01_first.ipynb"
 TEXT = rf"""# Training basics
 
-**Run it yourself:** [Open in Colab](https://colab.research.google.com/github/A/B/blob/v1/course/01_first.ipynb) ·
-[Open in Kaggle](https://kaggle.com/x) · <a href="https://a.b/c"><img src="{BADGE}" alt="A badge"></a>
+**Run it yourself:** [Open in Colab]({COLAB}) ·
+[Open in Kaggle](https://kaggle.com/x) · <a href="https://a.b/c">{IMAGE}</a>
 
 Minimise $\mathcal{{L}}(\theta) = -\frac{{1}}{{n}} \sum_i \log p_\theta(y_i)$,
 see [chapter two](02_second.ipynb#A-part), [the readme](../README.md), [the quiz](#The-quiz) and [a paper](https://arxiv.org/abs/1312.6114).
@@ -363,7 +368,8 @@ def formulas(path: Path) -> int:
     return sum(len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", text, re.DOTALL)) for text in plain)
 
 
-# Letters that are drawn smaller than 12 pixels, formulas apart, and controls too low for a finger (WCAG 2.2, 2.5.8).
+# Letters that are drawn smaller than 12 pixels, formulas apart, and controls too low for a finger
+# (WCAG 2.2, 2.5.8).
 SMALL = """() => [...document.querySelectorAll('main *')].filter(tag => !tag.closest('math')
   && [...tag.childNodes].some(node => node.nodeType === 3 && node.data.trim())
   && parseFloat(getComputedStyle(tag).fontSize) < 12).map(tag => tag.outerHTML.slice(0, 80))"""

@@ -28,7 +28,7 @@ FLAGS = (
     "--disable-sync",
 )
 SCREENS = Path(__file__).parents[2] / ".screens"  # where a person can look at what the tests saw
-# The indicator says "idle" before there is a kernel, and cells that are run then are lost without a word.
+# The indicator says "idle" before there is a kernel, and cells that are run then are lost.
 READY = """
 async () => {
   const notebook = window.jupyterapp?.shell.currentWidget?.context;
@@ -42,10 +42,12 @@ async () => {
 LOOK = """
 async path => {
   const panel = await window.jupyterapp.commands.execute(
-    'docmanager:open', {path, factory: 'Notebook', kernelPreference: {shouldStart: false, canStart: false}});
+    'docmanager:open',
+    {path, factory: 'Notebook', kernelPreference: {shouldStart: false, canStart: false}});
   await panel.context.ready;
   await panel.revealed;
-  const cells = panel.content.widgets, seen = {cells: cells.length, markdown: 0, formulas: 0, faults: []};
+  const cells = panel.content.widgets;
+  const seen = {cells: cells.length, markdown: 0, formulas: 0, faults: []};
   for (const [number, cell] of cells.entries()) {
     await panel.content.scrollToItem(number);
     await cell.ready;
@@ -54,11 +56,14 @@ async path => {
     const formulas = /\\$/.test(source.replace(/`[^`]*`/g, ''));
     const text = () => cell.node.querySelector('.jp-RenderedMarkdown')?.textContent.trim();
     const drawn = () => text() && (!formulas || cell.node.querySelector('mjx-container'));
-    while (!drawn() && performance.now() < end) await new Promise(resolve => setTimeout(resolve, 20));
+    while (!drawn() && performance.now() < end)
+      await new Promise(resolve => setTimeout(resolve, 20));
     if (!drawn()) seen.faults.push(`cell ${number} is not rendered: ${source.slice(0, 60)}`);
-    if (cell.node.querySelector('mjx-merror')) seen.faults.push(`cell ${number}: a formula has an error`);
+    if (cell.node.querySelector('mjx-merror'))
+      seen.faults.push(`cell ${number}: a formula has an error`);
     for (const image of cell.node.querySelectorAll('img'))
-      if (!image.alt || !image.naturalWidth) seen.faults.push(`cell ${number}: ${image.outerHTML.slice(0, 80)}`);
+      if (!image.alt || !image.naturalWidth)
+        seen.faults.push(`cell ${number}: ${image.outerHTML.slice(0, 80)}`);
     seen.markdown += 1;
     seen.formulas += cell.node.querySelectorAll('mjx-container').length;
   }
@@ -69,11 +74,13 @@ async path => {
 RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
 # What the code cells of the notebook in front hold: whether each has run, its errors, and its text.
 OUTPUTS = """
-() => window.jupyterapp.shell.currentWidget.content.widgets.filter(cell => cell.model.type === 'code').map(cell => ({
+() => window.jupyterapp.shell.currentWidget.content.widgets
+  .filter(cell => cell.model.type === 'code').map(cell => ({
   id: cell.model.id,
   ran: cell.model.executionCount !== null,
   error: cell.model.outputs.toJSON().find(output => output.output_type === 'error')?.evalue ?? null,
-  text: cell.model.outputs.toJSON().map(output => output.text ?? output.data?.['text/plain'] ?? '').flat().join('')}))
+  text: cell.model.outputs.toJSON()
+    .map(output => output.text ?? output.data?.['text/plain'] ?? '').flat().join('')}))
 """
 
 

@@ -1,4 +1,4 @@
-"""What a learner does without a network, in an empty home: test_offline.py starts this in a sandbox.
+"""What a learner does without a network, in an empty home: test_offline.py starts it, confined.
 
     python offline_learner.py OUT      prints one JSON object a step; the last one is {"done": true}
 
@@ -45,7 +45,7 @@ def who_and_where() -> None:
     say(uid=os.getuid(), home=os.listdir(Path.home()), writable=writable, network=reached)
 
 
-# Formulas, a control, and what the kernel was told: under the policy that --offline gives to the browser.
+# Formulas, a control, and what the kernel was told: under the policy that --offline gives.
 FORMULA = (
     r"A formula: $\frac{a}{b}$, and a picture: ![of another machine](https://example.org/a.png)"
 )

@@ -136,7 +136,8 @@ def out_of_memory() -> None:
 
 
 if __name__ == "__main__":
-    # torchrun runs Python with -u, and then a line and its end are two writes: the other process's may come between.
+    # torchrun runs Python with -u, and then a line and its end are two writes: the other
+    # process's may come between.
     sys.stdout.reconfigure(write_through=False, line_buffering=True)
     torch.set_num_threads(1)
     world = Accelerator(cpu=True).num_processes

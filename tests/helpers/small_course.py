@@ -16,7 +16,10 @@ def show(kind, **content):
 show("run", profile=profile, seed=seed, device="CPU, 2 cores", platform="JupyterLab")
 show("data", source="Fashion-MNIST, embedded 9,000/1,000/2,000")"""
 REPORT = """value = 86.0 + (epochs or 0)
-show("record", id="01/accuracy", name="test accuracy", value=value, unit="%", low=85.0, high=87.0, n=3, data="Fashion-MNIST")"""
+show(
+    "record", id="01/accuracy", name="test accuracy", value=value, unit="%", low=85.0, high=87.0,
+    n=3, data="Fashion-MNIST",
+)"""
 
 
 def write(

@@ -111,19 +111,24 @@ BROKEN_EVALUATE = """
 from vaetl_helpers import training
 whole = training.evaluate
 def evaluate(model, data, loss_fn=training.classification_loss, batch_size=1000):
-    parts = [whole(model, data.subset(slice(i, i + batch_size)), loss_fn) for i in range(0, len(data), batch_size)]
-    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}  # batches weigh the same
+    starts = range(0, len(data), batch_size)
+    batches = [data.subset(slice(start, start + batch_size)) for start in starts]
+    parts = [whole(model, batch, loss_fn) for batch in batches]
+    # Batches weigh the same.
+    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
 training.evaluate = evaluate
 """
 BROKEN_KL = """
 from vaetl_helpers import vae
 whole = vae.kl
-vae.kl = lambda mu, log_var, *rest: 2 * whole(mu, log_var, *rest)  # a factor, as in a forgotten one half
+# A factor, as in a forgotten one half.
+vae.kl = lambda mu, log_var, *rest: 2 * whole(mu, log_var, *rest)
 """
 NO_FASHION = """
 from pathlib import Path
 whole = Path.exists
-Path.exists = lambda path, **options: "datasets/fashion-mnist" not in str(path) and whole(path, **options)
+ABSENT = "datasets/fashion-mnist"
+Path.exists = lambda path, **options: ABSENT not in str(path) and whole(path, **options)
 """
 
 

@@ -1,4 +1,4 @@
-"""`vaetl run`: what it executes, keeps, writes and refuses; small notebooks stand for the course."""
+"""`vaetl run`: what it executes, keeps, writes and refuses; small notebooks stand in."""
 
 import json
 import os

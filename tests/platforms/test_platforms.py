@@ -36,11 +36,12 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("course/*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["vaetl"]
 
-# Of each distribution the older of what Colab and Kaggle had within the last year, so that one environment stands for
-# both. Kaggle, end of 2025: torch to scipy, as lists of its distributions in public notebooks give them (with
-# scikit-learn-intelex 2025.9.0), and scikit-learn as in Kaggle/docker-python, kaggle_requirements.txt, whose line
-# "matplotlib<3.8" explains matplotlib. Colab, June 2026: ipywidgets and what a kernel needs, as in
-# googlecolab/backend-info, pip-freeze.gpu.txt (commit 03a8903; there with torch 2.11, numpy 2.0.2 and pip 24.1.2).
+# Of each distribution the older of what Colab and Kaggle had within the last year, so that one
+# environment stands for both. Kaggle, end of 2025: torch to scipy, as lists of its distributions
+# in public notebooks give them (with scikit-learn-intelex 2025.9.0), and scikit-learn as in
+# Kaggle/docker-python, kaggle_requirements.txt, whose line "matplotlib<3.8" explains matplotlib.
+# Colab, June 2026: ipywidgets and what a kernel needs, as in googlecolab/backend-info,
+# pip-freeze.gpu.txt (commit 03a8903; there with torch 2.11, numpy 2.0.2 and pip 24.1.2).
 OLD = {
     "torch": "2.6.0",
     "torchvision": "0.21.0",
@@ -472,7 +473,7 @@ class Lent:
         return {canonicalize_name(one["metadata"]["name"]) for one in report["install"]}
 
     def files(self) -> dict[Path, tuple[int, int]]:
-        """Size and time of each installed file; bytecode apart, which Python writes when it likes."""
+        """Size and time of each installed file, apart from bytecode, which Python may write."""
         every = (
             path for path in (self.python.parents[1] / "lib").rglob("*") if path.suffix != ".pyc"
         )
@@ -577,7 +578,8 @@ def test_colab_gets_what_is_missing_once_and_nothing_moves(lent: Lent) -> None:
     }
     control = """from vaetl_helpers import plots, widgets
 widgets.is_interactive = lambda: True  # and so gets a control, from ipywidgets 7
-widgets.explore(lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure, {"n": ("steps", [1, 2], 1)})"""
+draw = lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure
+widgets.explore(draw, {"n": ("steps", [1, 2], 1)})"""
     first, *_, loaded, moved = lent.open("01_training_basics", "load(", control, **colab)
     assert re.match(r"Course helpers \S+: added jaxtyping \S+, wadler-lindig \S+\.\n$", first)
     assert "Fashion-MNIST, embedded" in loaded and "widget-view" in moved

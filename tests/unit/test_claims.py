@@ -293,7 +293,7 @@ def test_holm_is_over_the_primary_rows_alone(kept: Path) -> None:
     def at(t: float, id: str = ACCURACY, data: str = SOURCE) -> dict:
         return made(id, t, t - T9, t + T9, data=data, se=1.0)
 
-    # Of t values at 9 degrees of freedom: p = 0.030 for 2.57, 0.020 for 2.82. Alone each is below 0.05.
+    # Of t values at 9 degrees of freedom: p = 0.030 for 2.57, 0.020 for 2.82; each below 0.05.
     weak, strong = at(2.57), at(2.82, data=OTHER)
     assert only(ledger(records=[weak])).verdict == "supported"
     pair = [weak, strong]

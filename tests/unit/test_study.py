@@ -263,7 +263,8 @@ KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from test_study import after, several, small_study
-small_study(methods=[after(lambda work: time.sleep(0.2), m) for m in several()], out={out!r}, jobs={jobs})
+slow = [after(lambda work: time.sleep(0.2), m) for m in several()]
+small_study(methods=slow, out={out!r}, jobs={jobs})
 """
 
 
@@ -511,7 +512,8 @@ def test_intervals_are_scipys() -> None:
 def test_two_way_standard_error_by_hand() -> None:
     table = np.array([[1.0, 4.0, 1.0], [3.0, 8.0, 1.0]])  # repeats × images
     effect = effect_of(table)
-    # Means of repeats 2 and 4: s² = 2. Means of images 2, 6, 1: s² = 7. Rest: [[0, -1, 1], [0, 1, -1]], MS = 4 / 2 = 2.
+    # Means of repeats 2 and 4: s² = 2. Means of images 2, 6, 1: s² = 7.
+    # Rest: [[0, -1, 1], [0, 1, -1]], MS = 4 / 2 = 2.
     repeats, images = 2 / 2, (7 - 2 / 2) / 3
     assert effect.se**2 == pytest.approx(repeats + images)
     assert effect.df == pytest.approx((repeats + images) ** 2 / (repeats**2 / 1 + images**2 / 2))
@@ -531,7 +533,7 @@ def test_one_repeat_and_values_that_are_not_finite_have_no_interval() -> None:
             effect_of(values)
 
 
-# ---------------------------------------------------------------- calibration: 1,000 studies without an effect each
+# ---------------------------------------------------------------- calibration: 1,000 studies
 
 
 def claims(differences: np.ndarray, **options: Any) -> int:
@@ -616,7 +618,7 @@ def beside(effect: Effect) -> bool:
 
 
 def naive(table: Table) -> bool:
-    """What a t interval over the draws' means, which takes them for independent, says of the truth."""
+    """What a t interval over the draws' means, taken for independent, says of the truth."""
     return beside(effect_of(list(table.values("a", "test accuracy", 50).values())))
 
 
@@ -1084,7 +1086,7 @@ def test_no_percentile_bootstrap() -> None:
         assert "percentile(" not in source and "stats.bootstrap" not in source, module.name
 
 
-# ---------------------------------------------------------------- costs along a curve, recorded runs
+# ---------------------------------------------------------------- costs and recorded runs
 
 
 def curves(*rows: tuple[str, int, list[float], list[float]]) -> Table:
