@@ -4,6 +4,7 @@ from suite import (
     pytest_collection_modifyitems,
     pytest_configure,
     pytest_runtest_setup,
+    pytest_xdist_make_scheduler,
     warm_kernels,
 )
 
@@ -11,5 +12,6 @@ __all__ = [
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_runtest_setup",
+    "pytest_xdist_make_scheduler",
     "warm_kernels",
 ]

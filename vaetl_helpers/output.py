@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 
 def notebook_kernel() -> Any:
@@ -112,38 +112,25 @@ def _float_or_none(number: Any) -> float | None:
     return None if number is None else float(number)
 
 
-def report(  # noqa: PLR0913  # the fields of a record, by keyword
-    name: str,
-    value: float,
-    unit: str = "",
-    *,
-    id: str | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    n: int | None = None,
-    se: float | None = None,
-    df: float | None = None,
-    conditional: Sequence[str] = (),
-    data: str | None = None,
-) -> None:
+class RecordFields(TypedDict, total=False):
+    """What `record` takes by keyword, for `report`, which hands it on."""
+
+    id: str | None
+    low: float | None
+    high: float | None
+    n: int | None
+    se: float | None
+    df: float | None
+    conditional: Sequence[str]
+    data: str | None
+
+
+def report(name: str, value: float, unit: str = "", **fields: Unpack[RecordFields]) -> None:
     """Shows a number and attaches it as a `record`, which has the same arguments.
 
     For many numbers see `show_table`, for effects of a study `show_record`.
     """
-    content = record(
-        name,
-        value,
-        unit,
-        id=id,
-        low=low,
-        high=high,
-        n=n,
-        se=se,
-        df=df,
-        conditional=conditional,
-        data=data,
-    )
-    show_record(content)
+    show_record(record(name, value, unit, **fields))
 
 
 def show_record(content: dict[str, Any]) -> None:

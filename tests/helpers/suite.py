@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
+from xdist.scheduler import LoadScopeScheduling
 
 from vaetl_helpers.app.kernels import forking
 
@@ -182,21 +183,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if for_the_night:
             config.hook.pytest_deselected(items=for_the_night)
             items[:] = [item for item in items if not item.get_closest_marker("nightly")]
-    for item in items:
-        name = group(item)
-        if name is not None:
-            item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=rank)  # a stable order: within a group as it was
+    items.sort(key=rank)  # a stable order: within a file as it was
 
 
-def group(item: pytest.Item) -> str | None:
-    """What must stay on one worker with this test; None where nothing must."""
-    mark = item.get_closest_marker("xdist_group")
-    if mark is not None:
-        return None  # its file has said so already
-    if isinstance(item.parent, Notebook) or item.path.stem in TOGETHER:
-        return item.path.stem
-    return None
+class Scheduler(LoadScopeScheduling):
+    """Gives a worker one test after the other, but a notebook and a file of TOGETHER as a whole.
+
+    xdist's own `--dist loadgroup` would do, but pytest-xdist 3.8.0 writes the groups into an
+    attribute that pytest 9.2 does not read any more: without a word, all groups are torn apart.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        is_whole = path.endswith(".ipynb") or Path(path).stem in TOGETHER
+        return path if is_whole else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
+    return Scheduler(config, log)
 
 
 def rank(item: pytest.Item) -> int:

@@ -16,7 +16,7 @@ import pytest
 import suite
 
 ROOT = Path(__file__).parents[2]
-WORKERS = ("-n", "2", "--dist", "loadgroup")
+WORKERS = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 
 
 def pytest_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -552,7 +552,7 @@ def requirements_changed() -> bool:
 
 
 # Six gigabytes and minutes: at night, and where what it depends on has changed.
-AT_NIGHT = pytest.mark.xdist_group("lent") if requirements_changed() else pytest.mark.nightly
+AT_NIGHT = pytest.mark.slow if requirements_changed() else pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vaetl_helpers.grading.sandbox import job
 from vaetl_helpers.grading.sandbox.inside import EXERCISES, OUTPUTS
-from vaetl_helpers.grading.sandbox.job import (
-    Ending,
-    ExerciseJob,
-    ExerciseRun,
-    Job,
-    Limits,
-    SubmissionRun,
-)
 from vaetl_helpers.grading.sandbox.kernel import SandboxedKernel, make_kernel_folder
 from vaetl_helpers.grading.sandbox.watch import die_with
 
@@ -64,7 +57,7 @@ class Kernel:
     """A kernel that runs code within limits of time and of output."""
 
     def __init__(
-        self, limits: Limits, drawn_inputs: Path, sandboxed: bool, job_folder: Path
+        self, limits: job.Limits, drawn_inputs: Path, sandboxed: bool, job_folder: Path
     ) -> None:
         self.limits = limits
         self.characters_received = 0
@@ -162,10 +155,10 @@ class SubmissionRunner:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.job = Job.read(folder)
+        self.job = job.Job.read(folder)
         self.limits = self.job.limits
         self.deadline = time.monotonic() + self.limits.seconds
-        self.run = SubmissionRun()
+        self.run = job.SubmissionRun()
         self.deadly: set[str] = set()  # exercises whose cells are not run again
         self.uses_own_setup = bool(self.job.own_setup)
         self.failed_starts = 0
@@ -204,7 +197,7 @@ class SubmissionRunner:
         await kernel.run(warm_up(self.job.course_setup), self.limits.start_seconds)
         return True
 
-    def _open_exercises(self) -> list[ExerciseJob]:
+    def _open_exercises(self) -> list[job.ExerciseJob]:
         return [
             exercise for exercise in self.job.exercises if exercise.id not in self.run.exercises
         ]
@@ -246,7 +239,7 @@ class SubmissionRunner:
 
     def _give_up(self, reason: str) -> None:
         for exercise in self._open_exercises():
-            self._note(exercise.id, Ending.NOT_RUN, reason)
+            self._note(exercise.id, job.Ending.NOT_RUN, reason)
 
     async def _run_exercises(self, kernel: Kernel) -> None:
         """Runs the cells of each exercise in turn; drives its function once, right after them."""
@@ -259,7 +252,7 @@ class SubmissionRunner:
                     await self._drive(kernel, exercise, cells_run)
             await kernel.run(exercise.check_cell, self._seconds())
 
-    async def _define(self, kernel: Kernel, exercise: ExerciseJob) -> CodeRun:
+    async def _define(self, kernel: Kernel, exercise: job.ExerciseJob) -> CodeRun:
         # A function of that name which is there already, the package's own perhaps, is no answer.
         await kernel.run(f"globals().pop({exercise.function!r}, None)", self._seconds())
         run = CodeRun()
@@ -269,20 +262,20 @@ class SubmissionRunner:
                 break
         return run
 
-    async def _drive(self, kernel: Kernel, exercise: ExerciseJob, cells_run: CodeRun) -> None:
+    async def _drive(self, kernel: Kernel, exercise: job.ExerciseJob, cells_run: CodeRun) -> None:
         if cells_run.status == "timeout":
             # Should there be another kernel, the time is not spent again.
             self.deadly.add(exercise.id)
-            return self._note(exercise.id, Ending.TIME, "its cell")
+            return self._note(exercise.id, job.Ending.TIME, "its cell")
         module = f"__import__({EXERCISES!r}, fromlist=['drive'])"
         code = f"{module}.drive({exercise.id!r}, {exercise.function})"
         run = await kernel.run(code, self._seconds())
         if run.status == "timeout":
-            return self._note(exercise.id, Ending.TIME, "its tests")
+            return self._note(exercise.id, job.Ending.TIME, "its tests")
         if run.status == "error" or run.outputs is None:
             reason = cells_run.message or run.message or "nothing came back"
-            return self._note(exercise.id, Ending.ERROR, reason)
-        return self._note(exercise.id, Ending.DRIVEN, outputs=run.outputs)
+            return self._note(exercise.id, job.Ending.ERROR, reason)
+        return self._note(exercise.id, job.Ending.DRIVEN, outputs=run.outputs)
 
     def _kernel_died(self, cause: str) -> None:
         """Blames the exercise at work for the death of the kernel, once: it is not run again."""
@@ -294,16 +287,16 @@ class SubmissionRunner:
         else:
             self.deadly.add(culprit)
             if culprit not in self.run.exercises:
-                self._note(culprit, Ending.DEAD, cause)
+                self._note(culprit, job.Ending.DEAD, cause)
 
     def _note(
-        self, id: str, ending: Ending, message: str = "", outputs: Iterable[str] = ()
+        self, id: str, ending: job.Ending, message: str = "", outputs: Iterable[str] = ()
     ) -> None:
         """Keeps what has become of an exercise, at once: this process may be killed too."""
         seconds = 0.0
         if self.exercise_began is not None:
             seconds = round(time.monotonic() - self.exercise_began, 1)
-        self.run.exercises[id] = ExerciseRun(ending, message, list(outputs), seconds)
+        self.run.exercises[id] = job.ExerciseRun(ending, message, list(outputs), seconds)
         self.run.write(self.folder)
 
 
