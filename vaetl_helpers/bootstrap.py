@@ -66,7 +66,7 @@ def ensure_installed(*extras: str) -> None:
         _tell_of_an_older(requirement, before.get(canonicalize_name(requirement.name)))
 
 
-ready = ensure_installed  # the name in notebooks that were handed out before 0.2
+ready = ensure_installed  # the name in notebooks that were handed out earlier
 
 
 def _tell_of_an_older(requirement: Requirement, version: str | None) -> None:

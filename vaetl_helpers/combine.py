@@ -1,3 +1,3 @@
-"""The former name of `vae_transfer`, for notebooks that were handed out before 0.2."""
+"""The former name of `vae_transfer`, for notebooks that were handed out earlier."""
 
 from vaetl_helpers.vae_transfer import *  # noqa: F403

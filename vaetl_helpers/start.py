@@ -1,3 +1,3 @@
-"""The former name of `vaetl_helpers.app.start`, for notebooks that were handed out before 0.2."""
+"""The former name of `vaetl_helpers.app.start`, for notebooks that were handed out earlier."""
 
 from vaetl_helpers.app.start import *  # noqa: F403

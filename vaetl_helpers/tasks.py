@@ -1,3 +1,3 @@
-"""The former name of `vaetl_helpers.data.tasks`, for notebooks that were handed out before 0.2."""
+"""The former name of `vaetl_helpers.data.tasks`, for notebooks that were handed out earlier."""
 
 from vaetl_helpers.data.tasks import *  # noqa: F403

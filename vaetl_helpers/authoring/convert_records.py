@@ -1,4 +1,4 @@
-"""Gives the recorded runs of before version 0.2 their ids.
+"""Gives the recorded runs their ids, once.
 
     python -m vaetl_helpers.authoring.convert_records
 
