@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import operator
 import os
 import signal
@@ -36,6 +38,7 @@ class Kernel:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.manager = KernelManager(kernel_name="python3")
+        logging.getLogger(kernels.__name__).setLevel(logging.DEBUG)  # tells why one is not forked
         self.manager.start_kernel(cwd=str(folder), extra_arguments=["--log-level=50"], **options)
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
@@ -165,6 +168,23 @@ def test_what_libraries_read_when_they_are_imported_makes_an_ordinary_start(
     monkeypatch.setenv(name, "3")
     command = [sys.executable, *kernels.LAUNCHER, "-f", "connection.json"]
     assert kernels.fork(command, {"cwd": str(tmp_path)}) is None
+
+
+@pytest.mark.slow
+def test_whoever_has_imported_the_same_libraries_gets_a_forked_kernel(
+    forked: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import json, os\nprint(json.dumps(dict(os.environ)))"
+    variables = json.loads(forked.run(code))
+    set_by_imports = {name for name in variables if name.startswith(("TORCH", "KMP"))}
+    assert set_by_imports  # PyTorch and its company leave some
+    for name in set_by_imports:
+        monkeypatch.setenv(name, variables[name])
+    another = Kernel(tmp_path)
+    try:
+        assert another.forked
+    finally:
+        another.close()
 
 
 def test_another_command_is_no_kernel_of_this_interpreter() -> None:

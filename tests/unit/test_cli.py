@@ -226,7 +226,7 @@ def test_lab_serves_the_copy(course: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = (
-        "import vaetl_helpers.runtime as r, pathlib; r.course_dir = lambda: "
+        "import vaetl_helpers.app.lab as lab, pathlib; lab.course_dir = lambda: "
         f"pathlib.Path({str(course)!r})"
     )
     command = [sys.executable, "-c", f"{code}; from vaetl_helpers.app.cli import main; main()"]

@@ -122,7 +122,7 @@ FAULTS = {
     ),
     "device": (
         start,
-        "probe",
+        "best_device",
         lambda: device.DeviceStatus(torch.device("cpu"), "CPU", "The GPU fails."),
         "The GPU fails.",
     ),

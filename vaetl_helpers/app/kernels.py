@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -29,6 +30,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
+LOG = logging.getLogger(__name__)
 SOCKET = "VAETL_WARM_KERNELS"  # names the socket of a warm process to processes started from here
 NAME = "vaetl-forked"
 LAUNCHER = ["-m", "ipykernel_launcher"]
@@ -152,7 +154,8 @@ def fork(command: list[str], options: dict[str, Any]) -> ForkedProcess | None:
     try:
         outputs = [descriptor(options.get(name), name) for name in STREAMS]
         return ForkedProcess(path, request, outputs)
-    except (Refused, OSError, ValueError):
+    except (Refused, OSError, ValueError) as error:
+        LOG.debug("this kernel is not forked: %s", error)
         return None
 
 

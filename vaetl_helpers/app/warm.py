@@ -124,6 +124,7 @@ class Server:
 
     def __init__(self, path: str, environment: dict[str, str]) -> None:
         self.environment = environment
+        self.set_by_imports: dict[str, str] = {}
         self.clients: dict[int, socket.socket] = {}  # by the kernel's process number
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
@@ -182,7 +183,13 @@ class Server:
 
     def reason_against(self, request: Request) -> str | None:
         """Why this request cannot be met by a fork."""
-        unlike = differences(request.environment, self.environment)
+        # Whoever asks may have imported the same libraries, and so have the same variables.
+        own = {
+            name: value
+            for name, value in self.set_by_imports.items()
+            if request.environment.get(name) == value
+        }
+        unlike = differences(request.environment, self.environment | own)
         if unlike:
             return f"other values of {', '.join(unlike)}"
         return reason_against_forking()
@@ -306,12 +313,12 @@ def main() -> None:
     if sys.path and Path(sys.path[0] or ".").resolve() == Path.cwd():
         del sys.path[0]
     server = Server(path, environment)  # who connects now waits until all is imported
-    set_by_imports = import_what_notebooks_import()
+    server.set_by_imports = import_what_notebooks_import()
     gc.collect()
     gc.freeze()  # the collector would copy shared memory by touching it
     request = server.serve()
     if request is not None:
-        become_kernel(request, set_by_imports)
+        become_kernel(request, server.set_by_imports)
         leave()
 
 
