@@ -49,21 +49,21 @@ def ensure_installed(*extras: str) -> None:
     NotReadyError where something cannot be added; then nothing was.
     """
     platform = hosted_platform()
-    before = installed()
-    if PACKAGE not in before:
+    versions = installed()
+    if PACKAGE not in versions:
         return  # imported from a folder that is not installed: whoever set that up sees to the rest
     needed = requirements(extras if platform else ())
-    lacking = []
+    not_installed = []
     for requirement in needed:
-        if canonicalize_name(requirement.name) not in before:
-            lacking.append(f"{requirement.name}{requirement.specifier}")
-    if lacking:
-        _add(lacking, before)
-        print(f"Course helpers {before[PACKAGE]}: added {_new(before)}.")
+        if canonicalize_name(requirement.name) not in versions:
+            not_installed.append(f"{requirement.name}{requirement.specifier}")
+    if not_installed:
+        _add(not_installed, versions)
+        print(f"Course helpers {versions[PACKAGE]}: added {_new(versions)}.")
     elif platform:
-        print(f"Course helpers {before[PACKAGE]}: everything is there.")
+        print(f"Course helpers {versions[PACKAGE]}: everything is there.")
     for requirement in needed:
-        _tell_of_an_older(requirement, before.get(canonicalize_name(requirement.name)))
+        _tell_of_an_older(requirement, versions.get(canonicalize_name(requirement.name)))
 
 
 ready = ensure_installed  # the name in notebooks that were handed out earlier
@@ -78,28 +78,28 @@ def _tell_of_an_older(requirement: Requirement, version: str | None) -> None:
     )
 
 
-def _new(before: Mapping[str, str]) -> str:
+def _new(earlier: Mapping[str, str]) -> str:
     """Name and version of what is installed now and was not before."""
-    after = installed()
-    added = sorted(after.keys() - before.keys())
-    return ", ".join(f"{name} {after[name]}" for name in added)
+    versions = installed()
+    added = sorted(versions.keys() - earlier.keys())
+    return ", ".join(f"{name} {versions[name]}" for name in added)
 
 
-def _add(lacking: Sequence[str], before: Mapping[str, str]) -> None:
+def _add(not_installed: Sequence[str], versions: Mapping[str, str]) -> None:
     """Installs by pip, first from attached wheels alone.
 
     Pins keep every installed distribution where it is.
     """
     with TemporaryDirectory() as folder:
         pins = Path(folder, "pins.txt")
-        lines = [_pin(name, version) for name, version in before.items()]
+        lines = [_pin(name, version) for name, version in versions.items()]
         pins.write_text("\n".join(lines), "utf-8")
         for place in _places():
-            command = [*PIP, *PATIENCE, "--constraint", str(pins), *place, *lacking]
+            command = [*PIP, *PATIENCE, "--constraint", str(pins), *place, *not_installed]
             pip = subprocess.run(command, capture_output=True, text=True)
             if pip.returncode == 0:
                 return
-    needs = " and ".join(lacking)
+    needs = " and ".join(not_installed)
     raise NotReadyError(f"The course needs {needs}, which could not be added: {_todo(pip.stderr)}.")
 
 

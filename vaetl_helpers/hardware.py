@@ -134,7 +134,8 @@ def peak_memory(device: torch.device) -> int:
     except ImportError:  # Windows
         import psutil
 
-        return int(psutil.Process().memory_info().peak_wset)
+        # Types know psutil as it is on their own system.
+        return int(getattr(psutil.Process().memory_info(), "peak_wset"))  # noqa: B009
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -284,13 +284,13 @@ def _forest_row(axis: Axes, y: int, row: Row, limits: tuple[float, float]) -> No
 def _forest_interval(
     axis: Axes, y: int, row: Row, limits: tuple[float, float], colour: str
 ) -> None:
-    ends = (row["low"], row["high"])
-    if ends == (None, None):
+    bounds = (row["low"], row["high"])
+    if bounds == (None, None):
         return
-    drawn = [limit if end is None else end for end, limit in zip(ends, limits, strict=True)]
+    drawn = [limit if bound is None else bound for bound, limit in zip(bounds, limits, strict=True)]
     axis.plot(drawn, [y, y], "-", color=colour)
-    for end, limit, arrow in zip(ends, limits, "<>", strict=True):
-        if end is None:
+    for bound, limit, arrow in zip(bounds, limits, "<>", strict=True):
+        if bound is None:
             axis.plot(limit, y, arrow, color=colour, markersize=7, clip_on=False)
 
 

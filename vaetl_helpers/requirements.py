@@ -48,13 +48,13 @@ def missing(extra: str, only: Iterable[str] = ()) -> list[str]:
     """What an extra of the package (or `only` some of it) asks for and this environment lacks."""
     if extra not in extras():
         raise unknown_name_error("extra", extra, extras())
-    lacking = []
+    not_installed = []
     for requirement in requirements([extra]):
         of_the_extra = not _applies(requirement, "")
-        asked = not only or requirement.name in only
-        if of_the_extra and asked and not is_installed(requirement):
-            lacking.append(f"{requirement.name}{requirement.specifier}")
-    return lacking
+        selected = not only or requirement.name in only
+        if of_the_extra and selected and not is_installed(requirement):
+            not_installed.append(f"{requirement.name}{requirement.specifier}")
+    return not_installed
 
 
 def is_installed(requirement: Requirement) -> bool:

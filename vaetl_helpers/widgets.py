@@ -180,9 +180,9 @@ def _device(model: VAE) -> torch.device:
     return next(model.parameters()).device
 
 
-def _picture(model: VAE, first: float, second: float) -> Tensor:
+def _picture(model: VAE, z1: float, z2: float) -> Tensor:
     """The picture of one code, [height, width]."""
-    code = torch.tensor([[first, second]], device=_device(model))
+    code = torch.tensor([[z1, z2]], device=_device(model))
     return model.picture(code)[0, 0].cpu()
 
 
@@ -193,17 +193,17 @@ def _as_grey(image: Tensor) -> Any:
     return Image.fromarray(255 - (255 * image).byte().numpy())
 
 
-def draw_point(model: VAE, background: Tensor, first: float, second: float) -> bytes:
-    """A PNG: the map with a cross at the code (first, second), and its picture beside it."""
+def draw_point(model: VAE, background: Tensor, z1: float, z2: float) -> bytes:
+    """A PNG: the map with a cross at the code (z1, z2), and its picture beside it."""
     from PIL import Image, ImageDraw
 
     side = background.shape[0]
     canvas = Image.new("RGB", (2 * side + 10, side), "white")
     canvas.paste(_as_grey(background).convert("RGB"))
-    picture = _as_grey(_picture(model, first, second))
+    picture = _as_grey(_picture(model, z1, z2))
     canvas.paste(picture.resize((side, side), Image.Resampling.NEAREST), (side + 10, 0))
-    x = side * (first + REACH) / (2 * REACH)
-    y = side * (REACH - second) / (2 * REACH)
+    x = side * (z1 + REACH) / (2 * REACH)
+    y = side * (REACH - z2) / (2 * REACH)
     draw = ImageDraw.Draw(canvas)
     draw.line((x - 15, y, x + 15, y), fill=RED, width=5)
     draw.line((x, y - 15, x, y + 15), fill=RED, width=5)

@@ -522,7 +522,7 @@ def test_it_finds_what_it_was_trained_on() -> None:
 # ---------------------------------------------------------------- what transfer gains
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fine_tuned_beats_scratch_at_the_smallest_size(clothes: Splits, digits: Splits) -> None:
     """The required result, with the method and the settings of the notebook's profile `cpu`."""
     pool = boots(clothes, digits, "train", 50, 0)

@@ -640,7 +640,14 @@ def table_of(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds, each, pool", [(5, 2, 120), (10, 2, 240), (10, 1, 120)])
+@pytest.mark.parametrize(
+    "seeds, each, pool",
+    [
+        pytest.param(5, 2, 120, marks=pytest.mark.nightly),
+        pytest.param(10, 2, 240, marks=pytest.mark.nightly),
+        (10, 1, 120),
+    ],
+)
 def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(
     seeds: int, each: int, pool: int
 ) -> None:
@@ -662,7 +669,13 @@ def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(
         assert 120 <= unaware <= 520
 
 
-SHAPES = pytest.mark.parametrize("pool", [240, 140], ids=["draws disjoint", "draws share 7 %"])
+SHAPES = pytest.mark.parametrize(
+    "pool",
+    [
+        pytest.param(240, id="draws disjoint", marks=pytest.mark.nightly),
+        pytest.param(140, id="draws share 7 %"),
+    ],
+)
 
 
 @pytest.mark.slow

@@ -260,7 +260,7 @@ def probe_and_scratch(task: tasks.Task, source: torch.nn.Sequential) -> list[Met
     return [Method("probe", probe), Method("scratch", scratch)]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_on_tops_ten_labels_a_class_a_probe_beats_scratch() -> None:
     task = tasks.load_task("tops")
     source, _ = tasks.source_model("tops")

@@ -148,17 +148,17 @@ def _named_values(parameters: list[str] | None) -> dict[str, str] | None:
 EXECUTION = ("papermill", "nbformat", "nbconvert", "ipykernel")
 
 
-def _need(what: str, **extras: Sequence[str] | None) -> None:
+def _need(command: str, **extras: Sequence[str] | None) -> None:
     """CourseError where an extra, or only some of it, is missing; None asks for nothing."""
     from vaetl_helpers.errors import CourseError
     from vaetl_helpers.requirements import install_command, missing
 
-    lacking = []
+    not_installed = []
     for extra, only in extras.items():
         if only is not None:
-            lacking += missing(extra, only=only)
-    if lacking:
-        raise CourseError(f"{what} needs some packages more: {install_command(lacking)}")
+            not_installed += missing(extra, only=only)
+    if not_installed:
+        raise CourseError(f"{command} needs some packages more: {install_command(not_installed)}")
 
 
 @app.command()

@@ -29,9 +29,9 @@ def checkup() -> tuple[dict[str, Any], list[str]]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     facts["disk free"] = f"{free:.1f} GB"
     todo = _device_problems()
-    lacking = {extra: missing(extra) for extra in extras()}
-    if lacking["lab"]:
-        todo.append(install_command(lacking["lab"]))
+    not_installed = {extra: missing(extra) for extra in extras()}
+    if not_installed["lab"]:
+        todo.append(install_command(not_installed["lab"]))
     if free < ENOUGH_DISK:
         todo.append(
             f"free some disk space: {free:.1f} GB are left, runs and data need {ENOUGH_DISK:.0f} GB"
@@ -43,7 +43,8 @@ def checkup() -> tuple[dict[str, Any], list[str]]:
         todo.append(str(error))
     facts["data"] = _data_sets()
     facts["extras"] = {
-        extra: install_command(needs) if needs else "present" for extra, needs in lacking.items()
+        extra: install_command(needs) if needs else "present"
+        for extra, needs in not_installed.items()
     }
     return presentable(facts), presentable(todo)
 

@@ -89,30 +89,32 @@ def run(  # noqa: PLR0913  (the options of the command)
     the exit code: 0, 1 (something failed) or 130 (Ctrl-C). Raises CourseError for wrong use, before
     anything is written, and for a folder that cannot be written.
     """
-    lacking = missing("lab", only=NEEDED)
-    if lacking:
-        raise CourseError(f"Running notebooks needs some packages more: {install_command(lacking)}")
+    not_installed = missing("lab", only=NEEDED)
+    if not_installed:
+        raise CourseError(
+            f"Running notebooks needs some packages more: {install_command(not_installed)}"
+        )
     if jobs is not None and jobs < 1:
         raise CourseError(f"At least one chapter runs at a time: mend --jobs {jobs}.")
     earlier = earlier_run(out, resume)
-    asked = earlier["asked"]
-    profile = profile or asked.get("profile", "smoke")
+    options = earlier["asked"]
+    profile = profile or options.get("profile", "smoke")
     if parameters is None:
-        parameters = asked.get("parameters", {})
+        parameters = options.get("parameters", {})
     if solutions is None:
-        solutions = asked.get("solutions", False)
+        solutions = options.get("solutions", False)
     if profile not in CELL_SECONDS:
         raise unknown_name_error("profile", profile, CELL_SECONDS)
     if strict and set(parameters) - {"seed"}:
         raise CourseError(
             "The bands that --strict checks hold without -p: leave out one or the other."
         )
-    known = chapters_in((course or course_dir()) / ("solutions" if solutions else ""))
-    chosen = choose(chapters or asked.get("chapters", ()), known)
+    available = chapters_in((course or course_dir()) / ("solutions" if solutions else ""))
+    chosen = choose(chapters or options.get("chapters", ()), available)
     values = share(parameters, chosen)
-    asked = {"profile": profile, "parameters": merged(values), "solutions": solutions}
+    options = {"profile": profile, "parameters": merged(values), "solutions": solutions}
     entries = initial_entries(chosen, earlier["chapters"])
-    facts = initial_facts(asked, entries)
+    facts = initial_facts(options, entries)
     jobs = jobs or default_jobs(profile)
     folder = (out or dated_folder(profile)).absolute()
     return go(Run(folder, chosen, values, facts, entries, strict, jobs))
@@ -280,10 +282,10 @@ def run_side_by_side(run: Run, waiting: list[Chapter]) -> None:
         try:
             while waiting or running:
                 while waiting and len(running) < run.jobs:
-                    started = begin(run, waiting.pop(0), list(running.values()))
-                    running[pool.submit(execute_chapter, run, started)] = started
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                    job = begin(run, waiting.pop(0), list(running.values()))
+                    running[pool.submit(execute_chapter, run, job)] = job
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
                     finish(run, running.pop(future), future.result())
         except BaseException:
             end_kernels()  # the threads end with their kernels
@@ -312,16 +314,16 @@ def expected_minutes(chapter: Chapter) -> float:
 def is_to_be_run(run: Run, chapter: Chapter) -> bool:
     """False for a chapter that an extra is missing for, or that an earlier run has left passed."""
     label = f"{chapter.number} {chapter.title}"
-    before = run.entries[chapter.number]
+    earlier = run.entries[chapter.number]
     conditions = conditions_of(run, chapter)
-    same = before["status"] == "passed" and conditions.items() <= before.items()
-    if same and (run.out / notebook_of(chapter)).exists():
+    unchanged = earlier["status"] == "passed" and conditions.items() <= earlier.items()
+    if unchanged and (run.out / notebook_of(chapter)).exists():
         print(f"{label}: passed earlier, kept", flush=True)
         return False
-    lacking = [need for extra in chapter.requires for need in missing(extra)]
-    if lacking:
+    not_installed = [need for extra in chapter.requires for need in missing(extra)]
+    if not_installed:
         extras = ", ".join(chapter.requires)
-        reason = f"needs the extra {extras}: {install_command(lacking)}"
+        reason = f"needs the extra {extras}: {install_command(not_installed)}"
         run.entries[chapter.number] = {
             "status": "skipped",
             "seconds": 0.0,
@@ -352,8 +354,8 @@ def begin(run: Run, chapter: Chapter, running: Sequence[Started]) -> Started:
     entry.update(status="interrupted", seconds=0.0, notebook=notebook_of(chapter))
     run.entries[chapter.number] = entry
     run.save()
-    taken = {other.line for other in running}
-    line = min(set(range(run.jobs)) - taken)
+    lines_in_use = {other.line for other in running}
+    line = min(set(range(run.jobs)) - lines_in_use)
     started = Started(chapter, time.perf_counter(), line)
     if run.jobs == 1 and not sys.stderr.isatty():
         print(f"{started.label}: ", end="", flush=True)
@@ -488,7 +490,7 @@ def name_of(number: str, entry: Mapping[str, Any]) -> str:
 
 
 def chapter_rows(run: Run) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for number, entry in run.entries.items():
         seconds = f"{entry.get('seconds', 0):.1f}"
         note = entry.get("error") or entry.get("reason") or ""

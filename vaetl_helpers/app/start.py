@@ -27,11 +27,11 @@ from vaetl_helpers.training.loop import fit
 
 def _packages() -> str:
     # On a hosted machine each chapter's first cell adds what that one needs.
-    asked = () if hosted_platform() else extras()
-    lacking = {extra: missing(extra) for extra in asked if extra not in ("grading", "lab")}
-    names = [extra for extra, needs in lacking.items() if needs]
+    checked = () if hosted_platform() else extras()
+    not_installed = {extra: missing(extra) for extra in checked if extra not in ("grading", "lab")}
+    names = [extra for extra, needs in not_installed.items() if needs]
     if names:
-        needs = [need for extra in names for need in lacking[extra]]
+        needs = [need for extra in names for need in not_installed[extra]]
         raise CourseError(f"for {', '.join(names)} run {install_command(needs)}")
     return ", ".join(f"{name} {version}" for name, version in versions().items())
 

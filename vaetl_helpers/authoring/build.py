@@ -351,13 +351,13 @@ def _keep_outputs(solution: NotebookNode, path: Path) -> bool:
     if not path.exists():
         return False
     stored = nbformat.read(path, 4)
-    about = stored.metadata.get("vaetl", {})
-    if not about.get("executed") == fingerprint(stored) == fingerprint(solution):
+    facts = stored.metadata.get("vaetl", {})
+    if not facts.get("executed") == fingerprint(stored) == fingerprint(solution):
         return False
     for cell, old in zip(_code(solution), _code(stored), strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count
     for key in ("executed", "profile"):
-        solution.metadata.vaetl[key] = about[key]
+        solution.metadata.vaetl[key] = facts[key]
     return True
 
 
@@ -378,26 +378,26 @@ def _read_and_compare(path: Path, fresh: NotebookNode, is_solution: bool) -> lis
         stored = nbformat.read(path, 4)
     except Exception as error:  # damaged, of another format: its author needs to know
         return [f"it cannot be read ({type(error).__name__}: {error})"]
-    about = dict(stored.metadata.get("vaetl", {}))
+    facts = dict(stored.metadata.get("vaetl", {}))
     breaches = []
     if is_solution:
-        if about.pop("executed", None) != fingerprint(stored):
+        if facts.pop("executed", None) != fingerprint(stored):
             breaches.append("its sources are not those that were executed")
-        if about.pop("profile", None) != "cpu":
+        if facts.pop("profile", None) != "cpu":
             breaches.append("its outputs are not from the profile cpu")
-    if stored.metadata | {"vaetl": about} != fresh.metadata:
+    if stored.metadata | {"vaetl": facts} != fresh.metadata:
         breaches.append("the notebook's metadata differ from what the source gives")
     breaches += _differing_cells(stored, fresh)
     return breaches + lint(stored, is_solution)
 
 
-def _differing_cells(stored: NotebookNode, fresh: NotebookNode) -> list[str]:
+def _differing_cells(stored: NotebookNode, built: NotebookNode) -> list[str]:
     differences = []
-    if len(stored.cells) != len(fresh.cells):
+    if len(stored.cells) != len(built.cells):
         differences.append(
-            f"it has {len(stored.cells)} cells where the source gives {len(fresh.cells)}"
+            f"it has {len(stored.cells)} cells where the source gives {len(built.cells)}"
         )
-    for i, (old, new) in enumerate(zip(stored.cells, fresh.cells, strict=False)):
+    for i, (old, new) in enumerate(zip(stored.cells, built.cells, strict=False)):
         keys = sorted((old.keys() | new.keys()) - {"outputs", "execution_count"})
         changed = [key for key in keys if old.get(key) != new.get(key)]
         if changed:

@@ -25,9 +25,9 @@ def mathml(latex: str, display: str = "inline") -> str:
     """
     latex = latex.strip()
     text = re.sub(r"\\(begin|end)\{equation\*?\}", "", latex)
-    for ours, theirs in ENVIRONMENTS.items():
-        text = re.sub(rf"\\(begin|end)\{{{ours}\}}", rf"\\\1{{{theirs}}}", text)
-    text = re.sub(r"\\[A-Za-z]+", lambda found: COMMANDS.get(found[0], found[0]), text)
+    for name, replacement in ENVIRONMENTS.items():
+        text = re.sub(rf"\\(begin|end)\{{{name}\}}", rf"\\\1{{{replacement}}}", text)
+    text = re.sub(r"\\[A-Za-z]+", lambda match: COMMANDS.get(match[0], match[0]), text)
     try:
         tree = convert_to_element(text, display=display)
     except Exception as error:  # the converter has a dozen classes of error without a common parent
@@ -37,9 +37,9 @@ def mathml(latex: str, display: str = "inline") -> str:
     for node in tree.iter():
         _mend(node)
         if _lost(node):
-            what = node.text or "a line break outside aligned"
+            construct = node.text or "a line break outside aligned"
             raise CourseError(
-                f"The formula ${latex}$ cannot be shown as MathML: write {what} otherwise."
+                f"The formula ${latex}$ cannot be shown as MathML: write {construct} otherwise."
             )
     tree.set("alttext", latex)
     return ElementTree.tostring(tree, encoding="unicode")
@@ -62,10 +62,8 @@ def _mend(node: ElementTree.Element) -> None:
     if node.tag not in {"math", "mrow", "mtd", "mstyle"}:
         return
     for place in reversed(range(1, len(node))):
-        before, after = node[place - 1], node[place]
-        if (_is_function(before) and after.tag != "mo") or (
-            _is_function(after) and before.tag != "mo"
-        ):
+        left, right = node[place - 1], node[place]
+        if (_is_function(left) and right.tag != "mo") or (_is_function(right) and left.tag != "mo"):
             node.insert(place, ElementTree.Element("mspace", width="0.167em"))
 
 

@@ -294,12 +294,12 @@ def _navigation(label: str, links: str) -> str:
     return f'<nav class="course" aria-label="{label}">{links}</nav>'
 
 
-def _page(page: Page, before: Page | None, after: Page | None, title: str) -> str:
+def _page(page: Page, previous: Page | None, following: Page | None, title: str) -> str:
     links = [_link("index.html", title)]
-    if before:
-        links.append(_link(f"{before.name}.html", f"← {before.title}", ' rel="prev"'))
-    if after:
-        links.append(_link(f"{after.name}.html", f"{after.title} →", ' rel="next"'))
+    if previous:
+        links.append(_link(f"{previous.name}.html", f"← {previous.title}", ' rel="prev"'))
+    if following:
+        links.append(_link(f"{following.name}.html", f"{following.title} →", ' rel="next"'))
     body = page.head + _contents(page.sections) + page.body
     return document(f"{page.title} – {title}", " ".join(links), "", body)
 
@@ -348,17 +348,19 @@ def _chapters(pages: list[Page]) -> str:
     for page in pages:
         facts = page.facts.get("minutes", {})
         minutes += facts.get("reading", 0) + facts.get("exercises", 0)
-    first = ""
+    beginning = ""
     if pages:
-        first = f"Begin with {_link(pages[0].name + '.html', pages[0].title)}. "
+        beginning = f"Begin with {_link(pages[0].name + '.html', pages[0].title)}. "
     rest = (
         "A chapter whose number has a letter goes deeper and can wait. "
         f"All of it takes about {round(minutes / 60)} hours."
     )
-    about = ABOUT
+    introduction = ABOUT
     if any("/github/ORG/REPO/" in page.head for page in pages):
-        about += NOWHERE
-    return f'{about}\n<p>{first}{rest}</p>\n<h2>Chapters</h2><ul class="list">{items}</ul>'
+        introduction += NOWHERE
+    return (
+        f'{introduction}\n<p>{beginning}{rest}</p>\n<h2>Chapters</h2><ul class="list">{items}</ul>'
+    )
 
 
 def _chapter(page: Page) -> str:

@@ -150,14 +150,14 @@ class Run:
     def _resume(self, path: Path) -> None:
         facts, tensors = read_checkpoint(path, self.bare)
         rows = facts.get("history", [])
-        ours = self.facts | {"epochs": self.options.epochs}
+        current = self.facts | {"epochs": self.options.epochs}
         # To have done fewer epochs is what resuming is for.
         stored = facts | {"epochs": max(self.options.epochs, len(rows))}
-        differing = [name for name in ours if stored.get(name) != ours[name]]
+        differing = [name for name in current if stored.get(name) != current[name]]
         if differing:
             raise CourseError(
                 f"{path} belongs to a run with {_listed(stored, differing)}, this one has "
-                f"{_listed(ours, differing)}: give the new run another checkpoint path, "
+                f"{_listed(current, differing)}: give the new run another checkpoint path, "
                 "or remove the file to start again."
             )
         set_state_tensors(tensors, self.bare, self.optimizer)
