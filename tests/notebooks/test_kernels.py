@@ -198,7 +198,10 @@ def test_another_command_is_no_kernel_of_this_interpreter() -> None:
 
 def test_which_variables_may_differ() -> None:
     own = {"OMP_NUM_THREADS": "1", "VAETL_TABLES": "a", "HOME": "/home/a"}
-    assert warm.differences(own | {"VAETL_TABLES": "b", "JPY_SESSION_NAME": "c"}, own) == []
+    assert (
+        warm.differences(own | {"VAETL_TABLES": "b", "JPY_SESSION_NAME": "c", "PATH": "d"}, own)
+        == []
+    )
     assert warm.differences(own | {"HF_HOME": "b", "HOME": "c"}, own) == ["HF_HOME", "HOME"]
     assert warm.differences({}, own) == ["HOME", "OMP_NUM_THREADS"]
 

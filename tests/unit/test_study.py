@@ -639,15 +639,8 @@ def table_of(
     return Table(rows, images)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "seeds, each, pool",
-    [
-        pytest.param(5, 2, 120, marks=pytest.mark.nightly),
-        pytest.param(10, 2, 240, marks=pytest.mark.nightly),
-        (10, 1, 120),
-    ],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("seeds, each, pool", [(5, 2, 120), (10, 2, 240), (10, 1, 120)])
 def test_false_claims_with_pretraining_seeds_pool_and_test_set_shared(
     seeds: int, each: int, pool: int
 ) -> None:
@@ -696,7 +689,7 @@ def test_false_claims_of_a_recorded_study(pool: int) -> None:
         assert 120 <= unaware <= 520
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @SHAPES
 def test_false_claims_of_a_study_with_three_models_in_turn(pool: int) -> None:
     """Ten draws over three models, as in profile cpu, and what "conditional on these 3 pretrained
@@ -727,7 +720,9 @@ def test_false_claims_of_a_study_with_three_models_in_turn(pool: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("models, low, high", [(1, 30, 70), (3, 30, 70)])
+@pytest.mark.parametrize(
+    "models, low, high", [(1, 30, 70), pytest.param(3, 30, 70, marks=pytest.mark.nightly)]
+)
 def test_claims_on_given_models_are_calibrated_for_these_models_alone(
     models: int, low: int, high: int
 ) -> None:

@@ -64,7 +64,8 @@ class ForkedProcess:
             self.connection.connect(path)
             line = json.dumps(request).encode() + b"\n"
             sent = socket.send_fds(self.connection, [line], outputs)
-            self.connection.sendall(line[sent:])
+            if sent < len(line):  # sendall sends even nothing, and fails where the answer is there
+                self.connection.sendall(line[sent:])
             answer = self.next_message()
         except (OSError, ValueError) as error:
             self.connection.close()

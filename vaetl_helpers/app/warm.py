@@ -62,7 +62,17 @@ MODULES = (
 INLINE = "module://matplotlib_inline.backend_inline"  # what a kernel chooses for matplotlib
 # Variables that are read when a kernel runs, not when something is imported. All others must be
 # the same for a kernel as for this process.
-READ_LATE = ("VAETL_", "JPY_", "JUPYTER_", "IPYTHON", "PYTEST_", "MPLBACKEND", "PWD", "OLDPWD")
+READ_LATE = (
+    "VAETL_",
+    "JPY_",
+    "JUPYTER_",
+    "IPYTHON",
+    "PYTEST_",
+    "MPLBACKEND",
+    "PATH",
+    "PWD",
+    "OLDPWD",
+)
 LONGEST_REQUEST = 1 << 20
 
 
