@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -38,6 +38,7 @@ JUNK = {
 NEED_A_PROGRAM = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 # Their further frames are previews or layers, which no viewer plays.
 NOT_PLAYED = {"MPO", "PSD"}
+GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}  # modes of Pillow
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and its value
 BITS = (8, 10, 12, 14, 16)  # of cameras and scanners
 
@@ -167,7 +168,7 @@ class PictureReader:
     @property
     def bits(self) -> int:
         """How many bits hold the brightest level of the deep pictures."""
-        return next(bits for bits in BITS if self.brightest < 2**bits)
+        return bits_of(self.brightest)
 
     def read(self, folders: Sequence[ClassFolders]) -> list[Pictures]:
         """The pictures of some folders; raises CourseError for one that cannot be read."""
@@ -193,9 +194,7 @@ class PictureReader:
         picture = open_picture(path)
         if path not in self.deep:
             self._note(path, picture)
-        colour = in_colour(picture.image, str(path), bits)
-        if picture.is_negative:
-            colour = ImageOps.invert(colour)
+        colour = picture.in_colour(str(path), bits)
         return np.asarray(ImageOps.fit(colour, (self.size, self.size))).transpose(2, 0, 1)
 
     def _note(self, path: Path, picture: Opened) -> None:
@@ -223,6 +222,11 @@ class PictureReader:
         return lines
 
 
+def bits_of(brightest: int) -> int:
+    """How many bits a camera or scanner has whose brightest level this is."""
+    return next(bits for bits in BITS if brightest < 2**bits)
+
+
 def _and_others(paths: Sequence[Path]) -> str:
     return f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
 
@@ -243,30 +247,71 @@ class Opened(NamedTuple):
     has_frames: bool
     is_negative: bool
 
+    def in_colour(self, name: str, bits: int) -> Image.Image:
+        """What a person sees; `bits` as for the function `in_colour`."""
+        from PIL import ImageOps
+
+        colour = in_colour(self.image, name, bits)
+        return ImageOps.invert(colour) if self.is_negative else colour
+
 
 def open_picture(path: Path) -> Opened:
     """Decodes a picture file; raises CourseError, which names it, where it cannot be read."""
+    from PIL import Image
+
+    return _opened(lambda: Image.open(path), str(path))
+
+
+def _opened(opening: Callable[[], Image.Image], name: str) -> Opened:
     from PIL import Image, ImageOps
 
     try:
-        with _quiet(), Image.open(path) as image:
+        with _quiet(), opening() as image:
             is_played = image.format not in NOT_PLAYED
             has_frames = is_played and getattr(image, "is_animated", False)
             is_negative = _is_negative(image)
-            has_deep_colours = ";16" in str(image.tile)
+            has_deep_colours = ";16" in str(getattr(image, "tile", ""))
             upright = ImageOps.exif_transpose(image)  # phones store the turn apart
     except Image.DecompressionBombError as error:
         raise CourseError(
-            f"{path} cannot be read as a picture, it is too large ({_pixels_of(error)}): make it "
+            f"{name} cannot be read as a picture, it is too large ({_pixels_of(error)}): make it "
             "smaller, or remove it."
         ) from error
     except Exception as error:  # a decoder raises anything for a broken file
         raise CourseError(
-            f"{path} cannot be read as a picture: remove it or replace it by a whole one."
+            f"{name} cannot be read as a picture: remove it or replace it by a whole one."
         ) from error
     if has_deep_colours and not is_deep(upright):
-        _check_deep_colours(upright, path)
+        _check_deep_colours(upright, name)
     return Opened(upright, has_frames, is_negative)
+
+
+def read_pictures(pictures: Sequence[Image.Image], name: str) -> Levels:
+    """Pictures of Pillow as uint8 [n, channels, height, width], as a person sees them.
+
+    One channel where all of them are grey; deep ones as `PictureReader` scales them. Raises
+    CourseError where sizes differ.
+    """
+    opened = []
+    brightest = []
+    for row, picture in enumerate(pictures):
+        label = getattr(picture, "filename", "") or f"Picture {row}"
+        opened.append(_opened(picture.copy, label))
+        if is_deep(opened[-1].image):
+            brightest.append(int(deep_levels(opened[-1].image, label).max()))
+    sizes = sorted({picture.image.size for picture in opened})
+    if len(sizes) > 1:
+        raise CourseError(
+            f"{name} must be pictures of one size, but some have {sizes[0]} and some {sizes[-1]} "
+            "pixels: scale them with ImageOps.fit(picture, (32, 32))."
+        )
+    bits = bits_of(max(brightest, default=0))
+    if brightest:
+        print(deep_note(len(brightest), bits))
+    colours = [np.asarray(picture.in_colour(name, bits)) for picture in opened]
+    images = np.stack(colours).transpose(0, 3, 1, 2)
+    are_grey = all(picture.image.mode in GREY for picture in opened)
+    return images[:, :1] if are_grey else images
 
 
 def _is_negative(image: Image.Image) -> bool:
@@ -291,7 +336,7 @@ def _pixels_of(error: Exception) -> str:
     return pixels[0] if pixels else "too many pixels"
 
 
-def _check_deep_colours(image: Image.Image, path: Path) -> None:
+def _check_deep_colours(image: Image.Image, name: str) -> None:
     """Pillow keeps the upper 8 of 16 bits of a colour: of 12-bit data nearly nothing."""
     channels = image.split()
     if image.mode in ("LA", "RGBA"):
@@ -299,7 +344,7 @@ def _check_deep_colours(image: Image.Image, path: Path) -> None:
     brightest = max(channel.getextrema()[1] for channel in channels)
     if 0 < brightest < 16:
         raise CourseError(
-            f"{path} has colours of 16 bits, but none above {256 * brightest + 255:,} of 65,535, "
+            f"{name} has colours of 16 bits, but none above {256 * brightest + 255:,} of 65,535, "
             "which would be nearly black: save it with 8 bits a colour, white as 255."
         )
 
