@@ -68,6 +68,8 @@ class Scenes:
                 f"{str(target)[:60]}: give [0, 4] where there is no object."
             )
         boxes = as_tensor(target["boxes"], f"The boxes of scene {number}").float()
+        if boxes.shape == (0,):
+            boxes = boxes.view(0, 4)
         labels = self._label_numbers(target["labels"])
         if not (self._are_boxes(boxes, labels) and self._are_known(labels)):
             raise self._boxes_error(number)
@@ -345,6 +347,11 @@ def _on_device(boxes: dict[str, Tensor], device: torch.device | str) -> dict[str
 @torch.no_grad()
 def predict(detector: FasterRCNN, images: Tensor, size: int = 32) -> Boxes:
     """For each uint8 image boxes [k, 4], labels [k] and scores [k] in falling order, on the CPU."""
+    images = as_tensor(images, "images")
+    if images.dtype != torch.uint8:
+        raise CourseError(
+            f"predict expects uint8 images, not {images.dtype}: scaling is done here."
+        )
     device = next(detector.parameters()).device
     predictions = []
     with evaluating(detector):

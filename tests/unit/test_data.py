@@ -1183,7 +1183,6 @@ def test_images_are_kept_as_uint8_and_floats_are_rounded() -> None:
         (torch.tensor([[[float("nan"), 0.5]]]), ("nan", "[0, 1] was expected")),
         (torch.tensor([[[0.5, float("inf")]]]), ("inf",)),
         (torch.ones(2, 4, 4, dtype=torch.int64), ("torch.int64", "uint8 or floats")),
-        (torch.zeros(4, 4, dtype=torch.bool).unsqueeze(0), ("torch.bool",)),
         (torch.zeros(8, 8), ("[8, 8]", "[n, channels, height, width]")),
         (torch.zeros(2, 28, 28, 3), ("[2, 28, 28, 3]", "permute")),
         (torch.zeros(2, 2, 8, 8), ("1 or 3 channels",)),

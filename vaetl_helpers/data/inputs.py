@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def as_list(values: Any, name: str, example: str) -> list[Any]:
     set (which has no order), a table, and what is no iterable.
     """
     is_table = getattr(values, "ndim", 1) != 1
-    if isinstance(values, str | bytes | Mapping | Set) or is_table:
+    if isinstance(values, str | bytes | Mapping | set | frozenset) or is_table:
         raise _list_error(values, name, example)
     if isinstance(values, Tensor | np.ndarray):
         plain: list[Any] = values.tolist()
@@ -101,7 +101,9 @@ def _parts_of(values: Any) -> list[Any]:
     if dtype is not None or hasattr(values, "columns"):
         is_row_of_objects = str(dtype) == "object" and getattr(values, "ndim", 0) == 1
         return list(values) if is_row_of_objects else []
-    if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping | Set):
+    if isinstance(values, Iterable) and not isinstance(
+        values, str | bytes | Mapping | set | frozenset
+    ):
         return [] if _is_picture(values) else list(values)
     return []
 

@@ -341,7 +341,7 @@ def _check_deep_colours(image: Image.Image, name: str) -> None:
     channels = image.split()
     if image.mode in ("LA", "RGBA"):
         channels = channels[:-1]
-    brightest = max(channel.getextrema()[1] for channel in channels)
+    brightest = max(int(np.asarray(channel).max()) for channel in channels)
     if 0 < brightest < 16:
         raise CourseError(
             f"{name} has colours of 16 bits, but none above {256 * brightest + 255:,} of 65,535, "
@@ -388,7 +388,8 @@ def in_colour(image: Image.Image, name: str, bits: int = 16) -> Image.Image:
 
 
 def _scaled_down(levels: NDArray[np.int64], bits: int) -> Levels:
-    return np.round(levels * (255 / (2**bits - 1))).astype(np.uint8)
+    scaled: Levels = np.round(levels * (255 / (2**bits - 1))).astype(np.uint8)
+    return scaled
 
 
 def _on_white_where_keyed(image: Image.Image, grey: Levels) -> Image.Image:

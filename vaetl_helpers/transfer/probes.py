@@ -25,14 +25,13 @@ def features(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 32) 
     prepares them in its own way, other models get floats in [0, 1]. Raises CourseError for floats,
     and for a model that does not return one tensor.
     """
-    is_set = isinstance(images, ImageSet)
-    pixels = images.images if is_set else as_tensor(images, "images")
+    pixels = images.images if isinstance(images, ImageSet) else as_tensor(images, "images")
     if pixels.dtype != torch.uint8:
         raise CourseError(
             f"features expects uint8 images or an ImageSet, not {pixels.dtype}: scaling is done "
             "here."
         )
-    if not is_set:
+    if len(pixels) and not isinstance(images, ImageSet):
         check_levels(pixels)
     parameter = next(model.parameters(), pixels)
     outputs = []
