@@ -365,7 +365,8 @@ def average_precision(predictions: Boxes, targets: Boxes, iou: float = 0.5) -> f
     """AP@50 in per cent, the mean over classes, as COCO computes it.
 
     That is with 101 recall levels and one match a true box. Raises CourseError where the extra
-    `detection` is missing, and where no scene has an object.
+    `detection` is missing, for other numbers of predictions than scenes, and where no scene has an
+    object.
     """
     try:
         from torchmetrics.detection import MeanAveragePrecision
@@ -375,6 +376,11 @@ def average_precision(predictions: Boxes, targets: Boxes, iou: float = 0.5) -> f
         raise CourseError(
             'AP needs an extra that is missing: run pip install "vaetl-helpers[detection]".'
         ) from error
+    if len(predictions) != len(targets):
+        raise CourseError(
+            f"{len(predictions)} predictions were given for {len(targets)} scenes: pass one for "
+            "each scene."
+        )
     if not any(len(target["boxes"]) for target in targets):
         raise CourseError(
             "No scene holds an object, so that recall has no meaning: take scenes with some."

@@ -305,6 +305,11 @@ def test_false_alarms_in_empty_scenes_count() -> None:
         average_precision([alarm], [NOTHING])
 
 
+def test_each_scene_needs_its_predictions() -> None:
+    with pytest.raises(CourseError, match="0 predictions were given for 1 scenes"):
+        average_precision([], [TRUTH])
+
+
 @pytest.mark.parametrize("module", ["torchmetrics.detection", "pycocotools"])
 def test_a_missing_extra_is_named(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)

@@ -149,10 +149,12 @@ def as_rows(indices: Any, count: int, name: str = "indices") -> Tensor:
         return rows.nonzero().flatten()
     if rows.numel() == 0:
         return rows.long().flatten()
-    is_whole = not rows.is_floating_point() and rows.dtype != torch.bool
-    if not is_whole or rows.dim() != 1 or rows.min() < -count or rows.max() >= count:
+    if rows.dim() != 1 or rows.dtype == torch.bool or rows.is_floating_point():
         raise rows_error(count, name)
-    return rows.long() % count
+    rows = rows.long()
+    if rows.min() < -count or rows.max() >= count:
+        raise rows_error(count, name)
+    return rows % count
 
 
 def rows_error(count: int, name: str = "indices") -> CourseError:
