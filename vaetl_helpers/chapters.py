@@ -153,7 +153,7 @@ def share(parameters: Mapping[str, Any], chapters: Sequence[Chapter]) -> dict[st
     """Each chapter's part of the parameters, checked; says which chapters do not take one."""
     _refuse_unknown(parameters, chapters)
     if "data_root" in parameters:  # the kernels run in a folder of their own
-        root = Path(parameters["data_root"]).absolute()
+        root = Path(parameters["data_root"]).expanduser().absolute()
         parameters = {**parameters, "data_root": str(root)}
     by_chapter = {}
     for chapter in chapters:

@@ -6,6 +6,7 @@ background.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredict
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 from vaetl_helpers.data.files import fetch_weights
-from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.data.images import ImageSet, check_levels
+from vaetl_helpers.data.inputs import as_labels, as_list, as_names, as_rows, as_tensor
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.nets import trainable
 from vaetl_helpers.recorded import packaged_weights
@@ -36,8 +38,8 @@ Boxes = list[dict[str, Tensor]]
 class Scenes:
     """Scenes with their boxes: uint8 [n, 1 or 3, height, width]; label k is classes[k − 1].
 
-    A scene may have no box. Raises CourseError for boxes of another format, without an area or
-    outside the image, and for unknown labels.
+    A scene may have no box. Labels may be names of `classes`. Raises CourseError for boxes of
+    another format, without an area, outside the image or from 0 to 1, and for unknown labels.
     """
 
     images: Tensor
@@ -45,17 +47,51 @@ class Scenes:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or len(self.images) != len(self.targets):
+        self.classes = as_names(self.classes, "classes")
+        self.images = as_tensor(self.images, "images")
+        targets = as_list(self.targets, "targets", '[{"boxes": boxes, "labels": labels}]')
+        is_batch = self.images.dim() == 4 and self.images.shape[1] in (1, 3)
+        if not is_batch or self.images.dtype != torch.uint8 or len(self.images) != len(targets):
             raise CourseError(
-                f"{len(self.targets)} targets need as many uint8 images, not "
-                f"{list(self.images.shape)}."
+                f"{len(targets)} targets need as many uint8 images [n, 1 or 3, height, width], not "
+                f"{self.images.dtype} of shape {list(self.images.shape)}: reshape or cast them."
             )
-        for number, target in enumerate(self.targets):
-            boxes = torch.as_tensor(target["boxes"]).float()
-            labels = torch.as_tensor(target["labels"]).long()
-            if not (self._are_boxes(boxes, labels) and self._are_known(labels)):
-                raise self._boxes_error(number)
-            self.targets[number] = {"boxes": boxes, "labels": labels}
+        if self.images.numel():
+            check_levels(self.images)
+        # A list of its own: the caller's stays as it is.
+        self.targets = [self._checked(number, target) for number, target in enumerate(targets)]
+
+    def _checked(self, number: int, target: Any) -> dict[str, Tensor]:
+        if not isinstance(target, Mapping) or not target.keys() >= {"boxes", "labels"}:
+            raise CourseError(
+                f'Target {number} must be a dict of "boxes" [k, 4] and "labels" [k], not '
+                f"{str(target)[:60]}: give [0, 4] where there is no object."
+            )
+        boxes = as_tensor(target["boxes"], f"The boxes of scene {number}").float()
+        if boxes.shape == (0,):
+            boxes = boxes.view(0, 4)
+        labels = self._label_numbers(target["labels"])
+        if not (self._are_boxes(boxes, labels) and self._are_known(labels)):
+            raise self._boxes_error(number)
+        if len(boxes) and boxes.max() <= 1:
+            height, width = self.images.shape[2:]
+            raise CourseError(
+                f"The boxes of scene {number} lie in 0 … 1, but pixels were expected: convert "
+                f"them, x times {width} and y times {height}."
+            )
+        return {"boxes": boxes, "labels": labels.long()}
+
+    def _label_numbers(self, labels: Any) -> Tensor:
+        numbers = as_labels(labels, ("", *self.classes), "labels")
+        return numbers.long() if numbers.numel() == 0 else numbers
+
+    @classmethod
+    def _of_checked(cls, images: Tensor, targets: Boxes, classes: tuple[str, ...]) -> Scenes:
+        scenes = cls.__new__(cls)
+        scenes.images = images
+        scenes.targets = targets
+        scenes.classes = classes
+        return scenes
 
     def _are_boxes(self, boxes: Tensor, labels: Tensor) -> bool:
         if boxes.dim() != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
@@ -67,7 +103,7 @@ class Scenes:
         return bool(is_inside.all() and has_area.all())
 
     def _are_known(self, labels: Tensor) -> bool:
-        is_known = (labels >= 1) & (labels <= len(self.classes))
+        is_known = (labels >= 1) & (labels <= len(self.classes)) & (labels == labels.long())
         return bool(is_known.all())
 
     def _boxes_error(self, number: int) -> CourseError:
@@ -82,9 +118,13 @@ class Scenes:
         return len(self.images)
 
     def subset(self, indices: Tensor | list[int]) -> Scenes:
-        """The scenes at `indices`, in that order; a scene may come several times."""
-        rows = torch.as_tensor(indices).tolist()
-        return Scenes(self.images[rows], [self.targets[row] for row in rows], self.classes)
+        """The scenes at `indices` (numbers or a mask), in that order.
+
+        A scene may come several times. Raises CourseError for numbers outside the set.
+        """
+        rows = as_rows(indices, len(self))
+        targets = [self.targets[row] for row in rows.tolist()]
+        return self._of_checked(self.images[rows], targets, self.classes)
 
 
 def compose(
@@ -307,6 +347,11 @@ def _on_device(boxes: dict[str, Tensor], device: torch.device | str) -> dict[str
 @torch.no_grad()
 def predict(detector: FasterRCNN, images: Tensor, size: int = 32) -> Boxes:
     """For each uint8 image boxes [k, 4], labels [k] and scores [k] in falling order, on the CPU."""
+    images = as_tensor(images, "images")
+    if images.dtype != torch.uint8:
+        raise CourseError(
+            f"predict expects uint8 images, not {images.dtype}: scaling is done here."
+        )
     device = next(detector.parameters()).device
     predictions = []
     with evaluating(detector):
@@ -320,7 +365,8 @@ def average_precision(predictions: Boxes, targets: Boxes, iou: float = 0.5) -> f
     """AP@50 in per cent, the mean over classes, as COCO computes it.
 
     That is with 101 recall levels and one match a true box. Raises CourseError where the extra
-    `detection` is missing, and where no scene has an object.
+    `detection` is missing, for other numbers of predictions than scenes, and where no scene has an
+    object.
     """
     try:
         from torchmetrics.detection import MeanAveragePrecision
@@ -330,6 +376,11 @@ def average_precision(predictions: Boxes, targets: Boxes, iou: float = 0.5) -> f
         raise CourseError(
             'AP needs an extra that is missing: run pip install "vaetl-helpers[detection]".'
         ) from error
+    if len(predictions) != len(targets):
+        raise CourseError(
+            f"{len(predictions)} predictions were given for {len(targets)} scenes: pass one for "
+            "each scene."
+        )
     if not any(len(target["boxes"]) for target in targets):
         raise CourseError(
             "No scene holds an object, so that recall has no meaning: take scenes with some."

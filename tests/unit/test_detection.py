@@ -174,6 +174,71 @@ def test_wrong_boxes_are_refused(boxes: list) -> None:
         Scenes(grey(1), [{"boxes": boxes, "labels": [1]}], ("a",))
 
 
+@pytest.mark.parametrize("box", [[0.1, 0.1, 0.5, 0.5], [0, 0, 1, 1], [0, 0, 0.5, 1]], ids=str)
+def test_boxes_from_0_to_1_are_refused(box: list[float]) -> None:
+    with pytest.raises(CourseError, match="scene 1 lie in 0 … 1.*convert them, x times 20"):
+        targets = [{"boxes": [[1, 1, 5, 5]], "labels": [1]}, {"boxes": [box], "labels": [1]}]
+        Scenes(grey(2), targets, ("a",))
+    Scenes(grey(1), [{"boxes": [box, [1, 1, 5, 5]], "labels": [1, 1]}], ("a",))
+
+
+def test_scenes_are_taken_in_any_form() -> None:
+    pixels = np.full((1, 1, 20, 20), 7, np.uint8)
+    right = Scenes(
+        torch.from_numpy(pixels), [{"boxes": [[1, 1, 5, 5]], "labels": [2]}], tuple("ab")
+    )
+    for images in (pixels[:, :, ::-1], list(pixels), list(torch.from_numpy(pixels))):
+        for label in ([2], np.array([2]), ["b"], torch.tensor([2])):
+            target = {"boxes": np.array([[1, 1, 5, 5]], ">f8"), "labels": label}
+            scenes = Scenes(images, (target for _ in range(1)), ["a", "b"])
+            assert torch.equal(scenes.images, right.images)
+            assert scenes.targets[0]["labels"].tolist() == [2]
+            assert scenes.targets[0]["boxes"].tolist() == [[1, 1, 5, 5]]
+    assert Scenes(pixels, [{"boxes": [], "labels": []}], ["a"]).targets[0]["boxes"].shape == (0, 4)
+
+
+def test_the_callers_targets_stay_as_they_are() -> None:
+    targets = [{"boxes": [[1, 1, 5, 5]], "labels": [1]}]
+    Scenes(grey(1), targets, ("a",))
+    assert targets == [{"boxes": [[1, 1, 5, 5]], "labels": [1]}]
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "words"),
+    [
+        (grey(1), {"boxes": [], "labels": []}, "targets must be a list"),
+        (grey(1), [{"bbox": [], "labels": []}], 'dict of "boxes"'),
+        (grey(1), [None], 'dict of "boxes"'),
+        (grey(1), [{"boxes": [[1, 1, 5, 5]], "labels": [1.5]}], "label in 1 … 1"),
+        (grey(1), [{"boxes": [[1, 1, 5, 5]], "labels": ["b"]}], "Unknown class 'b'"),
+        (grey(1), [{"boxes": [[1, 1, 5], [1, 2]], "labels": [1]}], "The boxes of scene 0"),
+        (grey(1)[0], [{"boxes": [], "labels": []}], "height, width"),
+        (grey(1) + 1, [{"boxes": [], "labels": []}], "nearly black"),
+    ],
+    ids=str,
+)
+def test_other_scenes_are_refused_in_a_sentence(images: Tensor, targets: list, words: str) -> None:
+    with pytest.raises(CourseError, match=words) as error:
+        Scenes(images, targets, ("a",))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rows", [[True, False, True], np.array([0, 2]), [0, -1]], ids=str)
+def test_scenes_and_boxes_of_a_subset_stay_together(rows: list) -> None:
+    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(-1, 1, 20, 20)
+    targets = [{"boxes": [[1, 1, 5, 5 + k]], "labels": [1]} for k in range(3)]
+    some = Scenes(images, targets, ("a",)).subset(rows)
+    assert some.images[:, 0, 0, 0].tolist() == [0, 2]
+    assert [target["boxes"][0, 3].item() for target in some.targets] == [5, 7]
+    with pytest.raises(CourseError, match="from 0 to 2"):
+        Scenes(images, targets, ("a",)).subset([3])
+
+
+def test_floats_are_not_detected_in_the_dark() -> None:
+    with pytest.raises(CourseError, match="uint8 images, not torch.float32"):
+        predict(small_detector(1), grey(1).float())
+
+
 def test_wrong_labels_and_images_are_refused() -> None:
     target = {"boxes": [[1, 1, 5, 5]], "labels": [1]}
     Scenes(grey(1), [dict(target)], ("a",))
@@ -238,6 +303,11 @@ def test_false_alarms_in_empty_scenes_count() -> None:
     assert average_precision([hit, alarm], truth) == pytest.approx(50)
     with pytest.raises(CourseError, match="No scene holds an object"):
         average_precision([alarm], [NOTHING])
+
+
+def test_each_scene_needs_its_predictions() -> None:
+    with pytest.raises(CourseError, match="0 predictions were given for 1 scenes"):
+        average_precision([], [TRUTH])
 
 
 @pytest.mark.parametrize("module", ["torchmetrics.detection", "pycocotools"])

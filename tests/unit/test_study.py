@@ -18,6 +18,7 @@ from typing import Any
 import joblib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -495,7 +496,114 @@ def test_studies_that_cannot_be_run(tmp_path: Path) -> None:
         small_study(out=tmp_path / "file" / "s.csv")
 
 
+POOLS: dict[str, Any] = {
+    "array": POOL.numpy(),
+    "list": POOL.tolist(),
+    "32 bits": POOL.int(),
+    "whole floats": POOL.double(),
+    "column": pd.Series(POOL.tolist(), index=range(len(POOL), 0, -1)),
+    "names": [f"class {number}" for number in POOL.tolist()],
+}
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_labels_of_a_pool_are_taken_in_any_form(kind: str) -> None:
+    expected = draw_labels(POOL, 5, 3, 0)
+    for draw, right in zip(draw_labels(POOLS[kind], 5, 3, 0), expected, strict=True):
+        assert torch.equal(draw.indices, right.indices)
+
+
+def test_numpys_whole_numbers_make_the_same_study(tmp_path: Path) -> None:
+    plain = small_study(out=tmp_path / "s.csv", pretrain_seeds=[1, 2])
+    again = small_study(
+        out=str(tmp_path / "s.csv"),
+        seed=np.int64(3),
+        labels=POOL.int().numpy(),
+        pretrain_seeds=np.array([1, 2]),
+        methods=tuple(methods()),
+        draws=np.int64(5),
+        threads=np.int64(1),
+    )
+    pd.testing.assert_frame_equal(again.frame, plain.frame)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"methods": methods()[0]}, "methods must be a list"),
+        ({"methods": "probe"}, "methods must be a list"),
+        ({"methods": ["probe"]}, "Method(name, run)"),
+        ({"methods": [Method("probe", None)]}, "Method(name, run)"),
+        ({"draws": 0}, "at least one"),
+        ({"draws": "5"}, "draws must be a whole number"),
+        ({"draws": 2.5}, "draws must be a whole number"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"seed": None}, "seed must be a whole number"),
+        ({"labels": None}, "labels must be a list"),
+        ({"labels": []}, "labels of the pool"),
+        ({"labels": POOL.view(-1, 1)}, "labels of the pool"),
+        ({"labels": POOL + 0.5}, "labels of the pool"),
+        ({"pretrain_seeds": []}, "at least one seed"),
+        ({"pretrain_seeds": 3}, "pretrain_seeds must be a list"),
+        ({"jobs": 0}, "jobs must be at least 1"),
+        ({"jobs": "all"}, "jobs must be a whole number"),
+        ({"threads": 0}, "threads must be a whole number"),
+    ],
+    ids=str,
+)
+def test_other_arguments_are_refused_before_anything_runs(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(CourseError) as error:
+        small_study(**changes)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("counts", ["20", 20, [20.5], [0], ["20"], None, {20: 5}], ids=str)
+def test_counts_that_are_no_list_of_whole_numbers_are_refused(counts: Any) -> None:
+    with pytest.raises(CourseError, match="counts must be"):
+        run_study("toy", methods(), counts, 5, labels=POOL)
+
+
+def test_the_table_of_a_study_has_a_file_and_the_home_folder_a_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    small_study(out="~/s.csv")
+    assert (tmp_path / "s.csv").is_file()
+    assert not (tmp_path / "~").exists()
+    with pytest.raises(CourseError, match="is a folder"):
+        small_study(out=tmp_path)
+
+
+@pytest.mark.parametrize("images", [0, 2.5, "10"])
+def test_how_nothing_is_trained(images: Any) -> None:
+    with pytest.raises(CourseError, match="images must be a whole number"):
+        training_options(images, 100)
+
+
 # ---------------------------------------------------------------- intervals
+
+
+def test_numbers_are_taken_in_any_form_and_others_refused() -> None:
+    values = [1.0, 2.0, 4.0]
+    forms = [np.array(values), torch.tensor(values), pd.Series(values, index=[5, 0, 1])]
+    for form in (*forms, tuple(values), (value for value in values)):
+        assert mean_interval(form) == pytest.approx(mean_interval(values))
+    for form in (*forms, tuple(values), (value for value in values)):
+        assert effect_of(form) == effect_of(values)
+    for wrong in ([], "123", None, [1.0, None], [1.0, float("nan")], 3.0):
+        with pytest.raises(CourseError):
+            mean_interval(wrong)
+        with pytest.raises(CourseError):
+            effect_of(wrong)
+    with pytest.raises(CourseError, match="p_values"):
+        holm([0.1, float("nan")])
+    assert holm([]) == []
 
 
 def test_intervals_are_scipys() -> None:

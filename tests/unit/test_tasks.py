@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -76,13 +77,79 @@ def test_auto_is_animals_only_where_they_are(
     monkeypatch.delenv("VAETL_DATA", raising=False)
     monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "cache"))
     assert tasks.available() == "tops"
-    (tmp_path / "cifar10").mkdir()
-    assert tasks.available(tmp_path) == "animals"
-    root = tmp_path / "half"
-    (root / "cifar-10-batches-py").mkdir(parents=True)
+    assert tasks.available(write_pictures(tmp_path / "animals")) == "animals"
+    root = tmp_path / "torchvision"
+    touch(root / "cifar-10-batches-py", *TEN)
     assert tasks.available(root) == "tops", "foxes are in CIFAR-100"
-    (root / "cifar-100-python").mkdir()
+    touch(root / "cifar-100-python", *HUNDRED)
     assert tasks.available(root) == "animals"
+
+
+TEN = ("batches.meta", "test_batch", *(f"data_batch_{number}" for number in range(1, 6)))
+HUNDRED = ("meta", "train", "test")
+
+
+def touch(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def other_cifar10(root: Path, kind: str) -> None:
+    """A folder called cifar10 that does not hold the animals as the course reads them."""
+    folder = root / "cifar10"
+    if kind == "empty":
+        folder.mkdir()
+    elif kind == "torchvision's root":
+        touch(folder / "cifar-10-batches-py", *TEN)
+    elif kind == "ten classes":
+        write_pictures(root, pets=("airplane", "cat", "dog", "frog"))
+    elif kind == "no foxes":
+        write_pictures(root)
+        shutil.rmtree(root / "cifar100")
+    else:
+        write_pictures(root, count=0)
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "torchvision's root", "ten classes", "no foxes", "no pictures"]
+)
+def test_a_folder_called_cifar10_does_not_make_auto_the_animals(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(FETCH, lambda name: pytest.fail("nobody asked for a download"))
+    (tmp_path / "mine").mkdir()
+    other_cifar10(tmp_path / "mine", kind)
+    assert tasks.available(tmp_path / "mine") == "tops"
+    assert tasks.load_task("auto", tmp_path / "mine").name == "tops"
+
+
+FETCH = "vaetl_helpers.data.registry.fetch"
+
+
+@pytest.mark.parametrize("kind", ["pictures", "batches", "archives"])
+def test_animals_that_cannot_be_read_are_said_and_not_downloaded_by_auto(
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("VAETL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(FETCH, lambda name: pytest.fail("nobody asked for a download"))
+    root = tmp_path / "mine"
+    if kind == "pictures":
+        write_pictures(root)
+    elif kind == "batches":
+        touch(root / "cifar-10-batches-py", *TEN)
+        touch(root / "cifar-100-python", *HUNDRED)
+    else:
+        touch(root, "cifar-10-python.tar.gz", "cifar-100-python.tar.gz")
+    assert tasks.available(root) == "animals"
+    assert tasks.load_task("auto", root).name == "tops"
+    *problems, _, _ = capsys.readouterr().out.splitlines()
+    assert str(root) in problems[0]
+    assert problems[-1].endswith("Until then clothes are used.")
 
 
 def test_an_unknown_task_names_the_near_one() -> None:
@@ -160,8 +227,19 @@ def write_pictures(root: Path, pets: tuple[str, ...] = ("cat", "dog"), count: in
 WILD = ("fox", "wolf")
 
 
-def test_class_folders_are_read(tmp_path: Path) -> None:
+def publish(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the pictures below `root` count as CIFAR's."""
+    digests = []
+    for path in root.rglob("*.png"):
+        pixels = np.asarray(Image.open(path)).transpose(2, 0, 1)
+        digests += image_hashes(pixels[None])
+    fingerprint = sha256(b"".join(sorted(digests))).hexdigest()
+    monkeypatch.setattr(tasks, "ANIMALS_FINGERPRINT", fingerprint)
+
+
+def test_class_folders_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_pictures(tmp_path)
+    publish(root, monkeypatch)
     images = tasks.animal_images(root)
     shapes = {name: tuple(of_class.shape) for name, of_class in images.items()}
     names = [f"{name} {split}" for name, split in product(tasks.ANIMALS, ("train", "test"))]
@@ -175,6 +253,21 @@ def test_class_folders_are_read(tmp_path: Path) -> None:
 def test_wrong_names_of_class_folders_are_said(tmp_path: Path) -> None:
     root = write_pictures(tmp_path, pets=("cat", "hound"))
     with pytest.raises(CourseError, match="hound.*name the class folders so"):
+        tasks.read_animal_folders(root / "cifar10")
+
+
+@pytest.mark.parametrize("change", ["missing", "another pixel"])
+def test_other_pictures_than_the_published_ones_are_refused(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_pictures(tmp_path)
+    publish(root, monkeypatch)
+    path = root / "cifar10" / "train" / "cat" / "0.png"
+    if change == "missing":
+        path.unlink()
+    else:
+        Image.new("RGB", (32, 32)).save(path)
+    with pytest.raises(CourseError, match="pixel by pixel"):
         tasks.read_animal_folders(root / "cifar10")
 
 
@@ -205,9 +298,11 @@ def like_torchvision(images: dict[str, Tensor], collection: str) -> Splits:
 def test_torchvisions_cifar_gives_the_same_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = tasks.animal_images(write_pictures(tmp_path / "folders", count=4))
+    folders = write_pictures(tmp_path / "folders", count=4)
+    publish(folders, monkeypatch)
+    expected = tasks.animal_images(folders)
 
-    def load(name: str, full: bool, root: Any) -> Splits:
+    def load(name: str, full: bool, root: Any, download: bool) -> Splits:
         return like_torchvision(expected, name)
 
     monkeypatch.setattr(tasks, "load", load)

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -364,6 +366,101 @@ def test_padding_and_batches_do_not_change_an_embedding(minilm: text.Encoder) ->
     batch["input_ids"][batch["attention_mask"] == 0] = 2003  # whatever the padding is
     with torch.no_grad():
         assert torch.allclose(minilm(batch), together, atol=1e-4)
+
+
+TEXTS: dict[str, Callable[[], Any]] = {
+    "list": lambda: SENTENCES,
+    "tuple": lambda: tuple(SENTENCES),
+    "array": lambda: np.array(SENTENCES),
+    "column": lambda: pd.Series(SENTENCES),
+    "column with another index": lambda: pd.Series(SENTENCES, index=[7, 3, 9]),
+    "column with names for an index": lambda: pd.Series(SENTENCES, index=list("abc")),
+    "column with an index in another order": lambda: pd.Series(SENTENCES, index=[2, 0, 1]),
+    "column of strings": lambda: pd.Series(SENTENCES, index=[2, 0, 1], dtype="string"),
+    "generator": lambda: (sentence for sentence in SENTENCES),
+    "keys": lambda: dict.fromkeys(SENTENCES).keys(),
+    "set of texts": lambda: text.TextSet(SENTENCES, torch.zeros(3), ("a",), SENTENCES),
+}
+
+
+@needs_encoder
+@pytest.mark.parametrize("kind", TEXTS)
+def test_texts_are_taken_in_any_form(kind: str, minilm: text.Encoder) -> None:
+    expected = minilm.tokenise(SENTENCES)["input_ids"]
+    assert torch.equal(minilm.tokenise(TEXTS[kind]())["input_ids"], expected)
+    if "another" in kind or kind == "generator":
+        assert torch.equal(minilm.embed(TEXTS[kind]()), minilm.embed(SENTENCES))
+
+
+NO_TEXTS = [
+    ("tensor", "texts must be a list such as", "'tensor'"),
+    (b"tensor", "texts must be a list such as", "bytes"),
+    ([], "There are no texts", "at least one"),
+    (["Good.", None], "number 1", "None"),
+    (["Good.", float("nan")], "number 1", "nan"),
+    (pd.Series(["Good.", None], dtype="string"), "number 1", "NA"),
+    (["Good.", 3], "number 1", "3"),
+    (["Good.", ["Bad."]], "number 1", "list"),
+    ([b"Good."], "number 0", "bytes"),
+    (pd.DataFrame({"text": ["Good."]}), "texts must be a list", "[1, 1]"),
+    ({"Good.": 1}, "texts must be a list", "dict"),
+    ({"Good.", "Bad."}, "texts must be a list", "set"),
+    (None, "texts must be a list", "None"),
+    (7, "texts must be a list", "7"),
+    (Path("texts.txt"), "texts must be a list", "Path"),
+]
+
+
+@needs_encoder
+@pytest.mark.parametrize(("texts", "first", "second"), NO_TEXTS, ids=str)
+def test_what_are_no_texts_is_refused(
+    texts: Any, first: str, second: str, minilm: text.Encoder
+) -> None:
+    for ask in (minilm.embed, minilm.tokenise):
+        with pytest.raises(CourseError) as error:
+            ask(texts)
+        says(error, first, second)
+
+
+@needs_encoder
+@pytest.mark.parametrize("size", [0, -1, 2.5, "64"])
+def test_a_batch_of_texts_has_a_whole_number(size: Any, minilm: text.Encoder) -> None:
+    with pytest.raises(CourseError, match="batch_size must be a whole number"):
+        minilm.embed(SENTENCES, batch_size=size)
+
+
+def some_texts() -> text.TextSet:
+    return text.TextSet(["a a", "b b", "c c"], ["x", "y", "y"], ("x", "y"), ["1", "2", "3"])
+
+
+@pytest.mark.parametrize("rows", [[True, False, True], np.array([0, 2]), [0, -1]], ids=str)
+def test_texts_and_labels_of_a_subset_stay_together(rows: Any) -> None:
+    some = some_texts().subset(torch.tensor(rows) if rows[0] is True else rows)
+    assert (some.texts, some.labels.tolist(), some.origins) == (["a a", "c c"], [0, 1], ["1", "3"])
+    with pytest.raises(CourseError) as error:
+        some_texts().subset([3])
+    says(error, "from 0 to 2")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"texts": "abc"},
+        {"texts": ["a a", "b b"]},
+        {"labels": [0, 1]},
+        {"labels": [0, 1, 2]},
+        {"labels": [0, 1, 0.5]},
+        {"labels": ["x", "y", "z"]},
+        {"classes": "xy"},
+        {"origins": "123"},
+    ],
+    ids=str,
+)
+def test_sets_of_texts_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:
+    parts = {"texts": ["a a", "b b", "c c"], "labels": [0, 1, 1], "classes": ("x", "y")}
+    parts |= {"origins": ["1", "2", "3"]} | changes
+    with pytest.raises(CourseError):
+        text.TextSet(**parts)
 
 
 @needs_encoder

@@ -7,7 +7,7 @@ import os
 import socket
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies
 
+import numpy as np
 from torch import Tensor, hub
 
 from vaetl_helpers.data.readers import DAMAGED_ZIP, Arrays, Reader, read_idx
@@ -28,6 +29,7 @@ from vaetl_helpers.output import is_interactive
 TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
 # The data sets that are attached to a Kaggle notebook, in any layout; only read.
 ATTACHED = Path("/kaggle/input")
+TRAINING_LABELS = "train-labels-idx1-ubyte"
 DAMAGED_ARCHIVE = (
     *DAMAGED_ZIP,
     gzip.BadGzipFile,
@@ -41,6 +43,8 @@ class Dataset:
 
     `files` maps each file to its published hash, or None where the publisher gives none; `read`
     turns a folder into arrays and raises FileNotFoundError (not there) or CourseError (damaged).
+    `holds` says at a glance whether a folder is one to read. `digests` are the published arrays'
+    sha256, of images and labels by split, which tell sets apart whose files have the same names.
     """
 
     title: str
@@ -52,11 +56,13 @@ class Dataset:
     read: Reader
     packed: bool = True  # `files` are archives to unpack; idx files are read as they are
     is_text: bool = False  # sentences, which text.load_text reads
+    holds: Callable[[Path], bool] = Path.exists
     is_whole: Callable[[Path], bool] = tarfile.is_tarfile  # asked where no hash is published
     system_folders: tuple[Path, ...] = field(default=())  # where a system package puts it
     embedded: str | None = None  # the file in assets/ with a subset
     # The first training labels, where another data set has files of the same names.
     first_labels: tuple[int, ...] = field(default=())
+    digests: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- places
@@ -66,7 +72,7 @@ def cache_dir() -> Path:
     """The folder where downloads are kept: VAETL_CACHE, or the system's folder for caches."""
     override = os.environ.get("VAETL_CACHE")
     if override:
-        return Path(override).absolute()
+        return Path(override).expanduser().absolute()
     import pooch
 
     return Path(pooch.os_cache("vaetl")).absolute()
@@ -103,28 +109,52 @@ def attached_folders(item: Dataset) -> list[Path]:
     if not item.packed:
         return _attached_idx_folders(item)
     names = {*item.files, Path(item.folder).name}
-    return [path.parent for path in sorted(ATTACHED.rglob("*")) if path.name in names]
+    return [folder for folder, content in _attached_content() if not names.isdisjoint(content)]
+
+
+def _attached_content() -> Iterator[tuple[Path, list[str]]]:
+    """Each folder of what is attached, and the names in it; `rglob` takes twenty times as long."""
+    for folder, folders, names in os.walk(ATTACHED):
+        folders.sort()
+        yield Path(folder), folders + names
 
 
 def _attached_idx_folders(item: Dataset) -> list[Path]:
     """MNIST and Fashion-MNIST have files of the same names: their labels tell them apart."""
+    names = {f"{TRAINING_LABELS}{ending}" for ending in ("", ".gz")}
     folders = []
-    for path in sorted(ATTACHED.rglob("train-labels-idx1-ubyte*")):
-        with suppress(CourseError):  # damaged, or a folder of that name
-            labels = read_idx(path)
-            if tuple(labels[:4]) == item.first_labels:
-                folders.append(path.parent)
+    for folder, content in _attached_content():
+        if not names.isdisjoint(content) and _has_first_labels(item, folder):
+            folders.append(folder)
     return folders
+
+
+def _has_first_labels(item: Dataset, folder: Path) -> bool:
+    """Whether the first training labels in a folder are those of `item`, where it names them."""
+    if not item.first_labels:
+        return True
+    for name in (TRAINING_LABELS, f"{TRAINING_LABELS}.gz"):
+        if (folder / name).is_file():
+            with suppress(CourseError):  # damaged
+                first = read_idx(folder / name)[: len(item.first_labels)]
+                return tuple(first.tolist()) == item.first_labels
+    return False
 
 
 def evidence_of(item: Dataset, place: Path) -> Path | None:
     """What shows that a place holds a set: all its idx files, or its folder or archive."""
     if item.packed:
-        paths = [place / name for name in (item.folder, *item.files)]
-        return next((path for path in paths if path.exists()), None)
-    folder = place if place in item.system_folders else place / item.folder
+        if item.holds(place / item.folder):
+            return place / item.folder
+        return _archive_in(item, place)
+    folder = place if _holds_files_itself(item, place) else place / item.folder
     is_complete = all(_is_there_or_unpacked(folder / name) for name in item.files)
-    return folder if is_complete else None
+    return folder if is_complete and _has_first_labels(item, folder) else None
+
+
+def _holds_files_itself(item: Dataset, place: Path) -> bool:
+    """Whether the files lie in the place, and not in a folder of the set's below it."""
+    return place in item.system_folders or ATTACHED in place.parents
 
 
 def _is_there_or_unpacked(path: Path) -> bool:
@@ -149,17 +179,33 @@ def find_arrays(item: Dataset, root: Path | str | None) -> Arrays:
 def read_from(item: Dataset, place: Path) -> Arrays:
     """Reads `item` below `place`, unpacking an archive that is there into the cache.
 
-    Raises FileNotFoundError where it is absent, and CourseError where it is damaged.
+    Raises FileNotFoundError where it is absent, and CourseError where it is damaged or another set.
     """
-    if place in item.system_folders:
-        return item.read(place)
+    folder = _folder_to_read(item, place)
+    arrays = item.read(folder)
+    for split, digests in item.digests.items():
+        images, labels = arrays[split]
+        if (_digest(images), _digest(labels)) != digests:
+            first_labels = ", ".join(map(str, labels[:4]))
+            raise CourseError(
+                f"{folder} does not hold {item.title} as published, but another set or a changed "
+                f"one (its {split} labels begin with {first_labels}): put the published files "
+                "there, or set another VAETL_DATA."
+            )
+    return arrays
+
+
+def _folder_to_read(item: Dataset, place: Path) -> Path:
     if not item.packed:
-        is_attached = ATTACHED in place.parents
-        return item.read(place if is_attached else place / item.folder)
+        return place if _holds_files_itself(item, place) else place / item.folder
     archive = _archive_in(item, place)
-    if archive is None or (place / item.folder).is_dir():
-        return item.read(place / item.folder)
-    return item.read(unpacked_folder(archive) / item.folder)
+    if archive is None or item.holds(place / item.folder):
+        return place / item.folder
+    return unpacked_folder(archive) / item.folder
+
+
+def _digest(array: np.ndarray) -> str:
+    return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _archive_in(item: Dataset, place: Path) -> Path | None:

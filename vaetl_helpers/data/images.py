@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vaetl_helpers.data.inputs import as_labels, as_names, as_tensor, rows_error
 from vaetl_helpers.errors import CourseError
 
 Batch = tuple[Tensor, Tensor]  # float images in [0, 1] and labels
@@ -20,9 +22,10 @@ Batch = tuple[Tensor, Tensor]  # float images in [0, 1] and labels
 class ImageSet:
     """Images uint8 [n, channels, height, width] with labels int64 [n]; the range is checked once.
 
-    Also takes float images in [0, 1], which are rounded to 256 levels, and [n, height, width] for
-    one channel; arrays become tensors. Raises CourseError for another shape, range or type, and
-    where the labels do not fit.
+    Also takes float images in [0, 1], which are rounded to 256 levels, booleans, and [n, height,
+    width] for one channel; arrays, lists of equal tensors, and Pillow's pictures of one size.
+    Labels may be names of `classes`. Raises CourseError for another shape, range or type, and where
+    the labels do not fit.
     """
 
     images: Tensor
@@ -30,8 +33,10 @@ class ImageSet:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        self.images = as_uint8(torch.as_tensor(self.images))
-        labels = torch.as_tensor(self.labels)
+        self.classes = as_names(self.classes, "classes")
+        self.images = as_uint8(as_tensor(self.images, "images"))
+        check_levels(self.images)
+        labels = as_labels(self.labels, self.classes, "labels")
         self.labels = labels.long()
         if labels.shape != self.images.shape[:1] or (self.labels != labels).any():
             raise CourseError(
@@ -72,9 +77,18 @@ class ImageSet:
         return self._of_checked(images, self.labels.to(device), self.classes)
 
     def subset(self, indices: Tensor | slice) -> ImageSet:
-        """The images at `indices`, in that order; raises CourseError for none."""
-        images = self.images[indices]
-        return self._of_checked(images, self.labels[indices], self.classes)
+        """The images at `indices` (numbers or a mask), in that order.
+
+        Raises CourseError for none, and for numbers outside the set.
+        """
+        if not isinstance(indices, slice):
+            indices = _as_index(indices)
+        try:
+            images = self.images[indices]
+            labels = self.labels[indices]
+        except IndexError as error:
+            raise rows_error(len(self)) from error
+        return self._of_checked(images, labels, self.classes)
 
     def batches(self, batch_size: int, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
         """Yields float images in [0, 1] and labels; shuffled by (seed, epoch) if a seed is given.
@@ -82,15 +96,16 @@ class ImageSet:
         The last batch holds what is left. The order does not depend on the device or on other
         random numbers, so a training run that was interrupted sees the same batches again.
         """
-        if batch_size < 1:
+        if not isinstance(batch_size, Integral) or batch_size < 1:
             raise CourseError(
-                f"batch_size must be at least 1, not {batch_size}: 64 or 128 is usual."
+                f"batch_size must be a whole number of at least 1, not {batch_size!r}: "
+                "64 or 128 is usual."
             )
         order = torch.arange(len(self))
         if seed is not None:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             order = torch.randperm(len(self), generator=generator)
-        for indices in order.to(self.device).split(batch_size):
+        for indices in order.to(self.device).split(int(batch_size)):
             # Whole rows at a time: half the time of images[indices].float().
             images = self.images.index_select(0, indices).div(255)
             yield images, self.labels.index_select(0, indices)
@@ -175,18 +190,43 @@ def as_uint8(images: Tensor) -> Tensor:
     _check_shape(images)
     if images.dtype == torch.uint8:
         return images
+    if images.dtype == torch.bool:
+        return images.to(torch.uint8) * 255
     if not images.is_floating_point():
         raise CourseError(
-            f"Images are {images.dtype}, but uint8 or floats in [0, 1] were expected: cast them."
+            f"Images are {images.dtype}, but uint8 or floats in [0, 1] were expected: cast levels "
+            "from 0 to 255 to uint8, and divide others by the highest possible level."
         )
     low = images.min().item()
     high = images.max().item()
-    if not (low >= 0 and high <= 1):  # also refuses NaN
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # also refuses NaN
         raise CourseError(
-            f"Images lie in [{low:.4g}, {high:.4g}], but [0, 1] was expected: "
+            f"Images lie in [{low:.8g}, {high:.8g}], but [0, 1] was expected: "
             "divide by 255, or undo a normalisation."
         )
-    return images.mul(255).round().to(torch.uint8)
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+ROUNDING = 1e-6  # which float32 may lie outside of [0, 1] after scaling or turning an image
+
+
+def check_levels(images: Tensor) -> None:
+    """Raises CourseError for uint8 images of 0 and 1, which are nearly black of 255 levels."""
+    if images.max() == 1:
+        raise CourseError(
+            "Images have no level above 1 of 255, which is nearly black: multiply black and white "
+            "by 255, or hand over booleans (images > 0); divide floats by 255 once."
+        )
+
+
+def _as_index(indices: Any) -> Tensor:
+    """Numbers or a mask as a tensor; PyTorch would take uint8 for a mask."""
+    rows = as_tensor(indices, "indices")
+    if rows.dtype == torch.bool or rows.dim() != 1:
+        return rows
+    if rows.is_floating_point() and len(rows):
+        raise CourseError("indices must be whole numbers or booleans: cast them with .long().")
+    return rows.long()
 
 
 def _check_shape(images: Tensor) -> None:
@@ -195,7 +235,7 @@ def _check_shape(images: Tensor) -> None:
         raise CourseError(
             f"Images have the shape {list(images.shape)}, but [n, channels, height, width] with "
             "1 or 3 channels and n ≥ 1 was expected: "
-            "add or move the missing dimension (unsqueeze, permute)."
+            "add or move the missing dimension (reshape, unsqueeze, permute)."
         )
 
 

@@ -6,12 +6,13 @@ import gzip
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vaetl_helpers.data.pictures import PictureReader, Pictures, find_pictures
 from vaetl_helpers.errors import CourseError
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # {"train": (images, labels), ...}
@@ -90,13 +91,22 @@ def _read_idx_or_gz(path: Path) -> np.ndarray:
 # ---------------------------------------------------------------- CIFAR
 
 
+def has(*names: str) -> Callable[[Path], bool]:
+    """Whether a folder holds all these files and folders."""
+
+    def holds(folder: Path) -> bool:
+        return all((folder / name).exists() for name in names)
+
+    return holds
+
+
 def cifar_reader(name: str) -> Reader:
     """A reader of torchvision's "CIFAR10" or "CIFAR100": uint8 [n, 3, 32, 32] and labels."""
 
     def read(folder: Path) -> Arrays:
         from torchvision import datasets
 
-        if not folder.is_dir():
+        if not any(folder.glob("*")):
             raise FileNotFoundError(folder)
         dataset_class = getattr(datasets, name)
         try:
@@ -124,7 +134,12 @@ def read_photos(folder: Path, size: int = 224) -> Arrays:
     """Reads ants and bees from folder/{train,val}/CLASS: uint8 images [n, 3, size, size]."""
     arrays = {}
     for split, count in PHOTOS.items():
-        images, labels, _ = read_class_folders(folder / split, size)
+        images, labels, classes = read_class_folders(folder / split, size, endings=(".jpg",))
+        if classes != ("ants", "bees"):
+            raise CourseError(
+                f"{folder / split} holds the folders {', '.join(classes)}, not ants and bees: put "
+                "the photos there, or set another VAETL_DATA."
+            )
         if len(images) < count:
             raise CourseError(
                 f"{folder / split} holds {len(images)} of {count} photos: remove {folder} and "
@@ -144,35 +159,15 @@ def is_photo_archive(path: Path) -> bool:
         return False
 
 
-def read_class_folders(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def read_class_folders(folder: Path, size: int, endings: Iterable[str] | None = None) -> Pictures:
     """Reads the pictures of folder/CLASS: uint8 [n, 3, size, size], labels [n] and the classes.
 
-    Each is decoded once, its short side scaled to `size` and the centre cut out. Raises
-    FileNotFoundError where a folder holds no pictures, and CourseError for a broken one.
+    Each is decoded once, its short side scaled to `size` and the centre cut out; `endings` are
+    those to read, by default all that Pillow knows. Raises FileNotFoundError where a folder holds
+    no pictures, and CourseError for a broken one.
     """
-    from torchvision.datasets import ImageFolder
-
-    index = ImageFolder(folder)
-    images = np.empty((len(index.samples), 3, size, size), np.uint8)
-    for row, (path, _) in enumerate(index.samples):
-        images[row] = _read_picture(path, size)
-    return images, np.array(index.targets), tuple(index.classes)
-
-
-def _read_picture(path: str, size: int) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    # What Pillow raises for broken files.
-    damaged = (UnidentifiedImageError, OSError, SyntaxError, ValueError)
-    try:
-        with Image.open(path) as photo:
-            upright = ImageOps.exif_transpose(photo)  # phones store the turn apart
-            colour = upright.convert("RGB")
-        return np.asarray(ImageOps.fit(colour, (size, size))).transpose(2, 0, 1)
-    except damaged as error:
-        raise CourseError(
-            f"{path} cannot be read as a picture: remove it or replace it by a whole one."
-        ) from error
+    (pictures,) = PictureReader(size).read([find_pictures(folder, endings)])
+    return pictures
 
 
 # ---------------------------------------------------------------- sentences

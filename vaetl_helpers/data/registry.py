@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from torch import Tensor
 from vaetl_helpers.data import files
 from vaetl_helpers.data.files import Dataset
 from vaetl_helpers.data.images import ImageSet, Splits, image_hashes
+from vaetl_helpers.data.pictures import ClassFolders, PictureReader, find_pictures
 from vaetl_helpers.data.readers import (
     Arrays,
     cifar_reader,
+    has,
     is_photo_archive,
-    read_class_folders,
     read_mnist,
     read_photos,
     read_text,
@@ -54,6 +56,16 @@ FASHION_MNIST = Dataset(
     system_folders=(Path("/usr/share/datasets/fashion-mnist"),),
     embedded="fashion-mnist.npz",
     first_labels=(9, 0, 0, 3),
+    digests={
+        "train": (
+            "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+            "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+        ),
+        "test": (
+            "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+            "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+        ),
+    },
 )
 MNIST = Dataset(
     title="MNIST",
@@ -74,6 +86,16 @@ MNIST = Dataset(
     packed=False,
     embedded="mnist.npz",
     first_labels=(5, 0, 4, 1),
+    digests={
+        "train": (
+            "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+            "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+        ),
+        "test": (
+            "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+            "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+        ),
+    },
 )
 CIFAR10 = Dataset(
     title="CIFAR-10",
@@ -94,6 +116,7 @@ CIFAR10 = Dataset(
     ),
     folder="cifar-10-batches-py",
     read=cifar_reader("CIFAR10"),
+    holds=has("batches.meta", "test_batch", *(f"data_batch_{number}" for number in range(1, 6))),
 )
 CIFAR100 = Dataset(
     title="CIFAR-100",
@@ -103,6 +126,7 @@ CIFAR100 = Dataset(
     classes=tuple(str(number) for number in range(100)),
     folder="cifar-100-python",
     read=cifar_reader("CIFAR100"),
+    holds=has("meta", "train", "test"),
 )
 ANTS_BEES = Dataset(
     title="Ants and bees",
@@ -112,6 +136,7 @@ ANTS_BEES = Dataset(
     classes=("ant", "bee"),
     folder="hymenoptera_data",
     read=read_photos,
+    holds=has("train/ants", "train/bees", "val/ants", "val/bees"),
     is_whole=is_photo_archive,
 )
 SENTENCE_POLARITY = Dataset(
@@ -149,11 +174,13 @@ def load(
     full: bool = False,
     root: Path | str | None = None,
     device: torch.device | str = "cpu",
+    download: bool = True,
 ) -> Splits:
     """Loads a data set onto `device` and prints which one: the embedded subset, or the whole set.
 
-    A whole set (`full`) that cannot be had falls back to the embedded subset with one line. Raises
-    CourseError for an unknown name, and where there is neither.
+    A whole set (`full`) that is not on this machine is downloaded, unless `download` is False. One
+    that cannot be had falls back to the embedded subset with one line. Raises CourseError for an
+    unknown name, and where there is neither.
     """
     item = entry(name)
     if item.is_text:
@@ -161,7 +188,7 @@ def load(
     if item.embedded and not full:
         return _announced(_embedded(item), device)
     try:
-        arrays = _find_or_fetch(name, root)
+        arrays = _find_or_fetch(name, root, download)
         splits = _full(item, arrays)
     except (CourseError, FileNotFoundError) as error:
         if not item.embedded:
@@ -174,34 +201,54 @@ def load(
 def load_folder(folder: Path | str, size: int = 32, device: torch.device | str = "cpu") -> Splits:
     """Loads your own pictures, FOLDER/{train,validation,test}/CLASS/PICTURE, as [n, 3, size, size].
 
+    What Pillow reads is read, the first frame where there are several; other files are counted, and
+    hidden ones and those of the system left out. What is transparent is laid on white. Grey
+    pictures of 16 bits are scaled to 256 levels all alike: white is the highest level of 8, 10, 12,
+    14 or 16 bits, whichever holds the brightest level of all splits. Floats must lie in [0, 1].
     Raises CourseError where a folder is missing, a picture cannot be read or the splits name other
     classes.
     """
-    folder = Path(folder)
-    sets = {split: _read_pictures(folder / split, size) for split in SPLITS}
-    if len({images.classes for images in sets.values()}) > 1:
+    if not isinstance(size, Integral) or size < 1:
         raise CourseError(
-            f"train, validation and test under {folder} must hold the same class folders."
+            f"The size must be a whole number of pixels, not {size!r}: 32 or 64 is usual."
         )
+    folder = Path(folder).expanduser()
+    listings = [_listed(folder / split) for split in SPLITS]
+    if len({listing.classes for listing in listings}) > 1:
+        names = "; ".join(", ".join(listing.classes) for listing in listings)
+        raise CourseError(
+            f"train, validation and test under {folder} must hold the same class folders, but they "
+            f"hold {names}: rename or add them."
+        )
+    reader = PictureReader(int(size))
+    sets = {}
+    for split, pictures in zip(SPLITS, reader.read(listings), strict=True):
+        sets[split] = _image_set(*pictures)
+    for note in reader.notes(listings):
+        print(note)
     source = f"{folder.name}, folder {_sizes(sets)}"
     return _announced(Splits(**sets, source=source), device)
 
 
-def _read_pictures(folder: Path, size: int) -> ImageSet:
+def _listed(folder: Path) -> ClassFolders:
     try:
-        images, labels, classes = read_class_folders(folder, size)
+        return find_pictures(folder)
     except OSError as error:
+        reason = error.strerror.lower() if error.strerror else error
         raise CourseError(
-            f"{folder} must hold one folder a class, with pictures in it: {error}."
+            f"{folder} must hold one folder a class, with pictures in it: {reason}."
         ) from error
-    return _image_set(images, labels, classes)
 
 
-def _find_or_fetch(name: str, root: Path | str | None) -> Arrays:
+def _find_or_fetch(name: str, root: Path | str | None, download: bool) -> Arrays:
     item = entry(name)
     try:
         return files.find_arrays(item, root)
     except FileNotFoundError:
+        if not download:
+            raise CourseError(
+                f"{item.title} is not whole on this machine: run `vaetl data fetch {name}`."
+            ) from None
         fetch(name)
     return files.read_from(item, files.cache_dir())
 
@@ -278,7 +325,7 @@ def fetch(name: str, root: Path | str | None = None) -> Path:
     be written.
     """
     item = entry(name)
-    place = Path(root).absolute() if root else files.cache_dir()
+    place = Path(root).expanduser().absolute() if root else files.cache_dir()
     folder = place if item.packed else place / item.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from vaetl_helpers.data.files import Dataset, evidence_of, find_arrays, search_places
 from vaetl_helpers.data.images import ImageSet, Splits, image_hashes
+from vaetl_helpers.data.pictures import find_pictures
 from vaetl_helpers.data.readers import Arrays, read_class_folders
 from vaetl_helpers.data.registry import CIFAR10, CIFAR100, load
 from vaetl_helpers.errors import CourseError, unknown_name_error
@@ -82,25 +84,41 @@ def load_task(
 ) -> Task:
     """Loads a task of CLASSES onto `device`, prints its sizes; animals may download CIFAR.
 
+    "auto" downloads nothing: where its animals cannot be read, it says so and takes the clothes.
     Raises CourseError for an unknown name and where the pictures cannot be had.
     """
     if name == "auto":
-        name = available(root)
-    if name not in CLASSES:
+        name, sets = _sets_on_this_machine(root)
+    elif name in CLASSES:
+        sets = _sets(name, root, download=True)
+    else:
         raise unknown_name_error("task", name, (*CLASSES, "auto"))
     old, new = CLASSES[name]
-    if name in CLOTHES:
-        sets = _clothes(old, new)
-        collection = "Fashion-MNIST, embedded"
-    else:
-        sets = _animals(old, new, root)
-        collection = "CIFAR-10 and CIFAR-100"
+    collection = "Fashion-MNIST, embedded" if name in CLOTHES else "CIFAR-10 and CIFAR-100"
     sizes = "/".join(f"{len(sets[purpose]):,}" for purpose in ("pool", "validation", "test"))
     classes = f"{' or '.join(old)} → {' or '.join(new)}"
     line = f"{name}: {classes}; {collection}, target {sizes}"
     emit(line, "data", {"source": line})
     on_device = {purpose: images.to(device) for purpose, images in sets.items()}
     return Task(name, **on_device, source=line)
+
+
+def _sets_on_this_machine(root: Path | str | None) -> tuple[str, dict[str, ImageSet]]:
+    name = available(root)
+    try:
+        return name, _sets(name, root, download=False)
+    except CourseError as error:
+        if name in CLOTHES:
+            raise
+        print(f"{error} Until then clothes are used.")
+        return "tops", _sets("tops", root, download=False)
+
+
+def _sets(name: str, root: Path | str | None, download: bool) -> dict[str, ImageSet]:
+    old, new = CLASSES[name]
+    if name in CLOTHES:
+        return _clothes(old, new)
+    return _animals(old, new, animal_images(root, download))
 
 
 # ---------------------------------------------------------------- what was learned before
@@ -217,9 +235,8 @@ TARGET_SPANS = {
 
 
 def _animals(
-    old: Sequence[str], new: Sequence[str], root: Path | str | None
+    old: Sequence[str], new: Sequence[str], images: dict[str, Tensor]
 ) -> dict[str, ImageSet]:
-    images = animal_images(root)
     sets = {
         "rehearsal": _source_set(images, old, "rehearsal"),
         "source_test": _source_set(images, old, "test"),
@@ -257,16 +274,17 @@ def _labelled(classes: Sequence[str], images: list[Tensor]) -> ImageSet:
     return ImageSet(torch.cat(images), labels, tuple(classes))
 
 
-def animal_images(root: Path | str | None) -> dict[str, Tensor]:
+def animal_images(root: Path | str | None, download: bool = True) -> dict[str, Tensor]:
     """uint8 [n, 3, 32, 32] for "cat train", "cat test", …, sorted by hash.
 
     From the data root's folders of pictures, or from the whole CIFAR sets, which are downloaded
-    where they are not here. Raises CourseError where they cannot be had.
+    where they are not here, unless `download` is False. Raises CourseError where they cannot be
+    had.
     """
     try:
         arrays = find_arrays(ANIMAL_FOLDERS, root)
     except FileNotFoundError:
-        arrays = _animals_of_cifar(root)
+        arrays = _animals_of_cifar(root, download)
     images_by_class = {}
     for split, (images, labels) in arrays.items():
         for number, name in enumerate(ANIMALS):
@@ -281,10 +299,10 @@ CIFAR10_NUMBERS = {3: 0, 5: 1}
 CIFAR100_NUMBERS = {34: 2, 97: 3}
 
 
-def _animals_of_cifar(root: Path | str | None) -> Arrays:
+def _animals_of_cifar(root: Path | str | None, download: bool) -> Arrays:
     collections = [
-        (load("cifar10", full=True, root=root), CIFAR10_NUMBERS),
-        (load("cifar100", full=True, root=root), CIFAR100_NUMBERS),
+        (load("cifar10", full=True, root=root, download=download), CIFAR10_NUMBERS),
+        (load("cifar100", full=True, root=root, download=download), CIFAR100_NUMBERS),
     ]
     train, test = [], []
     for splits, numbers in collections:
@@ -306,24 +324,48 @@ def _joined(pairs: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]
     return images.numpy(), labels.numpy()
 
 
+# What the pictures are for follows from their hashes, so that others would not do.
+ANIMALS_FINGERPRINT = "46ec1a4b17e96bd54a3c74fcf4f17e7231406c65c7f3564fd02dc6e9d05d91be"
+
+
+def has_animals(folder: Path) -> bool:
+    """Whether cifar10/{train,test} and cifar100 beside it hold the animals, and nothing else."""
+    try:
+        return all(_classes_of(folder.parent, split) == ANIMALS for split in ("train", "test"))
+    except OSError:
+        return False
+
+
+def _classes_of(root: Path, split: str) -> tuple[str, ...]:
+    pets = find_pictures(root / "cifar10" / split)
+    wild = find_pictures(root / "cifar100" / split)
+    return pets.classes + wild.classes
+
+
 def read_animal_folders(folder: Path) -> Arrays:
     """Reads pictures as cifar10/{train,test}/{cat,dog} and cifar100/{train,test}/{fox,wolf}.
 
-    Raises FileNotFoundError without the folder cifar10, and CourseError for other class folders.
+    Raises FileNotFoundError where these folders are not there, and CourseError for other class
+    folders and where the pictures are not CIFAR's.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(folder)
     root = folder.parent
     arrays = {}
+    digests = []
     for split in ("train", "test"):
-        pets, pet_labels, pet_names = read_class_folders(root / "cifar10" / split, 32)
-        wild, wild_labels, wild_names = read_class_folders(root / "cifar100" / split, 32)
-        names = (*pet_names, *wild_names)
+        names = _classes_of(root, split)
         if names != ANIMALS:
             raise CourseError(f"{root} holds {names}, not {ANIMALS}: name the class folders so.")
+        pets, pet_labels, pet_names = read_class_folders(root / "cifar10" / split, 32)
+        wild, wild_labels, _ = read_class_folders(root / "cifar100" / split, 32)
         images = np.concatenate([pets, wild])
         labels = np.concatenate([pet_labels, wild_labels + len(pet_names)])
         arrays[split] = (images, labels)
+        digests += image_hashes(images)
+    if sha256(b"".join(sorted(digests))).hexdigest() != ANIMALS_FINGERPRINT:
+        raise CourseError(
+            f"{root} does not hold CIFAR's cats, dogs, foxes and wolves, all of them and pixel by "
+            "pixel: put them there, or rename the folder cifar10."
+        )
     return arrays
 
 
@@ -335,4 +377,5 @@ ANIMAL_FOLDERS = Dataset(
     classes=ANIMALS,
     folder="cifar10",
     read=read_animal_folders,
+    holds=has_animals,
 )

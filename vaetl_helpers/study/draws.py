@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaetl_helpers.data.inputs import as_list, whole_number
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.study.arguments import class_numbers, seeds_in_turn
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,18 @@ class Method:
     batched: bool = False
 
 
+def checked_methods(methods: Any) -> list[Method]:
+    """A study's methods; raises CourseError for what is no `Method` that can be run."""
+    listed = as_list(methods, "methods", '[Method("probe", run)]')
+    for position, method in enumerate(listed):
+        if not isinstance(method, Method) or not callable(method.run):
+            raise CourseError(
+                f"methods must hold Method(name, run) with a function `run`, but number {position} "
+                f"is {str(method)[:60]}: wrap it."
+            )
+    return listed
+
+
 def draw_labels(
     labels: Tensor,
     per_class: int,
@@ -58,12 +72,16 @@ def draw_labels(
 
     Each class is dealt out like a shuffled pack of cards; where it is used up, it is shuffled again
     and draws overlap, unless `disjoint` is "always". The first draws stay the same however many
-    follow. `labels`: class numbers [pool]. `pretrain_seeds` are taken in turn; by default every
-    draw has a fresh one. Raises CourseError where a class has too few images.
+    follow. `labels`: class numbers or names [pool]. `pretrain_seeds` are taken in turn; by default
+    every draw has a fresh one. Raises CourseError where a class has too few images.
     """
     if disjoint not in ("where possible", "always"):
         raise unknown_name_error("value of disjoint", disjoint, ("where possible", "always"))
-    labels = labels.cpu()
+    labels = class_numbers(labels).cpu()
+    per_class = whole_number(per_class, "per_class")
+    draws = whole_number(draws, "draws")
+    seed = whole_number(seed, "seed")
+    pretrain_seeds = seeds_in_turn(pretrain_seeds)
     classes, sizes = labels.unique(return_counts=True)
     images_needed = per_class * (draws if disjoint == "always" else 1)
     if draws < 1 or not 1 <= images_needed <= int(sizes.min()):

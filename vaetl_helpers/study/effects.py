@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from scipy import stats
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import TEST_IMAGES, conditions, record
+from vaetl_helpers.study.arguments import finite_numbers
 from vaetl_helpers.study.table import SHARED, Table
 
 # Units of ratios, whose null is 1 and whose effect is the logarithm; -1 where fewer is better.
@@ -210,7 +211,7 @@ def effect_of(differences: ArrayLike, overlap: float = 0.0) -> Effect:
     (initialisation, the pretrained model) vary more; the null hypothesis is then kept too often.
     Raises CourseError below 2 repeats, and for values that are not finite.
     """
-    values = np.asarray(differences, float)
+    values = _differences(differences)
     means = values.mean(1) if values.ndim == 2 else values
     n = len(means)
     if n < 2:
@@ -230,6 +231,22 @@ def effect_of(differences: ArrayLike, overlap: float = 0.0) -> Effect:
     half = float(stats.t.ppf(0.975, df)) * se
     low, high = effect - half, effect + half
     return Effect(effect, low, high, n, se, df, overlap=overlap)
+
+
+def _differences(differences: ArrayLike) -> NDArray[np.float64]:
+    """An array [repeats] or [repeats, images] of a list, an array, a column or a generator."""
+    if isinstance(differences, Iterator):
+        differences = list(differences)
+    try:
+        values = np.asarray(differences, float)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.ndim not in (1, 2) or values.size == 0:
+        raise CourseError(
+            "Differences must be numbers [repeats] or [repeats, images], not "
+            f"{str(differences)[:60]}: pass one difference a repeat."
+        )
+    return values
 
 
 def _no_interval_error(reason: str) -> CourseError:
@@ -374,8 +391,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Comparing them with 0.05 keeps the chance of any false claim below 5 %.
     """
-    order = np.argsort(p_values, kind="stable")
-    steps = np.sort(p_values) * np.arange(len(order), 0, -1)
+    values = finite_numbers(p_values, "p_values") if len(p_values) else np.empty(0)
+    order = np.argsort(values, kind="stable")
+    steps = np.sort(values) * np.arange(len(order), 0, -1)
     adjusted = np.minimum(1, np.maximum.accumulate(steps))
     in_order: list[float] = adjusted[np.argsort(order)].tolist()
     return in_order
@@ -389,9 +407,10 @@ def verdicts(effects: Sequence[Effect], delta: float = 1.0) -> list[str]:
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean and ends of its Student t interval over independent repeats; nan ends for one repeat."""
-    mean = float(np.mean(values))
+    numbers = finite_numbers(values, "values")
+    mean = float(np.mean(numbers))
     half = math.nan
-    if len(values) > 1:
-        quantile = stats.t.ppf((1 + level) / 2, len(values) - 1)
-        half = float(quantile * stats.sem(values))
+    if len(numbers) > 1:
+        quantile = stats.t.ppf((1 + level) / 2, len(numbers) - 1)
+        half = float(quantile * stats.sem(numbers))
     return mean, mean - half, mean + half

@@ -21,9 +21,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vaetl_helpers.data.inputs import whole_number
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive
-from vaetl_helpers.study.draws import Draw, Method, draw_labels
+from vaetl_helpers.study.arguments import (
+    class_numbers,
+    number_of_jobs,
+    table_path,
+    whole_numbers,
+)
+from vaetl_helpers.study.draws import Draw, Method, checked_methods, draw_labels
 from vaetl_helpers.study.journal import Entry, Journal, journal_entry
 from vaetl_helpers.study.table import Table
 
@@ -47,7 +54,8 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
 ) -> Table:
     """Runs every method on `draws` label draws at each of `counts` labels from one pool.
 
-    `counts` are labels of all classes together, `labels` the class numbers of the pool [pool].
+    `counts` are labels of all classes together, `labels` the class numbers of the pool [pool], or
+    their names.
     `pretrain_seeds` are taken in turn; by default every draw has a fresh one. With `out` (a CSV
     path) finished runs are kept beside it in a .jsonl file, from which the same call continues.
     Runs go parallel in `jobs` processes. On a cluster leave `jobs` out and put one line around the
@@ -55,11 +63,17 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     scheduler's address and this package on its workers; without a client joblib raises ValueError.
     Only the caller writes files. The table depends on none of this; each run has `threads` threads,
     because their number changes rounding.
-    Raises CourseError for a method that fails, for other settings than the file's, and where the
-    file is damaged.
+    Raises CourseError for arguments of another kind, a method that fails, other settings than the
+    file's, and where the file is damaged.
     """
+    methods = checked_methods(methods)
+    labels = class_numbers(labels)
+    seed = whole_number(seed, "seed")
+    threads = whole_number(threads, "threads", lowest=1)
+    jobs = number_of_jobs(jobs)
+    out = table_path(out)
     plan: dict[int, list[Draw]] = {}
-    for count in map(int, counts):
+    for count in whole_numbers(counts, "counts", lowest=1):
         per_class = _labels_per_class(labels, count)
         plan[count] = draw_labels(labels, per_class, draws, seed, pretrain_seeds=pretrain_seeds)
     facts = _facts(methods, plan, labels)
@@ -91,6 +105,8 @@ def training_options(images: int, steps: int) -> TrainingOptions:
     About `steps` steps and at most, in batches that are small where images are few. `patience` is
     the number of epochs without a better validation after which early stopping ends it.
     """
+    images = whole_number(images, "images", lowest=1)
+    steps = whole_number(steps, "steps", lowest=1)
     batch_size = min(16, max(1, images // 4))
     epochs = max(5, steps * batch_size // images)
     return {"batch_size": batch_size, "epochs": epochs, "patience": max(5, epochs // 3)}

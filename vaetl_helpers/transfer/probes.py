@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.data.images import ImageSet, check_levels
+from vaetl_helpers.data.inputs import as_tensor
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.training.evaluation import evaluating
 from vaetl_helpers.transfer.backbones import Backbone
@@ -20,16 +21,18 @@ from vaetl_helpers.transfer.backbones import Backbone
 def features(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 32) -> Tensor:
     """What a model makes of images, in eval mode and without gradients: float [n, d] on the CPU.
 
-    `images`: an ImageSet or uint8 [n, channels, height, width]; a Backbone prepares them in its own
-    way, other models get floats in [0, 1]. Raises CourseError for floats, and for a model that does
-    not return one tensor.
+    `images`: an ImageSet, or a tensor or array uint8 [n, channels, height, width]; a Backbone
+    prepares them in its own way, other models get floats in [0, 1]. Raises CourseError for floats,
+    and for a model that does not return one tensor.
     """
-    pixels = images.images if isinstance(images, ImageSet) else images
+    pixels = images.images if isinstance(images, ImageSet) else as_tensor(images, "images")
     if pixels.dtype != torch.uint8:
         raise CourseError(
             f"features expects uint8 images or an ImageSet, not {pixels.dtype}: scaling is done "
             "here."
         )
+    if len(pixels) and not isinstance(images, ImageSet):
+        check_levels(pixels)
     parameter = next(model.parameters(), pixels)
     outputs = []
     with evaluating(model):
