@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import index_rows, numbers, tensor, word
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
     Refused,
@@ -56,6 +57,7 @@ LEARNING = "parameters that can learn afterwards"
         "with torch.no_grad(): mean, log_var = model.encode(images). Then module.training = "
         "training for each pair.",
     ),
+    form=tensor,
 )
 def features(model, images):
     """Posterior means of these images [n, latent] in eval mode, without gradients;
@@ -220,6 +222,7 @@ SEEDS = 24  # each seed draws half of the images or more, so all together draw e
         ".split(per_class) cuts the first draws * per_class of them. Draw i joins hand i of each "
         "class: torch.cat.",
     ),
+    form=index_rows,
 )
 def few_labels(labels, per_class, draws, seed):
     """A list of `draws` index tensors: `per_class` images of each class in each,
@@ -498,6 +501,7 @@ QUANTILE = "stats.t.ppf(0.975, n - 1)"
         "The standard error of their mean is differences.std() / n ** 0.5, with n draws.",
         "The interval is the mean ± stats.t.ppf(0.975, n - 1) times the standard error.",
     ),
+    form=numbers,
 )
 def paired_interval(a, b):
     """(effect, low, high): the mean of the differences a - b [n] and the ends of its
@@ -648,6 +652,7 @@ ENDS = POSITIVE_ENDS + [(-high, -low) for low, high in POSITIVE_ENDS]
         '"no gain" needs -delta < low and high < delta. What none of the tests has caught is '
         '"undecided".',
     ),
+    form=word,
 )
 def verdict(low, high, n, delta):
     """What an interval from low to high over n repeats says:
@@ -778,6 +783,7 @@ ACCURACIES = "the accuracies"
         "A set of image.numpy().tobytes() finds equal images; encode(train[0][draw]) is the ruler; "
         "score x_validation.",
     ),
+    form=numbers,
 )
 def honest_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
     """Test accuracy, in per cent, of a probe on each label draw;

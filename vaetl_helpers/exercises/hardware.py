@@ -23,7 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vaetl_helpers.exercises import forms
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import number
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
     batches_of,
@@ -57,6 +59,7 @@ training_step = step.reference  # without its judge, which must not be sent into
         "6 · batch · inputs · outputs; 4 instead of 6 for a first layer, whose input needs no "
         "gradient.",
     ),
+    form=number,
 )
 def flops_linear(batch, inputs, outputs, first):
     """FLOPs of one training step of a linear layer without bias;
@@ -254,6 +257,7 @@ def pretended_clock(function: Function, read: Callable[[], float]) -> Iterator[N
         "Per repeat: synchronise(), start = time.perf_counter(), work(), synchronise(), note the "
         "difference; at the end, return statistics.median of them.",
     ),
+    form=number,
 )
 def time_it(work, synchronise, repeats):
     """Median seconds of one call of work(),
@@ -446,6 +450,7 @@ class LargestFloats(TorchFunctionMode):
         "For each piece: yield images[piece].float() / 255, labels[piece]. The set itself stays "
         "uint8.",
     ),
+    form=forms.batches,
 )
 def resident_batches(images, labels, batch_size, generator):
     """Yields one epoch of (float images in [0, 1], labels), in random order;
@@ -834,6 +839,7 @@ class Training:
         "state_dict() hands out the very tensors that training changes: return copy.deepcopy of "
         "the whole dict.",
     ),
+    form=forms.state,
 )
 def checkpoint(model, optimizer, epoch):
     """All that training needs to go on after `epoch` finished epochs, as copies."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import number, numbers, tensor
 from vaetl_helpers.exercises.toolkit import (
     batches_of,
     count_updates,
@@ -51,6 +52,7 @@ def statistics_of(model: nn.Sequential) -> Tensor:
         "loss = F.cross_entropy(model(images), labels); loss.backward(); optimizer.step(); return "
         "the loss.",
     ),
+    form=number,
 )
 def step(model, optimizer, images, labels):
     """One training step on one batch;
@@ -194,6 +196,7 @@ GRADIENTS = ("the gradient for ordinary logits", "the gradient for huge logits")
         "keepdim=True).log(), take the entries [torch.arange(len(labels)), labels]; return minus "
         "their mean.",
     ),
+    form=tensor,
 )
 def cross_entropy(logits, labels):
     """The mean over the batch of -log softmax(logits)[label], in nats."""
@@ -354,6 +357,7 @@ cross_entropy.wrong(
         "was_training = model.training before model.eval(), and model.train(was_training) after "
         "the loop.",
     ),
+    form=number,
 )
 def accuracy(model, batches):
     """The fraction of all images in `batches`, pairs of images and labels,
@@ -506,6 +510,7 @@ accuracy.wrong(
         "A step returns the loss before its update; the list wants plain numbers: .item().",
         "for _ in range(steps): losses.append(step(model, optimizer, images, labels).item())",
     ),
+    form=numbers,
 )
 def overfit_one_batch(model, optimizer, images, labels, steps):
     """Trains on one batch again and again;
@@ -628,6 +633,7 @@ STUCK = "the model does not go back to train mode after the first evaluation"
         "Each batch: zero_grad, loss, backward, step. model.eval() before the test batches, "
         "model.train() at the start of every epoch.",
     ),
+    form=numbers,
 )
 def train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
     """Trains, and returns the accuracy on the test batches after each epoch,

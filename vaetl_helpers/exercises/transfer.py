@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vaetl_helpers.exercises import forms
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import number, numbers, tensor
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
     array,
@@ -214,6 +216,7 @@ FREE, PARTLY, FROZEN = 0, 1, 2
         "Part number i of n learns at rate / factor ** (n - 1 - i); collect "
         '{"params": trainable, "lr": that}.',
     ),
+    form=forms.groups,
 )
 def param_groups(parts, rate, factor):
     """Groups {"params": [...], "lr": ...} for an optimiser,
@@ -393,6 +396,7 @@ PREDICTED = "the predicted labels"
         "choose by.",
         "Go through sorted(strengths) and replace the best only where the accuracy is greater.",
     ),
+    form=forms.pair(number, tensor),
 )
 def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
     """(C, labels): the strength that is best on validation, the smallest of equals,
@@ -635,6 +639,7 @@ VARIES = "another seed gives other rows"
         "The length: old_weight.norm(dim=1).mean(). Then for old, new in keep.items(): "
         "weight[new] = old_weight[old].",
     ),
+    form=forms.pair(tensor, tensor),
 )
 def new_head(old_weight, old_bias, keep, classes, generator):
     """(weight [classes, d], bias [classes]) of a head that keeps rows of an old one:
@@ -820,6 +825,7 @@ RESULT = "the images for the backbone"
         "images.float() / 255, and torch.tensor(mean).view(3, 1, 1), which has one number a "
         "channel.",
     ),
+    form=tensor,
 )
 def normalise(images, mean, std):
     """uint8 images [n, 3, h, w] as a backbone wants them:
@@ -918,6 +924,7 @@ HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
         "body.requires_grad_(False); only head.parameters() for the optimiser; body.eval() and "
         "head.train().",
     ),
+    form=numbers,
 )
 def train_head(body, head, images, labels, steps, rate):
     """The losses of so many steps that train the head alone:

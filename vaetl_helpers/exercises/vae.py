@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import tensor
 from vaetl_helpers.exercises.toolkit import Block, copy_of, exercise, plain, whole_number
 
 RESULT = "the result"
@@ -128,6 +129,7 @@ def linear_coders(arguments: Values) -> dict[str, Function]:
         "logit.",
         "(images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)).sum(dim=(1, 2, 3))",
     ),
+    form=tensor,
 )
 def bernoulli_log_likelihood(logits, images):
     """log p(x|z) of each image in nats: summed over its pixels; shape [batch]."""
@@ -202,6 +204,7 @@ bernoulli_log_likelihood.wrong(
         "log_var is log σ² already, so σ² is log_var.exp(). The latents are dimension 1.",
         "Half of (mu² + log_var.exp() - 1 - log_var), with .sum(dim=1): no mean anywhere.",
     ),
+    form=tensor,
 )
 def kl(mu, log_var):
     """KL(N(mu, exp(log_var)) || N(0, I)) of each image in nats:
@@ -267,6 +270,7 @@ kl.wrong(
         "log_var is log σ²; half of it is log σ, and exp of that is σ.",
         "mu plus (0.5 * log_var).exp() times the noise; no .detach(), no randn.",
     ),
+    form=tensor,
 )
 def reparameterise(mu, log_var, noise):
     """A code z ~ N(mu, exp(log_var)), made of standard normal noise;
@@ -338,6 +342,7 @@ reparameterise_checked = reparameterise.reference
         "Return bernoulli_checked(decode(z), images) minus kl_checked(mu, log_var): no sum, no "
         "mean.",
     ),
+    form=tensor,
 )
 def elbo(encode, decode, images, noise):
     """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, with one sampled code;
@@ -419,6 +424,7 @@ def _(encode, decode, images, noise):
         "After the view, .repeat_interleave(2, dim=2) for the height, and the same with dim=3 for "
         "the width.",
     ),
+    form=tensor,
 )
 def grow(features, channels, height, width):
     """Flat features as maps twice as high and wide:
@@ -484,6 +490,7 @@ grow.wrong(
         "overflow.",
         "From that subtract math.log(k), where k is len(log_weights).",
     ),
+    form=tensor,
 )
 def iw_bound(log_weights):
     """log of the mean weight of each image in nats;
@@ -594,6 +601,7 @@ def terms_confused(block: Block) -> None:
         *CLINIC_HINTS,
         ".mean() divides the KL by images times latents. Replace .mean() by .sum() / len(images).",
     ),
+    form=tensor,
 )
 def repaired_a(logits, images, mu, log_var):
     """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
@@ -620,6 +628,7 @@ def objective_a(logits, images, mu, log_var):
     minutes=5,
     points=1,
     hints=(*CLINIC_HINTS, "The KL begins with -0.5 *, not with -."),
+    form=tensor,
 )
 def repaired_b(logits, images, mu, log_var):
     """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
@@ -652,6 +661,7 @@ repaired_a.wrong("patient B", says=NOT_HALVED, function=objective_b)
         "sigma is σ itself. In the KL, sigma**2 takes the place of sigma.exp(), and "
         "2 * sigma.log() that of sigma.",
     ),
+    form=tensor,
 )
 def repaired_c(logits, images, mu, sigma):
     """The negative ELBO in nats per image; mu and sigma: [batch, latent],
