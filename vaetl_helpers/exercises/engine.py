@@ -168,9 +168,7 @@ class _NotAttempted(Exception):
 
 
 @isolated()
-def attempt(
-    exercise: Exercise, function: Function, inputs: bytes, is_alone: bool = False
-) -> bytes:
+def attempt(exercise: Exercise, function: Function, inputs: bytes, is_alone: bool = False) -> bytes:
     """The learner's side: packed inputs in, packed outputs out, also where the function crashed.
 
     With `is_alone` the function must do without the exercise's reference; the outputs say so where

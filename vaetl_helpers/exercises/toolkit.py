@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -510,7 +509,7 @@ def count_updates(optimizer: torch.optim.Optimizer) -> list[int]:
 
 
 def batches_of(inputs: Values, subset: str = "") -> list[tuple[Tensor, Tensor]]:
-    """Pairs (images, labels), fresh copies; `subset` is what their names begin with, such as "test_"."""
+    """Pairs (images, labels) as copies; `subset` is what their names begin with, as in "test_"."""
     size = inputs["batch_size"]
     images = inputs[f"{subset}images"].clone().split(size)
     labels = inputs[f"{subset}labels"].clone().split(size)

@@ -227,7 +227,7 @@ def _(function: Function, inputs: Values) -> Values:
     names = zip(("ordinary", "huge"), LOSSES, GRADIENTS, strict=True)
     for logits_name, loss_name, gradient_name in names:
         logits = inputs[logits_name].clone().requires_grad_()
-        loss = function(logits, inputs["labels"])
+        loss = function(logits.clone(), inputs["labels"].clone())  # no leaf: it may be changed
         outputs[loss_name] = plain(loss)
         outputs[gradient_name] = "no gradient"
         if isinstance(loss, Tensor) and loss.requires_grad:
@@ -249,7 +249,10 @@ cross_entropy.compare(
 
 @cross_entropy.judge
 def _(inputs: Values, outputs: Values) -> str | None:
-    if getattr(outputs.get(LOSSES[0]), "shape", None) == inputs["labels"].shape:
+    loss = outputs.get(LOSSES[0])
+    if isinstance(loss, str):
+        return f"{LOSSES[0]}: expected one number, got {loss:.100}"
+    if getattr(loss, "shape", None) == inputs["labels"].shape:
         return "you returned one loss an image: return their mean"
     gradients = [outputs.get(name) for name in GRADIENTS]
     if "no gradient" in [gradient for gradient in gradients if isinstance(gradient, str)]:
@@ -334,6 +337,11 @@ cross_entropy.wrong(
             "log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log().detach()"
         )
     },
+)
+cross_entropy.wrong(
+    "no return",
+    says="None (is a return missing?)",
+    last_line="loss = -log_probabilities[rows, labels].mean()",
 )
 cross_entropy.wrong(
     "not averaged",

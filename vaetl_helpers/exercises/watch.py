@@ -19,19 +19,23 @@ from vaetl_helpers.exercises.forms import Form, formed
 
 Function = Callable[..., Any]
 
+CALL = "__call__"
+
 # Names of operations that change a tensor: those of -= and the like, and methods such as mul_.
 IN_PLACE = re.compile(
     r"__(i(add|sub|mul|div|truediv|floordiv|mod|pow|matmul|and|or|xor)|setitem)__|"
     r"(?!requires_grad|_)\w*[a-z0-9]_"
 )
 
+
 def code_of(function: Any) -> CodeType | None:
     """The code that runs when the function is called, below decorators and partials."""
     function = inspect.unwrap(function)
     while isinstance(function, functools.partial):
         function = inspect.unwrap(function.func)
-    if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
-        function = getattr(type(function), "__call__", None)
+    function = getattr(function, "__func__", function)
+    if not hasattr(function, "__code__"):  # an object of a class that can be called
+        function = getattr(type(function), CALL, None)
     return getattr(inspect.unwrap(function), "__code__", None)
 
 
