@@ -93,8 +93,8 @@ class Exchange:
         elif is_of_learner(type(value)) or isinstance(value, SimpleNamespace):
             self.visit(getattr(value, "__dict__", None))
             self.visit(type(value))
-        elif not isinstance(value, ModuleType):
-            self.visit(getattr(value, "__wrapped__", None))
+        elif hasattr(value, "__wrapped__"):
+            self.visit(vars(value))
 
     def visit_class(self, kind: type) -> None:
         """Exchanges clocks among the members of a learner's class."""
