@@ -1180,6 +1180,7 @@ if found:
 # Ask of each line whether anything in it comes from `test`.
 # In `unlabelled` that cannot be seen from the line: some of its images are *copies* of test images, equal in every pixel.
 # They must not be pretrained on; all other unlabelled images must.
+# Of which images the ruler (mean and standard deviation) is made is up to you, as long as none of them is in `test`.
 # Where two values of `alpha` are equally good, take the smaller.
 
 

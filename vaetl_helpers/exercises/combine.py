@@ -1,7 +1,6 @@
 """Chapter 5: features of a VAE, label draws, a paired interval, a verdict, a study with leaks.
 
-What can be right in many ways (draws, rulers) is judged by its properties or against each of the
-right ways.
+What can be right in many ways (draws, rulers) is judged by its properties.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import index_rows, numbers, tensor, word
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
     Refused,
-    answers_alike,
     array,
     batch_norm,
+    cut,
     edited,
     exercise,
     floats,
@@ -56,6 +56,7 @@ LEARNING = "parameters that can learn afterwards"
         "with torch.no_grad(): mean, log_var = model.encode(images). Then module.training = "
         "training for each pair.",
     ),
+    form=tensor,
 )
 def features(model, images):
     """Posterior means of these images [n, latent] in eval mode, without gradients;
@@ -220,6 +221,7 @@ SEEDS = 24  # each seed draws half of the images or more, so all together draw e
         ".split(per_class) cuts the first draws * per_class of them. Draw i joins hand i of each "
         "class: torch.cat.",
     ),
+    form=index_rows,
 )
 def few_labels(labels, per_class, draws, seed):
     """A list of `draws` index tensors: `per_class` images of each class in each,
@@ -315,7 +317,11 @@ def _(function: Function, inputs: Values) -> Values:
             return {RETURNED: repeated}
         by_seed.append(repeated)
     small_pool = inputs | {"labels": inputs["short"]}
-    short = draws_of_one_call(function, small_pool, 0, world=0)
+    try:
+        short = draws_of_one_call(function, small_pool, 0, world=0)
+    except Exception as error:
+        kind = type(error).__name__
+        return {RETURNED: f"too small a pool must raise ValueError, and yours raises {kind}"}
     return {
         FIRST: draws,
         AGAIN: by_seed[0],
@@ -498,6 +504,7 @@ QUANTILE = "stats.t.ppf(0.975, n - 1)"
         "The standard error of their mean is differences.std() / n ** 0.5, with n draws.",
         "The interval is the mean ± stats.t.ppf(0.975, n - 1) times the standard error.",
     ),
+    form=numbers,
 )
 def paired_interval(a, b):
     """(effect, low, high): the mean of the differences a - b [n] and the ends of its
@@ -648,6 +655,7 @@ ENDS = POSITIVE_ENDS + [(-high, -low) for low, high in POSITIVE_ENDS]
         '"no gain" needs -delta < low and high < delta. What none of the tests has caught is '
         '"undecided".',
     ),
+    form=word,
 )
 def verdict(low, high, n, delta):
     """What an interval from low to high over n repeats says:
@@ -764,7 +772,13 @@ verdict.wrong(
 COPIED = "copies of test images that pretrain saw"
 FRESH = "other unlabelled images that pretrain saw"
 FOREIGN = "images from elsewhere that pretrain saw"
+FITTED = "means and standard deviations of what fit is given"
+FITTED_AGAIN = "the same, with other test images"
+RULER = "whether these differ"
+RAW = "draws whose features are not standardised"
+OFF = "how far the accuracies are from those with this ruler"
 ACCURACIES = "the accuracies"
+COMPONENTS = 4
 
 
 @exercise(
@@ -778,6 +792,7 @@ ACCURACIES = "the accuracies"
         "A set of image.numpy().tobytes() finds equal images; encode(train[0][draw]) is the ruler; "
         "score x_validation.",
     ),
+    form=numbers,
 )
 def honest_study(pretrain, fit, unlabelled, train, validation, test, draws, alphas):
     """Test accuracy, in per cent, of a probe on each label draw;
@@ -820,9 +835,9 @@ def tells_answers_apart(values: Values) -> bool:
     """
     outputs = honest_study.memory.outputs
     reference = outputs(honest_study.reference, values)
-    if not same(reference, outputs(HONEST[-1], values), reference):  # the last of equals
+    answers = [outputs(last_of_equals, values)]
+    if not same(reference, answers[0], reference):
         return False
-    answers = [outputs(function, values) for function in HONEST[:-1]]
     for answer in honest_study.wrong_answers:
         wrong = outputs(answer.function, values)
         if any(same(wrong, different, different) for different in answers):
@@ -861,7 +876,9 @@ def principal_components(images: Tensor) -> Callable[[Tensor], Tensor]:
     images [n, pixels] → their 4 first components.
     """
     mean = images.mean(dim=0)
-    basis = torch.linalg.svd(images - mean, full_matrices=False).Vh[:4].T
+    basis = torch.linalg.svd(images - mean, full_matrices=False).Vh[:COMPONENTS].T
+    largest = basis.gather(0, basis.abs().argmax(dim=0, keepdim=True))
+    basis = basis * largest.sign()  # the same signs, whatever the order of the images
     return lambda x: (x - mean) @ basis
 
 
@@ -879,11 +896,24 @@ def ridge(x: Tensor, y: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
 
 @honest_study.drive
 def _(function: Function, inputs: Values) -> Values:
-    """The function runs in double precision; what it pretrains on is counted."""
+    """A second time the function gets other test images, also among the unlabelled ones: what
+    depends on them changes.
+    """
+    is_copy = (inputs["unlabelled"][:, None] == inputs["test_x"]).all(dim=2).any(dim=1)
+    mirrored = torch.where(is_copy[:, None], -inputs["unlabelled"], inputs["unlabelled"])
+    other_test = inputs | {"test_x": -inputs["test_x"], "unlabelled": mirrored}
+    outputs = study_seen(function, inputs, is_copy)
+    return outputs | {FITTED_AGAIN: study_seen(function, other_test, is_copy)[FITTED]}
+
+
+def study_seen(function: Function, inputs: Values, is_copy: Tensor) -> Values:
+    """The function runs in double precision; what it pretrains on is counted, and what it hands
+    to fit is described by means and standard deviations.
+    """
     unlabelled = inputs["unlabelled"].double()
-    test = inputs["test_x"].double()
     pretrained_on = torch.zeros(len(unlabelled), dtype=torch.bool)
     foreign = [0]
+    fitted: list[Tensor] = []
 
     def pretrain(images: Tensor) -> Callable[[Tensor], Tensor]:
         equal = (images.double()[:, None] == unlabelled).all(dim=2)
@@ -891,19 +921,74 @@ def _(function: Function, inputs: Values) -> Values:
         foreign.append(int((~equal.any(dim=1)).sum()))
         return principal_components(images.double())
 
+    def fit(x: Tensor, y: Tensor, alpha: float) -> Callable[[Tensor], Tensor]:
+        if not any(torch.equal(x, before) for before in fitted):
+            fitted.append(x)
+        return ridge(x, y, alpha)
+
     sets = []
     for name in ("train", "validation", "test"):
         sets.append((inputs[f"{name}_x"].double(), inputs[f"{name}_y"].clone()))
     draws = list(inputs["draws"].clone())
     alphas = inputs["alphas"].tolist()
-    result = function(pretrain, ridge, unlabelled.clone(), *sets, draws, alphas)
-    is_copy = (unlabelled[:, None] == test).all(dim=2).any(dim=1)
+    result = function(pretrain, fit, unlabelled.clone(), *sets, draws, alphas)
+    described = [cut(torch.stack([x.mean(dim=0), x.std(dim=0)]).T, COMPONENTS) for x in fitted]
+    nothing = torch.zeros(0, COMPONENTS, 2, dtype=torch.float64)
     return {
         COPIED: int((pretrained_on & is_copy).sum()),
         FRESH: int((pretrained_on & ~is_copy).sum()),
         FOREIGN: sum(foreign),
+        FITTED: cut(torch.stack([*nothing, *described]) if described else nothing, len(draws)),
         ACCURACIES: array(result),
     }
+
+
+@honest_study.properties
+def _(inputs: Values, outputs: Values) -> Values:
+    """What is asked of a study: of what images its ruler is made is free, if none is of test."""
+    count = len(inputs["draws"])
+    fitted = floats(outputs, FITTED, (count, COMPONENTS, 2))
+    again = floats(outputs, FITTED_AGAIN, (count, COMPONENTS, 2))
+    accuracies = floats(outputs, ACCURACIES, (count,))
+    differences = []
+    raw = 0
+    for draw, described, accuracy in zip(inputs["draws"], fitted, accuracies, strict=True):
+        expected, is_raw = accuracies_with_ruler_of(inputs, draw, described)
+        differences.append(min(expected - accuracy, key=abs))
+        raw += is_raw
+    counted = {name: outputs.get(name, "nothing") for name in (COPIED, FRESH, FOREIGN)}
+    return {
+        **counted,
+        RULER: int(not torch.allclose(fitted, again)),
+        RAW: raw,
+        OFF: torch.stack(differences),
+        FITTED: fitted,
+        ACCURACIES: accuracies,
+    }
+
+
+def accuracies_with_ruler_of(inputs: Values, draw: Tensor, described: Tensor) -> tuple[Tensor, int]:
+    """The accuracies that are right for what fit was given, with the first and with the last of
+    equal alphas; and whether these features were not standardised.
+    """
+    is_copy = (inputs["unlabelled"][:, None] == inputs["test_x"]).all(dim=2).any(dim=1)
+    encode = principal_components(inputs["unlabelled"][~is_copy].double())
+    codes = encode(inputs["train_x"][draw].double())
+    fitted_mean, fitted_std = described.T
+    std = codes.std(dim=0) / fitted_std.clamp(min=1e-9)
+    mean = codes.mean(dim=0) - std * fitted_mean
+    is_raw = torch.allclose(std, torch.ones_like(std)) and torch.allclose(mean, 0 * mean)
+    sets = (inputs[f"{name}_x"].double() for name in ("train", "validation", "test"))
+    x, x_validation, x_test = ((encode(images) - mean) / std for images in sets)
+    hits = []
+    accuracies = []
+    for alpha in inputs["alphas"].tolist():
+        probe = ridge(x[draw], inputs["train_y"][draw], alpha)
+        hits.append(int((probe(x_validation) == inputs["validation_y"]).sum()))
+        accuracies.append(100 * (probe(x_test) == inputs["test_y"]).double().mean())
+    first = hits.index(max(hits))
+    last = len(hits) - 1 - hits[::-1].index(max(hits))
+    return torch.stack([accuracies[first], accuracies[last]]), int(is_raw)
 
 
 honest_study.compare(
@@ -918,49 +1003,21 @@ honest_study.compare(
     "go",
 )
 honest_study.compare(
-    ACCURACIES,
-    says="not the accuracies of the probe that is best on validation, with a ruler without test "
-    "images",
+    RULER, says="what fit is given changes with the test images: make the ruler without them"
+)
+honest_study.compare(RAW, says="the features are not standardised: (encode(images) - mean) / std")
+honest_study.compare(
+    OFF,
+    says="not the accuracies of the probe that is best on validation, with one ruler for all sets",
 )
 
-
-@honest_study.judge
-def _(inputs: Values, outputs: Values) -> str | None:
-    refusal = honest_study.compared(inputs, outputs)
-    if refusal is not None:
-        for function in HONEST:
-            if answers_alike(outputs, honest_study.memory.outputs(function, inputs)):
-                return None
-    return refusal
-
-
-# Rulers without test images, with either standard deviation, and the last of equals: all of them
-# are right.
-HONEST: list[Function] = []
-for images in (
-    "train[0][draw]",
-    "train[0]",
-    "unlabelled[fresh]",
-    "torch.cat([train[0][draw], validation[0]])",
-    "torch.cat([train[0], validation[0]])",
-):
-    for std in ("ruler.std(dim=0)", "ruler.std(dim=0, correction=0)"):
-        rulers = {
-            "ruler = encode(train[0][draw])": f"ruler = encode({images})",
-            "mean, std = ruler.mean(dim=0), ruler.std(dim=0)": (
-                f"mean, std = ruler.mean(dim=0), {std}"
-            ),
-        }
-        HONEST.append(edited(honest_study.reference, rulers))
-HONEST.append(
-    edited(
-        honest_study.reference,
-        {
-            "best = probes[scores.index(max(scores))]": (
-                "best = probes[max(range(len(scores)), key=lambda i: (scores[i], i))]"
-            )
-        },
-    )
+last_of_equals = edited(
+    honest_study.reference,
+    {
+        "best = probes[scores.index(max(scores))]": (
+            "best = probes[max(range(len(scores)), key=lambda i: (scores[i], i))]"
+        )
+    },
 )
 
 LEAKS = {
@@ -1013,6 +1070,11 @@ honest_study.wrong(
             "hits = [probe(x) == train[1][draw] for probe in probes]"
         )
     },
+)
+honest_study.wrong(
+    "no ruler",
+    says="the features are not standardised",
+    edit={"mean, std = ruler.mean(dim=0), ruler.std(dim=0)": "mean, std = 0, 1"},
 )
 honest_study.wrong(
     "own rulers",

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 import importlib
 import inspect
 import json
 import linecache
 import os
 import random
+import re
 import sys
 import traceback
 import warnings
@@ -28,8 +30,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises import progress
+from vaetl_helpers.exercises.forms import Form, as_it_is
+from vaetl_helpers.exercises.watch import Answer, InPlace, calls_of, code_of
 
 CHAPTERS = ("start", "training", "hardware", "vae", "transfer", "combine")
 MARKS = {"correct": "[ok]", "incorrect": "[no]", "crashed": "[!!]", "not attempted": "[--]"}
@@ -39,6 +43,14 @@ Function = Callable[..., Any]
 Draw = Callable[[int], Values]
 Drive = Callable[[Function, Values], Values]
 Judge = Callable[[Values, Values], str | None]
+
+NOT_ATTEMPTED = "not attempted"
+CRASHED = "crashed"
+REFERENCE_CALLED = "reference called"
+REFERENCE_USED = (
+    "this is, or calls, the reference solution, which check hands on to later cells: run the cell "
+    "with your own function again, and keep what check returns under another name"
+)
 
 hint_counts: Counter[str] = Counter()  # how many hints of an exercise were asked for
 
@@ -62,7 +74,8 @@ class Outcome(NamedTuple):
 class Exercise:
     """`draw` gives inputs for a seed, `drive` outputs of a function, `judge` None or what is wrong.
 
-    `broken` is the function that is to be repaired, where there is one.
+    `broken` is the function that is to be repaired, where there is one. `form` is that of results
+    for later cells; `drive` sees them in it.
     """
 
     id: str
@@ -75,6 +88,7 @@ class Exercise:
     judge: Judge
     wrong: tuple[Wrong, ...]
     broken: Function | None = None
+    form: Form = as_it_is
 
 
 # Values as bytes.
@@ -154,8 +168,12 @@ class _NotAttempted(Exception):
 
 
 @isolated()
-def attempt(exercise: Exercise, function: Function, inputs: bytes) -> bytes:
-    """The learner's side: packed inputs in, packed outputs out, also where the function crashed."""
+def attempt(exercise: Exercise, function: Function, inputs: bytes, is_alone: bool = False) -> bytes:
+    """The learner's side: packed inputs in, packed outputs out, also where the function crashed.
+
+    With `is_alone` the function must do without the exercise's reference; the outputs say so where
+    it has not.
+    """
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
@@ -164,24 +182,52 @@ def attempt(exercise: Exercise, function: Function, inputs: bytes) -> bytes:
             raise _NotAttempted
         return result
 
+    if not is_alone:
+        return _driven(exercise, guarded, function, inputs)
+    with calls_of(exercise.reference) as calls:
+        outputs = _driven(exercise, guarded, function, inputs)
+    is_reference = bool(calls) or code_of(function) is code_of(exercise.reference)
+    return pack({REFERENCE_CALLED: 1}) if is_reference else outputs
+
+
+def _driven(exercise: Exercise, guarded: Function, function: Function, inputs: bytes) -> bytes:
     try:
         return pack(exercise.drive(guarded, unpack(inputs)))
     except _NotAttempted:
-        return pack({"not attempted": 1})
+        return pack({NOT_ATTEMPTED: 1})
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a learner's exit() too
-        return pack({"crashed": _reason(error, function)})
+        changes = InPlace(code_of(function))
+        if CHANGED_IN_PLACE in str(error):
+            with contextlib.suppress(BaseException), changes:
+                exercise.drive(guarded, unpack(inputs))
+        return pack({CRASHED: _reason(error, function, changes.lines)})
 
 
-def _reason(error: BaseException, function: Function) -> str:
-    """The exception's type and text, and the line of the learner's function that it left last."""
-    text = "".join(traceback.format_exception_only(error)).strip().splitlines()[0][:300]
-    if "modified by an inplace operation" in text:  # torch's text does not help a beginner
-        text = "RuntimeError: the weights were changed between the forward pass and loss.backward()"
-    code = getattr(inspect.unwrap(function), "__code__", None)
+CHANGED_IN_PLACE = "modified by an inplace operation"
+OF_WEIGHTS = re.compile(r"output \d+ of (AsStrided|T|Transpose|AccumulateGrad)(Backward\d*)?,")
+WEIGHTS_CHANGED = "the weights were changed between the forward pass and loss.backward()"
+VALUE_CHANGED = (
+    "a value that the gradients are computed from was changed in place (by -= or the like, or a "
+    "method whose name ends in _): make a new tensor, as in x = x - y"
+)
+
+
+def _reason(error: BaseException, function: Function, changes: list[int]) -> str:
+    """The exception's type and text, and the line of the learner's function that it left last.
+
+    `changes` are the lines in which tensors were changed in place.
+    """
+    text = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
+    code = code_of(function)
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code is code]
+    if CHANGED_IN_PLACE in text:  # torch's text does not help a beginner
+        is_of_weights = not changes or OF_WEIGHTS.search(text) is not None
+        text = f"RuntimeError: {WEIGHTS_CHANGED if is_of_weights else VALUE_CHANGED}"
+        lines = lines if is_of_weights else changes[:1]
+    text = text[:300]
     if code is None or not lines:
         return text
     number = lines[-1]
@@ -193,17 +239,24 @@ def _reason(error: BaseException, function: Function) -> str:
 @isolated()
 def verdict(exercise: Exercise, inputs: Values, outputs: Values) -> Outcome:
     """The trusted side: the outcome of one attempt, whatever the outputs are."""
-    if "not attempted" in outputs:
+    if NOT_ATTEMPTED in outputs:
         return Outcome("not attempted")
-    if "crashed" in outputs:
-        return Outcome("crashed", f"{outputs['crashed']!s:.600}")
+    if REFERENCE_CALLED in outputs:
+        return Outcome("incorrect", REFERENCE_USED)
+    if CRASHED in outputs:
+        return Outcome("crashed", f"{outputs[CRASHED]!s:.600}")
     message = exercise.judge(inputs, outputs)
     return Outcome("correct") if message is None else Outcome("incorrect", message)
 
 
 @isolated()
-def evaluate(exercise: Exercise, function: Any, seeds: Iterable[int] = range(5)) -> Outcome:
-    """The first outcome that is not correct over these seeds, each with inputs of its own."""
+def evaluate(
+    exercise: Exercise, function: Any, seeds: Iterable[int] = range(5), is_alone: bool = False
+) -> Outcome:
+    """The first outcome that is not correct over these seeds, each with inputs of its own.
+
+    With `is_alone` a function that calls the exercise's reference is incorrect.
+    """
     if function is ...:
         return Outcome("not attempted")
     if not callable(function):
@@ -212,7 +265,7 @@ def evaluate(exercise: Exercise, function: Any, seeds: Iterable[int] = range(5))
         return Outcome("incorrect", message)
     for seed in seeds:
         inputs = exercise.draw(seed)
-        outputs = attempt(exercise, function, pack(inputs))
+        outputs = attempt(exercise, function, pack(inputs), is_alone)
         outcome = verdict(exercise, inputs, unpack(outputs))
         if outcome.status != "correct":
             return outcome
@@ -225,23 +278,45 @@ def evaluate(exercise: Exercise, function: Any, seeds: Iterable[int] = range(5))
 def check(id: str, function: Function) -> Function:
     """Prints how the learner's function does; returns it if it is correct, else the reference.
 
+    A correct function whose results have another form than later cells expect, such as an array
+    for a tensor, or that changes its arguments, is returned with that mended. The reference itself
+    is no answer, nor is a function that calls it.
     Where a person works on it, the outcome is also noted in progress.jsonl, beside the notebook.
-    Raises only CourseError: on an unknown id, and where VAETL_GRADING=1 on anything that is not
-    correct.
+    Raises only CourseError: on an unknown id, and on anything that is not correct where
+    VAETL_GRADING=1 or nbgrader runs the notebook (it counts exceptions).
     """
-    exercise = get(id)
-    outcome = evaluate(exercise, function)
+    exercise = _exercise_for(id, function)
+    answer = Answer(function, exercise.form) if callable(function) else function
+    outcome = evaluate(exercise, answer, is_alone=True)
     details = ": ".join(filter(None, outcome))
     line = f"{MARKS[outcome.status]} {id}: {details}"
     print(line.encode(errors="replace").decode())
     progress.note(id, outcome.status)
-    if outcome.status == "correct":
+    if isinstance(answer, Answer) and outcome.status == "correct":
         print("     Later cells use your function.")
-        return function
+        return answer.handed_on()
     print(f'     Later cells use the reference solution. For help: hint("{id}").')
-    if os.environ.get("VAETL_GRADING") == "1":
+    if _counts_exceptions():
         raise CourseError(line)
     return exercise.reference
+
+
+def _counts_exceptions() -> bool:
+    """Whether what runs this notebook takes it for solved unless something is raised.
+
+    nbgrader says so, for `nbgrader validate` too. papermill and nbval run unsolved notebooks as
+    well, and cannot be told apart from a run that is to go through: there VAETL_GRADING=1 says it.
+    """
+    return os.environ.get("VAETL_GRADING") == "1" or "NBGRADER_EXECUTION" in os.environ
+
+
+def _exercise_for(id: Any, function: Any) -> Exercise:
+    """The exercise; CourseError where the two arguments came in the other order."""
+    if callable(id) and isinstance(function, str):
+        name = getattr(id, "__name__", "your_function")
+        message = f'check takes the id first and then the function: check("{function}", {name}).'
+        raise CourseError(message)
+    return get(id)
 
 
 def hint(id: str) -> None:
@@ -301,8 +376,11 @@ def all_ids() -> list[str]:
 
 def get(id: str) -> Exercise:
     """The exercise of this id; CourseError with the nearest id where there is none."""
-    chapter = str(id).partition(".")[0]
-    for exercise in chapter_exercises(chapter):
+    if not isinstance(id, str):
+        example = "training.accuracy"
+        raise CourseError(f'Expected the id of an exercise, such as "{example}", got: {id!r:.80}')
+    for exercise in chapter_exercises(id.partition(".")[0]):
         if exercise.id == id:
             return exercise
-    raise unknown_name_error("exercise", id, all_ids())
+    (nearest,) = difflib.get_close_matches(id, all_ids(), n=1, cutoff=0)
+    raise CourseError(f"Unknown exercise '{id}': did you mean '{nearest}'?")

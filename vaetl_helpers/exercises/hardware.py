@@ -6,14 +6,10 @@ a clock of its own.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import inspect
 import statistics
-import threading
 import time
-import timeit
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -23,7 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vaetl_helpers.exercises import forms
+from vaetl_helpers.exercises.clocks import pretended_clock
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import number
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
     batches_of,
@@ -57,6 +56,7 @@ training_step = step.reference  # without its judge, which must not be sent into
         "6 · batch · inputs · outputs; 4 instead of 6 for a first layer, whose input needs no "
         "gradient.",
     ),
+    form=number,
 )
 def flops_linear(batch, inputs, outputs, first):
     """FLOPs of one training step of a linear layer without bias;
@@ -100,6 +100,22 @@ flops_linear.wrong(
     "no additions",
     says="you counted multiplications only: each comes with an addition, so 2 FLOPs",
     edit={"product = 2 * batch * inputs * outputs": "product = batch * inputs * outputs"},
+)
+ADDED_TO_0 = "close: by convention the first addition, to 0, counts too, so 2 for each triple"
+
+
+@flops_linear.wrong("exact additions", says=ADDED_TO_0)
+def _(batch, inputs, outputs, first):
+    forward = batch * outputs * (2 * inputs - 1)
+    weight_gradient = inputs * outputs * (2 * batch - 1)
+    input_gradient = 0 if first else batch * inputs * (2 * outputs - 1)
+    return forward + weight_gradient + input_gradient
+
+
+flops_linear.wrong(
+    "exact additions, as in the forward pass",
+    says=ADDED_TO_0,
+    edit={"product = 2 * batch * inputs * outputs": "product = batch * outputs * (2 * inputs - 1)"},
 )
 flops_linear.wrong(
     "forward only",
@@ -150,7 +166,7 @@ TIME = "the returned time"
 WARM = "warm-up"
 CLOCK = "a clock was read"
 QUEUED = "readings with work queued"
-CLOCKS = ("perf_counter", "monotonic", "time")
+UNREACHED = "readings of a real clock"
 
 
 class Device:
@@ -189,59 +205,6 @@ class Device:
         return self.now
 
 
-def imitation(real: Callable[[], float], read: Callable[[], float], unit: type) -> Function:
-    """A clock that shows `read` to this thread;
-    other threads, a notebook's too, keep their time.
-    """
-    thread = threading.get_ident()
-
-    def clock() -> float:
-        if threading.get_ident() != thread:
-            return real()
-        return read() if unit is float else int(1e9 * read())
-
-    return clock
-
-
-def namespaces(function: Function) -> list[dict[str, Any]]:
-    """Where a clock may be found by name:
-    in `time`, and where the function was defined.
-    """
-    closure = getattr(function, "__closure__", None) or ()
-    wrapped = [cell.cell_contents for cell in closure]  # the engine wraps it
-    spaces = [vars(time), vars(timeit)]
-    for candidate in (function, *wrapped):
-        if callable(candidate):
-            spaces.append(getattr(inspect.unwrap(candidate), "__globals__", {}))
-    unique = {id(space): space for space in spaces}
-    return list(unique.values())
-
-
-@contextlib.contextmanager
-def pretended_clock(function: Function, read: Callable[[], float]) -> Iterator[None]:
-    """Sets the clocks of `time` to `read`,
-    also where they have been imported by name.
-    """
-    imitations = {}
-    for name in CLOCKS:
-        seconds = getattr(time, name)
-        nanoseconds = getattr(time, f"{name}_ns")
-        imitations[id(seconds)] = imitation(seconds, read, float)
-        imitations[id(nanoseconds)] = imitation(nanoseconds, read, int)
-    replaced = []
-    for space in namespaces(function):
-        for name, value in space.items():
-            if id(value) in imitations:
-                replaced.append((space, name, value))
-    try:
-        for space, name, value in replaced:
-            space[name] = imitations[id(value)]
-        yield
-    finally:
-        for space, name, value in replaced:
-            space[name] = value
-
-
 @exercise(
     id="hardware.time_it",
     minutes=12,
@@ -254,6 +217,7 @@ def pretended_clock(function: Function, read: Callable[[], float]) -> Iterator[N
         "Per repeat: synchronise(), start = time.perf_counter(), work(), synchronise(), note the "
         "difference; at the end, return statistics.median of them.",
     ),
+    form=number,
 )
 def time_it(work, synchronise, repeats):
     """Median seconds of one call of work(),
@@ -287,7 +251,7 @@ def _(seed: int) -> Values:
 def _(function: Function, inputs: Values) -> Values:
     repeats = len(inputs["later"])
     device = Device(inputs["first"], inputs["later"].tolist())
-    with pretended_clock(function, device.read):
+    with pretended_clock(function, device.read) as real_readings:
         result = function(device.work, device.synchronise, repeats)
     warm_up = device.calls - repeats
     readings_queued = 0
@@ -296,6 +260,7 @@ def _(function: Function, inputs: Values) -> Values:
             readings_queued += queued
     return {
         TIME: plain(result),
+        UNREACHED: min(1, len(real_readings)),
         CLOCK: min(1, len(device.queued)),
         WARM: min(1, warm_up),
         QUEUED: readings_queued,
@@ -304,6 +269,11 @@ def _(function: Function, inputs: Values) -> Values:
 
 COLD = "work() ran too few times: at least once before the clock starts, then once for each repeat"
 
+time_it.compare(
+    UNREACHED,
+    says="a clock was read in a place that the check does not reach: call time.perf_counter() by "
+    "its name",
+)
 time_it.compare(
     CLOCK,
     says="no clock was read that runs on while Python waits: call time.perf_counter()",
@@ -446,6 +416,7 @@ class LargestFloats(TorchFunctionMode):
         "For each piece: yield images[piece].float() / 255, labels[piece]. The set itself stays "
         "uint8.",
     ),
+    form=forms.batches,
 )
 def resident_batches(images, labels, batch_size, generator):
     """Yields one epoch of (float images in [0, 1], labels), in random order;
@@ -459,7 +430,8 @@ def resident_batches(images, labels, batch_size, generator):
 @resident_batches.draw
 def _(seed: int) -> Values:
     generator = torch.Generator().manual_seed(seed)
-    size, height, width = (whole_number(low, low + 3, generator) for low in (4, 3, 4))
+    # A batch has more pixels than the 256 floats of a table of all levels.
+    size, height, width = (whole_number(low, low + 3, generator) for low in (4, 8, 9))
     count = 3 * size + 1 + seed % 3
     images = torch.randint(256, (count, 1, height, width), generator=generator, dtype=torch.uint8)
     images[:, 0, 0, 0] = 255
@@ -599,7 +571,7 @@ resident_batches.wrong(
 )
 resident_batches.wrong(
     "256",
-    says="you divided by 256: white is 255",
+    says="you divided by 256: the largest level is 255",
     last_line="yield images[chosen].float() / 256, labels[chosen]",
 )
 resident_batches.wrong(
@@ -834,6 +806,7 @@ class Training:
         "state_dict() hands out the very tensors that training changes: return copy.deepcopy of "
         "the whole dict.",
     ),
+    form=forms.state,
 )
 def checkpoint(model, optimizer, epoch):
     """All that training needs to go on after `epoch` finished epochs, as copies."""

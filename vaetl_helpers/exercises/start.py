@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from vaetl_helpers.exercises.engine import Values
+from vaetl_helpers.exercises.forms import number
 from vaetl_helpers.exercises.toolkit import exercise, whole_number
 
 
@@ -18,6 +19,7 @@ from vaetl_helpers.exercises.toolkit import exercise, whole_number
         "return (values > threshold).float().mean()",
     ),
     returns="share",
+    form=number,
 )
 def share_above(values, threshold):
     """The share of the numbers in values [n] that are larger than the threshold:

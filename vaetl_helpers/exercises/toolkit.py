@@ -15,10 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Real
 from typing import Any, NamedTuple, NoReturn
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,6 +34,7 @@ from vaetl_helpers.exercises.engine import (
     register,
     source_of,
 )
+from vaetl_helpers.exercises.forms import Form, as_it_is, formed, joined, number, numbers
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 RETURNED = "what was returned"  # an output: 1, or in words why nothing can be made of it
@@ -48,34 +47,35 @@ Properties = Callable[[Values, Values], Values]
 
 
 def plain(result: Any) -> Tensor | int | float | str:
-    """A learner's result as a value: a list of numbers as a vector, other things in words."""
+    """A learner's result as a value: a sequence of numbers as a vector, other things in words."""
+    result = number(result)
     if isinstance(result, (Tensor, int, float, str)):
         return result
-    if isinstance(result, Real):  # numpy's scalars
-        return float(result)
-    if isinstance(result, (list, tuple)):
-        return _vector(result)
+    if hasattr(result, "__array__") and isinstance(joined(result), Tensor):
+        return joined(result)
     if result is None:
         return "None (is a return missing?)"
+    listed = numbers(result)
+    if isinstance(listed, (list, tuple)):
+        return _vector(listed)
     return f"an object of type {type(result).__name__}"
 
 
 def _vector(items: Sequence[Any]) -> Tensor | str:
-    numbers = []
+    values = []
     for item in items:
         if isinstance(item, Tensor) and item.numel() == 1:
-            numbers.append(float(item.detach()))
-        elif isinstance(item, Real):
-            numbers.append(float(item))
+            values.append(float(item.detach()))
+        elif isinstance(item, (int, float)):
+            values.append(float(item))
         else:
             return f"a list with {_described(plain(item))}"
-    return torch.tensor(numbers, dtype=torch.float64)
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def array(values: Any) -> Any:
-    """What numpy can read as numbers as a float vector, anything else by `plain`."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        return torch.tensor(values.astype(float))
+    """What can be read as an array of numbers as a float tensor, anything else by `plain`."""
+    values = joined(values)
     if isinstance(values, Tensor) and not values.is_complex():
         return values.double()
     return plain(values)
@@ -263,6 +263,7 @@ class Block:
     properties_function: Properties = unchanged
     judge_function: Judge | None = None
     broken_function: Function | None = None
+    form: Form = as_it_is
     stages: list[Stage] = field(default_factory=list)
     wrong_answers: list[Wrong] = field(default_factory=list)
 
@@ -334,9 +335,14 @@ class Block:
         return function
 
     @functools.cached_property
+    def formed_drive(self) -> Drive:
+        """The `drive`, which sees results in the exercise's form only."""
+        return partial(driven, self.form, self.drive_function)
+
+    @functools.cached_property
     def memory(self) -> Memory:
         """What the reference and the wrong answers give."""
-        return Memory(self.drive_function, self.properties_function)
+        return Memory(self.formed_drive, self.properties_function)
 
     @functools.cached_property
     def compared(self) -> Judge:
@@ -357,29 +363,42 @@ class Block:
             hints=self.hints,
             reference=self.reference,
             draw=self.draw_function,
-            drive=self.drive_function,
+            drive=self.formed_drive,
             judge=self.judge_function or self.compared,
             wrong=tuple(self.wrong_answers),
             broken=self.broken_function,
+            form=self.form,
         )
 
 
 def exercise(
-    *, id: str, minutes: int, points: int, hints: Iterable[str], returns: str = "the result"
+    *,
+    id: str,
+    minutes: int,
+    points: int,
+    hints: Iterable[str],
+    returns: str = "the result",
+    form: Form = as_it_is,
 ) -> Callable[[Function], Block]:
     """Makes the decorated function the reference of an exercise, and returns the exercise's block.
 
-    `returns` is what messages call the result, where the block has no `drive` of its own.
+    `returns` is what messages call the result, where the block has no `drive` of its own. `form` is
+    what later cells expect a result to be; answers in other forms are converted.
     """
 
     def decorate(reference: Function) -> Block:
         parameters = tuple(inspect.signature(reference).parameters)
         drive = partial(call, parameters, returns)
-        block = Block(id, minutes, points, tuple(hints), reference, drive)
+        block = Block(id, minutes, points, tuple(hints), reference, drive, form=form)
         register(id, block)
         return block
 
     return decorate
+
+
+def driven(form: Form, drive: Drive, function: Function, inputs: Values) -> Values:
+    """What `drive` makes of the function, with results in this form."""
+    return drive(formed(function, form), inputs)
 
 
 def call(parameters: Sequence[str], returns: str, function: Function, inputs: Values) -> Values:
@@ -490,10 +509,10 @@ def count_updates(optimizer: torch.optim.Optimizer) -> list[int]:
 
 
 def batches_of(inputs: Values, subset: str = "") -> list[tuple[Tensor, Tensor]]:
-    """Pairs (images, labels); `subset` is what their names begin with, such as "test_"."""
+    """Pairs (images, labels) as copies; `subset` is what their names begin with, as in "test_"."""
     size = inputs["batch_size"]
-    images = inputs[f"{subset}images"].split(size)
-    labels = inputs[f"{subset}labels"].split(size)
+    images = inputs[f"{subset}images"].clone().split(size)
+    labels = inputs[f"{subset}labels"].clone().split(size)
     return list(zip(images, labels, strict=True))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import number, numbers, tensor
 from vaetl_helpers.exercises.toolkit import (
     batches_of,
     count_updates,
@@ -51,6 +52,7 @@ def statistics_of(model: nn.Sequential) -> Tensor:
         "loss = F.cross_entropy(model(images), labels); loss.backward(); optimizer.step(); return "
         "the loss.",
     ),
+    form=number,
 )
 def step(model, optimizer, images, labels):
     """One training step on one batch;
@@ -194,6 +196,7 @@ GRADIENTS = ("the gradient for ordinary logits", "the gradient for huge logits")
         "keepdim=True).log(), take the entries [torch.arange(len(labels)), labels]; return minus "
         "their mean.",
     ),
+    form=tensor,
 )
 def cross_entropy(logits, labels):
     """The mean over the batch of -log softmax(logits)[label], in nats."""
@@ -224,7 +227,7 @@ def _(function: Function, inputs: Values) -> Values:
     names = zip(("ordinary", "huge"), LOSSES, GRADIENTS, strict=True)
     for logits_name, loss_name, gradient_name in names:
         logits = inputs[logits_name].clone().requires_grad_()
-        loss = function(logits, inputs["labels"])
+        loss = function(logits.clone(), inputs["labels"].clone())  # no leaf: it may be changed
         outputs[loss_name] = plain(loss)
         outputs[gradient_name] = "no gradient"
         if isinstance(loss, Tensor) and loss.requires_grad:
@@ -246,7 +249,10 @@ cross_entropy.compare(
 
 @cross_entropy.judge
 def _(inputs: Values, outputs: Values) -> str | None:
-    if getattr(outputs.get(LOSSES[0]), "shape", None) == inputs["labels"].shape:
+    loss = outputs.get(LOSSES[0])
+    if isinstance(loss, str):
+        return f"{LOSSES[0]}: expected one number, got {loss:.100}"
+    if getattr(loss, "shape", None) == inputs["labels"].shape:
         return "you returned one loss an image: return their mean"
     gradients = [outputs.get(name) for name in GRADIENTS]
     if "no gradient" in [gradient for gradient in gradients if isinstance(gradient, str)]:
@@ -333,6 +339,11 @@ cross_entropy.wrong(
     },
 )
 cross_entropy.wrong(
+    "no return",
+    says="None (is a return missing?)",
+    last_line="loss = -log_probabilities[rows, labels].mean()",
+)
+cross_entropy.wrong(
     "not averaged",
     says="one loss an image",
     last_line="return -log_probabilities[rows, labels]",
@@ -354,6 +365,7 @@ cross_entropy.wrong(
         "was_training = model.training before model.eval(), and model.train(was_training) after "
         "the loop.",
     ),
+    form=number,
 )
 def accuracy(model, batches):
     """The fraction of all images in `batches`, pairs of images and labels,
@@ -506,6 +518,7 @@ accuracy.wrong(
         "A step returns the loss before its update; the list wants plain numbers: .item().",
         "for _ in range(steps): losses.append(step(model, optimizer, images, labels).item())",
     ),
+    form=numbers,
 )
 def overfit_one_batch(model, optimizer, images, labels, steps):
     """Trains on one batch again and again;
@@ -628,6 +641,7 @@ STUCK = "the model does not go back to train mode after the first evaluation"
         "Each batch: zero_grad, loss, backward, step. model.eval() before the test batches, "
         "model.train() at the start of every epoch.",
     ),
+    form=numbers,
 )
 def train_and_evaluate(model, optimizer, train_batches, test_batches, epochs):
     """Trains, and returns the accuracy on the test batches after each epoch,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vaetl_helpers.exercises import forms
 from vaetl_helpers.exercises.engine import Function, Values
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
@@ -214,6 +215,7 @@ FREE, PARTLY, FROZEN = 0, 1, 2
         "Part number i of n learns at rate / factor ** (n - 1 - i); collect "
         '{"params": trainable, "lr": that}.',
     ),
+    form=forms.groups,
 )
 def param_groups(parts, rate, factor):
     """Groups {"params": [...], "lr": ...} for an optimiser,
@@ -360,6 +362,52 @@ def _(parts, rate, factor):
 
 
 param_groups.wrong(
+    "depth one too large",
+    says="the head's own rate is rate: count the parts after a part, which are 0 for the head",
+    edit={"depth = len(parts) - 1 - number": "depth = len(parts) - number"},
+)
+param_groups.wrong(
+    "one group for each parameter",
+    says="one group for each part: all of its parameters in one list",
+    edit={
+        'groups.append({"params": trainable, "lr": rate / factor**depth})': (
+            'rates = {"lr": rate / factor**depth}\n'
+            'groups += [{"params": [parameter], **rates} for parameter in trainable]'
+        )
+    },
+)
+param_groups.wrong(
+    "frozen ones held, depth one too large",
+    says="frozen parameters are held: take those with requires_grad; and the head learns at rate",
+    edit={
+        "trainable = [p for p in part.parameters() if p.requires_grad]": (
+            "trainable = list(part.parameters())"
+        ),
+        "depth = len(parts) - 1 - number": "depth = len(parts) - number",
+    },
+)
+param_groups.wrong(
+    "one group for each parameter, frozen ones too",
+    says="one group for each part, of those parameters that have requires_grad",
+    edit={
+        "trainable = [p for p in part.parameters() if p.requires_grad]": (
+            "trainable = list(part.parameters())"
+        ),
+        'groups.append({"params": trainable, "lr": rate / factor**depth})': (
+            'rates = {"lr": rate / factor**depth}\n'
+            'groups += [{"params": [parameter], **rates} for parameter in trainable]'
+        ),
+    },
+)
+param_groups.wrong(
+    "empty groups, depth one too large",
+    says="a part that is frozen as a whole must give no group; and the head learns at rate",
+    edit={
+        "if trainable:": "if True:",
+        "depth = len(parts) - 1 - number": "depth = len(parts) - number",
+    },
+)
+param_groups.wrong(
     "matrices only",
     says="biases and BatchNorm's scale train, too",
     edit={
@@ -393,6 +441,7 @@ PREDICTED = "the predicted labels"
         "choose by.",
         "Go through sorted(strengths) and replace the best only where the accuracy is greater.",
     ),
+    form=forms.pair(forms.number, forms.tensor),
 )
 def linear_probe(train_x, train_y, validation_x, validation_y, strengths):
     """(C, labels): the strength that is best on validation, the smallest of equals,
@@ -635,6 +684,7 @@ VARIES = "another seed gives other rows"
         "The length: old_weight.norm(dim=1).mean(). Then for old, new in keep.items(): "
         "weight[new] = old_weight[old].",
     ),
+    form=forms.pair(forms.tensor, forms.tensor),
 )
 def new_head(old_weight, old_bias, keep, classes, generator):
     """(weight [classes, d], bias [classes]) of a head that keeps rows of an old one:
@@ -820,6 +870,7 @@ RESULT = "the images for the backbone"
         "images.float() / 255, and torch.tensor(mean).view(3, 1, 1), which has one number a "
         "channel.",
     ),
+    form=forms.tensor,
 )
 def normalise(images, mean, std):
     """uint8 images [n, 3, h, w] as a backbone wants them:
@@ -918,6 +969,7 @@ HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
         "body.requires_grad_(False); only head.parameters() for the optimiser; body.eval() and "
         "head.train().",
     ),
+    form=forms.numbers,
 )
 def train_head(body, head, images, labels, steps, rate):
     """The losses of so many steps that train the head alone:

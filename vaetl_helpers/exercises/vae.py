@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import tensor
 from vaetl_helpers.exercises.toolkit import Block, copy_of, exercise, plain, whole_number
 
 RESULT = "the result"
@@ -26,12 +27,19 @@ OVERFLOW = (
     "torch.logsumexp are safe"
 )
 OWN_NOISE = "that is noise of your own: use the noise that you are given"
+DETACHED = "the values are right, but their gradient is not: is a part of them detached?"
+NO_GRADIENT = (
+    "the values are right, but no gradient flows through them: compute with tensors throughout, "
+    "without .detach(), .item(), NumPy or no_grad"
+)
 EACH_IMAGE = "one number an image is asked for: leave the images (dimension 0) apart"
 
 
-def judged_by_gradients(block: Block, *, learned: Sequence[str]) -> None:
+def judged_by_gradients(
+    block: Block, *, learned: Sequence[str], not_finite: str = OVERFLOW
+) -> None:
     """Gives the block inputs, a call and a judge;
-    a gradient must reach the `learned` arguments.
+    a gradient must reach the `learned` arguments. `not_finite` is the advice on NaN.
     """
     parameters = tuple(inspect.signature(block.reference).parameters)
     task = " ".join(str(inspect.getdoc(block.reference)).split())
@@ -41,15 +49,18 @@ def judged_by_gradients(block: Block, *, learned: Sequence[str]) -> None:
     block.compare(RESULT, says=f"other numbers than {asked_for}")
     block.compare(
         *(GRADIENT + name for name in learned),
-        says="the values are right, but their gradient is not: is a part of them detached?",
+        says=DETACHED,
     )
 
     @block.judge
     def _(inputs: Values, outputs: Values) -> str | None:
         refusal = block.compared(inputs, outputs)
+        if refusal == DETACHED:
+            gradients = [torch.as_tensor(outputs[GRADIENT + name]) for name in learned]
+            return refusal if any(gradient.any() for gradient in gradients) else NO_GRADIENT
         if refusal is None or not refusal.startswith(f"{RESULT}: "):
             return refusal
-        advice = OVERFLOW if NAN in refusal else asked_for
+        advice = not_finite if NAN in refusal else asked_for
         return f"{refusal}; {advice}"
 
 
@@ -89,6 +100,8 @@ def result_and_gradients(
     torch.manual_seed(0)  # a learner's own noise is then that of the wrong answer, and is named
     arguments = {name: copy_of(value) for name, value in inputs.items()}
     leaves = [arguments[name].requires_grad_() for name in learned]
+    for name in learned:
+        arguments[name] = arguments[name].clone()  # no leaf: it may be changed in place
     if "encode" in parameters:
         arguments |= linear_coders(arguments)
     result = function(*(arguments[name] for name in parameters))
@@ -103,13 +116,19 @@ def result_and_gradients(
     return outputs
 
 
+def halves(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns in two tensors of their own, which may be changed in place."""
+    first, second = rows.chunk(2, dim=1)
+    return first.clone(), second.clone()
+
+
 def linear_coders(arguments: Values) -> dict[str, Function]:
     """An encoder and a decoder of the weights that were drawn under their names."""
     encoder_weights = arguments["encode"]
     decoder_weights = arguments["decode"]
     shape = arguments["images"].shape[1:]
     return {
-        "encode": lambda images: (images.flatten(1) @ encoder_weights).chunk(2, dim=1),
+        "encode": lambda images: halves(images.flatten(1) @ encoder_weights),
         "decode": lambda z: (z @ decoder_weights).unflatten(1, shape),
     }
 
@@ -128,6 +147,7 @@ def linear_coders(arguments: Values) -> dict[str, Function]:
         "logit.",
         "(images * F.logsigmoid(logits) + (1 - images) * F.logsigmoid(-logits)).sum(dim=(1, 2, 3))",
     ),
+    form=tensor,
 )
 def bernoulli_log_likelihood(logits, images):
     """log p(x|z) of each image in nats: summed over its pixels; shape [batch]."""
@@ -202,6 +222,7 @@ bernoulli_log_likelihood.wrong(
         "log_var is log σ² already, so σ² is log_var.exp(). The latents are dimension 1.",
         "Half of (mu² + log_var.exp() - 1 - log_var), with .sum(dim=1): no mean anywhere.",
     ),
+    form=tensor,
 )
 def kl(mu, log_var):
     """KL(N(mu, exp(log_var)) || N(0, I)) of each image in nats:
@@ -210,7 +231,11 @@ def kl(mu, log_var):
     return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
 
 
-judged_by_gradients(kl, learned=("mu", "log_var"))
+judged_by_gradients(
+    kl,
+    learned=("mu", "log_var"),
+    not_finite="a logarithm met 0 or less: log_var is log σ² already, so nothing needs one",
+)
 
 kl.wrong(
     "mean over latents",
@@ -254,6 +279,20 @@ kl.wrong(
 )
 
 
+kl.wrong(
+    "reversed",
+    says="that is KL(prior || posterior), the other way round: the posterior comes first",
+    last_line="return 0.5 * ((1 + mu.square()) / log_var.exp() - 1 + log_var).sum(dim=1)",
+)
+kl.wrong(
+    "log_var as sigma",
+    says="you took log_var for σ: it is log σ², so σ² is log_var.exp()",
+    last_line=(
+        "return 0.5 * (mu.square() + log_var.square() - 1 - log_var.square().log()).sum(dim=1)"
+    ),
+)
+
+
 # vae.reparameterise
 
 
@@ -267,6 +306,7 @@ kl.wrong(
         "log_var is log σ²; half of it is log σ, and exp of that is σ.",
         "mu plus (0.5 * log_var).exp() times the noise; no .detach(), no randn.",
     ),
+    form=tensor,
 )
 def reparameterise(mu, log_var, noise):
     """A code z ~ N(mu, exp(log_var)), made of standard normal noise;
@@ -302,6 +342,20 @@ reparameterise.wrong(
     says=OWN_NOISE,
     last_line="return mu + (0.5 * log_var).exp() * torch.randn_like(noise)",
 )
+
+
+@reparameterise.wrong(
+    "sampled", says="that is a fresh draw, and no gradient passes it: build z from `noise`"
+)
+def _(mu, log_var, noise):
+    return torch.distributions.Normal(mu, (0.5 * log_var).exp()).sample()
+
+
+@reparameterise.wrong("sampled with gradients", says=OWN_NOISE)
+def _(mu, log_var, noise):
+    return torch.distributions.Normal(mu, (0.5 * log_var).exp()).rsample()
+
+
 reparameterise.wrong(
     "variance added",
     says="the variance is added: multiply the noise by σ",
@@ -338,6 +392,7 @@ reparameterise_checked = reparameterise.reference
         "Return bernoulli_checked(decode(z), images) minus kl_checked(mu, log_var): no sum, no "
         "mean.",
     ),
+    form=tensor,
 )
 def elbo(encode, decode, images, noise):
     """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, with one sampled code;
@@ -392,6 +447,20 @@ elbo.wrong(
         )
     },
 )
+
+
+@elbo.wrong(
+    "one-sample KL",
+    says="that is right on average, too, and scatters more: here the KL is asked for in closed "
+    "form, kl_checked(mu, log_var)",
+)
+def _(encode, decode, images, noise):
+    mu, log_var = encode(images)
+    z = reparameterise_checked(mu, log_var, noise)
+    log_ratio = 0.5 * (noise.square() + log_var - z.square())  # log p(z) - log q(z|x)
+    return bernoulli_checked(decode(z), images) + log_ratio.sum(dim=1)
+
+
 elbo.wrong(
     "negative",
     says="that is minus the ELBO: return the bound itself",
@@ -419,6 +488,7 @@ def _(encode, decode, images, noise):
         "After the view, .repeat_interleave(2, dim=2) for the height, and the same with dim=3 for "
         "the width.",
     ),
+    form=tensor,
 )
 def grow(features, channels, height, width):
     """Flat features as maps twice as high and wide:
@@ -484,6 +554,7 @@ grow.wrong(
         "overflow.",
         "From that subtract math.log(k), where k is len(log_weights).",
     ),
+    form=tensor,
 )
 def iw_bound(log_weights):
     """log of the mean weight of each image in nats;
@@ -594,6 +665,7 @@ def terms_confused(block: Block) -> None:
         *CLINIC_HINTS,
         ".mean() divides the KL by images times latents. Replace .mean() by .sum() / len(images).",
     ),
+    form=tensor,
 )
 def repaired_a(logits, images, mu, log_var):
     """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
@@ -620,6 +692,7 @@ def objective_a(logits, images, mu, log_var):
     minutes=5,
     points=1,
     hints=(*CLINIC_HINTS, "The KL begins with -0.5 *, not with -."),
+    form=tensor,
 )
 def repaired_b(logits, images, mu, log_var):
     """The negative ELBO in nats per image; mu and log_var: [batch, latent]."""
@@ -652,6 +725,7 @@ repaired_a.wrong("patient B", says=NOT_HALVED, function=objective_b)
         "sigma is σ itself. In the KL, sigma**2 takes the place of sigma.exp(), and "
         "2 * sigma.log() that of sigma.",
     ),
+    form=tensor,
 )
 def repaired_c(logits, images, mu, sigma):
     """The negative ELBO in nats per image; mu and sigma: [batch, latent],

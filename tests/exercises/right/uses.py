@@ -1,0 +1,262 @@
+"""What later cells of the notebooks do with an answer, on data of their kind."""
+
+import copy
+
+import torch
+from torch import nn
+
+from vaetl_helpers import nets, vae
+from vaetl_helpers.exercises import combine
+
+IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def share_above(answer):
+    assert float(answer(torch.tensor([1.0, 2.0, 3.0, 4.0]), 2.0)) == 0.5
+
+
+def cross_entropy(answer):
+    logits = torch.randn(6, 3, requires_grad=True)
+    before = logits.detach().clone()
+    assert f"{answer(logits, LABELS).item():.6f}"
+    answer(logits, LABELS).backward()
+    assert logits.grad is not None and torch.equal(logits, before)
+
+
+def step(answer):
+    model = network()
+    losses = [answer(model, sgd(model), IMAGES, LABELS) for _ in range(3)]
+    losses = [float(torch.as_tensor(loss).detach()) for loss in losses]
+    assert losses == sorted(losses, reverse=True)
+
+
+def accuracy(answer):
+    labels = network()(IMAGES).argmax(1)
+    assert f"{answer(network(), [(IMAGES, labels)]):.1%}" == "100.0%"
+
+
+def overfit(answer):
+    model = network()
+    losses = answer(model, sgd(model), IMAGES, LABELS, steps=7)
+    assert len(losses) == 7 and all(isinstance(loss, float) for loss in losses)
+
+
+def debug_loop(answer):
+    model = network()
+    batches = [(IMAGES, LABELS)]
+    accuracies = answer(model, sgd(model), batches, batches, epochs=2)
+    assert len(accuracies) == 2 and all(0 <= accuracy <= 1 for accuracy in accuracies)
+
+
+def flops(answer):
+    total = answer(8, 4, 3, first=True) + answer(8, 3, 2, first=False)
+    assert f"{total:,}".removesuffix(".0") == "672"
+
+
+def time_it(answer):
+    assert f"{1e3 * answer(lambda: None, lambda: None, 5):.3f}"
+
+
+def resident(answer):
+    images = torch.randint(256, (10, 1, 4, 4), dtype=torch.uint8)
+    labels = torch.arange(10) % 3
+    kept = images.clone(), labels.clone()
+    model = network()
+    for x, y in answer(images, labels, 4, torch.Generator().manual_seed(0)):
+        assert x.dtype == torch.float32 and x.min() >= 0 and x.max() <= 1
+        for part, part_labels in zip(x.chunk(2), y.chunk(2), strict=True):
+            nn.functional.cross_entropy(model(part), part_labels).backward()
+    assert torch.equal(images, kept[0]) and torch.equal(labels, kept[1])
+
+
+def accumulate(answer):
+    at_once, in_pieces = network(), network()
+    for model, size in ((at_once, 6), (in_pieces, 4)):
+        answer(model, nn.functional.cross_entropy, sgd(model), IMAGES, LABELS, size)
+    for a, b in zip(at_once.parameters(), in_pieces.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def resume(answer):
+    model = network()
+    assert int(answer(model, sgd(model), 3)["epoch"]) == 3
+
+
+def bernoulli(answer):
+    cost = -answer(torch.zeros(1, 1, 28, 28), torch.ones(1, 1, 28, 28))
+    assert f"{cost.item():.2f}" == "543.43"
+
+
+def kl(answer):
+    ten = answer(torch.full((1, 10), 1.0), torch.full((1, 10), 1.0)).item()
+    assert f"{ten:.3f}" == "8.591"
+
+
+def reparameterise(answer):
+    """The KL of the same code comes afterwards, and the decoder takes 32-bit numbers."""
+    mu, log_var = torch.randn(2, 5, 3, requires_grad=True)
+    kept = mu.detach().clone(), log_var.detach().clone()
+    z = answer(mu, log_var, torch.randn_like(mu))
+    nn.Linear(3, 2)(z).sum().backward()
+    assert torch.equal(mu, kept[0]) and torch.equal(log_var, kept[1])
+
+
+def elbo(answer):
+    model = vae.mlp_vae(latent=3)
+    x, noise = torch.rand(4, 1, 28, 28).round(), torch.randn(4, 3)
+    ours = vae.elbo(model, x, noise).elbo
+    torch.testing.assert_close(answer(model.encode, model.decode, x, noise), ours)
+
+
+def grow(answer):
+    assert answer(torch.rand(2, 12), 2, 2, 3).shape == (2, 2, 4, 6)
+
+
+def iw_bound(answer):
+    values = answer(torch.randn(9, 400, dtype=torch.float64))
+    assert len(values.quantile(torch.tensor([0.05, 0.95]).double())) == 2
+    assert isinstance(values.mean().item(), float)
+
+
+def patient(answer):
+    blank, ones = torch.zeros(1, 1, 28, 28), torch.ones(1, 10)
+    assert f"{answer(blank, blank, ones, 0 * ones).item():.2f}" == "548.43"
+
+
+def patient_of_sigma(answer):
+    blank, ones = torch.zeros(1, 1, 28, 28), torch.ones(1, 10)
+    assert f"{answer(blank, blank, ones, ones).item():.2f}" == "548.43"
+
+
+def linear_probe(answer):
+    x = torch.randn(30, 3) + 2 * LABELS.repeat(5)[:, None]
+    y = LABELS.repeat(5) % 2
+    c, labels = answer(x[:20], y[:20], x[20:], y[20:], [0.1, 1.0])
+    right = (torch.as_tensor(labels) == y[20:]).float().mean()
+    assert f"{c:g}, {100 * right:.1f}"
+
+
+def freeze(answer):
+    body = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+    toy = nn.Sequential(body, nn.Linear(8, 2))
+    answer(toy[0])
+    before = copy.deepcopy(body.state_dict())
+    adam = torch.optim.Adam(toy.parameters())
+    for _ in range(3):
+        toy.train()
+        adam.zero_grad()
+        nn.functional.cross_entropy(toy(torch.randn(6, 6)), LABELS % 2).backward()
+        adam.step()
+    assert all(value.equal(before[name]) for name, value in body.state_dict().items())
+
+
+def new_head(answer):
+    old = torch.randn(2, 5), torch.randn(2)
+    weight, bias = answer(*old, {0: 0}, 2, torch.Generator().manual_seed(0))
+    assert nn.functional.linear(torch.randn(3, 5), weight, bias).shape == (3, 2)
+
+
+def param_groups(answer):
+    parts = list(nets.transfer_cnn())
+    groups = answer(parts, 1e-3, 2.6)
+    assert all(f"{group['lr']:.2e}" for group in groups)
+    torch.optim.SGD(groups)
+    assert len(groups) == sum(any(True for _ in part.parameters()) for part in parts)
+
+
+def normalise(answer):
+    grey = torch.full((1, 3, 1, 1), 127, dtype=torch.uint8)
+    levels = answer(grey, [127 / 255] * 3, [128 / 255] * 3).flatten().tolist()
+    assert max(map(abs, levels)) < 1e-6
+
+
+def clinic(answer):
+    body = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4))
+    losses = answer(body, nn.Linear(4, 3), IMAGES, LABELS, 5, 0.01)
+    assert sum(losses) > 0 and len(losses) == 5
+
+
+def features(answer):
+    small = vae.mlp_vae(latent=4, widths=(8,)).train()
+    images = torch.rand(6, 1, 28, 28)
+    first, second = answer(small, images), answer(small, images)
+    assert torch.equal(first, second) and small.training
+    nn.Linear(4, 2)(first).sum().backward()
+
+
+def few_labels(answer):
+    pool = torch.tensor([5] * 20 + [7] * 6 + [9] * 4)
+    hands = answer(pool, per_class=1, draws=4, seed=0)
+    assert [int((pool[hand] == 9).sum()) for hand in hands] == [1, 1, 1, 1]
+    assert len(torch.cat(list(hands)).unique()) == 12
+    assert torch.randn(30, 2)[hands[0]].shape == (3, 2)
+
+
+def paired_interval(answer):
+    b = torch.randn(10, dtype=torch.float64)
+    a = b + 1 + torch.randn(10, dtype=torch.float64)
+    kept = a.clone()
+    effect, low, high = answer(a, b)
+    assert f"{low:.2f} {effect:.2f} {high:.2f}" and low < effect < high
+    assert torch.equal(a, kept)
+
+
+def verdict(answer):
+    word = answer(-0.6, 0.4, 10, delta=1.0)
+    assert f"{word}" == repr(word).strip("'") == "no gain"
+
+
+def leakage(answer):
+    generator = torch.Generator().manual_seed(0)
+    sets = [(torch.randn(40, 30, generator=generator), torch.arange(40) % 2) for _ in range(3)]
+    unlabelled = torch.cat([torch.randn(60, 30, generator=generator), sets[2][0]])
+    draws = [torch.arange(10), torch.arange(10, 20)]
+    told = []
+    study = (combine.principal_components, combine.ridge, unlabelled, *sets, draws, [0.1, 1, 10])
+    told += answer(*study)
+    assert torch.tensor(told).view(1, 2).mean(1).isfinite().all()
+
+
+USES = {
+    "start.share_above": share_above,
+    "training.step": step,
+    "training.cross_entropy": cross_entropy,
+    "training.accuracy": accuracy,
+    "training.overfit_one_batch": overfit,
+    "training.debug_loop": debug_loop,
+    "hardware.flops_linear": flops,
+    "hardware.time_it": time_it,
+    "hardware.batches_resident": resident,
+    "hardware.accumulate": accumulate,
+    "hardware.resume": resume,
+    "vae.bernoulli_log_likelihood": bernoulli,
+    "vae.kl": kl,
+    "vae.reparameterise": reparameterise,
+    "vae.elbo": elbo,
+    "vae.decoder_shape": grow,
+    "vae.iw_bound": iw_bound,
+    "vae.clinic_a": patient,
+    "vae.clinic_b": patient,
+    "vae.clinic_c": patient_of_sigma,
+    "transfer.freeze": freeze,
+    "transfer.param_groups": param_groups,
+    "transfer.linear_probe": linear_probe,
+    "transfer.new_head": new_head,
+    "transfer.normalise": normalise,
+    "transfer.clinic": clinic,
+    "combine.features": features,
+    "combine.few_labels": few_labels,
+    "combine.paired_interval": paired_interval,
+    "combine.verdict": verdict,
+    "combine.leakage": leakage,
+}
