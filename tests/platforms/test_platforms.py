@@ -354,6 +354,61 @@ def test_on_colab_the_mounted_drive_is_kept_and_nothing_else(
         persistent_path("run.safetensors")
 
 
+@pytest.fixture(params=["Colab", "Kaggle"])
+def kept_folder(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The folder that is kept, on each of the two platforms."""
+    monkeypatch.setattr(settings, "DRIVE", tmp_path / "MyDrive")
+    monkeypatch.setattr(settings, "KAGGLE", tmp_path / "kaggle")
+    monkeypatch.chdir(tmp_path)
+    if request.param == "Colab":
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "any")
+        (tmp_path / "MyDrive").mkdir()
+        return tmp_path / "MyDrive" / "vaetl"
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    (tmp_path / "kaggle" / "working").mkdir(parents=True)
+    return tmp_path / "kaggle" / "working"
+
+
+def test_what_is_kept_may_lie_in_subfolders_and_be_named_in_full(kept_folder: Path) -> None:
+    path = persistent_path("runs/1/vae.safetensors")
+    assert path == kept_folder / "runs" / "1" / "vae.safetensors" and path.parent.is_dir()
+    assert persistent_path(path) == path, "its full name is a name, too"
+    with pytest.raises(errors.CourseError, match="would be lost .* such as x$|such as x\\."):
+        persistent_path("/elsewhere/x")
+
+
+@pytest.mark.parametrize("name", ["*.safetensors", "run?.pt", "a[1].pt", "../x", "a/../../x", ""])
+def test_a_pattern_is_no_name_of_what_is_kept(name: str, kept_folder: Path) -> None:
+    with pytest.raises(errors.CourseError, match="is no name of a file to keep"):
+        persistent_path(name)
+
+
+def test_at_home_any_path_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert persistent_path("~/runs/x.pt") == tmp_path / "runs" / "x.pt"
+    assert persistent_path(str(tmp_path / "y" / "z.pt")) == tmp_path / "y" / "z.pt"
+    assert (tmp_path / "y").is_dir()
+
+
+def test_on_kaggle_work_in_a_subfolder_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.setattr(settings, "KAGGLE", tmp_path)
+    output, working = tmp_path / "input" / "mine" / "runs", tmp_path / "working"
+    output.mkdir(parents=True)
+    (output / "vae.safetensors").write_bytes(b"weights")
+    (tmp_path / "input" / "vae.safetensors").write_bytes(b"of another, and newer")
+    path = persistent_path("runs/vae.safetensors")
+    assert path == working / "runs" / "vae.safetensors" and path.read_bytes() == b"weights"
+    assert f"Going on from {output / 'vae.safetensors'}." in capsys.readouterr().out
+    path.unlink()
+    path.parent.rmdir()
+    assert (persistent_path("runs") / "vae.safetensors").read_bytes() == b"weights"
+
+
 @pytest.mark.slow
 def test_on_kaggle_a_new_session_goes_on_from_the_attached_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.output import is_interactive
+from vaetl_helpers.output import is_interactive, say
 from vaetl_helpers.study.draws import Draw, Method, draw_labels
 from vaetl_helpers.study.journal import Entry, Journal, journal_entry
 from vaetl_helpers.study.table import Table
@@ -70,7 +70,7 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
         _run_missing(journal, methods, repeats, jobs=jobs, threads=threads, quiet=quiet)
         if not quiet:
             seconds = time.monotonic() - start
-            print(f"{count} labels: {len(methods)} methods × {draws} draws, {seconds:.1f} s")
+            say(f"{count} labels: {len(methods)} methods × {draws} draws, {seconds:.1f} s")
     table = journal.table()
     if out:
         table.write(out)
@@ -145,7 +145,7 @@ def _run_missing(
         failures.append(outcome)
         if not journal.path:  # nothing would keep the runs that are still to come
             break
-        print(outcome.failure)
+        say(outcome.failure)
     if failures:
         error = CourseError(failures[0].failure)
         error.add_note(failures[0].traceback)
