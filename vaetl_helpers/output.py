@@ -33,23 +33,21 @@ def is_interactive() -> bool:
 
 
 # For an output that cannot show them, such as that of a Windows terminal or of a pipe from it.
-STAND_INS = str.maketrans(
-    {
-        "→": "->",
-        "–": "-",
-        "−": "-",
-        "·": "-",
-        "…": "...",
-        "×": "x",
-        "≤": "<=",
-        "≥": ">=",
-        "≈": "~",
-        "■": "#",
-        "□": ".",
-        "β": "beta",
-        "δ": "delta",
-    }
-)
+STAND_INS = {
+    "→": "->",
+    "–": "-",
+    "−": "-",
+    "·": "-",
+    "…": "...",
+    "×": "x",
+    "≤": "<=",
+    "≥": ">=",
+    "≈": "~",
+    "■": "#",
+    "□": ".",
+    "β": "beta",
+    "δ": "delta",
+}
 
 
 def say(
@@ -68,7 +66,16 @@ def showable(text: str, stream: Any) -> str:
         text.encode(encoding)
         return text
     except UnicodeEncodeError:
-        return text.translate(STAND_INS).encode(encoding, "replace").decode(encoding)
+        return "".join(_stand_in(character, encoding) for character in text)
+
+
+def _stand_in(character: str, encoding: str) -> str:
+    """The character itself where the encoding has it."""
+    try:
+        character.encode(encoding)
+        return character
+    except UnicodeEncodeError:
+        return STAND_INS.get(character, "?")
 
 
 def emit(line: str, kind: str, content: dict[str, Any]) -> None:
