@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +22,18 @@ class DeviceStatus(NamedTuple):
 
 
 CPU = torch.device("cpu")
+# From 2.15 on PyTorch is not made for CUDA 12, and so not for the cards before Turing (7.5):
+# Maxwell, Pascal and Volta, such as GTX 9xx and 10xx, P100, V100 (pytorch/pytorch#190385).
+OLDEST_CAPABILITY = 7.5
+OLDER_TORCH = (
+    'install an older PyTorch, made for CUDA 12.6 (python -m pip install "torch<2.15" torchvision '
+    "--index-url https://download.pytorch.org/whl/cu126), or use Colab"
+)
 # What is in a driver's message → what to do about it.
 REMEDIES = {
-    "no kernel image": "this PyTorch has no code for that GPU: choose another one "
-    "(on Kaggle, T4 x2 and not P100)",
-    "driver": "the driver is missing or too old: update it, "
-    "or install a PyTorch made for an older CUDA",
+    "no kernel image": f"this PyTorch has no code for that GPU: {OLDER_TORCH} "
+    "(on Kaggle, choose T4 x2 and not P100)",
+    "driver": f"the driver is missing or too old: update it, or {OLDER_TORCH}",
     "out of memory": "its memory is full: end the other programs that use it, "
     "or restart their kernels",
 }
@@ -85,9 +93,51 @@ def _remedy(message: str) -> str:
     return "restart the kernel and try again"
 
 
+class Card(NamedTuple):
+    """An NVIDIA GPU as its driver names it, with its compute capability (0: not known)."""
+
+    name: str
+    capability: float
+
+
+def nvidia_cards() -> list[Card]:
+    """What nvidia-smi lists; nothing where there is no such program, or it fails."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    for fields in ("name,compute_cap", "name"):  # drivers before 2022 know no capability
+        command = [program, f"--query-gpu={fields}", "--format=csv,noheader"]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return []
+        if done.returncode == 0:
+            lines = done.stdout.decode(errors="replace").splitlines()
+            return [_card(line) for line in lines if line.strip()]
+    return []
+
+
+def _card(line: str) -> Card:
+    name, _, capability = line.partition(",")
+    try:
+        return Card(name.strip(), float(capability))
+    except ValueError:
+        return Card(name.strip(), 0)
+
+
 def hidden_gpu() -> str | None:
     """What is wrong where there is an NVIDIA GPU that PyTorch does not even see."""
-    if torch.cuda.is_available() or not Path("/dev/nvidiactl").exists():
+    if torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    cards = nvidia_cards()
+    for card in cards:
+        if 0 < card.capability < oldest_capability():
+            return (
+                f"The GPU {card.name} (compute capability {card.capability}) is older than those "
+                f"that PyTorch {torch.__version__} has code for (from {oldest_capability()} on): "
+                f"{OLDER_TORCH}."
+            )
+    if not cards and not Path("/dev/nvidiactl").exists():
         return None
     if not torch.version.cuda:
         return (
@@ -98,6 +148,13 @@ def hidden_gpu() -> str | None:
     except Exception as error:  # as above
         return _failure("cuda", error)
     return None
+
+
+def oldest_capability() -> float:
+    """The compute capability of the oldest GPU that this PyTorch has code for."""
+    names = [name.partition("_") for name in torch.cuda.get_arch_list()]
+    numbers = [int(number) / 10 for kind, _, number in names if kind == "sm" and number.isdigit()]
+    return min(numbers, default=OLDEST_CAPABILITY)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TextIO, TypedDict, Unpack
 
 
 def notebook_kernel() -> Any:
@@ -32,10 +32,56 @@ def is_interactive() -> bool:
     return bool(getattr(kernel, "_allow_stdin", False))
 
 
+# For an output that cannot show them, such as that of a Windows terminal or of a pipe from it.
+STAND_INS = {
+    "→": "->",
+    "–": "-",
+    "−": "-",
+    "·": "-",
+    "…": "...",
+    "×": "x",
+    "≤": "<=",
+    "≥": ">=",
+    "≈": "~",
+    "■": "#",
+    "□": ".",
+    "β": "beta",
+    "δ": "delta",
+}
+
+
+def say(
+    *texts: Any, sep: str = " ", end: str = "\n", file: TextIO | None = None, flush: bool = False
+) -> None:
+    """Prints as `print` does; a character that the output cannot show becomes a stand-in."""
+    stream = sys.stdout if file is None else file
+    text = sep.join(map(str, texts)) + end
+    print(showable(text, stream), end="", file=stream, flush=flush)
+
+
+def showable(text: str, stream: Any) -> str:
+    """The text as the stream can show it: not all of them write UTF-8, and none half characters."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+        return text
+    except UnicodeEncodeError:
+        return "".join(_stand_in(character, encoding) for character in text)
+
+
+def _stand_in(character: str, encoding: str) -> str:
+    """The character itself where the encoding has it."""
+    try:
+        character.encode(encoding)
+        return character
+    except UnicodeEncodeError:
+        return STAND_INS.get(character, "?")
+
+
 def emit(line: str, kind: str, content: dict[str, Any]) -> None:
     """Shows a line; a notebook attaches `content` to it as application/vnd.vaetl.<kind>+json."""
     if not notebook_kernel():
-        print(line)
+        say(line)
         return
     from IPython.display import display
 
@@ -166,7 +212,7 @@ def show_table(
     lines = [header, ["---"] * len(header), *rows]
     text = "\n".join(_markdown_row(cells) for cells in lines)
     if not notebook_kernel():
-        print(text)
+        say(text)
         return
     from IPython.display import display
 
@@ -192,13 +238,21 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def user_path(path: Path | str) -> Path:
+    """A path as a person writes it: `~` at its start is their home directory."""
+    path = Path(path)
+    with suppress(RuntimeError):  # there is no such home directory
+        return path.expanduser()
+    return path
+
+
 def write_whole(path: Path | str, content: bytes | str, mode: int = 0o666) -> None:
     """Writes a file whole or not at all: a reader sees the old content or the new one, no half.
 
     Text is written as UTF-8, its line ends as they are; `mode` are the permissions of the new file,
     before the umask. Raises OSError where it cannot be written; the old file then stays.
     """
-    path = Path(path)
+    path = user_path(path)
     # What a killed process has left under this name is written over.
     partial = path.with_name(f".{path.name}.partial")
     data = content.encode() if isinstance(content, str) else content

@@ -6,6 +6,7 @@ by `plt.show()`.
 
 from __future__ import annotations
 
+import html
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
-from vaetl_helpers.output import notebook_kernel
+from vaetl_helpers.output import is_interactive, notebook_kernel
 from vaetl_helpers.study.effects import mean_interval
 from vaetl_helpers.study.table import Table
 
@@ -41,6 +42,10 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 100,
     "font.size": 11,
 }
+OUT_OF_SIGHT = (
+    "position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; "
+    "clip-path: inset(50%)"
+)
 GREY = "#6E6E6E"  # dark enough for small letters
 # Mark and colour: each tells the verdicts apart without the other.
 VERDICTS = {
@@ -56,7 +61,12 @@ Row = Any  # of the claims ledger: row["effect"], row["low"], row["verdict"], â€
 
 
 def describe(figure: Figure, alt: str) -> Figure:
-    """Attaches the alternative text to a figure, so that notebooks and pages carry it with it."""
+    """Attaches the alternative text to a figure, so that notebooks and pages carry it with it.
+
+    It stands in the picture's metadata, from which the course's pages take it. JupyterLab (seen
+    with 4.6.6) and nbconvert's template `lab` (7.17.2) draw pictures without it; so where a person
+    works in a notebook, a sentence that only a screen reader says goes before the picture.
+    """
     ALT_TEXTS[figure] = alt
     if notebook_kernel():
         from IPython import get_ipython
@@ -74,7 +84,22 @@ def alt_text(figure: Figure) -> str:
 def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, str]]:
     from IPython.core.pylabtools import print_figure
 
+    if is_interactive():
+        _tell_screen_readers(alt_text(figure))
     return print_figure(figure, "png", bbox_inches="tight"), {"alt": alt_text(figure)}
+
+
+def _tell_screen_readers(alt: str) -> None:
+    """Shows the text out of sight.
+
+    As HTML with an `alt`, in place of the picture, it would do harm: JupyterLab takes pictures out
+    of the HTML of notebooks that it does not trust.
+    """
+    from IPython.display import display
+
+    text = f"Picture: {alt}"
+    content = f'<p style="{OUT_OF_SIGHT}">{html.escape(text)}</p>'
+    display({"text/html": content, "text/plain": text}, raw=True)
 
 
 def panels(

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.output import say
 
 Record = dict[str, Any]
 
@@ -114,7 +115,7 @@ def _labelled_or_none(chapter: str, task: str = "", data: str | None = None) -> 
     try:
         run = recorded(chapter, task)
     except CourseError as error:
-        print(error)
+        say(error)
         return []
     return _labelled(run, data)
 

@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import random
+import shutil
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ import yaml
 from vaetl_helpers.bootstrap import hosted_platform
 from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import emit, notebook_kernel, write_whole
+from vaetl_helpers.output import emit, notebook_kernel, say, user_path, write_whole
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 ADVICE = {
@@ -47,28 +48,60 @@ def advice() -> str:
     return ADVICE.get(platform_name(), "the course needs none, and Colab and Kaggle lend one")
 
 
-def persistent_path(name: str) -> Path:
+def persistent_path(name: str | Path) -> Path:
     """The path for the file `name` in the folder that outlives the machine on this platform.
 
-    On Kaggle a file of that name in an attached notebook's output is copied there first, so that
-    work goes on from it.
+    `name` may have subfolders, which are made. On Kaggle a file (or folder) of that name in an
+    attached notebook's output is copied there first, so that work goes on from it. Raises
+    CourseError for a pattern, for a path that leaves the kept folder, and where nothing can be
+    written.
     """
+    path = user_path(name)
+    _refuse_patterns(name, path)
     here = platform_name()
+    folder = _kept_folder(here, path)
+    path = folder / path
+    if not path.is_relative_to(folder) and here in ("Colab", "Kaggle"):
+        raise CourseError(
+            f"{path} lies outside {folder} and would be lost with this machine: "
+            f"give a name below it, such as {path.name}."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CourseError(
+            f"{path.parent} cannot be written ({reason}): use another name."
+        ) from error
+    if here == "Kaggle" and not path.exists():
+        _take_from_attached(path.relative_to(folder), path)
+    return path
+
+
+def _refuse_patterns(name: str | Path, path: Path) -> None:
+    if not path.name or ".." in path.parts or set(str(name)) & set("*?[]"):
+        raise CourseError(
+            f"'{name}' is no name of a file to keep: give one without *, ?, [ ] and .., "
+            "such as runs/vae.safetensors."
+        )
+
+
+def _kept_folder(here: str, path: Path) -> Path:
     if here == "Colab":
-        return _on_drive(name)
+        return _on_drive(path)
     if here == "Kaggle":
-        return _on_kaggle(name)
-    return Path(name).absolute()
+        return KAGGLE / "working"
+    return Path.cwd()
 
 
-def _on_drive(name: str) -> Path:
+def _on_drive(path: Path) -> Path:
     if not DRIVE.is_dir():
-        print(
-            f"Google Drive is not mounted, so {name} will be lost with this machine. "
+        say(
+            f"Google Drive is not mounted, so {path} will be lost with this machine. "
             "To keep it, run first: "
             'from google.colab import drive; drive.mount("/content/drive")'
         )
-        return Path(name).absolute()
+        return Path.cwd()
     folder = DRIVE / "vaetl"
     try:
         folder.mkdir(exist_ok=True)
@@ -76,19 +109,29 @@ def _on_drive(name: str) -> Path:
         raise CourseError(
             f"Google Drive cannot be written ({error}): mount it again, not read-only."
         ) from error
-    return folder / name
+    if path.is_absolute() and path.is_relative_to(DRIVE):
+        return DRIVE
+    return folder
 
 
-def _on_kaggle(name: str) -> Path:
-    path = KAGGLE / "working" / name
-    if path.exists():
-        return path
-    earlier = list((KAGGLE / "input").rglob(name))
-    if earlier:
-        newest = max(earlier, key=lambda file: file.stat().st_mtime)
-        write_whole(path, newest.read_bytes())
-        print(f"Going on from {newest}.")
-    return path
+def _take_from_attached(name: Path, path: Path) -> None:
+    """Copies the newest file or folder of this name below the attached data, if there is one."""
+    earlier = []
+    for file in (KAGGLE / "input").rglob(name.name):
+        if file.parts[-len(name.parts) :] == name.parts:
+            earlier.append(file)
+    if not earlier:
+        return
+    newest = max(earlier, key=lambda file: file.stat().st_mtime)
+    try:
+        if newest.is_dir():
+            shutil.copytree(newest, path)
+        else:
+            write_whole(path, newest.read_bytes())
+    except OSError as error:
+        reason = error.strerror or error
+        raise CourseError(f"{newest} cannot be copied to {path} ({reason}).") from error
+    say(f"Going on from {newest}.")
 
 
 @functools.cache
@@ -133,8 +176,8 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     _seed(seed)
     _leave_a_core()
     _flush_denormals()
-    if problem:
-        print(problem)
+    for sentence in filter(None, [problem, _hidden_figures()]):
+        say(sentence)
     here = platform_name()
     facts = {
         "chapter": chapter,
@@ -147,6 +190,19 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     emit(line, "run", facts | versions())
     precision = best_precision(device)
     return Settings(**facts | {"device": device, "precision": precision}, **values)
+
+
+def _hidden_figures() -> str | None:
+    """What is wrong where a variable of the shell lets no figure appear in a notebook."""
+    backend = os.environ.get("MPLBACKEND", "").lower()
+    if backend not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):
+        return None
+    if not notebook_kernel():
+        return None
+    return (
+        f"MPLBACKEND={backend} is set, so figures will not appear: run %matplotlib inline, "
+        "or start Jupyter without this variable."
+    )
 
 
 def _automatic_profile(device: torch.device) -> str:

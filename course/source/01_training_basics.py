@@ -259,8 +259,7 @@ print(f"the untrained network's loss: {loss.item():.4f} nats")
 #
 # ### Exercise 1: cross-entropy · 15 minutes
 #
-# Write the mean cross-entropy yourself.
-# (`F.cross_entropy` gives the same numbers, and the check would take it; what is in it, you learn by writing it.)
+# Write the mean cross-entropy yourself, without `F.cross_entropy`: it gives the same numbers, but you learn what is in it by writing it.
 # Use tensor operations throughout (no `.item()`), so that gradients can flow through your function.
 #
 # - `logits` has the shape `[batch, classes]`, `labels` has the shape `[batch]`;

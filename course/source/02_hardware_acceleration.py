@@ -1007,7 +1007,7 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 # | to go on | mount the drive again | Add input > your notebook's output |
 #
 # Limits change, so look at each platform's own page.
-# (We have not run the course on either; a test of it rebuilds the versions of PyTorch and NumPy that they had at the end of 2025, and runs the first cells of a notebook with them.)
+# (We have not run the course on either; a test of it rebuilds the versions of PyTorch, NumPy and others that they have, and runs all notebooks with them.)
 #
 # The first code cell of each notebook adds what the course needs there, and moves nothing that is installed.
 # On Kaggle without the internet it looks for an attached data set with wheels.

@@ -201,3 +201,26 @@ def test_moving_the_latent_map_redraws_the_picture_at_once(
     )
     # No test asserts an absolute time: `pytest -s` prints it.
     print(f"latent map: {statistics.median(times):.0f} ms from key to picture, median of 50")
+
+
+PICTURE = """\
+import matplotlib.pyplot as plt
+from vaetl_helpers import plots
+plots.panels(["A title"], "A line that <rises>.")[0].plot([1, 2])
+plt.show()
+"""
+
+
+def test_a_screen_reader_hears_what_a_picture_shows(lab: tuple[str, Path], page: Any) -> None:
+    address, folder = lab
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PICTURE)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "picture.ipynb")
+    open_notebook(page, address, "picture.ipynb")
+    run_all(page)
+    said = page.get_by_text("Picture: A line that <rises>.", exact=True)
+    said.wait_for(state="attached")
+    box = said.bounding_box()
+    assert box["width"] <= 1 and box["height"] <= 1, "it is heard and not seen"
+    assert page.locator(".jp-RenderedImage img").count() == 1
+    page.locator(".jp-Notebook").screenshot(path=SCREENS / "picture.png")

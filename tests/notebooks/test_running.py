@@ -474,7 +474,8 @@ def test_chapters_have_several_names(tmp_path: Path) -> None:
         "1",
         "01_training_basics",
         "training_basics",
-        "course/01_training_basics.ipynb",
+        "01_TRAINING_basics",
+        str(tmp_path / "01_training_basics.ipynb"),
     ):
         assert [chapter.number for chapter in choose([name], known)] == ["01"]
     assert [chapter.number for chapter in choose(["3b", "1"], known)] == ["01", "03b"]
@@ -487,6 +488,119 @@ def test_chapters_have_several_names(tmp_path: Path) -> None:
         chapters_in(tmp_path / "nothing")
 
 
+@pytest.fixture
+def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A course of three chapters with solutions and a source, from whose folder one works."""
+    for name in ("00_start_here", "01_training_basics", "03_vae"):
+        write(tmp_path / "course", name, "# One", "print('the course')")
+        write(tmp_path / "course" / "solutions", name, "# One", "print('solved')")
+    (tmp_path / "course" / "source").mkdir()
+    (tmp_path / "course" / "source" / "03_vae.py").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "course"
+
+
+def test_the_start_page_is_called_0_as_well(three: Path) -> None:
+    assert [chapter.number for chapter in choose(["0", "3"], chapters_in(three))] == ["00", "03"]
+
+
+@pytest.mark.parametrize("text", ["nowhere/01_training_basics.ipynb", "03_vae.ipynb", "mine/"])
+def test_a_path_without_a_file_is_an_error_for_every_command(three: Path, text: str) -> None:
+    known = chapters_in(three)
+    for command in (choose, chapters.choose_or_read):
+        with pytest.raises(CourseError, match="There is no file .*, such as 0 or 00_start_here"):
+            command([text], known)
+
+
+def test_files_of_the_course_are_its_chapters_and_others_are_not(three: Path) -> None:
+    known = chapters_in(three)
+    for own in ("course/03_vae.ipynb", "course/solutions/03_vae.ipynb", "course/source/03_vae.py"):
+        assert [chapter.number for chapter in choose([own], known)] == ["03"]
+    write(three.parent / "mine", "03_vae", "# One", "print('mine')")
+    with pytest.raises(CourseError, match="a file of yours, and a chapter of the course is meant"):
+        choose(["mine/03_vae.ipynb"], known)
+    (three.parent / "mine" / "copy.ipynb").write_bytes(known["03"].path.read_bytes())
+    assert [chapter.number for chapter in choose(["mine/copy.ipynb"], known)] == ["03"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "01_training_basics",
+        "Copy of 01_training_basics",
+        "01-training-basics",
+        "01_training_basics (1)",
+        "01_training_basics-Copy1",
+        "ada lovelace - 01_Training_Basics",
+    ],
+)
+def test_names_that_platforms_give_still_say_the_chapter(three: Path, name: str) -> None:
+    paths = chapters.files_of(chapters_in(three))
+    assert chapters.number_in_name(name, paths) == "01"
+    assert chapters.number_in_name("01_training_basicst", paths) is None
+    assert chapters.number_in_name("Untitled", paths) is None
+
+
+def printed(out: Path, name: str) -> str:
+    cells = json.loads((out / "notebooks" / name).read_text("utf-8"))["cells"]
+    return "".join(text for cell in cells for output in cell["outputs"] for text in output["text"])
+
+
+@pytest.mark.slow
+def test_the_file_that_is_named_is_the_file_that_is_run(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, out = three.parent / "mine", three.parent / "out"
+    write(mine, "Copy of 01_training_basics", "# One", "print('mine')")
+    path = str(mine / "Copy of 01_training_basics.ipynb")
+    assert running.run([path, "3"], out=out, course=three) == 0
+    assert printed(out, "Copy of 01_training_basics.ipynb") == "mine\n"
+    assert printed(out, "03_vae.ipynb") == "the course\n"
+    assert metrics(out)["run"]["asked"]["chapters"] == [path, "03"]
+    capsys.readouterr()
+    assert running.run(out=out, resume=True, course=three) == 0
+    assert capsys.readouterr().out.count("passed earlier, kept") == 2
+    solved = "course/solutions/03_vae.ipynb"
+    assert running.run([solved], out=three.parent / "solved", course=three) == 0
+    assert printed(three.parent / "solved", "03_vae.ipynb") == "solved\n"
+
+
+def test_files_that_cannot_be_run_in_place_of_a_chapter_are_refused(three: Path) -> None:
+    mine, known = three.parent / "mine", chapters_in(three)
+    write(mine, "03_vae", "# One", "print('mine')")
+    write(mine, "Untitled", "# One")
+    (mine / "notes.ipynb").write_text("no notebook", encoding="utf-8")
+    for names, words in (
+        (["mine/notes.ipynb"], "is no notebook: give one"),
+        (["course/source/03_vae.py"], "is no notebook: give one"),
+        (["mine/Untitled.ipynb"], "is no notebook of the course"),
+        (["3", "mine/03_vae.ipynb"], "are both chapter 03"),
+    ):
+        with pytest.raises(CourseError, match=words):
+            chapters.choose_or_read(names, known)
+    with pytest.raises(CourseError, match="leave out one or the other"):
+        running.run(["mine/03_vae.ipynb"], solutions=True, course=three)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", [["1"], []], ids=["one kernel", "forked kernels"])
+def test_the_shells_variables_do_not_empty_the_pages(
+    three: Path, chosen: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "startup.py").write_text("print = None", encoding="utf-8")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    drawing = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint(__debug__)"
+    for name in ("00_start_here", "01_training_basics"):
+        write(three, name, "# One", drawing)
+    (three / "03_vae.ipynb").unlink()
+    assert running.run(chosen, out=tmp_path / "out", course=three) == 0
+    for path in (tmp_path / "out" / "notebooks").iterdir():
+        text = path.read_text("utf-8")
+        assert "image/png" in text and "True\\n" in text
+
+
 @pytest.mark.parametrize(
     ("given", "annotation", "value"),
     [
@@ -497,6 +611,15 @@ def test_chapters_have_several_names(tmp_path: Path) -> None:
         ("true", "bool | None", True),
         ("01", "str", "01"),
         ("[1, 2]", "list[int] | None", [1, 2]),
+        ("10,100", "list[int] | None", [10, 100]),
+        ("10", "list", [10]),
+        ("digits, mnist", "list | None", ["digits", "mnist"]),
+        ("None", "list | None", None),
+        ("None", "int | None", None),
+        ("None", "str | None", None),
+        ("1", "bool | None", True),
+        ("0", "bool", False),
+        ("yes", "bool", True),
         (3, "int", 3),
     ],
 )
@@ -511,15 +634,37 @@ def test_parameters_are_typed_by_their_annotation(given: Any, annotation: str, v
         ("x", "int | None"),
         ("1.5", "int"),
         ("true", "int"),
-        ("1", "bool"),
+        ("2", "bool"),
         ("null", "int"),
+        ("None", "int"),
+        ("10,a", "list[int]"),
         ("many", "float | None"),
         ("[1", "list[int]"),
     ],
 )
 def test_parameters_of_the_wrong_type_are_refused(given: str, annotation: str) -> None:
-    with pytest.raises(CourseError, match="The parameter p takes"):
+    with pytest.raises(CourseError, match="The parameter p takes .*: write -p p="):
         typed("p", given, annotation)
+
+
+def test_folders_among_the_parameters_are_found_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "mini").mkdir()
+    types = dict.fromkeys(("data_root", "photos", "model"), "str | None")
+    chapter = SimpleNamespace(number="04", parameters=types)
+
+    def shared(**values: str) -> dict[str, Any]:
+        return share(values, [chapter])["04"]
+
+    assert shared(data_root="~/d", photos="here") == {
+        "data_root": str(tmp_path / "home" / "d"),
+        "photos": str(tmp_path / "here"),
+    }
+    assert shared(model="mini") == {"model": str(tmp_path / "mini")}
+    assert shared(model="me/mini", data_root="None") == {"model": "me/mini", "data_root": None}
 
 
 def test_a_parameter_of_some_chapters_goes_to_those(

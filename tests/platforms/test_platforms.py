@@ -1,5 +1,5 @@
-"""Colab and Kaggle: the bootstrap cell, the badges, the folder that is kept; and their older
-versions, for real.
+"""Colab and Kaggle: the bootstrap cell, the badges, the folder that is kept; and all notebooks with
+their versions, for real.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import pytest
@@ -36,34 +36,25 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("course/*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["vaetl"]
 
-# Of each distribution the older of what Colab and Kaggle had within the last year, so that one
-# environment stands for both. Kaggle, end of 2025: torch to scipy, as lists of its distributions
-# in public notebooks give them (with scikit-learn-intelex 2025.9.0), and scikit-learn as in
-# Kaggle/docker-python, kaggle_requirements.txt, whose line "matplotlib<3.8" explains matplotlib.
-# Colab, June 2026: ipywidgets and what a kernel needs, as in googlecolab/backend-info,
-# pip-freeze.gpu.txt (commit 03a8903; there with torch 2.11, numpy 2.0.2 and pip 24.1.2).
-OLD = {
-    "torch": "2.6.0",
-    "torchvision": "0.21.0",
-    "numpy": "1.26.4",
-    "matplotlib": "3.7.2",
-    "scikit-learn": "1.2.2",
-    "scipy": "1.15.3",
-    "tqdm": "4.67.1",
-    "ipywidgets": "7.7.1",
-    "ipykernel": "6.17.1",
-    "ipython": "7.34.0",
-    "jupyter_client": "7.4.9",
-    "traitlets": "5.7.1",
-    "pip": "24.1.2",
-    "setuptools": "75.2.0",
-    "accelerate": "1.9.0",
-    "safetensors": "0.5.3",
-    "pooch": "1.8.2",
-    "PyYAML": "6.0.2",
-    "typer": "0.16.0",
-    "pandas": "2.2.2",
-}
+
+class Platform(NamedTuple):
+    """A machine that is lent: its Python, and by which variable the course recognises it."""
+
+    name: str
+    python: str
+    variable: str
+
+    @property
+    def pins(self) -> dict[str, str | None]:
+        """Version of each distribution that counts for the course; None for any."""
+        text = (Path(__file__).parent / f"{self.name}.txt").read_text("utf-8")
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        parts = [line.partition("==") for line in lines]
+        return {canonicalize_name(name): version or None for name, _, version in parts}
+
+
+COLAB = Platform("colab", "3.13", "COLAB_RELEASE_TAG")
+KAGGLE = Platform("kaggle", "3.12", "KAGGLE_KERNEL_RUN_TYPE")
 MISSING = {"vaetl-helpers", "jaxtyping", "wadler-lindig"}  # what neither platform had
 NOWHERE = dict.fromkeys(
     ("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9"
@@ -354,6 +345,61 @@ def test_on_colab_the_mounted_drive_is_kept_and_nothing_else(
         persistent_path("run.safetensors")
 
 
+@pytest.fixture(params=["Colab", "Kaggle"])
+def kept_folder(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The folder that is kept, on each of the two platforms."""
+    monkeypatch.setattr(settings, "DRIVE", tmp_path / "MyDrive")
+    monkeypatch.setattr(settings, "KAGGLE", tmp_path / "kaggle")
+    monkeypatch.chdir(tmp_path)
+    if request.param == "Colab":
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "any")
+        (tmp_path / "MyDrive").mkdir()
+        return tmp_path / "MyDrive" / "vaetl"
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    (tmp_path / "kaggle" / "working").mkdir(parents=True)
+    return tmp_path / "kaggle" / "working"
+
+
+def test_what_is_kept_may_lie_in_subfolders_and_be_named_in_full(kept_folder: Path) -> None:
+    path = persistent_path("runs/1/vae.safetensors")
+    assert path == kept_folder / "runs" / "1" / "vae.safetensors" and path.parent.is_dir()
+    assert persistent_path(path) == path, "its full name is a name, too"
+    with pytest.raises(errors.CourseError, match="would be lost .* such as x$|such as x\\."):
+        persistent_path("/elsewhere/x")
+
+
+@pytest.mark.parametrize("name", ["*.safetensors", "run?.pt", "a[1].pt", "../x", "a/../../x", ""])
+def test_a_pattern_is_no_name_of_what_is_kept(name: str, kept_folder: Path) -> None:
+    with pytest.raises(errors.CourseError, match="is no name of a file to keep"):
+        persistent_path(name)
+
+
+def test_at_home_any_path_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert persistent_path("~/runs/x.pt") == tmp_path / "runs" / "x.pt"
+    assert persistent_path(str(tmp_path / "y" / "z.pt")) == tmp_path / "y" / "z.pt"
+    assert (tmp_path / "y").is_dir()
+
+
+def test_on_kaggle_work_in_a_subfolder_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.setattr(settings, "KAGGLE", tmp_path)
+    output, working = tmp_path / "input" / "mine" / "runs", tmp_path / "working"
+    output.mkdir(parents=True)
+    (output / "vae.safetensors").write_bytes(b"weights")
+    (tmp_path / "input" / "vae.safetensors").write_bytes(b"of another, and newer")
+    path = persistent_path("runs/vae.safetensors")
+    assert path == working / "runs" / "vae.safetensors" and path.read_bytes() == b"weights"
+    assert f"Going on from {output / 'vae.safetensors'}." in capsys.readouterr().out
+    path.unlink()
+    path.parent.rmdir()
+    assert (persistent_path("runs") / "vae.safetensors").read_bytes() == b"weights"
+
+
 @pytest.mark.slow
 def test_on_kaggle_a_new_session_goes_on_from_the_attached_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -421,28 +467,30 @@ def run(*command: Any, **environment: str) -> str:
     return done.stdout
 
 
+def interpreter(version: str) -> str:
+    """A Python of this version: one of pyenv's, or else what uv finds or fetches."""
+    own = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python3"))
+    return str(own[-1]) if own else version
+
+
 class Lent:
-    """A machine as the platforms lent it: an environment of older versions, a notebook alone in a
+    """A machine as a platform lends it: an environment of its versions, a notebook alone in a
     folder, wheels.
     """
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.python = home, home / "environment" / "bin" / "python"
+    def __init__(self, home: Path, platform: Platform) -> None:
+        self.home, self.platform = home, platform
+        self.python = home / "environment" / "bin" / "python"
+        pins = Path(__file__).parent / f"{platform.name}.txt"
         try:
-            run(*UV, "venv", "--python", "3.11", self.python.parents[1])
-            run(
-                *UV,
-                "pip",
-                "install",
-                "--python",
-                self.python,
-                *(f"{name}=={old}" for name, old in OLD.items()),
-            )
+            run(*UV, "venv", "--python", interpreter(platform.python), self.python.parents[1])
+            run(*UV, "pip", "install", "--python", self.python, "-r", pins)
         except AssertionError as error:
             if os.environ.get("CI") == "true":
                 raise
             pytest.skip(
-                f"the older versions need Python 3.11, uv and a network: {str(error)[-300:]}"
+                f"{platform.name} needs Python {platform.python}, uv and a network: "
+                f"{str(error)[-300:]}"
             )
         run(*UV, "build", "--wheel", "--out-dir", home / "wheels", ROOT)
         (home / "modules" / "google" / "colab").mkdir(parents=True)
@@ -452,6 +500,11 @@ class Lent:
         startup.write_text(
             "import os\nif 'COLAB_RELEASE_TAG' in os.environ:\n    import google.colab\n", "utf-8"
         )
+
+    def marks(self) -> dict[str, str]:
+        """By what the course knows the platform, and where it finds itself."""
+        wheels = str(self.home / "wheels" / "vaetl_helpers-*.whl")
+        return {self.platform.variable: "any", "VAETL_SOURCE": wheels}
 
     def pip(self, *arguments: Any, **environment: str) -> str:
         return run(self.python, "-m", "pip", *arguments, **environment)
@@ -485,13 +538,30 @@ class Lent:
         """Runs a notebook, alone in a folder, up to the cell that holds `last`, then `more`; what
         each cell showed.
         """
-        folder = self.home / f"opened {len([*self.home.glob('opened*')])}"
-        folder.mkdir()
         notebook, _ = generate(ROOT / "course" / "source" / f"{source}.py")
-        nbformat.write(notebook, folder / f"{source}.ipynb")
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         end = next(i for i, cell in enumerate(code) if last in cell.source)
         notebook.cells = code[: end + 1] + [nbformat.v4.new_code_cell(source) for source in more]
+        folder = self.execute(source, notebook, environment)
+        assert [path.name for path in folder.iterdir()] == [f"{source}.ipynb"]
+        return [shown(cell) for cell in notebook.cells]
+
+    def run_whole(self, source: str) -> list[str]:
+        """Runs a notebook in the profile smoke, from top to bottom; its errors."""
+        notebook, _ = generate(ROOT / "course" / "source" / f"{source}.py")
+        for cell in notebook.cells:
+            if "parameters" in cell.metadata.get("tags", []):
+                cell.source += '\nprofile = "smoke"'
+        self.execute(source, notebook, self.marks())
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        errors = [output for output in outputs if output.output_type == "error"]
+        return ["\n".join(error.traceback) for error in errors]
+
+    def execute(self, name: str, notebook: NotebookNode, environment: dict[str, str]) -> Path:
+        """Executes the notebook in a kernel of the platform; the folder it was alone in."""
+        folder = self.home / f"opened {len([*self.home.glob('opened*')])}"
+        folder.mkdir()
+        nbformat.write(notebook, folder / f"{name}.ipynb")
         kernel = self.home / "kernels" / "lent" / "kernel.json"
         kernel.parent.mkdir(parents=True, exist_ok=True)
         argv = [str(self.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -508,8 +578,7 @@ class Lent:
         )
         client.allow_errors = True
         client.execute()
-        assert [path.name for path in folder.iterdir()] == [f"{source}.ipynb"]
-        return [shown(cell) for cell in notebook.cells]
+        return folder
 
 
 def shown(cell: NotebookNode) -> str:
@@ -556,37 +625,46 @@ AT_NIGHT = pytest.mark.slow if requirements_changed() else pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")
-def lent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lent]:
+def lent(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lent]:
     home = tmp_path_factory.mktemp("lent")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(home))
         try:
-            yield Lent(home)
+            yield Lent(home, request.param)
         finally:
             shutil.rmtree(home)  # about 6 GB, which pytest would keep
 
 
+on_colab = pytest.mark.parametrize("lent", [COLAB], indirect=True, ids=["colab"])
+on_kaggle = pytest.mark.parametrize("lent", [KAGGLE], indirect=True, ids=["kaggle"])
+on_both = pytest.mark.parametrize("lent", [COLAB, KAGGLE], indirect=True, ids=["colab", "kaggle"])
+
+
+def unmoved(before: dict[str, str], after: dict[str, str]) -> bool:
+    """Whether every distribution that was there has kept its version."""
+    return {name: after.get(name) for name in before} == before
+
+
 @AT_NIGHT
 @pytest.mark.slow
+@on_colab
 def test_colab_gets_what_is_missing_once_and_nothing_moves(lent: Lent) -> None:
     before = lent.versions()
-    assert before | {canonicalize_name(name): version for name, version in OLD.items()} == before
+    pins = {name: version for name, version in lent.platform.pins.items() if version}
+    assert unmoved(pins, before)
     assert lent.would_install() == MISSING, "not even pip, left to itself, would move anything"
-    colab = {
-        "COLAB_RELEASE_TAG": "release-colab",
-        "VAETL_SOURCE": str(lent.home / "wheels" / "vaetl_helpers-*.whl"),
-    }
     control = """from vaetl_helpers import plots, widgets
 widgets.is_interactive = lambda: True  # and so gets a control, from ipywidgets 7
 draw = lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure
 widgets.explore(draw, {"n": ("steps", [1, 2], 1)})"""
+    colab = lent.marks()
     first, *_, loaded, moved = lent.open("01_training_basics", "load(", control, **colab)
     assert re.match(r"Course helpers \S+: added jaxtyping \S+, wadler-lindig \S+\.\n$", first)
     assert "Fashion-MNIST, embedded" in loaded and "widget-view" in moved
     after, files = lent.versions(), lent.files()
-    assert {
-        name: after[name] for name in before
-    } == before and after.keys() - before.keys() == MISSING
+    assert unmoved(before, after) and after.keys() - before.keys() == MISSING
     assert not any("[!!]" in text for text in lent.open("00_start_here", "course_map()", **colab))
     (again,) = lent.open("01_training_basics", "ensure_installed(", **colab)
     assert re.match(r"Course helpers \S+: everything is there\.\n$", again)
@@ -595,8 +673,8 @@ widgets.explore(draw, {"n": ("steps", [1, 2], 1)})"""
 
 @AT_NIGHT
 @pytest.mark.slow
+@on_kaggle
 def test_kaggle_without_internet_takes_all_from_an_attached_data_set(lent: Lent) -> None:
-    lent.pip("uninstall", "-q", "-y", *MISSING)
     before, attached = lent.versions(), lent.home / "input" / "datasets" / "someone" / "wheels"
     lent.pip("download", "-q", "--no-deps", "--dest", attached, "jaxtyping", "wadler-lindig")
     shutil.copy(*(lent.home / "wheels").glob("*.whl"), attached)
@@ -605,13 +683,12 @@ def test_kaggle_without_internet_takes_all_from_an_attached_data_set(lent: Lent)
     first, *_, loaded = lent.open("03_variational_autoencoder", "load(", **kaggle)
     assert first.startswith("Course helpers") and "MNIST, embedded" in loaded
     after = lent.versions()
-    assert {
-        name: after[name] for name in before
-    } == before and after.keys() - before.keys() == MISSING
+    assert unmoved(before, after) and after.keys() - before.keys() == MISSING
 
 
 @AT_NIGHT
 @pytest.mark.slow
+@on_kaggle
 def test_without_internet_and_without_wheels_there_is_one_sentence_and_no_change(
     lent: Lent,
 ) -> None:
@@ -629,3 +706,13 @@ def test_without_internet_and_without_wheels_there_is_one_sentence_and_no_change
         r"\s*The course needs jaxtyping\S+, which could not be added: .*Internet on.*\.\s*$", said
     )
     assert lent.versions() == before | {"vaetl-helpers": version("vaetl-helpers")}
+
+
+@AT_NIGHT
+@pytest.mark.slow
+@on_both
+@pytest.mark.parametrize("notebook", [path.stem for path in NOTEBOOKS])
+def test_every_notebook_runs_with_the_platforms_versions(lent: Lent, notebook: str) -> None:
+    before = lent.versions()
+    assert lent.run_whole(notebook) == []
+    assert unmoved(before, lent.versions())

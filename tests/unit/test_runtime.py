@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,10 +20,11 @@ import torch
 
 import vaetl_helpers
 from vaetl_helpers import chapters, device, output, recorded, settings
+from vaetl_helpers.app.doctor import checkup
 from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.device import DeviceStatus, best_device
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import emit, is_interactive, report
+from vaetl_helpers.output import emit, is_interactive, report, say, user_path
 from vaetl_helpers.settings import PROFILES, platform_name, profiles, setup, versions
 
 KNOBS = {
@@ -57,7 +60,82 @@ def accelerator(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr("vaetl_helpers.device.device_name", lambda device: f"the {device.type}")
 
 
+# ---------------------------------------------------------------- what outputs can show
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1252", "1 -> 2, ×, ?, half ?\n"),
+        ("cp437", "1 -> 2, x, ?, half ?\n"),
+        ("ascii", "1 -> 2, x, ?, half ?\n"),
+        ("utf-8", "1 → 2, ×, ё, half ?\n"),
+    ],
+)
+def test_every_line_can_be_printed_whatever_the_system_writes(
+    encoding: str, text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.txt"
+    with open(path, "w", encoding=encoding) as file, contextlib.redirect_stdout(file):
+        say("1 → 2", "×", "ё", "half \ud800", sep=", ")
+    assert path.read_text(encoding) == text
+
+
+PRINTERS = (
+    "from vaetl_helpers.app.cli import main; sys.argv = ['vaetl', 'claims']; main()",
+    "from vaetl_helpers.app.cli import main; sys.argv = ['vaetl', 'claims', '--json']; main()",
+    "from vaetl_helpers.app.start import course_map; course_map()",
+    "from vaetl_helpers.exercises import hint; hint('vae.bernoulli_log_likelihood')",
+    "from vaetl_helpers.exercises import solution; solution('vae.kl')",
+)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_commands_and_functions_write_into_files_of_any_encoding(
+    encoding: str, tmp_path: Path
+) -> None:
+    code = "import contextlib, sys\n"
+    for printer in PRINTERS:
+        code += f"with contextlib.suppress(SystemExit):\n    {printer}\n"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    with open(tmp_path / "out.txt", "wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=file, stderr=subprocess.PIPE, env=environment
+        )
+    assert done.returncode == 0 and not done.stderr, done.stderr.decode()
+    assert "hint 1 of" in (tmp_path / "out.txt").read_text(encoding)
+
+
+def test_no_module_prints_past_the_guard() -> None:
+    allowed = {"output.py", "bootstrap.py"}  # the guard itself; what runs before it is there
+    for path in Path(vaetl_helpers.__file__).parent.rglob("*.py"):
+        if path.name not in allowed:
+            assert not re.search(r"(?<![\w.\"])print\(.", path.read_text("utf-8")), path
+
+
+def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert user_path("~/runs") == tmp_path / "runs" and user_path("~") == tmp_path
+    assert user_path("runs/~") == Path("runs/~")
+    assert user_path("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+    output.write_whole("~/note.txt", "here")
+    assert (tmp_path / "note.txt").read_text("utf-8") == "here"
+
+
 # ---------------------------------------------------------------- setup
+
+
+@pytest.mark.parametrize("backend", ["agg", "Agg", "svg"])
+def test_setup_says_that_the_shells_backend_hides_figures(
+    backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", backend)
+    setup("01")
+    assert "MPLBACKEND" not in capsys.readouterr().out, "a plain program may save its figures"
+    monkeypatch.setattr(settings, "notebook_kernel", lambda: object())
+    setup("01")
+    assert "run %matplotlib inline" in capsys.readouterr().out
 
 
 def test_setup_fills_what_is_not_given_from_the_profile_and_prints_one_line(
@@ -293,7 +371,7 @@ def test_probe_of_a_working_device_is_one_for_each_process(monkeypatch: pytest.M
         (
             "13.2",
             RuntimeError(OLD_DRIVER),
-            "update it, or install a PyTorch made for an older CUDA",
+            "update it, or install an older PyTorch, made for CUDA 12.6",
         ),
         ("13.2", None, None),
     ],
@@ -309,6 +387,79 @@ def test_gpu_that_pytorch_does_not_see_is_mentioned(
     monkeypatch.setattr(torch.version, "cuda", built)
     monkeypatch.setattr(torch.cuda, "init", init)
     assert (words in best_device().problem) if words else best_device().problem is None
+
+
+def fake_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """An nvidia-smi on PATH that answers as the script says."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def too_old_a_driver() -> None:
+    raise RuntimeError(OLD_DRIVER)
+
+
+@pytest.mark.parametrize("card", ["NVIDIA GeForce GTX 1080, 6.1", "Tesla V100-SXM2-16GB, 7.0"])
+def test_gpu_that_pytorch_left_behind_is_named_with_the_way_out(
+    card: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake_nvidia_smi(tmp_path, monkeypatch, f'echo "{card}"')
+    forget()
+    name, capability = card.split(", ")
+    problem = str(best_device().problem)
+    assert f"The GPU {name} (compute capability {capability}) is older" in problem
+    assert '"torch<2.15"' in problem and "whl/cu126" in problem and "Colab" in problem
+    setup("01")
+    assert capsys.readouterr().out.splitlines()[0] == problem
+    assert problem in checkup()[1], "the doctor says the same"
+
+
+def test_driver_of_cuda_12_under_a_newer_pytorch_is_named_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_nvidia_smi(tmp_path, monkeypatch, 'echo "Tesla T4, 7.5"')
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    monkeypatch.setattr(torch.cuda, "init", too_old_a_driver)
+    problem = str(device.hidden_gpu())
+    assert "update it, or install an older PyTorch" in problem and "whl/cu126" in problem
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 9",  # no driver answers
+        'case "$1" in *compute_cap*) exit 2;; esac; exit 0',  # an old one, without a card
+    ],
+)
+def test_nvidia_smi_without_a_card_is_no_gpu(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_nvidia_smi(tmp_path, monkeypatch, script)
+    monkeypatch.setattr(device.Path, "exists", lambda path: False)
+    assert device.hidden_gpu() is None
+
+
+def test_gpus_that_were_hidden_on_purpose_are_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_nvidia_smi(tmp_path, monkeypatch, 'echo "NVIDIA GeForce GTX 1080, 6.1"')
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert device.hidden_gpu() is None
+
+
+def test_driver_too_old_to_know_capabilities_is_read_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = 'case "$1" in *compute_cap*) exit 2;; esac; echo "Quadro K2000"'
+    fake_nvidia_smi(tmp_path, monkeypatch, script)
+    assert device.nvidia_cards() == [device.Card("Quadro K2000", 0)]
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])

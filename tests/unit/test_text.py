@@ -514,6 +514,49 @@ def test_a_model_that_cannot_be_had_is_one_sentence(
 
 
 @needs_encoder
+def test_the_mirror_that_will_be_asked_is_the_one_that_is_probed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def unreachable(url: str) -> bool:
+        asked.append(url)
+        return False
+
+    monkeypatch.setattr(REACHABLE, unreachable)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/mirror")
+    with pytest.raises(CourseError) as error:
+        text.encoder("me/mini")
+    assert asked == ["http://127.0.0.1:9/mirror"]
+    says(error, "http://127.0.0.1:9/mirror was asked")
+    monkeypatch.delenv("HF_ENDPOINT")
+    with pytest.raises(CourseError):
+        text.encoder("me/mini")
+    assert asked[1:] == ["https://huggingface.co"]
+
+
+@needs_encoder
+@pytest.mark.parametrize("switch", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_the_hub_that_is_switched_off_is_not_even_probed(
+    switch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(REACHABLE, lambda url: pytest.fail("it was probed"))
+    monkeypatch.setenv(switch, "1")
+    with pytest.raises(CourseError) as error:
+        text.encoder("me/mini")
+    says(error, "downloads are switched off")
+
+
+@needs_encoder
+def test_an_encoder_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mini").mkdir()
+    with pytest.raises(CourseError) as error:
+        text.encoder("~/mini")
+    says(error, "check what is in this folder")
+
+
+@needs_encoder
 def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2Model, GPT2TokenizerFast
 

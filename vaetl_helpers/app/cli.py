@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from vaetl_helpers.output import say, user_path
+
 app = typer.Typer(
     help="Run and read the course on training, acceleration, variational autoencoders "
     "and transfer learning.",
@@ -22,6 +24,13 @@ app = typer.Typer(
 )
 data_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+
+
+def expand_home(path: Path | None) -> Path | None:
+    """The path with the home directory for `~`: shells leave it in --out=~/runs."""
+    return None if path is None else user_path(path)
+
+
 Chapters = Annotated[list[str] | None, typer.Argument(metavar="CHAPTER", show_default=False)]
 
 
@@ -35,7 +44,7 @@ def main() -> None:
 
         if not isinstance(error, CourseError):
             raise
-        print(f"vaetl: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"vaetl: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -44,7 +53,7 @@ def make_folders_absolute() -> None:
     for variable in ("VAETL_DATA", "VAETL_CACHE"):
         folder = os.environ.get(variable)
         if folder:
-            os.environ[variable] = str(Path(folder).expanduser().absolute())
+            os.environ[variable] = str(user_path(folder).absolute())
 
 
 @app.command()
@@ -57,7 +66,8 @@ def run(  # noqa: PLR0913  (the options of the command)
         list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="one knob")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="where results go [runs/PROFILE-DATE-TIME]")
+        Path | None,
+        typer.Option(help="where results go [runs/PROFILE-DATE-TIME]", callback=expand_home),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     strict: Annotated[
@@ -96,7 +106,10 @@ def run(  # noqa: PLR0913  (the options of the command)
 @app.command()
 def lab(
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="your copy [~/vaetl-course], or --out of assign")
+        Path | None,
+        typer.Option(
+            "--dir", help="your copy [~/vaetl-course], or --out of assign", callback=expand_home
+        ),
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="use no network, even where there is one")
@@ -118,14 +131,14 @@ def lab(
 
     What you have changed is never overwritten: a newer notebook arrives beside yours.
     """
+    _need("This", lab=(), grading=() if instructor else None)
     from vaetl_helpers.app import lab as server
 
-    _need("This", lab=(), grading=() if instructor else None)
     if instructor:
         teaching = (folder or Path()).absolute()
-        print(f"Formgrader on {teaching}  (end with Ctrl-C)", flush=True)
+        say(f"Formgrader on {teaching}  (end with Ctrl-C)", flush=True)
         raise typer.Exit(server.open_formgrader(teaching, browser, port, offline=offline))
-    copy = (folder or Path("~/vaetl-course")).expanduser().absolute()
+    copy = (folder or Path.home() / "vaetl-course").absolute()
     raise typer.Exit(server.open_course(copy, browser, port, offline=offline))
 
 
@@ -164,9 +177,10 @@ def _need(command: str, **extras: Sequence[str] | None) -> None:
 @app.command()
 def assign(
     chapter: str,
-    out: Annotated[Path, typer.Option(help="the folder of your course, made if need be")] = Path(
-        "teaching"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(help="the folder of your course, made if need be", callback=expand_home),
+    ] = Path("teaching"),
 ) -> None:
     """Write the version of a chapter to hand out.
 
@@ -180,13 +194,13 @@ def assign(
     from vaetl_helpers.grading import gradebook
     from vaetl_helpers.grading.notebooks import find_assignment
 
-    print(f"hand out: {gradebook.assign(find_assignment(chapter), out)}")
-    print(f"next: vaetl grade SUBMISSIONS --assignment {chapter} --out {out}")
+    say(f"hand out: {gradebook.assign(find_assignment(chapter), out)}")
+    say(f"next: vaetl grade SUBMISSIONS --assignment {chapter} --out {out}")
 
 
 @app.command("check-submission")
 def check_submission(
-    notebook: Path,
+    notebook: Annotated[Path, typer.Argument(show_default=False, callback=expand_home)],
     assignment: Annotated[
         str | None, typer.Option(help="the chapter, where the file's name does not say")
     ] = None,
@@ -208,12 +222,16 @@ def check_submission(
 @app.command()
 def grade(  # noqa: PLR0913  (the options of the command)
     submissions: Annotated[
-        Path, typer.Argument(help="a folder of notebooks or of students' folders, or an LMS's zip")
+        Path,
+        typer.Argument(
+            help="a folder of notebooks or of students' folders, or an LMS's zip",
+            callback=expand_home,
+        ),
     ],
     assignment: Annotated[str, typer.Option(help="the chapter, such as 03")],
-    out: Annotated[Path, typer.Option(help="the folder of your course, as for assign")] = Path(
-        "teaching"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="the folder of your course, as for assign", callback=expand_home)
+    ] = Path("teaching"),
     jobs: Annotated[int, typer.Option(help="submissions at a time", min=1)] = 2,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="such as seed=7")
@@ -282,13 +300,15 @@ def data(context: typer.Context) -> None:
     places = where()
     header = [key.replace("_", " ") for key in places[0]]
     rows = [list(map(str, place.values())) for place in places]
-    print(format_table(header, rows))
+    say(format_table(header, rows))
 
 
 @data_app.command()
 def fetch(
     name: str,
-    root: Annotated[Path | None, typer.Option(help="another folder than the cache")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="another folder than the cache", callback=expand_home)
+    ] = None,
 ) -> None:
     """Download a data set, with checksum, timeout and retries.
 
@@ -297,13 +317,14 @@ def fetch(
     """
     from vaetl_helpers.data.registry import fetch as fetch_data
 
-    print(f"{name} is in {fetch_data(name, root)}")
+    say(f"{name} is in {fetch_data(name, root)}")
 
 
 @app.command()
 def claims(
     run: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="a folder that `vaetl run` wrote")
+        Path | None,
+        typer.Argument(metavar="RUN", help="a folder that `vaetl run` wrote", callback=expand_home),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for a program: a list of rows")] = False,
 ) -> None:
@@ -319,10 +340,10 @@ def claims(
 
     rows = ledger(run)
     if not as_json:
-        print(text(rows))
+        say(text(rows))
         return
     listed = [asdict(row) for row in rows]
-    print(json.dumps(listed, indent=1, ensure_ascii=False, allow_nan=False))
+    say(json.dumps(listed, indent=1, allow_nan=False))
 
 
 @app.command()
@@ -339,16 +360,18 @@ def doctor(
 
     facts, todo = checkup()
     if as_json:
-        print(json.dumps(facts | {"ready": not todo, "todo": todo}, indent=1))
+        say(json.dumps(facts | {"ready": not todo, "todo": todo}, indent=1))
     else:
-        print("\n".join(lines(facts)))
-        print("\n".join(["to do:", *todo]) if todo else "ready")
+        say("\n".join(lines(facts)))
+        say("\n".join(["to do:", *todo]) if todo else "ready")
     raise typer.Exit(int(bool(todo)))
 
 
 @app.command()
 def site(
-    out: Annotated[Path, typer.Option(help="the folder of the pages")] = Path("site"),
+    out: Annotated[Path, typer.Option(help="the folder of the pages", callback=expand_home)] = Path(
+        "site"
+    ),
     api: Annotated[
         bool, typer.Option("--api", help="also the package's functions, in OUT/api")
     ] = False,
@@ -363,11 +386,11 @@ def site(
     from vaetl_helpers.chapters import chapters_in, course_dir
 
     notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
-    print(write_site(notebooks, out, "Training, acceleration, VAEs and transfer").absolute())
+    say(write_site(notebooks, out, "Training, acceleration, VAEs and transfer").absolute())
     if api:
         from vaetl_helpers.authoring.api import write_api
 
-        print(write_api(out / "api").absolute())
+        say(write_api(out / "api").absolute())
 
 
 @app.command()
@@ -388,6 +411,6 @@ def build(
 
     if check:
         faults = builder.check(course_dir())
-        print("\n".join(faults) or "The notebooks are those of the sources.")
+        say("\n".join(faults) or "The notebooks are those of the sources.")
         raise typer.Exit(int(bool(faults)))
     builder.build(chapters or None, course_dir(), execute=execute)

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,29 @@ PATIENCE = 120  # seconds that a warm process may need until it answers
 STARTED: weakref.WeakSet[ForkingProvisioner] = weakref.WeakSet()
 
 
+# Variables of the user's shell that would make a kernel another one: no pictures (clusters export
+# MPLBACKEND), code that runs before the first cell, no assertions, warnings as errors.
+UNWANTED = (
+    "MPLBACKEND",
+    "PYTHONSTARTUP",
+    "PYTHONOPTIMIZE",
+    "PYTHONINSPECT",
+    "PYTHONWARNINGS",
+)
+
+
+def kernel_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for kernels: this process's, or the one given, without what spoils them."""
+    whole = os.environ if environment is None else environment
+    return {name: text for name, text in whole.items() if name not in UNWANTED}
+
+
 class OwnKernel(AsyncKernelManager):
-    """Starts this interpreter, whatever kernels the machine has registered."""
+    """Starts this interpreter, whatever kernels and variables the machine has."""
+
+    async def start_kernel(self, **options: Any) -> None:
+        options["env"] = kernel_environment(options.get("env"))
+        await super().start_kernel(**options)
 
     def _kernel_spec_manager_default(self) -> KernelSpecManager:
         return KernelSpecManager(kernel_dirs=[], parent=self)
@@ -197,7 +218,8 @@ class WarmProcess:
     def __init__(self) -> None:
         self.folder = tempfile.mkdtemp(prefix="vaetl-")  # for its owner alone
         self.path = str(Path(self.folder, "kernels"))
-        environment = {name: text for name, text in os.environ.items() if name != SOCKET}
+        environment = kernel_environment()
+        environment.pop(SOCKET, None)
         command = [sys.executable, "-Xfrozen_modules=off", "-m", "vaetl_helpers.app.warm"]
         self.process = subprocess.Popen(
             [*command, self.path],

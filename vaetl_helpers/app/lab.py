@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vaetl_helpers.app.kernels import kernel_environment
 from vaetl_helpers.chapters import chapters_in, copy_course, course_dir
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import say
 
 # News, updates and extensions would be fetched; a folder that the user prefers lies outside this.
 QUIET = (
@@ -37,7 +39,7 @@ def open_course(folder: Path, browser: bool, port: int, *, offline: bool) -> int
     copy_course(course_dir(), folder)
     names = [chapter.path.name for chapter in chapters_in(course_dir()).values()]
     layout = open_first(folder, names[:2])
-    print(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
+    say(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
     options = [f"--LabApp.workspaces_dir={layout}"]
     return serve(folder, "/lab", browser, port, options, local=offline, offline=offline)
 
@@ -48,7 +50,7 @@ def open_formgrader(folder: Path, browser: bool, port: int, *, offline: bool) ->
         raise CourseError(
             f"{folder} is no folder of `vaetl assign`: give the one of --out as --dir."
         )
-    print(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
+    say(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
     # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
     return serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline)
 
@@ -131,7 +133,7 @@ def serve(
 
 def _environment(own: Path, offline: bool) -> dict[str, str]:
     """The server's environment: its settings from `own`, its kernel from this interpreter."""
-    environment = dict(os.environ)
+    environment = kernel_environment()
     # Whatever kernels the user has registered elsewhere.
     environment["JUPYTER_PREFER_ENV_PATH"] = "1"
     if offline:

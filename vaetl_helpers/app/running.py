@@ -19,9 +19,16 @@ import psutil  # comes with accelerate
 import yaml
 from tqdm.auto import tqdm
 
-from vaetl_helpers.chapters import Chapter, chapters_in, choose, collect, course_dir, share
+from vaetl_helpers.chapters import (
+    Chapter,
+    chapters_in,
+    choose_or_read,
+    collect,
+    course_dir,
+    share,
+)
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import format_table, write_whole
+from vaetl_helpers.output import format_table, say, user_path, write_whole
 from vaetl_helpers.requirements import install_command, missing
 from vaetl_helpers.settings import versions
 
@@ -96,28 +103,60 @@ def run(  # noqa: PLR0913  (the options of the command)
         )
     if jobs is not None and jobs < 1:
         raise CourseError(f"At least one chapter runs at a time: mend --jobs {jobs}.")
+    out = user_path(out) if out else None
     earlier = earlier_run(out, resume)
-    options = earlier["asked"]
-    profile = profile or options.get("profile", "smoke")
-    if parameters is None:
-        parameters = options.get("parameters", {})
-    if solutions is None:
-        solutions = options.get("solutions", False)
-    if profile not in CELL_SECONDS:
-        raise unknown_name_error("profile", profile, CELL_SECONDS)
-    if strict and set(parameters) - {"seed"}:
+    asked = {"profile": profile, "parameters": parameters, "solutions": solutions}
+    options = options_of(asked, earlier["asked"], strict)
+    profile = options["profile"]
+    notebooks = (course or course_dir()) / ("solutions" if options["solutions"] else "")
+    available = chapters_in(notebooks)
+    chosen = choose_or_read(chapters or options["chapters"], available)
+    if options["solutions"]:
+        refuse_own_files(chosen, available)
+    values = share(options["parameters"], chosen)
+    names = [name_of_choice(chapter, available) for chapter in chosen]
+    options["parameters"] = merged(values)
+    options["chapters"] = list(dict.fromkeys([*options["chapters"], *names]))
+    entries = initial_entries(chosen, earlier["chapters"])
+    facts = initial_facts(options)
+    folder = (out or dated_folder(profile)).absolute()
+    return go(Run(folder, chosen, values, facts, entries, strict, jobs or default_jobs(profile)))
+
+
+def options_of(
+    asked: Mapping[str, Any], earlier: Mapping[str, Any], strict: bool
+) -> dict[str, Any]:
+    """What is asked for, and where nothing is, what an earlier run was asked for.
+
+    Raises CourseError for an unknown profile, and for parameters in a `strict` run.
+    """
+    options: dict[str, Any] = {"profile": "smoke", "parameters": {}, "solutions": False}
+    options |= {"chapters": ()} | dict(earlier)
+    options |= {name: value for name, value in asked.items() if value is not None}
+    if options["profile"] not in CELL_SECONDS:
+        raise unknown_name_error("profile", options["profile"], CELL_SECONDS)
+    if strict and set(options["parameters"]) - {"seed"}:
         raise CourseError(
             "The bands that --strict checks hold without -p: leave out one or the other."
         )
-    available = chapters_in((course or course_dir()) / ("solutions" if solutions else ""))
-    chosen = choose(chapters or options.get("chapters", ()), available)
-    values = share(parameters, chosen)
-    options = {"profile": profile, "parameters": merged(values), "solutions": solutions}
-    entries = initial_entries(chosen, earlier["chapters"])
-    facts = initial_facts(options, entries)
-    jobs = jobs or default_jobs(profile)
-    folder = (out or dated_folder(profile)).absolute()
-    return go(Run(folder, chosen, values, facts, entries, strict, jobs))
+    return options
+
+
+def name_of_choice(chapter: Chapter, available: Mapping[str, Chapter]) -> str:
+    """What the chapter is called when the run is resumed: its number, or the path of a file."""
+    if available[chapter.number] == chapter:
+        return chapter.number
+    return str(chapter.path)
+
+
+def refuse_own_files(chosen: Sequence[Chapter], available: Mapping[str, Chapter]) -> None:
+    """CourseError for a file that would be run in place of a solution."""
+    for chapter in chosen:
+        if available[chapter.number] != chapter:
+            raise CourseError(
+                f"{chapter.path} is run as it is, and --solutions means the course's own: "
+                "leave out one or the other."
+            )
 
 
 def dated_folder(profile: str) -> Path:
@@ -160,7 +199,7 @@ def initial_entries(chosen: Sequence[Chapter], earlier: Mapping[str, Any]) -> di
     return dict(sorted(entries.items()))
 
 
-def initial_facts(asked: dict[str, Any], entries: Mapping[str, Any]) -> dict[str, Any]:
+def initial_facts(asked: dict[str, Any]) -> dict[str, Any]:
     """What is known of a run before it has begun."""
     now = datetime.datetime.now().astimezone()
     return {
@@ -172,7 +211,7 @@ def initial_facts(asked: dict[str, Any], entries: Mapping[str, Any]) -> dict[str
         "parameters": asked["parameters"],
         "seconds": 0.0,
         "started": now.isoformat(timespec="seconds"),
-        "asked": asked | {"chapters": list(entries)},
+        "asked": asked,
     }
 
 
@@ -217,13 +256,13 @@ def go(run: Run) -> int:
     try:
         (run.out / "notebooks").mkdir(parents=True, exist_ok=True)
         numbers = ", ".join(run.values)
-        print(f"Profile {run.profile}, chapters {numbers}, results in {run.out}", flush=True)
+        say(f"Profile {run.profile}, chapters {numbers}, results in {run.out}", flush=True)
         interrupted = False
         try:
             run_chapters(run)
         except KeyboardInterrupt:
             interrupted = True
-            print("\ninterrupted: keeping what is finished", flush=True)
+            say("\ninterrupted: keeping what is finished", flush=True)
         run.save()
         return close(run, interrupted)
     except OSError as error:
@@ -318,7 +357,7 @@ def is_to_be_run(run: Run, chapter: Chapter) -> bool:
     conditions = conditions_of(run, chapter)
     unchanged = earlier["status"] == "passed" and conditions.items() <= earlier.items()
     if unchanged and (run.out / notebook_of(chapter)).exists():
-        print(f"{label}: passed earlier, kept", flush=True)
+        say(f"{label}: passed earlier, kept", flush=True)
         return False
     not_installed = [need for extra in chapter.requires for need in missing(extra)]
     if not_installed:
@@ -330,7 +369,7 @@ def is_to_be_run(run: Run, chapter: Chapter) -> bool:
             "notebook": None,
             "reason": reason,
         }
-        print(f"{label}: skipped, {reason}", flush=True)
+        say(f"{label}: skipped, {reason}", flush=True)
         return False
     return True
 
@@ -358,7 +397,7 @@ def begin(run: Run, chapter: Chapter, running: Sequence[Started]) -> Started:
     line = min(set(range(run.jobs)) - lines_in_use)
     started = Started(chapter, time.perf_counter(), line)
     if run.jobs == 1 and not sys.stderr.isatty():
-        print(f"{started.label}: ", end="", flush=True)
+        say(f"{started.label}: ", end="", flush=True)
     return started
 
 
@@ -388,7 +427,7 @@ def finish(run: Run, started: Started, error: str | None) -> None:
     if run.jobs > 1 or sys.stderr.isatty():
         ending = f"{started.label}: {ending}"
     with tqdm.external_write_mode(sys.stdout):  # above the bars of what is still running
-        print(ending, flush=True)
+        say(ending, flush=True)
     run.save()
 
 
@@ -466,21 +505,21 @@ def close(run: Run, interrupted: bool) -> int:
     if run.records:
         tables.append(Table("Results", ("chapter", "name", "value"), result_rows(run)))
     warnings = outside(run.content())
-    print()
-    print("\n\n".join(format_table(table.header, table.rows) for table in tables))
-    print()
+    say()
+    say("\n\n".join(format_table(table.header, table.rows) for table in tables))
+    say()
     for source in run.facts["data"]:
-        print(f"data: {source}")
+        say(f"data: {source}")
     for warning in warnings:
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
     failed = any(entry["status"] == "failed" for entry in run.entries.values())
     code = int(failed or (run.strict and bool(warnings)))
     try:
-        print(f"pages: {write_site(finished_notebooks(run), run.out, 'Course run', tables)}")
+        say(f"pages: {write_site(finished_notebooks(run), run.out, 'Course run', tables)}")
     except CourseError as error:  # the numbers are written: say it, and go on
         code = 1
-        print(f"no pages: {error}")
-    print(f"next: {next_step(run, interrupted or failed)}")
+        say(f"no pages: {error}")
+    say(f"next: {next_step(run, interrupted or failed)}")
     return 130 if interrupted else code
 
 

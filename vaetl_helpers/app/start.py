@@ -18,7 +18,7 @@ from vaetl_helpers.chapters import Chapter, chapters_in, course_dir
 from vaetl_helpers.device import best_device
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises.progress import solved
-from vaetl_helpers.output import show_table
+from vaetl_helpers.output import say, show_table
 from vaetl_helpers.requirements import extras, install_command, missing
 from vaetl_helpers.settings import versions
 from vaetl_helpers.training.evaluation import evaluate
@@ -143,7 +143,7 @@ def self_test() -> bool:
         ending = f"to mend: {', '.join(wrong)}. The chapters that do not need it work all the same."
     passed = len(findings) - len(wrong)
     seconds = time.perf_counter() - start
-    print(f"{passed} of {len(findings)} tests passed in {seconds:.0f} s; {ending}")
+    say(f"{passed} of {len(findings)} tests passed in {seconds:.0f} s; {ending}")
     return not wrong
 
 
@@ -170,7 +170,7 @@ def course_map(folder: Path | None = None) -> None:
     header = ("chapter", "solved", "reading (min)", "exercises (min)", "run (min)")
     show_table([_row(chapter, solved_ids) for chapter in chapters], header)
     exercises = {exercise for chapter in chapters for exercise in chapter.exercises}
-    print(f"{len(exercises & solved_ids)} of {len(exercises)} exercises are solved.")
+    say(f"{len(exercises & solved_ids)} of {len(exercises)} exercises are solved.")
 
 
 def _row(chapter: Chapter, solved_ids: set[str]) -> tuple[str, ...]:

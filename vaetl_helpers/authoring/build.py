@@ -23,7 +23,7 @@ from vaetl_helpers.authoring import stubs
 from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.chapters import find_number, number_of
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.output import write_whole
+from vaetl_helpers.output import say, write_whole
 
 # Always a limit: without one, a widget can hang an execution for ever (nbclient#312).
 CELL_SECONDS = 600
@@ -100,7 +100,7 @@ def build(
             notebooks[solved_path] = solution
             _report(solved_path, lint(solution, solution=True))
         else:
-            print(f"{_name(solved_path)} is left as it was: its code must be executed")
+            say(f"{_name(solved_path)} is left as it was: its code must be executed")
         for target, notebook in notebooks.items():
             target.parent.mkdir(exist_ok=True)
             write_whole(target, nbformat.writes(notebook) + "\n")
@@ -148,7 +148,7 @@ def _targets(source: Path, course: Path) -> tuple[Path, Path]:
 
 
 def _report(path: Path, messages: Sequence[str]) -> None:
-    print(_name(path), *messages, sep="\n  ", flush=True)
+    say(_name(path), *messages, sep="\n  ", flush=True)
 
 
 def _name(path: Path) -> str:

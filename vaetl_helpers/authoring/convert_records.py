@@ -32,7 +32,7 @@ from scipy import stats
 from vaetl_helpers import study, vae_transfer
 from vaetl_helpers.authoring.assets.facts import RECORDED
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.output import TEST_IMAGES, record_id
+from vaetl_helpers.output import TEST_IMAGES, record_id, say
 from vaetl_helpers.study.effects import Effect
 
 NAME = "vaetl_helpers/authoring/convert_records.py"
@@ -277,8 +277,8 @@ def main(folder: Path = RECORDED) -> None:
         path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         effects = sum(record["se"] is not None for record in records)
         inverted = sum("se_from" in record for record in records)
-        print(f"{path.name}: {len(records)} records, {effects - inverted} exact effects,")
-        print(f"  {inverted} from the interval")
+        say(f"{path.name}: {len(records)} records, {effects - inverted} exact effects,")
+        say(f"  {inverted} from the interval")
 
 
 if __name__ == "__main__":

@@ -17,14 +17,14 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 from torch import Tensor, hub
 
 from vaetl_helpers.data.readers import DAMAGED_ZIP, Arrays, Reader, read_idx
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.output import is_interactive
+from vaetl_helpers.output import is_interactive, say
 
 TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
 # The data sets that are attached to a Kaggle notebook, in any layout; only read.
@@ -172,7 +172,7 @@ def find_arrays(item: Dataset, root: Path | str | None) -> Arrays:
         except FileNotFoundError:
             continue
         except CourseError as error:
-            print(error)
+            say(error)
     raise FileNotFoundError(item.title)
 
 
@@ -293,7 +293,8 @@ def is_reachable(url: str, seconds: float = 2.0) -> bool:
     address = urlsplit(url)
     if is_offline():
         return False
-    if address.scheme in getproxies():
+    proxies = getproxies()
+    if (address.scheme in proxies or "all" in proxies) and not proxy_bypass(address.hostname or ""):
         return True  # only the proxy can say
     answers: list[bool] = []
     thread = Thread(target=_knock, args=(address, seconds, answers), daemon=True)

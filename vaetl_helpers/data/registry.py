@@ -24,7 +24,7 @@ from vaetl_helpers.data.readers import (
     read_text,
 )
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import emit
+from vaetl_helpers.output import emit, say
 
 SPLITS = ("train", "validation", "test")
 
@@ -193,7 +193,7 @@ def load(
     except (CourseError, FileNotFoundError) as error:
         if not item.embedded:
             raise _missing_error(item, error) from error
-        print(f"{error} Until then the embedded {item.title} images are used.")
+        say(f"{error} Until then the embedded {item.title} images are used.")
         splits = _embedded(item)
     return _announced(splits, device)
 

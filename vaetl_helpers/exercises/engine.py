@@ -34,6 +34,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises import progress
 from vaetl_helpers.exercises.forms import Form, as_it_is
 from vaetl_helpers.exercises.watch import Answer, InPlace, calls_of, code_of
+from vaetl_helpers.output import say
 
 CHAPTERS = ("start", "training", "hardware", "vae", "transfer", "combine")
 MARKS = {"correct": "[ok]", "incorrect": "[no]", "crashed": "[!!]", "not attempted": "[--]"}
@@ -290,12 +291,12 @@ def check(id: str, function: Function) -> Function:
     outcome = evaluate(exercise, answer, is_alone=True)
     details = ": ".join(filter(None, outcome))
     line = f"{MARKS[outcome.status]} {id}: {details}"
-    print(line.encode(errors="replace").decode())
+    say(line)
     progress.note(id, outcome.status)
     if isinstance(answer, Answer) and outcome.status == "correct":
-        print("     Later cells use your function.")
+        say("     Later cells use your function.")
         return answer.handed_on()
-    print(f'     Later cells use the reference solution. For help: hint("{id}").')
+    say(f'     Later cells use the reference solution. For help: hint("{id}").')
     if _counts_exceptions():
         raise CourseError(line)
     return exercise.reference
@@ -324,14 +325,14 @@ def hint(id: str) -> None:
     hints = get(id).hints
     hint_counts[id] += 1
     number = min(hint_counts[id], len(hints))
-    print(f"hint {number} of {len(hints)}: {hints[number - 1]}")
+    say(f"hint {number} of {len(hints)}: {hints[number - 1]}")
     if hint_counts[id] > len(hints):
-        print(f'That was the last hint: solution("{id}") prints the reference solution.')
+        say(f'That was the last hint: solution("{id}") prints the reference solution.')
 
 
 def solution(id: str) -> None:
     """Prints the source of the reference solution."""
-    print(source_of(get(id).reference).rstrip())
+    say(source_of(get(id).reference).rstrip())
 
 
 def source_of(function: Function) -> str:

@@ -48,7 +48,7 @@ from vaetl_helpers.grading.pages import (
 from vaetl_helpers.grading.result import GradedBy, Result
 from vaetl_helpers.grading.sandbox import Limits, why_unavailable
 from vaetl_helpers.grading.submissions import Submission, find_submissions
-from vaetl_helpers.output import format_table, write_whole
+from vaetl_helpers.output import format_table, say, write_whole
 
 UNSAFE = (
     "Without a sandbox each submission runs with your rights: "
@@ -126,9 +126,7 @@ def grade(
             _grade(grader, submissions, jobs, folder, digests)
         except KeyboardInterrupt:
             exit_code = INTERRUPTED
-            print(
-                "\ninterrupted: what is graded stays graded; the same command goes on", flush=True
-            )
+            say("\ninterrupted: what is graded stays graded; the same command goes on", flush=True)
     _hand_over(assignment, folder, submissions)
     return exit_code
 
@@ -139,7 +137,7 @@ def _refuse_or_warn(sandboxed: bool, source: Path, out: Path) -> None:
             f"{out} lies in {source}, where submissions are looked for: choose another with --out."
         )
     if not sandboxed:
-        print(f"WARNING: {UNSAFE}", file=sys.stderr, flush=True)
+        say(f"WARNING: {UNSAFE}", file=sys.stderr, flush=True)
         return
     reason = why_unavailable()
     if reason:
@@ -195,7 +193,7 @@ def _grade(
 ) -> None:
     """Grades what has changed, and keeps each result at once."""
     to_grade = _changed(submissions, grader.assignment, folder, digests)
-    print(
+    say(
         f"{len(submissions)} submissions of {grader.assignment.name}, {len(to_grade)} to grade, "
         f"results in {folder.path}",
         flush=True,
@@ -209,7 +207,7 @@ def _grade(
             _save(folder.result(grader.assignment, result.student), result)
             bar.update()
             if not has_terminal:
-                print(f"{number}/{len(to_grade)} {result.student}: {result.score}", flush=True)
+                say(f"{number}/{len(to_grade)} {result.student}: {result.score}", flush=True)
 
 
 def _load(path: Path) -> Result | None:
@@ -268,11 +266,11 @@ def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
     for result in results:
         failures = [f"{exercise.id}: {exercise.status}" for exercise in result.not_correct]
         rows.append((result.student, result.score, ", ".join(failures)))
-    print("\n" + format_table(("student", "points", "not correct"), rows))
-    print(f"\ngrades: {folder.grades}")
-    print(f"report: {folder.report}")
-    print(f"feedback: {folder.path / 'feedback'}")
-    print(f"next: vaetl lab --instructor --dir {folder.path}  (Formgrader, with the same points)")
+    say("\n" + format_table(("student", "points", "not correct"), rows))
+    say(f"\ngrades: {folder.grades}")
+    say(f"report: {folder.report}")
+    say(f"feedback: {folder.path / 'feedback'}")
+    say(f"next: vaetl lab --instructor --dir {folder.path}  (Formgrader, with the same points)")
 
 
 def grades_table(results: Iterable[Result]) -> str:
@@ -314,13 +312,13 @@ def check_submission(file: Path, chapter: str | None = None) -> int:
         ) from error
     assignment = find_assignment(chapter or _chapter(data, file))
     content = read(data, assignment)
-    print("\n".join(_cells_to_look_at(content, assignment)))
-    print(f"running the setup cells and {len(content.cells)} exercises …", flush=True)
+    say("\n".join(_cells_to_look_at(content, assignment)))
+    say(f"running the setup cells and {len(content.cells)} exercises …", flush=True)
     result = _public_result(Submission(file.stem, file.name, data), assignment)
     rows = [(exercise.id, exercise.status, exercise.message) for exercise in result.exercises]
-    print("\n" + format_table(("exercise", "status", "message"), rows))
-    print("\n".join(result.notes))
-    print(
+    say("\n" + format_table(("exercise", "status", "message"), rows))
+    say("\n".join(result.notes))
+    say(
         f"{result.score} in the public checks, and only these were run.",
         "A grader draws other inputs, and runs the setup and exercise cells only.",
     )

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from vaetl_helpers.data.inputs import whole_number
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.output import is_interactive
+from vaetl_helpers.output import is_interactive, say
 from vaetl_helpers.study.arguments import (
     class_numbers,
     number_of_jobs,
@@ -84,7 +84,7 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
         _run_missing(journal, methods, repeats, jobs=jobs, threads=threads, quiet=quiet)
         if not quiet:
             seconds = time.monotonic() - start
-            print(f"{count} labels: {len(methods)} methods × {draws} draws, {seconds:.1f} s")
+            say(f"{count} labels: {len(methods)} methods × {draws} draws, {seconds:.1f} s")
     table = journal.table()
     if out:
         table.write(out)
@@ -161,7 +161,7 @@ def _run_missing(
         failures.append(outcome)
         if not journal.path:  # nothing would keep the runs that are still to come
             break
-        print(outcome.failure)
+        say(outcome.failure)
     if failures:
         error = CourseError(failures[0].failure)
         error.add_note(failures[0].traceback)

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from vaetl_helpers.data.images import Batch, ImageSet, Rows, images_of_rows, shard
 from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import is_interactive
+from vaetl_helpers.output import is_interactive, say
 from vaetl_helpers.training.checkpoints import (
     read_checkpoint,
     set_state_tensors,
@@ -207,7 +207,7 @@ class Run:
     def say(self, text: str) -> None:
         """Prints once, however many processes there are."""
         if self.rank == 0:
-            print(text)
+            say(text)
 
     def begin_epoch(self) -> None:
         """Notes the state to fall back on, and seeds: a resumed run draws the same numbers."""

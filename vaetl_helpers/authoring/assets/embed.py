@@ -13,6 +13,7 @@ import numpy as np
 from vaetl_helpers.authoring.assets.facts import ASSETS
 from vaetl_helpers.data.readers import Arrays
 from vaetl_helpers.data.registry import DATASETS
+from vaetl_helpers.output import say
 
 
 def draw(images: np.ndarray, labels: np.ndarray, per_class: Mapping[str, int]) -> Arrays:
@@ -43,7 +44,7 @@ def save(splits: Arrays, path: Path) -> None:
         _, labels = splits[split]
         arrays[f"{split}_labels"] = labels.astype(np.uint8)
     np.savez_compressed(path, **arrays)
-    print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+    say(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 def main() -> None:

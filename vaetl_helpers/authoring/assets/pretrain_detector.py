@@ -24,6 +24,7 @@ from vaetl_helpers.detection import (
     small_detector,
     train,
 )
+from vaetl_helpers.output import say
 from vaetl_helpers.training.checkpoints import save_checkpoint
 
 NEW = 9  # ankle boot
@@ -80,7 +81,7 @@ def main() -> None:
     }
     facts |= origin("pretrain_detector", sys.argv[1:], this_machine())
     save_checkpoint(ASSETS / "detector-scenes.safetensors", detector, **facts)
-    print(facts)
+    say(facts)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from vaetl_helpers.authoring.assets.facts import ASSETS, fingerprint, origin
 from vaetl_helpers.data.tasks import source_data
 from vaetl_helpers.hardware import count_flops
 from vaetl_helpers.nets import transfer_cnn
+from vaetl_helpers.output import say
 from vaetl_helpers.training.checkpoints import save_checkpoint
 from vaetl_helpers.training.evaluation import classification_loss, evaluate
 from vaetl_helpers.training.loop import fit_best
@@ -87,7 +88,7 @@ def main() -> None:
     }
     facts |= origin("pretrain_source", sys.argv[1:], "one core of a x86-64 processor")
     save_checkpoint(ASSETS / f"source-{options.task}.safetensors", model, **facts)
-    print(facts)
+    say(facts)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from vaetl_helpers.authoring.assets.facts import ASSETS, fingerprint, origin, th
 from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.data.registry import load
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import say
 from vaetl_helpers.training.checkpoints import save_checkpoint
 from vaetl_helpers.training.evaluation import History
 from vaetl_helpers.training.loop import fit
@@ -121,7 +122,7 @@ def main() -> None:
     }
     facts |= origin("pretrain_vae", sys.argv[1:], this_machine())
     save_checkpoint(ASSETS / f"{options.name}.safetensors", model, **facts)
-    print(facts)
+    say(facts)
 
 
 if __name__ == "__main__":

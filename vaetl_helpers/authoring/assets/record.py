@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vaetl_helpers.authoring.assets.facts import RECORDED, commit, today
+from vaetl_helpers.output import say
 
 
 def record(run: Path, machine: str, folder: Path = RECORDED) -> list[Path]:
@@ -55,4 +56,4 @@ def _content(number: str, metrics: dict[str, Any], machine: str) -> dict[str, An
 
 
 if __name__ == "__main__":
-    print(*record(Path(sys.argv[1]), sys.argv[2]), sep="\n")
+    say(*record(Path(sys.argv[1]), sys.argv[2]), sep="\n")

@@ -25,7 +25,7 @@ from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.data import tasks
 from vaetl_helpers.data.images import Splits
 from vaetl_helpers.data.registry import load
-from vaetl_helpers.output import write_whole
+from vaetl_helpers.output import say, write_whole
 from vaetl_helpers.training import loop
 from vaetl_helpers.training.evaluation import NonFiniteLoss, evaluate
 from vaetl_helpers.training.loop import fit
@@ -187,7 +187,7 @@ def main(name: str, machine: str) -> None:
     arrays, facts = RECORDINGS[name]()
     facts |= origin("record_controls", [name, machine], machine)
     write_whole(RECORDED / f"{name}.safetensors", save(arrays, {"vaetl": json.dumps(facts)}))
-    print(facts)
+    say(facts)
 
 
 if __name__ == "__main__":
