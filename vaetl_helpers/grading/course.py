@@ -12,7 +12,7 @@ import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from vaetl_helpers.grading.notebooks import (
     Content,
     Unreadable,
     find_assignment,
+    listed,
     parse,
     read,
 )
@@ -123,6 +124,8 @@ def grade(
     with hidden_tests(assignment, hidden_seeds(assignment, secret)) as tests:
         grader = Grader(assignment, tests, cell, limits or Limits(), sandboxed)
         try:
+            if _are_lowered(grader.limits):
+                grader.try_out()
             _grade(grader, submissions, jobs, folder, digests)
         except KeyboardInterrupt:
             exit_code = INTERRUPTED
@@ -147,6 +150,12 @@ def _refuse_or_warn(sandboxed: bool, source: Path, out: Path) -> None:
             f"No sandbox, so nothing was run: {reason}. "
             "--unsafe-no-sandbox does without, at your own risk."
         )
+
+
+def _are_lowered(limits: Limits) -> bool:
+    """Whether a submission may use less of anything than it may by default."""
+    by_default = asdict(Limits())
+    return any(value < by_default[name] for name, value in asdict(limits).items())
 
 
 def _is_handed_out(assignment: Assignment, folder: CourseFolder) -> bool:
@@ -272,6 +281,12 @@ def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
     print(f"\ngrades: {folder.grades}")
     print(f"report: {folder.report}")
     print(f"feedback: {folder.path / 'feedback'}")
+    not_run = [result.name for result in results if result.broken]
+    if not_run:
+        print(
+            f"not run, through no fault that is known: {listed(not_run)}. "
+            "The same command tries again."
+        )
     print(f"next: vaetl lab --instructor --dir {folder.path}  (Formgrader, with the same points)")
 
 

@@ -99,8 +99,7 @@ LOOKS = {
     Status.NOT_RUN: Look(
         "",
         "○",
-        "The notebook stopped before this exercise.",
-        Markup("Mend the cell that stopped the notebook."),
+        "This exercise was not run, for the reason that is given.",
     ),
     Status.UNREADABLE: Look("red", "?", "The file cannot be read as a notebook.", AGAIN),
     Status.WRONG_NOTEBOOK: Look("red", "?", "The notebook is that of another chapter.", AGAIN),

@@ -23,7 +23,10 @@ from typing import IO
 
 import psutil
 
+KILLED = "killed"  # the file with the reason of a kill
+OUTSIDE = "outside"  # the reason where somebody else has killed it
 EVERY = 0.1  # seconds between two looks
+SECONDS_TO_END = 10  # for processes that were killed
 BUFFER = 2 * 212992  # bytes that may wait in a socket, as Linux sets it where nobody changed it
 PR_SET_PDEATHSIG = 1
 CHARACTERS_PASSED_ON = 4000
@@ -56,14 +59,34 @@ def main() -> int:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(EVERY)
             reader.join(1)
+            if child.returncode < 0:  # no process in the sandbox can send it a signal
+                note(OUTSIDE, folder)
             return child.returncode
         reason = excess(psutil.Process(child.pid), limits, folder / "sockets")
         if time.monotonic() > deadline:
             reason = "time"
         if reason:
-            (folder / "killed").write_text(reason)
-            child.kill()
-            return child.wait()
+            note(reason, folder)
+            return end(child)
+
+
+def note(reason: str, folder: Path) -> None:
+    """Leaves the reason; where that cannot be written, this process ends by a signal."""
+    try:
+        (folder / KILLED).write_text(reason)
+    except OSError as error:
+        print(error, file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end(child: subprocess.Popen[bytes]) -> int:
+    """Kills the command and waits for all its processes: those below it end a little later."""
+    processes = []
+    with contextlib.suppress(psutil.Error):
+        processes = psutil.Process(child.pid).children(recursive=True)
+    child.kill()
+    psutil.wait_procs(processes, timeout=SECONDS_TO_END)
+    return child.wait()
 
 
 def die_with(parent: int) -> None:
