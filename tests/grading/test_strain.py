@@ -106,10 +106,7 @@ def test_bombs_end_neither_the_call_nor_their_own_next_exercise(tmp_path: Path) 
     bombs = {"bernoulli_log_likelihood": BOMB, "kl": THREADS}
     cases = [Case(f"bomb{number}", cells=bombs) for number in range(2)]
     grade(packed(tmp_path / "in.zip", [*cases, ADA]), "03", tmp_path / "out", limits=LIMITS)
-    by_student: dict[str, list[str]] = {}
     for row in rows_of(tmp_path / "out"):
-        by_student.setdefault(row["student"][:4], []).append(row["status"])
-    honest = ["correct"] * len(POINTS)
-    assert by_student["ada"] == honest
-    exploded = ["over a limit", "over a limit", *honest[2:]]
-    assert by_student["bomb"] == [*exploded, *exploded]
+        name = row["exercise"].removeprefix("vae.")
+        is_bomb = row["student"] != "ada" and name in bombs
+        assert (row["status"] == "correct") != is_bomb

@@ -277,6 +277,31 @@ def has_cells_of(data: bytes, assignment: Assignment) -> bool:
     return any(cell.grade_id in assignment.grade_ids for cell in cells)
 
 
+def is_notebook(data: bytes) -> bool:
+    """Whether a file that is called otherwise holds a notebook, of whatever format."""
+    if not data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return False
+    try:
+        content = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError, MemoryError):
+        return False
+    return isinstance(content, dict) and "nbformat" in content
+
+
+def without_outputs(data: bytes) -> bytes:
+    """The notebook without what its cells have printed and drawn; as it is where it is damaged."""
+    try:
+        notebook = parse(data)
+    except Unreadable:
+        return data
+    for cell in notebook["cells"]:
+        if isinstance(cell, dict):
+            cell.pop("attachments", None)
+            if "outputs" in cell:
+                cell["outputs"] = []
+    return json.dumps(notebook).encode()
+
+
 def parse(data: bytes) -> dict[str, Any]:
     """A notebook of format 4 as it is in its file."""
     try:
