@@ -21,6 +21,7 @@ from vaetl_helpers.grading.notebooks import (
     Problem,
     ProblemKind,
     Unreadable,
+    chapter_of,
     find_assignment,
     has_cells_of,
     read,
@@ -832,6 +833,10 @@ def edit(grade_id: str, **changes: Any) -> Callable[[dict[str, Any]], None]:
 STUB = ASSIGNMENT.exercises[1].stub
 RESTORED = "it is restored from the course, nothing is lost."
 EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
+OWN_CODE = (
+    "The check cell was changed, and what was written into it does not count: the check is "
+    "restored from the course. An answer belongs into the exercise's cell above it."
+)
 
 
 @pytest.mark.parametrize(
@@ -882,13 +887,19 @@ EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
             [f"The settings of the exercise's cell were changed: {RESTORED}"],
         ),
         (without("vae-kl-check"), (STUB,), [f"{CHECK}is missing: {RESTORED}"]),
-        (edit("vae-kl-check", source="1"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
+        (edit("vae-kl-check", source="1"), (STUB,), [OWN_CODE]),
+        (edit("vae-kl-check", source=""), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
+        (
+            edit("vae-kl-check", source=f"{STUB}\n\n{ASSIGNMENT.exercises[1].check_cell}"),
+            (STUB,),
+            [OWN_CODE],
+        ),
         (edit("vae-kl-check", cell_type="markdown"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
         (edit("vae-kl-check", source=ASSIGNMENT.exercises[1].check_cell + " \n"), (STUB,), []),
         (
             twice("vae-kl-check"),
             (STUB,),
-            [f"{CHECK}is there 2 times: {RESTORED}", f"{CHECK}was changed: {RESTORED}"],
+            [f"{CHECK}is there 2 times: {RESTORED}", OWN_CODE],
         ),
         *(
             (
@@ -917,6 +928,99 @@ def test_problems(
     assert len(content.cells) == (5 if cells else 4)
 
 
+def strip(notebook: dict[str, Any]) -> None:
+    """Takes away all metadata, as some converters do."""
+    notebook["metadata"] = {}
+    for one in notebook["cells"]:
+        one["metadata"] = {}
+
+
+@pytest.mark.parametrize("number", GRADED)
+def test_cells_that_have_lost_their_marks_are_found_by_their_source(number: str) -> None:
+    assignment = find_assignment(number)
+    path = course_dir() / "solutions" / assignment.file_name
+    content = read(changed(strip, path.read_bytes()), assignment)
+    whole = read(path.read_bytes(), assignment)
+    assert {id: sources[-1] for id, sources in content.cells.items()} == {
+        id: sources[-1] for id, sources in whole.cells.items()
+    }
+    assert content.setup == whole.setup
+    assert {problem.kind for problem in content.problems} == {ProblemKind.FOUND_BY_SOURCE}
+    assert has_cells_of(changed(strip, path.read_bytes()), assignment)
+
+
+@pytest.mark.parametrize("number", ["01", "03b"])
+def test_another_chapter_without_marks_is_not_taken_for_this_one(number: str) -> None:
+    other = course_dir() / "solutions" / find_assignment(number).file_name
+    with pytest.raises(Unreadable):
+        read(changed(strip, other.read_bytes()), ASSIGNMENT)
+
+
+def add_cell(source: str, grade_id: str = "") -> Callable[[dict[str, Any]], None]:
+    def change(notebook: dict[str, Any]) -> None:
+        metadata = {"nbgrader": {"grade_id": grade_id}} if grade_id else {}
+        new = {"cell_type": "code", "source": source, "metadata": metadata}
+        notebook["cells"].append(new)
+
+    return change
+
+
+ANSWER = "def kl(mu, log_var):\n    return 0 * mu"
+
+
+def test_an_answer_below_the_stub_is_not_taken_but_named() -> None:
+    content = read(changed(add_cell(ANSWER)), ASSIGNMENT)
+    assert content.cells["vae.kl"] == (STUB,)
+    (sentence,) = problem_sentences(content.problems)
+    number = len(json.loads(LEARNER)["cells"]) + 1
+    assert sentence.startswith(f"kl is defined in cell {number}, which is not the exercise's")
+
+
+def test_an_answer_in_place_of_a_deleted_cell_is_taken() -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        without("vae-kl")(notebook)
+        add_cell(ANSWER)(notebook)
+
+    content = read(changed(change), ASSIGNMENT)
+    assert content.cells["vae.kl"] == (ANSWER,)
+    assert "taken for it, since it defines kl" in problem_sentences(content.problems)[0]
+
+
+def test_an_answer_in_the_cell_of_another_exercise_is_taken_where_its_own_is_gone() -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        without("vae-kl")(notebook)
+        cell(notebook, "vae-elbo")["source"] = ANSWER
+
+    assert read(changed(change), ASSIGNMENT).cells["vae.kl"] == (ANSWER,)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name", "number"),
+    [
+        ({"vaetl": {"chapter": "03"}}, "01_training_basics.ipynb", "03"),
+        ({}, "Copy of 01_training_basics.ipynb", "01"),
+        ({}, "01-training-basics.ipynb", "01"),
+        ({}, "01_training_basics (1).ipynb", "01"),
+        ({"vaetl": {"chapter": "99"}}, "ada_03b_vae_in_depth.ipynb", "03b"),
+        ({"vaetl": 3}, "03_mine.ipynb", "03"),
+    ],
+)
+def test_metadata_decide_on_the_chapter_and_then_the_name(
+    metadata: dict[str, Any], name: str, number: str
+) -> None:
+    assert chapter_of(json.dumps(SMALL | {"metadata": metadata}).encode(), name) == number
+
+
+def test_graded_cells_decide_on_the_chapter_before_the_name() -> None:
+    data = changed(lambda notebook: notebook.update(metadata={}))
+    assert chapter_of(data, "01_training_basics.ipynb") == "03"
+
+
+def test_a_notebook_of_no_chapter_is_to_be_given_with_one() -> None:
+    with pytest.raises(CourseError, match="--assignment 03"):
+        chapter_of(json.dumps(SMALL).encode(), "mine.ipynb")
+
+
 def test_cells_that_are_not_of_the_assignment() -> None:
     def add(notebook: dict[str, Any]) -> None:
         for grade_id in ("vae-iw_bound", "\x1b[31m"):
@@ -939,7 +1043,7 @@ def test_a_problem_names_its_cell_and_what_was_done() -> None:
     repeated = Problem("vae-kl-check", ProblemKind.REPEATED, count=3)
     assert content.problems == (
         repeated,
-        Problem("vae-kl-check", ProblemKind.SOURCE_CHANGED),
+        Problem("vae-kl-check", ProblemKind.OWN_CODE),
     )
     assert repeated.is_of_check
     assert content.problems_of(ASSIGNMENT.exercises[0]) == []
@@ -967,6 +1071,9 @@ def place(*cells: dict[str, Any]) -> bytes:
 
 PARAMETERS = {"source": "seed = 0", "metadata": {"tags": ["parameters"]}}
 INJECTED = {"source": "seed = 7", "metadata": {"tags": ["injected-parameters"]}}
+TEXT = {"source": "text", "cell_type": "markdown"}
+COURSE_SETUP = [{"source": source} for source in ASSIGNMENT.setup]
+EDITED_SETUP = {"source": ASSIGNMENT.setup[1] + "\nimport statistics"}
 GRADED_CELL = {"source": "kl = 1", "metadata": {"vaetl": {"exercise": "vae.kl"}}}
 
 
@@ -989,7 +1096,16 @@ GRADED_CELL = {"source": "kl = 1", "metadata": {"vaetl": {"exercise": "vae.kl"}}
             ("a",),
         ),
         ([PARAMETERS | {"cell_type": "markdown"}, {"source": "a"}], None),
+        ([PARAMETERS, TEXT, *COURSE_SETUP], ASSIGNMENT.setup),
+        ([PARAMETERS, COURSE_SETUP[0], TEXT, COURSE_SETUP[1], TEXT], ASSIGNMENT.setup),
+        (
+            [PARAMETERS, COURSE_SETUP[0], TEXT, EDITED_SETUP, TEXT, {"source": "long()"}],
+            (ASSIGNMENT.setup[0], EDITED_SETUP["source"]),
+        ),
+        ([{"source": "profile: str = 'auto'"}, {"source": "a"}], ("a",)),
     ],
 )
 def test_setup(cells: list[dict[str, Any]], setup: tuple[str, ...] | None) -> None:
-    assert read(place(*cells), ASSIGNMENT).setup == setup
+    content = read(place(*cells), ASSIGNMENT)
+    assert content.setup == setup
+    assert ("the course's setup cells were used" in str(content.notes)) == (setup is None)

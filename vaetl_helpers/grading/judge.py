@@ -346,7 +346,7 @@ class Grader:
             tests=tests,
             exercises=results,
             broken=run.broken is not None,
-            notes=[*submission.notes, *unknown_cells, *run.notes],
+            notes=[*submission.notes, *content.notes, *unknown_cells, *run.notes],
             flags=self._setup_flags(content),
         )
         return result.cleaned()
