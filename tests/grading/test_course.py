@@ -230,6 +230,47 @@ class TestUse:
         assert "cells to look at:" in output
         assert "vae.elbo: The exercise's cell is missing" in output
 
+    def test_check_submission_refuses_what_a_grader_would_not_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inbox = folder_of(tmp_path / "in", ".mine")
+        with pytest.raises(CourseError, match="hidden"):
+            check_submission(inbox / ".mine.ipynb")
+        monkeypatch.setattr("vaetl_helpers.grading.course.MB", 1)
+        (inbox / "mine.ipynb").write_bytes(BY_NAME["ada"].notebook())
+        with pytest.raises(Unreadable, match="clear its outputs"):
+            check_submission(inbox / "mine.ipynb")
+
+    @pytest.mark.slow
+    def test_check_submission_of_a_renamed_notebook(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = folder_of(tmp_path / "in") / "ada.ipynb"
+        file = file.rename(file.with_name("ada.ipynb.txt"))
+        assert check_submission(file) == 0
+        output = capsys.readouterr().out
+        assert f"rename it to {CHAPTER.file_name}" in output
+        assert "12 of 12 points" in output
+
+    @pytest.mark.slow
+    @BWRAP
+    def test_what_is_nobodys_is_in_the_report_and_namesakes_are_told_apart(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "out"
+        for number in ("1234", "9999"):
+            inbox = tmp_path / number
+            (inbox / f"Ada Rossi_{number}_assignsubmission_file_").mkdir(parents=True)
+            (inbox / "list.csv").write_text("a,b")
+            grade(inbox, "03", out)  # without a notebook: nothing is run
+        assert "left out, being nobody's notebook: list.csv" in capsys.readouterr().out
+        assert "nobody's notebook: list.csv" in (out / "report.html").read_text("utf-8")
+        students = {row["student"] for row in rows_of(out)}
+        assert len(students) == 2
+        pages = [(out / "feedback" / student).rglob("*.html") for student in students]
+        texts = [next(page).read_text("utf-8") for page in pages]
+        assert all(student in " ".join(texts) for student in students)
+
     @pytest.mark.parametrize("name", [CHAPTER.name, "mine"])
     def test_check_submission_refuses_a_damaged_file(self, tmp_path: Path, name: str) -> None:
         file = folder_of(tmp_path / "in", name, WHOLE[:1000]) / f"{name}.ipynb"
