@@ -215,6 +215,14 @@ def test_a_name_that_is_not_there_is_explained(tests: HiddenTests) -> None:
     assert judge.ONLY in result.exercises[1].message
 
 
+def test_flags_know_the_courses_own_imports(tests: HiddenTests) -> None:
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    for setup in (None, ("import os",)):
+        content = Content(setup=setup, cells={"vae.kl": ('kl = check("vae.kl", None)',)})
+        result = grader.judge(ADA, content, SubmissionRun())
+        assert "vaetl_helpers.exercises.check" in str(result.exercises[1].flags)
+
+
 def test_a_course_folder_among_the_submissions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="choose another with --out"):
         grade(tmp_path, "03", tmp_path / "course", sandboxed=False)

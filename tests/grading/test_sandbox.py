@@ -173,6 +173,22 @@ def test_all_processes_together_are_ended_at_a_limit(
     assert (tmp_path / "killed").read_text() == reason
 
 
+FORKS = """import os, time
+memory = bytearray(2**26)
+for _ in range(4):
+    if os.fork() == 0:
+        break
+time.sleep(2)
+"""
+
+
+def test_pages_that_forked_processes_share_count_once(tmp_path: Path) -> None:
+    script = f"{sys.executable} -c '{FORKS}' & wait"
+    done = watched(tmp_path, script, memory=2**27)
+    assert not (tmp_path / "killed").exists()
+    assert done.returncode == 0
+
+
 def test_what_keeps_within_the_limits_ends_by_itself(tmp_path: Path) -> None:
     done = watched(tmp_path, "sleep 0.3; exit 3")
     assert done.returncode == 3 and not (tmp_path / "killed").exists()

@@ -86,6 +86,7 @@ class HiddenTests:
         self.folder = folder
         self.exercises: dict[str, Exercise] = {}
         self.inputs: dict[str, list[bytes]] = {}
+        self.references: dict[str, str] = {}
         for assigned in assignment.exercises:
             exercise = exercises.get(assigned.id)
             self.exercises[assigned.id] = exercise
@@ -97,6 +98,9 @@ class HiddenTests:
             for number, data in enumerate(inputs):
                 (folder / id / f"{number:03d}.inputs").write_bytes(data)
         (folder / "shared.pickle").write_bytes(shared(self.exercises.values()))
+        for id, exercise in self.exercises.items():
+            pickled = _by_value(exercise.reference)
+            self.references[id] = base64.b64encode(pickled).decode()
         folder.chmod(0o755)
 
     def outcome(self, id: str, outputs: Sequence[str]) -> Outcome:
@@ -143,17 +147,22 @@ def hidden_tests(assignment: Assignment, seeds: Seeds) -> Iterator[HiddenTests]:
 
 def shared(driven: Iterable[Exercise]) -> bytes:
     """What the sandbox needs to drive functions, by value: the modules judge too, and stay here."""
-    import cloudpickle
-
     drivers = {}
     for exercise in driven:
-        drivers[exercise.id] = SimpleNamespace(drive=exercise.drive, reference=exercise.reference)
+        drivers[exercise.id] = SimpleNamespace(drive=exercise.drive)
     content = {
         "isolated": exercises.isolated,
         # Its decorator cannot be pickled: `inside` applies it anew.
         "attempt": inspect.unwrap(exercises.attempt),
         "exercises": drivers,
     }
+    return _by_value(content)
+
+
+def _by_value(content: object) -> bytes:
+    """The content pickled with the code of the exercises' functions in it."""
+    import cloudpickle
+
     with _pickled_by_value():
         return cloudpickle.dumps(content)
 
@@ -282,7 +291,8 @@ class Grader:
         for exercise in self.assignment.exercises:
             cells = list(content.cells.get(exercise.id, ()))
             check_cell = with_reference(exercise)
-            jobs.append(ExerciseJob(exercise.id, cells, exercise.function, check_cell))
+            reference = self.tests.references[exercise.id]
+            jobs.append(ExerciseJob(exercise.id, cells, exercise.function, check_cell, reference))
         return Job(
             parameters=self.parameters,
             own_setup=list(content.setup or ()),
@@ -336,7 +346,8 @@ class Grader:
         results = []
         for exercise in self.assignment.exercises:
             outcome = outcome_of_all or self._outcome(exercise, content, run)
-            results.append(_exercise_result(exercise, _explained(outcome), content, run))
+            cells = self._other_cells(exercise, content)
+            results.append(_exercise_result(exercise, _explained(outcome), content, run, cells))
         number = self.assignment.number
         unknown_cells = unknown_cells_sentences(content.unknown_cells, number)
         result = Result(
@@ -350,6 +361,14 @@ class Grader:
             flags=self._setup_flags(content),
         )
         return result.cleaned()
+
+    def _other_cells(self, exercise: AssignedExercise, content: Content) -> list[str]:
+        """The cells beside an exercise's; the course's setup may have run in place of another."""
+        cells = [*self.assignment.setup, *(content.setup or ())]
+        for id, sources in content.cells.items():
+            if id != exercise.id:
+                cells += sources
+        return cells
 
     def _setup_flags(self, content: Content) -> list[str]:
         """What a submission's own setup cells do and the course's do not.
@@ -389,14 +408,14 @@ class Grader:
 
 
 def _exercise_result(
-    exercise: AssignedExercise, outcome: Outcome, content: Content, run: SubmissionRun
+    exercise: AssignedExercise,
+    outcome: Outcome,
+    content: Content,
+    run: SubmissionRun,
+    other_cells: Sequence[str],
 ) -> ExerciseResult:
     cells = content.cells.get(exercise.id, ())
     code = "\n\n".join(cells)
-    other_cells = list(content.setup or ())
-    for id, sources in content.cells.items():
-        if id != exercise.id:
-            other_cells += sources
     is_correct = outcome.status == Status.CORRECT
     return ExerciseResult(
         id=exercise.id,

@@ -82,12 +82,16 @@ class SubmissionRun:
 
 @dataclass(frozen=True)
 class ExerciseJob:
-    """An exercise to run: its cells as handed in, its function's name, the check cell below it."""
+    """An exercise to run: its cells as handed in, its function's name, the check cell below it.
+
+    `reference` is pickled, in base64: the sandbox gets it when the exercise is done.
+    """
 
     id: str
     cells: list[str]
     function: str
     check_cell: str
+    reference: str = ""
 
 
 @dataclass(frozen=True)

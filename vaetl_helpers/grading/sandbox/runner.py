@@ -30,6 +30,11 @@ MEMORY = 2**30  # bytes that this process may use
 NO_EXIT = "import sys; exit = quit = sys.exit"
 NOTHING = "nothing came back"
 ENDED = "the kernel ended: os._exit, sys.exit in a thread, or a crash inside a library"
+IN_THE_MODULE = f"__import__({EXERCISES!r}, fromlist=['drive'])"
+# What no cell has defined is removed: an import of that name, the package's own perhaps.
+REMOVE_IMPORTED = (
+    "if getattr(globals().get({0!r}), '__module__', None) != '__main__': globals().pop({0!r}, None)"
+)
 # The course's cells end, on a slow machine too: they get this many times the seconds of a cell.
 PATIENCE_WITH_THE_COURSE = 4
 
@@ -281,11 +286,12 @@ class SubmissionRunner:
                 cells_run = await self._define(kernel, exercise)
                 if exercise.id not in self.run.exercises:
                     await self._drive(kernel, exercise, cells_run)
+            await kernel.run(_call("learn", exercise.id, exercise.reference), self._seconds())
             await kernel.run(exercise.check_cell, self._seconds())
 
     async def _define(self, kernel: Kernel, exercise: job.ExerciseJob) -> CodeRun:
-        # A function of that name which is there already, the package's own perhaps, is no answer.
-        await kernel.run(f"globals().pop({exercise.function!r}, None)", self._seconds())
+        # A library's function of that name is no answer; the learner's in another cell is one.
+        await kernel.run(REMOVE_IMPORTED.format(exercise.function), self._seconds())
         run = CodeRun()
         for source in exercise.cells:
             run = await kernel.run(source, self._seconds())
@@ -299,8 +305,7 @@ class SubmissionRunner:
             self.deadly.add(exercise.id)
             self._note(exercise.id, job.Ending.TIME, "its cell")
             return
-        module = f"__import__({EXERCISES!r}, fromlist=['drive'])"
-        code = f"{module}.drive({exercise.id!r}, {exercise.function})"
+        code = f"{IN_THE_MODULE}.drive({exercise.id!r}, {exercise.function})"
         run = await kernel.run(code, self._seconds())
         if run.status == "timeout":
             self._note(exercise.id, job.Ending.TIME, "its tests")
@@ -335,6 +340,11 @@ class SubmissionRunner:
             seconds = round(time.monotonic() - self.exercise_began, 1)
         self.run.exercises[id] = job.ExerciseRun(ending, message, list(outputs), seconds)
         self.run.write(self.folder)
+
+
+def _call(function: str, *arguments: str) -> str:
+    """Code that calls a function of the module of exercises."""
+    return f"{IN_THE_MODULE}.{function}{arguments!r}"
 
 
 def warm_up(setup: Iterable[str]) -> str:

@@ -125,7 +125,10 @@ def excess(root: psutil.Process, limits: dict[str, int], sockets: Path) -> str |
     for pid in processes:
         used += nameless(pid, device)
     if used["RssAnon"] + used["nameless"] + shared.total() > limits["memory"]:
-        return "memory"
+        # Processes that were forked share pages, which the quick count has once for each of them.
+        own = sum(proportional(pid) for pid in processes)
+        if own + used["nameless"] + shared.total() > limits["memory"]:
+            return "memory"
     if used["outside"] or has_strangers(sockets):
         return "disk"
     return None
@@ -142,6 +145,19 @@ def memory(pid: int) -> Counter[str]:
             elif name == "RssAnon":
                 usage[name] = int(value.split()[0]) * 1024
     return usage
+
+
+def proportional(pid: int) -> int:
+    """A process's own bytes, of shared pages its part; all of them where the system does not say.
+
+    It takes the system longer to count than `memory` does.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "Pss_Anon":
+                return int(value.split()[0]) * 1024
+    return memory(pid)["RssAnon"]
 
 
 def mapped(pid: int) -> Counter[str]:
