@@ -17,6 +17,7 @@ import pytest
 from hostile_cases import (
     CHAPTER,
     EASY,
+    HANDED_BACK,
     POINTS,
     STORED,
     WHOLE,
@@ -230,6 +231,57 @@ class TestUse:
         assert "cells to look at:" in output
         assert "vae.elbo: The exercise's cell is missing" in output
 
+    def test_check_submission_refuses_what_a_grader_would_not_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inbox = folder_of(tmp_path / "in", ".mine")
+        with pytest.raises(CourseError, match="hidden"):
+            check_submission(inbox / ".mine.ipynb")
+        monkeypatch.setattr("vaetl_helpers.grading.course.MB", 1)
+        (inbox / "mine.ipynb").write_bytes(BY_NAME["ada"].notebook())
+        with pytest.raises(Unreadable, match="clear its outputs"):
+            check_submission(inbox / "mine.ipynb")
+
+    @pytest.mark.slow
+    def test_what_check_hands_back_is_no_answer(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = folder_of(tmp_path / "in", CHAPTER.name, HANDED_BACK.notebook()) / CHAPTER.file_name
+        assert check_submission(file) == 0
+        output = capsys.readouterr().out
+        right = sum(POINTS.values()) - POINTS["kl"] - POINTS["bernoulli_log_likelihood"]
+        assert f"{right} of 12 points" in output
+
+    @pytest.mark.slow
+    def test_check_submission_of_a_renamed_notebook(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = folder_of(tmp_path / "in") / "ada.ipynb"
+        file = file.rename(file.with_name("ada.ipynb.txt"))
+        assert check_submission(file) == 0
+        output = capsys.readouterr().out
+        assert f"rename it to {CHAPTER.file_name}" in output
+        assert "12 of 12 points" in output
+
+    @pytest.mark.slow
+    @BWRAP
+    def test_what_is_nobodys_is_in_the_report_and_namesakes_are_told_apart(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "out"
+        for number in ("1234", "9999"):
+            inbox = tmp_path / number
+            (inbox / f"Ada Rossi_{number}_assignsubmission_file_").mkdir(parents=True)
+            (inbox / "list.csv").write_text("a,b")
+            grade(inbox, "03", out)  # without a notebook: nothing is run
+        assert "left out, being nobody's notebook: list.csv" in capsys.readouterr().out
+        assert "nobody's notebook: list.csv" in (out / "report.html").read_text("utf-8")
+        students = {row["student"] for row in rows_of(out)}
+        assert len(students) == 2
+        pages = [(out / "feedback" / student).rglob("*.html") for student in students]
+        texts = [next(page).read_text("utf-8") for page in pages]
+        assert all(student in " ".join(texts) for student in students)
+
     @pytest.mark.parametrize("name", [CHAPTER.name, "mine"])
     def test_check_submission_refuses_a_damaged_file(self, tmp_path: Path, name: str) -> None:
         file = folder_of(tmp_path / "in", name, WHOLE[:1000]) / f"{name}.ipynb"
@@ -267,6 +319,8 @@ class TestChapters:
             assignment = find_assignment(number)
             seeds = {exercise.id: [7] for exercise in assignment.exercises}
             tests[number] = HiddenTests(assignment, seeds, tmp_path / number)
+            for id, reference in tests[number].references.items():
+                (tmp_path / number / id / "reference").write_text(reference)
         folder = Path(inside.__file__).parent
         process = subprocess.run(
             [sys.executable, "-c", DRIVE_REFERENCES, str(folder), str(tmp_path), *CHAPTERS],
@@ -281,6 +335,18 @@ class TestChapters:
             assert outcome.status == Status.CORRECT, (id, outcome.message)
         driven = [json.loads(line)[1] for line in process.stdout.splitlines()]
         assert driven == [id for hidden in tests.values() for id in hidden.exercises]
+
+    @pytest.mark.parametrize("number", CHAPTERS)
+    def test_no_reference_lies_where_its_exercise_is_driven(
+        self, tmp_path: Path, number: str
+    ) -> None:
+        assignment = find_assignment(number)
+        seeds = {exercise.id: [7] for exercise in assignment.exercises}
+        HiddenTests(assignment, seeds, tmp_path)
+        pickled = (tmp_path / "shared.pickle").read_bytes()
+        words = {word for _, word, _ in pickletools.genops(pickled) if isinstance(word, str)}
+        for exercise in assignment.exercises:
+            assert exercises.get(exercise.id).reference.__doc__ not in words
 
     @pytest.mark.parametrize("number", CHAPTERS)
     def test_the_sandbox_gets_nothing_that_judges(self, number: str) -> None:
@@ -301,8 +367,9 @@ import inside
 for number in numbers:
     inside.shared.cache_clear()
     inside.stand_in(Path(root, number))
-    for id, exercise in inside.shared()["exercises"].items():
-        outputs = inside.call_on_inputs(id, exercise.reference)
+    for id in inside.shared()["exercises"]:
+        inside.learn(id, Path(root, number, id, "reference").read_text())
+        outputs = inside.call_on_inputs(id, inside.check(id, None))
         print(json.dumps([number, id, outputs]))
 assert not [name for name in sys.modules if name.startswith(inside.EXERCISES + ".")]
 """

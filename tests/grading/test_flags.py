@@ -241,3 +241,9 @@ def test_many_names_are_cut() -> None:
     assert len(said) == 1
     assert said[0].startswith("uses vaetl_helpers.vae.name_00_") and said[0].endswith(" and others")
     assert len(said[0]) < 600
+
+
+@pytest.mark.parametrize("attribute", ["f_back", "tb_frame", "gi_frame", "f_locals"])
+def test_the_way_to_the_variables_of_a_caller_is_flagged(attribute: str) -> None:
+    code = f"def kl(mu, log_var):\n    return mu.{attribute}.sum()"
+    assert attribute in str(flags(code, "", ""))

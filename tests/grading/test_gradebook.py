@@ -211,7 +211,10 @@ def test_the_release_is_the_learners_notebook_with_points_and_checksums(
         [cell.source for cell in nbformat.read(path, as_version=4).cells]
         for path in (learner, release)
     ]
-    assert sources[0] == sources[1]
+    assert sources[0][1:] == sources[1][1:]
+    note = sources[1][0].removeprefix(sources[0][0])
+    assert f"vaetl check-submission {chapter.file_name}" in note
+    assert "*Validate* of nbgrader says nothing" in note
     assert (
         list(ours)
         == list(theirs)
@@ -237,6 +240,47 @@ def test_no_line_of_a_solution_is_released(number: str, released: Path) -> None:
     for id, lines in solution_lines(chapter).items():
         assert lines, f"{id}: nothing to look for"
         assert not {line for line in lines if json.dumps(line)[1:-1] in text}, id
+
+
+@pytest.mark.parametrize("name", ["what? A", "a#b", "50%41", "a&b=c", "ünï"])
+def test_each_course_has_a_database_of_its_own(name: str, tmp_path: Path) -> None:
+    out = tmp_path / name
+    gradebook.make_course(out)
+    with gradebook.open_book(out) as book:
+        book.add_student("ada")
+    assert (out / "gradebook.db").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with gradebook.open_book(out) as book:
+        assert [student.id for student in book.students] == ["ada"]
+
+
+def test_of_copied_cells_the_last_keeps_its_mark() -> None:
+    made = nbformat.from_dict(notebook(("vae.kl",)))
+    checks = [cell for cell in made.cells if cell.metadata.get("nbgrader")]
+    copies = [nbformat.from_dict(cell) for cell in checks]
+    made.cells += copies
+    done, _ = gradebook.Deduplicate().preprocess(made, {})
+    assert all("nbgrader" not in cell.metadata for cell in checks)
+    assert all(cell.metadata.nbgrader.grade_id for cell in copies)
+    assert len(done.cells) == len(made.cells)
+
+
+@pytest.mark.slow
+@BWRAP
+def test_autograde_grades_a_notebook_with_a_copied_check_cell(course: Path) -> None:
+    made = notebook(("vae.kl",))
+    check = next(
+        cell
+        for cell in made["cells"]
+        if cell["metadata"].get("nbgrader", {}).get("grade_id") == "vae-kl-check"
+    )
+    copy = json.loads(json.dumps(check)) | {"id": "copied"}
+    made["cells"].insert(made["cells"].index(check) + 1, copy)
+    hand_in(course / "submitted" / "ada" / "03" / FILE, made)
+    api = NbGraderAPI(config=gradebook.configure(Config(), course))
+    done = api.autograde("03", "ada")
+    assert done["success"], done
+    assert scores(course)["ada"] == POINTS["vae.kl"]
 
 
 def test_the_database_knows_all_assignments_and_their_points(released: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
+import json
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,15 @@ from vaetl_helpers import exercises
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading import judge
 from vaetl_helpers.grading.course import grade
-from vaetl_helpers.grading.judge import Grader, HiddenTests, derive, fingerprint, secret_of
+from vaetl_helpers.grading.judge import (
+    Ended,
+    Grader,
+    HiddenTests,
+    derive,
+    fingerprint,
+    grade_all,
+    secret_of,
+)
 from vaetl_helpers.grading.notebooks import (
     AssignedExercise,
     Content,
@@ -204,23 +215,123 @@ def test_a_name_that_is_not_there_is_explained(tests: HiddenTests) -> None:
     assert judge.ONLY in result.exercises[1].message
 
 
+def test_flags_know_the_courses_own_imports(tests: HiddenTests) -> None:
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    for setup in (None, ("import os",)):
+        content = Content(setup=setup, cells={"vae.kl": ('kl = check("vae.kl", None)',)})
+        result = grader.judge(ADA, content, SubmissionRun())
+        assert "vaetl_helpers.exercises.check" in str(result.exercises[1].flags)
+
+
 def test_a_course_folder_among_the_submissions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="choose another with --out"):
         grade(tmp_path, "03", tmp_path / "course", sandboxed=False)
     assert not (tmp_path / "course").exists()
 
 
-def test_a_sandbox_that_does_not_start_is_nobodys_zero(
+FAULTS = {
+    "no kernel": (SubmissionRun(broken="no kernel started: no room"), Ended(0), "no room"),
+    "killed": (SubmissionRun(), Ended(-9), "ended from outside, by signal 9"),
+    "crashed": (SubmissionRun(), Ended(1), "the log's last line"),
+}
+
+
+class FaultyMachine:
+    """Fails the runs of a submission as often as `failures` says, in one of the ways of FAULTS."""
+
+    def __init__(self, fault: str, failures: int) -> None:
+        self.run, self.ended, self.says = FAULTS[fault]
+        self.failures = failures
+
+    def __call__(self, command: list[str], folder: Path) -> Ended:
+        (folder / "log").write_text("the log's last line\n")
+        if self.failures and (folder / "job.json").read_text().count("faulty"):
+            self.failures -= 1
+            self.run.write(folder)
+            return self.ended
+        outputs = ExerciseRun(Ending.DRIVEN, outputs=["not attempted"])
+        SubmissionRun(exercises={"vae.kl": outputs}).write(folder)
+        return Ended(0)
+
+
+def notebook_with(source: str) -> bytes:
+    metadata = {"nbgrader": {"grade_id": "vae-kl"}}
+    cell = {"cell_type": "code", "source": source, "metadata": metadata}
+    return json.dumps({"nbformat": 4, "metadata": {}, "cells": [cell]}).encode()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("failures", [1, 2])
+def test_what_the_machine_fails_is_tried_again_alone_and_is_nobodys_zero(
+    fault: str, failures: int, tests: HiddenTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = FaultyMachine(fault, failures)
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    monkeypatch.setattr(grader, "run_process", machine)
+    faulty = Submission("faulty", "Faulty", notebook_with("faulty = 1"))
+    well = Submission("well", "Well", notebook_with("kl = 1"))
+    results = list(grade_all(grader, [faulty, well], jobs=1))
+    assert [result.student for result in results] == ["well", "faulty"]
+    kl = results[1].exercises[1]
+    assert results[0].exercises[1].status == Status.NOT_ATTEMPTED
+    if failures == 1:
+        assert kl.status == Status.NOT_ATTEMPTED
+        assert not results[1].broken
+    else:
+        assert kl.status == Status.NOT_RUN
+        assert machine.says in kl.message
+        assert "tries again" in kl.message
+        assert results[1].broken  # so that it is stored without a digest
+
+
+def test_what_we_have_ended_ourselves_is_not_tried_again(
     tests: HiddenTests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Grader, command: list[str], folder: Path) -> int:
-        SubmissionRun(failed="no kernel").write(folder)
-        (folder / "log").write_text("bwrap: no room\n")
-        return 0
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    monkeypatch.setattr(grader, "run_process", lambda command, folder: Ended(-9, by_us=True))
+    assert grader.run(ONE_ANSWER).broken is None
 
-    monkeypatch.setattr(Grader, "run_process", fail)
-    with pytest.raises(CourseError, match="does not start .bwrap: no room"):
-        Grader(ASSIGNMENT, tests, "", Limits()).run(ONE_ANSWER)
+
+def test_a_full_folder_for_temporary_files_is_nobodys_zero(
+    tests: HiddenTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+
+    def refuse(command: list[str], folder: Path) -> Ended:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    monkeypatch.setattr(grader, "run_process", refuse)
+    assert "No space left on device" in str(grader.run(ONE_ANSWER).broken)
+    with monkeypatch.context() as patch, pytest.raises(CourseError, match="free some space"):
+        patch.setattr(tempfile, "tempdir", "/nowhere")
+        with judge.hidden_tests(ASSIGNMENT, SEEDS):
+            pass
+
+
+def test_limits_under_which_nothing_runs_are_refused(
+    tests: HiddenTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grader = Grader(ASSIGNMENT, tests, "", Limits(memory=500))
+
+    def die(command: list[str], folder: Path) -> Ended:
+        run = ExerciseRun(Ending.DEAD, "memory")
+        SubmissionRun(exercises={ASSIGNMENT.exercises[0].id: run}).write(folder)
+        return Ended(0)
+
+    monkeypatch.setattr(grader, "run_process", die)
+    with pytest.raises(CourseError, match="used more than 500 MB of memory.*raise --memory"):
+        grader.try_out()
+
+
+def test_outputs_that_break_a_judge_are_one_submissions_own(
+    tests: HiddenTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no room")
+
+    outputs = as_sent(tests, "vae.kl", exercises.get("vae.kl").reference)
+    monkeypatch.setattr(exercises, "verdict", fail)
+    assert tests.outcome("vae.kl", outputs).status == Status.CRASHED
 
 
 def test_a_fault_of_the_grader_is_said_and_tried_again(tests: HiddenTests) -> None:

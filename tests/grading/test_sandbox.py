@@ -19,7 +19,7 @@ import psutil
 import pytest
 from hostile_cases import gone
 
-from vaetl_helpers.grading.sandbox import inside, kernel, runner, watch
+from vaetl_helpers.grading.sandbox import inside, kernel, runner, users, watch
 from vaetl_helpers.grading.sandbox.job import ExerciseJob, Job, Limits, SubmissionRun
 from vaetl_helpers.grading.sandbox.kernel import PACKAGE, WATCH
 from vaetl_helpers.grading.sandbox.runner import CodeRun, warm_up
@@ -173,6 +173,22 @@ def test_all_processes_together_are_ended_at_a_limit(
     assert (tmp_path / "killed").read_text() == reason
 
 
+FORKS = """import os, time
+memory = bytearray(2**26)
+for _ in range(4):
+    if os.fork() == 0:
+        break
+time.sleep(2)
+"""
+
+
+def test_pages_that_forked_processes_share_count_once(tmp_path: Path) -> None:
+    script = f"{sys.executable} -c '{FORKS}' & wait"
+    done = watched(tmp_path, script, memory=2**27)
+    assert not (tmp_path / "killed").exists()
+    assert done.returncode == 0
+
+
 def test_what_keeps_within_the_limits_ends_by_itself(tmp_path: Path) -> None:
     done = watched(tmp_path, "sleep 0.3; exit 3")
     assert done.returncode == 3 and not (tmp_path / "killed").exists()
@@ -280,22 +296,67 @@ class StartingKernel:
         pass
 
 
-@pytest.mark.parametrize(("failures", "ending"), [(0, "error"), (1, "error"), (2, None)])
-def test_a_kernel_that_does_not_start_is_tried_once_more(
+@pytest.mark.parametrize(("failures", "ending"), [(0, "error"), (2, "error"), (3, None)])
+def test_a_kernel_that_does_not_start_is_tried_three_times(
     failures: int, ending: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "Kernel", StartingKernel)
     monkeypatch.setattr(StartingKernel, "failures", failures)
+    monkeypatch.setattr(runner, "PAUSES", (0, 0))
     exercise = ExerciseJob("vae.kl", ["pass"], "kl", "check")
     limits = Limits()
     Job("seed = 0", [], ["import math"], [exercise], limits, True, tmp_path, 1).write(tmp_path)
     asyncio.run(runner.SubmissionRunner(tmp_path).work())
     run = SubmissionRun.read(tmp_path)
     if ending is None:
-        assert run.failed == "can't start new thread" and run.exercises == {}
+        assert run.broken == "no kernel started: can't start new thread"
+        assert run.exercises == {}
     else:
-        assert run.failed is None
+        assert run.broken is None
         assert run.exercises["vae.kl"].ending == ending  # nothing came back
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have other users")
+def test_two_sandboxes_never_share_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "SPARE_UIDS", range(64100, 64103))
+    first, second = users.SpareUser(), users.SpareUser()
+    busy = ({64100, 64101, 64102} - {first.uid, second.uid}).pop()
+    ending = subprocess.Popen(["/bin/sleep", "60"], user=busy)
+    try:
+        with pytest.raises(RuntimeError, match="each of the 3 users"):
+            users.SpareUser()
+        first.give_back()
+        third = users.SpareUser()
+        assert third.uid == first.uid
+    finally:
+        ending.kill()
+        ending.wait()
+    fourth = users.SpareUser()
+    assert fourth.uid == busy
+    for user in (second, third, fourth):
+        user.give_back()
+
+
+@pytest.mark.parametrize("culprit", ["watch", "command"])
+def test_an_end_from_outside_is_told_from_one_from_inside(culprit: str, tmp_path: Path) -> None:
+    (tmp_path / "sockets").mkdir()
+    limits = {"memory": 2**30, "processes": 40, "seconds": 30, "parent": os.getpid()}
+    command = [sys.executable, str(WATCH), json.dumps(limits), str(tmp_path), "/bin/sleep", "60"]
+    process = psutil.Popen(command)
+    assert gone(lambda: not process.children(), seconds=10)
+    if culprit == "watch":
+        process.kill()
+        assert process.wait() < 0
+        assert not (tmp_path / "killed").exists()
+    else:
+        process.children()[0].kill()
+        process.wait()
+        assert (tmp_path / "killed").read_text() == watch.OUTSIDE
+
+
+def test_a_reason_that_cannot_be_written_is_no_submissions_fault(tmp_path: Path) -> None:
+    (tmp_path / "killed").mkdir()  # in its place no file can be written
+    assert watched(tmp_path, "sleep 20 & wait", seconds=1).returncode == -9
 
 
 def test_the_watch_ends_with_the_process_that_started_it(tmp_path: Path) -> None:

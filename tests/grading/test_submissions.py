@@ -21,13 +21,20 @@ from vaetl_helpers.grading.notebooks import (
     Problem,
     ProblemKind,
     Unreadable,
+    chapter_of,
     find_assignment,
     has_cells_of,
     read,
 )
 from vaetl_helpers.grading.pages import problem_sentences, unknown_cells_sentences
 from vaetl_helpers.grading.result import Status
-from vaetl_helpers.grading.submissions import LINK, Submission, find_submissions, safe_name
+from vaetl_helpers.grading.submissions import (
+    LINK,
+    Submission,
+    collect,
+    find_submissions,
+    safe_name,
+)
 
 GRADED = ("01", "02", "03", "03b", "04", "05")
 ASSIGNMENT = find_assignment("03")
@@ -41,7 +48,7 @@ SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,59}")
 def zipped(path: Path, members: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # all equally old
     return path
 
 
@@ -255,7 +262,11 @@ def test_a_single_notebook(tmp_path: Path) -> None:
         ({"ada/x.zip": b"PK"}, "no notebook, only x.zip: an archive within is not opened"),
         ({"ada.7z": b"PK"}, "no notebook, only ada.7z: an archive within is not opened"),
         ({f"ada_1_{MOODLE}_x.pdf": b""}, f"no notebook, only ada_1_{MOODLE}_x.pdf"),
-        ({"ada/x.ipynb": b" " * 100_001}, "larger than 0.1 MB"),
+        ({"ada/x.ipynb": b" " * 100_001}, "larger than 0.1 MB without its outputs"),
+        ({"ada/x.ipynb": b" " * 500_001}, "larger than 0.5 MB"),
+        ({"ada.html": b"<html>"}, "no notebook, only ada.html"),
+        ({"ada.py": b"kl = 1"}, "no notebook, only ada.py"),
+        ({"ada.ipynb.txt": b"cut"}, "no notebook, only ada.ipynb.txt"),
     ],
 )
 @pytest.mark.parametrize("write", [folder, zipped])
@@ -265,7 +276,7 @@ def test_faults(
     found = find_submissions(
         write(tmp_path / "in", members | {"bob/x.ipynb": A[:100_000]}), ASSIGNMENT, megabytes=0.1
     )
-    assert found[0] == Submission("ada", "ada", b"", (), fault)
+    assert found[0] == Submission(found[0].student, "ada", b"", (), fault)
     assert names(found[1:]) == {
         "bob": A[:100_000]
     }  # the others are not affected; the limit itself is allowed
@@ -322,6 +333,125 @@ def test_a_file_with_a_fault_comes_last(tmp_path: Path) -> None:
     members = {"ada/b.ipynb": bytes(200_000), "ada/a.ipynb": A, "bob/x.ipynb": A}
     ada, _ = find_submissions(zipped(tmp_path / "a.zip", members), ASSIGNMENT, megabytes=0.15)
     assert ada.data == A and not ada.fault and "2 notebooks" in ada.notes[0]
+
+
+# What browsers and platforms make of a file
+
+
+@pytest.mark.parametrize("write", [folder, zipped])
+@pytest.mark.parametrize(
+    "name", ["ada.ipynb.txt", "ada.ipynb.json", "ada.json", "ada.txt", "ada.html", "ada.py", "ada"]
+)
+def test_a_renamed_notebook_is_read_and_it_is_said(
+    name: str, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    ada, bob = find_submissions(write(tmp_path / "in", {name: A, "bob.ipynb": B}), ASSIGNMENT)
+    assert (ada.name, ada.data, ada.fault) == ("ada", A, "")
+    assert f"called {name}" in ada.notes[0]
+    assert f"rename it to {NAME}.ipynb" in ada.notes[0]
+    assert bob.notes == ()
+
+
+@pytest.mark.parametrize("write", [folder, zipped])
+def test_nothing_in_the_inbox_disappears(write: Callable[..., Path], tmp_path: Path) -> None:
+    inbox = {
+        "ada.ipynb": A,
+        "ben.ipynb.txt": A,
+        "cid.ipynb.json": A,
+        "eve.py": b"x = 1",
+        "fay.html": b"<html>",
+        "gus/": b"",
+        "hal.zip": b"PK",
+        "list.csv": b"a,b",
+        "notes.txt": b"for myself",
+    }
+    submissions, left_out = collect(write(tmp_path / "in", inbox), ASSIGNMENT)
+    faults = {one.name: one.fault for one in submissions}
+    assert [*faults] == ["ada", "ben", "cid", "eve", "fay", "gus", "hal"]
+    assert not any([faults["ada"], faults["ben"], faults["cid"]])
+    assert all(faults[name].startswith("no notebook") for name in ("eve", "fay", "gus", "hal"))
+    assert left_out == ["list.csv", "notes.txt"]
+
+
+BLACKBOARD = "Assignment 3_alovelace_attempt_2026-11-{day}-10-11-12"
+BRIGHTSPACE = "12345-678901 - Ada Lovelace - {date} 2026 {time}"
+ATTEMPTS = {
+    "copies of a browser": ("ada.ipynb", "ada (1).ipynb", "ada"),
+    "copies of Colab": ("ada.ipynb", "Copy of ada.ipynb", "ada"),
+    "Blackboard": (
+        BLACKBOARD.format(day="09") + "_x.ipynb",
+        BLACKBOARD.format(day="20") + "_a.ipynb",
+        "alovelace",
+    ),
+    "Brightspace, days": (
+        BRIGHTSPACE.format(date="Nov 9,", time="1011 PM") + "/x.ipynb",
+        BRIGHTSPACE.format(date="Nov 20,", time="1011 AM") + "/a.ipynb",
+        "Ada Lovelace",
+    ),
+    "Brightspace, hours": (
+        BRIGHTSPACE.format(date="Nov 20,", time="1011 AM") + "/x.ipynb",
+        BRIGHTSPACE.format(date="Nov 20,", time="907 PM") + "/a.ipynb",
+        "Ada Lovelace",
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", ATTEMPTS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_several_attempts_the_latest_counts_and_it_is_said(
+    layout: str, turned: bool, tmp_path: Path
+) -> None:
+    earlier, later, name = ATTEMPTS[layout]
+    members = {earlier: A, later: B, "index.html": b"<html>"}
+    if layout == "Blackboard":
+        members[BLACKBOARD.format(day="20") + ".txt"] = b"Name: Ada"
+    if turned:
+        members = dict(reversed(members.items()))
+    submissions = find_submissions(zipped(tmp_path / "a.zip", members), ASSIGNMENT)
+    attempts = next(one for one in submissions if one.name == name)
+    assert attempts.data == B
+    assert "There were 2 notebooks" in attempts.notes[0]
+    assert {one.name for one in submissions} == {name, "index"}
+
+
+def test_notebooks_that_have_nothing_but_the_chapters_name_are_of_several_people(
+    tmp_path: Path,
+) -> None:
+    members = {f"{NAME}.ipynb": A, f"{NAME} (1).ipynb": B, f"Copy of {NAME}.ipynb": A}
+    found = find_submissions(zipped(tmp_path / "a.zip", members), ASSIGNMENT)
+    assert names(found) == {name.removesuffix(".ipynb"): data for name, data in members.items()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Ada Rossi_{number}_assignsubmission_file_/x.ipynb",
+        "rossiada_{number}_4567_x.ipynb",
+        "{number}-678901 - Ada Rossi - Nov 20, 2026 1011 AM/x.ipynb",
+    ],
+)
+def test_a_namesake_of_another_call_has_another_folder(name: str, tmp_path: Path) -> None:
+    students = []
+    for number in ("1234", "9999", "1234"):
+        inbox = zipped(tmp_path / f"{len(students)}.zip", {name.format(number=number): A})
+        students.append(find_submissions(inbox, ASSIGNMENT)[0].student)
+    both = [name.format(number=number) for number in ("1234", "9999")]
+    together = find_submissions(zipped(tmp_path / "b.zip", dict.fromkeys(both, A)), ASSIGNMENT)
+    assert students[0] == students[2] != students[1]
+    assert {one.student for one in together} == set(students)
+
+
+def test_outputs_do_not_count_as_the_size_of_a_notebook(tmp_path: Path) -> None:
+    def draw(notebook: dict[str, Any]) -> None:
+        picture = {"output_type": "display_data", "data": {"image/png": "A" * 400_000}}
+        code = [one for one in notebook["cells"] if one["cell_type"] == "code"]
+        code[0]["outputs"] = [picture]
+
+    inbox = folder(tmp_path, {"ada.ipynb": changed(draw)})
+    (ada,) = find_submissions(inbox, ASSIGNMENT, megabytes=0.2)
+    assert ada.fault == ""
+    assert len(ada.data) < 200_000
+    assert read(ada.data, ASSIGNMENT) == read(LEARNER, ASSIGNMENT)
 
 
 # Names
@@ -471,19 +601,19 @@ def test_members_that_cannot_be_read(
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = zipped(tmp_path / "a.zip", {"ada.ipynb": bytes(50_000_000), "bob.ipynb": A})
+    path = zipped(tmp_path / "a.zip", {"ada.ipynb": bytes(9_000_000), "bob.ipynb": A})
     asked = []
     reader = zipfile.ZipExtFile.read
     monkeypatch.setattr(
         zipfile.ZipExtFile, "read", lambda file, n=-1: asked.append(n) or reader(file, n)
     )
     ada, bob = find_submissions(path, ASSIGNMENT, megabytes=1)
-    assert (ada.fault, ada.data, bob.data) == ("larger than 1 MB", b"", A)
+    assert (ada.fault, ada.data, bob.data) == ("larger than 5 MB", b"", A)
     # Where the header says 1 MB, no more than that is ever unpacked, and the sum does not fit.
     header = lambda data, local, central: smaller(data, local, central)  # noqa: E731
     ada, bob = find_submissions(rewritten(path, header), ASSIGNMENT, megabytes=1)
     assert "not readable" in ada.fault and bob.data == A
-    assert asked and all(0 < n <= 1_000_001 for n in asked)
+    assert asked and all(0 < n <= 5_000_001 for n in asked)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
@@ -703,6 +833,10 @@ def edit(grade_id: str, **changes: Any) -> Callable[[dict[str, Any]], None]:
 STUB = ASSIGNMENT.exercises[1].stub
 RESTORED = "it is restored from the course, nothing is lost."
 EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
+OWN_CODE = (
+    "The check cell was changed, and what was written into it does not count: the check is "
+    "restored from the course. An answer belongs into the exercise's cell above it."
+)
 
 
 @pytest.mark.parametrize(
@@ -753,13 +887,19 @@ EXERCISE, CHECK = "The exercise's cell is ", "The check cell "
             [f"The settings of the exercise's cell were changed: {RESTORED}"],
         ),
         (without("vae-kl-check"), (STUB,), [f"{CHECK}is missing: {RESTORED}"]),
-        (edit("vae-kl-check", source="1"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
+        (edit("vae-kl-check", source="1"), (STUB,), [OWN_CODE]),
+        (edit("vae-kl-check", source=""), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
+        (
+            edit("vae-kl-check", source=f"{STUB}\n\n{ASSIGNMENT.exercises[1].check_cell}"),
+            (STUB,),
+            [OWN_CODE],
+        ),
         (edit("vae-kl-check", cell_type="markdown"), (STUB,), [f"{CHECK}was changed: {RESTORED}"]),
         (edit("vae-kl-check", source=ASSIGNMENT.exercises[1].check_cell + " \n"), (STUB,), []),
         (
             twice("vae-kl-check"),
             (STUB,),
-            [f"{CHECK}is there 2 times: {RESTORED}", f"{CHECK}was changed: {RESTORED}"],
+            [f"{CHECK}is there 2 times: {RESTORED}", OWN_CODE],
         ),
         *(
             (
@@ -788,6 +928,99 @@ def test_problems(
     assert len(content.cells) == (5 if cells else 4)
 
 
+def strip(notebook: dict[str, Any]) -> None:
+    """Takes away all metadata, as some converters do."""
+    notebook["metadata"] = {}
+    for one in notebook["cells"]:
+        one["metadata"] = {}
+
+
+@pytest.mark.parametrize("number", GRADED)
+def test_cells_that_have_lost_their_marks_are_found_by_their_source(number: str) -> None:
+    assignment = find_assignment(number)
+    path = course_dir() / "solutions" / assignment.file_name
+    content = read(changed(strip, path.read_bytes()), assignment)
+    whole = read(path.read_bytes(), assignment)
+    assert {id: sources[-1] for id, sources in content.cells.items()} == {
+        id: sources[-1] for id, sources in whole.cells.items()
+    }
+    assert content.setup == whole.setup
+    assert {problem.kind for problem in content.problems} == {ProblemKind.FOUND_BY_SOURCE}
+    assert has_cells_of(changed(strip, path.read_bytes()), assignment)
+
+
+@pytest.mark.parametrize("number", ["01", "03b"])
+def test_another_chapter_without_marks_is_not_taken_for_this_one(number: str) -> None:
+    other = course_dir() / "solutions" / find_assignment(number).file_name
+    with pytest.raises(Unreadable):
+        read(changed(strip, other.read_bytes()), ASSIGNMENT)
+
+
+def add_cell(source: str, grade_id: str = "") -> Callable[[dict[str, Any]], None]:
+    def change(notebook: dict[str, Any]) -> None:
+        metadata = {"nbgrader": {"grade_id": grade_id}} if grade_id else {}
+        new = {"cell_type": "code", "source": source, "metadata": metadata}
+        notebook["cells"].append(new)
+
+    return change
+
+
+ANSWER = "def kl(mu, log_var):\n    return 0 * mu"
+
+
+def test_an_answer_below_the_stub_is_not_taken_but_named() -> None:
+    content = read(changed(add_cell(ANSWER)), ASSIGNMENT)
+    assert content.cells["vae.kl"] == (STUB,)
+    (sentence,) = problem_sentences(content.problems)
+    number = len(json.loads(LEARNER)["cells"]) + 1
+    assert sentence.startswith(f"kl is defined in cell {number}, which is not the exercise's")
+
+
+def test_an_answer_in_place_of_a_deleted_cell_is_taken() -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        without("vae-kl")(notebook)
+        add_cell(ANSWER)(notebook)
+
+    content = read(changed(change), ASSIGNMENT)
+    assert content.cells["vae.kl"] == (ANSWER,)
+    assert "taken for it, since it defines kl" in problem_sentences(content.problems)[0]
+
+
+def test_an_answer_in_the_cell_of_another_exercise_is_taken_where_its_own_is_gone() -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        without("vae-kl")(notebook)
+        cell(notebook, "vae-elbo")["source"] = ANSWER
+
+    assert read(changed(change), ASSIGNMENT).cells["vae.kl"] == (ANSWER,)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name", "number"),
+    [
+        ({"vaetl": {"chapter": "03"}}, "01_training_basics.ipynb", "03"),
+        ({}, "Copy of 01_training_basics.ipynb", "01"),
+        ({}, "01-training-basics.ipynb", "01"),
+        ({}, "01_training_basics (1).ipynb", "01"),
+        ({"vaetl": {"chapter": "99"}}, "ada_03b_vae_in_depth.ipynb", "03b"),
+        ({"vaetl": 3}, "03_mine.ipynb", "03"),
+    ],
+)
+def test_metadata_decide_on_the_chapter_and_then_the_name(
+    metadata: dict[str, Any], name: str, number: str
+) -> None:
+    assert chapter_of(json.dumps(SMALL | {"metadata": metadata}).encode(), name) == number
+
+
+def test_graded_cells_decide_on_the_chapter_before_the_name() -> None:
+    data = changed(lambda notebook: notebook.update(metadata={}))
+    assert chapter_of(data, "01_training_basics.ipynb") == "03"
+
+
+def test_a_notebook_of_no_chapter_is_to_be_given_with_one() -> None:
+    with pytest.raises(CourseError, match="--assignment 03"):
+        chapter_of(json.dumps(SMALL).encode(), "mine.ipynb")
+
+
 def test_cells_that_are_not_of_the_assignment() -> None:
     def add(notebook: dict[str, Any]) -> None:
         for grade_id in ("vae-iw_bound", "\x1b[31m"):
@@ -810,7 +1043,7 @@ def test_a_problem_names_its_cell_and_what_was_done() -> None:
     repeated = Problem("vae-kl-check", ProblemKind.REPEATED, count=3)
     assert content.problems == (
         repeated,
-        Problem("vae-kl-check", ProblemKind.SOURCE_CHANGED),
+        Problem("vae-kl-check", ProblemKind.OWN_CODE),
     )
     assert repeated.is_of_check
     assert content.problems_of(ASSIGNMENT.exercises[0]) == []
@@ -838,6 +1071,9 @@ def place(*cells: dict[str, Any]) -> bytes:
 
 PARAMETERS = {"source": "seed = 0", "metadata": {"tags": ["parameters"]}}
 INJECTED = {"source": "seed = 7", "metadata": {"tags": ["injected-parameters"]}}
+TEXT = {"source": "text", "cell_type": "markdown"}
+COURSE_SETUP = [{"source": source} for source in ASSIGNMENT.setup]
+EDITED_SETUP = {"source": ASSIGNMENT.setup[1] + "\nimport statistics"}
 GRADED_CELL = {"source": "kl = 1", "metadata": {"vaetl": {"exercise": "vae.kl"}}}
 
 
@@ -860,7 +1096,16 @@ GRADED_CELL = {"source": "kl = 1", "metadata": {"vaetl": {"exercise": "vae.kl"}}
             ("a",),
         ),
         ([PARAMETERS | {"cell_type": "markdown"}, {"source": "a"}], None),
+        ([PARAMETERS, TEXT, *COURSE_SETUP], ASSIGNMENT.setup),
+        ([PARAMETERS, COURSE_SETUP[0], TEXT, COURSE_SETUP[1], TEXT], ASSIGNMENT.setup),
+        (
+            [PARAMETERS, COURSE_SETUP[0], TEXT, EDITED_SETUP, TEXT, {"source": "long()"}],
+            (ASSIGNMENT.setup[0], EDITED_SETUP["source"]),
+        ),
+        ([{"source": "profile: str = 'auto'"}, {"source": "a"}], ("a",)),
     ],
 )
 def test_setup(cells: list[dict[str, Any]], setup: tuple[str, ...] | None) -> None:
-    assert read(place(*cells), ASSIGNMENT).setup == setup
+    content = read(place(*cells), ASSIGNMENT)
+    assert content.setup == setup
+    assert ("the course's setup cells were used" in str(content.notes)) == (setup is None)

@@ -419,6 +419,15 @@ def graded_with(course: Path) -> Iterator[None]:
         yield
 
 
+# What `check` returns, under the answer's own name.
+GIVEN_BACK = '{function} = check("vae.{exercise}", {function})\n'
+
+
+def given_back(answers: Mapping[str, str], exercise: str) -> str:
+    function = {"decoder_shape": "grow"}.get(exercise, exercise)
+    return answers[exercise] + GIVEN_BACK.format(function=function, exercise=exercise)
+
+
 def then(code: str, exercise: str) -> str:
     """Hostile code, followed by a right answer."""
     return code + HONEST[exercise]
@@ -461,6 +470,18 @@ class Case:
             notebook["cells"].insert(at + 3, code_cell(self.setup))
         self.edit(notebook)
         return json.dumps(notebook).encode()
+
+
+HANDED_BACK = Case(
+    "handed back",
+    dict.fromkeys(("bernoulli_log_likelihood", "kl"), "incorrect"),
+    {
+        "bernoulli_log_likelihood": given_back(WRONG, "bernoulli_log_likelihood"),
+        "kl": given_back(WRONG, "kl"),
+        "reparameterise": given_back(HONEST, "reparameterise"),
+        "decoder_shape": given_back(HONEST, "decoder_shape"),
+    },
+)
 
 
 def solved() -> Notebook:
@@ -680,6 +701,7 @@ CHEATS = [
             "kl": "incorrect",
             "reparameterise": "incorrect",
             "elbo": "incorrect",
+            "decoder_shape": "crashed",
         },
         {
             "bernoulli_log_likelihood": TORCH_LIAR,
@@ -689,7 +711,8 @@ CHEATS = [
             "decoder_shape": FRAMES,
         },
     ),
-    Case("borrowed", cells=WRONG, setup=BORROWED),
+    Case("borrowed", "crashed", cells=WRONG, setup=BORROWED),
+    HANDED_BACK,
     Case(
         "tampered",
         {"bernoulli_log_likelihood": "incorrect", "elbo": "missing"},

@@ -24,7 +24,7 @@ from torch import Tensor, hub
 
 from vaetl_helpers.data.readers import DAMAGED_ZIP, Arrays, Reader, read_idx
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.output import is_interactive, say
+from vaetl_helpers.output import is_interactive, say, user_path
 
 TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
 # The data sets that are attached to a Kaggle notebook, in any layout; only read.
@@ -72,7 +72,7 @@ def cache_dir() -> Path:
     """The folder where downloads are kept: VAETL_CACHE, or the system's folder for caches."""
     override = os.environ.get("VAETL_CACHE")
     if override:
-        return Path(override).expanduser().absolute()
+        return user_path(override).absolute()
     import pooch
 
     return Path(pooch.os_cache("vaetl")).absolute()
@@ -86,7 +86,7 @@ def data_root(root: Path | str | None = None) -> Path | None:
     name = root or os.environ.get("VAETL_DATA")
     if not name:
         return None
-    folder = Path(name).expanduser().absolute()
+    folder = user_path(name).absolute()
     if not folder.is_dir():
         raise CourseError(
             f"The data root {folder} is not a folder: correct VAETL_DATA or data_root, or leave "

@@ -24,7 +24,7 @@ from vaetl_helpers.data.readers import (
     read_text,
 )
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import emit, say
+from vaetl_helpers.output import emit, say, user_path
 
 SPLITS = ("train", "validation", "test")
 
@@ -212,7 +212,7 @@ def load_folder(folder: Path | str, size: int = 32, device: torch.device | str =
         raise CourseError(
             f"The size must be a whole number of pixels, not {size!r}: 32 or 64 is usual."
         )
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     listings = [_listed(folder / split) for split in SPLITS]
     if len({listing.classes for listing in listings}) > 1:
         names = "; ".join(", ".join(listing.classes) for listing in listings)
@@ -325,7 +325,7 @@ def fetch(name: str, root: Path | str | None = None) -> Path:
     be written.
     """
     item = entry(name)
-    place = Path(root).expanduser().absolute() if root else files.cache_dir()
+    place = user_path(root).absolute() if root else files.cache_dir()
     folder = place if item.packed else place / item.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,13 @@ people read is made of these files.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,9 @@ from vaetl_helpers.grading.notebooks import (
     Assignment,
     Content,
     Unreadable,
+    chapter_of,
     find_assignment,
-    parse,
+    listed,
     read,
 )
 from vaetl_helpers.grading.pages import (
@@ -47,7 +50,14 @@ from vaetl_helpers.grading.pages import (
 )
 from vaetl_helpers.grading.result import GradedBy, Result
 from vaetl_helpers.grading.sandbox import Limits, why_unavailable
-from vaetl_helpers.grading.submissions import Submission, find_submissions
+from vaetl_helpers.grading.submissions import (
+    MB,
+    MEGABYTES,
+    WITH_OUTPUTS,
+    Submission,
+    collect,
+    find_submissions,
+)
 from vaetl_helpers.output import format_table, say, write_whole
 
 UNSAFE = (
@@ -55,6 +65,10 @@ UNSAFE = (
     "it can read and delete your files and use the network."
 )
 INTERRUPTED = 130  # the exit code after Ctrl-C
+LIMITS_OF_A_GRADER = (
+    "and unless it is told otherwise with at most {cell_seconds} s for a cell, {seconds} s, "
+    "{memory} MB of memory and {processes} processes and threads for the notebook."
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,10 @@ class CourseFolder:
 
     def result(self, assignment: Assignment, student: str) -> Path:
         return self.graded(assignment) / f"{student}.json"
+
+    def left_out(self, assignment: Assignment) -> Path:
+        """What lay among the submissions of the last call and is nobody's."""
+        return self.graded(assignment) / "left_out.txt"
 
     def feedback(self, assignment: Assignment, student: str) -> Path:
         return self.path / "feedback" / student / assignment.number / f"{assignment.name}.html"
@@ -108,7 +126,7 @@ def grade(
 
     _refuse_or_warn(sandboxed, source, out)
     assignment = find_assignment(chapter)
-    submissions = find_submissions(source, assignment)
+    submissions, left_out = collect(source, assignment)
     values = _parameters(assignment, parameters or {})
     folder = CourseFolder(out)
     if not _is_handed_out(assignment, folder):
@@ -123,10 +141,13 @@ def grade(
     with hidden_tests(assignment, hidden_seeds(assignment, secret)) as tests:
         grader = Grader(assignment, tests, cell, limits or Limits(), sandboxed)
         try:
+            if _are_lowered(grader.limits):
+                grader.try_out()
             _grade(grader, submissions, jobs, folder, digests)
         except KeyboardInterrupt:
             exit_code = INTERRUPTED
             say("\ninterrupted: what is graded stays graded; the same command goes on", flush=True)
+    _keep_left_out(folder.left_out(assignment), left_out)
     _hand_over(assignment, folder, submissions)
     return exit_code
 
@@ -145,6 +166,12 @@ def _refuse_or_warn(sandboxed: bool, source: Path, out: Path) -> None:
             f"No sandbox, so nothing was run: {reason}. "
             "--unsafe-no-sandbox does without, at your own risk."
         )
+
+
+def _are_lowered(limits: Limits) -> bool:
+    """Whether a submission may use less of anything than it may by default."""
+    by_default = asdict(Limits())
+    return any(value < by_default[name] for name, value in asdict(limits).items())
 
 
 def _is_handed_out(assignment: Assignment, folder: CourseFolder) -> bool:
@@ -219,8 +246,15 @@ def _load(path: Path) -> Result | None:
 
 
 def _load_all(folder: Path) -> list[Result]:
-    results = [_load(path) for path in sorted(folder.glob("*.json"))]
-    return [result for result in results if result]
+    loaded = [_load(path) for path in sorted(folder.glob("*.json"))]
+    results = [result for result in loaded if result]
+    names = Counter(result.name for result in results)
+    return [_told_apart(result) if names[result.name] > 1 else result for result in results]
+
+
+def _told_apart(result: Result) -> Result:
+    """The result with the name of its folder: there is another student of the same name."""
+    return dataclasses.replace(result, name=f"{result.name} ({result.student})")
 
 
 def _save(path: Path, result: Result) -> None:
@@ -241,6 +275,7 @@ def _hand_over(
     from vaetl_helpers.grading import gradebook
 
     results = _load_all(folder.graded(assignment))
+    left_out = {}
     _keep_submitted(assignment, folder, submissions)
     gradebook.record(assignment, folder.path, results)
     for result in results:
@@ -251,14 +286,29 @@ def _hand_over(
     assignments = {}
     for graded in sorted((folder.path / "graded").iterdir()):
         assignments[graded.name] = find_assignment(graded.name)
+        left_out[graded.name] = _left_out(folder.left_out(assignments[graded.name]))
         by_us = _load_all(graded)
         students = {result.student for result in by_us}
         by_formgrader = gradebook.public_only(assignments[graded.name], folder.path, students)
         results_of_course += by_us + by_formgrader
     table = grades_table(results_of_course)
     folder.grades.write_text(table, encoding="utf-8", newline="")
-    folder.report.write_text(report_page(results_of_course, assignments), encoding="utf-8")
+    report = report_page(results_of_course, assignments, left_out)
+    folder.report.write_text(report, encoding="utf-8")
     _print_summary(folder, results)
+    if left_out[assignment.number]:
+        say(f"left out, being nobody's notebook: {listed(left_out[assignment.number])}")
+
+
+def _keep_left_out(path: Path, names: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(names), encoding="utf-8", errors="replace")
+
+
+def _left_out(path: Path) -> list[str]:
+    with suppress(OSError):
+        return path.read_text("utf-8").splitlines()
+    return []
 
 
 def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
@@ -270,6 +320,12 @@ def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
     say(f"\ngrades: {folder.grades}")
     say(f"report: {folder.report}")
     say(f"feedback: {folder.path / 'feedback'}")
+    not_run = [result.name for result in results if result.broken]
+    if not_run:
+        say(
+            f"not run, through no fault that is known: {listed(not_run)}. "
+            "The same command tries again."
+        )
     say(f"next: vaetl lab --instructor --dir {folder.path}  (Formgrader, with the same points)")
 
 
@@ -304,41 +360,53 @@ def check_submission(file: Path, chapter: str | None = None) -> int:
 
     Returns 0 where all graded cells are there, otherwise 1, whatever the checks say.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise CourseError(
-            f"{file} cannot be read ({error.strerror}): give the path of your notebook."
-        ) from error
-    assignment = find_assignment(chapter or _chapter(data, file))
-    content = read(data, assignment)
-    say("\n".join(_cells_to_look_at(content, assignment)))
+    submission, assignment = _own_submission(file, chapter)
+    content = read(submission.data, assignment)
+    say("\n".join([*_cells_to_look_at(content, assignment), *submission.notes]))
     say(f"running the setup cells and {len(content.cells)} exercises …", flush=True)
-    result = _public_result(Submission(file.stem, file.name, data), assignment)
+    result = _public_result(submission, assignment)
     rows = [(exercise.id, exercise.status, exercise.message) for exercise in result.exercises]
     say("\n" + format_table(("exercise", "status", "message"), rows))
-    say("\n".join(result.notes))
+    said_before = {*submission.notes, *content.notes}
+    say("\n".join(note for note in result.notes if note not in said_before))
     say(
         f"{result.score} in the public checks, and only these were run.",
-        "A grader draws other inputs, and runs the setup and exercise cells only.",
+        "A grader draws other inputs, and runs the setup and exercise cells only,",
+        LIMITS_OF_A_GRADER.format(**asdict(Limits())),
     )
     is_complete = all(exercise.id in content.cells for exercise in assignment.exercises)
     return 0 if is_complete else 1
 
 
-def _chapter(data: bytes, file: Path) -> str:
-    """The chapter that a notebook says it is of, or else its name.
+def _own_submission(file: Path, chapter: str | None) -> tuple[Submission, Assignment]:
+    """A learner's file as a grader would collect it, so that the same rules hold.
 
-    Unreadable where it is no notebook.
+    CourseError where it would not be read.
     """
-    with suppress(KeyError, TypeError):
-        return str(parse(data)["metadata"]["vaetl"]["chapter"])
-    return file.stem.partition("_")[0]
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(WITH_OUTPUTS * MEGABYTES * MB)
+    except OSError as error:
+        raise CourseError(
+            f"{file} cannot be read ({error.strerror}): give the path of your notebook."
+        ) from error
+    if file.name.startswith("."):
+        raise CourseError(f"{file.name} is hidden, and a grader would not see it: rename it.")
+    if file.stat().st_size > WITH_OUTPUTS * MEGABYTES * MB:
+        raise Unreadable(
+            f"{file} has more than {WITH_OUTPUTS * MEGABYTES} MB, and a grader would not read it: "
+            "clear its outputs (Edit, Clear Outputs of All Cells), save it, and hand in that."
+        )
+    assignment = find_assignment(chapter or chapter_of(data, file.name))
+    (submission,) = find_submissions(file, assignment)
+    if submission.fault:
+        raise Unreadable(f"A grader could not read {file}: {submission.fault}.")
+    return submission, assignment
 
 
 def _cells_to_look_at(content: Content, assignment: Assignment) -> list[str]:
     """Lines on what was changed in the notebook."""
-    lines = []
+    lines = [f"  notebook: {note}" for note in content.notes]
     for exercise in assignment.exercises:
         for sentence in problem_sentences(content.problems_of(exercise)):
             lines.append(f"  {exercise.id}: {sentence}")

@@ -18,7 +18,7 @@ from typing import Any
 # The longest solution has 1,100 characters, and hostile cells are to be quick.
 MOST_CHARACTERS = 10_000  # of a cell
 MOST_NAMES = 500  # in a cell
-MOST_CELLS = 15  # beside it
+MOST_CELLS = 20  # beside it
 LISTED_PATHS = 6
 LISTED_CHARACTERS = 80  # of a path
 PACKAGE = "vaetl_helpers"
@@ -26,10 +26,13 @@ COPIED = (
     "equals the published solution but for names and comments (a short answer may do so by chance)"
 )
 ASSIGNMENT = "an assignment to "
+# From an error, a frame or a generator to the variables of whoever has called.
+FRAMES = r"(tb_frame|tb_next|f_back|f_locals|f_globals|gi_frame|cr_frame|ag_frame)$"
 MACHINERY = re.compile(
     r"(eval|exec|compile|__import__|open|globals|vars|get_ipython|__builtins__|builtins|importlib|"
     r"IPython|os|sys|subprocess|multiprocessing|socket|ctypes|shutil|pathlib|io|inspect|gc|signal)"
-    rf"(\.|$)|__(globals|subclasses|code|closure|wrapped)__$|{ASSIGNMENT}"
+    rf"(\.|$)|__(globals|subclasses|code|closure|wrapped|traceback|self|func)__$|{FRAMES}|"
+    rf"{ASSIGNMENT}"
 )
 # Possessive, so that a line of many blanks takes no longer than any other.
 MAGIC = re.compile(r"(?m)^([ \t]*+)(?:[\w., \t]++=[ \t]*+)?+[!%?,;/].*$")
@@ -168,7 +171,8 @@ def _uses(tree: ast.AST, bindings: Bindings) -> set[str]:
 
 
 def _is_machinery(attribute: str) -> bool:
-    return attribute.startswith("__") and bool(MACHINERY.match(attribute))
+    is_reserved = attribute.startswith("__") and bool(MACHINERY.match(attribute))
+    return is_reserved or bool(re.match(FRAMES, attribute))
 
 
 def _names_the_package(constant: object) -> bool:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import bleach
 import nbformat
@@ -18,8 +19,9 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry, Student
 from nbgrader.apps import NbGraderAPI
 from nbgrader.converters import Autograde
-from nbgrader.preprocessors import Execute
+from nbgrader.preprocessors import DeduplicateIds, Execute
 from nbgrader.utils import parse_utc
+from sqlalchemy import make_url
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
@@ -36,6 +38,12 @@ CELL_SECONDS = 120
 # What nbgrader's exchange leaves in a submission, and needs beside the feedback to return it.
 EXCHANGE_FILES = ("timestamp.txt", "submission_secret.txt")
 STUB = {"python": "return ...  # your code"}
+# nbgrader's own check looks for cells that raise, and in a learner's notebook none does.
+TO_LOOK_AT_IT = (
+    "> **Before you hand in:** run `vaetl check-submission {}` in a terminal. "
+    "The button *Validate* of nbgrader says nothing about this notebook: "
+    "it reports success whatever the answers are."
+)
 TAGS = {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "span", "del"}
 TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}
 CONFIG = """\
@@ -58,6 +66,21 @@ class SandboxedExecute(Execute):
         super().__init__(*arguments, **(options | {"kernel_manager_class": SandboxedKernel}))
 
 
+class Deduplicate(DeduplicateIds):
+    """Of cells with the same mark the last keeps it, and the others have none at all.
+
+    JupyterLab copies a cell with its mark. nbgrader leaves an empty one, which it then refuses.
+    """
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: dict[str, Any], cell_index: int
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        cell, resources = super().preprocess_cell(cell, resources, cell_index)
+        if cell.metadata.get("nbgrader") == {}:
+            del cell.metadata["nbgrader"]
+        return cell, resources
+
+
 def configure(c: Config, root: Path) -> Config:
     """nbgrader's settings for the course in the folder `root`."""
     c.CourseDirectory.course_id = COURSE
@@ -69,6 +92,10 @@ def configure(c: Config, root: Path) -> Config:
     c.Autograde.autograde_preprocessors = [
         SandboxedExecute if step is Execute else step for step in steps
     ]
+    steps = Autograde.sanitize_preprocessors.default()
+    c.Autograde.sanitize_preprocessors = [
+        Deduplicate if step is DeduplicateIds else step for step in steps
+    ]
     c.Execute.timeout = CELL_SECONDS
     # A submission's content is shown inside JupyterLab: a script would have the grader's rights.
     c.HTMLExporter.sanitize_html = True
@@ -78,7 +105,16 @@ def configure(c: Config, root: Path) -> Config:
 
 
 def _database_url(root: Path) -> str:
-    return f"sqlite:///{root / DATABASE}"
+    """SQLAlchemy's address of the database; `?`, `#` and `%` of a folder's name mean others there.
+
+    From version 2.1 on SQLAlchemy reads percent signs as an address has them, before as they are.
+    """
+    path = str(root / DATABASE)
+    for written in (path, quote(path)):
+        address = make_url(f"sqlite:///{written}")
+        if address.database == path and not address.query:
+            return f"sqlite:///{written}"
+    return f"sqlite:///file:{quote(path)}?uri=true"
 
 
 def harmless(text: str) -> str:
@@ -144,6 +180,7 @@ def _source_notebook(assignment: Assignment) -> NotebookNode:
             tags.remove("nbval-check-output")
     for key in ("executed", "profile"):
         notebook.metadata.vaetl.pop(key, None)
+    notebook.cells[0].source += "\n\n" + TO_LOOK_AT_IT.format(assignment.file_name)
     return notebook
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import inspect
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from vaetl_helpers import exercises
 from vaetl_helpers.errors import CourseError
@@ -49,6 +50,9 @@ TRIALS = 5  # inputs for each exercise
 MORE_SECONDS = 60  # than a submission may take, for the runner to end by itself
 RUNNER = "vaetl_helpers.grading.sandbox.runner"
 ONLY = "only the setup cells at the top and the exercise cells are run: define it in one of them"
+AT_THE_NEXT_CALL = (
+    "no fault of the submission is known, and the next call of `vaetl grade` tries again ({})"
+)
 LOST = "the process that ran the submission had to be ended"
 # What a kernel died of, by the words that `watch` and the runner have for it.
 CAUSES_OF_DEATH = {
@@ -61,6 +65,17 @@ CAUSES_OF_DEATH = {
 Seeds = Mapping[str, Sequence[int]]  # by exercise
 
 
+class Ended(NamedTuple):
+    """How a process ended; `by_us` says that we ended it."""
+
+    code: int
+    by_us: bool = False
+
+    @property
+    def by_signal(self) -> bool:
+        return self.code < 0
+
+
 class HiddenTests:
     """The hidden tests of an assignment: inputs drawn from a secret.
 
@@ -71,6 +86,7 @@ class HiddenTests:
         self.folder = folder
         self.exercises: dict[str, Exercise] = {}
         self.inputs: dict[str, list[bytes]] = {}
+        self.references: dict[str, str] = {}
         for assigned in assignment.exercises:
             exercise = exercises.get(assigned.id)
             self.exercises[assigned.id] = exercise
@@ -82,6 +98,9 @@ class HiddenTests:
             for number, data in enumerate(inputs):
                 (folder / id / f"{number:03d}.inputs").write_bytes(data)
         (folder / "shared.pickle").write_bytes(shared(self.exercises.values()))
+        for id, exercise in self.exercises.items():
+            pickled = _by_value(exercise.reference)
+            self.references[id] = base64.b64encode(pickled).decode()
         folder.chmod(0o755)
 
     def outcome(self, id: str, outputs: Sequence[str]) -> Outcome:
@@ -98,7 +117,10 @@ class HiddenTests:
                 values = exercises.unpack(base64.b64decode(text))
             except (CourseError, ValueError) as error:
                 return Outcome(Status.CRASHED, str(error))
-            outcome = exercises.verdict(self.exercises[id], exercises.unpack(inputs), values)
+            try:
+                outcome = exercises.verdict(self.exercises[id], exercises.unpack(inputs), values)
+            except Exception as error:  # nobody else's grading is to end by it
+                return Outcome(Status.CRASHED, f"what came back cannot be judged: {error!r:.200}")
             if outcome.status != Status.CORRECT:
                 return outcome
         return Outcome(Status.CORRECT)
@@ -106,24 +128,41 @@ class HiddenTests:
 
 @contextmanager
 def hidden_tests(assignment: Assignment, seeds: Seeds) -> Iterator[HiddenTests]:
-    """The tests in a folder of their own, which is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="vaetl-tests-") as folder:
-        yield HiddenTests(assignment, seeds, Path(folder))
+    """The tests in a folder of their own, which is removed at the end.
+
+    CourseError where there is no room for them.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            temporary = tempfile.TemporaryDirectory(prefix="vaetl-tests-")
+            folder = Path(stack.enter_context(temporary))
+            tests = HiddenTests(assignment, seeds, folder)
+        except OSError as error:
+            raise CourseError(
+                f"The hidden tests cannot be written ({error}): free some space in the folder "
+                "for temporary files, or name another one in TMPDIR. What is graded is kept."
+            ) from error
+        yield tests
 
 
 def shared(driven: Iterable[Exercise]) -> bytes:
     """What the sandbox needs to drive functions, by value: the modules judge too, and stay here."""
-    import cloudpickle
-
     drivers = {}
     for exercise in driven:
-        drivers[exercise.id] = SimpleNamespace(drive=exercise.drive, reference=exercise.reference)
+        drivers[exercise.id] = SimpleNamespace(drive=exercise.drive)
     content = {
         "isolated": exercises.isolated,
         # Its decorator cannot be pickled: `inside` applies it anew.
         "attempt": inspect.unwrap(exercises.attempt),
         "exercises": drivers,
     }
+    return _by_value(content)
+
+
+def _by_value(content: object) -> bytes:
+    """The content pickled with the code of the exercises' functions in it."""
+    import cloudpickle
+
     with _pickled_by_value():
         return cloudpickle.dumps(content)
 
@@ -207,27 +246,53 @@ class Grader:
         if isinstance(content, Outcome) or not content.cells:
             return SubmissionRun()
         parent = SHORT if self.sandboxed else None
-        with tempfile.TemporaryDirectory(prefix="vaetl-job-", dir=parent) as name:
-            folder = Path(name)
-            self._job(content).write(folder)
-            code = self.run_process([sys.executable, "-m", RUNNER, str(folder)], folder)
-            run = SubmissionRun.read(folder)
-            last_word = _last_line(folder / LOG)
-        if run.failed is not None:
-            raise CourseError(
-                f"The sandbox's kernel does not start ({last_word}): "
-                "see `vaetl doctor`, then grade again."
-            )
-        if code > 0:
-            run.broken = last_word
+        try:
+            with tempfile.TemporaryDirectory(prefix="vaetl-job-", dir=parent) as name:
+                return self._run(content, Path(name))
+        except OSError as error:  # no room in the temporary folder, no process
+            return SubmissionRun(broken=f"{error.strerror or error} ({error.filename or 'system'})")
+
+    def _run(self, content: Content, folder: Path) -> SubmissionRun:
+        self._job(content).write(folder)
+        ended = self.run_process([sys.executable, "-m", RUNNER, str(folder)], folder)
+        run = SubmissionRun.read(folder)
+        last_word = _last_line(folder / LOG)
+        if run.broken:
+            run.broken += f"; the last word of its log: {last_word}" if last_word else ""
+        elif ended.by_signal and not ended.by_us:
+            run.broken = f"it was ended from outside, by signal {-ended.code}"
+        elif ended.code > 0:
+            run.broken = last_word or f"it ended with code {ended.code}"
         return run
+
+    def try_out(self) -> None:
+        """Runs the course's own cells; CourseError where not even they run within the limits.
+
+        Then nobody's submission would, and nobody is to get points for it.
+        """
+        stub = self.assignment.exercises[0]
+        run = self.run(Content(setup=self.assignment.setup, cells={stub.id: (stub.stub,)}))
+        exercise = run.exercises.get(stub.id)
+        if run.broken is None and exercise and exercise.ending == Ending.DRIVEN:
+            return
+        reason = run.broken or (exercise and self._outcome_of_run(stub.id, exercise).message)
+        notes = " ".join(run.notes)
+        limits = self.limits
+        raise CourseError(
+            f"Nothing was graded: not even the notebook as it is handed out runs here with "
+            f"{limits.memory} MB, {limits.processes} processes and threads, {limits.disk} MB to "
+            f"write and {limits.cell_seconds} s for a cell ({reason or 'nothing came back'}"
+            f"{'; ' if notes else ''}{notes}): raise --memory, --processes, --disk or --seconds, "
+            "or free some of this machine; `vaetl doctor` looks at it."
+        )
 
     def _job(self, content: Content) -> Job:
         jobs = []
         for exercise in self.assignment.exercises:
             cells = list(content.cells.get(exercise.id, ()))
             check_cell = with_reference(exercise)
-            jobs.append(ExerciseJob(exercise.id, cells, exercise.function, check_cell))
+            reference = self.tests.references[exercise.id]
+            jobs.append(ExerciseJob(exercise.id, cells, exercise.function, check_cell, reference))
         return Job(
             parameters=self.parameters,
             own_setup=list(content.setup or ()),
@@ -239,8 +304,8 @@ class Grader:
             parent=os.getpid(),
         )
 
-    def run_process(self, command: list[str], folder: Path) -> int:
-        """The exit code of the command, which writes a log into the folder."""
+    def run_process(self, command: list[str], folder: Path) -> Ended:
+        """How the command ended, which writes a log into the folder."""
         with open(folder / LOG, "wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -249,12 +314,16 @@ class Grader:
         if self.stopped:  # between the start of this one and here
             process.kill()
         try:
-            return process.wait(self.limits.seconds + MORE_SECONDS)
+            return Ended(process.wait(self._most_seconds()), by_us=self.stopped)
         except subprocess.TimeoutExpired:
             process.kill()
-            return process.wait()
+            return Ended(process.wait(), by_us=True)
         finally:
             self.running.discard(process)
+
+    def _most_seconds(self) -> float:
+        """What a runner may take: the submission's seconds, and those of kernels that start."""
+        return self.limits.seconds + self.limits.start_seconds + MORE_SECONDS
 
     def stop(self) -> None:
         """Ends what is running, and what is about to."""
@@ -277,7 +346,8 @@ class Grader:
         results = []
         for exercise in self.assignment.exercises:
             outcome = outcome_of_all or self._outcome(exercise, content, run)
-            results.append(_exercise_result(exercise, _explained(outcome), content, run))
+            cells = self._other_cells(exercise, content)
+            results.append(_exercise_result(exercise, _explained(outcome), content, run, cells))
         number = self.assignment.number
         unknown_cells = unknown_cells_sentences(content.unknown_cells, number)
         result = Result(
@@ -287,10 +357,18 @@ class Grader:
             tests=tests,
             exercises=results,
             broken=run.broken is not None,
-            notes=[*submission.notes, *unknown_cells, *run.notes],
+            notes=[*submission.notes, *content.notes, *unknown_cells, *run.notes],
             flags=self._setup_flags(content),
         )
         return result.cleaned()
+
+    def _other_cells(self, exercise: AssignedExercise, content: Content) -> list[str]:
+        """The cells beside an exercise's; the course's setup may have run in place of another."""
+        cells = [*self.assignment.setup, *(content.setup or ())]
+        for id, sources in content.cells.items():
+            if id != exercise.id:
+                cells += sources
+        return cells
 
     def _setup_flags(self, content: Content) -> list[str]:
         """What a submission's own setup cells do and the course's do not.
@@ -312,8 +390,7 @@ class Grader:
         if run is not None:
             return self._outcome_of_run(exercise.id, run)
         if submission_run.broken is not None:
-            reason = f"the grader's own process failed, and will try again: {submission_run.broken}"
-            return Outcome(Status.NOT_RUN, reason)
+            return Outcome(Status.NOT_RUN, AT_THE_NEXT_CALL.format(submission_run.broken))
         return Outcome(Status.OVER_A_LIMIT, LOST)
 
     def _outcome_of_run(self, id: str, run: ExerciseRun) -> Outcome:
@@ -331,14 +408,14 @@ class Grader:
 
 
 def _exercise_result(
-    exercise: AssignedExercise, outcome: Outcome, content: Content, run: SubmissionRun
+    exercise: AssignedExercise,
+    outcome: Outcome,
+    content: Content,
+    run: SubmissionRun,
+    other_cells: Sequence[str],
 ) -> ExerciseResult:
     cells = content.cells.get(exercise.id, ())
     code = "\n\n".join(cells)
-    other_cells = list(content.setup or ())
-    for id, sources in content.cells.items():
-        if id != exercise.id:
-            other_cells += sources
     is_correct = outcome.status == Status.CORRECT
     return ExerciseResult(
         id=exercise.id,
@@ -364,10 +441,11 @@ def _explained(outcome: Outcome) -> Outcome:
 
 
 def _last_line(path: Path) -> str:
-    lines = path.read_text("utf-8", errors="replace").strip().splitlines()
-    if not lines:
-        return "no word"
-    return lines[-1]
+    with contextlib.suppress(OSError):
+        lines = path.read_text("utf-8", errors="replace").strip().splitlines()
+        if lines:
+            return lines[-1]
+    return ""
 
 
 def readable(submission: Submission, assignment: Assignment) -> Content | Outcome:
@@ -396,9 +474,11 @@ def grade_all(
 ) -> Generator[Result, None, None]:
     """Results as they come, `jobs` submissions at a time.
 
-    It ends all processes where it is left early.
+    What the machine has failed is tried again at the end, alone. It ends all processes where it is
+    left early.
     """
     contents = [readable(submission, grader.assignment) for submission in submissions]
+    broken = []
     with ThreadPoolExecutor(jobs) as pool:
         futures = {}
         for submission, content in zip(submissions, contents, strict=True):
@@ -406,8 +486,17 @@ def grade_all(
         try:
             for future in as_completed(futures):
                 submission, content = futures[future]
+                run = future.result()
+                if run.broken is not None:
+                    broken.append((submission, content))
+                    continue
                 # Not in the threads: a judge sets random states and default types for a while.
-                yield grader.judge(submission, content, future.result(), tests)
+                yield grader.judge(submission, content, run, tests)
+            if broken and len(broken) == len(submissions):
+                pool.submit(grader.try_out).result()
+            for submission, content in broken:
+                run = pool.submit(grader.run, content).result()
+                yield grader.judge(submission, content, run, tests)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             grader.stop()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +23,11 @@ NOT_FORMAT_4 = (
     "The notebook is not in format 4: open it in JupyterLab, save it, and hand in that file."
 )
 CHECK = "-check"  # nbgrader's name of a check cell ends so
+# A function, a class, or a name for what a call or a lambda makes, at the top of a cell.
+DEFINITION = re.compile(
+    r"^(?:async[ ]+)?(?:def|class)[ ]+(\w+)|^(\w+)[ ]*=[ ]*(?:lambda\b|[\w.]+\()", re.MULTILINE
+)
+COURSE_SETUP = "the course's setup cells were used"
 SHOWN_NAMES = 5
 SHOWN_CHARACTERS = 60  # of a name
 
@@ -88,6 +95,9 @@ class ProblemKind(StrEnum):
     REPEATED = "repeated"
     SETTINGS_CHANGED = "settings changed"
     SOURCE_CHANGED = "source changed"
+    OWN_CODE = "own code in a check cell"
+    FOUND_BY_SOURCE = "found by its source"
+    DEFINED_ELSEWHERE = "defined elsewhere"
     NOT_IN_CHAPTER = "not in the chapter"
 
 
@@ -95,13 +105,16 @@ class ProblemKind(StrEnum):
 class Problem:
     """Something that was done to a cell, which has nbgrader's name `cell`.
 
-    `count` is how often it is there, `cell_type` what it is instead of code.
+    `count` is how often it is there, `cell_type` what it is instead of code, `function` the name
+    that its exercise asks for, `place` the number of the cell that has it instead.
     """
 
     cell: str
     kind: ProblemKind
     count: int = 1
     cell_type: str = ""
+    function: str = ""
+    place: int = 0
 
     @property
     def is_of_check(self) -> bool:
@@ -110,11 +123,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Content:
-    """A notebook's setup cells, the code cells of each exercise by its id, and what was changed."""
+    """A notebook's setup cells, the code cells of each exercise by its id, and what was changed.
+
+    `notes` are on the notebook as a whole.
+    """
 
     setup: tuple[str, ...] | None = None
     cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def problems_of(self, exercise: AssignedExercise) -> list[Problem]:
         ids = (exercise.grade_id, exercise.check_id)
@@ -147,6 +164,7 @@ class Flags(NamedTuple):
 class Cell(NamedTuple):
     """A cell of a notebook that anybody may have written; every field is of its type."""
 
+    number: int  # from 1 on
     cell_type: str
     source: str
     nbgrader: dict[str, Any]
@@ -171,9 +189,20 @@ class Cell(NamedTuple):
             return grade_id_of(check) + CHECK
         return ""
 
+    def defines(self, function: str) -> bool:
+        """Whether its code defines this name, as far as can be seen without parsing it."""
+        return self.is_code and function in _defined_names(self.source)
+
     @property
     def flags(self) -> Flags:
         return Flags(*(self.nbgrader.get(name) for name in Flags._fields))
+
+
+def _defined_names(source: str) -> set[str]:
+    names = set()
+    for match in DEFINITION.finditer(source):
+        names |= set(filter(None, match.groups()))
+    return names
 
 
 def grade_id_of(exercise_id: str) -> str:
@@ -253,28 +282,144 @@ def read(data: bytes, assignment: Assignment) -> Content:
     for cell in cells:
         by_id[cell.grade_id].append(cell)
     unknown = by_id.keys() - assignment.grade_ids - {""}
-    if not by_id.keys() & assignment.grade_ids:
+    if not _is_of(assignment, cells, notebook):
         raise _wrong_notebook(unknown, notebook["metadata"].get("vaetl"), assignment)
     sources = {}
     problems = []
     for exercise in assignment.exercises:
         exercise_cells = by_id[exercise.grade_id]
-        code_cells = tuple(cell.source for cell in exercise_cells if cell.is_code)
-        if code_cells:
-            sources[exercise.id] = code_cells
+        code_cells = [cell for cell in exercise_cells if cell.is_code]
         problems += _exercise_problems(exercise_cells, exercise)
-        problems += _check_problems(by_id[exercise.check_id], exercise)
+        elsewhere = _defined_elsewhere(cells, exercise)
+        if not code_cells and elsewhere:
+            code_cells = elsewhere
+            problems = [problem for problem in problems if not _is_missing(problem, exercise)]
+            problems.append(_problem_elsewhere(ProblemKind.FOUND_BY_SOURCE, elsewhere, exercise))
+        elif elsewhere and _is_unanswered(code_cells, exercise):
+            problems.append(_problem_elsewhere(ProblemKind.DEFINED_ELSEWHERE, elsewhere, exercise))
+        if code_cells:
+            sources[exercise.id] = tuple(cell.source for cell in code_cells)
+        problems += _check_problems(_check_cells(by_id, exercise), exercise)
     problems += [Problem(cell, ProblemKind.NOT_IN_CHAPTER) for cell in sorted(unknown)]
-    return Content(setup=_setup(cells), cells=sources, problems=tuple(problems))
+    setup = _setup(cells, assignment.setup)
+    notes = () if setup else (f"No setup cells were found below the parameters: {COURSE_SETUP}.",)
+    return Content(setup=setup, cells=sources, problems=tuple(problems), notes=notes)
 
 
 def has_cells_of(data: bytes, assignment: Assignment) -> bool:
-    """Whether it is a notebook with a graded cell of the assignment."""
+    """Whether it is a notebook with a cell of the assignment."""
     try:
-        cells = _cells(parse(data))
+        notebook = parse(data)
+        return _is_of(assignment, _cells(notebook), notebook)
     except Unreadable:
         return False
-    return any(cell.grade_id in assignment.grade_ids for cell in cells)
+
+
+def chapter_of(data: bytes, name: str) -> str:
+    """The number of the chapter that a notebook is of.
+
+    Its metadata decide, then its graded cells, then the name of its file. CourseError where none of
+    them says it, Unreadable where it is no notebook.
+    """
+    notebook = parse(data)
+    paths = _notebook_paths(course_dir())
+    claimed = _claimed_chapter(notebook)
+    if claimed in paths:
+        return claimed
+    ids = {cell.grade_id for cell in _cells(notebook)} - {""}
+    numbers = [number for number, path in paths.items() if ids & _graded_cells(path).keys()]
+    if len(numbers) == 1:
+        return numbers[0]
+    # Colab, Kaggle and browsers change it: Copy of 01_…, 01-…, 01_… (1).
+    plain = re.sub(r"[\W_]+", "_", name.lower()).removeprefix("copy_of_")
+    for number, path in paths.items():
+        if f"{path.stem}_" in f"{plain}_":
+            return number
+    with suppress(CourseError):
+        return find_number(plain.partition("_")[0], paths)
+    raise CourseError(
+        f"{printable(name)} does not say of which chapter it is: "
+        "name it, as in `vaetl check-submission FILE --assignment 03`."
+    )
+
+
+def _claimed_chapter(notebook: dict[str, Any]) -> str:
+    """The chapter that a notebook's metadata name, or nothing."""
+    return _text(_typed(notebook["metadata"].get("vaetl"), dict).get("chapter"))
+
+
+def _is_of(assignment: Assignment, cells: list[Cell], notebook: dict[str, Any]) -> bool:
+    """Whether it has a graded cell of the assignment, or one that has lost its marks.
+
+    The latter only where nothing says that it is another chapter's.
+    """
+    marks = {cell.grade_id for cell in cells} - {""}
+    if marks:
+        return bool(marks & assignment.grade_ids)
+    if _claimed_chapter(notebook) not in ("", assignment.number):
+        return False
+    return any(_defined_elsewhere(cells, exercise) for exercise in assignment.exercises)
+
+
+def _defined_elsewhere(cells: list[Cell], exercise: AssignedExercise) -> list[Cell]:
+    """The cells that define the function of an exercise and are not its own.
+
+    Cells without a mark come before those of other exercises, which are none then.
+    """
+    own = (exercise.grade_id, exercise.check_id)
+    others = [cell for cell in cells if cell.grade_id not in own]
+    defining = [cell for cell in others if cell.defines(exercise.function)]
+    without_mark = [cell for cell in defining if not cell.grade_id]
+    return without_mark or defining
+
+
+def _problem_elsewhere(kind: ProblemKind, cells: list[Cell], exercise: AssignedExercise) -> Problem:
+    place = cells[-1].number
+    return Problem(exercise.grade_id, kind, function=exercise.function, place=place)
+
+
+def _is_missing(problem: Problem, exercise: AssignedExercise) -> bool:
+    return problem.cell == exercise.grade_id and problem.kind == ProblemKind.MISSING
+
+
+def _is_unanswered(cells: list[Cell], exercise: AssignedExercise) -> bool:
+    """Whether the cells are as they were handed out, or do not define the function."""
+    if all(_is_source(cell, exercise.stub) for cell in cells):
+        return True
+    return not any(cell.defines(exercise.function) for cell in cells)
+
+
+def _check_cells(by_id: Mapping[str, list[Cell]], exercise: AssignedExercise) -> list[Cell]:
+    """The check cells of an exercise; those that have lost their marks where there is no other."""
+    if by_id[exercise.check_id]:
+        return by_id[exercise.check_id]
+    call = exercise.check_cell.partition(",")[0]  # kl_checked = check("vae.kl"
+    return [cell for cell in by_id[""] if cell.is_code and call in cell.source]
+
+
+def is_notebook(data: bytes) -> bool:
+    """Whether a file that is called otherwise holds a notebook, of whatever format."""
+    if not data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return False
+    try:
+        content = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError, MemoryError):
+        return False
+    return isinstance(content, dict) and "nbformat" in content
+
+
+def without_outputs(data: bytes) -> bytes:
+    """The notebook without what its cells have printed and drawn; as it is where it is damaged."""
+    try:
+        notebook = parse(data)
+    except Unreadable:
+        return data
+    for cell in notebook["cells"]:
+        if isinstance(cell, dict):
+            cell.pop("attachments", None)
+            if "outputs" in cell:
+                cell["outputs"] = []
+    return json.dumps(notebook).encode()
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -323,6 +468,7 @@ def _cell(number: int, content: Any) -> Cell:
     if not (is_text and isinstance(metadata, dict) and isinstance(cell_type, str)):
         raise Unreadable(f"Cell {number} of the notebook is damaged: {AGAIN}")
     return Cell(
+        number=number,
         cell_type=cell_type,
         # JSON can hold halves of characters.
         source="".join(lines).encode("utf-8", "replace").decode(),
@@ -343,20 +489,37 @@ def _text(value: Any) -> str:
     return _typed(value, str)
 
 
-def _setup(cells: list[Cell]) -> tuple[str, ...] | None:
-    """The code cells from the first one tagged `parameters` to the next text.
+def _setup(cells: list[Cell], course_setup: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """The code cells below the one with the parameters, to the next text or the course's last one.
 
-    Without that one and graded cells; None where there are none.
+    Somebody may have written text between the course's setup cells. Without the parameters and
+    graded cells; None where there are none.
     """
-    from_parameters = itertools.dropwhile(lambda cell: not _holds_parameters(cell), cells)
-    code = itertools.takewhile(lambda cell: cell.is_code, from_parameters)
-    below = list(code)[1:]
-    setup = [cell.source for cell in below if not cell.grade_id and not _was_injected(cell)]
+    from_parameters = list(itertools.dropwhile(lambda cell: not _holds_parameters(cell), cells))
+    below = from_parameters[1:]
+    count = sum(1 for _ in itertools.takewhile(lambda cell: cell.is_code, below))
+    ungraded = itertools.takewhile(lambda cell: not cell.grade_id, below)
+    for number, cell in enumerate(ungraded, start=1):
+        if cell.is_code and any(_holds_most_of(source, cell) for source in course_setup):
+            count = max(count, number)
+    setup = []
+    for cell in below[:count]:
+        if cell.is_code and not cell.grade_id and not _was_injected(cell):
+            setup.append(cell.source)
     return tuple(setup) or None
 
 
+def _holds_most_of(source: str, cell: Cell) -> bool:
+    """Whether it is a cell of the course that somebody may have edited."""
+    lines = set(_lines(source)) - {""}
+    return 2 * len(lines & set(_lines(cell.source))) >= len(lines)
+
+
 def _holds_parameters(cell: Cell) -> bool:
-    return cell.is_code and "parameters" in cell.tags
+    """By its tag, or by how it begins where that is gone."""
+    if not cell.is_code or _was_injected(cell):
+        return False
+    return "parameters" in cell.tags or cell.source.lstrip().startswith("profile: str")
 
 
 def _was_injected(cell: Cell) -> bool:
@@ -389,10 +552,13 @@ def _check_problems(cells: list[Cell], exercise: AssignedExercise) -> list[Probl
     problems = []
     if len(cells) > 1:
         problems.append(Problem(id, ProblemKind.REPEATED, len(cells)))
-    if not all(_is_source(cell, exercise.check_cell) for cell in cells):
+    course_lines = set(_lines(exercise.check_cell))
+    if any(set(_lines(cell.source)) - course_lines - {""} for cell in cells):
+        problems.append(Problem(id, ProblemKind.OWN_CODE))
+    elif not all(_is_source(cell, exercise.check_cell) for cell in cells):
         problems.append(Problem(id, ProblemKind.SOURCE_CHANGED))
     flags = Flags(grade=True, solution=False, locked=True, points=exercise.points)
-    if any(cell.flags != flags for cell in cells):
+    if any(cell.flags != flags for cell in cells if cell.grade_id):
         problems.append(Problem(id, ProblemKind.SETTINGS_CHANGED))
     return problems
 
@@ -414,7 +580,10 @@ def _wrong_notebook(grade_ids: set[str], facts: Any, assignment: Assignment) -> 
         claimed = _typed(facts, dict).get("chapter")
         numbers = [number for number in paths if number == claimed]
     if numbers == [assignment.number]:
-        reason = f"all graded cells of chapter {assignment.number} are gone"
+        reason = (
+            f"all graded cells of chapter {assignment.number} are gone, "
+            "and no other cell defines a function that it asks for"
+        )
     elif numbers:
         reason = "it is of chapter " + " and ".join(numbers)
     else:

@@ -1,7 +1,12 @@
-"""Submissions: whose notebooks there are in a folder or a zip; nothing is unpacked or run."""
+"""Submissions: whose notebooks there are in a folder or a zip; nothing is unpacked or run.
+
+Whatever lies there is somebody's submission or is left out by name: nothing disappears.
+"""
 
 from __future__ import annotations
 
+import datetime
+import functools
 import hashlib
 import itertools
 import os
@@ -17,16 +22,35 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.grading.notebooks import Assignment, has_cells_of, listed, printable
+from vaetl_helpers.grading.notebooks import (
+    Assignment,
+    has_cells_of,
+    is_notebook,
+    listed,
+    printable,
+    without_outputs,
+)
 
 ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
 NOTEBOOK = ".ipynb"
 MOODLE = re.compile(r"(.+?)_(\d+)_assignsubmission_[a-z]+(?:_|$)")
 CANVAS = re.compile(r"([^_]+)_(?:LATE_)?(\d{2,})_\d{3,}_.")
+# Assignment 3_alovelace_attempt_2026-11-20-10-11-12_x.ipynb
+BLACKBOARD = re.compile(r"((?:.*_)?([^_]+))_attempt_(\d{4}(?:-\d\d){5})(?:_|\.|$)")
+# 12345-678901 - Ada Lovelace - Nov 20, 2026 1011 AM
+BRIGHTSPACE = re.compile(r"(\d+)-\d+ - (.+?) - (.*\b\d{4}\b.*)$")
+BRIGHTSPACE_TIME = re.compile(r"(\w{3})\w* (\d{1,2}), (\d{4}) (\d{1,2})(\d\d) ([AP]M)")
+# What a notebook is called by browsers and people that have renamed it, or exported it.
+RENAMED = (".txt", ".json", ".html", ".htm", ".py", "")
+EXPORTED = (".html", ".htm", ".py")
+COPY = re.compile(r"^(?:copy of )+|[ _]?\(\d+\)$|[ _-]+copy$", re.IGNORECASE)
 DEPTH = 20  # folders in folders; deeper ones are not looked into
 LONGEST_NAME = 60  # of a student's folder
 MB = 1_000_000
+MEGABYTES = 20  # of a notebook without its outputs
+WITH_OUTPUTS = 5  # times as much may a file have, so that reading it fits into memory
 LINK = "a link or a device, which is not followed"
+TOO_LARGE = "larger than {:g} MB"
 EXPECTED = (
     "a notebook, a folder of notebooks or of student folders, "
     "or a zip of these as a learning platform exports it"
@@ -38,7 +62,10 @@ UNPACKABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack wit
 
 @dataclass(frozen=True)
 class Submission:
-    """A student's notebook; `student` is safe as a folder's name, `fault` says why no data."""
+    """A student's notebook; `student` is safe as a folder's name, `fault` says why no data.
+
+    Outputs are left out of a file that is very large with them.
+    """
 
     student: str
     name: str
@@ -69,8 +96,24 @@ class FoundFile:
         return "/".join(self.path[-2:])
 
     @property
+    def suffix(self) -> str:
+        return os.path.splitext(self.name)[1].lower()
+
+    @functools.cached_property
     def is_notebook(self) -> bool:
-        return self.open is not None and self.name.lower().endswith(NOTEBOOK)
+        """Whether its name says so, or its content where it may have been renamed."""
+        if self.open is None:
+            return False
+        if self.suffix == NOTEBOOK:
+            return True
+        return self.suffix in RENAMED and not self.fault and self._holds_notebook()
+
+    def _holds_notebook(self) -> bool:
+        try:
+            with self.open() as opened:  # type: ignore[misc]
+                return is_notebook(opened.read(WITH_OUTPUTS * MEGABYTES * MB))
+        except Exception:  # what a damaged file raises depends on where it is damaged
+            return False
 
     @property
     def is_file_at_the_top(self) -> bool:
@@ -89,10 +132,16 @@ class Candidate:
     @property
     def rank(self) -> tuple[Any, ...]:
         """The greatest is taken: readable, with exercises of the chapter, the newest, the last."""
-        stem = self.file.name[: -len(NOTEBOOK)]
-        # In the order of people: x, x-1, x-2, x-10.
-        name = re.sub(r"\d+", lambda digits: digits[0].zfill(20), stem)
-        return (not self.fault, self.fits, self.file.changed, name, self.file.path, self.data)
+        stem = os.path.splitext(self.file.name)[0]
+        original = COPY.sub("", stem)
+        name = (_in_order(original), original != stem, _in_order(stem))
+        when = (_attempt(self.file), self.file.changed)
+        return (not self.fault, self.fits, *when, name, self.file.path, self.data)
+
+
+def _in_order(name: str) -> str:
+    """The name so that the order of letters is that of people: x, x-1, x-2, x-10."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(20), name)
 
 
 class Owner(NamedTuple):
@@ -101,38 +150,59 @@ class Owner(NamedTuple):
     name: str
     number: str = ""
 
+    @property
+    def identity(self) -> str:
+        """What tells the person from all others, in other calls too."""
+        # A slash is in no name, so that nobody can be called what another one is called here.
+        return f"{self.name} / {self.number}" if self.number else self.name
+
+
+class Collection(NamedTuple):
+    """The submissions, sorted by student, and the names of what is nobody's submission."""
+
+    submissions: list[Submission]
+    left_out: list[str]
+
 
 NOBODY = Owner("")
 
 
 def find_submissions(
-    source: Path, assignment: Assignment, megabytes: float = 20
+    source: Path, assignment: Assignment, megabytes: float = MEGABYTES
 ) -> list[Submission]:
     """The students' submissions in a notebook, a folder or a zip, sorted by student.
 
-    Files over `megabytes` (of 10^6 bytes) are not read. CourseError where there are none, or the
-    zip is damaged.
+    As in `collect`.
+    """
+    return collect(source, assignment, megabytes).submissions
+
+
+def collect(source: Path, assignment: Assignment, megabytes: float = MEGABYTES) -> Collection:
+    """All that lies in a notebook, a folder or a zip: whose it is, or that it is nobody's.
+
+    Notebooks over `megabytes` (of 10^6 bytes) without their outputs are not taken. CourseError
+    where there is no submission, or the zip is damaged.
     """
     source = Path(source)
     limit = int(megabytes * MB)
     if source.is_dir():
         files = list(_in_folder(source, limit))
         files = _unwrapped(files, assignment, is_submitted=source.name == "submitted")
-        submissions = _by_student(files, assignment, limit)
-    elif source.is_file() and source.suffix.lower() == NOTEBOOK:
-        fault = _fault(0, source.stat().st_size, limit)
-        file = FoundFile((source.name,), 0, partial(_open, source), fault)
-        submissions = _by_student([file], assignment, limit)
+        collection = _by_student(files, assignment, limit)
     elif source.is_file() and (source.suffix.lower() == ".zip" or zipfile.is_zipfile(source)):
         with _opened(source) as archive:
             files = list(_in_zip(archive, limit))
             files = _unwrapped(files, assignment, is_zip=True)
-            submissions = _by_student(files, assignment, limit)
+            collection = _by_student(files, assignment, limit)
+    elif source.is_file():
+        fault = _fault(0, source.stat().st_size, limit)
+        file = FoundFile((source.name,), 0, partial(_open, source), fault)
+        collection = _by_student([file], assignment, limit)
     else:
         raise CourseError(f"{source} is not there, or is no submission: give {EXPECTED}.")
-    if not submissions:
+    if not collection.submissions:
         raise CourseError(f"There are no submissions in {source}: give {EXPECTED}.")
-    return submissions
+    return collection
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -156,8 +226,8 @@ def _is_hidden(name: str) -> bool:
 def _fault(mode: int, size: int, limit: int) -> str:
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         return LINK
-    if size > limit:
-        return f"larger than {limit / MB:g} MB"
+    if size > WITH_OUTPUTS * limit:
+        return TOO_LARGE.format(WITH_OUTPUTS * limit / MB)
     return ""
 
 
@@ -202,18 +272,59 @@ def _in_folder(root: Path, limit: int) -> Iterator[FoundFile]:
 def _owner(file: FoundFile, assignment: Assignment) -> Owner:
     """Whose it is by the first name of its path."""
     name = unicodedata.normalize("NFC", file.path[0])
-    platform = MOODLE.match(name)
-    if not platform and file.is_file_at_the_top:
-        platform = CANVAS.match(name)
-    if platform:
-        return Owner(platform[1], platform[2])
+    moodle = MOODLE.match(name)
+    if moodle:
+        return Owner(moodle[1], moodle[2])
     if not file.is_file_at_the_top:
+        brightspace = BRIGHTSPACE.match(name)
+        if brightspace:
+            return Owner(brightspace[2], brightspace[1])
         return Owner(name)
-    stem, suffix = os.path.splitext(name)
-    is_handed_in = suffix.lower() in (NOTEBOOK, *ARCHIVES) or file.fault == LINK
-    if not is_handed_in:
+    blackboard = BLACKBOARD.match(name)
+    if blackboard:  # it has no number: the user's name, which may have been cut, is in the first
+        return Owner(blackboard[2], blackboard[1])
+    canvas = CANVAS.match(name)
+    if canvas:
+        return Owner(canvas[1], canvas[2])
+    if not _is_handed_in(file):
         return NOBODY
-    return Owner(_without_chapter(stem, assignment) or stem)
+    stem = name.lower().partition(NOTEBOOK)[0] if NOTEBOOK in name.lower() else ""
+    stem = name[: len(stem)] or os.path.splitext(name)[0]
+    return Owner(_person(stem, assignment) or stem)
+
+
+def _is_handed_in(file: FoundFile) -> bool:
+    """Whether a file at the top is to be somebody's, be it a notebook or what is handed in so."""
+    if file.is_notebook or file.fault:
+        return True
+    return file.suffix in (*ARCHIVES, *EXPORTED) or NOTEBOOK in file.name.lower()
+
+
+def _person(stem: str, assignment: Assignment) -> str:
+    """Whose a file of this name is; empty where it has nothing but the chapter's name.
+
+    Browsers and Colab mark copies, which are the same person's.
+    """
+    name = _without_chapter(COPY.sub("", stem), assignment)
+    return COPY.sub("", name).strip(" _.-")
+
+
+def _attempt(file: FoundFile) -> str:
+    """The time of an attempt in the order of letters, where the platform has written it."""
+    top = file.path[0]
+    blackboard = BLACKBOARD.match(top)
+    if blackboard:
+        return blackboard[3]
+    brightspace = BRIGHTSPACE.match(top)
+    parts = brightspace and BRIGHTSPACE_TIME.search(brightspace[3])
+    if not parts:
+        return ""
+    month, day, year, hour, minute, half = parts.groups()
+    text = f"{month} {day} {year} {hour} {minute} {half}"
+    try:
+        return datetime.datetime.strptime(text, "%b %d %Y %I %M %p").isoformat()
+    except ValueError:
+        return ""
 
 
 def _without_chapter(stem: str, assignment: Assignment) -> str:
@@ -265,17 +376,17 @@ def _below(files: Iterable[FoundFile]) -> list[FoundFile]:
     return [replace(file, path=file.path[1:]) for file in files if len(file.path) > 1]
 
 
-def _by_student(files: list[FoundFile], assignment: Assignment, limit: int) -> list[Submission]:
+def _by_student(files: list[FoundFile], assignment: Assignment, limit: int) -> Collection:
     groups: dict[Owner, list[FoundFile]] = defaultdict(list)
     for file in files:
         groups[_owner(file, assignment)].append(file)
-    groups.pop(NOBODY, None)
+    left_out = sorted(printable(file.name) for file in groups.pop(NOBODY, ()))
     names = _names(groups)
-    folders = Counter(safe_name(name).lower() for name in names.values())
+    folders = Counter(safe_name(owner.identity).lower() for owner in groups)
     submissions = []
     for owner, name in names.items():
-        is_ambiguous = folders[safe_name(name).lower()] > 1
-        student = safe_name(name, hashed=is_ambiguous)
+        is_ambiguous = folders[safe_name(owner.identity).lower()] > 1
+        student = safe_name(owner.identity, hashed=is_ambiguous)
         candidates = _candidates(groups[owner], assignment, limit)
         if candidates:
             submission = _best(student, name, candidates, assignment)
@@ -283,7 +394,8 @@ def _by_student(files: list[FoundFile], assignment: Assignment, limit: int) -> l
             fault = _fault_without_notebook(groups[owner])
             submission = Submission(student, printable(name), b"", fault=fault)
         submissions.append(submission)
-    return sorted(submissions, key=lambda submission: submission.student)
+    submissions.sort(key=lambda submission: submission.student)
+    return Collection(submissions, left_out)
 
 
 def _names(owners: Iterable[Owner]) -> dict[Owner, str]:
@@ -292,11 +404,7 @@ def _names(owners: Iterable[Owner]) -> dict[Owner, str]:
     namesakes = Counter(owner.name for owner in owners)
     names = {}
     for owner in owners:
-        if namesakes[owner.name] > 1 and owner.number:
-            # A slash is in no name, so that nobody can be called what another one is called here.
-            names[owner] = f"{owner.name} / {owner.number}"
-        else:
-            names[owner] = owner.name
+        names[owner] = owner.identity if namesakes[owner.name] > 1 else owner.name
     return names
 
 
@@ -320,10 +428,15 @@ def _best(
 ) -> Submission:
     """What one student has handed in; of several notebooks the newest that fits the assignment."""
     best = max(candidates, key=lambda candidate: candidate.rank)
-    notes: tuple[str, ...] = ()
+    notes = []
     if len(candidates) > 1:
-        notes = (_choice(candidates, best, assignment),)
-    return Submission(student, printable(name), best.data, notes, best.fault)
+        notes.append(_choice(candidates, best, assignment))
+    if best.file.suffix != NOTEBOOK:
+        notes.append(
+            f"The file is called {printable(best.file.name)}, and was read since it holds a "
+            f"notebook: rename it to {assignment.file_name}."
+        )
+    return Submission(student, printable(name), best.data, tuple(notes), best.fault)
 
 
 def _fault_without_notebook(files: list[FoundFile]) -> str:
@@ -356,8 +469,13 @@ def _candidate(file: FoundFile, assignment: Assignment, limit: int) -> Candidate
     if not fault and file.open:
         try:
             with file.open() as opened:
-                data = opened.read(limit + 1)  # the size in a zip's header may be a lie
+                # The size in a zip's header may be a lie.
+                data = opened.read(WITH_OUTPUTS * limit + 1)
             fault = _fault(0, len(data), limit)
+            if not fault and len(data) > limit:
+                data = without_outputs(data)
+                if len(data) > limit:
+                    fault = TOO_LARGE.format(limit / MB) + " without its outputs"
         except Exception as error:  # what a damaged file raises depends on where it is damaged
             fault = f"not readable ({type(error).__name__}): ask for it again"
     if fault:

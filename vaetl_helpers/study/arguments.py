@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaetl_helpers.data.inputs import as_labels, as_list, whole_number
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import user_path
 
 
 def class_numbers(labels: Any) -> Tensor:
@@ -65,7 +66,7 @@ def table_path(out: Path | str | None) -> Path | None:
     """The path of a study's table, with the home folder for "~"; CourseError for a folder."""
     if not out:
         return None
-    path = Path(out).expanduser()
+    path = user_path(out)
     if path.is_dir():
         raise CourseError(f"{path} is a folder: give `out` a file in it, such as {path}/study.csv.")
     return path

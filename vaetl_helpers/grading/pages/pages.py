@@ -99,8 +99,7 @@ LOOKS = {
     Status.NOT_RUN: Look(
         "",
         "○",
-        "The notebook stopped before this exercise.",
-        Markup("Mend the cell that stopped the notebook."),
+        "This exercise was not run, for the reason that is given.",
     ),
     Status.UNREADABLE: Look("red", "?", "The file cannot be read as a notebook.", AGAIN),
     Status.WRONG_NOTEBOOK: Look("red", "?", "The notebook is that of another chapter.", AGAIN),
@@ -140,6 +139,7 @@ class Section:
     number: str
     assignment: Assignment
     results: list[Result]
+    left_out: Sequence[str] = ()
 
     @property
     def points(self) -> list[float]:
@@ -241,15 +241,23 @@ def feedback_page(result: Result, assignment: Assignment) -> str:
     )
 
 
-def report_page(results: Iterable[Result], assignments: Mapping[str, Assignment]) -> str:
-    """The instructor's page: each assignment's points, hardest exercises, flags and failures."""
+def report_page(
+    results: Iterable[Result],
+    assignments: Mapping[str, Assignment],
+    left_out: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """The instructor's page: each assignment's points, hardest exercises, flags and failures.
+
+    `left_out` has the names of what was found among an assignment's submissions and is nobody's.
+    """
     by_number: dict[str, list[Result]] = {number: [] for number in assignments}
     for result in results:
         by_number[result.assignment].append(result)
     sections = []
     for number in sorted(by_number):
         ordered = sorted(by_number[number], key=lambda result: (result.student, result.name))
-        sections.append(Section(number, assignments[number], ordered))
+        names = (left_out or {}).get(number, ())
+        sections.append(Section(number, assignments[number], ordered, names))
     return _render(
         "report.html",
         sections=sections,

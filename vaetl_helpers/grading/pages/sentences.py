@@ -20,11 +20,23 @@ OF_EXERCISE = {
         "so that the last definition counts."
     ),
     ProblemKind.SETTINGS_CHANGED: f"The settings of the exercise's cell were changed: {RESTORED}",
+    ProblemKind.FOUND_BY_SOURCE: (
+        "The exercise's own cell, or the mark that a graded cell has in its metadata, is gone: "
+        "cell {place} was taken for it, since it defines {function}."
+    ),
+    ProblemKind.DEFINED_ELSEWHERE: (
+        "{function} is defined in cell {place}, which is not the exercise's: "
+        "only what stands in the exercise's own cell counts, so move it there."
+    ),
 }
 OF_CHECK = {
     ProblemKind.MISSING: f"The check cell is missing: {RESTORED}",
     ProblemKind.REPEATED: f"The check cell is there {{count}} times: {RESTORED}",
     ProblemKind.SOURCE_CHANGED: f"The check cell was changed: {RESTORED}",
+    ProblemKind.OWN_CODE: (
+        "The check cell was changed, and what was written into it does not count: the check is "
+        "restored from the course. An answer belongs into the exercise's cell above it."
+    ),
     ProblemKind.SETTINGS_CHANGED: (
         f"The points or settings of the check cell were changed: {RESTORED}"
     ),
@@ -38,6 +50,8 @@ def problem_sentence(problem: Problem) -> str:
         count=problem.count,
         all="both" if problem.count == 2 else "all",
         cell_type=CELL_TYPES.get(problem.cell_type, "strange"),
+        function=problem.function,
+        place=problem.place,
     )
 
 

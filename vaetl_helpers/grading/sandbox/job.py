@@ -54,12 +54,12 @@ class ExerciseRun:
 class SubmissionRun:
     """A submission after its run, or so far.
 
-    `failed` says why no kernel has started, `broken` why the runner itself has ended.
+    `broken` says what has failed that is not the submission's: no kernel has started, the course's
+    own setup has not run, a process was ended from outside. Such a submission is to be tried again.
     """
 
     notes: list[str] = field(default_factory=list)
     exercises: dict[str, ExerciseRun] = field(default_factory=dict)
-    failed: str | None = None
     broken: str | None = None
 
     def write(self, folder: Path) -> None:
@@ -77,17 +77,21 @@ class SubmissionRun:
             id: ExerciseRun(**(facts | {"ending": Ending(facts["ending"])}))
             for id, facts in content["exercises"].items()
         }
-        return cls(content["notes"], exercises, content["failed"])
+        return cls(content["notes"], exercises, content["broken"])
 
 
 @dataclass(frozen=True)
 class ExerciseJob:
-    """An exercise to run: its cells as handed in, its function's name, the check cell below it."""
+    """An exercise to run: its cells as handed in, its function's name, the check cell below it.
+
+    `reference` is pickled, in base64: the sandbox gets it when the exercise is done.
+    """
 
     id: str
     cells: list[str]
     function: str
     check_cell: str
+    reference: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import json
 import os
-import secrets
 import shutil
 import site
 import subprocess
@@ -25,13 +24,11 @@ from traitlets import Bool, Instance, default
 
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading.sandbox.job import Limits
+from vaetl_helpers.grading.sandbox.users import SpareUser
 
 PACKAGE = Path(__file__).parents[2]
 INSIDE = Path(__file__).with_name("inside.py")
 WATCH = Path(__file__).with_name("watch.py")
-# A grader who is root gives each sandbox a user of its own, one of these: the system counts the
-# processes of a user, and those of the sandbox before may still be ending.
-SPARE_UIDS = range(64100, 65500)
 SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SETTINGS = ("ld.so.cache", "alternatives", "fonts", "localtime")  # of /etc; no accounts, no keys
 HIDDEN_FOLDERS = ("exercises", "grading", "course")  # of the package: checks and solutions
@@ -64,14 +61,15 @@ def why_unavailable() -> str | None:
 
 
 def sandbox_command(
-    arguments: list[str], folder: Path, limits: Limits, drawn_inputs: Path | None
+    arguments: list[str], folder: Path, limits: Limits, drawn_inputs: Path | None, uid: int = 0
 ) -> list[str]:
     """The command of a watched kernel, with its `arguments`, in a sandbox.
 
-    `drawn_inputs` is the folder of what `inside` needs to drive the exercises. With None the kernel
-    is one for public checks: the package's own exercises are there, and `check` raises.
+    `uid` is the user that it becomes where the grader is root, and otherwise 0. `drawn_inputs` is
+    the folder of what `inside` needs to drive the exercises. With None the kernel is one for public
+    checks: the package's own exercises are there, and `check` raises.
     """
-    settings: dict[str, Any] = {"limits": resource_limits(limits), "uid": _spare_uid()}
+    settings: dict[str, Any] = {"limits": resource_limits(limits), "uid": uid}
     if drawn_inputs is None:
         options = ["--setenv", "VAETL_GRADING", "1"]
     else:
@@ -231,12 +229,6 @@ def font_list() -> Path | None:
     return lists[0]
 
 
-def _spare_uid() -> int:
-    if os.geteuid() != 0:
-        return 0
-    return secrets.choice(SPARE_UIDS)
-
-
 def make_kernel_folder(parent: Path | None) -> Path:
     """A new folder for a kernel's connection file and its sockets.
 
@@ -255,6 +247,7 @@ class SandboxedKernel(AsyncKernelManager):
     drawn_inputs = Instance(Path, allow_none=True)
     sandboxed = Bool(True)
     folder = Instance(Path)
+    user = Instance(SpareUser, allow_none=True)  # held until everything of this kernel is removed
 
     @default("folder")
     def _folder_default(self) -> Path:
@@ -290,7 +283,11 @@ class SandboxedKernel(AsyncKernelManager):
         if reason:
             raise CourseError(f"No sandbox, so nothing was run: {reason}.")
         Path(self.connection_file).chmod(0o644)
-        return sandbox_command(arguments, self.folder, self.limits, self.drawn_inputs)
+        uid = 0
+        if os.geteuid() == 0:
+            self.user = SpareUser()
+            uid = self.user.uid
+        return sandbox_command(arguments, self.folder, self.limits, self.drawn_inputs, uid)
 
     async def _async_interrupt_kernel(self) -> None:
         """Asks for an interrupt, and waits for nothing: a kernel may have broken its socket."""
@@ -302,8 +299,10 @@ class SandboxedKernel(AsyncKernelManager):
     interrupt_kernel = _async_interrupt_kernel
 
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
-        """Removes the sockets too."""
+        """Removes the sockets too, and gives the user back."""
         await super()._async_cleanup_resources(restart=restart)
+        if self.user:
+            self.user.give_back()
         if not restart:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -19,16 +19,22 @@ from typing import Any
 from vaetl_helpers.grading.sandbox import job
 from vaetl_helpers.grading.sandbox.inside import EXERCISES, OUTPUTS
 from vaetl_helpers.grading.sandbox.kernel import SandboxedKernel, make_kernel_folder
-from vaetl_helpers.grading.sandbox.watch import die_with
+from vaetl_helpers.grading.sandbox.watch import KILLED, OUTSIDE, die_with
 
 Message = dict[str, Any]  # of Jupyter's protocol
 
-STARTS = 2  # attempts, should the machine have no room at the first
+PAUSES = (2, 5)  # seconds before a second and a third attempt to start a kernel
 GRACE = 5  # seconds that an interrupted cell has to end
 MEMORY = 2**30  # bytes that this process may use
 # IPython's own `exit` ends the kernel a moment later, when another exercise is at work.
 NO_EXIT = "import sys; exit = quit = sys.exit"
+NOTHING = "nothing came back"
 ENDED = "the kernel ended: os._exit, sys.exit in a thread, or a crash inside a library"
+IN_THE_MODULE = f"__import__({EXERCISES!r}, fromlist=['drive'])"
+# What no cell has defined is removed: an import of that name, the package's own perhaps.
+REMOVE_IMPORTED = (
+    "if getattr(globals().get({0!r}), '__module__', None) != '__main__': globals().pop({0!r}, None)"
+)
 # The course's cells end, on a slow machine too: they get this many times the seconds of a cell.
 PATIENCE_WITH_THE_COURSE = 4
 
@@ -45,8 +51,12 @@ class CodeRun:
 class KernelDied(Exception):
     """The kernel is gone; the text says why.
 
-    One of "time", "memory", "processes", "disk", "output", or ENDED.
+    One of "time", "memory", "processes", "disk", "output", OUTSIDE, or ENDED.
     """
+
+
+class StartFailed(Exception):
+    """No kernel could be started; the text says why."""
 
 
 class TimeUsedUp(Exception):
@@ -102,7 +112,7 @@ class Kernel:
                 run = _updated(run, message)
             if time.monotonic() > deadline:
                 if interrupted:
-                    raise KernelDied("time")
+                    raise KernelDied(self._noted_reason() or "time")
                 interrupted = True
                 deadline = time.monotonic() + GRACE
                 await self.manager.interrupt_kernel()
@@ -117,7 +127,9 @@ class Kernel:
         except queue.Empty:
             if await self.manager.is_alive():
                 return None
-            raise KernelDied(self._cause_of_death()) from None
+            raise KernelDied(await self._cause_of_death()) from None
+        except MemoryError:  # this process has little, too
+            raise KernelDied("output") from None
         except Exception:  # a message that is no message: not signed, not JSON
             return None
         self.characters_received += len(repr(message))
@@ -128,11 +140,21 @@ class Kernel:
                 return None
         return message
 
-    def _cause_of_death(self) -> str:
-        note = self.manager.folder / "killed"  # left by `watch`
+    async def _cause_of_death(self) -> str:
+        reason = self._noted_reason()
+        if reason:
+            return reason
+        status = await self.manager.provisioner.poll()
+        if self.manager.sandboxed and status is not None and status < 0:
+            return OUTSIDE  # `watch` was killed, which nothing in the sandbox can do
+        return ENDED
+
+    def _noted_reason(self) -> str:
+        """Why `watch` has ended the kernel, or is just ending it; empty where it has not."""
+        note = self.manager.folder / KILLED
         if note.exists():
             return note.read_text()
-        return ENDED
+        return ""
 
 
 def _updated(run: CodeRun, message: Message) -> CodeRun:
@@ -161,7 +183,6 @@ class SubmissionRunner:
         self.run = job.SubmissionRun()
         self.deadly: set[str] = set()  # exercises whose cells are not run again
         self.uses_own_setup = bool(self.job.own_setup)
-        self.failed_starts = 0
         self.exercise_at_work: str | None = None  # None while the kernel is set up
         self.exercise_began: float | None = None
 
@@ -170,10 +191,15 @@ class SubmissionRunner:
 
         An exercise that kills its kernel harms no other.
         """
-        while self._open_exercises() and self.run.failed is None:
-            kernel = Kernel(self.limits, self.job.drawn_inputs, self.job.sandboxed, self.folder)
+        while self._open_exercises() and self.run.broken is None:
+            self.exercise_at_work = None
             try:
-                if await self._start(kernel) and await self._set_up(kernel):
+                kernel = await self._started_kernel()
+            except StartFailed as failure:
+                self._break(f"no kernel started: {failure}")
+                return
+            try:
+                if await self._set_up(kernel):
                     await self._run_exercises(kernel)
             except TimeUsedUp:
                 self._give_up(f"the submission used up its {self.limits.seconds} s")
@@ -182,20 +208,24 @@ class SubmissionRunner:
             finally:
                 await kernel.stop()
 
-    async def _start(self, kernel: Kernel) -> bool:
-        """Starts the kernel; a failure is nobody's fault, as nothing of the submission has run."""
-        self.exercise_at_work = None
-        try:
-            await kernel.start()
-        except RuntimeError as error:
-            self.failed_starts += 1
-            if self.failed_starts == STARTS:
-                self.run.failed = str(error)
-                self.run.write(self.folder)
-            return False
-        # What fails here fails once more in the setup cells, and is told there.
-        await kernel.run(warm_up(self.job.course_setup), self.limits.start_seconds)
-        return True
+    async def _started_kernel(self) -> Kernel:
+        """A kernel that has imported what the course imports; StartFailed after several attempts.
+
+        A failure is nobody's fault, as nothing of the submission has run.
+        """
+        for pause in (*PAUSES, None):
+            kernel = Kernel(self.limits, self.job.drawn_inputs, self.job.sandboxed, self.folder)
+            try:
+                await kernel.start()
+                # What raises here raises once more in the setup cells, and is told there.
+                await kernel.run(warm_up(self.job.course_setup), self.limits.start_seconds)
+                return kernel
+            except Exception as error:  # no thread, no process, no room for a file, no answer
+                reason = str(error) or type(error).__name__
+                await kernel.stop()
+            if pause is not None:
+                await asyncio.sleep(pause)
+        raise StartFailed(reason)
 
     def _open_exercises(self) -> list[job.ExerciseJob]:
         return [
@@ -223,6 +253,7 @@ class SubmissionRunner:
         for source in [NO_EXIT, self.job.parameters, *cells]:
             run = await kernel.run(source, self._seconds(patience))
             if run.status != "ok":
+                self._seconds()  # where none are left, that is the reason
                 too_long = f"it took longer than {patience * self.limits.cell_seconds} s"
                 self._setup_failed(run.message or too_long)
                 return False
@@ -235,7 +266,12 @@ class SubmissionRunner:
                 f"the notebook's own setup cells failed ({reason}): the course's were used"
             )
         else:
-            self._give_up(f"the course's own setup cells failed: {reason}")
+            self._break(f"the course's own setup cells failed: {reason}")
+
+    def _break(self, reason: str) -> None:
+        """Ends the run for a reason that is not the submission's."""
+        self.run.broken = reason
+        self.run.write(self.folder)
 
     def _give_up(self, reason: str) -> None:
         for exercise in self._open_exercises():
@@ -250,11 +286,12 @@ class SubmissionRunner:
                 cells_run = await self._define(kernel, exercise)
                 if exercise.id not in self.run.exercises:
                     await self._drive(kernel, exercise, cells_run)
+            await kernel.run(_call("learn", exercise.id, exercise.reference), self._seconds())
             await kernel.run(exercise.check_cell, self._seconds())
 
     async def _define(self, kernel: Kernel, exercise: job.ExerciseJob) -> CodeRun:
-        # A function of that name which is there already, the package's own perhaps, is no answer.
-        await kernel.run(f"globals().pop({exercise.function!r}, None)", self._seconds())
+        # A library's function of that name is no answer; the learner's in another cell is one.
+        await kernel.run(REMOVE_IMPORTED.format(exercise.function), self._seconds())
         run = CodeRun()
         for source in exercise.cells:
             run = await kernel.run(source, self._seconds())
@@ -266,21 +303,26 @@ class SubmissionRunner:
         if cells_run.status == "timeout":
             # Should there be another kernel, the time is not spent again.
             self.deadly.add(exercise.id)
-            return self._note(exercise.id, job.Ending.TIME, "its cell")
-        module = f"__import__({EXERCISES!r}, fromlist=['drive'])"
-        code = f"{module}.drive({exercise.id!r}, {exercise.function})"
+            self._note(exercise.id, job.Ending.TIME, "its cell")
+            return
+        code = f"{IN_THE_MODULE}.drive({exercise.id!r}, {exercise.function})"
         run = await kernel.run(code, self._seconds())
         if run.status == "timeout":
-            return self._note(exercise.id, job.Ending.TIME, "its tests")
-        if run.status == "error" or run.outputs is None:
-            reason = cells_run.message or run.message or "nothing came back"
-            return self._note(exercise.id, job.Ending.ERROR, reason)
-        return self._note(exercise.id, job.Ending.DRIVEN, outputs=run.outputs)
+            self._note(exercise.id, job.Ending.TIME, "its tests")
+        elif run.status == "ok" and run.outputs is not None:
+            self._note(exercise.id, job.Ending.DRIVEN, outputs=run.outputs)
+        else:
+            reason = cells_run.message or run.message or NOTHING
+            self._note(exercise.id, job.Ending.ERROR, reason)
+            if reason == NOTHING:  # it cannot even say what is wrong: the others get a new kernel
+                raise KernelDied(NOTHING)
 
     def _kernel_died(self, cause: str) -> None:
         """Blames the exercise at work for the death of the kernel, once: it is not run again."""
         culprit = self.exercise_at_work
-        if culprit is None:
+        if cause == OUTSIDE:
+            self._break("the process around its kernel was ended from outside")
+        elif culprit is None:
             self._setup_failed(cause)
         elif culprit in self.deadly:  # its cells do not run any more: it was an earlier one
             self._give_up(f"the kernel ended again and again ({cause})")
@@ -298,6 +340,11 @@ class SubmissionRunner:
             seconds = round(time.monotonic() - self.exercise_began, 1)
         self.run.exercises[id] = job.ExerciseRun(ending, message, list(outputs), seconds)
         self.run.write(self.folder)
+
+
+def _call(function: str, *arguments: str) -> str:
+    """Code that calls a function of the module of exercises."""
+    return f"{IN_THE_MODULE}.{function}{arguments!r}"
 
 
 def warm_up(setup: Iterable[str]) -> str:

@@ -23,7 +23,10 @@ from typing import IO
 
 import psutil
 
+KILLED = "killed"  # the file with the reason of a kill
+OUTSIDE = "outside"  # the reason where somebody else has killed it
 EVERY = 0.1  # seconds between two looks
+SECONDS_TO_END = 10  # for processes that were killed
 BUFFER = 2 * 212992  # bytes that may wait in a socket, as Linux sets it where nobody changed it
 PR_SET_PDEATHSIG = 1
 CHARACTERS_PASSED_ON = 4000
@@ -56,14 +59,34 @@ def main() -> int:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(EVERY)
             reader.join(1)
+            if child.returncode < 0:  # no process in the sandbox can send it a signal
+                note(OUTSIDE, folder)
             return child.returncode
         reason = excess(psutil.Process(child.pid), limits, folder / "sockets")
         if time.monotonic() > deadline:
             reason = "time"
         if reason:
-            (folder / "killed").write_text(reason)
-            child.kill()
-            return child.wait()
+            note(reason, folder)
+            return end(child)
+
+
+def note(reason: str, folder: Path) -> None:
+    """Leaves the reason; where that cannot be written, this process ends by a signal."""
+    try:
+        (folder / KILLED).write_text(reason)
+    except OSError as error:
+        print(error, file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end(child: subprocess.Popen[bytes]) -> int:
+    """Kills the command and waits for all its processes: those below it end a little later."""
+    processes = []
+    with contextlib.suppress(psutil.Error):
+        processes = psutil.Process(child.pid).children(recursive=True)
+    child.kill()
+    psutil.wait_procs(processes, timeout=SECONDS_TO_END)
+    return child.wait()
 
 
 def die_with(parent: int) -> None:
@@ -102,7 +125,10 @@ def excess(root: psutil.Process, limits: dict[str, int], sockets: Path) -> str |
     for pid in processes:
         used += nameless(pid, device)
     if used["RssAnon"] + used["nameless"] + shared.total() > limits["memory"]:
-        return "memory"
+        # Processes that were forked share pages, which the quick count has once for each of them.
+        own = sum(proportional(pid) for pid in processes)
+        if own + used["nameless"] + shared.total() > limits["memory"]:
+            return "memory"
     if used["outside"] or has_strangers(sockets):
         return "disk"
     return None
@@ -119,6 +145,19 @@ def memory(pid: int) -> Counter[str]:
             elif name == "RssAnon":
                 usage[name] = int(value.split()[0]) * 1024
     return usage
+
+
+def proportional(pid: int) -> int:
+    """A process's own bytes, of shared pages its part; all of them where the system does not say.
+
+    It takes the system longer to count than `memory` does.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "Pss_Anon":
+                return int(value.split()[0]) * 1024
+    return memory(pid)["RssAnon"]
 
 
 def mapped(pid: int) -> Counter[str]:
