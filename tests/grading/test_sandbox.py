@@ -369,9 +369,9 @@ sys.stdin.read()"""
     outer = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    watching = psutil.Process(int(outer.stdout.readline()))
-    outer.kill()
-    outer.wait()
+    with outer:
+        watching = psutil.Process(int(outer.stdout.readline()))
+        outer.kill()
     assert gone(lambda: is_at_work(watching), seconds=10)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import say
 
 if TYPE_CHECKING:  # Pillow is imported where a picture is read
     from PIL import Image
@@ -307,7 +308,7 @@ def read_pictures(pictures: Sequence[Image.Image], name: str) -> Levels:
         )
     bits = bits_of(max(brightest, default=0))
     if brightest:
-        print(deep_note(len(brightest), bits))
+        say(deep_note(len(brightest), bits))
     colours = [np.asarray(picture.in_colour(name, bits)) for picture in opened]
     images = np.stack(colours).transpose(0, 3, 1, 2)
     are_grey = all(picture.image.mode in GREY for picture in opened)

@@ -225,7 +225,7 @@ def load_folder(folder: Path | str, size: int = 32, device: torch.device | str =
     for split, pictures in zip(SPLITS, reader.read(listings), strict=True):
         sets[split] = _image_set(*pictures)
     for note in reader.notes(listings):
-        print(note)
+        say(note)
     source = f"{folder.name}, folder {_sizes(sets)}"
     return _announced(Splits(**sets, source=source), device)
 

@@ -24,7 +24,7 @@ from vaetl_helpers.data.readers import Arrays, read_class_folders
 from vaetl_helpers.data.registry import CIFAR10, CIFAR100, load
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.nets import transfer_cnn
-from vaetl_helpers.output import emit
+from vaetl_helpers.output import emit, say
 from vaetl_helpers.recorded import packaged_weights
 
 CLASSES = {  # source classes and target classes, the shared one at the front
@@ -110,7 +110,7 @@ def _sets_on_this_machine(root: Path | str | None) -> tuple[str, dict[str, Image
     except CourseError as error:
         if name in CLOTHES:
             raise
-        print(f"{error} Until then clothes are used.")
+        say(f"{error} Until then clothes are used.")
         return "tops", _sets("tops", root, download=False)
 
 
