@@ -29,7 +29,8 @@ from vaetl_helpers.training.evaluation import (
     classification_loss,
     evaluate,
 )
-from vaetl_helpers.training.run import Run, RunOptions
+from vaetl_helpers.training.options import RunOptions
+from vaetl_helpers.training.run import Run
 from vaetl_helpers.training.schedules import Schedule, one_cycle
 from vaetl_helpers.training.stopping import EarlyStopping
 
@@ -47,7 +48,7 @@ def training_epochs(
     the rows of its earlier epochs first. `history` is filled with the same rows. Errors are those
     of `fit`, which explains the options.
     """
-    with Run(model, train, options, history) as run:
+    with Run(model, train, loss_fn, options, history) as run:
         optimizer = run.optimizer
         yield from list(run.history.rows)
         while run.goes_on():
@@ -67,7 +68,7 @@ def training_epochs(
             except RuntimeError as error:
                 run.halve_micro_batch(error)  # raises again unless memory ran out
                 continue
-            yield run.end_epoch(loss_fn)
+            yield run.end_epoch()
 
 
 def fit(  # noqa: PLR0913  (notebooks give them by name)
