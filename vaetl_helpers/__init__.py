@@ -5,6 +5,7 @@ for example ``from vaetl_helpers.training import fit``. The modules, in the orde
 through them; none imports what stands below it:
 
 errors           what a reader can mend: `CourseError`, unknown names
+seeds            whole numbers that people hand over
 requirements     what the package asks for and what of it is installed
 bootstrap        a notebook's first cell on Colab and Kaggle: adds what is missing, moves nothing
 device           which devices work, and in which precision they compute

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.data.registry import load
 from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.output import is_interactive
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.study.costs import add_costs, cost_ratio, labels_ratio
 from vaetl_helpers.study.draws import Draw, Method
 from vaetl_helpers.study.effects import Effect, paired
@@ -131,7 +132,7 @@ class Pretrained:
     """A VAE (or an encoder trained with labels), in eval mode, and what its training cost."""
 
     encoder: nets.Encoder
-    seconds: float
+    seconds: float = field(compare=False)  # differ each time
     steps: int
     model: VAE | None = None
 
@@ -143,7 +144,7 @@ FeatureExtractor = Callable[[ImageSet, Draw], Tensor]  # images → features [im
 def untrained_vae(shape: Sequence[int], seed: int) -> VAE:
     """The chapter's VAE with fresh weights: fully connected for grey images, else convolutional."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole_seed(seed))
         if shape[0] == 1:
             return mlp_vae(LATENT, (WIDTH,), shape)
         return conv_vae(LATENT, 8, shape)
@@ -247,7 +248,7 @@ def pretrain_all(
 def classifier(encoder: nets.Encoder, classes: int, seed: int) -> nn.Sequential:
     """A copy of the encoder up to μ, and a fresh linear head: images → logits [batch, classes]."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole_seed(seed))
         head = nn.Linear(encoder.mu.out_features, classes).to(encoder.mu.weight.device)
     body, mu = copy.deepcopy(encoder.body), copy.deepcopy(encoder.mu)
     return nn.Sequential(OrderedDict(body=body, mu=mu, head=head))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.seeds import whole_seed
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def draw_labels(
     """
     if disjoint not in ("where possible", "always"):
         raise unknown_name_error("value of disjoint", disjoint, ("where possible", "always"))
+    seed = whole_seed(seed)
     labels = labels.cpu()
     classes, sizes = labels.unique(return_counts=True)
     images_needed = per_class * (draws if disjoint == "always" else 1)
@@ -80,6 +82,7 @@ def draw_labels(
     overlaps = _overlaps(indices, len(labels))
     if pretrain_seeds is None:
         pretrain_seeds = [_derived_seed(0, seed, number) for number in range(draws)]
+    pretrain_seeds = [whole_seed(number, "pretrain_seeds") for number in pretrain_seeds]
     count = per_class * len(classes)
     return [
         Draw(

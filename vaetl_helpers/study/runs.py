@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.study.draws import Draw, Method, draw_labels
 from vaetl_helpers.study.journal import Entry, Journal, journal_entry
 from vaetl_helpers.study.table import Table
@@ -58,6 +59,7 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     Raises CourseError for a method that fails, for other settings than the file's, and where the
     file is damaged.
     """
+    seed = whole_seed(seed)
     plan: dict[int, list[Draw]] = {}
     for count in map(int, counts):
         per_class = _labels_per_class(labels, count)

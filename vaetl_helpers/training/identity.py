@@ -306,7 +306,8 @@ class Description:
             return
         self.classes.add(kind)
         for base in kind.__mro__:
-            for member in vars(base).values():
+            members = () if _is_installed_class(base) else vars(base).values()
+            for member in members:
                 function = _function_of(member)
                 if function is not None:
                     name = _qualified(function)
@@ -368,20 +369,27 @@ def _code_text(code: CodeType, doc: str | None = None) -> str:
 
 def _is_installed(code: CodeType) -> bool:
     """Whether code comes from a package or from Python itself; the course's own does not count."""
-    return code.co_filename.startswith("<frozen") or _is_of_a_package(Path(code.co_filename))
+    return _is_of_a_package(code.co_filename)
 
 
+@functools.lru_cache(1000)
 def _is_installed_class(kind: type) -> bool:
     if kind.__module__ == "__main__":
         return False
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return file is None or _is_of_a_package(Path(file))
+    return file is None or _is_of_a_package(file)
 
 
-def _is_of_a_package(file: Path) -> bool:
+@functools.lru_cache(1000)
+def _is_of_a_package(name: str) -> bool:
+    file = Path(name)
     if file.is_relative_to(COURSE):
         return False
-    return file.is_relative_to(STANDARD_LIBRARY) or not PACKAGES.isdisjoint(file.parts)
+    return (
+        name.startswith("<frozen")
+        or file.is_relative_to(STANDARD_LIBRARY)
+        or not PACKAGES.isdisjoint(file.parts)
+    )
 
 
 def _qualified(thing: Any) -> str:

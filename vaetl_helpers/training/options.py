@@ -8,6 +8,7 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.training.schedules import Schedule
 from vaetl_helpers.training.stopping import EarlyStopping
 
@@ -28,3 +29,6 @@ class RunOptions:
     micro_batch: int | None = None
     precision: str | None = None
     stopping: EarlyStopping | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", whole_seed(self.seed))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from vaetl_helpers.data.images import Batch, ImageSet
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.training.evaluation import History, Row
 from vaetl_helpers.training.schedules import Step, one_cycle, seed_of_epoch
 
@@ -42,6 +43,7 @@ def fit_together(  # noqa: PLR0913  (what differs between networks, and what the
             "Networks that are trained together need as many images each: "
             "draw the same number of labels."
         )
+    seeds = [whole_seed(seed) for seed in seeds]
     stack = NetworkStack(models, validation, patience)
     adam = torch.optim.Adam(list(stack.weights.values()), rate, fused=True)
     steps = math.ceil(len(sets[0]) / batch_size)

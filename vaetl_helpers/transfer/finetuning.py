@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.training.evaluation import History, LossFunction, loss_and_monitored
 from vaetl_helpers.training.loop import fit_best
 from vaetl_helpers.transfer.freezing import frozen, param_groups
@@ -132,7 +133,7 @@ def rehearsal(
         raise CourseError(
             f"{count} source images were asked for, but 1 … {len(usable)} have one of those labels."
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_seed(seed))
     order = torch.randperm(len(usable), generator=generator)[:count]
     drawn = source.subset(usable[order.to(usable.device)]).to(target.device)
     new_labels = [labels[label] for label in drawn.labels.tolist()]
