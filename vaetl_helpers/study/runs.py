@@ -25,8 +25,9 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.study.draws import Draw, Method, draw_labels
-from vaetl_helpers.study.journal import Entry, Journal, journal_entry
+from vaetl_helpers.study.journal import IDENTITY, Entry, Journal, journal_entry
 from vaetl_helpers.study.table import Table
+from vaetl_helpers.training.identity import Identity, function_identity, python_identity
 
 Plan = Mapping[int, Sequence[Draw]]  # the draws at each number of labels
 
@@ -56,8 +57,10 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     scheduler's address and this package on its workers; without a client joblib raises ValueError.
     Only the caller writes files. The table depends on none of this; each run has `threads` threads,
     because their number changes rounding.
-    Raises CourseError for a method that fails, for other settings than the file's, and where the
-    file is damaged.
+    Raises CourseError for a method that fails, for other settings or another code of a method than
+    the file's, and where the file is damaged. A method's code counts with what `training.identity`
+    says: values of its enclosing function and arguments of a `partial`, for example. A method that
+    has failed may be mended: all its runs are then run again, and those of the others are kept.
     """
     seed = whole_seed(seed)
     plan: dict[int, list[Draw]] = {}
@@ -66,6 +69,7 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
         plan[count] = draw_labels(labels, per_class, draws, seed, pretrain_seeds=pretrain_seeds)
     facts = _facts(methods, plan, labels)
     facts |= {"study": name, "data": data, "seed": seed, "threads": threads}
+    facts[IDENTITY] = _identity(methods) if out else {}
     journal = Journal(out, json.loads(json.dumps(facts, default=str)))
     for count, repeats in plan.items():
         start = time.monotonic()
@@ -124,6 +128,15 @@ def _facts(methods: Sequence[Method], plan: Plan, labels: Tensor) -> dict[str, A
     }
 
 
+def _identity(methods: Sequence[Method]) -> dict[str, Identity]:
+    """What each method consists of: its code, and the values that it holds."""
+    python = python_identity()
+    return {
+        method.name: python | function_identity(f"method '{method.name}'", method.run)
+        for method in methods
+    }
+
+
 def _run_missing(
     journal: Journal,
     methods: Sequence[Method],
@@ -145,6 +158,7 @@ def _run_missing(
         if not outcome.failure:
             continue
         failures.append(outcome)
+        journal.add_failure(outcome.method)
         if not journal.path:  # nothing would keep the runs that are still to come
             break
         print(outcome.failure)
@@ -158,6 +172,7 @@ def _run_missing(
 class RunOutcome:
     """What comes back from a process: an entry for each draw, or why there is none."""
 
+    method: str
     entries: list[Entry] = field(default_factory=list)
     failure: str = ""
     traceback: str = ""
@@ -179,10 +194,10 @@ def _execute(method: Method, draws: Sequence[Draw], threads: int, study_process:
         failure = (
             f"Method '{method.name}' failed at {draws[0].labels} labels, {repeat} "
             f"({type(error).__name__}: {error}): mend it and run the study again; with `out`, the "
-            "runs that were finished are kept."
+            "runs that were finished are kept, its own as long as its code stays the same."
         )
-        return RunOutcome(failure=failure, traceback=traceback.format_exc())
-    return RunOutcome(entries)
+        return RunOutcome(method.name, failure=failure, traceback=traceback.format_exc())
+    return RunOutcome(method.name, entries)
 
 
 @cache
