@@ -32,6 +32,7 @@ from vaetl_helpers.study.effects import Effect, paired
 from vaetl_helpers.study.runs import training_options
 from vaetl_helpers.study.table import Table
 from vaetl_helpers.training.evaluation import History, LossFunction, classification_loss
+from vaetl_helpers.training.identity import images_digest, tensors_digest
 from vaetl_helpers.training.loop import fit
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.training.together import fit_together
@@ -129,12 +130,21 @@ def load_source(name: str, full: bool = False, root: Path | str | None = None) -
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A VAE (or an encoder trained with labels), in eval mode, and what its training cost."""
+    """A VAE (or an encoder trained with labels), in eval mode, and what its training cost.
 
-    encoder: nets.Encoder
-    seconds: float = field(compare=False)  # differ each time
+    `origin` is what decided the weights. It stands for them where a study is to go on: trained
+    anew, they can differ in their last bits, and seconds always do.
+    """
+
+    encoder: nets.Encoder = field(compare=False)
+    seconds: float = field(compare=False)
     steps: int
-    model: VAE | None = None
+    model: VAE | None = field(default=None, compare=False)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.origin:
+            object.__setattr__(self, "origin", tensors_digest(self.encoder.state_dict()))
 
 
 InitialEncoders = Mapping[int, Pretrained]  # by pretraining seed
@@ -166,7 +176,8 @@ def pretrain(
     loss = vae_loss(beta, binarisation=None)
     history = _fit_encoder(model, source, loss, seed, presentations, checkpoint)
     steps = int(sum(history["steps"]))
-    return Pretrained(model.eval().encoder, history.seconds, steps, model)
+    origin = f"beta {beta}, {_origin(source, seed, presentations)}"
+    return Pretrained(model.eval().encoder, history.seconds, steps, model, origin)
 
 
 def pretrain_supervised(
@@ -182,7 +193,12 @@ def pretrain_supervised(
     history = _fit_encoder(model, source, classification_loss, seed, presentations, checkpoint)
     encoder.body, encoder.mu = model.body, model.mu
     steps = int(sum(history["steps"]))
-    return Pretrained(encoder.eval(), history.seconds, steps)
+    origin = f"supervised, {_origin(source, seed, presentations)}"
+    return Pretrained(encoder.eval(), history.seconds, steps, origin=origin)
+
+
+def _origin(source: ImageSet, seed: int, presentations: int) -> str:
+    return f"{presentations} images of {images_digest(source)}, seed {seed}"
 
 
 def _fit_encoder(

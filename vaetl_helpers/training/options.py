@@ -8,7 +8,8 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 from vaetl_helpers.data.images import ImageSet
-from vaetl_helpers.seeds import whole_seed
+from vaetl_helpers.seeds import whole_number, whole_seed
+from vaetl_helpers.training.inputs import check_images, check_path, check_schedule
 from vaetl_helpers.training.schedules import Schedule
 from vaetl_helpers.training.stopping import EarlyStopping
 
@@ -31,4 +32,16 @@ class RunOptions:
     stopping: EarlyStopping | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", whole_seed(self.seed))
+        wholes = {
+            "seed": whole_seed(self.seed),
+            "epochs": whole_number(self.epochs, "epochs", 0),
+            "batch_size": whole_number(self.batch_size, "batch_size", 1, example="128"),
+        }
+        if self.micro_batch is not None:
+            wholes["micro_batch"] = whole_number(self.micro_batch, "micro_batch", 1)
+        for name, number in wholes.items():
+            object.__setattr__(self, name, number)  # it is frozen for everybody else
+        check_schedule(self.schedule)
+        check_path(self.checkpoint, "checkpoint")
+        if self.validation is not None:
+            check_images(self.validation, "validation")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from vaetl_helpers.data.images import ImageSet
@@ -24,6 +23,7 @@ from vaetl_helpers.training.identity import (
     python_identity,
     tensors_digest,
 )
+from vaetl_helpers.training.inputs import has_batch_norm
 from vaetl_helpers.training.options import RunOptions
 from vaetl_helpers.training.stopping import PREFIX as BEST
 
@@ -104,11 +104,6 @@ def _digests(tensors: Mapping[str, Tensor]) -> Digests:
         WEIGHTS: tensors_digest({n: t for n, t in tensors.items() if n.startswith(MODEL)}),
         STATE: tensors_digest({n: t for n, t in tensors.items() if n.startswith(OPTIMIZER)}),
     }
-
-
-def has_batch_norm(model: nn.Module) -> bool:
-    """Whether a layer computes with the mean and the variance of a batch in training."""
-    return any(isinstance(layer, _BatchNorm) for layer in model.modules())
 
 
 # What the last run with a checkpoint has left in a network, by the checkpoint's path. Such a

@@ -30,6 +30,7 @@ from vaetl_helpers.training.checkpoints import (
     write_checkpoint,
 )
 from vaetl_helpers.training.evaluation import (
+    VALIDATION,
     History,
     LossFunction,
     NonFiniteLoss,
@@ -39,6 +40,14 @@ from vaetl_helpers.training.evaluation import (
     loss_and_monitored,
 )
 from vaetl_helpers.training.identity import listed
+from vaetl_helpers.training.inputs import (
+    check_batch_norm,
+    check_images,
+    check_loss,
+    check_network,
+    check_optimiser,
+    has_batch_norm,
+)
 from vaetl_helpers.training.options import RunOptions
 from vaetl_helpers.training.resuming import IDENTITY, RunIdentity, left_by, note_left
 from vaetl_helpers.training.schedules import Step, seed_of_epoch
@@ -85,6 +94,10 @@ class Run:
         options: RunOptions,
         history: History | None = None,
     ) -> None:
+        check_network(model)
+        check_images(train, "train")
+        check_loss(loss_fn)
+        check_optimiser(options.optimizer, model)
         self.options = options
         self.loss_fn = loss_fn
         self.history = History() if history is None else history
@@ -104,10 +117,9 @@ class Run:
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.train = train.to(self.device)
         self.batch_size = options.batch_size
-        self.steps = math.ceil(len(train) / max(1, self.batch_size))
-        self.micro_batch = self.batch_size
-        if options.micro_batch is not None:
-            self.micro_batch = max(1, min(options.micro_batch, self.batch_size))
+        self.steps = math.ceil(len(train) / self.batch_size)
+        self.micro_batch = min(options.micro_batch or self.batch_size, self.batch_size)
+        check_batch_norm(model, train, self.batch_size, self.micro_batch, self.world)
         self.identity: RunIdentity | None = None
         if self.checkpoint:
             precision = self.accelerator.mixed_precision
@@ -313,11 +325,15 @@ class Run:
             raise error
         self.micro_batch //= 2
         release_memory()
-        self.say(
+        check_batch_norm(self.bare, self.train, self.batch_size, self.micro_batch)
+        line = (
             f"Out of memory: epoch {self.epoch + 1} starts again in micro-batches of "
             f"{self.micro_batch} images; the weights are still updated once every "
             f"{self.batch_size}."
         )
+        if has_batch_norm(self.bare):
+            line += " BatchNorm sees only a micro-batch at a time, so the result differs."
+        self.say(line)
 
     def restore(self) -> None:
         """Puts the model and the optimiser back to the epoch's start."""
@@ -345,7 +361,7 @@ class Run:
         """Checks the losses, validates, saves the checkpoint; returns the epoch's row."""
         row: Row = {"epoch": self.epoch + 1} | self._means()
         validation = self._validate()
-        row |= {f"validation_{name}": value for name, value in validation.items()}
+        row |= {f"{VALIDATION}{name}": value for name, value in validation.items()}
         self.history.rows.append(row)
         if self.options.stopping:
             self.options.stopping.look(self.bare, validation)
