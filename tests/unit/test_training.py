@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -1526,3 +1528,36 @@ def test_monitored_values_may_be_numbers_and_other_types() -> None:
     assert history["one"] == [1, 1, 1]
     assert history["count"] == pytest.approx([(6 * 256 + 16) / 100] * 3)
     assert history["attached"] == pytest.approx([2 * mean for mean in history["loss"]])
+
+
+# ---------------------------------------------------------------- the caller's own Accelerator
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_callers_own_accelerator_is_as_it_was(fails: bool, tmp_path: Path) -> None:
+    own = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
+    path = tmp_path / "run.safetensors"
+    path.write_text("mine")
+    if fails:
+        with pytest.raises(CourseError):
+            train(build("mlp"), precision="no", checkpoint=path)
+    else:
+        train(build("mlp"), precision="no")
+        train_best(build("mlp"), epochs=1, precision="no")
+    assert (own.mixed_precision, own.gradient_accumulation_steps) == ("bf16", 4)
+    other = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
+    assert other.mixed_precision == "bf16"
+    model = build("mlp")
+    prepared, adam = own.prepare(model, OPTIMIZERS["adam"](model))
+    with own.accumulate(prepared):
+        own.backward(prepared(torch.rand(2, 1, 8, 8)).sum())
+        assert not own.sync_gradients
+    adam.step()
+
+
+def test_an_accelerator_of_any_precision_can_be_made_after_training() -> None:
+    for precision in ("no", "bf16"):
+        train(build("mlp"), epochs=1)
+        AcceleratorState._reset_state()
+        train(build("mlp"), epochs=1, precision="no")
+        assert Accelerator(cpu=True, mixed_precision=precision).mixed_precision == precision

@@ -46,6 +46,18 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
     batched: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not callable(self.run):
+            raise CourseError(
+                f"A method is a name and a function of a draw, not {self.name!r} and "
+                f"{type(self.run).__name__}: write Method('scratch', lambda draw: …)."
+            )
+        if not isinstance(self.settings, Mapping):
+            raise CourseError(
+                f"The settings of '{self.name}' must be a dictionary, not "
+                f"{type(self.settings).__name__}: try {{'rate': 0.1}}."
+            )
+
 
 def draw_labels(
     labels: Tensor,

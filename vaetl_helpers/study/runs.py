@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive
-from vaetl_helpers.seeds import whole_seed
+from vaetl_helpers.seeds import whole_number, whole_seed
 from vaetl_helpers.study.draws import Draw, Method, draw_labels
 from vaetl_helpers.study.journal import IDENTITY, Entry, Journal, journal_entry
 from vaetl_helpers.study.table import Table
@@ -62,9 +62,13 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     says: values of its enclosing function and arguments of a `partial`, for example. A method that
     has failed may be mended: all its runs are then run again, and those of the others are kept.
     """
+    _check(methods, counts)
     seed = whole_seed(seed)
+    draws = whole_number(draws, "draws", 1)
+    labels = _class_numbers(labels)
     plan: dict[int, list[Draw]] = {}
-    for count in map(int, counts):
+    for count in counts:
+        count = whole_number(count, "each of counts", 1)
         per_class = _labels_per_class(labels, count)
         plan[count] = draw_labels(labels, per_class, draws, seed, pretrain_seeds=pretrain_seeds)
     facts = _facts(methods, plan, labels)
@@ -100,6 +104,36 @@ def training_options(images: int, steps: int) -> TrainingOptions:
     batch_size = min(16, max(1, images // 4))
     epochs = max(5, steps * batch_size // images)
     return {"batch_size": batch_size, "epochs": epochs, "patience": max(5, epochs // 3)}
+
+
+def _check(methods: Any, counts: Any) -> None:
+    """Raises CourseError for what is no list of methods, or no list of numbers."""
+    are_methods = isinstance(methods, Iterable) and not isinstance(methods, Mapping | str)
+    others = [method for method in methods if not isinstance(method, Method)] if are_methods else []
+    if not are_methods or others:
+        kind = type(others[0] if others else methods).__name__
+        raise CourseError(
+            f"methods must be a list of Method, not {kind}: write [Method('name', function), …]."
+        )
+    if not isinstance(counts, Iterable) or isinstance(counts, str):
+        raise CourseError(
+            f"counts must be a list of numbers of labels, not {counts!r}: try [20, 100]."
+        )
+
+
+def _class_numbers(labels: Any) -> Tensor:
+    """The labels of the pool as a tensor; CourseError for anything but class numbers."""
+    try:
+        numbers = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.zeros(())
+    if numbers.dim() != 1 or numbers.is_floating_point():
+        kind = type(labels).__name__
+        raise CourseError(
+            f"labels must be the class numbers of the pool, one an image, not {kind}: "
+            "hand over images.labels."
+        )
+    return numbers
 
 
 def _labels_per_class(labels: Tensor, count: int) -> int:

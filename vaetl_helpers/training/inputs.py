@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
@@ -179,6 +180,19 @@ def check_batch_norm(
         f"BatchNorm needs two images at least, but {place} leave one alone: "
         f"{_other_batch_size(count, batch_size, world)}."
     )
+
+
+def check_independent_of_the_batch(model: nn.Module) -> None:
+    """Raises CourseError for a layer that computes with the batch, or draws numbers, in training.
+
+    Such layers cannot be stacked with those of other networks.
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, _BatchNorm | _DropoutNd):
+            raise CourseError(
+                f"Networks with {type(layer).__name__} (layer {name}) cannot be trained together: "
+                "train them one by one with fit_best."
+            )
 
 
 def _sizes_of_pieces(count: int, batch_size: int, micro_batch: int, world: int) -> set[int]:

@@ -104,6 +104,14 @@ class Run:
         seconds = math.inf if options.max_seconds is None else options.max_seconds
         self.deadline = time.monotonic() + seconds
         self.checkpoint = checkpoint_path(options.checkpoint) if options.checkpoint else None
+        self.shared = SharedStates()
+        try:
+            self._begin(model, train, options)
+        except BaseException:
+            self.shared.give_back()
+            raise
+
+    def _begin(self, model: nn.Module, train: ImageSet, options: RunOptions) -> None:
         self.accelerator = _accelerator(options.precision)
         self.device = self.accelerator.device
         self.rank = self.accelerator.process_index
@@ -123,7 +131,9 @@ class Run:
         self.identity: RunIdentity | None = None
         if self.checkpoint:
             precision = self.accelerator.mixed_precision
-            self.identity = RunIdentity(model, self.train, loss_fn, options, optimizer, precision)
+            self.identity = RunIdentity(
+                model, self.train, self.loss_fn, options, optimizer, precision
+            )
             self._resume(self.checkpoint, self.identity)
 
     def _prepare(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
@@ -415,6 +425,7 @@ class Run:
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate
         self._unwrap()
+        self.shared.give_back()
         if self.checkpoint:
             stopping = self.options.stopping
             best = stopping.weights if stopping else {}
@@ -454,10 +465,31 @@ class Run:
         return "give `checkpoint` to continue"
 
 
+class SharedStates:
+    """What all of Accelerate's objects share, as it was: an Accelerator may belong to the caller.
+
+    Accelerate keeps the first precision for ever, and the steps of accumulation of the last object.
+    The group of the processes stays.
+    """
+
+    def __init__(self) -> None:
+        from accelerate.state import AcceleratorState, GradientState
+
+        self.kinds = (AcceleratorState, GradientState)
+        self.contents = [dict(kind._shared_state) for kind in self.kinds]
+        for kind in self.kinds:
+            kind._reset_state()
+
+    def give_back(self) -> None:
+        """Puts everything back."""
+        for kind, content in zip(self.kinds, self.contents, strict=True):
+            kind._reset_state()
+            kind._shared_state.update(content)
+
+
 def _accelerator(precision: str | None) -> Any:
     """Accelerate on the device that works, in this precision (None: what suits the device)."""
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
 
     device = best_device().device  # not one that failed
     precision = precision or best_precision(device)
@@ -465,9 +497,6 @@ def _accelerator(precision: str | None) -> Any:
         raise unknown_name_error("precision", precision, PRECISIONS)
     if precision == "fp16" and device.type not in ("cuda", "xpu", "mps"):
         raise CourseError(f"fp16 needs a GPU, and this is {device}: use precision='no', or 'bf16'.")
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        # It keeps the first precision for ever. The group of the processes stays.
-        AcceleratorState._reset_state()
     return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 

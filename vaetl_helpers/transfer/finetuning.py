@@ -13,6 +13,7 @@ from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.training.evaluation import History, LossFunction, loss_and_monitored
+from vaetl_helpers.training.inputs import check_batch_norm, check_images, check_network
 from vaetl_helpers.training.loop import fit_best
 from vaetl_helpers.transfer.freezing import frozen, param_groups
 
@@ -166,6 +167,11 @@ def fine_tune(  # noqa: PLR0913 (the knobs that chapter 4 is about, each by keyw
     probe, `Probe.as_linear()`, and head_epochs=0 this is LP-FT (Kumar et al. 2022,
     arXiv:2202.10054).
     """
+    check_network(model)
+    check_images(train, "train")
+    batch_size = options.get("batch_size", 128)
+    # The second phase would fail after the work of the first.
+    check_batch_norm(model, train, batch_size, options.get("micro_batch") or batch_size)
     with frozen(*parts[:-1]):
         adam = torch.optim.Adam(param_groups(parts, rate, factor, model))
         of_head = fit_best(model, train, validation, epochs=head_epochs, optimizer=adam, **options)
