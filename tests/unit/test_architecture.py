@@ -25,7 +25,7 @@ LAYERS = (
     ("recorded", "nets"),
     ("data", "tasks"),
     ("vae", "linear_gaussian"),
-    ("training",),
+    ("training", "flops"),
     ("transfer",),
     ("study",),
     (

@@ -1262,6 +1262,23 @@ def test_a_list_that_a_loss_fills_does_not_make_another_run_of_it(tmp_path: Path
     assert len(seen) == 2 * STEPS
 
 
+def test_an_object_that_counts_its_calls_is_the_same_loss_after_an_interruption(
+    tmp_path: Path,
+) -> None:
+    class Counting:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Any:
+            self.calls += 1
+            return classification_loss(model, x, y)
+
+    path, model, loss = tmp_path / "run.safetensors", build("mlp"), Counting()
+    train(model, epochs=1, loss_fn=loss, checkpoint=path)
+    train(model, epochs=2, loss_fn=loss, checkpoint=path)
+    assert len(train(build("mlp"), epochs=3, loss_fn=Counting(), checkpoint=path)) == 3
+
+
 def test_a_checkpoint_without_these_facts_goes_on_with_a_line_that_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ STATE = "optimiser's state at the start"
 Digests = dict[str, str]  # of the weights and of the optimiser's state
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a run has left: the network and its best weights, and what has counted in its code."""
+
+    digests: list[Digests] = field(default_factory=list)
+    code: Identity = field(default_factory=dict)
+
+
 class RunIdentity:
     """What decides how a run ends: the settings of `fit`, what it is given, and where it starts."""
 
@@ -57,13 +66,18 @@ class RunIdentity:
         if has_batch_norm(model):
             self.identity["micro_batch"] = str(options.micro_batch)
         self.identity |= optimiser_identity(optimizer, model)
-        self.identity |= function_identity("schedule", options.schedule)
-        self.identity |= function_identity("loss", loss_fn, model)
-        self.identity |= network_identity(model)
+        self.network, self.loss_fn, self.schedule = model, loss_fn, options.schedule
+        self.identity |= self.of_code()
         self.identity |= python_identity()
         self.identity["training images and labels"] = images_digest(train)
         self.identity["validation images and labels"] = images_digest(options.validation)
         self.start = _digests(state_tensors(model, optimizer))
+
+    def of_code(self) -> Identity:
+        """What loss, schedule and network consist of now; some count while they run."""
+        facts = function_identity("schedule", self.schedule)
+        facts |= function_identity("loss", self.loss_fn, self.network)
+        return facts | network_identity(self.network)
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
@@ -71,22 +85,26 @@ class RunIdentity:
         return facts | {IDENTITY: self.identity | self.start}
 
     def changes(
-        self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], left: list[Digests]
+        self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], left: Left
     ) -> list[str]:
         """What is different from the run of a checkpoint, in words; none if it is the same run.
 
-        The network may be as it was at the start of that run, as it is in the checkpoint, or as
-        that run has `left` it. Checkpoints of earlier versions tell the settings alone.
+        Network and loss may be as they were at the start of that run, or as that run has `left`
+        them, and the weights as they are in the checkpoint. Checkpoints of earlier versions tell
+        the settings alone.
         """
         changes = differences({name: facts.get(name) for name in self.settings}, self.settings)
         stored: Identity | None = facts.get(IDENTITY)
         if stored is None:
             return changes
+        for name, fact in left.code.items():
+            if self.identity.get(name) == fact and name in stored:
+                self.identity[name] = stored[name]
         changes += differences(_without_start(stored), self.identity)
         allowed = [stored]
         if self.start[WEIGHTS] != stored[WEIGHTS]:  # it goes on, or it is another one
             best = {name.replace(BEST, MODEL, 1): value for name, value in tensors.items()}
-            allowed += [_digests(tensors), _digests(best), *left]
+            allowed += [_digests(tensors), _digests(best), *left.digests]
         for name, digest in self.start.items():
             if all(digests[name] != digest for digests in allowed):
                 changes.append(f"{name} changed")
@@ -108,18 +126,20 @@ def _digests(tensors: Mapping[str, Tensor]) -> Digests:
 
 # What the last run with a checkpoint has left in a network, by the checkpoint's path. Such a
 # network may go on, for example when a cell is run again after it was interrupted.
-_left: weakref.WeakKeyDictionary[nn.Module, dict[Path, list[Digests]]] = weakref.WeakKeyDictionary()
+_left: weakref.WeakKeyDictionary[nn.Module, dict[Path, Left]] = weakref.WeakKeyDictionary()
 
 
 def note_left(
-    model: nn.Module, optimizer: Optimizer, best: Mapping[str, Tensor], path: Path
+    identity: RunIdentity, optimizer: Optimizer, best: Mapping[str, Tensor], path: Path
 ) -> None:
     """Notes what a run leaves: the network as it is, or its `best` weights by their names."""
+    model = identity.network
     tensors = state_tensors(model, optimizer)
     weights = {f"{MODEL}{name}": value for name, value in best.items()}
-    _left.setdefault(model, {})[path.absolute()] = [_digests(tensors), _digests(weights)]
+    left = Left([_digests(tensors), _digests(weights)], identity.of_code())
+    _left.setdefault(model, {})[path.absolute()] = left
 
 
-def left_by(model: nn.Module, path: Path) -> list[Digests]:
+def left_by(model: nn.Module, path: Path) -> Left:
     """What the last run with this checkpoint has left in the network."""
-    return _left.get(model, {}).get(path.absolute(), [])
+    return _left.get(model, {}).get(path.absolute(), Left())

@@ -426,10 +426,10 @@ class Run:
             group["lr"] = rate
         self._unwrap()
         self.shared.give_back()
-        if self.checkpoint:
+        if self.checkpoint and self.identity:
             stopping = self.options.stopping
             best = stopping.weights if stopping else {}
-            note_left(self.bare, self.optimizer, best, self.checkpoint)
+            note_left(self.identity, self.optimizer, best, self.checkpoint)
         if kind is KeyboardInterrupt:
             self.say(
                 f"Interrupted in epoch {self.epoch + 1} of {self.options.epochs}: "
