@@ -23,6 +23,7 @@ m2               chapter 5b: VAEs with labels, multi-task and semi-supervised
 representations  chapter 5b: how alike two representations are, which part of a VAE transfers
 text             chapter 4b: sentences, words and a small BERT
 detection        chapter 4c: a detector and its measure
+flops            the operations of a training step, counted
 hardware         chapter 2: what this machine can do, and what a run costs on it
 claims           the ledger: which record decides which claim; no prose
 plots            figures; widgets: figures with controls

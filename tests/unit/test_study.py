@@ -373,6 +373,23 @@ def test_dask_with_two_workers_gives_the_same_table(
     assert_same_images(there, alone)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_cluster_that_gets_no_runs_is_named(
+    threads: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    places = [Method("m", lambda draw: {"process": os.getpid()})]
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=threads, processes=True, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster), joblib.parallel_config("dask"):
+        table = small_study(methods=places, draws=1)
+    runs_here = table.mean("m", "process", 20) == os.getpid()
+    assert runs_here == (threads == 1)
+    assert ("The cluster has one thread" in capsys.readouterr().out) == runs_here
+
+
 def test_dask_without_a_client_says_so() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ValueError, match="create a Dask Client"), joblib.parallel_config("dask"):

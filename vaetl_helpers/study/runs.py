@@ -55,6 +55,7 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     Runs go parallel in `jobs` processes. On a cluster leave `jobs` out and put one line around the
     call: `with distributed.Client("HOST:8786"), joblib.parallel_config("dask"):`, with your
     scheduler's address and this package on its workers; without a client joblib raises ValueError.
+    To a cluster of a single thread joblib hands nothing over, and a line says so.
     Only the caller writes files. The table depends on none of this; each run has `threads` threads,
     because their number changes rounding.
     Raises CourseError for a method that fails, for other settings or another code of a method than
@@ -75,6 +76,7 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     facts |= {"study": name, "data": data, "seed": seed, "threads": threads}
     facts[IDENTITY] = _identity(methods) if out else {}
     journal = Journal(out, json.loads(json.dumps(facts, default=str)))
+    _say_where(jobs)
     for count, repeats in plan.items():
         start = time.monotonic()
         _run_missing(journal, methods, repeats, jobs=jobs, threads=threads, quiet=quiet)
@@ -85,6 +87,17 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     if out:
         table.write(out)
     return table
+
+
+def _say_where(jobs: int | None) -> None:
+    """A line where the runs stay in this process although a cluster was asked for."""
+    backend, _ = joblib.parallel.get_active_backend()
+    is_cluster = type(backend).__module__ == "joblib._dask"
+    if is_cluster and joblib.effective_n_jobs(-1 if jobs is None else jobs) == 1:
+        print(
+            "The cluster has one thread, and joblib then runs everything in this process instead: "
+            "give it two threads or more, for example two workers."
+        )
 
 
 class TrainingOptions(TypedDict):

@@ -88,7 +88,7 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
     """
     is_other_python = stored.get(PYTHON) != current.get(PYTHON)
     changes = []
-    for name in current | dict(stored):
+    for name in {**current, **stored}:
         if name == PYTHON or (is_other_python and name.endswith(CODE)):
             continue
         before = stored.get(name)
@@ -373,7 +373,7 @@ def _is_installed(code: CodeType) -> bool:
 
 
 @functools.lru_cache(1000)
-def _is_installed_class(kind: type) -> bool:
+def _is_installed_class(kind: type[Any]) -> bool:
     if kind.__module__ == "__main__":
         return False
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
