@@ -25,9 +25,8 @@ def whole_number(
     try:
         number = operator.index(value)
     except TypeError:
-        number = None
-    is_low = number is None or number < lowest
-    if is_low or (highest is not None and number > highest):
+        number = lowest - 1
+    if number < lowest or (highest is not None and number > highest):
         bounds = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
         raise CourseError(
             f"{name} must be a whole number {bounds}, not {value!r}: try {name}={example}."

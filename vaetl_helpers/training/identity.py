@@ -372,11 +372,13 @@ def _is_installed(code: CodeType) -> bool:
     return _is_of_a_package(code.co_filename)
 
 
-@functools.lru_cache(1000)
 def _is_installed_class(kind: type[Any]) -> bool:
-    if kind.__module__ == "__main__":
-        return False
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return kind.__module__ != "__main__" and _is_installed_module(kind.__module__)
+
+
+@functools.lru_cache(1000)
+def _is_installed_module(name: str) -> bool:
+    file = getattr(sys.modules.get(name), "__file__", None)
     return file is None or _is_of_a_package(file)
 
 
