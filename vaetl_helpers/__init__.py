@@ -5,6 +5,7 @@ for example ``from vaetl_helpers.training import fit``. The modules, in the orde
 through them; none imports what stands below it:
 
 errors           what a reader can mend: `CourseError`, unknown names
+seeds            whole numbers that people hand over
 requirements     what the package asks for and what of it is installed
 bootstrap        a notebook's first cell on Colab and Kaggle: adds what is missing, moves nothing
 device           which devices work, and in which precision they compute
@@ -22,6 +23,7 @@ m2               chapter 5b: VAEs with labels, multi-task and semi-supervised
 representations  chapter 5b: how alike two representations are, which part of a VAE transfers
 text             chapter 4b: sentences, words and a small BERT
 detection        chapter 4c: a detector and its measure
+flops            the operations of a training step, counted
 hardware         chapter 2: what this machine can do, and what a run costs on it
 claims           the ledger: which record decides which claim; no prose
 plots            figures; widgets: figures with controls

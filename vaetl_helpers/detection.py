@@ -24,6 +24,7 @@ from vaetl_helpers.data.inputs import as_labels, as_list, as_names, as_rows, as_
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.nets import trainable
 from vaetl_helpers.recorded import packaged_weights
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.training.evaluation import evaluating
 from vaetl_helpers.training.schedules import one_cycle
 
@@ -135,7 +136,7 @@ def compose(
     Each garment is of `labelled` or, where it is given, of `unlabelled`, by a coin. Two faint
     digits of `clutter` lie below them, without a label. The same seed gives the same scenes.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(whole_seed(seed))
     class_numbers = labelled.labels.unique().tolist()
     images = torch.zeros(count, 1, SIZE, SIZE, dtype=torch.uint8)
     targets = []
@@ -316,7 +317,8 @@ def train(
 
     Scenes come in shuffled rounds, `size` a step. Raises CourseError where the loss is not finite.
     """
-    torch.manual_seed(seed)  # Faster R-CNN draws the anchors and proposals it learns from
+    # Faster R-CNN draws the anchors and proposals that it learns from.
+    torch.manual_seed(whole_seed(seed))
     rounds = steps * size // len(scenes) + 1
     order = torch.cat([torch.randperm(len(scenes)) for _ in range(rounds)])
     adam = torch.optim.Adam(trainable(detector), rate)

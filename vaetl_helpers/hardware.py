@@ -24,14 +24,10 @@ from torch import Tensor, nn
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.device import best_device, best_precision, devices, synchronise
+from vaetl_helpers.flops import count_flops
 from vaetl_helpers.output import emit, show_table
 from vaetl_helpers.settings import versions
-from vaetl_helpers.training.evaluation import (
-    History,
-    LossFunction,
-    classification_loss,
-    loss_and_monitored,
-)
+from vaetl_helpers.training.evaluation import History
 
 FLOAT_BYTES = 4
 ONLY_RESHAPE = (nn.Flatten, nn.Unflatten, nn.Identity)
@@ -138,23 +134,6 @@ def peak_memory(device: torch.device) -> int:
         return int(getattr(psutil.Process().memory_info(), "peak_wset"))  # noqa: B009
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def count_flops(
-    model: nn.Module, images: Tensor, labels: Tensor, loss_fn: LossFunction = classification_loss
-) -> int:
-    """FLOPs of one training step on this batch (forward and backward), by PyTorch's counter.
-
-    It counts matrix products and convolutions, two FLOPs a multiplication with its addition; the
-    rest is small.
-    """
-    from torch.utils.flop_counter import FlopCounterMode  # slow to import
-
-    twin = deepcopy(model)  # the model keeps its gradients and its BatchNorm statistics
-    with FlopCounterMode(display=False) as counter:
-        loss, _ = loss_and_monitored(loss_fn(twin, images, labels))
-        loss.backward()
-    return int(counter.get_total_flops())
 
 
 def bytes_moved(model: nn.Module, images: Tensor) -> int:

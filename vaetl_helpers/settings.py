@@ -21,6 +21,7 @@ from vaetl_helpers.bootstrap import hosted_platform
 from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import emit, notebook_kernel, say, user_path, write_whole
+from vaetl_helpers.seeds import whole_seed
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 ADVICE = {
@@ -173,6 +174,7 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
     if profile not in profiles()[chapter]:
         raise unknown_name_error("profile", profile, [*PROFILES, "auto"])
     values = _filled(knobs, profiles()[chapter][profile])
+    seed = whole_seed(seed)
     _seed(seed)
     _leave_a_core()
     _flush_denormals()
@@ -224,10 +226,6 @@ def _filled(knobs: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 def _seed(seed: int) -> None:
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise CourseError(
-            f"The seed must be a whole number from 0 to 2147483647, not {seed!r}: try seed=0."
-        )
     torch.manual_seed(seed)
     np.random.seed(seed)  # scikit-learn's default
     random.seed(seed)

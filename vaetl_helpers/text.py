@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from vaetl_helpers.data import files, registry
-from vaetl_helpers.data.inputs import as_labels, as_names, as_rows, as_texts, whole_number
+from vaetl_helpers.data.inputs import as_labels, as_names, as_rows, as_texts
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import emit, say, user_path
+from vaetl_helpers.seeds import whole_number
 
 EXAMPLE = '["Good.", "Bad."]'  # of a list of texts
 NAMES_OF_SETS = ("auto", "docstrings", "sentence-polarity")

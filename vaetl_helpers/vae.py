@@ -22,6 +22,7 @@ from vaetl_helpers import nets
 from vaetl_helpers.data.images import rows_of
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.recorded import packaged_weights
+from vaetl_helpers.seeds import whole_seed
 
 Codes = Float[Tensor, "*batch latent"]  # codes z, noise ε, means μ, log variances
 Images = Float[Tensor, "*batch channels height width"]  # pixels in [0, 1], or logits of them
@@ -380,7 +381,7 @@ def held_out_bound(
     model: VAE, images: Tensor, k: int = 500, count: int = 1000, seed: int = 0
 ) -> Nats:
     """L_k in nats of `count` of the uint8 images, chosen and binarised dynamically by `seed`."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_seed(seed))
     order = torch.randperm(len(images), generator=generator)
     rows = order[:count].to(images.device)
     x = binarise(images[rows] / 255, "dynamic", generator)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.data.registry import load
 from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.output import is_interactive
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.study.costs import add_costs, cost_ratio, labels_ratio
 from vaetl_helpers.study.draws import Draw, Method
 from vaetl_helpers.study.effects import Effect, paired
 from vaetl_helpers.study.runs import training_options
 from vaetl_helpers.study.table import Table
 from vaetl_helpers.training.evaluation import History, LossFunction, classification_loss
+from vaetl_helpers.training.identity import images_digest, tensors_digest
 from vaetl_helpers.training.loop import fit
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.training.together import fit_together
@@ -128,12 +130,21 @@ def load_source(name: str, full: bool = False, root: Path | str | None = None) -
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A VAE (or an encoder trained with labels), in eval mode, and what its training cost."""
+    """A VAE (or an encoder trained with labels), in eval mode, and what its training cost.
 
-    encoder: nets.Encoder
-    seconds: float
+    `origin` is what decided the weights. It stands for them where a study is to go on: trained
+    anew, they can differ in their last bits, and seconds always do.
+    """
+
+    encoder: nets.Encoder = field(compare=False)
+    seconds: float = field(compare=False)
     steps: int
-    model: VAE | None = None
+    model: VAE | None = field(default=None, compare=False)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.origin:
+            object.__setattr__(self, "origin", tensors_digest(self.encoder.state_dict()))
 
 
 InitialEncoders = Mapping[int, Pretrained]  # by pretraining seed
@@ -143,7 +154,7 @@ FeatureExtractor = Callable[[ImageSet, Draw], Tensor]  # images → features [im
 def untrained_vae(shape: Sequence[int], seed: int) -> VAE:
     """The chapter's VAE with fresh weights: fully connected for grey images, else convolutional."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole_seed(seed))
         if shape[0] == 1:
             return mlp_vae(LATENT, (WIDTH,), shape)
         return conv_vae(LATENT, 8, shape)
@@ -165,7 +176,8 @@ def pretrain(
     loss = vae_loss(beta, binarisation=None)
     history = _fit_encoder(model, source, loss, seed, presentations, checkpoint)
     steps = int(sum(history["steps"]))
-    return Pretrained(model.eval().encoder, history.seconds, steps, model)
+    origin = f"beta {beta}, {_origin(source, seed, presentations)}"
+    return Pretrained(model.eval().encoder, history.seconds, steps, model, origin)
 
 
 def pretrain_supervised(
@@ -181,7 +193,12 @@ def pretrain_supervised(
     history = _fit_encoder(model, source, classification_loss, seed, presentations, checkpoint)
     encoder.body, encoder.mu = model.body, model.mu
     steps = int(sum(history["steps"]))
-    return Pretrained(encoder.eval(), history.seconds, steps)
+    origin = f"supervised, {_origin(source, seed, presentations)}"
+    return Pretrained(encoder.eval(), history.seconds, steps, origin=origin)
+
+
+def _origin(source: ImageSet, seed: int, presentations: int) -> str:
+    return f"{presentations} images of {images_digest(source)}, seed {seed}"
 
 
 def _fit_encoder(
@@ -247,7 +264,7 @@ def pretrain_all(
 def classifier(encoder: nets.Encoder, classes: int, seed: int) -> nn.Sequential:
     """A copy of the encoder up to μ, and a fresh linear head: images → logits [batch, classes]."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole_seed(seed))
         head = nn.Linear(encoder.mu.out_features, classes).to(encoder.mu.weight.device)
     body, mu = copy.deepcopy(encoder.body), copy.deepcopy(encoder.mu)
     return nn.Sequential(OrderedDict(body=body, mu=mu, head=head))

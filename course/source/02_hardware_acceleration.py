@@ -1093,7 +1093,14 @@ try:
 except ConnectionError as error:
     print(error)
 again = new_network()
-continued = fit(again, few, epochs=2, checkpoint=saved, quiet=True)
+continued = fit(
+    again,
+    few,
+    loss_until_the_machine_goes,
+    epochs=2,
+    checkpoint=saved,
+    quiet=True,
+)
 
 # %% tags=["nbval-check-output"]
 same = all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters()))

@@ -19,12 +19,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "vaetl_helpers"
 # What stands further down may import what stands above it, and its own line; never the contrary.
 LAYERS = (
-    ("errors",),
+    ("errors", "seeds"),
     ("requirements", "output", "device", "settings", "bootstrap", "runtime"),
     ("recorded", "nets"),
     ("data", "tasks"),
     ("vae", "linear_gaussian"),
-    ("training",),
+    ("training", "flops"),
     ("transfer",),
     ("study",),
     (

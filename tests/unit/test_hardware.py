@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vaetl_helpers import hardware, output
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import DeviceStatus, synchronise
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.hardware import (
     EnergyMeter,
     Receipt,
@@ -504,3 +505,116 @@ def test_receipt_of_a_real_run_is_plain_data(capsys: pytest.CaptureFixture[str])
     assert json.loads(json.dumps(vars(bill), allow_nan=False)) == vars(bill)
     bill.show("One epoch")
     assert "| peak memory | " in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- FLOPs of other layers
+
+
+def flops(model: nn.Module, x: Tensor) -> int:
+    """Of a step whose loss is a mean."""
+    return count_flops(model, x, torch.zeros(len(x)), lambda model, x, y: _mean(model(x)))
+
+
+def _mean(output: Any) -> Tensor:
+    return (output[0] if isinstance(output, tuple) else output).mean()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_flops_of_grouped_convolutions_are_those_counted_by_hand(
+    kind: type[nn.Module], groups: int
+) -> None:
+    """Each of 3 × 3 weights meets each of 36 places of each of two images; padding keeps them."""
+    layer = kind(8, 8, 3, padding=1, groups=groups)
+    x = torch.rand(2, 8, 6, 6)
+    forward = 2 * 2 * 36 * (8 * 8 // groups) * 9
+    assert flops(layer, x) == 2 * forward, "without the gradient of the images"
+    assert flops(nn.Sequential(nn.Conv2d(8, 8, 1), layer), x) == 3 * forward + 2 * (2 * 2 * 36 * 64)
+
+
+@pytest.mark.parametrize("kind, gates", [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_flops_of_recurrent_layers_are_those_counted_by_hand(
+    kind: type[nn.Module], gates: int, bidirectional: bool
+) -> None:
+    """Each gate multiplies the input (8) and the state (6) at each of 5 steps of 3 texts."""
+    directions = 1 + bidirectional
+    layer = kind(8, 6, batch_first=True, bidirectional=bidirectional)
+    of_input = 2 * 3 * 5 * gates * 6 * 8 * directions
+    of_state = 2 * 3 * 5 * gates * 6 * 6 * directions
+    counted = flops(layer, torch.rand(3, 5, 8))
+    # A fused LSTM has the gradient of its input, too; the first step's state has none.
+    assert 2 * of_input + 2.5 * of_state < counted <= 3 * (of_input + of_state)
+
+
+@pytest.mark.parametrize("rows", [4, 40])
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_flops_of_distances_are_those_of_all_pairs(rows: int, p: float) -> None:
+    prototypes = nn.Parameter(torch.rand(30, 8))
+
+    class Prototypes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.prototypes = prototypes
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cdist(x, self.prototypes, p=p)
+
+    assert flops(Prototypes(), torch.rand(rows, 8)) in (
+        2 * (2 * rows * 30 * 8),
+        3 * (2 * rows * 30 * 8),
+    )
+
+
+def test_flops_of_products_with_vectors_are_counted() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.mv(x, self.weight) + torch.dot(self.weight, self.weight)
+
+    assert flops(Attention(), torch.rand(40, 8)) == 2 * (2 * 40 * 8) + 2 * 8
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_flops_of_a_transformer_layer_are_counted_on_its_fast_path_too(frozen: bool) -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+    model = nn.Sequential(layer, nn.Linear(8, 1))
+    products = 4 * 8 * 8 + 2 * 8 * 16  # projections, and the two layers behind them
+    attention = 2 * 5 * 8
+    forward = 2 * 3 * 5 * (products + attention)
+    if frozen:
+        layer.eval().requires_grad_(False)
+        assert flops(model, torch.rand(3, 5, 8)) == forward + 2 * (2 * 3 * 5 * 8)
+    else:
+        assert 2.5 * forward < flops(model, torch.rand(3, 5, 8)) < 3.5 * forward
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_an_operation_without_a_formula_is_refused_with_its_layer() -> None:
+    class Spectrum(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.fft.fft(x).abs()
+
+    model = nn.Sequential(nn.Linear(8, 8), Spectrum(), nn.Linear(8, 1))
+    with pytest.raises(CourseError, match=r"_fft_r2c in layer 1 \(Spectrum\) cannot be counted"):
+        flops(model, torch.rand(4, 8))
+
+
+def test_a_training_step_of_a_mobile_network_costs_three_times_its_forward_pass() -> None:
+    def block(channels: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU6(),
+            nn.Conv2d(channels, channels, 1, bias=False),
+        )
+
+    model = nn.Sequential(nn.Conv2d(1, 64, 1), block(64), block(64), nn.Flatten(2))
+    x = torch.rand(2, 1, 8, 8)
+    step = flops(model, x)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    assert 2.9 < step / flops(model, x) <= 3

@@ -255,16 +255,28 @@ def several() -> list[Method]:
     ]
 
 
-def after(step: Callable[[Any], Any], method: Method) -> Method:
-    """The method, with a step before each of its runs."""
-    return replace(method, run=lambda work, run=method.run: (step(work), run(work))[1])
+STEP: list[Callable[[Any], Any]] = [lambda work: None]  # a list is no part of a method's code
+
+
+def stepwise(method: Method) -> Method:
+    """The method, with what STEP holds before each of its runs."""
+    return replace(method, run=lambda work, run=method.run: (STEP[0](work), run(work))[1])
+
+
+@pytest.fixture
+def step() -> Iterator[Callable[[Callable[[Any], Any]], None]]:
+    """Puts a function into STEP."""
+    before = list(STEP)
+    yield lambda function: STEP.__setitem__(0, function)
+    STEP[:] = before
 
 
 KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from test_study import after, several, small_study
-slow = [after(lambda work: time.sleep(0.2), m) for m in several()]
+from test_study import STEP, several, small_study, stepwise
+STEP[0] = lambda work: time.sleep(0.2)
+slow = [stepwise(m) for m in several()]
 small_study(methods=slow, out={out!r}, jobs={jobs})
 """
 
@@ -274,7 +286,9 @@ small_study(methods=slow, out={out!r}, jobs={jobs})
     [(1, False), (1, True), pytest.param(2, False, marks=pytest.mark.slow)],
     ids=["between lines", "within a line", "two jobs"],
 )
-def test_killed_study_goes_on_where_it_stopped(tmp_path: Path, jobs: int, cut: bool) -> None:
+def test_killed_study_goes_on_where_it_stopped(
+    tmp_path: Path, jobs: int, cut: bool, step: Callable[..., None]
+) -> None:
     whole = small_study(methods=several(), out=tmp_path / "whole.csv")
     out, journal = tmp_path / "killed.csv", tmp_path / "killed.jsonl"
     code = KILLED.format(tests=str(Path(__file__).parent), out=str(out), jobs=jobs)
@@ -295,11 +309,13 @@ def test_killed_study_goes_on_where_it_stopped(tmp_path: Path, jobs: int, cut: b
     done = {(run["method"], run["labels"], run["draw"]) for run in map(json.loads, lines)}
     assert 5 < len(done) < 20
     ran: list[Any] = []
-    resumed = small_study(methods=[after(ran.append, m) for m in several()], out=out)
+    step(ran.append)
+    resumed = small_study(methods=[stepwise(m) for m in several()], out=out)
     lost = [count for count in (20, 40) if not {("at once", count, n) for n in range(5)} <= done]
     assert len(ran) == 10 - sum(method == "scratch" for method, _, _ in done) + len(lost)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    again = small_study(methods=[after(refuse, m) for m in several()], out=out)
+    step(refuse)
+    again = small_study(methods=[stepwise(m) for m in several()], out=out)
     assert resumed.rows == again.rows == whole.rows
     assert_same_images(again, whole)
 
@@ -314,7 +330,9 @@ def assert_same_images(a: Table, b: Table) -> None:
 
 
 @pytest.mark.slow
-def test_dask_with_two_workers_gives_the_same_table(tmp_path: Path) -> None:
+def test_dask_with_two_workers_gives_the_same_table(
+    tmp_path: Path, step: Callable[..., None]
+) -> None:
     """Closures and partials that hold a model go to the workers too; only this process writes the
     study's files.
     """
@@ -347,14 +365,30 @@ def test_dask_with_two_workers_gives_the_same_table(tmp_path: Path) -> None:
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
     with cluster, distributed.Client(cluster), joblib.parallel_config("dask"):
-        there = small_study(
-            methods=[after(note, method) for method in kinds], out=tmp_path / "dask.csv"
-        )
+        step(note)
+        there = small_study(methods=[stepwise(m) for m in kinds], out=tmp_path / "dask.csv")
     workers = set(map(int, pids.read_text().split()))
     assert len(workers) == 2 and os.getpid() not in workers
     assert (tmp_path / "dask.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
     assert there.rows == alone.rows
     assert_same_images(there, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_cluster_that_gets_no_runs_is_named(
+    threads: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    places = [Method("m", lambda draw: {"process": os.getpid()})]
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=threads, processes=True, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster), joblib.parallel_config("dask"):
+        table = small_study(methods=places, draws=1)
+    runs_here = table.mean("m", "process", 20) == os.getpid()
+    assert runs_here == (threads == 1)
+    assert ("The cluster has one thread" in capsys.readouterr().out) == runs_here
 
 
 def test_dask_without_a_client_says_so() -> None:
@@ -363,7 +397,9 @@ def test_dask_without_a_client_says_so() -> None:
         small_study()
 
 
-def test_method_that_raises_is_named_and_loses_nothing(tmp_path: Path) -> None:
+def test_method_that_raises_is_named_and_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(draw: Draw) -> dict[str, Any]:
         if (draw.labels, draw.number) == (40, 2):
             raise ValueError("no such thing")
@@ -380,9 +416,32 @@ def test_method_that_raises_is_named_and_loses_nothing(tmp_path: Path) -> None:
         assert "in broken" in caught.value.__notes__[0], (
             "the traceback leads to the reader's own line"
         )
-        done = len(out.with_suffix(".jsonl").read_text().splitlines()) - 1
+        done = out.with_suffix(".jsonl").read_text().count('"metrics"')
         assert done == 19, "all the others at 40 labels are kept too"
+        capsys.readouterr()
+        assert small_study(out=out).rows == small_study().rows, "nothing of the broken one is left"
+        expected = "Method 'probe' was mended: its 9 finished runs are run again.\n"
+        assert capsys.readouterr().out == expected
         assert small_study(out=out).rows == small_study().rows
+        assert capsys.readouterr().out == "", "and that only once"
+
+
+def test_a_failure_that_is_not_the_methods_keeps_its_runs(
+    tmp_path: Path, step: Callable[..., None]
+) -> None:
+    out, ran = tmp_path / "s.csv", []
+
+    def fail(draw: Draw) -> None:
+        if (draw.labels, draw.number) == (40, 2):
+            raise ConnectionError("the machine was taken away")
+
+    step(fail)
+    mine = [methods()[0], stepwise(methods()[1])]
+    with pytest.raises(CourseError, match="'probe' failed at 40 labels, draw 2"):
+        small_study(methods=mine, out=out)
+    step(ran.append)
+    assert small_study(methods=mine, out=out).rows == small_study().rows
+    assert [(draw.labels, draw.number) for draw in ran] == [(40, 2)]
 
 
 @pytest.mark.parametrize(
@@ -453,6 +512,78 @@ def test_other_settings_are_refused(tmp_path: Path, changes: dict[str, Any], say
     with pytest.raises(CourseError, match=f"another study.*{says}"):
         small_study(out=tmp_path / "s.csv", **changes)
     assert (tmp_path / "s.jsonl").read_bytes() == before
+
+
+def level(value: float, draw: Draw, more: Any = ()) -> dict[str, Any]:
+    return {"value": value + draw.number}
+
+
+def constant(value: float) -> Callable[[Draw], dict[str, Any]]:
+    def run(draw: Draw) -> dict[str, Any]:
+        return {"value": value}
+
+    return run
+
+
+def with_network(seed: int) -> Callable[[Draw], dict[str, Any]]:
+    torch.manual_seed(seed)
+    network = torch.nn.Linear(1, 1)
+    return lambda draw: {"value": network(torch.ones(1)).item()}
+
+
+@pytest.mark.parametrize(
+    "there, here, says",
+    [
+        (lambda draw: {"value": 60}, lambda draw: {"value": 99}, "code changed"),
+        (constant(60), constant(99), "'s value 60 → 99"),
+        (partial(level, 60), partial(level, 99), "'s 0 60 → 99"),
+        (partial(level, 1, more=[1, 2]), partial(level, 1, more=[1, 3]), "'s more list"),
+        (with_network(0), with_network(1), "'s network changed"),
+        (constant(60), partial(level, 60), "constant.<locals>.run → test_study.level"),
+    ],
+)
+def test_another_method_under_the_same_name_is_another_study(
+    there: Callable[..., Any], here: Callable[..., Any], says: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "s.csv"
+    small_study(methods=[Method("m", there)], out=out)
+    journal = (tmp_path / "s.jsonl").read_bytes()
+    with pytest.raises(CourseError, match=f"another study.*method 'm'.*{says}.*another `out`"):
+        small_study(methods=[Method("m", here)], out=out)
+    assert (tmp_path / "s.jsonl").read_bytes() == journal
+    small_study(methods=[Method("m", there)], out=out)
+
+
+def test_a_journal_without_the_methods_code_goes_on(tmp_path: Path) -> None:
+    whole = small_study(out=tmp_path / "s.csv")
+    journal = tmp_path / "s.jsonl"
+    header, *lines = journal.read_text().splitlines(keepends=True)
+    facts = json.loads(header)
+    del facts["identity"]  # as earlier versions wrote it
+    journal.write_text(json.dumps(facts) + "\n" + "".join(lines))
+    assert small_study(out=tmp_path / "s.csv").rows == whole.rows
+
+
+def test_studies_with_dots_in_their_names_have_journals_of_their_own(tmp_path: Path) -> None:
+    for value in (60, 99):
+        method = Method("m", constant(value))
+        table = small_study(methods=[method], out=tmp_path / f"res.{value / 100}")
+        assert table.mean("m", "value", 20) == value
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "res.0.6",
+        "res.0.6.jsonl",
+        "res.0.99",
+        "res.0.99.jsonl",
+    ]
+
+
+def test_the_home_folder_of_a_study_may_be_written_as_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    small_study(out="~/s.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.csv", "s.jsonl"]
 
 
 @pytest.mark.parametrize("damage", ["nonsense", '{"method": "probe"}', "[1, 2]", "{}", "images"])

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from vaetl_helpers.data.inputs import as_labels, as_names, as_tensor, rows_error
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.seeds import whole_seed
 
+HIGHEST_SEED_OF_BATCHES = 2**43  # a million times as much has 63 bits
 Batch = tuple[Tensor, Tensor]  # float images in [0, 1] and labels
 
 
@@ -103,6 +105,7 @@ class ImageSet:
             )
         order = torch.arange(len(self))
         if seed is not None:
+            seed = whole_seed(seed, highest=HIGHEST_SEED_OF_BATCHES)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             order = torch.randperm(len(self), generator=generator)
         for indices in order.to(self.device).split(int(batch_size)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -163,14 +162,3 @@ def rows_error(count: int, name: str = "indices") -> CourseError:
         f"The {name} must be whole numbers from 0 to {count - 1} in one dimension, or a mask of "
         f"{count} booleans: check where they come from."
     )
-
-
-def whole_number(value: Any, name: str, lowest: int = 0) -> int:
-    """Whatever is a whole number, NumPy's too; raises CourseError for others and for lower ones."""
-    try:
-        number = operator.index(value)
-    except (TypeError, RuntimeError):
-        number = None
-    if number is None or isinstance(value, bool) or number < lowest:
-        raise CourseError(f"{name} must be a whole number of at least {lowest}, not {value!r}.")
-    return number

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaetl_helpers.data.inputs import as_labels, as_list, whole_number
+from vaetl_helpers.data.inputs import as_labels, as_list
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import user_path
+from vaetl_helpers.seeds import whole_number
 
 
 def class_numbers(labels: Any) -> Tensor:

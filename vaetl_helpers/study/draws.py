@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaetl_helpers.data.inputs import as_list, whole_number
+from vaetl_helpers.data.inputs import as_list
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.seeds import whole_number, whole_seed
 from vaetl_helpers.study.arguments import class_numbers, seeds_in_turn
 
 
@@ -47,6 +48,18 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
     batched: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not callable(self.run):
+            raise CourseError(
+                f"A method is a name and a function of a draw, not {self.name!r} and "
+                f"{type(self.run).__name__}: write Method('scratch', lambda draw: …)."
+            )
+        if not isinstance(self.settings, Mapping):
+            raise CourseError(
+                f"The settings of '{self.name}' must be a dictionary, not "
+                f"{type(self.settings).__name__}: try {{'rate': 0.1}}."
+            )
+
 
 def checked_methods(methods: Any) -> list[Method]:
     """A study's methods; raises CourseError for what is no `Method` that can be run."""
@@ -80,7 +93,7 @@ def draw_labels(
     labels = class_numbers(labels).cpu()
     per_class = whole_number(per_class, "per_class")
     draws = whole_number(draws, "draws")
-    seed = whole_number(seed, "seed")
+    seed = whole_seed(seed)
     pretrain_seeds = seeds_in_turn(pretrain_seeds)
     classes, sizes = labels.unique(return_counts=True)
     images_needed = per_class * (draws if disjoint == "always" else 1)
@@ -98,6 +111,7 @@ def draw_labels(
     overlaps = _overlaps(indices, len(labels))
     if pretrain_seeds is None:
         pretrain_seeds = [_derived_seed(0, seed, number) for number in range(draws)]
+    pretrain_seeds = [whole_seed(number, "pretrain_seeds") for number in pretrain_seeds]
     count = per_class * len(classes)
     return [
         Draw(

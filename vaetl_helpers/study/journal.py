@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.study.draws import Draw, Method
 from vaetl_helpers.study.table import CENSORED, COLUMNS, SHARED, Cost, RunKey, Table, row_key
+from vaetl_helpers.training.identity import Identity, differences, listed
 
 Entry = dict[str, Any]
 
+JOURNAL = ".jsonl"
+IDENTITY = "identity"  # what each method consists of
+FAILED = "failed"  # a line that names a method which raised an error
+MENDED = "mended"  # a line that names a method which was changed after it had failed
 HEADER_KEYS = {"study", "data", "methods", "counts"}
 RUN_KEYS = {"method", "labels", "draw", "pretrain_seed", "seconds", "metrics", "images"}
 
@@ -76,6 +81,16 @@ def _check_metric(metric: str, value: float, is_percent: bool) -> None:
         )
 
 
+def journal_path(out: Path | str) -> Path:
+    """The journal beside a table: table.csv has table.jsonl, and any other name gets .jsonl too.
+
+    So names with dots, such as res.lr0.1 and res.lr0.2, have journals of their own.
+    """
+    path = Path(out).expanduser()
+    name = path.stem if path.suffix.lower() in (".csv", JOURNAL) else path.name
+    return path.with_name(name + JOURNAL)
+
+
 class Journal:
     """A study's facts and finished runs, kept in a file of one JSON line each.
 
@@ -84,30 +99,61 @@ class Journal:
     """
 
     def __init__(self, path: Path | str | None, facts: dict[str, Any]) -> None:
-        self.path = Path(path).with_suffix(".jsonl") if path else None
+        self.path = journal_path(path) if path else None
         self.facts = facts
         self.runs: dict[RunKey, Entry] = {}
+        self.failed: set[str] = set()  # methods that have raised an error since they were changed
         lines = self._read()
         if not lines:
             self._append([facts])
             return
         self.facts = self._parse(1, lines[0])
-        self._check_same_study(facts)
         for number, line in enumerate(lines[1:], 2):
-            entry = self._parse(number, line)
+            self._note(self._parse(number, line))
+        self._check_same_study(facts)
+
+    def _note(self, entry: Entry) -> None:
+        """Takes in a line below the header."""
+        if FAILED in entry:
+            self.failed.add(entry[FAILED])
+        elif MENDED in entry:
+            name = entry[MENDED]
+            self.failed.discard(name)
+            self.facts[IDENTITY][name] = entry[IDENTITY]
+            self.runs = {key: run for key, run in self.runs.items() if key[0] != name}
+        else:
             self.runs[row_key(entry)] = entry
 
     def _check_same_study(self, facts: Mapping[str, Any]) -> None:
-        differences = [
-            f"{key} {self.facts.get(key)} there and {facts[key]} here"
-            for key in facts
-            if self.facts.get(key) != facts[key]
+        """Raises CourseError, with what differs."""
+        changes = [
+            f"{key} {self.facts.get(key)} there and {fact} here"
+            for key, fact in facts.items()
+            if key != IDENTITY and self.facts.get(key) != fact
         ]
-        if differences:
+        if not changes:
+            changes = self._changes_of_methods(facts[IDENTITY])
+        if changes:
             raise CourseError(
-                f"{self.path} is of another study ({'; '.join(differences)}): "
+                f"{self.path} is of another study ({listed(changes)}): "
                 "give another `out`, or remove the file."
             )
+
+    def _changes_of_methods(self, identity: Mapping[str, Identity]) -> list[str]:
+        """What has changed in the methods; one that had failed may be mended, and runs anew."""
+        changes: list[str] = []
+        stored = self.facts.setdefault(IDENTITY, identity)  # earlier versions did not note it
+        for name, facts in identity.items():
+            changes_of_method = differences(stored[name], facts)
+            if changes_of_method and name in self.failed:
+                count = sum(key[0] == name for key in self.runs)
+                line = {MENDED: name, IDENTITY: facts}
+                self._append([line])
+                self._note(line)
+                print(f"Method '{name}' was mended: its {count} finished runs are run again.")
+            else:
+                changes += changes_of_method
+        return changes
 
     def _read(self) -> list[bytes]:
         """The whole lines; one that a kill has cut off is dropped, from the file too."""
@@ -167,6 +213,11 @@ class Journal:
         for entry in entries:
             self.runs[row_key(entry)] = entry
 
+    def add_failure(self, method: str) -> None:
+        """Notes that the method raised an error: it may be mended before the study goes on."""
+        self.failed.add(method)
+        self._append([{FAILED: method}])
+
     def table(self) -> Table:
         """The table of all runs, in the plan's order whatever the order in which they ended."""
         methods, counts = list(self.facts["methods"]), self.facts["counts"]
@@ -193,8 +244,10 @@ def _parse_header(line: bytes) -> Entry:
 
 
 def _parse_run(line: bytes) -> Entry:
-    """A finished run; ValueError where it is not whole."""
+    """A finished run, or a note about a method; ValueError where it is not whole."""
     entry: Entry = json.loads(line)
+    if entry.keys() in ({FAILED}, {MENDED, IDENTITY}):
+        return entry
     if not entry.keys() >= RUN_KEYS:
         raise ValueError("no finished run")
     images = {metric: _unpack(text) for metric, text in entry["images"].items()}

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vaetl_helpers.data.inputs import whole_number
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive, say
+from vaetl_helpers.seeds import whole_number, whole_seed
 from vaetl_helpers.study.arguments import (
     class_numbers,
     number_of_jobs,
@@ -31,8 +31,9 @@ from vaetl_helpers.study.arguments import (
     whole_numbers,
 )
 from vaetl_helpers.study.draws import Draw, Method, checked_methods, draw_labels
-from vaetl_helpers.study.journal import Entry, Journal, journal_entry
+from vaetl_helpers.study.journal import IDENTITY, Entry, Journal, journal_entry
 from vaetl_helpers.study.table import Table
+from vaetl_helpers.training.identity import Identity, function_identity, python_identity
 
 Plan = Mapping[int, Sequence[Draw]]  # the draws at each number of labels
 
@@ -61,14 +62,18 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     Runs go parallel in `jobs` processes. On a cluster leave `jobs` out and put one line around the
     call: `with distributed.Client("HOST:8786"), joblib.parallel_config("dask"):`, with your
     scheduler's address and this package on its workers; without a client joblib raises ValueError.
+    To a cluster of a single thread joblib hands nothing over, and a line says so.
     Only the caller writes files. The table depends on none of this; each run has `threads` threads,
     because their number changes rounding.
-    Raises CourseError for arguments of another kind, a method that fails, other settings than the
-    file's, and where the file is damaged.
+    Raises CourseError for arguments of another kind, a method that fails, other settings or another
+    code of a method than the file's, and where the file is damaged. A method's code counts with
+    what `training.identity` says: values of its enclosing function and arguments of a `partial`, for
+    example. A method that has failed may be mended: all its runs are then run again, and those of
+    the others are kept.
     """
     methods = checked_methods(methods)
     labels = class_numbers(labels)
-    seed = whole_number(seed, "seed")
+    seed = whole_seed(seed)
     threads = whole_number(threads, "threads", lowest=1)
     jobs = number_of_jobs(jobs)
     out = table_path(out)
@@ -78,7 +83,9 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
         plan[count] = draw_labels(labels, per_class, draws, seed, pretrain_seeds=pretrain_seeds)
     facts = _facts(methods, plan, labels)
     facts |= {"study": name, "data": data, "seed": seed, "threads": threads}
+    facts[IDENTITY] = _identity(methods) if out else {}
     journal = Journal(out, json.loads(json.dumps(facts, default=str)))
+    _say_where(jobs)
     for count, repeats in plan.items():
         start = time.monotonic()
         _run_missing(journal, methods, repeats, jobs=jobs, threads=threads, quiet=quiet)
@@ -89,6 +96,17 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     if out:
         table.write(out)
     return table
+
+
+def _say_where(jobs: int | None) -> None:
+    """A line where the runs stay in this process although a cluster was asked for."""
+    backend, _ = joblib.parallel.get_active_backend()
+    is_cluster = type(backend).__module__ == "joblib._dask"
+    if is_cluster and joblib.effective_n_jobs(-1 if jobs is None else jobs) == 1:
+        say(
+            "The cluster has one thread, and joblib then runs everything in this process instead: "
+            "give it two threads or more, for example two workers."
+        )
 
 
 class TrainingOptions(TypedDict):
@@ -138,6 +156,15 @@ def _facts(methods: Sequence[Method], plan: Plan, labels: Tensor) -> dict[str, A
     }
 
 
+def _identity(methods: Sequence[Method]) -> dict[str, Identity]:
+    """What each method consists of: its code, and the values that it holds."""
+    python = python_identity()
+    return {
+        method.name: python | function_identity(f"method '{method.name}'", method.run)
+        for method in methods
+    }
+
+
 def _run_missing(
     journal: Journal,
     methods: Sequence[Method],
@@ -159,6 +186,7 @@ def _run_missing(
         if not outcome.failure:
             continue
         failures.append(outcome)
+        journal.add_failure(outcome.method)
         if not journal.path:  # nothing would keep the runs that are still to come
             break
         say(outcome.failure)
@@ -172,6 +200,7 @@ def _run_missing(
 class RunOutcome:
     """What comes back from a process: an entry for each draw, or why there is none."""
 
+    method: str
     entries: list[Entry] = field(default_factory=list)
     failure: str = ""
     traceback: str = ""
@@ -193,10 +222,10 @@ def _execute(method: Method, draws: Sequence[Draw], threads: int, study_process:
         failure = (
             f"Method '{method.name}' failed at {draws[0].labels} labels, {repeat} "
             f"({type(error).__name__}: {error}): mend it and run the study again; with `out`, the "
-            "runs that were finished are kept."
+            "runs that were finished are kept, its own as long as its code stays the same."
         )
-        return RunOutcome(failure=failure, traceback=traceback.format_exc())
-    return RunOutcome(entries)
+        return RunOutcome(method.name, failure=failure, traceback=traceback.format_exc())
+    return RunOutcome(method.name, entries)
 
 
 @cache

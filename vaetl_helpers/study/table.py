@@ -154,7 +154,7 @@ class Table:
 
     def write(self, path: Path | str) -> None:
         """Writes the rows as CSV, whole or not at all."""
-        write_whole(path, self.frame.to_csv(index=False, lineterminator="\r\n"))
+        write_whole(Path(path).expanduser(), self.frame.to_csv(index=False, lineterminator="\r\n"))
 
 
 def _by_draw(rows: pd.DataFrame, column: str) -> dict[int, Any]:

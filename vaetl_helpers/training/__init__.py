@@ -11,7 +11,8 @@ from vaetl_helpers.training.evaluation import (
     loss_and_monitored,
 )
 from vaetl_helpers.training.loop import fit, fit_best, training_epochs
-from vaetl_helpers.training.run import MicroBatch, Run, RunOptions
+from vaetl_helpers.training.options import RunOptions
+from vaetl_helpers.training.run import MicroBatch, Run
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.training.stopping import EarlyStopping
 from vaetl_helpers.training.together import fit_together

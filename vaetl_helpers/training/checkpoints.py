@@ -19,6 +19,8 @@ from vaetl_helpers.errors import CourseError
 
 Facts = Mapping[str, Any]  # anything JSON takes
 Tensors = dict[str, Tensor]
+HEADER_SIZE = 8  # bytes before the header of a safetensors file: its length, the least first
+BEGINNING = b'{"__metadata__":{"vaetl":'  # of the header of a checkpoint
 MODEL = "model."
 OPTIMIZER = "optimizer."
 
@@ -64,7 +66,12 @@ def save_checkpoint(
     The facts (anything JSON takes) are in the file's header. Raises CourseError where it cannot be
     written; an older file then stays.
     """
-    return write_checkpoint(Path(path), state_tensors(model, optimizer), facts)
+    return write_checkpoint(checkpoint_path(path), state_tensors(model, optimizer), facts)
+
+
+def checkpoint_path(path: Path | str) -> Path:
+    """The path as it was given, with ~ for the home folder; the name is never changed."""
+    return Path(path).expanduser()
 
 
 def write_checkpoint(path: Path, tensors: Tensors, facts: Facts) -> Path:
@@ -94,10 +101,10 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Fills the model (and the optimiser) from a checkpoint; returns the facts stored with it.
 
-    Raises CourseError where the file is missing, damaged, or of a network of another shape; nothing
-    is changed then.
+    Raises CourseError where the file is missing, damaged, no checkpoint of this course, or of a
+    network of another shape; nothing is changed then.
     """
-    facts, tensors = read_checkpoint(Path(path), model)
+    facts, tensors = read_checkpoint(checkpoint_path(path), model)
     set_state_tensors(tensors, model, optimizer)
     return facts
 
@@ -113,13 +120,33 @@ def read_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Any], Tenso
         raise CourseError(
             f"There is no checkpoint {path}: check the path, or train without it."
         ) from error
+    except PermissionError as error:
+        raise CourseError(
+            f"The checkpoint {path} cannot be read ({error.strerror}): nothing was changed; check "
+            "its permissions, or choose another path."
+        ) from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
+        if not _is_of_this_course(path):
+            raise CourseError(
+                f"{path} is no checkpoint of this course: choose another path. It stays as it is."
+            ) from error
         raise CourseError(
             f"The checkpoint {path} is damaged or cut short ({error}): nothing was changed; "
             "remove it to start again, or put back a whole copy."
         ) from error
     _check_shapes(path, tensors, model)
     return facts, tensors
+
+
+def _is_of_this_course(path: Path) -> bool:
+    """Whether a file that cannot be read begins as a checkpoint does, as far as it goes."""
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        size = file.read(HEADER_SIZE)
+        header = file.read(len(BEGINNING))
+    is_large = any(size[HEADER_SIZE // 2 :])  # above 4 GB: these bytes are no size
+    return not is_large and BEGINNING.startswith(header)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Tensors]:

@@ -13,9 +13,18 @@ from torch.nn import functional as F
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.training.inputs import (
+    check_images,
+    check_loss,
+    check_network,
+    check_outputs,
+    explained,
+)
 
 LossFunction = Callable[[nn.Module, Tensor, Tensor], Any]
+VALIDATION = "validation_"  # how the columns of the validation set begin
 Row = dict[str, float]  # of a history
+OF_THE_ROW = ("epoch", "loss", "steps", "images", "lr", "seconds")  # of every history
 IN_NO_LINE = ("epoch", "steps", "images", "lr", "seconds")  # left out, or shown apart
 
 
@@ -28,6 +37,7 @@ def classification_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean cross-entropy in nats an image, and the accuracy: the fraction that is right."""
     logits = model(images)
+    check_outputs(logits, labels)
     accuracy = (logits.argmax(1) == labels).float().mean()
     return F.cross_entropy(logits, labels), {"accuracy": accuracy}
 
@@ -72,6 +82,11 @@ def loss_and_monitored(result: Any) -> tuple[Tensor, dict[str, Tensor]]:
     _check_number("loss", loss)
     values = {}
     for name, value in monitored.items():
+        if name in OF_THE_ROW or str(name).startswith(VALIDATION):
+            raise CourseError(
+                f"A monitored value cannot be called '{name}', which is a column of the history: "
+                "give it another name."
+            )
         if not isinstance(value, int | float):
             _check_number(name, value)
         values[name] = torch.as_tensor(value).detach().to(loss)
@@ -84,6 +99,11 @@ def _check_number(name: str, value: Any) -> None:
         if value.dim() == 0:
             return
         kind = f"a tensor of shape {list(value.shape)}"
+    if callable(value) and not isinstance(value, Tensor):
+        raise CourseError(
+            f"The loss function returned a {kind}, not a number: call what makes a loss, as in "
+            "vae_loss(), before you hand it over."
+        )
     raise CourseError(
         "The loss function must return one number (a tensor without dimensions) "
         f"as {name}, not {kind}: average."
@@ -122,10 +142,16 @@ def evaluate(
     loss_fn: LossFunction = classification_loss,
     batch_size: int = 1000,
 ) -> dict[str, float]:
-    """Mean loss and monitored values over a whole set, in eval mode; each image counts equally."""
+    """Mean loss and monitored values over a whole set, in eval mode; each image counts equally.
+
+    Raises CourseError for anything but a network, an ImageSet, and a loss as `fit` takes it.
+    """
+    check_network(model)
+    check_images(data, "data")
+    check_loss(loss_fn)
     totals: Tensor | float = 0.0
     names: list[str] = []
-    with evaluating(model):
+    with evaluating(model), explained(model, data):
         for images, labels in data.batches(batch_size):
             loss, monitored = loss_and_monitored(loss_fn(model, images, labels))
             means = torch.stack([loss, *monitored.values()])

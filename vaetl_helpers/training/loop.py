@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.nets import trainable
 from vaetl_helpers.training.evaluation import (
     History,
@@ -29,9 +31,18 @@ from vaetl_helpers.training.evaluation import (
     classification_loss,
     evaluate,
 )
-from vaetl_helpers.training.run import Run, RunOptions
+from vaetl_helpers.training.inputs import (
+    check_images,
+    check_network,
+    check_optimiser,
+    explained,
+)
+from vaetl_helpers.training.options import RunOptions
+from vaetl_helpers.training.run import Run
 from vaetl_helpers.training.schedules import Schedule, one_cycle
 from vaetl_helpers.training.stopping import EarlyStopping
+
+OPTIONS = tuple(option.name for option in fields(RunOptions) if option.name != "stopping")
 
 
 def training_epochs(
@@ -47,7 +58,7 @@ def training_epochs(
     the rows of its earlier epochs first. `history` is filled with the same rows. Errors are those
     of `fit`, which explains the options.
     """
-    with Run(model, train, options, history) as run:
+    with Run(model, train, loss_fn, options, history) as run, explained(model, train):
         optimizer = run.optimizer
         yield from list(run.history.rows)
         while run.goes_on():
@@ -67,7 +78,7 @@ def training_epochs(
             except RuntimeError as error:
                 run.halve_micro_batch(error)  # raises again unless memory ran out
                 continue
-            yield run.end_epoch(loss_fn)
+            yield run.end_epoch()
 
 
 def fit(  # noqa: PLR0913  (notebooks give them by name)
@@ -134,6 +145,13 @@ def fit_best(  # noqa: PLR0913  (notebooks give them by name)
     without a better one. `more` are further arguments of `fit`, which is quiet unless told.
     """
     more = {"quiet": True, "batch_size": 128} | more
+    for name in more:
+        if name not in OPTIONS:
+            raise unknown_name_error("argument of fit", name, OPTIONS)
+    check_network(model)
+    check_images(train, "train")
+    check_images(validation, "validation")
+    check_optimiser(optimizer, model)
     device = next(model.parameters()).device
     # As large a batch as in training, which fits.
     measured = evaluate(model, validation.to(device), loss_fn, more["batch_size"])

@@ -23,12 +23,14 @@ from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import is_interactive, say
 from vaetl_helpers.training.checkpoints import (
+    checkpoint_path,
     read_checkpoint,
     set_state_tensors,
     state_tensors,
     write_checkpoint,
 )
 from vaetl_helpers.training.evaluation import (
+    VALIDATION,
     History,
     LossFunction,
     NonFiniteLoss,
@@ -37,32 +39,20 @@ from vaetl_helpers.training.evaluation import (
     history_line,
     loss_and_monitored,
 )
-from vaetl_helpers.training.schedules import (
-    Schedule,
-    Step,
-    seed_of_epoch,
+from vaetl_helpers.training.identity import listed
+from vaetl_helpers.training.inputs import (
+    check_batch_norm,
+    check_images,
+    check_loss,
+    check_network,
+    check_optimiser,
+    has_batch_norm,
 )
-from vaetl_helpers.training.stopping import EarlyStopping
+from vaetl_helpers.training.options import RunOptions
+from vaetl_helpers.training.resuming import IDENTITY, RunIdentity, left_by, note_left
+from vaetl_helpers.training.schedules import Step, seed_of_epoch
 
 PRECISIONS = ("no", "bf16", "fp16")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a run trains: the arguments of `fit`, which explains them, and early stopping."""
-
-    epochs: int
-    batch_size: int = 128
-    optimizer: Optimizer | None = None
-    schedule: Schedule | None = None
-    validation: ImageSet | None = None
-    seed: int = 0
-    checkpoint: Path | str | None = None
-    max_seconds: float | None = None
-    quiet: bool = False
-    micro_batch: int | None = None
-    precision: str | None = None
-    stopping: EarlyStopping | None = None
 
 
 @dataclass
@@ -97,13 +87,31 @@ class Run:
     """The state of one run of `training_epochs`, which is in effect inside a `with` block."""
 
     def __init__(
-        self, model: nn.Module, train: ImageSet, options: RunOptions, history: History | None = None
+        self,
+        model: nn.Module,
+        train: ImageSet,
+        loss_fn: LossFunction,
+        options: RunOptions,
+        history: History | None = None,
     ) -> None:
+        check_network(model)
+        check_images(train, "train")
+        check_loss(loss_fn)
+        check_optimiser(options.optimizer, model)
         self.options = options
+        self.loss_fn = loss_fn
         self.history = History() if history is None else history
         seconds = math.inf if options.max_seconds is None else options.max_seconds
         self.deadline = time.monotonic() + seconds
-        self.checkpoint = Path(options.checkpoint) if options.checkpoint else None
+        self.checkpoint = checkpoint_path(options.checkpoint) if options.checkpoint else None
+        self.shared = SharedStates()
+        try:
+            self._begin(model, train, options)
+        except BaseException:
+            self.shared.give_back()
+            raise
+
+    def _begin(self, model: nn.Module, train: ImageSet, options: RunOptions) -> None:
         self.accelerator = _accelerator(options.precision)
         self.device = self.accelerator.device
         self.rank = self.accelerator.process_index
@@ -117,13 +125,16 @@ class Run:
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.train = train.to(self.device)
         self.batch_size = options.batch_size
-        self.steps = math.ceil(len(train) / max(1, self.batch_size))
-        self.micro_batch = self.batch_size
-        if options.micro_batch is not None:
-            self.micro_batch = max(1, min(options.micro_batch, self.batch_size))
-        self.facts = self._facts(optimizer)
-        if self.checkpoint and self.checkpoint.exists():
-            self._resume(self.checkpoint)
+        self.steps = math.ceil(len(train) / self.batch_size)
+        self.micro_batch = min(options.micro_batch or self.batch_size, self.batch_size)
+        check_batch_norm(model, train, self.batch_size, self.micro_batch, self.world)
+        self.identity: RunIdentity | None = None
+        if self.checkpoint:
+            precision = self.accelerator.mixed_precision
+            self.identity = RunIdentity(
+                model, self.train, self.loss_fn, options, optimizer, precision
+            )
+            self._resume(self.checkpoint, self.identity)
 
     def _prepare(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
         """The two as Accelerate needs them on this device, in this precision and processes."""
@@ -135,41 +146,36 @@ class Run:
 
     # ------------------------------------------------------------ checkpoints
 
-    def _facts(self, optimizer: Optimizer) -> dict[str, Any]:
-        """What a checkpoint must agree on with the run that continues from it."""
-        count = sum(len(group["params"]) for group in optimizer.param_groups)
-        stopping = self.options.stopping
-        return {
-            "seed": self.options.seed,
-            "batch_size": self.batch_size,
-            "images": len(self.train),
-            "optimiser": f"{type(optimizer).__name__} of {count} tensors",
-            "patience": stopping.patience if stopping else None,
-        }
-
-    def _resume(self, path: Path) -> None:
+    def _resume(self, path: Path, identity: RunIdentity) -> None:
+        """Continues from the checkpoint, if there is one; CourseError if it is another run's."""
+        if not path.exists():
+            return
         facts, tensors = read_checkpoint(path, self.bare)
         rows = facts.get("history", [])
-        current = self.facts | {"epochs": self.options.epochs}
-        # To have done fewer epochs is what resuming is for.
-        stored = facts | {"epochs": max(self.options.epochs, len(rows))}
-        differing = [name for name in current if stored.get(name) != current[name]]
-        if differing:
+        changes = identity.changes(facts, tensors, left_by(self.bare, path))
+        if self.options.epochs < len(rows):  # to have done fewer is what resuming is for
+            changes.append(f"epochs {len(rows)} → {self.options.epochs}")
+        if changes:
             raise CourseError(
-                f"{path} belongs to a run with {_listed(stored, differing)}, this one has "
-                f"{_listed(current, differing)}: give the new run another checkpoint path, "
-                "or remove the file to start again."
+                f"{path} belongs to another run ({listed(changes)}): give the new run another "
+                "checkpoint path, or remove the file to start again; to continue that run, make "
+                "the call as it was, with a network as it was or filled by load_checkpoint."
             )
         set_state_tensors(tensors, self.bare, self.optimizer)
         if self.options.stopping:
             self.options.stopping.restore(tensors, facts["stopping"])
         self.history.rows[:] = rows
         self.say(f"Continuing after epoch {self.epoch} of {self.options.epochs}, from {path}.")
+        if IDENTITY not in facts:
+            self.say(
+                "It was written by an earlier version of the course: whether learning rate, loss "
+                "and pictures are the same cannot be seen."
+            )
 
-    def _save(self, path: Path) -> None:
+    def _save(self, path: Path, identity: RunIdentity) -> None:
         """Called by all processes, of which the first one writes."""
         if self.rank == 0:
-            facts = {name: fact for name, fact in self.facts.items() if fact is not None}
+            facts = identity.facts()
             facts["history"] = self.history.rows
             tensors = state_tensors(self.bare, self.optimizer)
             if self.options.stopping:
@@ -329,11 +335,15 @@ class Run:
             raise error
         self.micro_batch //= 2
         release_memory()
-        self.say(
+        check_batch_norm(self.bare, self.train, self.batch_size, self.micro_batch)
+        line = (
             f"Out of memory: epoch {self.epoch + 1} starts again in micro-batches of "
             f"{self.micro_batch} images; the weights are still updated once every "
             f"{self.batch_size}."
         )
+        if has_batch_norm(self.bare):
+            line += " BatchNorm sees only a micro-batch at a time, so the result differs."
+        self.say(line)
 
     def restore(self) -> None:
         """Puts the model and the optimiser back to the epoch's start."""
@@ -357,19 +367,20 @@ class Run:
 
     # ------------------------------------------------------------ the end of an epoch
 
-    def end_epoch(self, loss_fn: LossFunction) -> Row:
+    def end_epoch(self) -> Row:
         """Checks the losses, validates, saves the checkpoint; returns the epoch's row."""
         row: Row = {"epoch": self.epoch + 1} | self._means()
-        validation = self._validate(loss_fn)
-        row |= {f"validation_{name}": value for name, value in validation.items()}
+        validation = self._validate()
+        row |= {f"{VALIDATION}{name}": value for name, value in validation.items()}
         self.history.rows.append(row)
         if self.options.stopping:
             self.options.stopping.look(self.bare, validation)
         if not self.options.quiet:
             self.say(history_line(row, self.options.epochs))
         # A part of an epoch could not be resumed exactly.
-        if self.checkpoint and len(self.state.sizes) == self.steps:
-            self._save(self.checkpoint)
+        is_whole = len(self.state.sizes) == self.steps
+        if self.checkpoint and self.identity and is_whole:
+            self._save(self.checkpoint, self.identity)
         return row
 
     def _means(self) -> Row:
@@ -395,12 +406,14 @@ class Run:
             "seconds": seconds,
         }
 
-    def _validate(self, loss_fn: LossFunction) -> dict[str, float]:
+    def _validate(self) -> dict[str, float]:
         """Every process measures the whole set: the numbers do not depend on how many there are."""
         if self.options.validation is None:
             return {}
         validation = self.options.validation.to(self.device)
-        return evaluate(self.bare, validation, loss_fn, self.micro_batch)  # which is known to fit
+        return evaluate(
+            self.bare, validation, self.loss_fn, self.micro_batch
+        )  # which is known to fit
 
     # ------------------------------------------------------------ the end of the run
 
@@ -412,6 +425,11 @@ class Run:
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate
         self._unwrap()
+        self.shared.give_back()
+        if self.checkpoint and self.identity:
+            stopping = self.options.stopping
+            best = stopping.weights if stopping else {}
+            note_left(self.identity, self.optimizer, best, self.checkpoint)
         if kind is KeyboardInterrupt:
             self.say(
                 f"Interrupted in epoch {self.epoch + 1} of {self.options.epochs}: "
@@ -447,14 +465,31 @@ class Run:
         return "give `checkpoint` to continue"
 
 
-def _listed(facts: dict[str, Any], names: list[str]) -> str:
-    return ", ".join(f"{name} {facts.get(name)}" for name in names)
+class SharedStates:
+    """What all of Accelerate's objects share, as it was: an Accelerator may belong to the caller.
+
+    Accelerate keeps the first precision for ever, and the steps of accumulation of the last object.
+    The group of the processes stays.
+    """
+
+    def __init__(self) -> None:
+        from accelerate.state import AcceleratorState, GradientState
+
+        self.kinds = (AcceleratorState, GradientState)
+        self.contents = [dict(kind._shared_state) for kind in self.kinds]
+        for kind in self.kinds:
+            kind._reset_state()
+
+    def give_back(self) -> None:
+        """Puts everything back."""
+        for kind, content in zip(self.kinds, self.contents, strict=True):
+            kind._reset_state()
+            kind._shared_state.update(content)
 
 
 def _accelerator(precision: str | None) -> Any:
     """Accelerate on the device that works, in this precision (None: what suits the device)."""
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
 
     device = best_device().device  # not one that failed
     precision = precision or best_precision(device)
@@ -462,9 +497,6 @@ def _accelerator(precision: str | None) -> Any:
         raise unknown_name_error("precision", precision, PRECISIONS)
     if precision == "fp16" and device.type not in ("cuda", "xpu", "mps"):
         raise CourseError(f"fp16 needs a GPU, and this is {device}: use precision='no', or 'bf16'.")
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        # It keeps the first precision for ever. The group of the processes stays.
-        AcceleratorState._reset_state()
     return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 

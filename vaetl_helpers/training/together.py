@@ -14,7 +14,13 @@ from torch.nn import functional as F
 
 from vaetl_helpers.data.images import Batch, ImageSet
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.training.evaluation import History, Row
+from vaetl_helpers.training.inputs import (
+    check_images,
+    check_independent_of_the_batch,
+    check_network,
+)
 from vaetl_helpers.training.schedules import Step, one_cycle, seed_of_epoch
 
 
@@ -35,13 +41,19 @@ def fit_together(  # noqa: PLR0913  (what differs between networks, and what the
     small networks is several times faster than one after the other. Adam works by element, so the
     networks stay independent: each ends as it would alone (a test holds it against `fit_best`),
     with early stopping of its own. Seconds are shared equally. Networks with BatchNorm or dropout
-    are not supported. Raises CourseError for sets of different sizes.
+    are refused. Raises CourseError for these, and for sets of different sizes.
     """
+    for model in models:
+        check_network(model)
+        check_independent_of_the_batch(model)
+    for images in (*sets, validation):
+        check_images(images, "each set")
     if len({len(images) for images in sets}) != 1:
         raise CourseError(
             "Networks that are trained together need as many images each: "
             "draw the same number of labels."
         )
+    seeds = [whole_seed(seed) for seed in seeds]
     stack = NetworkStack(models, validation, patience)
     adam = torch.optim.Adam(list(stack.weights.values()), rate, fused=True)
     steps = math.ceil(len(sets[0]) / batch_size)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.seeds import whole_seed
 from vaetl_helpers.training.evaluation import History, LossFunction, loss_and_monitored
+from vaetl_helpers.training.inputs import check_batch_norm, check_images, check_network
 from vaetl_helpers.training.loop import fit_best
 from vaetl_helpers.transfer.freezing import frozen, param_groups
 
@@ -132,7 +134,7 @@ def rehearsal(
         raise CourseError(
             f"{count} source images were asked for, but 1 … {len(usable)} have one of those labels."
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole_seed(seed))
     order = torch.randperm(len(usable), generator=generator)[:count]
     drawn = source.subset(usable[order.to(usable.device)]).to(target.device)
     new_labels = [labels[label] for label in drawn.labels.tolist()]
@@ -165,6 +167,11 @@ def fine_tune(  # noqa: PLR0913 (the knobs that chapter 4 is about, each by keyw
     probe, `Probe.as_linear()`, and head_epochs=0 this is LP-FT (Kumar et al. 2022,
     arXiv:2202.10054).
     """
+    check_network(model)
+    check_images(train, "train")
+    batch_size = options.get("batch_size", 128)
+    # The second phase would fail after the work of the first.
+    check_batch_norm(model, train, batch_size, options.get("micro_batch") or batch_size)
     with frozen(*parts[:-1]):
         adam = torch.optim.Adam(param_groups(parts, rate, factor, model))
         of_head = fit_best(model, train, validation, epochs=head_epochs, optimizer=adam, **options)

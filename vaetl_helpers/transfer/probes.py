@@ -14,6 +14,7 @@ from vaetl_helpers.data.images import ImageSet, check_levels
 from vaetl_helpers.data.inputs import as_tensor
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.training.evaluation import evaluating
+from vaetl_helpers.training.inputs import check_images, check_network
 from vaetl_helpers.transfer.backbones import Backbone
 
 
@@ -25,6 +26,9 @@ def features(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 32) 
     prepares them in its own way, other models get floats in [0, 1]. Raises CourseError for floats,
     and for a model that does not return one tensor.
     """
+    check_network(model)
+    if not isinstance(images, ImageSet | Tensor | np.ndarray):
+        check_images(images, "images")
     pixels = images.images if isinstance(images, ImageSet) else as_tensor(images, "images")
     if pixels.dtype != torch.uint8:
         raise CourseError(
@@ -101,7 +105,7 @@ def checked_features(x: Any, width: int | None = None) -> np.ndarray:
 
     Raises CourseError for another shape, and for values that are not finite.
     """
-    x = torch.as_tensor(x).detach().cpu().double()
+    x = _as_tensor(x, "Features").detach().cpu().double()
     if x.dim() != 2 or width not in (None, x.shape[1]):
         expected = f"[n, {width or 'd'}]"
         raise CourseError(
@@ -116,12 +120,22 @@ def checked_features(x: Any, width: int | None = None) -> np.ndarray:
 
 def checked_labels(y: Any, count: int) -> np.ndarray:
     """Labels as int64 [count]; raises CourseError for another number, and for fractions."""
-    y = torch.as_tensor(y).cpu()
+    y = _as_tensor(y, "Labels").cpu()
     if y.shape != (count,) or y.is_floating_point():
         raise CourseError(
             f"{count} rows of features need as many whole numbers as labels, not {list(y.shape)}."
         )
     return y.long().numpy()
+
+
+def _as_tensor(values: Any, name: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CourseError(
+            f"{name} must be a tensor or an array of numbers, not {type(values).__name__}: "
+            "features(model, images) makes the one, images.labels is the other."
+        ) from error
 
 
 GRID = tuple(10.0**exponent for exponent in range(-5, 2))
