@@ -551,8 +551,9 @@ def test_the_file_that_is_named_is_the_file_that_is_run(
     three: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, out = three.parent / "mine", three.parent / "out"
-    write(mine, "Copy of 01_training_basics", "# One", "print('mine')")
-    path = str(mine / "Copy of 01_training_basics.ipynb")
+    copy = mine / "Copy of 01_training_basics.ipynb"
+    write(mine, "01_training_basics", "# One", "print('mine')").rename(copy)
+    path = str(copy)
     assert running.run([path, "3"], out=out, course=three) == 0
     assert printed(out, "Copy of 01_training_basics.ipynb") == "mine\n"
     assert printed(out, "03_vae.ipynb") == "the course\n"

@@ -306,7 +306,7 @@ OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040).
         (
             RuntimeError(OLD_DRIVER),
             "too old (found version 11040).)",
-            "update it, or install a PyTorch made for",
+            "update it, or install an older PyTorch",
         ),
         (
             torch.OutOfMemoryError("CUDA out of memory."),

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
+from vaetl_helpers.app.variables import kernel_environment
+
 LOG = logging.getLogger(__name__)
 SOCKET = "VAETL_WARM_KERNELS"  # names the socket of a warm process to processes started from here
 NAME = "vaetl-forked"
@@ -37,23 +39,6 @@ LAUNCHER = ["-m", "ipykernel_launcher"]
 STREAMS = ("stdout", "stderr")
 PATIENCE = 120  # seconds that a warm process may need until it answers
 STARTED: weakref.WeakSet[ForkingProvisioner] = weakref.WeakSet()
-
-
-# Variables of the user's shell that would make a kernel another one: no pictures (clusters export
-# MPLBACKEND), code that runs before the first cell, no assertions, warnings as errors.
-UNWANTED = (
-    "MPLBACKEND",
-    "PYTHONSTARTUP",
-    "PYTHONOPTIMIZE",
-    "PYTHONINSPECT",
-    "PYTHONWARNINGS",
-)
-
-
-def kernel_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for kernels: this process's, or the one given, without what spoils them."""
-    whole = os.environ if environment is None else environment
-    return {name: text for name, text in whole.items() if name not in UNWANTED}
 
 
 class OwnKernel(AsyncKernelManager):

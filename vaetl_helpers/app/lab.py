@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vaetl_helpers.app.kernels import kernel_environment
+from vaetl_helpers.app.variables import kernel_environment
 from vaetl_helpers.chapters import chapters_in, copy_course, course_dir
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import say
