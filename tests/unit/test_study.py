@@ -904,6 +904,19 @@ def test_what_is_shared_is_labelled() -> None:
         paired(table_of(values, none, none, "nats"), "a", "b", "nats", 50, over="seeds")
 
 
+def test_draws_are_paired_with_themselves() -> None:
+    difficulty = np.array([3.0, -1.0, 4.0, 1.0, -5.0, 9.0])
+    rows = table_of(difficulty, np.arange(6), np.zeros(6), "nats").rows
+    for row in rows:
+        if row["method"] == "b" and row["metric"] == "nats":
+            row["value"] = difficulty[row["draw"]] - 2
+    effect = paired(Table(rows), "a", "b", "nats", 50)
+    assert (effect.low, effect.effect, effect.high) == pytest.approx((2, 2, 2)), (
+        "what is hard in a draw is hard for both methods"
+    )
+    assert paired(Table(reversed(rows)), "a", "b", "nats", 50) == effect
+
+
 def test_paired_uses_the_images_and_says_what_is_unknown() -> None:
     table = small_study()
     effect = paired(table, "probe", "scratch", "test accuracy", 20)
