@@ -17,7 +17,7 @@ import torch
 from vaetl_helpers import exercises
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading import judge
-from vaetl_helpers.grading.course import grade
+from vaetl_helpers.grading.course import grade, grades_table
 from vaetl_helpers.grading.judge import (
     Ended,
     Grader,
@@ -34,7 +34,7 @@ from vaetl_helpers.grading.notebooks import (
     ProblemKind,
     find_assignment,
 )
-from vaetl_helpers.grading.result import Status
+from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
 from vaetl_helpers.grading.sandbox.job import Ending, ExerciseRun, Limits, SubmissionRun
 from vaetl_helpers.grading.submissions import Submission
 
@@ -200,6 +200,38 @@ def test_outcomes_of_a_run_become_points(tests: HiddenTests) -> None:
     assert "os" in result.flags[0]
     lost = grader.judge(ADA, content, SubmissionRun())
     assert lost.status_counts().keys() == {Status.OVER_A_LIMIT, Status.MISSING}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "status"),
+    [
+        ([base64.b64encode(exercises.pack({"the result": 1e9})).decode()] * 5, Status.INCORRECT),
+        (["not attempted"], Status.NOT_ATTEMPTED),
+        ([], Status.CRASHED),
+    ],
+)
+def test_only_a_correct_answer_has_points(
+    outputs: list[str], status: Status, tests: HiddenTests
+) -> None:
+    run = SubmissionRun(exercises={"vae.kl": ExerciseRun(Ending.DRIVEN, outputs=outputs)})
+    result = Grader(ASSIGNMENT, tests, "", Limits()).judge(ADA, ONE_ANSWER, run)
+    (kl,) = (exercise for exercise in result.exercises if exercise.id == "vae.kl")
+    assert (kl.status, kl.points) == (status, 0)
+    assert kl.worth > 0
+    assert result.points == 0
+
+
+def test_grades_show_the_points_reached() -> None:
+    half = ExerciseResult("vae.kl", points=1.5, worth=2, status=Status.INCORRECT)
+    missing = ExerciseResult("vae.elbo", points=0, worth=3, status=Status.MISSING)
+    hidden = Result("03", "bob", "Bob", GradedBy.HIDDEN_TESTS, [half, missing])
+    public = Result("03", "ada", "Ada", GradedBy.PUBLIC_CHECKS, [half])
+    assert grades_table([hidden, public]).splitlines() == [
+        "student,exercise,points,status",
+        'ada,vae.kl,1.5,"incorrect, by public checks only"',
+        "bob,vae.kl,1.5,incorrect",
+        "bob,vae.elbo,0,missing",
+    ]
 
 
 def test_texts_of_a_submission_are_cleaned(tests: HiddenTests) -> None:

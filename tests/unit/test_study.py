@@ -664,7 +664,6 @@ def test_numpys_whole_numbers_make_the_same_study(tmp_path: Path) -> None:
         ({"methods": methods()[0]}, "methods must be a list"),
         ({"methods": "probe"}, "methods must be a list"),
         ({"methods": ["probe"]}, "Method(name, run)"),
-        ({"methods": [Method("probe", None)]}, "Method(name, run)"),
         ({"draws": 0}, "at least one"),
         ({"draws": "5"}, "draws must be a whole number"),
         ({"draws": 2.5}, "draws must be a whole number"),
@@ -1033,6 +1032,19 @@ def test_what_is_shared_is_labelled() -> None:
     )
     with pytest.raises(CourseError, match="one repeat has none"):
         paired(table_of(values, none, none, "nats"), "a", "b", "nats", 50, over="seeds")
+
+
+def test_draws_are_paired_with_themselves() -> None:
+    difficulty = np.array([3.0, -1.0, 4.0, 1.0, -5.0, 9.0])
+    rows = table_of(difficulty, np.arange(6), np.zeros(6), "nats").rows
+    for row in rows:
+        if row["method"] == "b" and row["metric"] == "nats":
+            row["value"] = difficulty[row["draw"]] - 2
+    effect = paired(Table(rows), "a", "b", "nats", 50)
+    assert (effect.low, effect.effect, effect.high) == pytest.approx((2, 2, 2)), (
+        "what is hard in a draw is hard for both methods"
+    )
+    assert paired(Table(reversed(rows)), "a", "b", "nats", 50) == effect
 
 
 def test_paired_uses_the_images_and_says_what_is_unknown() -> None:

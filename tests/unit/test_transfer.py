@@ -330,6 +330,10 @@ def test_rates_fall_towards_the_input() -> None:
     freeze(model[0])
     groups = param_groups(list(model), rate=0.9, factor=3, model=model)
     assert [group["lr"] for group in groups] == pytest.approx([0.3, 0.9])
+    unfreeze(model[0])
+    freeze(model[1])
+    groups = param_groups(list(model), rate=0.9, factor=3, model=model)
+    assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.9]), "frozen parts count"
 
 
 def test_groups_refuse_parts_that_do_not_fit() -> None:

@@ -65,7 +65,7 @@ def checked_methods(methods: Any) -> list[Method]:
     """A study's methods; raises CourseError for what is no `Method` that can be run."""
     listed = as_list(methods, "methods", '[Method("probe", run)]')
     for position, method in enumerate(listed):
-        if not isinstance(method, Method) or not callable(method.run):
+        if not isinstance(method, Method):
             raise CourseError(
                 f"methods must hold Method(name, run) with a function `run`, but number {position} "
                 f"is {str(method)[:60]}: wrap it."
