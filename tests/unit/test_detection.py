@@ -215,7 +215,6 @@ def test_the_callers_targets_stay_as_they_are() -> None:
         (grey(1)[0], [{"boxes": [], "labels": []}], "height, width"),
         (grey(1) + 1, [{"boxes": [], "labels": []}], "nearly black"),
     ],
-    ids=str,
 )
 def test_other_scenes_are_refused_in_a_sentence(images: Tensor, targets: list, words: str) -> None:
     with pytest.raises(CourseError, match=words) as error:

@@ -192,7 +192,6 @@ def test_labels_are_taken_in_any_form(kind: str) -> None:
         (pd.DataFrame({"label": RIGHT_LABELS}), "[4, 1]"),
         ([0, 1, None, 0], "cannot be made into one tensor"),
     ],
-    ids=str,
 )
 def test_other_labels_are_refused_in_a_sentence(labels: Any, words: str) -> None:
     with pytest.raises(CourseError) as error:

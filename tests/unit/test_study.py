@@ -680,7 +680,6 @@ def test_numpys_whole_numbers_make_the_same_study(tmp_path: Path) -> None:
         ({"jobs": "all"}, "jobs must be a whole number"),
         ({"threads": 0}, "threads must be a whole number"),
     ],
-    ids=str,
 )
 def test_other_arguments_are_refused_before_anything_runs(
     changes: dict[str, Any], words: str

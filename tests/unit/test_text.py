@@ -412,7 +412,7 @@ NO_TEXTS = [
 
 
 @needs_encoder
-@pytest.mark.parametrize(("texts", "first", "second"), NO_TEXTS, ids=str)
+@pytest.mark.parametrize(("texts", "first", "second"), NO_TEXTS)
 def test_what_are_no_texts_is_refused(
     texts: Any, first: str, second: str, minilm: text.Encoder
 ) -> None:
@@ -454,7 +454,6 @@ def test_texts_and_labels_of_a_subset_stay_together(rows: Any) -> None:
         {"classes": "xy"},
         {"origins": "123"},
     ],
-    ids=str,
 )
 def test_sets_of_texts_that_do_not_fit_are_refused(changes: dict[str, Any]) -> None:
     parts = {"texts": ["a a", "b b", "c c"], "labels": [0, 1, 1], "classes": ("x", "y")}

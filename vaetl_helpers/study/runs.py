@@ -67,9 +67,9 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     because their number changes rounding.
     Raises CourseError for arguments of another kind, a method that fails, other settings or another
     code of a method than the file's, and where the file is damaged. A method's code counts with
-    what `training.identity` says: values of its enclosing function and arguments of a `partial`, for
-    example. A method that has failed may be mended: all its runs are then run again, and those of
-    the others are kept.
+    what `training.identity` says: values of its enclosing function and arguments of a `partial`,
+    for example. A method that has failed may be mended: all its runs are then run again, and those
+    of the others are kept.
     """
     methods = checked_methods(methods)
     labels = class_numbers(labels)
