@@ -41,7 +41,7 @@ def code_of(function: Any) -> CodeType | None:
 
 @contextlib.contextmanager
 def watched(note: Callable[[FrameType, Any, Any], None]) -> Iterator[None]:
-    """Hands Python's profiling events of this thread to `note`; a profiler of the user's goes on."""
+    """Hands this thread's profiling events to `note`; a profiler of the user's goes on."""
     before = sys.getprofile()
 
     def both(frame: FrameType, event: Any, argument: Any) -> None:
