@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
+from vaetl_helpers.exercises.watch import watched
+
 Clock = Callable[[], float]
 
 CLOCKS = ("perf_counter", "monotonic", "time")
@@ -183,16 +185,10 @@ def pretended_clock(function: Any, read: Clock) -> Iterator[list[int]]:
 def real_readings(clocks: dict[int, tuple[Clock, Clock]]) -> Iterator[list[int]]:
     """A list that gets an entry with each reading of a real clock by Python code."""
     readings: list[int] = []
-    before = sys.getprofile()
 
-    def note(frame: FrameType, event: str, argument: Any) -> None:
+    def note(frame: FrameType, event: Any, argument: Any) -> None:
         if event == "c_call" and id(argument) in clocks:
             readings.append(1)
-        if before is not None:
-            before(frame, event, argument)
 
-    sys.setprofile(note)
-    try:
+    with watched(note):
         yield readings
-    finally:
-        sys.setprofile(before)

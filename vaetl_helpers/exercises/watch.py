@@ -40,23 +40,34 @@ def code_of(function: Any) -> CodeType | None:
 
 
 @contextlib.contextmanager
+def watched(note: Callable[[FrameType, Any, Any], None]) -> Iterator[None]:
+    """Hands this thread's profiling events to `note`; a profiler of the user's goes on."""
+    before = sys.getprofile()
+
+    def both(frame: FrameType, event: Any, argument: Any) -> None:
+        note(frame, event, argument)
+        if before is not None:
+            before(frame, event, argument)
+
+    sys.setprofile(note if before is None else both)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+@contextlib.contextmanager
 def calls_of(function: Function) -> Iterator[list[int]]:
     """A list that gets an entry with each call of a Python function, by whatever way."""
     code = code_of(function)
     calls: list[int] = []
-    before = sys.getprofile()
 
-    def note(frame: FrameType, event: str, argument: Any) -> None:
+    def note(frame: FrameType, event: Any, argument: Any) -> None:
         if event == "call" and frame.f_code is code:
             calls.append(1)
-        if before is not None:
-            before(frame, event, argument)
 
-    sys.setprofile(note)
-    try:
+    with watched(note):
         yield calls
-    finally:
-        sys.setprofile(before)
 
 
 class InPlace(TorchFunctionMode):
