@@ -104,8 +104,11 @@ def fit(  # noqa: PLR0913  (notebooks give them by name)
     factor of the learning rate. With `checkpoint` (a .safetensors path) the same call continues a
     run that was cut off. `batch_size` counts the images of all processes; gradients are accumulated
     over micro-batches of `micro_batch` images. `precision`: "no", "bf16", "fp16"; by default what
-    suits the device. Raises NonFiniteLoss; CourseError for a checkpoint that is damaged, of another
-    run, or cannot be written.
+    suits the device.
+
+    Raises NonFiniteLoss; CourseError for arguments that do not fit each other, and for a checkpoint
+    that is damaged, cannot be written, or is of a run that would end otherwise: with other settings
+    (more epochs are allowed), images, loss, network, or weights at the start.
     """
     options = RunOptions(
         epochs=epochs,
