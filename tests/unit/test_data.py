@@ -324,6 +324,26 @@ def test_debian_package_serves_as_the_full_fashion_set(capsys: pytest.CaptureFix
 # ---------------------------------------------------------------- full sets and where they are
 
 
+def test_a_full_set_does_not_train_on_what_the_embedded_one_holds_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a "full" set of the embedded images alone, which is on every machine."""
+    embedded = load("mnist")
+    splits = (embedded.train, embedded.validation, embedded.test)
+    images = torch.cat([split.images for split in splits]).squeeze(1).numpy()
+    labels = torch.cat([split.labels for split in splits]).to(torch.uint8).numpy()
+    contents = (images, labels, images[:1], labels[:1])
+    for name, array in zip(IDX, contents, strict=True):
+        (tmp_path / name.removesuffix(".gz")).write_bytes(idx(array))
+    item = replace(
+        DATASETS["mnist"], folder=".", first_labels=tuple(labels[:4].tolist()), digests={}
+    )
+    monkeypatch.setitem(DATASETS, "small", item)
+    full = load("small", full=True, root=tmp_path)
+    assert hash_set(full.train) == hash_set(embedded.train)
+    assert hash_set(full.validation) == hash_set(embedded.validation, embedded.test)
+
+
 @needs_full
 def test_full_sets_keep_the_embedded_validation_and_test_digits_out_of_training(
     monkeypatch: pytest.MonkeyPatch, cache: Path
