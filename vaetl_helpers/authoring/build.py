@@ -284,6 +284,8 @@ def _executed(solution: NotebookNode, course: Path, profile: str) -> NotebookNod
     papermill = _need("papermill", "vaetl-helpers[lab]")
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
+    from vaetl_helpers.app.kernels import OwnKernel
+
     chapter = solution.metadata.vaetl.chapter
     os.environ["VAETL_GRADING"] = "1"  # a solution that fails its own check stops the build
     try:
@@ -295,6 +297,7 @@ def _executed(solution: NotebookNode, course: Path, profile: str) -> NotebookNod
             kernel_name="python3",
             execution_timeout=CELL_SECONDS,
             progress_bar={"desc": chapter},
+            kernel_manager_class=OwnKernel,
             coalesce_streams=True,  # one block of lines, however fast a cell prints them
             extra_arguments=["--log-level=CRITICAL"],  # the kernel's own log breaks the bar
         )
