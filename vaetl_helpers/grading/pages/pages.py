@@ -100,7 +100,7 @@ LOOKS = {
         "",
         "○",
         "This exercise was not run, for the reason that is given.",
-        "Nothing needs to be handed in again: the next grading runs it.",
+        "If a cell of yours is the reason, mend it; otherwise it will be run by the next grading.",
     ),
     Status.UNREADABLE: Look("red", "?", "The file cannot be read as a notebook.", AGAIN),
     Status.WRONG_NOTEBOOK: Look("red", "?", "The notebook is that of another chapter.", AGAIN),

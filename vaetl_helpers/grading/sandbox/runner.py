@@ -144,7 +144,8 @@ class Kernel:
         reason = self._noted_reason()
         if reason:
             return reason
-        status = await self.manager.provisioner.poll()
+        provisioner = self.manager.provisioner
+        status = await provisioner.poll() if provisioner else None
         if self.manager.sandboxed and status is not None and status < 0:
             return OUTSIDE  # `watch` was killed, which nothing in the sandbox can do
         return ENDED
