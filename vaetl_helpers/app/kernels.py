@@ -44,7 +44,9 @@ STARTED: weakref.WeakSet[ForkingProvisioner] = weakref.WeakSet()
 class OwnKernel(AsyncKernelManager):
     """Starts this interpreter, whatever kernels and variables the machine has."""
 
-    async def start_kernel(self, **options: Any) -> None:
+    async def start_kernel(  # type: ignore[override]  # a coroutine there, too
+        self, **options: Any
+    ) -> None:
         options["env"] = kernel_environment(options.get("env"))
         await super().start_kernel(**options)
 

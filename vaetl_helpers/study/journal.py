@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import say
 from vaetl_helpers.study.draws import Draw, Method
 from vaetl_helpers.study.table import CENSORED, COLUMNS, SHARED, Cost, RunKey, Table, row_key
 from vaetl_helpers.training.identity import Identity, differences, listed
@@ -150,7 +151,7 @@ class Journal:
                 line = {MENDED: name, IDENTITY: facts}
                 self._append([line])
                 self._note(line)
-                print(f"Method '{name}' was mended: its {count} finished runs are run again.")
+                say(f"Method '{name}' was mended: its {count} finished runs are run again.")
             else:
                 changes += changes_of_method
         return changes
