@@ -47,6 +47,7 @@ LAYERS = (
 LAZY = {
     "app.cli": "each command imports what it needs, so that `vaetl --help` is quick",
     "grading.course": "the gradebook needs nbgrader, which not every grading does",
+    "authoring.build": "Jupyter is needed only where notebooks are executed",
     "app.running": "papermill and nbconvert are asked for before they are imported",
 }
 # What a module may import against the order of the layers, and why.

@@ -346,15 +346,14 @@ def test_networks_that_cannot_be_stacked_are_refused(layer: nn.Module) -> None:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"methods": lambda draw: {}}, "methods must be a list of Method, not function"),
-        ({"methods": {"m": lambda draw: {}}}, "not dict: write"),
-        ({"methods": [lambda draw: {}]}, "a list of Method, not function"),
-        ({"counts": 20}, "counts must be a list of numbers of labels, not 20"),
-        ({"counts": [20.5]}, "each of counts must be a whole number"),
+        ({"methods": lambda draw: {}}, "methods must be a list such as.*not a function"),
+        ({"methods": {"m": lambda draw: {}}}, "not a dict"),
+        ({"methods": [lambda draw: {}]}, "methods must hold Method"),
+        ({"counts": 20}, "counts must be a list such as.*not the int '20'"),
+        ({"counts": [20.5]}, "counts must be a whole number"),
         ({"draws": 2.5}, "draws must be a whole number"),
-        ({"labels": images()}, "labels must be the class numbers.*not ImageSet"),
-        ({"labels": torch.rand(40)}, "labels must be the class numbers"),
-        ({"labels": ["a", "b"]}, "labels must be the class numbers.*not list"),
+        ({"labels": images()}, "labels must be a list such as.*not a ImageSet"),
+        ({"labels": torch.rand(40)}, "labels of the pool must be class numbers"),
     ],
 )
 def test_what_learners_hand_to_a_study_is_named(changes: dict[str, Any], words: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vaetl_helpers.data.inputs import as_labels, as_list
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import user_path
-from vaetl_helpers.seeds import whole_number
+from vaetl_helpers.seeds import whole_number, whole_seed
 
 
 def class_numbers(labels: Any) -> Tensor:
@@ -45,7 +45,8 @@ def seeds_in_turn(seeds: Iterable[int] | None) -> list[int] | None:
     """Pretraining seeds that are taken in turn; CourseError for an empty list."""
     if seeds is None:
         return None
-    numbers = whole_numbers(seeds, "pretrain_seeds")
+    listed = as_list(seeds, "pretrain_seeds", "[0, 1, 2]")
+    numbers = [whole_seed(seed, "each of pretrain_seeds") for seed in listed]
     if not numbers:
         raise CourseError(
             "pretrain_seeds must hold at least one seed: leave it out for fresh ones."

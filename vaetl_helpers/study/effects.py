@@ -391,7 +391,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Comparing them with 0.05 keeps the chance of any false claim below 5 %.
     """
-    values = finite_numbers(p_values, "p_values") if len(p_values) else np.empty(0)
+    values = np.asarray(p_values, dtype=float)  # nan, where p is unknown, stays nan
     order = np.argsort(values, kind="stable")
     steps = np.sort(values) * np.arange(len(order), 0, -1)
     adjusted = np.minimum(1, np.maximum.accumulate(steps))
