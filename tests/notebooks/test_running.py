@@ -543,7 +543,12 @@ def test_names_that_platforms_give_still_say_the_chapter(three: Path, name: str)
 
 def printed(out: Path, name: str) -> str:
     cells = json.loads((out / "notebooks" / name).read_text("utf-8"))["cells"]
-    return "".join(text for cell in cells for output in cell["outputs"] for text in output["text"])
+    return "".join(
+        text
+        for cell in cells
+        for output in cell.get("outputs", ())
+        for text in output.get("text", ())
+    )
 
 
 @pytest.mark.slow
