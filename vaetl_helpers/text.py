@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -452,26 +451,19 @@ def encoder(name: str | None = None) -> Encoder:
 
 def _hub_answers(place: str) -> bool:
     """Whether the hub is to be asked, and does answer: else it would be tried for half a minute."""
-    if Path(place).is_dir() or _is_hub_off():
+    from huggingface_hub import constants
+
+    if Path(place).is_dir() or constants.HF_HUB_OFFLINE:
         return False
-    return files.is_reachable(_hub())
-
-
-def _hub() -> str:
-    """Where the download will go: a mirror may stand in for the hub."""
-    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-
-
-def _is_hub_off() -> bool:
-    """Whether the hub's own libraries were told to download nothing."""
-    switches = [os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")]
-    return any(switch.upper() in ("1", "ON", "YES", "TRUE") for switch in switches)
+    return files.is_reachable(constants.ENDPOINT)  # a mirror may stand in for the hub
 
 
 def _advice(place: str) -> str:
     """What to do where no encoder was found."""
+    from huggingface_hub import constants
+
     if Path(place).is_dir():
         return "check what is in this folder"
-    if files.is_offline() or _is_hub_off():
+    if files.is_offline() or constants.HF_HUB_OFFLINE:
         return "downloads are switched off (VAETL_OFFLINE, HF_HUB_OFFLINE), so check its name"
-    return f"check its name and the network ({_hub()} was asked)"
+    return f"check its name and the network ({constants.ENDPOINT} was asked)"

@@ -616,9 +616,7 @@ def accuracy(model):
 
 def two_stages(labelled, seed):
     model = network(seed)
-    adam = torch.optim.Adam(
-        [*model.encoder.parameters(), *model.decoder.parameters()], lr=1e-3, fused=True
-    )
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     fit(
         model,
         digits.train,

@@ -697,8 +697,9 @@ CHEATS = [
     Case(
         "liars",
         {
-            "bernoulli_log_likelihood": "crashed",
-            "kl": "incorrect",
+            # Both are asked for numbers inside the sandbox; the second one ends the kernel then.
+            "bernoulli_log_likelihood": "incorrect",
+            "kl": "crashed",
             "reparameterise": "incorrect",
             "elbo": "incorrect",
             "decoder_shape": "crashed",

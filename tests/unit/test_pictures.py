@@ -394,5 +394,5 @@ def test_the_home_folder_is_meant_by_its_sign(
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, (32, 32), "32"])
 def test_a_size_that_is_none_is_refused(tmp_path: Path, size: Any) -> None:
-    with pytest.raises(CourseError, match="whole number of pixels"):
+    with pytest.raises(CourseError, match="size must be a whole number"):
         load_folder(class_folders(tmp_path), size=size)

@@ -174,13 +174,15 @@ def _need(command: str, **extras: Sequence[str] | None) -> None:
         raise CourseError(f"{command} needs some packages more: {install_command(not_installed)}")
 
 
+CourseFolderOption = Annotated[
+    Path, typer.Option(help="the folder of your course, made if need be", callback=expand_home)
+]
+
+
 @app.command()
 def assign(
     chapter: str,
-    out: Annotated[
-        Path,
-        typer.Option(help="the folder of your course, made if need be", callback=expand_home),
-    ] = Path("teaching"),
+    out: CourseFolderOption = Path("teaching"),
 ) -> None:
     """Write the version of a chapter to hand out.
 
@@ -229,9 +231,7 @@ def grade(  # noqa: PLR0913  (the options of the command)
         ),
     ],
     assignment: Annotated[str, typer.Option(help="the chapter, such as 03")],
-    out: Annotated[
-        Path, typer.Option(help="the folder of your course, as for assign", callback=expand_home)
-    ] = Path("teaching"),
+    out: CourseFolderOption = Path("teaching"),
     jobs: Annotated[int, typer.Option(help="submissions at a time", min=1)] = 2,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="such as seed=7")

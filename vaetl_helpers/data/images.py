@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from vaetl_helpers.data.inputs import as_labels, as_names, as_tensor, rows_error
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.seeds import whole_seed
+from vaetl_helpers.seeds import whole_number, whole_seed
 
 HIGHEST_SEED_OF_BATCHES = 2**43  # a million times as much has 63 bits
 Batch = tuple[Tensor, Tensor]  # float images in [0, 1] and labels
@@ -98,17 +97,13 @@ class ImageSet:
         The last batch holds what is left. The order does not depend on the device or on other
         random numbers, so a training run that was interrupted sees the same batches again.
         """
-        if not isinstance(batch_size, Integral) or batch_size < 1:
-            raise CourseError(
-                f"batch_size must be a whole number of at least 1, not {batch_size!r}: "
-                "64 or 128 is usual."
-            )
+        batch_size = whole_number(batch_size, "batch_size", 1, example="128")
         order = torch.arange(len(self))
         if seed is not None:
             seed = whole_seed(seed, highest=HIGHEST_SEED_OF_BATCHES)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             order = torch.randperm(len(self), generator=generator)
-        for indices in order.to(self.device).split(int(batch_size)):
+        for indices in order.to(self.device).split(batch_size):
             # Whole rows at a time: half the time of images[indices].float().
             images = self.images.index_select(0, indices).div(255)
             yield images, self.labels.index_select(0, indices)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import resources
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from vaetl_helpers.data.readers import (
 )
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import emit, say, user_path
+from vaetl_helpers.seeds import whole_number
 
 SPLITS = ("train", "validation", "test")
 
@@ -208,10 +208,7 @@ def load_folder(folder: Path | str, size: int = 32, device: torch.device | str =
     Raises CourseError where a folder is missing, a picture cannot be read or the splits name other
     classes.
     """
-    if not isinstance(size, Integral) or size < 1:
-        raise CourseError(
-            f"The size must be a whole number of pixels, not {size!r}: 32 or 64 is usual."
-        )
+    size = whole_number(size, "size", 1, example="32")
     folder = user_path(folder)
     listings = [_listed(folder / split) for split in SPLITS]
     if len({listing.classes for listing in listings}) > 1:
@@ -220,7 +217,7 @@ def load_folder(folder: Path | str, size: int = 32, device: torch.device | str =
             f"train, validation and test under {folder} must hold the same class folders, but they "
             f"hold {names}: rename or add them."
         )
-    reader = PictureReader(int(size))
+    reader = PictureReader(size)
     sets = {}
     for split, pictures in zip(SPLITS, reader.read(listings), strict=True):
         sets[split] = _image_set(*pictures)

@@ -35,6 +35,7 @@ from vaetl_helpers.exercises.engine import (
     source_of,
 )
 from vaetl_helpers.exercises.forms import Form, as_it_is, formed, joined, number, numbers
+from vaetl_helpers.exercises.watch import copied
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 RETURNED = "what was returned"  # an output: 1, or in words why nothing can be made of it
@@ -403,13 +404,8 @@ def driven(form: Form, drive: Drive, function: Function, inputs: Values) -> Valu
 
 def call(parameters: Sequence[str], returns: str, function: Function, inputs: Values) -> Values:
     """Calls the function on copies of the inputs that are named like the parameters."""
-    arguments = [copy_of(inputs[name]) for name in parameters]
+    arguments = [copied(inputs[name]) for name in parameters]
     return {returns: plain(function(*arguments))}
-
-
-def copy_of(value: Any) -> Any:
-    """A tensor that a learner may change in place; numbers and strings as they are."""
-    return value.clone() if isinstance(value, Tensor) else value
 
 
 def edited(function: Function, edit: dict[str, str], last_line: str | None = None) -> Function:

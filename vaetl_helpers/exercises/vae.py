@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vaetl_helpers.exercises.engine import Function, Values
 from vaetl_helpers.exercises.forms import tensor
-from vaetl_helpers.exercises.toolkit import Block, copy_of, exercise, plain, whole_number
+from vaetl_helpers.exercises.toolkit import Block, exercise, plain, whole_number
+from vaetl_helpers.exercises.watch import copied
 
 RESULT = "the result"
 GRADIENT = "the gradient for "
@@ -98,7 +99,7 @@ def result_and_gradients(
 ) -> Values:
     """The result, and the gradients of its sum for the arguments that are learned."""
     torch.manual_seed(0)  # a learner's own noise is then that of the wrong answer, and is named
-    arguments = {name: copy_of(value) for name, value in inputs.items()}
+    arguments = {name: copied(value) for name, value in inputs.items()}
     leaves = [arguments[name].requires_grad_() for name in learned]
     for name in learned:
         arguments[name] = arguments[name].clone()  # no leaf: it may be changed in place

@@ -302,7 +302,7 @@ def _hand_over(
 
 def _keep_left_out(path: Path, names: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(names), encoding="utf-8", errors="replace")
+    write_whole(path, "\n".join(names).encode(errors="replace"))
 
 
 def _left_out(path: Path) -> list[str]:

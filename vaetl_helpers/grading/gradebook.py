@@ -38,11 +38,11 @@ CELL_SECONDS = 120
 # What nbgrader's exchange leaves in a submission, and needs beside the feedback to return it.
 EXCHANGE_FILES = ("timestamp.txt", "submission_secret.txt")
 STUB = {"python": "return ...  # your code"}
-# nbgrader's own check looks for cells that raise, and in a learner's notebook none does.
 TO_LOOK_AT_IT = (
     "> **Before you hand in:** run `vaetl check-submission {}` in a terminal. "
-    "The button *Validate* of nbgrader says nothing about this notebook: "
-    "it reports success whatever the answers are."
+    "It runs the exercises one by one and says what a grader would look at. "
+    "nbgrader's button *Validate* runs all cells instead: "
+    "it names the checks that fail, and below each of them the cells that need its function."
 )
 TAGS = {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "span", "del"}
 TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}

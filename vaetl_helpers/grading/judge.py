@@ -502,6 +502,15 @@ def grade_all(
             grader.stop()
 
 
+def _sources_of(assignment: Assignment) -> str:
+    """The code that draws, drives and judges: of the chapter's exercises and of what they share."""
+    names = {exercises.get(exercise.id).reference.__module__ for exercise in assignment.exercises}
+    folder = Path(exercises.__file__).parent
+    shared_files = {path for path in folder.glob("*.py") if path.stem not in exercises.CHAPTERS}
+    chapter_files = {Path(inspect.getfile(sys.modules[name])) for name in names}
+    return "".join(path.read_text("utf-8") for path in sorted(shared_files | chapter_files))
+
+
 def fingerprint(
     submission: Submission, assignment: Assignment, secret: bytes, parameters: str
 ) -> str:
@@ -509,11 +518,7 @@ def fingerprint(
 
     It, the tests or the course have changed.
     """
-    sources = []
-    for exercise in assignment.exercises:
-        reference = exercises.get(exercise.id).reference
-        sources.append(inspect.getsource(sys.modules[reference.__module__]))
-    texts = (submission.fault, parameters, repr(assignment), "".join(sources))
+    texts = (submission.fault, parameters, repr(assignment), _sources_of(assignment))
     ingredients = [submission.data, secret, *(text.encode() for text in texts)]
     digests = [hashlib.sha256(ingredient).digest() for ingredient in ingredients]
     return hashlib.sha256(b"".join(digests)).hexdigest()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import user_path
 
 Facts = Mapping[str, Any]  # anything JSON takes
 Tensors = dict[str, Tensor]
@@ -66,12 +67,7 @@ def save_checkpoint(
     The facts (anything JSON takes) are in the file's header. Raises CourseError where it cannot be
     written; an older file then stays.
     """
-    return write_checkpoint(checkpoint_path(path), state_tensors(model, optimizer), facts)
-
-
-def checkpoint_path(path: Path | str) -> Path:
-    """The path as it was given, with ~ for the home folder; the name is never changed."""
-    return Path(path).expanduser()
+    return write_checkpoint(user_path(path), state_tensors(model, optimizer), facts)
 
 
 def write_checkpoint(path: Path, tensors: Tensors, facts: Facts) -> Path:
@@ -104,7 +100,7 @@ def load_checkpoint(
     Raises CourseError where the file is missing, damaged, no checkpoint of this course, or of a
     network of another shape; nothing is changed then.
     """
-    facts, tensors = read_checkpoint(checkpoint_path(path), model)
+    facts, tensors = read_checkpoint(user_path(path), model)
     set_state_tensors(tensors, model, optimizer)
     return facts
 

@@ -21,9 +21,8 @@ from torch.optim import Optimizer
 from vaetl_helpers.data.images import Batch, ImageSet, Rows, images_of_rows, shard
 from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import is_interactive, say
+from vaetl_helpers.output import is_interactive, say, user_path
 from vaetl_helpers.training.checkpoints import (
-    checkpoint_path,
     read_checkpoint,
     set_state_tensors,
     state_tensors,
@@ -103,7 +102,7 @@ class Run:
         self.history = History() if history is None else history
         seconds = math.inf if options.max_seconds is None else options.max_seconds
         self.deadline = time.monotonic() + seconds
-        self.checkpoint = checkpoint_path(options.checkpoint) if options.checkpoint else None
+        self.checkpoint = user_path(options.checkpoint) if options.checkpoint else None
         self.shared = SharedStates()
         try:
             self._begin(model, train, options)
