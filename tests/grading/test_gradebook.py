@@ -700,3 +700,18 @@ def test_each_picture_of_the_page_is_there_small_and_described() -> None:
     }
     for described, path in pictures:
         assert len(described) > 20 and (PAGE.parent / path).stat().st_size < 150_000, path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_solved", [False, True])
+def test_validate_of_nbgrader_succeeds_only_where_all_checks_do(
+    tmp_path: Path, is_solved: bool
+) -> None:
+    solved = tuple(POINTS) if is_solved else ()
+    path = tmp_path / FILE
+    path.write_text(json.dumps(notebook(solved)), encoding="utf-8")
+    command = [sys.executable, "-m", "nbgrader", "validate", str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert ("Success" in said) == is_solved, said
+    for id in POINTS:
+        assert (f"{id}: not attempted" in said) == (not is_solved)
