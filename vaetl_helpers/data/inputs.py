@@ -79,13 +79,13 @@ def as_tensor(values: Any, name: str) -> Tensor:
     """
     if isinstance(values, Tensor):
         return values.detach()
-    parts = _parts_of(values)
+    elements = _parts_of(values)
     try:
-        if parts and all(map(_is_picture, parts)):
-            return _tensor_of(read_pictures(parts, name))
-        if any(isinstance(part, Tensor) for part in parts):
-            return torch.stack([torch.as_tensor(part).detach() for part in parts])
-        return _tensor_of(np.asarray(parts or values))
+        if elements and all(map(_is_picture, elements)):
+            return _tensor_of(read_pictures(elements, name))
+        if any(isinstance(element, Tensor) for element in elements):
+            return torch.stack([torch.as_tensor(element).detach() for element in elements])
+        return _tensor_of(np.asarray(elements or values))
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CourseError(
@@ -128,14 +128,14 @@ def as_labels(values: Any, classes: tuple[str, ...], name: str) -> Tensor:
         return values.detach()
     if getattr(values, "ndim", 1) != 1:
         return as_tensor(values, name)
-    parts = as_list(values, name, "[0, 1, 1]")
-    if not any(isinstance(part, str) for part in parts):
-        return as_tensor(parts, name)
+    elements = as_list(values, name, "[0, 1, 1]")
+    if not any(isinstance(element, str) for element in elements):
+        return as_tensor(elements, name)
     numbers = {class_name: number for number, class_name in enumerate(classes)}
-    for part in parts:
-        if part not in numbers:
-            raise unknown_name_error("class", part, classes)
-    return torch.tensor([numbers[part] for part in parts])
+    for element in elements:
+        if element not in numbers:
+            raise unknown_name_error("class", element, classes)
+    return torch.tensor([numbers[element] for element in elements])
 
 
 def as_rows(indices: Any, count: int, name: str = "indices") -> Tensor:

@@ -69,7 +69,7 @@ def find_pictures(folder: Path, endings: Iterable[str] | None = None) -> ClassFo
     classes = [name for name in names if (folder / name).is_dir()]
     if not classes:
         raise FileNotFoundError(f"{folder} holds no folders")
-    known = picture_endings() if endings is None else frozenset(endings)
+    read_endings = picture_endings() if endings is None else frozenset(endings)
     listing = ClassFolders(folder, tuple(classes))
     for name in names:
         if name not in classes:
@@ -78,14 +78,14 @@ def find_pictures(folder: Path, endings: Iterable[str] | None = None) -> ClassFo
         count = len(listing.paths)
         left_out = Counter[str]()
         for path in _files_below(folder / name):
-            if _is_picture(path, known):
+            if _is_picture(path, read_endings):
                 listing.paths.append(path)
                 listing.labels.append(label)
             else:
                 left_out[_ending(path.name)] += 1
         if len(listing.paths) == count:
-            others = f", but {counted(left_out)}" if left_out else ""
-            raise FileNotFoundError(f"{folder / name} holds no picture{others}")
+            remainder = f", but {counted(left_out)}" if left_out else ""
+            raise FileNotFoundError(f"{folder / name} holds no picture{remainder}")
         listing.left_out += left_out
     return listing
 

@@ -62,9 +62,9 @@ class Exchange:
         if id(value) in self.clocks:
             return self.clocks[id(value)][1]
         if type(value) is tuple:
-            parts = tuple(self.new(part) for part in value)
-            is_same = all(part is old for part, old in zip(parts, value, strict=True))
-            return value if is_same else parts
+            elements = tuple(self.new(element) for element in value)
+            is_same = all(element is old for element, old in zip(elements, value, strict=True))
+            return value if is_same else elements
         if isinstance(value, functools.partial):
             function = self.new(value.func)
             args = self.new(value.args)

@@ -125,15 +125,15 @@ def joined(result: Any) -> Any:
         array = np.asarray(result)
         if array.dtype.kind in "biufc":
             return torch.tensor(array)
-    found = items(result)
-    if not found:
+    listed = items(result)
+    if not listed:
         return result
-    parts = [_as_tensor(item) for item in found]
-    shapes = {getattr(part, "shape", None) for part in parts}
+    tensors = [_as_tensor(item) for item in listed]
+    shapes = {getattr(entry, "shape", None) for entry in tensors}
     is_several = isinstance(result, tuple) and shapes != {torch.Size()}
     if None in shapes or len(shapes) > 1 or is_several:
-        return result if isinstance(result, (list, tuple)) else found
-    return torch.stack(parts)
+        return result if isinstance(result, (list, tuple)) else listed
+    return torch.stack(tensors)
 
 
 def _as_tensor(item: Any) -> Any:
@@ -152,10 +152,10 @@ def pair(first: Form, second: Form) -> Form:
 
 
 def _pair(first: Form, second: Form, result: Any, arguments: Sequence[Any] = ()) -> Any:
-    found = items(result)
-    if found is None or len(found) != 2:
+    listed = items(result)
+    if listed is None or len(listed) != 2:
         return result
-    converted = [first(found[0], arguments), second(found[1], arguments)]
+    converted = [first(listed[0], arguments), second(listed[1], arguments)]
     return _unless_equal(converted, result)
 
 
@@ -220,14 +220,14 @@ def _one_by_one(result: Iterable[Any], arguments: Sequence[Any]) -> Iterator[Any
 
 
 def _batch(batch: Any, arguments: Sequence[Any]) -> Any:
-    found = items(batch)
-    if found is None or len(found) != 2:
+    listed = items(batch)
+    if listed is None or len(listed) != 2:
         return batch
-    images = tensor(found[0], arguments)
-    labels = joined(found[1])
-    given = arguments[1]
+    images = tensor(listed[0], arguments)
+    labels = joined(listed[1])
+    labels_given = arguments[1]
     if isinstance(labels, Tensor) and not labels.is_floating_point():
-        labels = labels.to(given)
+        labels = labels.to(labels_given)
     return _unless_equal([images, labels], batch)
 
 

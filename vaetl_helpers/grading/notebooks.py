@@ -366,9 +366,9 @@ def _defined_elsewhere(cells: list[Cell], exercise: AssignedExercise) -> list[Ce
 
     Cells without a mark come before those of other exercises, which are none then.
     """
-    own = (exercise.grade_id, exercise.check_id)
-    others = [cell for cell in cells if cell.grade_id not in own]
-    defining = [cell for cell in others if cell.defines(exercise.function)]
+    exercise_cells = (exercise.grade_id, exercise.check_id)
+    other_cells = [cell for cell in cells if cell.grade_id not in exercise_cells]
+    defining = [cell for cell in other_cells if cell.defines(exercise.function)]
     without_mark = [cell for cell in defining if not cell.grade_id]
     return without_mark or defining
 

@@ -91,10 +91,10 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[s
     for name in {**current, **stored}:
         if name == PYTHON or (is_other_python and name.endswith(CODE)):
             continue
-        before = stored.get(name)
+        earlier = stored.get(name)
         now = current.get(name)
-        if before != now:
-            changes.append(_change(name, before, now))
+        if earlier != now:
+            changes.append(_change(name, earlier, now))
     return changes
 
 

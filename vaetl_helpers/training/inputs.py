@@ -132,19 +132,19 @@ def check_optimiser(optimizer: Any, model: nn.Module) -> None:
             f"An optimiser of torch.optim was expected, not {kind}: "
             "write torch.optim.Adam(model.parameters(), lr=1e-3)."
         )
-    own = set(model.parameters())
+    of_network = set(model.parameters())
     members = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-    lacking = [
+    missing_names = [
         name
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and parameter not in members
     ]
-    if not own & members:
+    if not of_network & members:
         problem = "belongs to another network, and this one would not change"
-    elif members - own:
-        problem = f"has {len(members - own)} parameters that are not this network's"
-    elif lacking:
-        problem = f"lacks {len(lacking)} trainable parameters, {lacking[0]} among them"
+    elif members - of_network:
+        problem = f"has {len(members - of_network)} parameters that are not this network's"
+    elif missing_names:
+        problem = f"lacks {len(missing_names)} trainable parameters, {missing_names[0]} among them"
     else:
         return
     raise CourseError(
