@@ -1032,10 +1032,13 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 # ```
 # from google.colab import drive
 # drive.mount("/content/drive")
+# torch.manual_seed(0)
+# model = nets.small_cnn()
 # fit(model, train, epochs=50, checkpoint=kept("cnn.safetensors"))
 # ```
 #
 # After a disconnect run the same cells again: `fit` finds the file and continues after the last whole epoch.
+# The seed before the network matters, because `fit` continues only the run that the file belongs to: with other weights at the start, another learning rate or other images it says what differs, and changes nothing.
 # (On Kaggle's P100 recent versions of PyTorch say that the GPU is available, and fail at the first operation.
 # `setup` tries it first, and says so.)
 #
