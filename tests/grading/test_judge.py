@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -145,6 +146,20 @@ def test_a_submission_is_graded_again_if_anything_that_counts_has_changed() -> N
         ),
     ]
     assert len({first, *changed}) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("toolkit", True), ("forms", True), ("vae", True), ("transfer", False)]
+)
+def test_what_judges_counts_in_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, counts: bool
+) -> None:
+    first = fingerprint(ADA, ASSIGNMENT, SECRET, "")
+    copy = Path(shutil.copytree(Path(exercises.__file__).parent, tmp_path / "exercises"))
+    monkeypatch.setattr(exercises, "__file__", str(copy / "__init__.py"))
+    assert fingerprint(ADA, ASSIGNMENT, SECRET, "") == first
+    (copy / f"{name}.py").write_text("# another judge", "utf-8")
+    assert (fingerprint(ADA, ASSIGNMENT, SECRET, "") != first) == counts
 
 
 def test_parameters_are_injected_below_the_courses_own() -> None:

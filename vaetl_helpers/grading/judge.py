@@ -503,12 +503,11 @@ def grade_all(
 
 
 def _sources_of(assignment: Assignment) -> str:
-    """The code that draws, drives and judges: of the chapter's exercises and of what they share."""
-    names = {exercises.get(exercise.id).reference.__module__ for exercise in assignment.exercises}
-    folder = Path(exercises.__file__).parent
-    shared_files = {path for path in folder.glob("*.py") if path.stem not in exercises.CHAPTERS}
-    chapter_files = {Path(inspect.getfile(sys.modules[name])) for name in names}
-    return "".join(path.read_text("utf-8") for path in sorted(shared_files | chapter_files))
+    """The code that draws, drives and judges: of the assignment's exercises and what they share."""
+    own = {exercise.id.partition(".")[0] for exercise in assignment.exercises}
+    others = set(exercises.CHAPTERS) - own
+    paths = sorted(Path(exercises.__file__).parent.glob("*.py"))
+    return "".join(path.read_text("utf-8") for path in paths if path.stem not in others)
 
 
 def fingerprint(
