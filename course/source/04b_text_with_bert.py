@@ -776,8 +776,8 @@ the_table = study.run_study(
 )
 effect = study.paired(the_table, "frozen encoder", "TF-IDF", "test accuracy", 40)
 name = f"{short} − tfidf on the word 'the', 20 a class"
-id = record_id("04b", "accuracy on the", (short, "tfidf"), "20 a class")
-show_record(effect.to_record(name, "points", id=id, data=data.source))
+the_id = record_id("04b", "accuracy on the", (short, "tfidf"), "20 a class")
+show_record(effect.to_record(name, "points", id=the_id, data=data.source))
 share = 100 * float(test_the.float().mean())
 print(f"Always the more frequent answer: {max(share, 100 - share):.1f} %")
 print(
@@ -833,7 +833,8 @@ def fine_tune(labelled, features, rate=RATE, seed=0):
     the frozen encoder's.
     """
     torch.manual_seed(seed)
-    network = copy.deepcopy(encoder).train()
+    embeddings = encoder.parts[0]  # stay frozen, so the copy shares them
+    network = copy.deepcopy(encoder, {id(embeddings): embeddings}).train()
     head = (
         transfer.linear_probe(features, labelled.labels, grid=[0.01])
         .as_linear()
@@ -842,7 +843,7 @@ def fine_tune(labelled, features, rate=RATE, seed=0):
     transfer.freeze(network.parts[0])
     groups = transfer.param_groups(network.parts, rate, FACTOR)
     optimizer = torch.optim.AdamW(
-        [*groups, {"params": list(head.parameters()), "lr": 10 * rate}]
+        [*groups, {"params": list(head.parameters()), "lr": 10 * rate}], fused=True
     )
     steps = PASSES * math.ceil(len(labelled) / BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
