@@ -2,7 +2,7 @@
 
 Importing the package imports nothing else and touches no accelerator; import the module you need,
 for example ``from vaetl_helpers.training import fit``. The modules, in the order in which data flow
-through them; none imports what stands below it:
+through them; none imports what stands below it, but `app` starts `authoring` and `grading`:
 
 errors           what a reader can mend: `CourseError`, unknown names
 seeds            whole numbers that people hand over
@@ -11,12 +11,12 @@ bootstrap        a notebook's first cell on Colab and Kaggle: adds what is missi
 device           which devices work, and in which precision they compute
 output           lines, tables and numbers of a notebook; a file is written whole or not at all
 settings         profiles, `setup`, the platform, the folder that outlives the machine
-data             images in memory (`ImageSet`), readers, downloads, the data sets, transfer tasks
+recorded         what the authors have run: weights, records, tables, arrays
 nets             small networks
+data             images in memory (`ImageSet`), readers, downloads, the data sets, transfer tasks
 vae              the variational autoencoder: posterior, bounds, loss; linear_gaussian: a known case
 training         the loop (`fit`), early stopping, checkpoints, many networks at once
 transfer         freezing, features and probes, fine-tuning, ImageNet networks
-recorded         what the authors have run: weights, records, tables, arrays
 study            label draws, runs, journal, table, effects with intervals, verdicts, costs
 vae_transfer     chapter 5: pretraining and the methods it compares
 m2               chapter 5b: VAEs with labels, multi-task and semi-supervised
@@ -33,7 +33,8 @@ app              the commands: cli, running chapters, JupyterLab, start page, le
 authoring        for authors: sources to notebooks, lint, web pages, packaged weights and records
 grading          for instructors: submissions, sandbox, judge, results, gradebook, pages
 
-`runtime`, `tasks`, `combine`, `joint` and `start` are former names, for older notebooks.
+`runtime` gathers what a notebook's first cells import. `tasks`, `combine`, `joint` and `start` are
+former names, for notebooks that were handed out earlier.
 docs/architecture.md walks through these rooms.
 """
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import say, user_path
+from vaetl_helpers.output import say, user_path, write_whole
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "list": list}
 # Parameters that may name a folder.
@@ -384,7 +384,7 @@ def _copy_new(notebooks: Iterable[Path], folder: Path) -> None:
         if digests.get(notebook.name) != digest or not (folder / notebook.name).exists():
             _copy_beside(notebook, folder)
         digests[notebook.name] = digest
-    note.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    write_whole(note, json.dumps(digests, indent=1))
 
 
 def _copy_beside(notebook: Path, folder: Path) -> None:

@@ -4,7 +4,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import record, report, show_table
 from vaetl_helpers.settings import advice, persistent_path, setup
 
-kept = persistent_path  # the name in notebooks that were handed out earlier
+kept = persistent_path  # the short name that notebooks use
 
 __all__ = [
     "CourseError",

@@ -93,7 +93,7 @@ P = setup("00", profile, seed=seed)
 # Where it says `[!!]`, the column *found* says what to do.
 
 # %%
-from vaetl_helpers.start import course_map, self_test
+from vaetl_helpers.app.start import course_map, self_test
 
 ready = self_test()
 

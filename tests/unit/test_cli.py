@@ -2,6 +2,7 @@
 overwritten.
 """
 
+import inspect
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +29,7 @@ from vaetl_helpers.app import cli
 from vaetl_helpers.app.doctor import presentable
 from vaetl_helpers.authoring import build as builder
 from vaetl_helpers.data import registry
+from vaetl_helpers.grading.sandbox import Limits
 
 COMMANDS = (
     "run",
@@ -90,6 +93,15 @@ def test_folders_of_the_user_are_absolute_for_the_kernels(
     assert vaetl("build", "--help") == 0
     assert os.environ["VAETL_DATA"] == str(tmp_path / "mine")
     assert "VAETL_CACHE" not in os.environ
+
+
+def test_grade_offers_the_limits_of_the_sandbox() -> None:
+    options = inspect.signature(cli.grade).parameters
+    offered = {"seconds": "total_seconds"} | {
+        name: name for name in ("cell_seconds", "memory", "disk", "processes")
+    }
+    defaults = {name: options[option].default for name, option in offered.items()}
+    assert asdict(Limits()).items() >= defaults.items()
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "data fetch"])

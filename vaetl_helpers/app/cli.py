@@ -204,7 +204,7 @@ def assign(
 def check_submission(
     notebook: Annotated[Path, typer.Argument(show_default=False, callback=expand_home)],
     assignment: Annotated[
-        str | None, typer.Option(help="the chapter, where the file's name does not say")
+        str | None, typer.Option(help="the chapter, where the notebook does not say")
     ] = None,
 ) -> None:
     """Look at a notebook before it is handed in.

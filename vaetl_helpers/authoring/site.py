@@ -19,6 +19,7 @@ from pygments.formatters import HtmlFormatter
 
 from vaetl_helpers.authoring.formulas import mathml
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import write_whole
 
 RAW_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.DOTALL)
 RAW_CODE = re.compile(r"(<(?:code|pre)\b.*?</(?:code|pre)>|<[^>]+>)", re.DOTALL)
@@ -393,6 +394,6 @@ def write_site(notebooks: list[Path], out: Path, title: str, tables: Sequence[Ta
     around = [None, *pages, None]
     for place, page in enumerate(pages):
         text = _page(page, around[place], around[place + 2], title)
-        (out / f"{page.name}.html").write_text(text, encoding="utf-8")
-    index.write_text(_index(pages, title, tables), encoding="utf-8")
+        write_whole(out / f"{page.name}.html", text)
+    write_whole(index, _index(pages, title, tables))
     return index

@@ -119,8 +119,8 @@ def grade(
     """Grades what lies in `source` into the course folder `out`; returns the exit code.
 
     That is 0, or 130 after Ctrl-C. A submission that is graded stays so until it, the tests, the
-    parameters or the course change. Raises CourseError where there can be no sandbox, and for wrong
-    use.
+    parameters, the limits or the course change. Raises CourseError where there can be no sandbox,
+    and for wrong use.
     """
     from vaetl_helpers.grading import gradebook
 
@@ -134,12 +134,14 @@ def grade(
     secret = secret_of(out, values.get("seed"))
     seed = derive(secret, "the notebook's seed")
     cell = parameters_source(assignment, {"profile": "smoke"} | values | {"seed": seed})
+    limits = limits or Limits()
+    settings = f"{cell}\n{limits}"
     digests = {}
     for submission in submissions:
-        digests[submission.student] = fingerprint(submission, assignment, secret, cell)
+        digests[submission.student] = fingerprint(submission, assignment, secret, settings)
     exit_code = 0
     with hidden_tests(assignment, hidden_seeds(assignment, secret)) as tests:
-        grader = Grader(assignment, tests, cell, limits or Limits(), sandboxed)
+        grader = Grader(assignment, tests, cell, limits, sandboxed)
         try:
             if _are_lowered(grader.limits):
                 grader.try_out()
@@ -281,7 +283,7 @@ def _hand_over(
     for result in results:
         page = folder.feedback(assignment, result.student)
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(feedback_page(result, assignment), encoding="utf-8")
+        write_whole(page, feedback_page(result, assignment))
     results_of_course: list[Result] = []
     assignments = {}
     for graded in sorted((folder.path / "graded").iterdir()):
@@ -292,9 +294,9 @@ def _hand_over(
         by_formgrader = gradebook.public_only(assignments[graded.name], folder.path, students)
         results_of_course += by_us + by_formgrader
     table = grades_table(results_of_course)
-    folder.grades.write_text(table, encoding="utf-8", newline="")
+    write_whole(folder.grades, table)
     report = report_page(results_of_course, assignments, left_out)
-    folder.report.write_text(report, encoding="utf-8")
+    write_whole(folder.report, report)
     _print_summary(folder, results)
     if left_out[assignment.number]:
         say(f"left out, being nobody's notebook: {listed(left_out[assignment.number])}")

@@ -511,13 +511,13 @@ def _sources_of(assignment: Assignment) -> str:
 
 
 def fingerprint(
-    submission: Submission, assignment: Assignment, secret: bytes, parameters: str
+    submission: Submission, assignment: Assignment, secret: bytes, settings: str
 ) -> str:
     """Another one means that a submission must be graded again.
 
-    It, the tests or the course have changed.
+    It, the tests, the settings of the call or the course have changed.
     """
-    texts = (submission.fault, parameters, repr(assignment), _sources_of(assignment))
+    texts = (submission.fault, settings, repr(assignment), _sources_of(assignment))
     ingredients = [submission.data, secret, *(text.encode() for text in texts)]
     digests = [hashlib.sha256(ingredient).digest() for ingredient in ingredients]
     return hashlib.sha256(b"".join(digests)).hexdigest()

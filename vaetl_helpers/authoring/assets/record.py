@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vaetl_helpers.authoring.assets.facts import RECORDED, commit, today
-from vaetl_helpers.output import say
+from vaetl_helpers.output import say, write_whole
 
 
 def record(run: Path, machine: str, folder: Path = RECORDED) -> list[Path]:
@@ -32,7 +32,7 @@ def record(run: Path, machine: str, folder: Path = RECORDED) -> list[Path]:
             name += f"_{parameters['task']}"
         path = folder / f"{name}.json"
         content = _content(number, metrics, machine)
-        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_whole(path, json.dumps(content, indent=1) + "\n")
         written.append(path)
     for table in sorted((run / "tables").glob("*.csv")):
         written.append(Path(shutil.copy(table, folder)))
