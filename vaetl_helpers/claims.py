@@ -2,7 +2,8 @@
 
 `claims.yaml` says which record decides what, and what a gain must be worth; every number comes from
 a record, which is found by its id and its data. A row is `live` (of the reader's run) or `recorded`
-(in the package), and primary or exploratory. `app.ledger_text` tells the rows in words.
+(in the package), and primary or exploratory. A live row gets no verdict: it holds for this run, and
+often for its few pretrained models alone. `app.ledger_text` tells the rows in words.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from vaetl_helpers.output import conditions
 from vaetl_helpers.recorded import recorded_records
 from vaetl_helpers.study.effects import RATIOS, finite_or_none
 
-__all__ = ["CONTRACT", "DELTAS", "RATIOS", "Comparison", "Row", "comparisons", "ledger"]
+__all__ = ["CONTRACT", "DELTAS", "LIVE", "RATIOS", "Comparison", "Row", "comparisons", "ledger"]
+
+LIVE = "in this run"  # stands where a recorded row has its verdict
 
 # What decides: `margins` by unit, groups of `data`, `names` of data, and `claims` by id.
 CONTRACT: dict[str, Any] = yaml.safe_load(
@@ -131,43 +134,45 @@ def _data_sets(names: Iterable[str]) -> list[str]:
 def ledger(run: Path | str | None = None, records: Sequence[Record] | None = None) -> list[Row]:
     """The rows: `live` of the folder `run` and of a notebook's own `records`, and `recorded`.
 
-    The verdict is study.verdict's at the margin of claims.yaml; the primary rows are adjusted by
-    Holm over all of them. Where a comparison is recorded too, from fresh seeds, that row is its
-    primary. Raises CourseError where `run` is not the folder of a run.
+    The verdict of a recorded row is study.verdict's at the margin of claims.yaml; the primary rows
+    of a claim are adjusted for each other by Holm, because one concludes about a claim from all of
+    them. A live row is never primary. Raises CourseError where `run` is not the folder of a run.
     """
     live = [*_records_of_run(run), *(records or ())]
     sources = {"live": _by_id_and_data(live), "recorded": _by_id_and_data(recorded_records())}
     answers = []
     for comparison in comparisons():
         key = comparison.id, comparison.data
-        answering = [source for source in sources if key in sources[source]]
-        for source in answering:
-            primary = comparison.primary and source == answering[-1]
-            answers.append(_Answer(comparison, sources[source], source, primary))
-    adjusted = iter(study.holm([answer.p for answer in answers if answer.primary]))
-    rows = []
-    for answer in answers:
-        adjusted_p = next(adjusted) if answer.primary else None
-        rows.append(answer.row(adjusted_p))
-    return rows
+        for source, records_of_source in sources.items():
+            if key in records_of_source:
+                answers.append(_Answer(comparison, records_of_source, source))
+    _adjust(answers)
+    return [answer.row() for answer in answers]
 
 
 class _Answer:
     """The record that answers a comparison, before the primary ones are adjusted for each other."""
 
-    def __init__(
-        self, comparison: Comparison, records: Records, source: str, primary: bool
-    ) -> None:
-        self.comparison, self.source, self.primary = comparison, source, primary
+    def __init__(self, comparison: Comparison, records: Records, source: str) -> None:
+        self.comparison = comparison
+        self.source = source
+        self.primary = comparison.primary and source == "recorded"
         self.record = records[comparison.id, comparison.data]
         self.effect = study.Effect.from_record(self.record)
         self.guarded = _guard_verdict(comparison, records)
+        self.delta = DELTAS.get(self.record.get("unit") or "", 0.0)
+        self.adjusted_p: float | None = None
+        self.adjusted_p_of_margin: float | None = None
 
     @property
     def p(self) -> float:
         return self.effect.p if self.effect else 1.0
 
-    def row(self, adjusted_p: float | None) -> Row:
+    @property
+    def p_of_margin(self) -> float:
+        return self.effect.p_of_margin(self.delta) if self.effect else 1.0
+
+    def row(self) -> Row:
         record, comparison = self.record, self.comparison
         unit = record.get("unit") or ""
         conditional = tuple(record.get("conditional") or ())
@@ -183,7 +188,7 @@ class _Answer:
             low=finite_or_none(record.get("low"), unit),
             high=finite_or_none(record.get("high"), unit),
             n=record.get("n") or 0,
-            verdict=self._verdict(unit, adjusted_p),
+            verdict=self._verdict(),
             source=self.source,
             primary=self.primary,
             id=comparison.id,
@@ -191,13 +196,29 @@ class _Answer:
             conditional=conditional,
         )
 
-    def _verdict(self, unit: str, adjusted_p: float | None) -> str:
+    def _verdict(self) -> str:
+        if self.source == "live":
+            return LIVE
         if not self.effect:
             return "undecided"
-        word = study.verdict(self.effect, DELTAS.get(unit, 0), adjusted_p)
+        word = study.verdict(self.effect, self.delta, self.adjusted_p, self.adjusted_p_of_margin)
         if word == "supported" and self.guarded:
             return self.guarded
         return word
+
+
+def _adjust(answers: Sequence[_Answer]) -> None:
+    """Adjusts the p values of each claim's primary rows by Holm, for effects and for "no gain"."""
+    by_claim: dict[str, list[_Answer]] = {}
+    for answer in answers:
+        if answer.primary:
+            by_claim.setdefault(answer.comparison.claim, []).append(answer)
+    for family in by_claim.values():
+        p_values = study.holm([answer.p for answer in family])
+        p_of_margins = study.holm([answer.p_of_margin for answer in family])
+        for answer, p, p_of_margin in zip(family, p_values, p_of_margins, strict=True):
+            answer.adjusted_p = p
+            answer.adjusted_p_of_margin = p_of_margin
 
 
 def _guard_verdict(comparison: Comparison, records: Records) -> str | None:

@@ -53,6 +53,7 @@ VERDICTS = {
     "contradicted": ("X", COLOURS[1]),
     "no gain": ("s", COLOURS[4]),
     "undecided": ("D", GREY),
+    "in this run": ("P", COLOURS[3]),  # no verdict: what the reader's own run gave
 }
 ALT_TEXTS: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y)

@@ -449,7 +449,7 @@ for models, count in claimed.items():
 # Now the verdict.
 # It has four values, **supported**, **contradicted**, **no gain** and **undecided**, and a margin $\delta$ below which a difference is not worth having.
 # "Undecided" and "no gain" are different findings: absence of evidence is not evidence of absence.
-# And "supported" means *above 0*, not *worth having*: look at the size of the effect, too.
+# "Supported" means that the effect is above 0 and may be worth having; how large it is, only the interval says.
 
 # %% [markdown]
 # ### Exercise 4: a verdict · 8 minutes
@@ -459,10 +459,10 @@ for models, count in claimed.items():
 # The rules, in this order:
 #
 # 1. fewer than 5 repeats: `"undecided"`, whatever the interval is;
-# 2. the interval lies above 0: `"supported"`;
-# 3. it lies below 0: `"contradicted"`;
-# 4. it lies inside $\pm\delta$: `"no gain"`.
-#    It is short enough to exclude every gain, and every loss, worth having;
+# 2. the interval lies inside $\pm\delta$: `"no gain"`.
+#    It is short enough to exclude every gain, and every loss, worth having, even where it excludes 0;
+# 3. it lies above 0: `"supported"`;
+# 4. it lies below 0: `"contradicted"`;
 # 5. otherwise `"undecided"`.
 #
 # An end that lies exactly on a boundary (0, $\delta$ or $-\delta$) is not beyond it.
@@ -1426,7 +1426,7 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 #
 # <details><summary>Undecided: 0 is inside.</summary>
 #
-# 0 is inside, but the whole interval is also inside ±1 point, and rule 4 comes before rule 5.
+# 0 is inside, but the whole interval is also inside ±1 point, and rule 2 is asked before the others.
 # </details>
 #
 # <details><summary>No gain worth a point.</summary>

@@ -639,10 +639,10 @@ def interval_by_the_package(a, b):
 
 def verdict_the_other_way_round(low, high, n, delta):
     if n >= 5:
-        if low > 0 or high < 0:
-            return "supported" if low > 0 else "contradicted"
         if max(-low, high) < delta:
             return "no gain"
+        if low > 0 or high < 0:
+            return "supported" if low > 0 else "contradicted"
     return "undecided"
 
 

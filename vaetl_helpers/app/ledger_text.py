@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vaetl_helpers.claims import CONTRACT, RATIOS, Row, comparisons
+from vaetl_helpers.claims import CONTRACT, LIVE, RATIOS, Row, comparisons
 from vaetl_helpers.output import format_table
 
 HEADER = ("data", "measure", "effect, 95 % interval", "n", "verdict", "source", "")
@@ -49,6 +49,7 @@ def sentence(row: Row) -> str:
         "contradicted": _contradicted,
         "no gain": _no_gain,
         "undecided": _undecided,
+        LIVE: _live,
     }
     finding = in_words[row.verdict](row)
     question = f"{row.data}, {row.measure}"
@@ -83,6 +84,10 @@ def _no_gain(row: Row) -> str:
 
 def _undecided(row: Row) -> str:
     return f"not decided: {shown(row)}, {_doubt(row)}"
+
+
+def _live(row: Row) -> str:
+    return f"{LIVE}: {shown(row)}"
 
 
 def _null(row: Row) -> int:
@@ -138,7 +143,7 @@ def _doubt(row: Row) -> str:
         return f"and the interval holds {null}"
     doubts = []
     if row.primary:
-        doubts.append("is not enough among so many comparisons (Holm)")
+        doubts.append("is not enough among the comparisons of this claim (Holm)")
     price = _claim(row).get("price")
     if price:
         doubts.append(f"does not exclude {price}")
@@ -162,10 +167,11 @@ def text(rows: Sequence[Row]) -> str:
         margins.append(f"{unit} {margin:g}")
     lines.append(
         f"Margins: {', '.join(margins)}. With fewer than 5 repeats a row is undecided. "
-        "The primary rows are adjusted together"
+        "The primary rows of a claim"
     )
-    primary_rows = sum(row.primary for row in rows)
-    lines.append(f"(Holm, {primary_rows} comparisons), the others are exploratory.")
+    lines.append(
+        "are adjusted for each other (Holm), the others are exploratory, and live rows get no verdict."
+    )
     return "\n".join(lines)
 
 

@@ -648,8 +648,8 @@ ENDS = POSITIVE_ENDS + [(-high, -low) for low, high in POSITIVE_ENDS]
     minutes=8,
     points=2,
     hints=(
-        "Only low and high can decide, never the middle. The order: too few repeats, above 0, "
-        "below 0, inside ±delta.",
+        "Only low and high can decide, never the middle. The order: too few repeats, inside "
+        "±delta, above 0, below 0.",
         "Above 0 means low > 0; below 0 means high < 0. An end that lies on a boundary is not "
         "beyond it: > and <.",
         '"no gain" needs -delta < low and high < delta. What none of the tests has caught is '
@@ -663,12 +663,12 @@ def verdict(low, high, n, delta):
     """
     if n < 5:
         return "undecided"
+    if -delta < low and high < delta:
+        return "no gain"
     if low > 0:
         return "supported"
     if high < 0:
         return "contradicted"
-    if -delta < low and high < delta:
-        return "no gain"
     return "undecided"
 
 
@@ -715,8 +715,8 @@ verdict.compare(
 )
 verdict.compare(
     BEYOND,
-    says="an interval above 0 is supported, one below 0 contradicted, from 5 repeats on and "
-    "whatever delta is",
+    says="an interval above 0 is supported, one below 0 contradicted, from 5 repeats on, unless it "
+    "lies inside ±delta: then it is no gain worth having",
 )
 
 verdict.wrong(
@@ -724,9 +724,15 @@ verdict.wrong(
     says="you claim by the middle",
     edit={"if low > 0:": "if low + high > 0:", "if high < 0:": "if low + high < 0:"},
 )
+SPANS_ZERO = '"no gain" for every interval that spans 0'
 verdict.wrong(
     "spans 0",
-    says='"no gain" for every interval that spans 0',
+    says=SPANS_ZERO,
+    edit={"if -delta < low and high < delta:": "if max(-low, high) < delta or low <= 0 <= high:"},
+)
+verdict.wrong(
+    "only spans 0",
+    says=SPANS_ZERO,
     edit={"if -delta < low and high < delta:": "if low <= 0 <= high:"},
 )
 verdict.wrong(
@@ -746,9 +752,12 @@ verdict.wrong(
     edit={"if low > 0:": "if low > delta:", "if high < 0:": "if high < -delta:"},
 )
 verdict.wrong(
-    "no gain first",
-    says="above 0 is supported, also inside ±delta: ask that first",
-    edit={"if low > 0:": 'if -delta < low and high < delta:\n    return "no gain"\nif low > 0:'},
+    "claim first",
+    says="inside ±delta a gain is not worth having, also above 0: ask that first",
+    edit={
+        "if -delta < low and high < delta:": 'if low > 0:\n    return "supported"\nif high < 0:\n'
+        '    return "contradicted"\nif -delta < low and high < delta:'
+    },
 )
 verdict.wrong(
     "0 counts",

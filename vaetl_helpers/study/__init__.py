@@ -6,7 +6,15 @@ from vaetl_helpers.recorded import (
     recorded_by_measure,
     recorded_value,
 )
-from vaetl_helpers.study.costs import add_costs, cost_ratio, labels_ratio, labels_to
+from vaetl_helpers.study.costs import (
+    adaptation_ratio,
+    cost_ratio,
+    costs_to,
+    labels_ratio,
+    labels_to,
+    shared_targets,
+    tasks_that_repay,
+)
 from vaetl_helpers.study.draws import Draw, Method, draw_labels
 from vaetl_helpers.study.effects import (
     Effect,
@@ -38,8 +46,9 @@ __all__ = [
     "Effect",
     "Method",
     "Table",
-    "add_costs",
+    "adaptation_ratio",
     "cost_ratio",
+    "costs_to",
     "draw_labels",
     "effect_of",
     "find_recorded",
@@ -53,6 +62,8 @@ __all__ = [
     "recorded_table",
     "recorded_value",
     "run_study",
+    "shared_targets",
+    "tasks_that_repay",
     "training_options",
     "verdict",
     "verdicts",

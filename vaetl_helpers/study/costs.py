@@ -5,49 +5,122 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vaetl_helpers.errors import CourseError
+from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
-from vaetl_helpers.study.table import CENSORED, RUN, Censoring, Cost, Table
+from vaetl_helpers.study.table import Censoring, Cost, Table
 
 
-def add_costs(
-    table: Table,
-    labels: int,
-    target_of: str,
-    curve: str = "validation curve",
-    costs: Sequence[str] = ("steps",),
-) -> None:
-    """Adds to each run at `labels` what it cost to reach the accuracy that `target_of` ended at.
+CURVE = "validation curve"
 
-    Runs gave `curve` and "COST by epoch" (spent so far) as one value an epoch; the target is the
-    best of `target_of`'s curve in that draw, where early stopping ends. A run that never gets there
-    is censored. The new metrics are "COST to NAME's accuracy".
+
+def shared_targets(
+    table: Table, a: str, b: str, labels: int, curve: str = CURVE
+) -> dict[int, float]:
+    """For each draw an accuracy that both methods reach and neither chose: the lower of their bests.
+
+    A target that is one method's own best would favour it, because it stands on that method's
+    luckiest epoch, which the other has to meet.
     """
-    frame = table.frame
-    runs = frame[frame["labels"] == labels].drop_duplicates(RUN)
-    rows = []
-    for run in runs.to_dict("records"):
-        method, draw = run["method"], run["draw"]
-        values = table.images.get((method, labels, draw, curve))
-        if values is None:
-            continue
-        target = table.images[target_of, labels, draw, curve].max()
-        reached = np.flatnonzero(values >= target)
-        epoch = reached[0] if len(reached) else -1
-        censoring = Censoring.NONE if len(reached) else Censoring.AT_LEAST
-        for cost in costs:
-            spent = table.images.get((method, labels, draw, f"{cost} by epoch"))
-            if spent is None:
-                continue
-            metric = f"{cost} to {target_of}'s accuracy"
-            rows.append(run | {"metric": metric, "value": float(spent[epoch])})
-            rows.append(run | {"metric": metric + CENSORED, "value": float(censoring)})
-    table.add(rows)
-    of_metric = [*RUN, "metric"]  # a study that is looked at twice has its costs once
-    table.frame = table.frame.drop_duplicates(of_metric, keep="last", ignore_index=True)
+    bests_of_a = _bests(table, a, labels, curve)
+    bests_of_b = _bests(table, b, labels, curve)
+    check_same_draws(bests_of_a, bests_of_b, a, b)
+    return {draw: min(best, bests_of_b[draw]) for draw, best in bests_of_a.items()}
+
+
+def costs_to(
+    table: Table,
+    method: str,
+    cost: str,
+    labels: int,
+    targets: float | Mapping[int, float],
+    curve: str = CURVE,
+) -> dict[int, Cost]:
+    """For each draw what a method had spent after the first epoch at the target accuracy.
+
+    Runs gave `curve` and "COST by epoch" (spent so far) as one value an epoch. `targets` is one
+    accuracy, named beforehand, or one for each draw. A run that never gets there takes at least
+    what it spent in all.
+    """
+    spent = _by_epoch(table, method, labels, f"{cost} by epoch")
+    costs = {}
+    for draw, accuracies in _by_epoch(table, method, labels, curve).items():
+        target = targets[draw] if isinstance(targets, Mapping) else targets
+        epochs = np.flatnonzero(accuracies >= target)
+        if len(epochs):
+            costs[draw] = Cost(float(spent[draw][epochs[0]]))
+        else:
+            costs[draw] = Cost(float(spent[draw][-1]), Censoring.AT_LEAST)
+    return costs
+
+
+def adaptation_ratio(
+    table: Table, a: str, b: str, cost: str, labels: int, target: float | None = None
+) -> Effect:
+    """How much less of `cost` method `a` takes than `b` to reach an accuracy on validation.
+
+    `target` is an accuracy in per cent that was named beforehand; by default it is that of
+    `shared_targets`, which every run reaches. The effect is as in `cost_ratio`.
+    """
+    targets = shared_targets(table, a, b, labels) if target is None else target
+    costs_a = costs_to(table, a, cost, labels, targets)
+    costs_b = costs_to(table, b, cost, labels, targets)
+    check_same_draws(costs_a, costs_b, a, b)
+    return _ratio(table, costs_a, costs_b, [labels], cost)
+
+
+def tasks_that_repay(
+    table: Table, a: str, b: str, cost: str, labels: int, price: float, target: float | None = None
+) -> Effect | None:
+    """After how many target tasks method `a` has repaid the `price` of what it starts from.
+
+    The number is `price` over the mean of what a task saves, b's cost − a's. As in every effect in
+    "tasks", it is the logarithm of the number with the sign turned, so that fewer tasks lie above.
+    An end is open where the saving may be 0 or less. None where the mean saving is not above 0, so
+    that no number of tasks would repay it.
+    """
+    targets = shared_targets(table, a, b, labels) if target is None else target
+    costs_a = costs_to(table, a, cost, labels, targets)
+    costs_b = costs_to(table, b, cost, labels, targets)
+    check_same_draws(costs_a, costs_b, a, b)
+    savings = {draw: costs_b[draw].value - a_cost.value for draw, a_cost in costs_a.items()}
+    saving = effect_over(table, savings, [labels])
+    if saving.effect <= 0:
+        return None
+    censored = sum(bool(costs_a[draw].censoring or costs_b[draw].censoring) for draw in costs_a)
+    return replace(
+        saving,
+        effect=math.log(saving.effect / price),
+        low=math.log(saving.low / price) if saving.low > 0 else -math.inf,
+        high=math.log(saving.high / price),
+        se=saving.se / saving.effect,  # of a logarithm, to first order
+        censored=censored,
+    )
+
+
+def _bests(table: Table, method: str, labels: int, curve: str) -> dict[int, float]:
+    by_draw = _by_epoch(table, method, labels, curve)
+    return {draw: float(values.max()) for draw, values in by_draw.items()}
+
+
+def _by_epoch(table: Table, method: str, labels: int, metric: str) -> dict[int, NDArray[Any]]:
+    """A run's values by epoch [epochs], for each draw; CourseError where there are none."""
+    if method not in table.known("method"):
+        raise unknown_name_error("method", method, table.known("method"))
+    by_draw = {}
+    for (of_method, of_labels, draw, of_metric), values in table.images.items():
+        if (of_method, of_labels, of_metric) == (method, labels, metric):
+            by_draw[draw] = values
+    if not by_draw:
+        raise CourseError(
+            f"{metric} of '{method}' at {labels} labels was not kept by epoch: return one value "
+            "an epoch, or compare other methods."
+        )
+    return dict(sorted(by_draw.items()))
 
 
 def labels_to(

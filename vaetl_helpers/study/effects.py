@@ -44,20 +44,34 @@ class Effect:
     def p(self) -> float:
         """Two-sided p value of "no effect".
 
-        1 where the effect lies on the side that is not bounded, and without a standard error.
+        1 where the effect lies on the side that is not bounded, and where no repeat differed.
         """
         outer_end = self.high if self.effect < 0 else self.low
-        if math.isinf(outer_end) or math.isnan(self.se):
+        if math.isinf(outer_end) or not self.varies:
             return 1.0
-        if self.se == 0:
-            return float(self.effect == 0)
         t = abs(self.effect) / self.se
         return float(2 * stats.t.sf(t, self.df))
 
     @property
+    def varies(self) -> bool:
+        """Whether the repeats differed, without which there is no interval but a point."""
+        return self.se > 0  # nan is not
+
+    def p_of_margin(self, delta: float) -> float:
+        """The p value of "at least `delta` in either direction", which "no gain" has to reject.
+
+        One-sided at 2.5 %, doubled, so that it is below 0.05 where the 95 % interval lies inside
+        ±delta.
+        """
+        if math.isinf(self.low) or math.isinf(self.high) or not self.varies:
+            return 1.0
+        t = (delta - abs(self.effect)) / self.se
+        return float(min(1.0, 2 * stats.t.sf(t, self.df)))
+
+    @property
     def times(self) -> tuple[float, float, float]:
         """For the effect of a logarithm: the ratio and the ends of its interval."""
-        return math.exp(self.effect), math.exp(self.low), math.exp(self.high)
+        return _exp(self.effect), _exp(self.low), _exp(self.high)
 
     @property
     def bound(self) -> str:
@@ -177,7 +191,7 @@ def _to_unit(effect: Interval, unit: str) -> Interval:
         return effect
     if RATIOS[unit] < 0:
         effect = _negative(effect)
-    return Interval(*map(math.exp, effect))
+    return Interval(*map(_exp, effect))
 
 
 def _from_unit(values: Interval, unit: str) -> Interval:
@@ -190,6 +204,14 @@ def _from_unit(values: Interval, unit: str) -> Interval:
 
 def _negative(interval: Interval) -> Interval:
     return Interval(-interval.high, -interval.middle, -interval.low)
+
+
+def _exp(logarithm: float) -> float:
+    """The ratio of a logarithm; infinite where no float is large enough."""
+    try:
+        return math.exp(logarithm)
+    except OverflowError:
+        return math.inf
 
 
 def _log(ratio: float) -> float:
@@ -209,7 +231,9 @@ def effect_of(differences: ArrayLike, overlap: float = 0.0) -> Effect:
     means and the residual mean square. The degrees of freedom are Satterthwaite's. The correction
     takes all of s² for the labels' doing, so that it is too wide where other things
     (initialisation, the pretrained model) vary more; the null hypothesis is then kept too often.
-    Raises CourseError below 2 repeats, and for values that are not finite.
+    Where hardly an image is told apart by the two methods, as near 100 %, the standard error is at
+    least that of two images more that are, one for each. Raises CourseError below 2 repeats, and
+    for values that are not finite.
     """
     values = _differences(differences)
     means = values.mean(1) if values.ndim == 2 else values
@@ -219,6 +243,11 @@ def effect_of(differences: ArrayLike, overlap: float = 0.0) -> Effect:
     if not np.isfinite(means).all():
         raise _no_interval_error("a difference is not finite")
     effect = float(means.mean())
+    if not 0 <= overlap < 1:
+        raise CourseError(
+            f"overlap is the fraction of its labels that a draw shares, 0 or more and below 1, not "
+            f"{overlap}: where all labels are shared nothing is drawn, and no interval is for them."
+        )
     correlation = overlap / (1 - overlap)
     repeats = float(means.var(ddof=1)) * (1 / n + correlation)
     images = _image_component(values, means)
@@ -228,6 +257,7 @@ def effect_of(differences: ArrayLike, overlap: float = 0.0) -> Effect:
         of_repeats = repeats**2 / (n - 1)
         of_images = images**2 / (values.shape[1] - 1)
         df = (repeats + images) ** 2 / (of_repeats + of_images)
+    se = max(se, _least_error(values))
     half = float(stats.t.ppf(0.975, df)) * se
     low, high = effect - half, effect + half
     return Effect(effect, low, high, n, se, df, overlap=overlap)
@@ -271,6 +301,19 @@ def _image_component(values: NDArray[Any], means: NDArray[Any]) -> float:
     mean_square = (residuals**2).sum() / freedom
     component = by_image.var(ddof=1) - mean_square / n
     return float(max(0.0, component) / m)
+
+
+def _least_error(values: NDArray[Any]) -> float:
+    """The standard error that two further test images would leave, one right for each method.
+
+    It is for accuracies, where an image is told apart by the two methods or is not. It is 0 for
+    other values, and where no image is told apart at all: nothing is then known of the spread.
+    """
+    sizes = np.unique(np.abs(values))
+    most = float(sizes[-1])
+    if values.ndim < 2 or not set(sizes) <= {0.0, most}:
+        return 0.0
+    return math.sqrt(2) * most / (values.shape[1] + 2)
 
 
 def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "draws") -> Effect:
@@ -366,23 +409,27 @@ def _shared_models(seeds: NDArray[Any]) -> list[str]:
     return ["this pretrained model" if models == 1 else f"these {models} pretrained models"]
 
 
-def verdict(effect: Effect, delta: float = 1.0, p: float | None = None) -> str:
+def verdict(
+    effect: Effect, delta: float = 1.0, p: float | None = None, p_of_margin: float | None = None
+) -> str:
     """What may be said: "supported", "contradicted", "no gain" (worth `delta`) or "undecided".
 
-    In this order: below 5 repeats undecided; interval above 0 supported, even where it is inside
-    ±delta; below 0 contradicted; inside ±delta no gain; otherwise undecided. An interval that ends
-    on a boundary is not beyond it. `delta` is in the effect's unit. With `p`, adjusted for other
-    comparisons, the first two also need p < 0.05.
+    In this order: below 5 repeats, and where no repeat differed from another, undecided; interval
+    inside ±delta no gain, even where it excludes 0; above 0 supported; below 0 contradicted;
+    otherwise undecided. An interval that ends on a boundary is not beyond it. `delta` is in the
+    effect's unit. `p` and `p_of_margin` are adjusted for other comparisons: with the first,
+    "supported" and "contradicted" also need p < 0.05, with the second "no gain" does.
     """
-    if effect.n < 5:
+    if effect.n < 5 or effect.se == 0:
         return "undecided"
-    significant = p is None or p < 0.05
-    if effect.low > 0 and significant:
-        return "supported"
-    if effect.high < 0 and significant:
-        return "contradicted"
     if -delta < effect.low and effect.high < delta:
-        return "no gain"
+        is_sure = p_of_margin is None or p_of_margin < 0.05
+        return "no gain" if is_sure else "undecided"
+    is_significant = p is None or p < 0.05
+    if effect.low > 0 and is_significant:
+        return "supported"
+    if effect.high < 0 and is_significant:
+        return "contradicted"
     return "undecided"
 
 
@@ -399,10 +446,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return in_order
 
 
-def verdicts(effects: Sequence[Effect], delta: float = 1.0) -> list[str]:
-    """The verdicts of the primary comparisons together, adjusted by Holm."""
-    adjusted = holm([effect.p for effect in effects])
-    return [verdict(effect, delta, p) for effect, p in zip(effects, adjusted, strict=True)]
+def verdicts(effects: Sequence[Effect], delta: float | Sequence[float] = 1.0) -> list[str]:
+    """The verdicts of primary comparisons that are concluded from together, adjusted by Holm.
+
+    Effects and "no gain" are adjusted each among their own kind, so that the chance of any false
+    effect is at most 5 %, and that of any false "no gain" as well. `delta` is one margin, or one
+    for each effect.
+    """
+    deltas = np.broadcast_to(np.asarray(delta, float), len(effects)).tolist()
+    p_values = holm([effect.p for effect in effects])
+    pairs = zip(effects, deltas, strict=True)
+    p_of_margins = holm([effect.p_of_margin(margin) for effect, margin in pairs])
+    rows = zip(effects, deltas, p_values, p_of_margins, strict=True)
+    return [verdict(*row) for row in rows]
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:

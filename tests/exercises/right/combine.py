@@ -153,36 +153,37 @@ def interval_of_tensors(a, b):
 def verdict(low, high, n, delta):
     words = (
         (n < 5, "undecided"),
+        (max(-low, high) < delta, "no gain"),
         (low > 0, "supported"),
         (high < 0, "contradicted"),
-        (max(-low, high) < delta, "no gain"),
         (True, "undecided"),
     )
     return next(word for holds, word in words if holds)
 
 
 def verdict_in_one_line(low, high, n, delta):
-    if n >= 5 and low * high > 0:
-        return "supported" if low > 0 else "contradicted"
-    return "no gain" if n >= 5 and -delta < low and high < delta else "undecided"
+    if n >= 5 and -delta < low and high < delta:
+        return "no gain"
+    claim = "supported" if low > 0 else "contradicted"
+    return claim if n >= 5 and low * high > 0 else "undecided"
 
 
 def verdict_by_match(low, high, n, delta):
-    match (n >= 5, low > 0, high < 0, -delta < low and high < delta):
+    match (n >= 5, -delta < low and high < delta, low > 0, high < 0):
         case (False, _, _, _):
             return "undecided"
         case (_, True, _, _):
-            return "supported"
-        case (_, _, True, _):
-            return "contradicted"
-        case (_, _, _, True):
             return "no gain"
+        case (_, _, True, _):
+            return "supported"
+        case (_, _, _, True):
+            return "contradicted"
     return "undecided"
 
 
 def verdict_by_numpy(low, high, n, delta):
-    conditions = [n < 5, low > 0, high < 0, (-delta < low) & (high < delta)]
-    words = ["undecided", "supported", "contradicted", "no gain"]
+    conditions = [n < 5, (-delta < low) & (high < delta), low > 0, high < 0]
+    words = ["undecided", "no gain", "supported", "contradicted"]
     return np.select(conditions, words, default="undecided").reshape(1)[0]
 
 
