@@ -209,14 +209,7 @@ def test_the_package_has_rows_of_every_earlier_chapter_and_of_no_run() -> None:
     "unit, value, low, high, n, verdict",
     [
         ("points", 2.1, 0.4, 3.8, 10, "supported"),
-        (
-            "points",
-            0.3,
-            0.1,
-            0.5,
-            10,
-            "no gain",
-        ),  # a gain, and none worth having  # above 0, even inside the margin
+        ("points", 0.3, 0.1, 0.5, 10, "no gain"),  # above 0, and not worth having
         ("points", -2.1, -3.8, -0.4, 10, "contradicted"),
         ("points", 0.2, -0.6, 0.9, 10, "no gain"),
         ("points", 0.2, -0.6, 1.0, 10, "undecided"),  # ends on the margin

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
 
@@ -458,6 +460,40 @@ def test_c_is_chosen_by_validation_and_the_probe_is_of_train_alone() -> None:
     assert probe.c == best.c
     assert probe.pipeline[0].n_samples_seen_ == 30
     assert (probe.pipeline[1].coef_ == best.pipeline[1].coef_).all()
+
+
+def test_a_collapsed_latent_is_left_small_or_made_as_loud_as_the_others() -> None:
+    """One feature tells the classes apart; thirty hardly vary, as collapsed latents do."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(40) % 2
+    useful = 2.0 * y[:, None] + 0.5 * torch.randn(40, 1, generator=generator)
+    x = torch.cat([useful, 0.01 * torch.randn(40, 30, generator=generator)], 1)
+    train, validation = (x[:10], y[:10]), (x[10:], y[10:])
+    natural = linear_probe(*train, *validation, scalings=["one factor"])
+    standardised = linear_probe(*train, *validation, scalings=["standardised"])
+    assert natural.accuracy(*validation) > standardised.accuracy(*validation) + 0.1
+    chosen = linear_probe(*train, *validation)
+    assert (chosen.scaling, chosen.c) == ("one factor", natural.c)
+    large = torch.cat([useful, 100 * useful], 1)
+    assert linear_probe(large[:10], y[:10], large[10:], y[10:]).accuracy(large[10:], y[10:]) > 0.8
+
+
+def test_features_as_they_are_are_one_factor_with_another_c() -> None:
+    x, y = clusters(40, 8, 3)
+    x = x[:, [0, 4, 5]]
+    factor = float(np.sqrt(x.double().numpy().var(0).mean()))
+    for c in (0.01, 1.0):
+        probe = linear_probe(x, y, x, y, grid=[c], scalings=["one factor"])
+        plain = LogisticRegression(C=c / factor**2, max_iter=2000).fit(x.double(), y)
+        np.testing.assert_array_equal(probe.predict(x), plain.predict(x.double()))
+        np.testing.assert_allclose(
+            probe.as_linear()(x).softmax(1).detach(), plain.predict_proba(x.double()), atol=1e-3
+        )
+
+
+def test_an_unknown_scaling_is_named() -> None:
+    with pytest.raises(CourseError, match="Unknown scaling 'standard': did you mean"):
+        linear_probe(*clusters(50, 0, 2), scalings=["standard"])
 
 
 def test_cross_validation_scales_inside_the_folds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def text(rows: Sequence[Row]) -> str:
         "The primary rows of a claim"
     )
     lines.append(
-        "are adjusted for each other (Holm), the others are exploratory, and live rows get no verdict."
+        "are adjusted for each other (Holm), the others are exploratory. Live rows get no verdict."
     )
     return "\n".join(lines)
 

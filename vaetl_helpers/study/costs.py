@@ -14,14 +14,13 @@ from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
 from vaetl_helpers.study.table import Censoring, Cost, Table
 
-
 CURVE = "validation curve"
 
 
 def shared_targets(
     table: Table, a: str, b: str, labels: int, curve: str = CURVE
 ) -> dict[int, float]:
-    """For each draw an accuracy that both methods reach and neither chose: the lower of their bests.
+    """For each draw an accuracy that both methods reach: the lower of their bests.
 
     A target that is one method's own best would favour it, because it stands on that method's
     luckiest epoch, which the other has to meet.

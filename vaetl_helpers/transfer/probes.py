@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vaetl_helpers.data.images import ImageSet, check_levels
 from vaetl_helpers.data.inputs import as_tensor
-from vaetl_helpers.errors import CourseError
+from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.training.evaluation import evaluating
 from vaetl_helpers.training.inputs import check_images, check_network
 from vaetl_helpers.transfer.backbones import Backbone
@@ -54,10 +54,14 @@ def features(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 32) 
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear classifier on features; `c` is the inverse strength of its L2 penalty."""
+    """A linear classifier on features.
 
-    pipeline: Any  # scikit-learn's StandardScaler and LogisticRegression
+    `c` is the inverse strength of its L2 penalty, `scaling` one of SCALINGS.
+    """
+
+    pipeline: Any  # a scaler with mean_ and scale_, and scikit-learn's LogisticRegression
     c: float
+    scaling: str
 
     @property
     def classes(self) -> Tensor:
@@ -76,7 +80,7 @@ class Probe:
         return float((self.pipeline.predict(rows) == labels).mean())
 
     def as_linear(self) -> nn.Linear:
-        """The same classifier as a layer on features that are not standardised, [n, d] → logits.
+        """The same classifier as a layer on features that are not scaled, [n, d] → logits.
 
         With two classes the logits are ∓ half of scikit-learn's. Raises CourseError unless the
         labels are 0 … k − 1.
@@ -101,7 +105,7 @@ class Probe:
 
 
 def checked_features(x: Any, width: int | None = None) -> np.ndarray:
-    """Features as float64 [n, d], so that nothing is lost in standardising.
+    """Features as float64 [n, d], so that nothing is lost in scaling.
 
     Raises CourseError for another shape, and for values that are not finite.
     """
@@ -138,22 +142,26 @@ def _as_tensor(values: Any, name: str) -> Tensor:
         ) from error
 
 
-GRID = tuple(10.0**exponent for exponent in range(-5, 2))
+GRID = tuple(10.0**exponent for exponent in range(-5, 4))
+# One factor for all features keeps what their sizes say; standardising gives each the same size.
+# Features as they are need no entry of their own: a common factor only moves the best C.
+SCALINGS = ("one factor", "standardised")
 
 
-def linear_probe(
+def linear_probe(  # noqa: PLR0913  # two sets, and what is chosen between
     train_x: Tensor,
     train_y: Tensor,
     validation_x: Tensor | None = None,
     validation_y: Tensor | None = None,
     grid: Sequence[float] = GRID,
+    scalings: Sequence[str] = SCALINGS,
 ) -> Probe:
-    """Logistic regression on standardised features [n, d]; C is the best one of `grid`.
+    """Logistic regression on features [n, d]; C is the best one of `grid`, scaling of `scalings`.
 
-    The best has the highest accuracy on validation or, without it, in 5-fold cross-validation
-    inside train (fewer folds where a class has fewer rows), standardised in each fold anew; the
-    smallest C wins a tie. Raises CourseError for a single class, lengths that differ, and features
-    that are not finite.
+    The best have the highest accuracy on validation or, without it, in 5-fold cross-validation
+    inside train (fewer folds where a class has fewer rows), scaled in each fold anew; the smallest
+    C wins a tie, then the first scaling. Raises CourseError for a single class, lengths that
+    differ, features that are not finite and an unknown scaling.
     """
     from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 
@@ -171,29 +179,88 @@ def linear_probe(
         )
     if validation_x is None:
         folds = StratifiedKFold(min(5, fewest), shuffle=True, random_state=0)
-        c = _best_c(x, y, folds, grid)
+        best = _best_settings(x, y, folds, grid, scalings)
     else:
         unseen_x = checked_features(validation_x, x.shape[1])
         unseen_y = checked_labels(validation_y, len(unseen_x))
         # The only fold: rows marked −1 always train, rows marked 0 are held out.
         split = PredefinedSplit(np.repeat([-1, 0], [len(x), len(unseen_x)]))
-        c = _best_c(np.concatenate([x, unseen_x]), np.concatenate([y, unseen_y]), split, grid)
-    return Probe(_pipeline(c).fit(x, y), c)
+        all_x, all_y = np.concatenate([x, unseen_x]), np.concatenate([y, unseen_y])
+        best = _best_settings(all_x, all_y, split, grid, scalings)
+    return Probe(_pipeline(*best).fit(x, y), *best)
 
 
-def _best_c(x: np.ndarray, y: np.ndarray, folds: Any, grid: Sequence[float]) -> float:
-    """The value of `grid` with the best mean accuracy on held-out rows; of equals the least."""
-    from sklearn.model_selection import GridSearchCV
+def _best_settings(
+    x: np.ndarray, y: np.ndarray, folds: Any, grid: Sequence[float], scalings: Sequence[str]
+) -> tuple[float, str]:
+    """C and scaling with the best mean accuracy on held-out rows; of equals the first."""
+    order = [(c, scaling) for c in sorted(grid) for scaling in scalings]
+    accuracies: dict[tuple[float, str], list[float]] = {setting: [] for setting in order}
+    for train, held_out in folds.split(x, y):
+        for scaling in scalings:
+            scaler = _scaler(scaling).fit(x[train])
+            rows, rotation = _rotated(scaler.transform(x[train]))
+            unseen = scaler.transform(x[held_out]) @ rotation
+            for c in sorted(grid):
+                classifier = _regression(c).fit(rows, y[train])
+                accuracies[c, scaling].append(classifier.score(unseen, y[held_out]))
+    return max(order, key=lambda setting: float(np.mean(accuracies[setting])))
 
-    choices = {"logisticregression__C": sorted(grid)}
-    # Without a last fit on all rows: those of validation are not for training.
-    search = GridSearchCV(_pipeline(), choices, cv=folds, refit=False).fit(x, y)
-    return search.best_params_["logisticregression__C"]
+
+def _rotated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in as few coordinates as there are rows, [n, min(n, d)], and the rotation [d, …].
+
+    An L2 penalty does not see a rotation, so that the classifier is the same and its fit quicker.
+    """
+    if len(x) >= x.shape[1]:
+        return x, np.eye(x.shape[1])
+    _, _, directions = np.linalg.svd(x, full_matrices=False)
+    return x @ directions.T, directions.T
 
 
-def _pipeline(c: float = 1.0) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _pipeline(c: float, scaling: str) -> Any:
     from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(_scaler(scaling), _regression(c))
+
+
+def _regression(c: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=c, max_iter=2000)
+
+
+def _scaler(scaling: str) -> Any:
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))
+    if scaling not in SCALINGS:
+        raise unknown_name_error("scaling", scaling, SCALINGS)
+    return StandardScaler() if scaling == "standardised" else CommonScaler()
+
+
+class CommonScaler:
+    """Divides all features by one number, so that their mean variance is 1.
+
+    Like a scikit-learn scaler it has `mean_`, `scale_` and `n_features_in_` after `fit`.
+    """
+
+    mean_: np.ndarray
+    scale_: np.ndarray
+    n_features_in_: int
+
+    def fit(self, x: np.ndarray, y: Any = None) -> CommonScaler:
+        """Learns from rows [n, d]; where no feature has any variance they stay as they are."""
+        self.n_features_in_ = x.shape[1]
+        self.mean_ = x.mean(0)
+        factor = float(np.sqrt(x.var(0).mean()))
+        self.scale_ = np.full(x.shape[1], factor if factor > 0 else 1.0)
+        return self
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """Rows [n, d] less the mean, divided by the number."""
+        scaled: np.ndarray = (x - self.mean_) / self.scale_
+        return scaled
+
+    def fit_transform(self, x: np.ndarray, y: Any = None) -> np.ndarray:
+        """`fit`, then `transform`."""
+        return self.fit(x, y).transform(x)
