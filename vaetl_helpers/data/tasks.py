@@ -31,10 +31,14 @@ CLASSES = {  # source classes and target classes, the shared one at the front
     "tops": (("pullover", "coat"), ("pullover", "shirt")),
     "dresses": (("dress", "coat"), ("dress", "shirt")),
     "animals": (("dog", "cat"), ("dog", "fox")),
-    # A control: both target classes come from the same collection.
+    # Pairs without a shared class; of the wolves and foxes both come from the same collection, too.
+    "shirts": (("pullover", "coat"), ("T-shirt", "shirt")),
     "wolves": (("dog", "cat"), ("wolf", "fox")),
 }
-CLOTHES = ("tops", "dresses")
+CLOTHES = ("tops", "dresses", "shirts")
+SAME_SOURCE = {"shirts": "tops", "wolves": "animals"}  # tasks that start from another one's models
+MODELS = 10  # source models of each of MANY_MODELS; the other task has one
+MANY_MODELS = ("tops", "animals")
 ANIMALS = ("cat", "dog", "fox", "wolf")
 VALIDATION_SIZE = 50  # images a class, of clothes as of animals
 
@@ -124,15 +128,27 @@ def _sets(name: str, root: Path | str | None, download: bool) -> dict[str, Image
 # ---------------------------------------------------------------- what was learned before
 
 
-def source_model(task: str) -> tuple[nn.Sequential, dict[str, Any]]:
+def source_name(task: str, number: int = 0) -> str:
+    """The name of a packaged source model; the first one has no number."""
+    return f"source-{task}-{number}" if number else f"source-{task}"
+
+
+def source_model(task: str, number: int = 0) -> tuple[nn.Sequential, dict[str, Any]]:
     """The network trained on a task's source classes, in eval mode, and its facts.
 
-    Among the facts are the command, the data and the cost. Raises CourseError for an unknown task.
+    `number`: which of the MODELS that differ in start and order; the facts are the command, the
+    data, the cost and the like. Raises CourseError for an unknown task, and a number too large.
     """
     if task not in CLASSES:
         raise unknown_name_error("task", task, CLASSES)
-    source_task = "animals" if task == "wolves" else task
-    weights, facts = packaged_weights(f"source-{source_task}")
+    of_task = SAME_SOURCE.get(task, task)
+    known = range(MODELS if of_task in MANY_MODELS else 1)
+    if number not in known:
+        raise CourseError(
+            f"Of {of_task} there are the source models {list(known)}, not {number}: take one of "
+            "them."
+        )
+    weights, facts = packaged_weights(source_name(of_task, number))
     model = transfer_cnn(**facts["architecture"])
     model.load_state_dict(weights)
     return model.eval(), facts

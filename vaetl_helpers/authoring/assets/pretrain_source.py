@@ -2,9 +2,10 @@
 
     python -m vaetl_helpers.authoring.assets.pretrain_source TASK
 
-TASK is tops, dresses or animals. Needs the full Fashion-MNIST, or CIFAR's cats and dogs
-(VAETL_DATA, see `vaetl data`). No image of a target task takes part. What it cost is kept in the
-checkpoint, because chapter 4 asks who pays.
+TASK is tops, dresses or animals. With `--seed 1` to 9 it trains the further models of a task,
+which differ in start and order, so that chapter 4 speaks of more than one of them. Needs the full
+Fashion-MNIST, or CIFAR's cats and dogs (VAETL_DATA, see `vaetl data`). No image of a target task
+takes part. What it cost is kept in the checkpoint, because chapter 4 asks who pays.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vaetl_helpers.authoring.assets.facts import ASSETS, fingerprint, origin
-from vaetl_helpers.data.tasks import source_data
+from vaetl_helpers.data.tasks import source_data, source_name
 from vaetl_helpers.hardware import count_flops
 from vaetl_helpers.nets import transfer_cnn
 from vaetl_helpers.output import say
@@ -87,7 +88,9 @@ def main() -> None:
         "test_accuracy": evaluate(model, data.test)["accuracy"],
     }
     facts |= origin("pretrain_source", sys.argv[1:], "one core of a x86-64 processor")
-    save_checkpoint(ASSETS / f"source-{options.task}.safetensors", model, **facts)
+    save_checkpoint(
+        ASSETS / f"{source_name(options.task, options.seed)}.safetensors", model, **facts
+    )
     say(facts)
 
 
