@@ -1472,8 +1472,51 @@ def test_labels_that_draws_share_enter_the_number_of_tasks() -> None:
 def test_a_cost_that_a_method_does_not_have_is_refused() -> None:
     table = curves(("scratch", 0, [50, 60], [10, 20]), ("probe", 0, [70], [0]))
     del table.images["probe", 20, 0, "steps by epoch"]
-    with pytest.raises(CourseError, match="was not kept by epoch"):
+    with pytest.raises(CourseError, match="was not kept step by step"):
         study.adaptation_ratio(table, "probe", "scratch", "steps", 20)
+
+
+# ---------------------------------------------------------------- overfitting
+
+
+def test_losses_are_compared_where_the_training_loss_is_equal() -> None:
+    training, unseen = [2.0, 1.0, 0.5, 0.6, 0.25], [2.2, 1.4, 1.2, 9.0, 1.5]
+    at = study.unseen_losses_at(training, unseen, [2.0, 1.5, 0.5, 0.375])
+    np.testing.assert_allclose(at, [2.2, 1.8, 1.2, 1.35])
+    for level in (2.1, 0.2):
+        with pytest.raises(CourseError, match="between 0.25 and 2 nats"):
+            study.unseen_losses_at(training, unseen, [level])
+    levels = study.shared_levels([2.0, 0.1], [1.9, 0.3], 3)
+    np.testing.assert_allclose(levels, [1.9, 1.1, 0.3])
+
+
+def paths_table(paths: dict[str, list[tuple[list[float], list[float]]]]) -> Table:
+    """A table of runs at 20 labels that gave their losses by epoch."""
+    tidy, images = [], {}
+    for method, draws in paths.items():
+        for draw, (training, unseen) in enumerate(draws):
+            row = ("s", "d", method, 20, draw, draw, "training loss by epoch", 1.0, 1.0)
+            tidy.append(dict(zip(COLUMNS, row, strict=True)))
+            images[method, 20, draw, "training loss by epoch"] = np.array(training, np.float32)
+            images[method, 20, draw, "validation loss by epoch"] = np.array(unseen, np.float32)
+    return Table(tidy, images)
+
+
+def path(rate: float, generalisation: float, epochs: int = 40) -> tuple[list[float], list[float]]:
+    """Losses of a network that learns at `rate`; the unseen loss follows from the training loss."""
+    training = [2.3 * np.exp(-rate * epoch) for epoch in range(epochs)]
+    return training, [generalisation * (2.3 - loss) ** 2 + loss for loss in training]
+
+
+def test_overfitting_does_not_follow_the_learning_rate() -> None:
+    slow, fast = path(0.05, 0.2), path(0.2, 0.2)
+    gaps = [unseen[-1] - training[-1] for training, unseen in (slow, fast)]
+    assert gaps[1] > gaps[0] + 0.2, "by the gap at the end the slow one overfits less"
+    table = paths_table({"slow": [slow] * 5, "fast": [fast] * 5, "worse": [path(0.1, 0.3)] * 5})
+    assert study.excess_loss(table, "slow", "fast", 20).effect == pytest.approx(0, abs=0.02)
+    assert study.excess_loss(table, "worse", "fast", 20).effect > 0.05
+    back = study.excess_loss(table, "fast", "worse", 20).effect
+    assert back == pytest.approx(-study.excess_loss(table, "worse", "fast", 20).effect)
 
 
 @pytest.fixture

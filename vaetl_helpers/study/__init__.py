@@ -25,6 +25,7 @@ from vaetl_helpers.study.effects import (
     verdict,
     verdicts,
 )
+from vaetl_helpers.study.overfitting import excess_loss, shared_levels, unseen_losses_at
 from vaetl_helpers.study.runs import run_study, training_options
 from vaetl_helpers.study.table import (
     CENSORED,
@@ -51,6 +52,7 @@ __all__ = [
     "costs_to",
     "draw_labels",
     "effect_of",
+    "excess_loss",
     "find_recorded",
     "holm",
     "labels_ratio",
@@ -62,9 +64,11 @@ __all__ = [
     "recorded_table",
     "recorded_value",
     "run_study",
+    "shared_levels",
     "shared_targets",
     "tasks_that_repay",
     "training_options",
+    "unseen_losses_at",
     "verdict",
     "verdicts",
 ]

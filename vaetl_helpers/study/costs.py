@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
 from vaetl_helpers.study.table import Censoring, Cost, Table
 
@@ -45,9 +43,9 @@ def costs_to(
     accuracy, named beforehand, or one for each draw. A run that never gets there takes at least
     what it spent in all.
     """
-    spent = _by_epoch(table, method, labels, f"{cost} by epoch")
+    spent = table.by_step(method, labels, f"{cost} by epoch")
     costs = {}
-    for draw, accuracies in _by_epoch(table, method, labels, curve).items():
+    for draw, accuracies in table.by_step(method, labels, curve).items():
         target = targets[draw] if isinstance(targets, Mapping) else targets
         epochs = np.flatnonzero(accuracies >= target)
         if len(epochs):
@@ -102,24 +100,8 @@ def tasks_that_repay(
 
 
 def _bests(table: Table, method: str, labels: int, curve: str) -> dict[int, float]:
-    by_draw = _by_epoch(table, method, labels, curve)
+    by_draw = table.by_step(method, labels, curve)
     return {draw: float(values.max()) for draw, values in by_draw.items()}
-
-
-def _by_epoch(table: Table, method: str, labels: int, metric: str) -> dict[int, NDArray[Any]]:
-    """A run's values by epoch [epochs], for each draw; CourseError where there are none."""
-    if method not in table.known("method"):
-        raise unknown_name_error("method", method, table.known("method"))
-    by_draw = {}
-    for (of_method, of_labels, draw, of_metric), values in table.images.items():
-        if (of_method, of_labels, of_metric) == (method, labels, metric):
-            by_draw[draw] = values
-    if not by_draw:
-        raise CourseError(
-            f"{metric} of '{method}' at {labels} labels was not kept by epoch: return one value "
-            "an epoch, or compare other methods."
-        )
-    return dict(sorted(by_draw.items()))
 
 
 def labels_to(

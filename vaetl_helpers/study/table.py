@@ -147,6 +147,24 @@ class Table:
             costs[draw] = Cost(value, Censoring(int(censored[draw])))
         return costs
 
+    def by_step(self, method: str, labels: int, metric: str) -> dict[int, NDArray[Any]]:
+        """For each draw the values of a metric that runs gave step by step, such as by epoch.
+
+        Raises CourseError for an unknown method, and where there are none.
+        """
+        if method not in self.known("method"):
+            raise unknown_name_error("method", method, self.known("method"))
+        values_by_draw = {}
+        for (of_method, of_labels, draw, of_metric), values in self.images.items():
+            if (of_method, of_labels, of_metric) == (method, labels, metric):
+                values_by_draw[draw] = values
+        if not values_by_draw:
+            raise CourseError(
+                f"{metric} of '{method}' at {labels} labels was not kept step by step: return one "
+                "value a step, or compare other methods."
+            )
+        return dict(sorted(values_by_draw.items()))
+
     def pretrain_seeds(self, counts: Iterable[int]) -> dict[int, int]:
         """The pretraining seed of each draw at these numbers of labels."""
         of_counts = self.frame["labels"].isin(list(counts))

@@ -1,0 +1,78 @@
+"""Overfitting, measured so that it does not follow the learning rate or the moment of stopping.
+
+The gap between the losses on unseen and on training images grows with training, so that whoever
+trains less, by a smaller rate or an earlier stop, has the smaller one. Two methods are therefore
+compared where both fit their training images equally well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
+from vaetl_helpers.study.table import Table
+
+LEVELS = 20  # of the training loss, at which two paths are compared
+TRAINING, UNSEEN = "training loss by epoch", "validation loss by epoch"
+
+
+def unseen_losses_at(
+    training: ArrayLike, unseen: ArrayLike, levels: ArrayLike
+) -> NDArray[np.float64]:
+    """The losses on unseen images where a path first reaches each level of the training loss.
+
+    `training` and `unseen` are the losses [steps of the path], in nats per image; `levels` [k] lie
+    between the first and the lowest training loss. Between two steps it is linear in the training
+    loss. Raises CourseError for a level that the path does not reach.
+    """
+    training, unseen = np.asarray(training, float), np.asarray(unseen, float)
+    levels = np.asarray(levels, float)
+    lowest_so_far = np.minimum.accumulate(training)
+    is_new_low = np.append(True, np.diff(lowest_so_far) < 0)
+    path, losses = training[is_new_low], unseen[is_new_low]
+    if levels.max(initial=-np.inf) > path[0] or levels.min(initial=np.inf) < path[-1]:
+        raise CourseError(
+            f"A training loss between {path[-1]:.3g} and {path[0]:.3g} nats is on this path, but "
+            "another was asked for: take levels that both paths reach."
+        )
+    return np.interp(levels, path[::-1], losses[::-1])
+
+
+def shared_levels(
+    a: Sequence[float], b: Sequence[float], count: int = LEVELS
+) -> NDArray[np.float64]:
+    """Training losses [count] that both paths reach, evenly from the first to the lowest."""
+    highest = min(a[0], b[0])
+    lowest = max(min(a), min(b))
+    return np.linspace(highest, min(lowest, highest), count)
+
+
+def excess_loss(table: Table, a: str, b: str, labels: int) -> Effect:
+    """By how much the loss on unseen images is lower with `b` than with `a`, in nats per image.
+
+    It is the mean over levels of the training loss that both reach in a draw, so above 0 `b`
+    overfits less. Runs gave TRAINING and UNSEEN as one value an epoch.
+    """
+    paths_a, paths_b = _paths(table, a, labels), _paths(table, b, labels)
+    check_same_draws(paths_a, paths_b, a, b)
+    differences = {}
+    for draw, (training_a, unseen_a) in paths_a.items():
+        training_b, unseen_b = paths_b[draw]
+        levels = shared_levels(list(training_a), list(training_b))
+        lost_by_a = unseen_losses_at(training_a, unseen_a, levels)
+        lost_by_b = unseen_losses_at(training_b, unseen_b, levels)
+        differences[draw] = float(np.mean(lost_by_a - lost_by_b))
+    return effect_over(table, differences, [labels])
+
+
+Path = tuple[NDArray[np.float64], NDArray[np.float64]]  # training and unseen losses
+
+
+def _paths(table: Table, method: str, labels: int) -> Mapping[int, Path]:
+    training = table.by_step(method, labels, TRAINING)
+    unseen = table.by_step(method, labels, UNSEEN)
+    return {draw: (values, unseen[draw]) for draw, values in training.items()}
