@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from vaetl_helpers import nets
 from vaetl_helpers.data import tasks
 from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.data.registry import load
+from vaetl_helpers.device import best_precision
 from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.seeds import whole_seed
@@ -34,8 +35,10 @@ from vaetl_helpers.study.table import Table
 from vaetl_helpers.training.evaluation import History, LossFunction, classification_loss
 from vaetl_helpers.training.identity import images_digest, tensors_digest
 from vaetl_helpers.training.loop import fit
+from vaetl_helpers.training.options import RunOptions
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.training.together import fit_together
+from vaetl_helpers.training.vaes import can_be_stacked, fit_vaes
 from vaetl_helpers.transfer.probes import features, linear_probe
 from vaetl_helpers.vae import VAE, conv_vae, mlp_vae, vae_loss
 
@@ -175,6 +178,37 @@ def pretrain(
     model = untrained_vae(source.images.shape[1:], seed).to(source.device)
     loss = vae_loss(beta, binarisation=None)
     history = _fit_encoder(model, source, loss, seed, presentations, checkpoint)
+    return _pretrained_vae(model, history, source, seed, presentations, beta)
+
+
+def pretrain_together(
+    source: ImageSet,
+    seeds: Sequence[int],
+    presentations: int,
+    beta: float = 1.0,
+    checkpoints: Sequence[Path | None] | None = None,
+) -> list[Pretrained]:
+    """`pretrain` for each of the seeds at once, which is faster; the same weights but for rounding.
+
+    A checkpoint of either continues with the other.
+    """
+    models = [untrained_vae(source.images.shape[1:], seed).to(source.device) for seed in seeds]
+    paths = checkpoints or [None] * len(models)
+    options = [
+        _pretraining_options(model, source, seed, presentations, path)
+        for model, seed, path in zip(models, seeds, paths, strict=True)
+    ]
+    torch.set_flush_denormal(True)  # as `setup` does, which was not called in another process
+    histories = fit_vaes(models, source, options, beta)
+    return [
+        _pretrained_vae(model, history, source, seed, presentations, beta)
+        for model, history, seed in zip(models, histories, seeds, strict=True)
+    ]
+
+
+def _pretrained_vae(  # noqa: PLR0913  # what decided the weights is told in full
+    model: VAE, history: History, source: ImageSet, seed: int, presentations: int, beta: float
+) -> Pretrained:
     steps = int(sum(history["steps"]))
     origin = f"beta {beta}, {_origin(source, seed, presentations)}"
     return Pretrained(model.eval().encoder, history.seconds, steps, model, origin)
@@ -210,10 +244,16 @@ def _fit_encoder(
     checkpoint: Path | None,
 ) -> History:
     torch.set_flush_denormal(True)  # as `setup` does, which was not called in another process
-    return fit(
-        model,
-        source,
-        loss,
+    options = _pretraining_options(model, source, seed, presentations, checkpoint)
+    settings = {field.name: getattr(options, field.name) for field in fields(options)}
+    settings.pop("stopping")
+    return fit(model, source, loss, **settings)
+
+
+def _pretraining_options(
+    model: nn.Module, source: ImageSet, seed: int, presentations: int, checkpoint: Path | None
+) -> RunOptions:
+    return RunOptions(
         epochs=max(1, round(presentations / len(source))),
         batch_size=128,
         optimizer=torch.optim.Adam(model.parameters(), 2e-3, fused=True),
@@ -236,29 +276,57 @@ def pretrain_all(
 ) -> dict[str, dict[int, Pretrained]]:
     """{source: {seed: what `train` made of it}}, in `jobs` processes.
 
+    The VAEs of a source of grey images are trained at once (`pretrain_together`), in `jobs` groups.
     With the folder `checkpoints` each training is kept as LABEL-SOURCE-SEED.safetensors, from which
     the same call continues.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, effective_n_jobs
 
-    plan = [(name, seed) for name in sources for seed in seeds]
+    groups = []
+    for name, images in sources.items():
+        count = effective_n_jobs(jobs) if _is_stacked(train, images) else len(seeds)
+        parts = [seeds[number::count] for number in range(min(count, len(seeds)))]
+        groups += [(name, part) for part in parts]
     calls = []
-    for name, seed in plan:
-        checkpoint = None
-        if checkpoints is not None:
-            file = f"{label}-{name}-{seed}.safetensors"
-            checkpoint = checkpoints / file.replace("/", "-")
-        call = delayed(train)(sources[name], seed, presentations, checkpoint=checkpoint)
-        calls.append(call)
+    for name, part in groups:
+        files = [f"{label}-{name}-{seed}.safetensors".replace("/", "-") for seed in part]
+        paths = [checkpoints / file if checkpoints else None for file in files]
+        calls.append(delayed(_pretrain_group)(train, sources[name], part, presentations, paths))
     runs = Parallel(jobs, return_as="generator")(calls)
     if is_interactive():
         from tqdm.auto import tqdm
 
-        runs = tqdm(runs, "pretraining", len(plan), leave=False)
-    by_source: dict[str, dict[int, Pretrained]] = {}
-    for (name, seed), pretrained in zip(plan, runs, strict=True):
-        by_source.setdefault(name, {})[seed] = pretrained
-    return by_source
+        runs = tqdm(runs, "pretraining", len(groups), leave=False)
+    made = {
+        (name, seed): pretrained
+        for (name, part), results in zip(groups, runs, strict=True)
+        for seed, pretrained in zip(part, results, strict=True)
+    }
+    return {name: {seed: made[name, seed] for seed in seeds} for name in sources}
+
+
+def _is_stacked(train: Callable[..., Pretrained], source: ImageSet) -> bool:
+    """Whether VAEs of this source are trained at once, which needs linear layers and float32."""
+    is_of_vaes = getattr(train, "func", train) is pretrain
+    is_float32 = best_precision(source.device) == "no"
+    return is_of_vaes and is_float32 and can_be_stacked(untrained_vae(source.images.shape[1:], 0))
+
+
+def _pretrain_group(
+    train: Callable[..., Pretrained],
+    source: ImageSet,
+    seeds: Sequence[int],
+    presentations: int,
+    checkpoints: Sequence[Path | None],
+) -> list[Pretrained]:
+    """The networks of these seeds: at once where that is possible, else one after the other."""
+    if _is_stacked(train, source):
+        settings = getattr(train, "keywords", {})
+        return pretrain_together(source, seeds, presentations, checkpoints=checkpoints, **settings)
+    return [
+        train(source, seed, presentations, checkpoint=checkpoint)
+        for seed, checkpoint in zip(seeds, checkpoints, strict=True)
+    ]
 
 
 def classifier(encoder: nets.Encoder, classes: int, seed: int) -> nn.Sequential:

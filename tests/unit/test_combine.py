@@ -16,6 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import vaetl_helpers.training.run
+import vaetl_helpers.training.vaes
 from vaetl_helpers import claims, recorded, study, vae_transfer
 from vaetl_helpers.data import ImageSet, Splits, data_root, image_hashes
 from vaetl_helpers.errors import CourseError
@@ -23,6 +25,10 @@ from vaetl_helpers.nets import Encoder
 from vaetl_helpers.output import record_id
 from vaetl_helpers.study import Draw, Table
 from vaetl_helpers.training import fit_together, loop
+from vaetl_helpers.training.checkpoints import write_checkpoint
+from vaetl_helpers.training.linear import linear_layers
+from vaetl_helpers.training.vaes import can_be_stacked
+from vaetl_helpers.vae import elbo, mlp_vae
 
 EMBEDDED = [
     (name, source)
@@ -205,6 +211,72 @@ def test_pretraining_in_two_processes_gives_the_same(tmp_path: Path) -> None:
     assert all(_equal(alone[seed].model, two[seed].model) for seed in (1, 2))
 
 
+def test_vaes_trained_together_end_as_they_would_alone() -> None:
+    source = small_target(1).train
+    together = vae_transfer.pretrain_together(source, [5, 6, 7], 600, beta=0.5)
+    for seed, made in zip([5, 6, 7], together, strict=True):
+        alone = vae_transfer.pretrain(source, seed, 600, beta=0.5)
+        assert made.steps == alone.steps and made.origin == alone.origin
+        assert made.seconds > 0 and not made.model.training
+        named = alone.model.state_dict()
+        for name, value in made.model.state_dict().items():
+            torch.testing.assert_close(value, named[name], rtol=1e-3, atol=1e-5)
+        torch.manual_seed(0)
+        bound = elbo(made.model, source.images / 255).elbo.mean()
+        torch.manual_seed(0)
+        assert abs(bound - elbo(alone.model, source.images / 255).elbo.mean()) < 0.1
+
+
+@pytest.mark.parametrize("begins_alone", [False, True], ids=["together", "alone"])
+def test_vaes_trained_together_go_on_from_their_checkpoints(
+    tmp_path: Path, begins_alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = small_target(1).train
+    whole = vae_transfer.pretrain_together(source, [5, 6], 360)
+    paths = [tmp_path / f"{seed}.safetensors" for seed in (5, 6)]
+    saves = []
+
+    def cut_off(path: Path, *rest: Any) -> Path:
+        saves.append(write_checkpoint(path, *rest))
+        if len(saves) == 3:  # one VAE has come further than the other
+            raise KeyboardInterrupt
+        return path
+
+    module = vaetl_helpers.training.run if begins_alone else vaetl_helpers.training.vaes
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "write_checkpoint", cut_off)
+        if begins_alone:
+            vae_transfer.pretrain(source, 5, 360, checkpoint=paths[0])
+        vae_transfer.pretrain_together(source, [5, 6], 360, checkpoints=paths)
+    resumed = vae_transfer.pretrain_together(source, [5, 6], 360, checkpoints=paths)
+    for first, second in zip(whole, resumed, strict=True):
+        assert first.steps == second.steps
+        for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    again = vae_transfer.pretrain(source, 5, 360, checkpoint=paths[0])
+    assert again.seconds == resumed[0].seconds and _equal(again.model, resumed[0].model)
+    with pytest.raises(CourseError, match="training images and labels changed"):
+        vae_transfer.pretrain_together(small_target(2).train, [5, 6], 360, checkpoints=paths)
+
+
+def test_only_what_is_known_layer_by_layer_is_stacked_by_hand() -> None:
+    grey, colour = (vae_transfer.untrained_vae((n, 8, 8), 0) for n in (1, 3))
+    assert can_be_stacked(grey) and not can_be_stacked(colour)
+    assert not can_be_stacked(mlp_vae(2, (4,), (1, 8, 8), activation="GELU"))
+    assert not can_be_stacked(mlp_vae(2, (4,), (1, 8, 8), gaussian_log_var=0.0))
+    layers = linear_layers(vae_transfer.classifier(grey.encoder, 3, 0))
+    assert [layer.weight for layer in layers] == ["body.1.weight", "mu.weight", "head.weight"]
+    assert [layer.has_relu for layer in layers] == [True, False, False]
+    shared = nn.Linear(4, 4)
+    for network in (
+        nn.Sequential(nn.Linear(64, 3)),  # works on rows of an image
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 3, bias=False)),
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.Tanh(), nn.Linear(4, 3)),
+        nn.Sequential(nn.Flatten(), shared, shared),
+    ):
+        assert not linear_layers(network)
+
+
 def test_checkpoints_are_named_by_label_source_and_seed(tmp_path: Path) -> None:
     source = small_target(1).train
     made = vae_transfer.pretrain_all({"a/b": source}, [1], 200, checkpoints=tmp_path)
@@ -221,8 +293,6 @@ def test_the_vae_learns_and_the_supervised_encoder_knows_its_labels() -> None:
     see = partial(vae_transfer.mu_of, {7: made})
     right = vae_transfer.probe(target, see, small_draw(target, labels=30))["test accuracy"]
     assert right.float().mean() > 0.9
-    from vaetl_helpers.vae import elbo
-
     bounds = []
     for seen in (180, 6000):
         torch.manual_seed(0)
@@ -265,6 +335,31 @@ def test_networks_trained_together_end_as_they_would_alone(colour: bool) -> None
         for a, b in zip(together[number].parameters(), one.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-4)
     assert len({len(history) for history in histories}) > 1, "each has early stopping of its own"
+
+
+def test_pixels_that_are_dark_in_training_count_in_validation() -> None:
+    target = small_target()
+    sets = []
+    for number in range(3):  # each network sees other pixels
+        images = target.train.images.clone()
+        images[:, :, number : number + 4] = 0
+        sets.append(ImageSet(images, target.train.labels, target.train.classes))
+    encoder = vae_transfer.untrained_vae((1, 8, 8), 0).encoder
+    together = [vae_transfer.classifier(encoder, 3, seed) for seed in range(3)]
+    alone = copy.deepcopy(together)
+    how = {"epochs": 6, "batch_size": 16, "patience": 6}
+    histories = fit_together(together, sets, target.validation, [4, 5, 6], rate=1e-3, **how)
+    for number, (one, images) in enumerate(zip(alone, sets, strict=True)):
+        adam = torch.optim.Adam(one.parameters(), 1e-3, fused=True)
+        history = loop.fit_best(
+            one, images, target.validation, optimizer=adam, seed=4 + number, **how
+        )
+        for name in ("validation_accuracy", "validation_loss"):
+            assert histories[number][name] == pytest.approx(history[name], abs=1e-3)
+        first, other = together[number][0][1].weight, one[0][1].weight
+        torch.testing.assert_close(first, other, rtol=1e-3, atol=1e-5)
+        dark = (images.images == 0).all(0).flatten()
+        assert dark.sum() == 32 and torch.equal(first[:, dark], encoder.body[1].weight[:, dark])
 
 
 def test_a_network_without_a_better_epoch_goes_back_to_its_start() -> None:

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vaetl_helpers.data.images import ImageSet
-from vaetl_helpers.training.checkpoints import MODEL, OPTIMIZER, state_tensors
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.training.checkpoints import MODEL, OPTIMIZER, read_checkpoint, state_tensors
 from vaetl_helpers.training.evaluation import LossFunction
 from vaetl_helpers.training.identity import (
     Identity,
     differences,
     function_identity,
     images_digest,
+    listed,
     network_identity,
     optimiser_identity,
     python_identity,
@@ -143,3 +145,25 @@ def note_left(
 def left_by(model: nn.Module, path: Path) -> Left:
     """What the last run with this checkpoint has left in the network."""
     return _left.get(model, {}).get(path.absolute(), Left())
+
+
+def read_own_checkpoint(
+    path: Path, identity: RunIdentity, epochs: int
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The facts and the named tensors of the checkpoint of this run, which has `epochs` in all.
+
+    Raises CourseError if it is another run's.
+    """
+    model = identity.network
+    facts, tensors = read_checkpoint(path, model)
+    changes = identity.changes(facts, tensors, left_by(model, path))
+    epochs_done = len(facts.get("history", []))
+    if epochs < epochs_done:  # to have done fewer is what resuming is for
+        changes.append(f"epochs {epochs_done} → {epochs}")
+    if changes:
+        raise CourseError(
+            f"{path} belongs to another run ({listed(changes)}): give the new run another "
+            "checkpoint path, or remove the file to start again; to continue that run, make "
+            "the call as it was, with a network as it was or filled by load_checkpoint."
+        )
+    return facts, tensors

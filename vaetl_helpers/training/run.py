@@ -23,7 +23,6 @@ from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import is_interactive, say, user_path
 from vaetl_helpers.training.checkpoints import (
-    read_checkpoint,
     set_state_tensors,
     state_tensors,
     write_checkpoint,
@@ -38,7 +37,6 @@ from vaetl_helpers.training.evaluation import (
     history_line,
     loss_and_monitored,
 )
-from vaetl_helpers.training.identity import listed
 from vaetl_helpers.training.inputs import (
     check_batch_norm,
     check_images,
@@ -48,7 +46,7 @@ from vaetl_helpers.training.inputs import (
     has_batch_norm,
 )
 from vaetl_helpers.training.options import RunOptions
-from vaetl_helpers.training.resuming import IDENTITY, RunIdentity, left_by, note_left
+from vaetl_helpers.training.resuming import IDENTITY, RunIdentity, note_left, read_own_checkpoint
 from vaetl_helpers.training.schedules import Step, seed_of_epoch
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -149,21 +147,11 @@ class Run:
         """Continues from the checkpoint, if there is one; CourseError if it is another run's."""
         if not path.exists():
             return
-        facts, tensors = read_checkpoint(path, self.bare)
-        rows = facts.get("history", [])
-        changes = identity.changes(facts, tensors, left_by(self.bare, path))
-        if self.options.epochs < len(rows):  # to have done fewer is what resuming is for
-            changes.append(f"epochs {len(rows)} → {self.options.epochs}")
-        if changes:
-            raise CourseError(
-                f"{path} belongs to another run ({listed(changes)}): give the new run another "
-                "checkpoint path, or remove the file to start again; to continue that run, make "
-                "the call as it was, with a network as it was or filled by load_checkpoint."
-            )
+        facts, tensors = read_own_checkpoint(path, identity, self.options.epochs)
         set_state_tensors(tensors, self.bare, self.optimizer)
         if self.options.stopping:
             self.options.stopping.restore(tensors, facts["stopping"])
-        self.history.rows[:] = rows
+        self.history.rows[:] = facts.get("history", [])
         self.say(f"Continuing after epoch {self.epoch} of {self.options.epochs}, from {path}.")
         if IDENTITY not in facts:
             self.say(
