@@ -352,6 +352,16 @@ def test_a_renamed_notebook_is_read_and_it_is_said(
 
 
 @pytest.mark.parametrize("write", [folder, zipped])
+@pytest.mark.parametrize("name", ["ada.ipynb.txt", "ada (1).ipynb.json", "ada.ipynb.html"])
+def test_a_damaged_attempt_under_another_name_is_named_beside_the_one_that_is_taken(
+    name: str, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    (ada,) = find_submissions(write(tmp_path / "in", {"ada.ipynb": A, name: A[:99]}), ASSIGNMENT)
+    assert (ada.data, ada.fault) == (A, "")
+    assert ada.notes == (f"Not read, since there is no notebook in it: {name}.",)
+
+
+@pytest.mark.parametrize("write", [folder, zipped])
 def test_nothing_in_the_inbox_disappears(write: Callable[..., Path], tmp_path: Path) -> None:
     inbox = {
         "ada.ipynb": A,
@@ -692,6 +702,7 @@ SMALL = {"nbformat": 4, "metadata": {}, "cells": []}
         (LEARNER[:5000], "cut off after 5000 bytes"),
         (LEARNER.rstrip()[:-1], "cut off after"),
         (b"{", "cut off after 1 bytes"),
+        (b'{"name": "Zo\xc3', "cut off after 13 bytes"),
         (b"<!DOCTYPE html>", "is no notebook"),
         (b'{"a": 1} x', "is no notebook"),
         (bytes(1000), "is no notebook"),
@@ -709,7 +720,7 @@ SMALL = {"nbformat": 4, "metadata": {}, "cells": []}
         (b'{"nbformat": [[1]], "cells": []}', "not in format 4"),
         (b'{"cells": []}', "not in format 4"),
     ],
-    ids=range(22),
+    ids=range(23),
 )
 def test_unreadable(data: bytes, says: str) -> None:
     with pytest.raises(Unreadable, match=says) as caught:

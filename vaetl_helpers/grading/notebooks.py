@@ -439,6 +439,8 @@ def parse(data: bytes) -> dict[str, Any]:
 
 def _fault_of_json(error: BaseException, size: int) -> str:
     """What is wrong with a file by the error of reading it as JSON."""
+    if isinstance(error, UnicodeDecodeError) and "unexpected end" in error.reason:
+        return f"was cut off after {size} bytes"  # within a character
     if isinstance(error, UnicodeError):
         return "is no text in UTF-8"
     if not isinstance(error, json.JSONDecodeError):
