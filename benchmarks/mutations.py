@@ -323,9 +323,11 @@ def exercise_repeated_with_another_answer(draft: Draft, exercise: AssignedExerci
 
 @named(OF_EXERCISE)
 def copy_without_marks_below(draft: Draft, exercise: AssignedExercise) -> None:
-    """Only what stands in the exercise's own cell counts."""
-    source = random_answer(draft, exercise).source
-    draft.insert_below(draft.cells[exercise.id], code_cell(source))
+    """It counts only where the exercise's own cell is unanswered."""
+    copy_below = random_answer(draft, exercise)
+    draft.insert_below(draft.cells[exercise.id], code_cell(copy_below.source))
+    if draft.answers[exercise.id].source == exercise.stub:
+        draft.statuses[exercise.id] = copy_below.statuses
 
 
 def expect_gone(draft: Draft, exercise: AssignedExercise) -> None:
@@ -367,14 +369,14 @@ def answer_in_a_new_cell_in_place_of_the_old(draft: Draft, exercise: AssignedExe
 
 @named(OF_EXERCISE)
 def answer_below_the_stub(draft: Draft, exercise: AssignedExercise) -> None:
-    put(draft, exercise, Answer(exercise.stub, NOT_ATTEMPTED))
+    put(draft, exercise, Answer(exercise.stub, CORRECT))
     draft.insert_below(draft.cells[exercise.id], code_cell(plain(exercise.solution)))
 
 
 @named(OF_EXERCISE)
 def answer_below_an_emptied_cell(draft: Draft, exercise: AssignedExercise) -> None:
     source = draft.rng.choice(["", "# see below", "\n\n"])
-    put(draft, exercise, Answer(source, CRASHED))
+    put(draft, exercise, Answer(source, CORRECT))
     draft.insert_below(draft.cells[exercise.id], code_cell(plain(exercise.solution)))
 
 
@@ -392,17 +394,17 @@ def answer_in_the_check_cell(draft: Draft, exercise: AssignedExercise) -> None:
 
 @named(OF_EXERCISE)
 def answer_in_another_exercise(draft: Draft, exercise: AssignedExercise) -> None:
-    """Another exercise's cell is not its own: an answer there does not count."""
+    """Where its own cell is unanswered, an answer in another exercise's cell counts."""
     others = [one for one in draft.assignment.exercises if one.id != exercise.id]
     other = draft.cells[draft.rng.choice(others).id]
     other["source"] = f"{plain(exercise.solution)}\n\n\n{text_of(other)}"
-    put(draft, exercise, Answer("# it stands in another cell", CRASHED))
+    put(draft, exercise, Answer("# it stands in another cell", CORRECT))
 
 
 @named(OF_EXERCISE)
 def answer_in_another_exercise_and_stub_left(draft: Draft, exercise: AssignedExercise) -> None:
     answer_in_another_exercise(draft, exercise)
-    put(draft, exercise, Answer(exercise.stub, NOT_ATTEMPTED))
+    put(draft, exercise, Answer(exercise.stub, CORRECT))
 
 
 @named(OF_EXERCISE)
@@ -638,7 +640,7 @@ def all_answers_in_the_first_cell(draft: Draft) -> None:
     first, *others = draft.assignment.exercises
     texts = [plain(exercise.solution) for exercise in draft.assignment.exercises]
     for exercise in others:
-        put(draft, exercise, Answer("# see the first exercise", CRASHED))
+        put(draft, exercise, Answer("# see the first exercise", CORRECT))
     put(draft, first, Answer("\n\n\n".join(texts), CORRECT))
 
 

@@ -978,12 +978,35 @@ def add_cell(source: str, grade_id: str = "") -> Callable[[dict[str, Any]], None
 ANSWER = "def kl(mu, log_var):\n    return 0 * mu"
 
 
-def test_an_answer_below_the_stub_is_not_taken_but_named() -> None:
-    content = read(changed(add_cell(ANSWER)), ASSIGNMENT)
-    assert content.cells["vae.kl"] == (STUB,)
+@pytest.mark.parametrize("own", [None, "", "# see below"], ids=["stub", "empty", "a word"])
+def test_an_answer_below_the_stub_is_taken_and_named(own: str | None) -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        if own is not None:
+            cell(notebook, "vae-kl")["source"] = own
+        add_cell(ANSWER)(notebook)
+
+    content = read(changed(change), ASSIGNMENT)
+    assert content.cells["vae.kl"] == (ANSWER,)
     (sentence,) = problem_sentences(content.problems)
     number = len(json.loads(LEARNER)["cells"]) + 1
-    assert sentence.startswith(f"kl is defined in cell {number}, which is not the exercise's")
+    assert f"cell {number} was taken for it, since it defines kl" in sentence
+
+
+def test_an_answer_in_its_own_cell_comes_before_one_elsewhere() -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        cell(notebook, "vae-kl")["source"] = ANSWER
+        add_cell("def kl(mu, log_var):\n    return mu")(notebook)
+
+    content = read(changed(change), ASSIGNMENT)
+    assert content.cells["vae.kl"] == (ANSWER,) and not content.problems
+
+
+def test_an_answer_in_the_check_cell_of_another_exercise_is_none() -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        other = cell(notebook, "vae-elbo-check")
+        other["source"] = f"{ANSWER}\n{other['source']}"
+
+    assert read(changed(change), ASSIGNMENT).cells["vae.kl"] == (STUB,)
 
 
 def test_an_answer_in_place_of_a_deleted_cell_is_taken() -> None:

@@ -288,8 +288,8 @@ class SubmissionRunner:
             await kernel.run(exercise.check_cell, self._seconds())
 
     async def _define(self, kernel: Kernel, exercise: job.ExerciseJob) -> CodeRun:
-        # What has that name already is no answer: a library's function, or one of another cell,
-        # which would count or not by the order of the cells.
+        # What has that name already is no answer, such as a library's function. Where another cell
+        # holds the answer, it is among the exercise's cells.
         await kernel.run(REMOVE.format(exercise.function), self._seconds())
         run = CodeRun()
         for source in exercise.cells:
