@@ -18,6 +18,7 @@ from hostile_cases import (
     CHAPTER,
     EASY,
     HANDED_BACK,
+    HONEST,
     POINTS,
     STORED,
     WHOLE,
@@ -241,6 +242,33 @@ class TestUse:
         (inbox / "mine.ipynb").write_bytes(BY_NAME["ada"].notebook())
         with pytest.raises(Unreadable, match="clear its outputs"):
             check_submission(inbox / "mine.ipynb")
+
+    @pytest.mark.parametrize("name", ["ada.zip", "ada.ipynb"])
+    def test_check_submission_refuses_an_archive_whatever_it_is_called(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        file = packed(tmp_path / name, [BY_NAME["ada"], BY_NAME["unsolved"]])
+        for chapter in (None, CHAPTER.number):
+            with pytest.raises(Unreadable, match="hand in the notebook itself"):
+                check_submission(file, chapter)
+
+    @pytest.mark.slow
+    def test_an_answer_in_the_cell_of_another_exercise_counts(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cells = {
+            "bernoulli_log_likelihood": HONEST["bernoulli_log_likelihood"] + HONEST["kl"],
+            "kl": "# see above",
+            "elbo": HONEST["decoder_shape"],
+            "decoder_shape": HONEST["elbo"],
+        }
+        notebook = Case("moved", cells=cells).notebook()
+        file = folder_of(tmp_path / "in", CHAPTER.name, notebook) / CHAPTER.file_name
+        check_submission(file)
+        output = capsys.readouterr().out
+        assert "12 of 12 points" in output
+        for function in ("kl", "elbo", "grow"):
+            assert f"was taken for it, since it defines {function}" in output
 
     @pytest.mark.slow
     def test_what_check_hands_back_is_no_answer(

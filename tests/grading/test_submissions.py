@@ -352,6 +352,16 @@ def test_a_renamed_notebook_is_read_and_it_is_said(
 
 
 @pytest.mark.parametrize("write", [folder, zipped])
+@pytest.mark.parametrize("name", ["ada.ipynb.txt", "ada (1).ipynb.json", "ada.ipynb.html"])
+def test_a_damaged_attempt_under_another_name_is_named_beside_the_one_that_is_taken(
+    name: str, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    (ada,) = find_submissions(write(tmp_path / "in", {"ada.ipynb": A, name: A[:99]}), ASSIGNMENT)
+    assert (ada.data, ada.fault) == (A, "")
+    assert ada.notes == (f"Not read, since there is no notebook in it: {name}.",)
+
+
+@pytest.mark.parametrize("write", [folder, zipped])
 def test_nothing_in_the_inbox_disappears(write: Callable[..., Path], tmp_path: Path) -> None:
     inbox = {
         "ada.ipynb": A,
@@ -692,6 +702,7 @@ SMALL = {"nbformat": 4, "metadata": {}, "cells": []}
         (LEARNER[:5000], "cut off after 5000 bytes"),
         (LEARNER.rstrip()[:-1], "cut off after"),
         (b"{", "cut off after 1 bytes"),
+        (b'{"name": "Zo\xc3', "cut off after 13 bytes"),
         (b"<!DOCTYPE html>", "is no notebook"),
         (b'{"a": 1} x', "is no notebook"),
         (bytes(1000), "is no notebook"),
@@ -709,7 +720,7 @@ SMALL = {"nbformat": 4, "metadata": {}, "cells": []}
         (b'{"nbformat": [[1]], "cells": []}', "not in format 4"),
         (b'{"cells": []}', "not in format 4"),
     ],
-    ids=range(22),
+    ids=range(23),
 )
 def test_unreadable(data: bytes, says: str) -> None:
     with pytest.raises(Unreadable, match=says) as caught:
@@ -967,12 +978,35 @@ def add_cell(source: str, grade_id: str = "") -> Callable[[dict[str, Any]], None
 ANSWER = "def kl(mu, log_var):\n    return 0 * mu"
 
 
-def test_an_answer_below_the_stub_is_not_taken_but_named() -> None:
-    content = read(changed(add_cell(ANSWER)), ASSIGNMENT)
-    assert content.cells["vae.kl"] == (STUB,)
+@pytest.mark.parametrize("own", [None, "", "# see below"], ids=["stub", "empty", "a word"])
+def test_an_answer_below_the_stub_is_taken_and_named(own: str | None) -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        if own is not None:
+            cell(notebook, "vae-kl")["source"] = own
+        add_cell(ANSWER)(notebook)
+
+    content = read(changed(change), ASSIGNMENT)
+    assert content.cells["vae.kl"] == (ANSWER,)
     (sentence,) = problem_sentences(content.problems)
     number = len(json.loads(LEARNER)["cells"]) + 1
-    assert sentence.startswith(f"kl is defined in cell {number}, which is not the exercise's")
+    assert f"cell {number} was taken for it, since it defines kl" in sentence
+
+
+def test_an_answer_in_its_own_cell_comes_before_one_elsewhere() -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        cell(notebook, "vae-kl")["source"] = ANSWER
+        add_cell("def kl(mu, log_var):\n    return mu")(notebook)
+
+    content = read(changed(change), ASSIGNMENT)
+    assert content.cells["vae.kl"] == (ANSWER,) and not content.problems
+
+
+def test_an_answer_in_the_check_cell_of_another_exercise_is_none() -> None:
+    def change(notebook: dict[str, Any]) -> None:
+        other = cell(notebook, "vae-elbo-check")
+        other["source"] = f"{ANSWER}\n{other['source']}"
+
+    assert read(changed(change), ASSIGNMENT).cells["vae.kl"] == (STUB,)
 
 
 def test_an_answer_in_place_of_a_deleted_cell_is_taken() -> None:

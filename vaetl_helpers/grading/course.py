@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import io
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -51,6 +52,7 @@ from vaetl_helpers.grading.pages import (
 from vaetl_helpers.grading.result import GradedBy, Result
 from vaetl_helpers.grading.sandbox import Limits, why_unavailable
 from vaetl_helpers.grading.submissions import (
+    ARCHIVES,
     MB,
     MEGABYTES,
     WITH_OUTPUTS,
@@ -392,6 +394,10 @@ def _own_submission(file: Path, chapter: str | None) -> tuple[Submission, Assign
         raise CourseError(
             f"{file} cannot be read ({error.strerror}): give the path of your notebook."
         ) from error
+    if file.suffix.lower() in ARCHIVES or zipfile.is_zipfile(file):
+        raise Unreadable(
+            f"{file} is an archive, which a grader would not open: hand in the notebook itself."
+        )
     if file.name.startswith("."):
         raise CourseError(f"{file.name} is hidden, and a grader would not see it: rename it.")
     if file.stat().st_size > WITH_OUTPUTS * MEGABYTES * MB:

@@ -97,7 +97,6 @@ class ProblemKind(StrEnum):
     SOURCE_CHANGED = "source changed"
     OWN_CODE = "own code in a check cell"
     FOUND_BY_SOURCE = "found by its source"
-    DEFINED_ELSEWHERE = "defined elsewhere"
     NOT_IN_CHAPTER = "not in the chapter"
 
 
@@ -291,12 +290,10 @@ def read(data: bytes, assignment: Assignment) -> Content:
         code_cells = [cell for cell in exercise_cells if cell.is_code]
         problems += _exercise_problems(exercise_cells, exercise)
         elsewhere = _defined_elsewhere(cells, exercise)
-        if not code_cells and elsewhere:
+        if elsewhere and _is_unanswered(code_cells, exercise):
             code_cells = elsewhere
             problems = [problem for problem in problems if not _is_missing(problem, exercise)]
-            problems.append(_problem_elsewhere(ProblemKind.FOUND_BY_SOURCE, elsewhere, exercise))
-        elif elsewhere and _is_unanswered(code_cells, exercise):
-            problems.append(_problem_elsewhere(ProblemKind.DEFINED_ELSEWHERE, elsewhere, exercise))
+            problems.append(_found_by_source(elsewhere, exercise))
         if code_cells:
             sources[exercise.id] = tuple(cell.source for cell in code_cells)
         problems += _check_problems(_check_cells(by_id, exercise), exercise)
@@ -362,18 +359,21 @@ def _is_of(assignment: Assignment, cells: list[Cell], notebook: dict[str, Any]) 
 
 
 def _defined_elsewhere(cells: list[Cell], exercise: AssignedExercise) -> list[Cell]:
-    """The cells that define the function of an exercise and are not its own.
+    """The cells that define the function of an exercise and are not its own, check cells aside.
 
-    Cells without a mark come before those of other exercises, which are none then.
+    Where cells without a mark define it, those of other exercises do not count.
     """
-    exercise_cells = (exercise.grade_id, exercise.check_id)
-    other_cells = [cell for cell in cells if cell.grade_id not in exercise_cells]
+    other_cells = []
+    for cell in cells:
+        if cell.grade_id != exercise.grade_id and not cell.grade_id.endswith(CHECK):
+            other_cells.append(cell)
     defining = [cell for cell in other_cells if cell.defines(exercise.function)]
     without_mark = [cell for cell in defining if not cell.grade_id]
     return without_mark or defining
 
 
-def _problem_elsewhere(kind: ProblemKind, cells: list[Cell], exercise: AssignedExercise) -> Problem:
+def _found_by_source(cells: list[Cell], exercise: AssignedExercise) -> Problem:
+    kind = ProblemKind.FOUND_BY_SOURCE
     place = cells[-1].number
     return Problem(exercise.grade_id, kind, function=exercise.function, place=place)
 
@@ -383,7 +383,7 @@ def _is_missing(problem: Problem, exercise: AssignedExercise) -> bool:
 
 
 def _is_unanswered(cells: list[Cell], exercise: AssignedExercise) -> bool:
-    """Whether the cells are as they were handed out, or do not define the function."""
+    """Whether the cells are none, as they were handed out, or do not define the function."""
     if all(_is_source(cell, exercise.stub) for cell in cells):
         return True
     return not any(cell.defines(exercise.function) for cell in cells)
@@ -439,6 +439,8 @@ def parse(data: bytes) -> dict[str, Any]:
 
 def _fault_of_json(error: BaseException, size: int) -> str:
     """What is wrong with a file by the error of reading it as JSON."""
+    if isinstance(error, UnicodeDecodeError) and "unexpected end" in error.reason:
+        return f"was cut off after {size} bytes"  # within a character
     if isinstance(error, UnicodeError):
         return "is no text in UTF-8"
     if not isinstance(error, json.JSONDecodeError):

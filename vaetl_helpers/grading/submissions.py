@@ -390,6 +390,7 @@ def _by_student(files: list[FoundFile], assignment: Assignment, limit: int) -> C
         candidates = _candidates(groups[owner], assignment, limit)
         if candidates:
             submission = _best(student, name, candidates, assignment)
+            submission = _with_note_on_others(submission, groups[owner])
         else:
             fault = _fault_without_notebook(groups[owner])
             submission = Submission(student, printable(name), b"", fault=fault)
@@ -437,6 +438,21 @@ def _best(
             f"notebook: rename it to {assignment.file_name}."
         )
     return Submission(student, printable(name), best.data, tuple(notes), best.fault)
+
+
+def _with_note_on_others(submission: Submission, files: list[FoundFile]) -> Submission:
+    """The submission with a note on files that are called a notebook and hold none.
+
+    One of them may be the attempt that the student means.
+    """
+    names = []
+    for file in files:
+        if file.open and not file.is_notebook and NOTEBOOK in file.name.lower():
+            names.append(file.name)
+    if not names:
+        return submission
+    note = f"Not read, since there is no notebook in it: {listed(names)}."
+    return replace(submission, notes=(*submission.notes, note))
 
 
 def _fault_without_notebook(files: list[FoundFile]) -> str:

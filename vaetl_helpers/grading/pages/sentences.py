@@ -21,12 +21,8 @@ OF_EXERCISE = {
     ),
     ProblemKind.SETTINGS_CHANGED: f"The settings of the exercise's cell were changed: {RESTORED}",
     ProblemKind.FOUND_BY_SOURCE: (
-        "The exercise's own cell, or the mark that a graded cell has in its metadata, is gone: "
-        "cell {place} was taken for it, since it defines {function}."
-    ),
-    ProblemKind.DEFINED_ELSEWHERE: (
-        "{function} is defined in cell {place}, which is not the exercise's: "
-        "only what stands in the exercise's own cell counts, so move it there."
+        "The exercise's own cell is unanswered, or it or the mark that a graded cell has in its "
+        "metadata is gone: cell {place} was taken for it, since it defines {function}."
     ),
 }
 OF_CHECK = {

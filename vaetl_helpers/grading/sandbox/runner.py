@@ -31,10 +31,7 @@ NO_EXIT = "import sys; exit = quit = sys.exit"
 NOTHING = "nothing came back"
 ENDED = "the kernel ended: os._exit, sys.exit in a thread, or a crash inside a library"
 IN_THE_MODULE = f"__import__({EXERCISES!r}, fromlist=['drive'])"
-# What no cell has defined is removed: an import of that name, the package's own perhaps.
-REMOVE_IMPORTED = (
-    "if getattr(globals().get({0!r}), '__module__', None) != '__main__': globals().pop({0!r}, None)"
-)
+REMOVE = "globals().pop({!r}, None)"
 # The course's cells end, on a slow machine too: they get this many times the seconds of a cell.
 PATIENCE_WITH_THE_COURSE = 4
 
@@ -291,8 +288,9 @@ class SubmissionRunner:
             await kernel.run(exercise.check_cell, self._seconds())
 
     async def _define(self, kernel: Kernel, exercise: job.ExerciseJob) -> CodeRun:
-        # A library's function of that name is no answer; the learner's in another cell is one.
-        await kernel.run(REMOVE_IMPORTED.format(exercise.function), self._seconds())
+        # What has that name already is no answer, such as a library's function. Where another cell
+        # holds the answer, it is among the exercise's cells.
+        await kernel.run(REMOVE.format(exercise.function), self._seconds())
         run = CodeRun()
         for source in exercise.cells:
             run = await kernel.run(source, self._seconds())
