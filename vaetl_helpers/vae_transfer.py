@@ -25,13 +25,12 @@ from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.data.registry import load
 from vaetl_helpers.device import best_precision
 from vaetl_helpers.errors import unknown_name_error
+from vaetl_helpers.flops import count_flops
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.seeds import whole_seed
-from vaetl_helpers.study.costs import add_costs, cost_ratio, labels_ratio
 from vaetl_helpers.study.draws import Draw, Method
-from vaetl_helpers.study.effects import Effect, paired
+from vaetl_helpers.study.overfitting import TRAINING, UNSEEN
 from vaetl_helpers.study.runs import training_options
-from vaetl_helpers.study.table import Table
 from vaetl_helpers.training.evaluation import History, LossFunction, classification_loss
 from vaetl_helpers.training.identity import images_digest, tensors_digest
 from vaetl_helpers.training.loop import fit
@@ -39,7 +38,7 @@ from vaetl_helpers.training.options import RunOptions
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.training.together import fit_together
 from vaetl_helpers.training.vaes import can_be_stacked, fit_vaes
-from vaetl_helpers.transfer.probes import features, linear_probe
+from vaetl_helpers.transfer.probes import features, linear_probe, penalty_path
 from vaetl_helpers.vae import VAE, conv_vae, mlp_vae, vae_loss
 
 LATENT = 32
@@ -70,7 +69,6 @@ RATES = {
 LOW_DIGITS = tuple("01234")
 HIGH_DIGITS = tuple("56789")
 PER_CLASS = 50  # validation images of each class, whatever the target: their labels are labels, too
-GRID = (1e-3, 1e-2, 1e-1, 1.0)  # strengths of a probe
 
 
 def load_target(name: str, full: bool = False, root: Path | str | None = None) -> Splits:
@@ -142,6 +140,7 @@ class Pretrained:
     encoder: nets.Encoder = field(compare=False)
     seconds: float = field(compare=False)
     steps: int
+    flops: float = 0.0
     model: VAE | None = field(default=None, compare=False)
     origin: str = ""
 
@@ -211,7 +210,9 @@ def _pretrained_vae(  # noqa: PLR0913  # what decided the weights is told in ful
 ) -> Pretrained:
     steps = int(sum(history["steps"]))
     origin = f"beta {beta}, {_origin(source, seed, presentations)}"
-    return Pretrained(model.eval().encoder, history.seconds, steps, model, origin)
+    flops = _flops_an_image(model, source, vae_loss(beta, binarisation=None))
+    flops *= len(source) * len(history)
+    return Pretrained(model.eval().encoder, history.seconds, steps, flops, model, origin)
 
 
 def pretrain_supervised(
@@ -228,7 +229,15 @@ def pretrain_supervised(
     encoder.body, encoder.mu = model.body, model.mu
     steps = int(sum(history["steps"]))
     origin = f"supervised, {_origin(source, seed, presentations)}"
-    return Pretrained(encoder.eval(), history.seconds, steps, origin=origin)
+    flops = _flops_an_image(model, source, classification_loss) * len(source) * len(history)
+    return Pretrained(encoder.eval(), history.seconds, steps, flops, origin=origin)
+
+
+def _flops_an_image(model: nn.Module, images: ImageSet, loss: LossFunction) -> float:
+    """FLOPs of a training step for each image of its batch."""
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        batch, labels = next(images.batches(16))
+        return count_flops(model, batch, labels, loss) / len(batch)
 
 
 def _origin(source: ImageSet, seed: int, presentations: int) -> str:
@@ -378,28 +387,38 @@ def _train(
     sets = [target.train.subset(draw.indices.to(device)) for draw in draws]
     seeds = [draw.seed for draw in draws]
     options = training_options(len(sets[0]), steps)
-    histories = fit_together(models, sets, target.validation, seeds, rate=rate, **options)
-    runs = zip(models, sets, histories, initial, strict=True)
-    return [_outcome(target, *run) for run in runs]
+    histories = fit_together(
+        models, sets, target.validation, seeds, rate=rate, **options, with_training_loss=True
+    )
+    flops_an_epoch = _flops_an_image(models[0], sets[0], classification_loss) * len(sets[0])
+    outcomes = []
+    for model, images, history, start in zip(models, sets, histories, initial, strict=True):
+        outcome = _outcome(target, model, images, history)
+        epochs = torch.arange(1, len(history) + 1)
+        outcome["FLOPs by epoch"] = flops_an_epoch * epochs
+        outcome["pretraining FLOPs"] = start.flops
+        outcome["pretraining seconds"] = start.seconds
+        outcomes.append(outcome)
+    return outcomes
 
 
 def _outcome(
-    target: Splits, model: nn.Module, images: ImageSet, history: History, start: Pretrained
+    target: Splits, model: nn.Module, images: ImageSet, history: History
 ) -> dict[str, Any]:
-    """What a run hands to the study; losses are cross-entropies in nats an image."""
+    """What a run hands to the study; losses are cross-entropies in nats per image."""
     logits, labels = _logits(model, target.test), target.test.labels
     training_loss = F.cross_entropy(_logits(model, images), images.labels)
-    test_losses = F.cross_entropy(logits, labels, reduction="none")  # by test image
-    seconds = torch.tensor(history["seconds"]).cumsum(0)
+    curve = 100 * torch.tensor(history["validation_accuracy"])
     return {
         "test accuracy": logits.argmax(1) == labels,
-        "train–test gap": test_losses - training_loss,
+        "validation accuracy": curve.max().item(),
+        "train–test gap": (F.cross_entropy(logits, labels) - training_loss).item(),
         "training loss": training_loss.item(),
-        "validation curve": 100 * torch.tensor(history["validation_accuracy"]),
-        "seconds by epoch": seconds,
-        "seconds with pretraining by epoch": seconds + start.seconds,
+        "validation curve": curve,
+        TRAINING: torch.tensor(history["training_loss"]),
+        UNSEEN: torch.tensor(history["validation_loss"]),
+        "seconds by epoch": torch.tensor(history["seconds"]).cumsum(0),
         "steps by epoch": torch.tensor(history["steps"]).cumsum(0),
-        "pretraining seconds": start.seconds,
     }
 
 
@@ -449,20 +468,24 @@ def probe(
 ) -> dict[str, Any]:
     """A classifier on fixed features: "linear", "kNN" or "SVM" (RBF).
 
-    Its one setting is chosen on validation.
+    Its settings are chosen on validation: for a linear one C and the scaling of the features.
     """
     images = target.train.subset(draw.indices.to(target.train.device))
     x, y = featurise(images, draw), images.labels.cpu()
     x_validation, y_validation = featurise(target.validation, draw), target.validation.labels.cpu()
+    outcome: dict[str, Any] = {}
     if kind == "linear":
-        pipeline = linear_probe(x, y, x_validation, y_validation, GRID).pipeline
+        chosen = linear_probe(x, y, x_validation, y_validation)
+        pipeline = chosen.pipeline
+        path = penalty_path(x, y, x_validation, y_validation, chosen.scaling)
+        outcome = {TRAINING: path[0], UNSEEN: path[1], "C": chosen.c}
+        outcome["is standardised"] = float(chosen.scaling == "standardised")
     else:
         pipeline = _best_of(_candidates(kind, len(x)), x, y, x_validation, y_validation)
     predicted = torch.as_tensor(pipeline.predict(featurise(target.test, draw).numpy()))
-    return {
-        "test accuracy": predicted == target.test.labels.cpu(),
-        "validation accuracy": 100 * pipeline.score(x_validation.numpy(), y_validation),
-    }
+    outcome["test accuracy"] = predicted == target.test.labels.cpu()
+    outcome["validation accuracy"] = 100 * pipeline.score(x_validation.numpy(), y_validation)
+    return outcome
 
 
 def _candidates(kind: str, labels: int) -> list[Any]:
@@ -487,7 +510,12 @@ def _best_of(
     return max(fitted, key=lambda model: model.score(x_validation.numpy(), y_validation))
 
 
-OF_A_SOURCE = ("VAE fine-tuned", "probe on μ", "supervised")  # methods with one network a source
+OF_A_SOURCE = (  # methods that a study has once for each source
+    "VAE fine-tuned",
+    "probe on μ",
+    "supervised",
+    "best with a VAE",
+)
 
 
 def name_with_source(method: str, source: str) -> str:
@@ -541,105 +569,3 @@ def methods(  # noqa: PLR0913  # chapter 5 gives them all by name
         methods.append(Method(name, run, run.keywords, batched=True))
     methods += [Method(name, run) for name, run in probes.items()]
     return methods
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """By how much method `a` lies above `b` in `metric`: above 0 where it speaks for the VAE.
-
-    `id` is the middle of the records' ids. A comparison that is `own_source_only` is made for the
-    VAE of the target's own source alone.
-    """
-
-    id: str
-    a: str
-    b: str
-    metric: str = "test accuracy"
-    unit: str = "points"
-    own_source_only: bool = False
-
-
-COMPARISONS = (
-    Comparison("accuracy/fine_tuned-scratch", "VAE fine-tuned", "scratch"),
-    Comparison("accuracy/fine_tuned-raw_pixels", "VAE fine-tuned", "raw pixels"),
-    Comparison("accuracy/fine_tuned-supervised", "VAE fine-tuned", "supervised"),
-    Comparison("accuracy/fine_tuned-random_encoder", "VAE fine-tuned", "random encoder"),
-    # PCA and the SVM are on images and features of the target's own source.
-    Comparison("accuracy/fine_tuned-pca", "VAE fine-tuned", "PCA", own_source_only=True),
-    Comparison("accuracy/probe_mu-scratch", "probe on μ", "scratch"),
-    Comparison("accuracy/probe_mu-raw_pixels", "probe on μ", "raw pixels"),
-    Comparison("accuracy/probe_mu-supervised", "probe on μ", "supervised"),
-    Comparison("accuracy/probe_mu-random_encoder", "probe on μ", "random encoder"),
-    Comparison("accuracy/probe_mu-pca", "probe on μ", "PCA", own_source_only=True),
-    Comparison("accuracy/fine_tuned-probe_mu", "VAE fine-tuned", "probe on μ"),
-    Comparison("accuracy/svm_mu-svm_pixels", "SVM on μ", "SVM on pixels", own_source_only=True),
-    Comparison("gap/scratch-fine_tuned", "scratch", "VAE fine-tuned", "train–test gap", "nats"),
-)
-COSTS = {  # by id
-    "seconds": "seconds",
-    "seconds_with_pretraining": "seconds with pretraining",
-    "steps": "steps",
-}
-
-
-def effects(
-    table: Table,
-    data: str,
-    main: int,
-    source: str = "",
-    conditional: Sequence[str] | None = None,
-) -> list[dict[str, Any]]:
-    """The records of a study's comparisons for the claims ledger.
-
-    They are for the VAE of another `source` than the target's own if it is named. `main`: the
-    number of labels at which costs are compared, and at which scratch's mean accuracy is the target
-    of "labels to …". `conditional` is what the intervals hold for, if the table does not say it.
-    """
-    known = set(table.known("method"))
-    tuned = name_with_source("VAE fine-tuned", source)
-    runs = table.frame[table.frame["method"] == tuned]
-    counts = sorted(set(runs["labels"].tolist()))
-    records = []
-    for comparison in COMPARISONS:
-        a = name_with_source(comparison.a, source)
-        b = name_with_source(comparison.b, source)
-        if not {a, b} <= known or (source and comparison.own_source_only):
-            continue
-        for count in counts:
-            effect = paired(table, a, b, comparison.metric, count)
-            record = effect.to_record(
-                f"{comparison.metric}, {comparison.a} − {comparison.b}, {count} labels",
-                comparison.unit,
-                id=f"05/{comparison.id}/{count}",
-                data=data,
-                conditional=conditional,
-            )
-            records.append(record)
-    if main not in counts:
-        return records
-    ratios = _cost_ratios(table, tuned, main)
-    if len(counts) > 1:
-        target = table.mean("scratch", "test accuracy", main)
-        name = f"labels to scratch's accuracy at {main} labels, scratch ÷ VAE fine-tuned"
-        ratios["labels"] = (name, labels_ratio(table, tuned, "scratch", target))
-    for cost_id, (name, effect) in ratios.items():
-        record = effect.to_record(
-            name,
-            "times",
-            id=f"05/{cost_id}/scratch-fine_tuned/{main}",
-            data=data,
-            conditional=conditional,
-        )
-        records.append(record)
-    return records
-
-
-def _cost_ratios(table: Table, tuned: str, labels: int) -> dict[str, tuple[str, Effect]]:
-    """By the id of each cost its display name and scratch's cost ÷ that of `tuned`."""
-    add_costs(table, labels, "scratch", costs=tuple(COSTS.values()))
-    ratios = {}
-    for cost_id, cost in COSTS.items():
-        metric = f"{cost} to scratch's accuracy"
-        name = f"{metric}, scratch ÷ VAE fine-tuned, {labels} labels"
-        ratios[cost_id] = (name, cost_ratio(table, tuned, "scratch", metric, labels))
-    return ratios

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 import vaetl_helpers.training.run
 import vaetl_helpers.training.vaes
-from vaetl_helpers import claims, recorded, study, vae_transfer
+from vaetl_helpers import claims, recorded, study, vae_comparisons, vae_transfer
 from vaetl_helpers.data import ImageSet, Splits, data_root, image_hashes
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.flops import count_flops
 from vaetl_helpers.nets import Encoder
 from vaetl_helpers.output import record_id
 from vaetl_helpers.study import Draw, Table
@@ -399,15 +400,34 @@ def test_a_classifier_starts_from_the_encoder_and_leaves_it_alone() -> None:
 
 def test_outcome_by_hand() -> None:
     target, draw = small_target(), small_draw(small_target())
-    start = vae_transfer.Pretrained(vae_transfer.untrained_vae((1, 8, 8), 0).encoder, 12.5, 3)
+    encoder = vae_transfer.untrained_vae((1, 8, 8), 0).encoder
+    start = vae_transfer.Pretrained(encoder, 12.5, steps=3, flops=1e9)
     (result,) = vae_transfer.fine_tuned(target, {7: start}, [draw], steps=20)
     (plain,) = vae_transfer.scratch(target, [draw], steps=20)
     assert result["test accuracy"].dtype == torch.bool and result["test accuracy"].shape == (60,)
-    spent, whole = result["seconds by epoch"], result["seconds with pretraining by epoch"]
-    torch.testing.assert_close(whole - spent, torch.full_like(spent, 12.5))
-    assert torch.equal(plain["seconds by epoch"], plain["seconds with pretraining by epoch"])
+    spent = result["seconds by epoch"]
+    assert (result["pretraining seconds"], result["pretraining FLOPs"]) == (12.5, 1e9)
+    assert (plain["pretraining seconds"], plain["pretraining FLOPs"]) == (0.0, 0.0)
     assert result["steps by epoch"].diff().unique().numel() == 1 and (spent.diff() > 0).all()
-    assert result["train–test gap"].shape == (60,) and result["training loss"] > 0
+    model = vae_transfer.classifier(encoder, len(target.train.classes), 0)
+    images = target.train.images[:1] / 255
+    of_one_image = count_flops(model, images, target.train.labels[:1])
+    epochs = len(spent)
+    expected = of_one_image * len(draw.indices) * torch.arange(1, epochs + 1)
+    torch.testing.assert_close(result["FLOPs by epoch"].double(), expected.double())
+    assert len(result["training losses"]) == len(result["validation losses"]) == epochs
+    best = result["validation curve"].max().item()
+    assert result["validation accuracy"] == best and result["training loss"] > 0
+
+
+def test_the_training_losses_are_those_of_the_networks_own_images() -> None:
+    target, draw = small_target(), small_draw(small_target())
+    (result,) = vae_transfer.scratch(target, [draw], steps=20)
+    kept = int(result["validation curve"].argmax())
+    ties = result["validation curve"] == result["validation curve"].max()
+    candidates = result["training losses"][ties]
+    assert (candidates - result["training loss"]).abs().min() < 1e-4
+    assert result["training losses"][0] > result["training losses"][-1] and kept >= 0
 
 
 def test_the_gap_is_test_loss_minus_training_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +445,7 @@ def test_the_gap_is_test_loss_minus_training_loss(monkeypatch: pytest.MonkeyPatc
         nn.functional.cross_entropy(model(s.images / 255), s.labels).item()
         for s in (target.test, images)
     ]
-    assert result["train–test gap"].mean().item() == pytest.approx(loss[0] - loss[1], abs=1e-5)
+    assert result["train–test gap"] == pytest.approx(loss[0] - loss[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["linear", "kNN", "SVM"])
@@ -474,12 +494,16 @@ def made_up(
                 accuracy = 50 + 10 * np.log10(count) + luck + gain
                 for metric, value in (
                     ("test accuracy", accuracy),
-                    ("train–test gap", 1 - 0.1 * gain),
+                    ("validation accuracy", accuracy + 1),
+                    ("pretraining FLOPs", 100.0),
                 ):
                     rows.append(known | {"metric": metric, "value": value})
-                curve = np.array([accuracy - 9, accuracy], np.float32)
+                curve = np.array([accuracy - 2, accuracy], np.float32)
                 images[method, count, draw, "validation curve"] = curve
-                for cost in vae_transfer.COSTS.values():
+                images[method, count, draw, "training losses"] = np.array([2, 1, 0.1], np.float32)
+                unseen = np.array([2, 1.5, 1.2 - 0.1 * gain], np.float32)
+                images[method, count, draw, "validation losses"] = unseen
+                for cost in vae_comparisons.COSTS.values():
                     images[method, count, draw, f"{cost} by epoch"] = np.array([1, 4], np.float32)
     return Table(rows, images)
 
@@ -495,7 +519,7 @@ def test_effects_are_positive_where_they_speak_for_the_vae() -> None:
         "random encoder",
     ]
     table = made_up(lambda method: 3.0 * (method == "VAE fine-tuned"), methods, [50, 100, 500])
-    found = {r["id"]: r for r in vae_transfer.effects(table, "here", 100)}
+    found = {r["id"]: r for r in vae_comparisons.effects(table, "here", 100)}
     main = found["05/accuracy/fine_tuned-scratch/100"]
     assert (
         main["value"] == pytest.approx(3, abs=0.2)
@@ -503,21 +527,25 @@ def test_effects_are_positive_where_they_speak_for_the_vae() -> None:
         and main["unit"] == "points"
     )
     assert main["name"] == "test accuracy, VAE fine-tuned − scratch, 100 labels"
-    gap = found["05/gap/scratch-fine_tuned/100"]
-    assert gap["value"] == pytest.approx(0.3, abs=0.02) and gap["unit"] == "nats"
+    overfitting = found["05/overfitting/scratch-fine_tuned/100"]
+    assert overfitting["value"] > 0.02 and overfitting["unit"] == "nats"
+    best = found["05/accuracy/best_with-best_without/100"]
+    assert best["value"] == pytest.approx(3, abs=0.3)
     reach = found["05/labels/scratch-fine_tuned/100"]
     assert (
         reach["value"] == pytest.approx(10**0.3, rel=0.1)
         and reach["unit"] == "times"
         and reach["low"] > 1
     )
-    cost = found["05/seconds/scratch-fine_tuned/100"]
-    assert cost["value"] == pytest.approx(1) and cost["n"] == 10
-    assert cost["name"] == "seconds to scratch's accuracy, scratch ÷ VAE fine-tuned, 100 labels"
+    cost = found["05/steps/scratch-fine_tuned/100"]
+    assert cost["value"] == pytest.approx(4) and cost["n"] == 10, "there after one epoch, not two"
+    assert cost["name"] == "steps to the lower of both bests, scratch ÷ VAE fine-tuned, 100 labels"
+    repaid = found["05/break_even/flops/100"]
+    assert (repaid["value"], repaid["unit"]) == (pytest.approx(100 / 3), "tasks")
     assert all(r["data"] == "here" for r in found.values())
     assert "05/accuracy/fine_tuned-supervised/50" in found
-    assert gap["conditional"] == ["these test images"] and gap["se"] > 0 and gap["df"] == 9
-    (first, *_) = vae_transfer.effects(table, "here", 100, conditional=["these 3 VAEs"])
+    assert overfitting["se"] > 0 and overfitting["df"] == 9
+    (first, *_) = vae_comparisons.effects(table, "here", 100, conditional=["these 3 VAEs"])
     assert first["conditional"] == ["these 3 VAEs"]
 
 
@@ -527,23 +555,23 @@ def test_the_ledger_asks_for_effects_that_a_study_makes() -> None:
     for counts, main in (([50, 100, 500], 100), ([20, 200], 20)):
         made |= {
             r["id"]
-            for r in vae_transfer.effects(made_up(lambda method: 1.0, methods, counts), "d", main)
+            for r in vae_comparisons.effects(
+                made_up(lambda method: 1.0, methods, counts), "d", main
+            )
         }
     asked = {each.id for each in claims.comparisons() if each.id.startswith("05/")}
     assert asked - made == {"05/seconds/twice_the_images"}, "which the notebook itself measures"
 
 
-def test_open_ends_of_costs_are_none() -> None:
+def test_a_saving_that_is_none_is_repaid_by_no_number_of_tasks() -> None:
     table = made_up(
         lambda method: -3.0 * (method == "VAE fine-tuned"),
         ["scratch", "VAE fine-tuned", "probe on μ"],
         [100],
     )
-    found = {r["id"]: r for r in vae_transfer.effects(table, "here", 100)}
-    cost = found["05/seconds/scratch-fine_tuned/100"]
-    assert cost["low"] is None and cost["high"] is not None, (
-        "fine-tuning never got there: at least so much"
-    )
+    found = {r["id"]: r for r in vae_comparisons.effects(table, "here", 100)}
+    assert found["05/steps/scratch-fine_tuned/100"]["high"] < 1
+    assert "05/break_even/flops/100" not in found
 
 
 def test_effects_of_another_source_have_its_values_and_the_common_names() -> None:
@@ -556,7 +584,7 @@ def test_effects_of_another_source_have_its_values_and_the_common_names() -> Non
         "supervised (X)",
     ]
     table = made_up(lambda method: 5.0 * (method == "VAE fine-tuned (X)"), methods, [50, 100])
-    found = {r["id"]: r for r in vae_transfer.effects(table, "X → here", 100, "X")}
+    found = {r["id"]: r for r in vae_comparisons.effects(table, "X → here", 100, "X")}
     for other in ("scratch", "supervised"):
         record = found[f"05/accuracy/fine_tuned-{other}/50"]
         assert record["value"] == pytest.approx(5, abs=0.3)

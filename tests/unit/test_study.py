@@ -1495,10 +1495,10 @@ def paths_table(paths: dict[str, list[tuple[list[float], list[float]]]]) -> Tabl
     tidy, images = [], {}
     for method, draws in paths.items():
         for draw, (training, unseen) in enumerate(draws):
-            row = ("s", "d", method, 20, draw, draw, "training loss by epoch", 1.0, 1.0)
+            row = ("s", "d", method, 20, draw, draw, "training losses", 1.0, 1.0)
             tidy.append(dict(zip(COLUMNS, row, strict=True)))
-            images[method, 20, draw, "training loss by epoch"] = np.array(training, np.float32)
-            images[method, 20, draw, "validation loss by epoch"] = np.array(unseen, np.float32)
+            images[method, 20, draw, "training losses"] = np.array(training, np.float32)
+            images[method, 20, draw, "validation losses"] = np.array(unseen, np.float32)
     return Table(tidy, images)
 
 

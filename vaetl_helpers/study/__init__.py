@@ -6,6 +6,7 @@ from vaetl_helpers.recorded import (
     recorded_by_measure,
     recorded_value,
 )
+from vaetl_helpers.study.choices import add_best
 from vaetl_helpers.study.costs import (
     adaptation_ratio,
     cost_ratio,
@@ -48,6 +49,7 @@ __all__ = [
     "Method",
     "Table",
     "adaptation_ratio",
+    "add_best",
     "cost_ratio",
     "costs_to",
     "draw_labels",

@@ -17,7 +17,9 @@ from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
 from vaetl_helpers.study.table import Table
 
 LEVELS = 20  # of the training loss, at which two paths are compared
-TRAINING, UNSEEN = "training loss by epoch", "validation loss by epoch"
+# Metrics of a run: its losses in nats per image, epoch by epoch for a network, from a strong to a
+# weak penalty for a classifier on fixed features.
+TRAINING, UNSEEN = "training losses", "validation losses"
 
 
 def unseen_losses_at(
@@ -55,7 +57,7 @@ def excess_loss(table: Table, a: str, b: str, labels: int) -> Effect:
     """By how much the loss on unseen images is lower with `b` than with `a`, in nats per image.
 
     It is the mean over levels of the training loss that both reach in a draw, so above 0 `b`
-    overfits less. Runs gave TRAINING and UNSEEN as one value an epoch.
+    overfits less. Runs gave TRAINING and UNSEEN.
     """
     paths_a, paths_b = _paths(table, a, labels), _paths(table, b, labels)
     check_same_draws(paths_a, paths_b, a, b)

@@ -80,6 +80,13 @@ class NetworkStack:
         return [gradient.contiguous() for gradient in gradients]  # as the weights are
 
     @torch.no_grad()
+    def training_losses(self) -> Tensor:
+        """Mean cross-entropy of each network on its own training images, in nats [networks]."""
+        logits_of_each = torch.vmap(self._logits_of_one)
+        logits = logits_of_each(self.weights, self.buffers, self.images)
+        return mean_cross_entropy(logits, self.labels).cpu()
+
+    @torch.no_grad()
     def validate(self) -> tuple[Tensor, Tensor]:
         """Accuracy and mean cross-entropy in nats on validation, both [networks], on the CPU."""
         logits = self._validation_logits()
@@ -160,6 +167,12 @@ class LinearStack(NetworkStack):
         error = (F.softmax(values[-1], 2) - labels).div_(labels.shape[1])
         set_gradients(self.layers, self.weights, values, error, self.gradients)
         return list(self.gradients.values())
+
+    @torch.no_grad()
+    def training_losses(self) -> Tensor:
+        logits = outputs(self.layers, self.weights, self.images)[-1]
+        by_image = -(F.log_softmax(logits, 2) * self.labels).sum(2)
+        return by_image.mean(1).cpu()
 
     def _validation_logits(self) -> Tensor:
         hidden = self.validation_images

@@ -33,6 +33,7 @@ def fit_together(  # noqa: PLR0913  (what differs between networks, and what the
     epochs: int,
     batch_size: int,
     patience: int,
+    with_training_loss: bool = False,
 ) -> list[History]:
     """`fit_best` for several networks of one shape at once, each on its own images; in place.
 
@@ -40,7 +41,8 @@ def fit_together(  # noqa: PLR0913  (what differs between networks, and what the
     is several times faster than one after the other. Adam works by element, so the networks stay
     independent: each ends as it would alone (a test holds it against `fit_best`), with early
     stopping of its own, after which the others go on without it. Those that train in an epoch share
-    its seconds equally. Networks with BatchNorm or dropout are refused. Raises CourseError for
+    its seconds equally. `with_training_loss` adds to each row the `training_loss` after the epoch,
+    in nats per image. Networks with BatchNorm or dropout are refused. Raises CourseError for
     these, and for sets of different sizes.
     """
     for model in models:
@@ -67,7 +69,8 @@ def fit_together(  # noqa: PLR0913  (what differs between networks, and what the
             progress = Step(epoch, epochs, step, len(batches)).progress_by_epoch()
             stack.step(*batch, rate * one_cycle(progress))
         seconds = (time.monotonic() - started) / len(stack)
-        best.look(stack, len(batches), seconds)
+        losses = stack.training_losses().tolist() if with_training_loss else []
+        best.look(stack, len(batches), seconds, losses)
         if not best.running:
             break
     best.give_to(models, stack)
@@ -86,7 +89,9 @@ class BestOfEach:
         self.epochs_without_better = [0] * len(stack)
         self.histories = [History() for _ in range(len(stack))]
 
-    def look(self, stack: NetworkStack, steps: int, seconds: float) -> None:
+    def look(
+        self, stack: NetworkStack, steps: int, seconds: float, training_losses: Sequence[float]
+    ) -> None:
         """After an epoch: notes what validation says, and keeps the weights that are better.
 
         Networks that were not better for long enough leave the stack.
@@ -98,6 +103,8 @@ class BestOfEach:
             line: Row = {"epoch": len(history) + 1, "steps": steps, "seconds": seconds}
             line["validation_accuracy"] = accuracy[row].item()
             line["validation_loss"] = loss[row].item()
+            if training_losses:
+                line["training_loss"] = training_losses[row]
             history.rows.append(line)
             self.epochs_without_better[number] += 1
             if scores[row] > self.scores[number]:

@@ -12,7 +12,14 @@ from vaetl_helpers.transfer.freezing import (
     param_groups,
     unfreeze,
 )
-from vaetl_helpers.transfer.probes import GRID, Probe, features, linear_probe
+from vaetl_helpers.transfer.probes import (
+    GRID,
+    SCALINGS,
+    Probe,
+    features,
+    linear_probe,
+    penalty_path,
+)
 
 __all__ = [
     "BACKBONES",
@@ -20,6 +27,7 @@ __all__ = [
     "GRID",
     "Preprocessing",
     "Probe",
+    "SCALINGS",
     "backbone",
     "features",
     "fine_tune",
@@ -33,6 +41,7 @@ __all__ = [
     "new_head",
     "one_cycle",
     "param_groups",
+    "penalty_path",
     "rehearsal",
     "trainable",
     "unfreeze",

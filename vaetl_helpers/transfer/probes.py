@@ -207,6 +207,37 @@ def _best_settings(
     return max(order, key=lambda setting: float(np.mean(accuracies[setting])))
 
 
+def penalty_path(
+    train_x: Tensor,
+    train_y: Tensor,
+    unseen_x: Tensor,
+    unseen_y: Tensor,
+    scaling: str = SCALINGS[0],
+    grid: Sequence[float] = GRID,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cross-entropies on training and on unseen rows, each [1 + len(grid)], in nats.
+
+    They follow logistic regression from no weights at all, where both are ln(classes), to the
+    weakest penalty of `grid`. Raises CourseError as `linear_probe` does.
+    """
+    from sklearn.metrics import log_loss
+
+    x = checked_features(train_x)
+    y = checked_labels(train_y, len(x))
+    other_x = checked_features(unseen_x, x.shape[1])
+    other_y = checked_labels(unseen_y, len(other_x))
+    scaler = _scaler(scaling).fit(x)
+    rows, rotation = _rotated(scaler.transform(x))
+    others = scaler.transform(other_x) @ rotation
+    classes = np.unique(y)
+    training, unseen = [float(np.log(len(classes)))], [float(np.log(len(classes)))]
+    for c in sorted(grid):
+        classifier = _regression(c).fit(rows, y)
+        training.append(log_loss(y, classifier.predict_proba(rows), labels=classes))
+        unseen.append(log_loss(other_y, classifier.predict_proba(others), labels=classes))
+    return np.array(training), np.array(unseen)
+
+
 def _rotated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows in as few coordinates as there are rows, [n, min(n, d)], and the rotation [d, …].
 
