@@ -320,6 +320,46 @@ def test_killed_study_goes_on_where_it_stopped(
     assert_same_images(again, whole)
 
 
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_study_in_shards_gives_the_table_of_one_piece(tmp_path: Path, block: int) -> None:
+    whole = small_study(methods=several(), block=block, out=tmp_path / "whole.csv")
+    files = []
+    for number in (3, 1, 2):
+        out = tmp_path / f"piece-{number}.csv"
+        files.append(out.with_suffix(".jsonl"))
+        small_study(methods=several(), block=block, out=out, shard=study.Shard(number, 3))
+    joined = study.join_shards(files)
+    assert joined.rows == whole.rows
+    assert_same_images(joined, whole)
+    for file in files:
+        others = [other for other in files if other != file]
+        with pytest.raises(CourseError, match=r"of 20 runs are in none of the 2 files, the first"):
+            study.join_shards(others)
+
+
+def test_shards_of_different_studies_are_not_joined(tmp_path: Path) -> None:
+    for number, seed in ((1, 0), (2, 1)):
+        out = tmp_path / f"piece-{number}.csv"
+        small_study(methods=several(), seed=seed, block=1, out=out, shard=study.Shard(number, 2))
+    files = [tmp_path / "piece-1.jsonl", tmp_path / "piece-2.jsonl"]
+    with pytest.raises(
+        CourseError, match="different studies: (seed|pretrain_seeds)"
+    ):
+        study.join_shards(files)
+    with pytest.raises(CourseError, match="is no file"):
+        study.join_shards([tmp_path / "none.jsonl"])
+    (tmp_path / "table.csv").write_text("a,b\n")
+    (tmp_path / "table.jsonl").write_text("a,b\n")
+    with pytest.raises(CourseError, match="is no journal of a study"):
+        study.join_shards([tmp_path / "table.jsonl"])
+
+
+@pytest.mark.parametrize(("number", "of"), [(0, 3), (4, 3), (1, 0)])
+def test_a_shard_that_is_not_among_them_is_refused(number: int, of: int) -> None:
+    with pytest.raises(CourseError, match=f"no piece {number} of {of}"):
+        study.Shard(number, of)
+
+
 def refuse(work: Any) -> None:
     raise AssertionError("a finished run is run again")
 

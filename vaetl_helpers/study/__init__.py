@@ -26,8 +26,9 @@ from vaetl_helpers.study.effects import (
     verdict,
     verdicts,
 )
+from vaetl_helpers.study.journal import join_shards
 from vaetl_helpers.study.overfitting import excess_loss, shared_levels, unseen_losses_at
-from vaetl_helpers.study.runs import run_study, training_options
+from vaetl_helpers.study.runs import Shard, run_study, training_options
 from vaetl_helpers.study.table import (
     CENSORED,
     COLUMNS,
@@ -47,6 +48,7 @@ __all__ = [
     "Draw",
     "Effect",
     "Method",
+    "Shard",
     "Table",
     "adaptation_ratio",
     "add_best",
@@ -57,6 +59,7 @@ __all__ = [
     "excess_loss",
     "find_recorded",
     "holm",
+    "join_shards",
     "labels_ratio",
     "labels_to",
     "mean_interval",

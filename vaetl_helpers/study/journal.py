@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import math
 import os
@@ -191,18 +192,20 @@ class Journal:
             ) from error
 
     def missing(
-        self, methods: Sequence[Method], draws: Sequence[Draw]
+        self, methods: Sequence[Method], blocks: Sequence[Sequence[Draw]]
     ) -> list[tuple[Method, list[Draw]]]:
-        """What is still to be run, draw by draw; of a batched method all draws, at the end."""
+        """What is still to be run, draw by draw; of batched methods whole blocks, at the end."""
         tasks = [
             (method, [draw])
-            for draw in draws
+            for block in blocks
+            for draw in block
             for method in methods
             if not method.batched and not self._is_finished(method, draw)
         ]
-        for method in methods:
-            if method.batched and not all(self._is_finished(method, draw) for draw in draws):
-                tasks.append((method, list(draws)))
+        for block in blocks:
+            for method in methods:
+                if method.batched and not all(self._is_finished(method, draw) for draw in block):
+                    tasks.append((method, list(block)))
         return tasks
 
     def _is_finished(self, method: Method, draw: Draw) -> bool:
@@ -234,6 +237,48 @@ class Journal:
             for metric, values in run["images"].items():
                 images[*key, metric] = values
         return Table(rows, images)
+
+
+def join_shards(paths: Sequence[Path | str]) -> Table:
+    """The table of a study that was run in shards, from the files of all of them.
+
+    Raises CourseError where they are not of one study, and for runs that are in no file, by name.
+    """
+    if not paths:
+        raise CourseError("There are no shards to join: give the .jsonl file of each.")
+    first, *others = [_stored(path) for path in paths]
+    for path, other in zip(paths[1:], others, strict=True):
+        for key in first.facts.keys() | other.facts.keys():
+            if first.facts.get(key) != other.facts.get(key):
+                raise CourseError(
+                    f"{path} and {paths[0]} are of different studies: {key} differs. Join the "
+                    "shards of one."
+                )
+        first.runs |= other.runs
+    draws = [int(number) for number in first.facts["pretrain_seeds"]]
+    expected = itertools.product(first.facts["methods"], first.facts["counts"], draws)
+    missing = [run for run in expected if run not in first.runs]
+    if missing:
+        method, labels, draw = missing[0]
+        raise CourseError(
+            f"{len(missing)} of {len(missing) + len(first.runs)} runs are in none of the "
+            f"{len(paths)} files, the first '{method}' at {labels} labels, draw {draw}: run the "
+            "other shards, or finish them, and join again."
+        )
+    return first.table()
+
+
+def _stored(path: Path | str) -> Journal:
+    """A journal as it was written; CourseError where there is none."""
+    file = journal_path(path)
+    if not file.exists():
+        raise CourseError(f"{file} is no file: give the .jsonl file of each shard.")
+    header = file.read_bytes().partition(b"\n")[0]
+    try:
+        facts = _parse_header(header)
+    except (ValueError, AttributeError) as error:
+        raise CourseError(f"{file} is no journal of a study: give those of its shards.") from error
+    return Journal(file, facts)
 
 
 def _parse_header(line: bytes) -> Entry:

@@ -38,6 +38,31 @@ from vaetl_helpers.training.identity import Identity, function_identity, python_
 Plan = Mapping[int, Sequence[Draw]]  # the draws at each number of labels
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Piece `number` of `of` that a study is run in, from 1 on.
+
+    Raises CourseError for a number that is not among them.
+    """
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise CourseError(
+                f"There is no piece {self.number} of {self.of}: take one from 1 to {self.of}."
+            )
+
+    def blocks(self, draws: Sequence[Draw], size: int) -> list[Sequence[Draw]]:
+        """The shard's blocks of so many draws."""
+        blocks = [draws[start : start + size] for start in range(0, len(draws), size)]
+        return blocks[self.number - 1 :: self.of]
+
+
+WHOLE = Shard(1, 1)
+
+
 def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     name: str,
     methods: Sequence[Method],
@@ -52,6 +77,8 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     jobs: int | None = None,
     threads: int = 1,
     quiet: bool = False,
+    block: int | None = None,
+    shard: Shard | None = None,
 ) -> Table:
     """Runs every method on `draws` label draws at each of `counts` labels from one pool.
 
@@ -65,6 +92,9 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
     To a cluster of a single thread joblib hands nothing over, and a line says so.
     Only the caller writes files. The table depends on none of this; each run has `threads` threads,
     because their number changes rounding.
+    A batched method gets all draws at once, or with `block` so many of them. A long study runs in
+    pieces: with `shard` only every so-and-so-many-th block is run, on another machine perhaps, and
+    `join_shards` makes one table of their files, the same as of a study in one piece.
     Raises CourseError for arguments of another kind, a method that fails, other settings or another
     code of a method than the file's, and where the file is damaged. A method's code counts with
     what `training.identity` says: values of its enclosing function and arguments of a `partial`,
@@ -83,12 +113,17 @@ def run_study(  # noqa: PLR0913  # notebooks call it by keywords
         plan[count] = draw_labels(labels, per_class, draws, seed, pretrain_seeds=pretrain_seeds)
     facts = _facts(methods, plan, labels)
     facts |= {"study": name, "data": data, "seed": seed, "threads": threads}
+    block = whole_number(draws if block is None else block, "block", lowest=1)
+    if block < draws:
+        facts["block"] = block
+    shard = shard or WHOLE
     facts[IDENTITY] = _identity(methods) if out else {}
     journal = Journal(out, json.loads(json.dumps(facts, default=str)))
     _say_where(jobs)
     for count, repeats in plan.items():
         start = time.monotonic()
-        _run_missing(journal, methods, repeats, jobs=jobs, threads=threads, quiet=quiet)
+        blocks = shard.blocks(repeats, block)
+        _run_missing(journal, methods, blocks, jobs=jobs, threads=threads, quiet=quiet)
         if not quiet:
             seconds = time.monotonic() - start
             say(f"{count} labels: {len(methods)} methods × {draws} draws, {seconds:.1f} s")
@@ -168,18 +203,18 @@ def _identity(methods: Sequence[Method]) -> dict[str, Identity]:
 def _run_missing(
     journal: Journal,
     methods: Sequence[Method],
-    draws: Sequence[Draw],
+    blocks: Sequence[Sequence[Draw]],
     *,
     jobs: int | None,
     threads: int,
     quiet: bool,
 ) -> None:
     """Runs what the journal lacks; a failure is raised after the others, which a file keeps."""
-    tasks = journal.missing(methods, draws)
+    tasks = journal.missing(methods, blocks)
     workers = joblib.Parallel(jobs, return_as="generator_unordered")
     outcomes = workers(joblib.delayed(_execute)(*task, threads, os.getpid()) for task in tasks)
     hidden = quiet or not is_interactive()
-    description = f"{draws[0].labels} labels"
+    description = f"{blocks[0][0].labels} labels" if blocks else ""
     failures = []
     for outcome in tqdm(outcomes, description, len(tasks), leave=False, disable=hidden):
         journal.add(outcome.entries)
