@@ -418,10 +418,11 @@ def cell_split_by_JupyterLab(draft: Draft, exercise: AssignedExercise) -> None:
 
 @named(OF_EXERCISE)
 def cell_split_before_the_answer(draft: Draft, exercise: AssignedExercise) -> None:
-    """Where the lower half has no marks, the answer is not in the exercise's cell any more."""
+    """Where the lower half has no marks, it is taken for the exercise's, below the upper half."""
     cell = draft.cells[exercise.id]
     lower = code_cell(cell["source"])
-    put(draft, exercise, Answer("import math  # for my answer\n", CRASHED))
+    statuses = draft.statuses[exercise.id]
+    put(draft, exercise, Answer("import math  # for my answer\n", statuses))
     draft.insert_below(cell, lower)
 
 
@@ -630,8 +631,8 @@ def nothing_says_the_chapter(draft: Draft) -> None:
 def answers_of_two_exercises_exchanged(draft: Draft) -> None:
     """Neither stands in the cell of its exercise."""
     first, second = draft.rng.sample(draft.assignment.exercises, 2)
-    put(draft, first, Answer(plain(second.solution), CRASHED))
-    put(draft, second, Answer(plain(first.solution), CRASHED))
+    put(draft, first, Answer(plain(second.solution), CORRECT))
+    put(draft, second, Answer(plain(first.solution), CORRECT))
 
 
 @named(ALONE)

@@ -986,7 +986,7 @@ def test_an_answer_below_the_stub_is_taken_and_named(own: str | None) -> None:
         add_cell(ANSWER)(notebook)
 
     content = read(changed(change), ASSIGNMENT)
-    assert content.cells["vae.kl"] == (ANSWER,)
+    assert content.cells["vae.kl"] == (STUB if own is None else own, ANSWER)
     (sentence,) = problem_sentences(content.problems)
     number = len(json.loads(LEARNER)["cells"]) + 1
     assert f"cell {number} was taken for it, since it defines kl" in sentence

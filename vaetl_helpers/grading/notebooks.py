@@ -291,7 +291,8 @@ def read(data: bytes, assignment: Assignment) -> Content:
         problems += _exercise_problems(exercise_cells, exercise)
         elsewhere = _defined_elsewhere(cells, exercise)
         if elsewhere and _is_unanswered(code_cells, exercise):
-            code_cells = elsewhere
+            # What the own cells hold, imports perhaps, may be needed; another definition follows.
+            code_cells += elsewhere
             problems = [problem for problem in problems if not _is_missing(problem, exercise)]
             problems.append(_found_by_source(elsewhere, exercise))
         if code_cells:
