@@ -419,6 +419,8 @@ def cell_split_by_JupyterLab(draft: Draft, exercise: AssignedExercise) -> None:
 @named(OF_EXERCISE)
 def cell_split_before_the_answer(draft: Draft, exercise: AssignedExercise) -> None:
     """Where the lower half has no marks, it is taken for the exercise's, below the upper half."""
+    if draft.is_defined_elsewhere(exercise):
+        return  # of two definitions elsewhere the last one would count
     cell = draft.cells[exercise.id]
     lower = code_cell(cell["source"])
     statuses = draft.statuses[exercise.id]
