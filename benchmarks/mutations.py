@@ -72,6 +72,7 @@ class Draft:
     checks: dict[str, Cell] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     statuses: dict[str, frozenset[Status]] = field(default_factory=dict)
+    mutated: list[AssignedExercise] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     fillers: list[Cell] = field(default_factory=list)
     refused: str | None = None
@@ -395,8 +396,8 @@ def answer_in_the_check_cell(draft: Draft, exercise: AssignedExercise) -> None:
 @named(OF_EXERCISE)
 def answer_in_another_exercise(draft: Draft, exercise: AssignedExercise) -> None:
     """Where its own cell is unanswered, an answer in another exercise's cell counts."""
-    others = [one for one in draft.assignment.exercises if one.id != exercise.id]
-    other = draft.cells[draft.rng.choice(others).id]
+    untouched = [one for one in draft.assignment.exercises if one not in draft.mutated]
+    other = draft.cells[draft.rng.choice(untouched).id]
     other["source"] = f"{plain(exercise.solution)}\n\n\n{text_of(other)}"
     put(draft, exercise, Answer("# it stands in another cell", CORRECT))
 
@@ -1116,6 +1117,7 @@ def mutate_exercises(draft: Draft, kind: str) -> None:
     if kind in OF_EXERCISE:
         kinds[0] = kind
     count = draft.rng.choice([1, 2])
+    draft.mutated = exercises_by_chance
     for exercise, chosen in zip(exercises_by_chance[:count], kinds[:count], strict=True):
         OF_EXERCISE[chosen](draft, exercise)
         draft.kinds.append(chosen)
