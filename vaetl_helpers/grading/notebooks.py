@@ -23,9 +23,12 @@ NOT_FORMAT_4 = (
     "The notebook is not in format 4: open it in JupyterLab, save it, and hand in that file."
 )
 CHECK = "-check"  # nbgrader's name of a check cell ends so
-# A function, a class, or a name for what a call or a lambda makes, at the top of a cell.
+# A function, a class, or a name for a lambda, for what a call makes or for another name's, at the
+# top of a cell.
 DEFINITION = re.compile(
-    r"^(?:async[ ]+)?(?:def|class)[ ]+(\w+)|^(\w+)[ ]*=[ ]*(?:lambda\b|[\w.]+\()", re.MULTILINE
+    r"^(?:async[ ]+)?(?:def|class)[ ]+(\w+)"
+    r"|^(\w+)[ ]*=[ ]*(?:lambda\b|[\w.]+\(|[A-Za-z_][\w.]*[ ]*(?:#.*)?$)",
+    re.MULTILINE,
 )
 COURSE_SETUP = "the course's setup cells were used"
 SHOWN_NAMES = 5
