@@ -82,7 +82,8 @@ class Kernel:
 
     async def start(self) -> None:
         """Starts the kernel and waits for it; RuntimeError where it does not answer."""
-        await self.manager.start_kernel()
+        # Without a sandbox, too, what lies beside the notebook is not there.
+        await self.manager.start_kernel(cwd=str(self.manager.home))
         self.client = self.manager.client()
         # Without the heartbeat: its thread never ends where a kernel answers garbage.
         self.client.start_channels(hb=False)
