@@ -371,9 +371,11 @@ def main() -> None:
         import resource  # not on Windows, where there is no sandbox either
 
         die_with(runner.job.parent)
-        # The soft limit only: the kernel inherits it, and sets its own.
-        hard_limit = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, hard_limit))
+        if runner.job.sandboxed:
+            # The soft limit only: the kernel inherits it, and sets its own. Without a sandbox it
+            # sets none, and would have too little.
+            hard_limit = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, hard_limit))
     asyncio.run(runner.work())
 
 
