@@ -316,6 +316,19 @@ def has_cells_of(data: bytes, assignment: Assignment) -> bool:
         return False
 
 
+def is_begun(data: bytes, assignment: Assignment) -> bool:
+    """Whether the cell of an exercise is another one than was handed out."""
+    try:
+        cells = read(data, assignment).cells
+    except Unreadable:
+        return False
+    for exercise in assignment.exercises:
+        for source in cells.get(exercise.id, ()):
+            if _lines(source) != _lines(exercise.stub):
+                return True
+    return False
+
+
 def chapter_of(data: bytes, name: str) -> str:
     """The number of the chapter that a notebook is of.
 
