@@ -72,6 +72,7 @@ class Draft:
     checks: dict[str, Cell] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     statuses: dict[str, frozenset[Status]] = field(default_factory=dict)
+    mutated: list[AssignedExercise] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     fillers: list[Cell] = field(default_factory=list)
     refused: str | None = None
@@ -395,8 +396,8 @@ def answer_in_the_check_cell(draft: Draft, exercise: AssignedExercise) -> None:
 @named(OF_EXERCISE)
 def answer_in_another_exercise(draft: Draft, exercise: AssignedExercise) -> None:
     """Where its own cell is unanswered, an answer in another exercise's cell counts."""
-    others = [one for one in draft.assignment.exercises if one.id != exercise.id]
-    other = draft.cells[draft.rng.choice(others).id]
+    untouched = [one for one in draft.assignment.exercises if one not in draft.mutated]
+    other = draft.cells[draft.rng.choice(untouched).id]
     other["source"] = f"{plain(exercise.solution)}\n\n\n{text_of(other)}"
     put(draft, exercise, Answer("# it stands in another cell", CORRECT))
 
@@ -418,10 +419,13 @@ def cell_split_by_JupyterLab(draft: Draft, exercise: AssignedExercise) -> None:
 
 @named(OF_EXERCISE)
 def cell_split_before_the_answer(draft: Draft, exercise: AssignedExercise) -> None:
-    """Where the lower half has no marks, the answer is not in the exercise's cell any more."""
+    """Where the lower half has no marks, it is taken for the exercise's, below the upper half."""
+    if draft.is_defined_elsewhere(exercise):
+        return  # of two definitions elsewhere the last one would count
     cell = draft.cells[exercise.id]
     lower = code_cell(cell["source"])
-    put(draft, exercise, Answer("import math  # for my answer\n", CRASHED))
+    statuses = draft.statuses[exercise.id]
+    put(draft, exercise, Answer("import math  # for my answer\n", statuses))
     draft.insert_below(cell, lower)
 
 
@@ -630,8 +634,8 @@ def nothing_says_the_chapter(draft: Draft) -> None:
 def answers_of_two_exercises_exchanged(draft: Draft) -> None:
     """Neither stands in the cell of its exercise."""
     first, second = draft.rng.sample(draft.assignment.exercises, 2)
-    put(draft, first, Answer(plain(second.solution), CRASHED))
-    put(draft, second, Answer(plain(first.solution), CRASHED))
+    put(draft, first, Answer(plain(second.solution), CORRECT))
+    put(draft, second, Answer(plain(first.solution), CORRECT))
 
 
 @named(ALONE)
@@ -1113,6 +1117,7 @@ def mutate_exercises(draft: Draft, kind: str) -> None:
     if kind in OF_EXERCISE:
         kinds[0] = kind
     count = draft.rng.choice([1, 2])
+    draft.mutated = exercises_by_chance
     for exercise, chosen in zip(exercises_by_chance[:count], kinds[:count], strict=True):
         OF_EXERCISE[chosen](draft, exercise)
         draft.kinds.append(chosen)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import detection as models
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
-from torchvision.ops import MultiScaleRoIAlign, box_iou
+from torchvision.ops import MultiScaleRoIAlign, box_convert, box_iou
+from torchvision.tv_tensors import BoundingBoxes
 
 from vaetl_helpers.data.files import fetch_weights
 from vaetl_helpers.data.images import ImageSet, check_levels
@@ -68,7 +69,8 @@ class Scenes:
                 f'Target {number} must be a dict of "boxes" [k, 4] and "labels" [k], not '
                 f"{str(target)[:60]}: give [0, 4] where there is no object."
             )
-        boxes = as_tensor(target["boxes"], f"The boxes of scene {number}").float()
+        given = as_tensor(target["boxes"], f"The boxes of scene {number}")
+        boxes = _as_corners(given.float(), target["boxes"])
         if boxes.shape == (0,):
             boxes = boxes.view(0, 4)
         labels = self._label_numbers(target["labels"])
@@ -126,6 +128,14 @@ class Scenes:
         rows = as_rows(indices, len(self))
         targets = [self.targets[row] for row in rows.tolist()]
         return self._of_checked(self.images[rows], targets, self.classes)
+
+
+def _as_corners(boxes: Tensor, given: Any) -> Tensor:
+    """Boxes as corners, where torchvision's own kind of tensor says that they are none."""
+    if not isinstance(given, BoundingBoxes):
+        return boxes
+    name = given.format.value.lower()
+    return box_convert(boxes, name, "xyxy") if name in ("xywh", "cxcywh") else boxes
 
 
 def compose(

@@ -32,6 +32,11 @@ def is_interactive() -> bool:
     return bool(getattr(kernel, "_allow_stdin", False))
 
 
+def is_on(variable: str) -> bool:
+    """Whether a variable of the environment switches something on: 1, true, yes or on."""
+    return os.environ.get(variable, "").strip().lower() in ("1", "true", "yes", "on")
+
+
 # For an output that cannot show them, such as that of a Windows terminal or of a pipe from it.
 STAND_INS = {
     "→": "->",

@@ -20,7 +20,7 @@ import yaml
 from vaetl_helpers.bootstrap import hosted_platform
 from vaetl_helpers.device import best_device, best_precision
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import emit, notebook_kernel, say, user_path, write_whole
+from vaetl_helpers.output import emit, is_on, notebook_kernel, say, user_path, write_whole
 from vaetl_helpers.seeds import whole_seed
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
@@ -209,7 +209,7 @@ def _hidden_figures() -> str | None:
 
 def _automatic_profile(device: torch.device) -> str:
     # On Binder there is little memory and a share of a core; a grader runs a hundred notebooks.
-    if platform_name() == "Binder" or os.environ.get("VAETL_GRADING") == "1":
+    if platform_name() == "Binder" or is_on("VAETL_GRADING"):
         return "smoke"
     return "cpu" if device.type == "cpu" else "gpu"
 

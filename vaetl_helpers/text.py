@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -274,13 +275,19 @@ def _find_polarity(root: Path | str | None) -> TextSplits | None:
             splits = _read_polarity(place)
         except CourseError as error:
             archive = place / ARCHIVE
-            if place == files.cache_dir() and archive.is_file():
+            if archive.is_file() and _is_cache(place):
                 files.set_aside(archive)  # so that it is fetched again
             say(error)
             continue
         if splits:
             return splits
     return None
+
+
+def _is_cache(place: Path) -> bool:
+    with suppress(CourseError):  # there is none
+        return place == files.cache_dir()
+    return False
 
 
 def _download_polarity() -> TextSplits | None:
@@ -412,10 +419,15 @@ def _some_texts(texts: Iterable[str]) -> list[str]:
     """Texts as a list; CourseError for none, for a single one and for what is no text."""
     if isinstance(texts, TextSet):
         texts = texts.texts
-    listed = as_texts(texts, "texts", EXAMPLE)
+    listed = [_whole(text) for text in as_texts(texts, "texts", EXAMPLE)]
     if not listed:
         raise CourseError(f"There are no texts, but at least one was expected, as in {EXAMPLE}.")
     return listed
+
+
+def _whole(text: str) -> str:
+    """The text with "?" for halves of characters, as files of tweets hold them: none is a token."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def encoder(name: str | None = None) -> Encoder:

@@ -267,6 +267,65 @@ def test_a_clock_that_cannot_be_reached_is_named():
     assert "call time.perf_counter() by its name" in message
 
 
+def test_a_clock_that_the_check_does_not_know_is_not_called_none():
+    import datetime
+
+    def by_date(work, synchronise, repeats):
+        work()
+        seconds = []
+        for _ in range(repeats):
+            synchronise()
+            start = datetime.datetime.now()
+            work()
+            synchronise()
+            seconds.append((datetime.datetime.now() - start).total_seconds())
+        return np.median(seconds)
+
+    message = evaluate(get("hardware.time_it"), by_date, [0]).message
+    assert "no clock was read that the check knows" in message
+
+
+# What stays behind.
+
+
+def with_gradients_off(mu, log_var):
+    result = vae.kl(mu, log_var)
+    torch.set_grad_enabled(False)
+    return result
+
+
+def with_another_type(a, b):
+    torch.set_default_dtype(torch.float64)
+    return combine.interval(a, b)
+
+
+@pytest.mark.parametrize(
+    ("id", "function", "says"),
+    [
+        ("vae.kl", with_gradients_off, "gradients are switched off for all cells that follow"),
+        ("combine.paired_interval", with_another_type, "torch.set_default_dtype is left changed"),
+    ],
+)
+def test_what_is_left_switched_for_later_cells_is_no_right_answer(id, function, says):
+    outcome = evaluate(get(id), function)
+    assert outcome.status != "correct" and says in outcome.message
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+
+
+def test_a_class_that_an_answer_changes_is_put_back():
+    kind = torch.nn.Sequential
+    before = dict(vars(kind))
+
+    def of_the_class(body):
+        body.requires_grad_(False).eval()
+        kind.train = lambda self, mode=True: self
+
+    for _ in range(2):  # a second check judges as the first one
+        message = evaluate(get("transfer.freeze"), of_the_class).message
+        assert message.startswith("a class was changed")
+        assert dict(vars(kind)) == before
+
+
 def test_the_whole_set_as_floats_is_still_refused():
     def whole(images, labels, batch_size, generator):
         levels = (torch.arange(256) / 255)[images.long()]

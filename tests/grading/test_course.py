@@ -42,7 +42,7 @@ from vaetl_helpers.grading.course import check_submission, grade
 from vaetl_helpers.grading.judge import HiddenTests
 from vaetl_helpers.grading.notebooks import Unreadable, find_assignment
 from vaetl_helpers.grading.result import Status
-from vaetl_helpers.grading.sandbox import inside, kernel
+from vaetl_helpers.grading.sandbox import inside, kernel, runner
 
 BWRAP = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
 CHAPTERS = ("01", "02", "03", "03b", "04", "05")
@@ -220,6 +220,44 @@ class TestUse:
         assert "All graded cells are there." in output
         assert "not attempted" in output
         assert "9 of 12 points in the public checks" in output
+
+    @pytest.mark.slow
+    def test_without_a_sandbox_a_cell_has_more_memory_than_the_runner(
+        self, lean: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        notebook = json.loads(WHOLE)
+        exercise = CHAPTER.exercises[1]
+        for cell in notebook["cells"]:
+            if cell["metadata"].get("nbgrader", {}).get("grade_id") == exercise.grade_id:
+                source = "".join(cell["source"])
+                cell["source"] = f"room = bytearray({runner.MEMORY})\n\n{source}"
+        file = folder_of(tmp_path / "in", "ada", json.dumps(notebook).encode()) / "ada.ipynb"
+        assert check_submission(file, "03") == 0
+        assert "12 of 12 points" in capsys.readouterr().out
+
+    @pytest.mark.slow
+    def test_files_beside_a_notebook_are_neither_run_nor_used(
+        self,
+        lean: None,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        notebook = json.loads(partly_solved())
+        exercise = CHAPTER.exercises[1]
+        for cell in notebook["cells"]:
+            if cell["metadata"].get("nbgrader", {}).get("grade_id") == exercise.grade_id:
+                cell["source"] = f"from mine import {exercise.function}"
+        inbox = folder_of(tmp_path / "in", "ada", json.dumps(notebook).encode())
+        (inbox / "mine.py").write_text(f"def {exercise.function}(*args): pass")
+        # Modules that a runner imports: a student's files of these names were run with the
+        # rights of whoever graded in this folder.
+        for module in ("random", "queue", "copy"):
+            (inbox / f"{module}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+        monkeypatch.chdir(inbox)
+        assert check_submission(Path("ada.ipynb"), "03") == 0
+        assert not (tmp_path / "ran").exists()
+        assert f"No module named 'mine'; {judge.ALONE}" in capsys.readouterr().out
 
     @pytest.mark.slow
     def test_check_submission_of_a_tampered_notebook(

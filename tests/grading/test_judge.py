@@ -262,6 +262,19 @@ def test_a_name_that_is_not_there_is_explained(tests: HiddenTests) -> None:
     assert judge.ONLY in result.exercises[1].message
 
 
+@pytest.mark.parametrize(
+    "error",
+    ["ModuleNotFoundError: No module named 'mine'", "FileNotFoundError: [Errno 2] No such file"],
+)
+def test_what_lies_beside_a_notebook_is_said_not_to_be_there(
+    error: str, tests: HiddenTests
+) -> None:
+    run = ExerciseRun(Ending.ERROR, error, seconds=0.1)
+    grader = Grader(ASSIGNMENT, tests, "", Limits())
+    result = grader.judge(ADA, ONE_ANSWER, SubmissionRun(exercises={"vae.kl": run}))
+    assert result.exercises[1].message == f"{error}; {judge.ALONE}"
+
+
 def test_flags_know_the_courses_own_imports(tests: HiddenTests) -> None:
     grader = Grader(ASSIGNMENT, tests, "", Limits())
     for setup in (None, ("import os",)):

@@ -208,6 +208,10 @@ LAYOUTS = {
         {"hand-in/ada/x.ipynb": A, "hand-in/bob/x.ipynb": B, "hand-in/list.csv": b""},
         "ada;bob",
     ),
+    "two tops, folders": (
+        {"Sheet 3/handed in/ada/x.ipynb": A, "Sheet 3/handed in/bob/x.ipynb": B},
+        "ada;bob",
+    ),
     "one top, moodle": ({f"all/Ada L_12_{MOODLE}_/x.ipynb": A}, "Ada L"),
     "one student": ({"ada/work/x.ipynb": A}, "ada"),
     "digits": ({"group_1_2.ipynb": A, "group_1_3.ipynb": B}, "group_1_2;group_1_3"),
@@ -328,6 +332,35 @@ def test_of_equally_old_notebooks_the_last_name(
     assert ada.data == B and f"taken was ada_12_345_{second}.ipynb" in ada.notes[0]
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        ("ada/Sheet 3/Version 1/x.ipynb", "ada/Sheet 3/Version 2/x.ipynb"),
+        ("ada/work/x.ipynb", "ada/work/y.ipynb"),
+        ("ada/work/x.ipynb", "ada/work/runs/x.ipynb", "ada/work/old/x.ipynb"),
+    ],
+)
+@pytest.mark.parametrize("write", [folder, zipped])
+def test_folders_of_one_student_are_no_students(
+    members: tuple[str, ...], write: Callable[..., Path], tmp_path: Path
+) -> None:
+    found = find_submissions(write(tmp_path / "in.zip", dict.fromkeys(members, A)), ASSIGNMENT)
+    assert [*names(found)] == ["ada"]
+
+
+def test_a_notebook_without_an_answer_does_not_take_the_place_of_one_with_answers(
+    tmp_path: Path,
+) -> None:
+    begun = changed(edit("vae-kl", source="def kl(mu, log_var):\n    return mu"))
+    folder(tmp_path, {"ada/mine.ipynb": begun, "ada/fresh copy.ipynb": LEARNER})
+    os.utime(tmp_path / "ada" / "mine.ipynb", (1000, 1000))
+    (ada,) = find_submissions(tmp_path, ASSIGNMENT)
+    assert ada.data == begun
+    assert ada.notes[0].endswith(
+        "taken was ada/mine.ipynb, the newest with an answer to an exercise of chapter 03."
+    )
+
+
 def test_a_file_with_a_fault_comes_last(tmp_path: Path) -> None:
     members = {"ada/b.ipynb": bytes(200_000), "ada/a.ipynb": A, "bob/x.ipynb": A}
     ada, _ = find_submissions(zipped(tmp_path / "a.zip", members), ASSIGNMENT, megabytes=0.15)
@@ -387,6 +420,13 @@ BRIGHTSPACE = "12345-678901 - Ada Lovelace - {date} 2026 {time}"
 ATTEMPTS = {
     "copies of a browser": ("ada.ipynb", "ada (1).ipynb", "ada"),
     "copies of Colab": ("ada.ipynb", "Copy of ada.ipynb", "ada"),
+    "copies of JupyterLab": ("ada.ipynb", "ada-Copy1.ipynb", "ada"),
+    "copies of Windows": ("ada - Copy.ipynb", "ada - Copy (2).ipynb", "ada"),
+    "copies of macOS": ("ada copy.ipynb", "ada copy 2.ipynb", "ada"),
+    "copies in German": ("ada.ipynb", "Kopie von ada.ipynb", "ada"),
+    "copies in German, Windows": ("ada.ipynb", "ada - Kopie.ipynb", "ada"),
+    "copies in Spanish": ("ada.ipynb", "Copia de ada.ipynb", "ada"),
+    "versions": ("ada/Sheet 3/Version 9/x.ipynb", "ada/Sheet 3/Version 10/x.ipynb", "ada"),
     "Blackboard": (
         BLACKBOARD.format(day="09") + "_x.ipynb",
         BLACKBOARD.format(day="20") + "_a.ipynb",
@@ -986,7 +1026,7 @@ def test_an_answer_below_the_stub_is_taken_and_named(own: str | None) -> None:
         add_cell(ANSWER)(notebook)
 
     content = read(changed(change), ASSIGNMENT)
-    assert content.cells["vae.kl"] == (ANSWER,)
+    assert content.cells["vae.kl"] == (STUB if own is None else own, ANSWER)
     (sentence,) = problem_sentences(content.problems)
     number = len(json.loads(LEARNER)["cells"]) + 1
     assert f"cell {number} was taken for it, since it defines kl" in sentence

@@ -437,7 +437,8 @@ def then(code: str, exercise: str) -> str:
 class Case:
     """A submission: honest cells but for `cells`, all correct but for `status`.
 
-    `says` are words of the message, `setup` is one cell more of the setup.
+    `says` are words of the message, with " | " between alternatives, `setup` is one cell more of
+    the setup.
     """
 
     name: str
@@ -651,7 +652,11 @@ BOMBS = [
         "crowd",
         {"bernoulli_log_likelihood": OVER, "kl": OVER},
         {"bernoulli_log_likelihood": FORKS, "kl": THREADS},
-        says={"bernoulli_log_likelihood": "more than", "kl": "96 processes"},
+        # On a busy machine the seconds of a cell may be over before so many were started.
+        says={
+            "bernoulli_log_likelihood": "more than | took longer than",
+            "kl": "96 processes | took longer than",
+        },
     ),
     Case(
         "disk",

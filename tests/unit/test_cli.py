@@ -476,6 +476,24 @@ def test_site_is_made_of_the_solutions(course: Path, capsys: pytest.CaptureFixtu
     assert "<math" in Path("pages/02_second.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("arguments", ["site --out file/pages", "lab --no-browser"])
+def test_a_folder_that_cannot_be_is_one_sentence(
+    arguments: str,
+    course: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    Path("file").touch()
+    assert vaetl(*arguments.split()) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("vaetl: ") and said.err.count("\n") == 1
+    assert "choose another folder" in said.err or "say where your copy is to be" in said.err
+
+
 def test_site_without_pdoc_says_what_pages_of_functions_need(
     course: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

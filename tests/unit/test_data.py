@@ -406,11 +406,15 @@ def test_embedded_set_is_used_unless_full_is_asked_for(small: Dataset, cache: Pa
     assert sizes(load("small")) == (3500, 500, 1000)
 
 
-def test_unpacked_idx_files_serve_too(small: Dataset, cache: Path) -> None:
+@pytest.mark.parametrize("place", ["{name}", "{name}/{name}", "{name}/{dotted}", "{dotted}"])
+def test_unpacked_idx_files_serve_too(small: Dataset, cache: Path, place: str) -> None:
     folder = cache / small.folder
-    folder.mkdir(parents=True)
-    for name, array in small_arrays().items():
-        (folder / name.removesuffix(".gz")).write_bytes(idx(array))
+    for packed, array in small_arrays().items():
+        name = packed.removesuffix(".gz")
+        path = folder / place.format(name=name, dotted=name.replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(idx(array))
+    assert files.evidence_of(small, cache) == folder
     splits = load("small", full=True)
     assert sizes(splits) == (110, 10, 20)
     expected = small_arrays()["t10k-images-idx3-ubyte.gz"]
@@ -475,6 +479,35 @@ def test_the_cache_is_the_users_folder_for_caches(
     assert not list(tmp_path.iterdir()), "nothing is made"
     monkeypatch.chdir(tmp_path)
     assert cache_of(monkeypatch, VAETL_CACHE="here") == tmp_path / "here"
+
+
+def test_without_a_home_directory_there_is_no_cache_and_the_rest_works(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless(name: str) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("pooch.os_cache", homeless)
+    with pytest.raises(CourseError, match="no home directory here.*set VAETL_CACHE"):
+        cache_of(monkeypatch)
+    assert files.search_places(small, None) == []
+    assert sizes(load("small", full=True, download=False)) == (3500, 500, 1000)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "Yes", "on "])
+def test_downloads_are_switched_off_in_the_usual_words(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAETL_OFFLINE", value)
+    assert files.is_offline()
+
+
+@pytest.mark.parametrize("value", ["0", "false", "no", "off", ""])
+def test_downloads_are_not_switched_off_by_words_that_deny_it(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAETL_OFFLINE", value)
+    assert not files.is_offline()
 
 
 def test_a_data_root_that_is_no_folder_is_named(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision import tv_tensors
 from torchvision.models.detection import FasterRCNN, FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
 
 from vaetl_helpers import detection, study
@@ -195,6 +196,17 @@ def test_scenes_are_taken_in_any_form() -> None:
             assert scenes.targets[0]["labels"].tolist() == [2]
             assert scenes.targets[0]["boxes"].tolist() == [[1, 1, 5, 5]]
     assert Scenes(pixels, [{"boxes": [], "labels": []}], ["a"]).targets[0]["boxes"].shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "box"),
+    [("XYXY", [2, 3, 8, 11]), ("XYWH", [2, 3, 6, 8]), ("CXCYWH", [5, 7, 6, 8])],
+)
+def test_boxes_that_name_their_format_are_read_in_it(kind: str, box: list[int]) -> None:
+    boxes = tv_tensors.BoundingBoxes([box], format=kind, canvas_size=(20, 20))
+    (target,) = Scenes(grey(1), [{"boxes": boxes, "labels": [1]}], ("a",)).targets
+    assert target["boxes"].tolist() == [[2, 3, 8, 11]]
+    assert type(target["boxes"]) is Tensor
 
 
 def test_the_callers_targets_stay_as_they_are() -> None:

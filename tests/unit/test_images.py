@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchvision import tv_tensors
 
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.data.images import Rows, images_of_rows, rows_of
@@ -73,6 +74,7 @@ IMAGES: dict[str, Callable[[], Any]] = {
     "column of pictures": lambda: pd.Series(list(map(Image.fromarray, LEVELS)), index=[7, 3, 9, 1]),
     "gradients": lambda: torch.from_numpy(LEVELS / 255).requires_grad_(),
     "half": lambda: torch.from_numpy(LEVELS / 255).float(),
+    "torchvision's tensor": lambda: tv_tensors.Image(LEVELS[:, None]),
     "a hair above 1": lambda: torch.from_numpy(LEVELS / 255) * (1 + 1e-7),
 }
 
@@ -82,6 +84,7 @@ def test_images_are_taken_in_any_form(kind: str) -> None:
     result = ImageSet(IMAGES[kind](), RIGHT_LABELS, NAMES).images
     assert np.array_equal(result.squeeze(1).numpy(), LEVELS)
     assert not result.requires_grad
+    assert type(result) is Tensor
 
 
 def test_mirrored_arrays_stay_mirrored() -> None:
@@ -130,6 +133,8 @@ def test_black_images_are_images() -> None:
         (pd.DataFrame(LEVELS.reshape(4, -1)), "reshape"),
         (Image.fromarray(LEVELS[0]), "[6, 5]"),
         ([], "[0]"),
+        (np.ma.masked_greater(LEVELS, 100), "masked values"),
+        (list(np.ma.masked_greater(LEVELS, 100)), "masked values"),
         ([Image.new("L", (2, 2)), Image.new("L", (3, 2))], "pictures of one size"),
         ([Image.new("F", (1, 1), 7)], "floats from 7 to 7"),
     ],
@@ -161,6 +166,8 @@ def test_pictures_in_memory_are_as_a_person_sees_them(
 LABELS: dict[str, Callable[[], Any]] = {
     "array": lambda: np.array(RIGHT_LABELS),
     "bytes": lambda: np.array(RIGHT_LABELS, np.uint8),
+    "tensor of 16 bits without sign": lambda: torch.tensor(RIGHT_LABELS, dtype=torch.uint16),
+    "tensor of 64 bits without sign": lambda: torch.tensor(RIGHT_LABELS, dtype=torch.uint64),
     "other byte order": lambda: np.array(RIGHT_LABELS, ">i4"),
     "whole floats": lambda: np.array(RIGHT_LABELS, float),
     "tensors": lambda: list(torch.tensor(RIGHT_LABELS)),

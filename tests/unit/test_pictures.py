@@ -343,6 +343,26 @@ def test_what_systems_leave_behind_is_no_picture_and_no_class(
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("place", ["train/a", "train", "train/b"])
+def test_a_link_to_a_folder_that_it_lies_in_is_passed_over(tmp_path: Path, place: str) -> None:
+    folder = class_folders(tmp_path)
+    # What `ln -s` makes where it is called twice.
+    (folder / place / "again").symlink_to(folder / place)
+    (folder / "train" / "a" / "up").symlink_to(folder / "train")
+    splits = load_folder(folder, size=4)
+    assert splits.train.classes == ("a", "b")
+    assert len(splits.train) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_to_pictures_elsewhere_is_followed(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "pets")
+    (folder / "train" / "a").rename(tmp_path / "store")
+    (folder / "train" / "a").symlink_to(tmp_path / "store")
+    assert len(load_folder(folder, size=4).train) == 2
+
+
 def test_a_hidden_folder_that_holds_all_pictures_is_read(tmp_path: Path) -> None:
     (tmp_path / ".data").mkdir()
     assert len(load_folder(class_folders(tmp_path / ".data" / "pets"), size=4).train) == 2

@@ -510,7 +510,8 @@ def test_platform_is_told_by_its_marks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("BINDER_SERVICE_HOST", "x"), ("VAETL_GRADING", "1")]
+    ("variable", "value"),
+    [("BINDER_SERVICE_HOST", "x"), ("VAETL_GRADING", "1"), ("VAETL_GRADING", "true")],
 )
 def test_auto_is_small_on_binder_and_where_a_grader_runs_many(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch

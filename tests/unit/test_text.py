@@ -423,6 +423,13 @@ def test_what_are_no_texts_is_refused(
 
 
 @needs_encoder
+def test_halves_of_characters_are_read_as_question_marks(minilm: text.Encoder) -> None:
+    halves = ["A good \ud83d film.", "caf\udce9"]
+    expected = minilm.embed(["A good ? film.", "caf?"])
+    assert torch.equal(minilm.embed(halves), expected)
+
+
+@needs_encoder
 @pytest.mark.parametrize("size", [0, -1, 2.5, "64"])
 def test_a_batch_of_texts_has_a_whole_number(size: Any, minilm: text.Encoder) -> None:
     with pytest.raises(CourseError, match="batch_size must be a whole number"):

@@ -138,8 +138,20 @@ def lab(
         teaching = (folder or Path()).absolute()
         say(f"Formgrader on {teaching}  (end with Ctrl-C)", flush=True)
         raise typer.Exit(server.open_formgrader(teaching, browser, port, offline=offline))
-    copy = (folder or Path.home() / "vaetl-course").absolute()
+    copy = (folder or _home() / "vaetl-course").absolute()
     raise typer.Exit(server.open_course(copy, browser, port, offline=offline))
+
+
+def _home() -> Path:
+    from vaetl_helpers.errors import CourseError
+
+    try:
+        return Path.home()
+    except RuntimeError as error:  # in some containers
+        raise CourseError(
+            "There is no home directory here: say where your copy is to be, as in "
+            "`vaetl lab --dir course`."
+        ) from error
 
 
 def _named_values(parameters: list[str] | None) -> dict[str, str] | None:

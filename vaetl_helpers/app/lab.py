@@ -108,7 +108,8 @@ def serve(
     own = own_folder(folder)
     (own / "labconfig" / "page_config.json").write_text(json.dumps(NO_NEWS), encoding="utf-8")
     command = [
-        *(sys.executable, "-m", "jupyterlab"),
+        # -P: what lies in the folder, such as a random.py, is not the server's.
+        *(sys.executable, "-P", "-m", "jupyterlab"),
         f"--ServerApp.root_dir={folder}",
         f"--port={port}",
         f"--LabApp.default_url={url}",

@@ -381,8 +381,8 @@ def _chapter(page: Page) -> str:
 def write_site(notebooks: list[Path], out: Path, title: str, tables: Sequence[Table] = ()) -> Path:
     """Writes one page a notebook and an index page into `out`; returns the path of the index.
 
-    Raises CourseError for a formula that cannot be converted and for a folder with somebody's own
-    index.html.
+    Raises CourseError for a formula that cannot be converted, for a folder with somebody's own
+    index.html, and where nothing can be written.
     """
     index = out / "index.html"
     if index.exists() and GENERATOR not in index.read_text("utf-8", errors="replace"):
@@ -390,10 +390,18 @@ def write_site(notebooks: list[Path], out: Path, title: str, tables: Sequence[Ta
             f"{index} is no page of this course and would be lost: choose another folder."
         )
     pages = [read_page(path, {path.stem for path in notebooks}) for path in notebooks]
-    out.mkdir(parents=True, exist_ok=True)
+    texts = {}
     around = [None, *pages, None]
     for place, page in enumerate(pages):
-        text = _page(page, around[place], around[place + 2], title)
-        write_whole(out / f"{page.name}.html", text)
-    write_whole(index, _index(pages, title, tables))
+        texts[f"{page.name}.html"] = _page(page, around[place], around[place + 2], title)
+    texts[index.name] = _index(pages, title, tables)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            write_whole(out / name, text)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CourseError(
+            f"{out} cannot be written ({reason}): choose another folder with --out."
+        ) from error
     return index

@@ -22,9 +22,9 @@ from urllib.request import getproxies, proxy_bypass
 import numpy as np
 from torch import Tensor, hub
 
-from vaetl_helpers.data.readers import DAMAGED_ZIP, Arrays, Reader, read_idx
+from vaetl_helpers.data.readers import DAMAGED_ZIP, Arrays, Reader, read_idx, unpacked_idx
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.output import is_interactive, say, user_path
+from vaetl_helpers.output import is_interactive, is_on, say, user_path
 
 TIMEOUT = 30.0  # seconds without a byte before a download counts as failed
 # The data sets that are attached to a Kaggle notebook, in any layout; only read.
@@ -69,13 +69,22 @@ class Dataset:
 
 
 def cache_dir() -> Path:
-    """The folder where downloads are kept: VAETL_CACHE, or the system's folder for caches."""
+    """The folder where downloads are kept: VAETL_CACHE, or the system's folder for caches.
+
+    Raises CourseError where the user has no home directory, as in some containers.
+    """
     override = os.environ.get("VAETL_CACHE")
     if override:
         return user_path(override).absolute()
     import pooch
 
-    return Path(pooch.os_cache("vaetl")).absolute()
+    try:
+        return Path(pooch.os_cache("vaetl")).absolute()
+    except RuntimeError as error:
+        raise CourseError(
+            "There is no home directory here, and so no cache: set VAETL_CACHE to a folder where "
+            "you may write."
+        ) from error
 
 
 def data_root(root: Path | str | None = None) -> Path | None:
@@ -97,7 +106,9 @@ def data_root(root: Path | str | None = None) -> Path | None:
 
 def search_places(item: Dataset, root: Path | str | None) -> list[Path]:
     """The folders to search, in order: the data root, what is attached, the system's, the cache."""
-    places = [*attached_folders(item), *item.system_folders, cache_dir()]
+    places = [*attached_folders(item), *item.system_folders]
+    with suppress(CourseError):  # nothing is kept where there is no home directory
+        places.append(cache_dir())
     own_copies = data_root(root)
     if own_copies:
         places.insert(0, own_copies)
@@ -121,7 +132,8 @@ def _attached_content() -> Iterator[tuple[Path, list[str]]]:
 
 def _attached_idx_folders(item: Dataset) -> list[Path]:
     """MNIST and Fashion-MNIST have files of the same names: their labels tell them apart."""
-    names = {f"{TRAINING_LABELS}{ending}" for ending in ("", ".gz")}
+    dotted = TRAINING_LABELS.replace("-idx", ".idx")
+    names = {TRAINING_LABELS, f"{TRAINING_LABELS}.gz", dotted}
     folders = []
     for folder, content in _attached_content():
         if not names.isdisjoint(content) and _has_first_labels(item, folder):
@@ -133,10 +145,10 @@ def _has_first_labels(item: Dataset, folder: Path) -> bool:
     """Whether the first training labels in a folder are those of `item`, where it names them."""
     if not item.first_labels:
         return True
-    for name in (TRAINING_LABELS, f"{TRAINING_LABELS}.gz"):
-        if (folder / name).is_file():
+    for path in (unpacked_idx(folder / TRAINING_LABELS), folder / f"{TRAINING_LABELS}.gz"):
+        if path and path.is_file():
             with suppress(CourseError):  # damaged
-                first = read_idx(folder / name)[: len(item.first_labels)]
+                first = read_idx(path)[: len(item.first_labels)]
                 return tuple(first.tolist()) == item.first_labels
     return False
 
@@ -158,7 +170,7 @@ def _holds_files_itself(item: Dataset, place: Path) -> bool:
 
 
 def _is_there_or_unpacked(path: Path) -> bool:
-    return path.exists() or path.with_suffix("").exists()
+    return path.is_file() or unpacked_idx(path.with_suffix("")) is not None
 
 
 # ---------------------------------------------------------------- reading
@@ -285,7 +297,7 @@ def unwritable_error(folder: Path, error: OSError) -> CourseError:
 
 def is_offline() -> bool:
     """Whether downloads are switched off, as `vaetl lab --offline` does."""
-    return os.environ.get("VAETL_OFFLINE") == "1"
+    return is_on("VAETL_OFFLINE")
 
 
 def is_reachable(url: str, seconds: float = 2.0) -> bool:

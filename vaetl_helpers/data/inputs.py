@@ -13,6 +13,9 @@ from torch import Tensor
 from vaetl_helpers.data.pictures import read_pictures
 from vaetl_helpers.errors import CourseError, unknown_name_error
 
+# Whole numbers with which PyTorch computes nothing.
+WITHOUT_SUMS = (torch.uint16, torch.uint32, torch.uint64)
+
 
 def as_list(values: Any, name: str, example: str) -> list[Any]:
     """What an iterable yields, by position; a column's index counts for nothing.
@@ -78,8 +81,12 @@ def as_tensor(values: Any, name: str) -> Tensor:
     the argument, where no tensor can be made of it.
     """
     if isinstance(values, Tensor):
-        return values.detach()
+        return values.detach().as_subclass(Tensor)
     elements = _parts_of(values)
+    if any(map(np.ma.is_masked, elements or [values])):
+        raise CourseError(
+            f"{name} has masked values, which are none: fill them first, as values.filled(0) does."
+        )
     try:
         if elements and all(map(_is_picture, elements)):
             return _tensor_of(read_pictures(elements, name))
@@ -125,7 +132,8 @@ def as_labels(values: Any, classes: tuple[str, ...], name: str) -> Tensor:
     Raises CourseError for a name that is none of `classes`.
     """
     if isinstance(values, Tensor):
-        return values.detach()
+        numbers_given = as_tensor(values, name)
+        return numbers_given.long() if values.dtype in WITHOUT_SUMS else numbers_given
     if getattr(values, "ndim", 1) != 1:
         return as_tensor(values, name)
     elements = as_list(values, name, "[0, 1, 1]")

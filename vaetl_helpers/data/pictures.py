@@ -66,6 +66,7 @@ def find_pictures(folder: Path, endings: Iterable[str] | None = None) -> ClassFo
     OSError where a folder cannot be read.
     """
     names = sorted(filter(_is_somebodys, os.listdir(folder)))
+    names = [name for name in names if not _leads_back(folder / name)]
     classes = [name for name in names if (folder / name).is_dir()]
     if not classes:
         raise FileNotFoundError(f"{folder} holds no folders")
@@ -101,9 +102,20 @@ def _files_below(folder: Path) -> Iterator[Path]:
         raise error
 
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = sorted(filter(_is_somebodys, folders))
+        below = sorted(filter(_is_somebodys, folders))
+        folders[:] = [name for name in below if not _leads_back(Path(place, name))]
         for name in sorted(filter(_is_somebodys, names)):
             yield Path(place, name)
+
+
+def _leads_back(path: Path) -> bool:
+    """Whether it is a link to a folder that it lies in.
+
+    `ln -s` makes one where it is called a second time; each picture would come 40 times.
+    """
+    if not (path.is_symlink() and path.is_dir()):
+        return False
+    return path.parent.resolve().is_relative_to(path.resolve())
 
 
 def _ending(name: str) -> str:

@@ -83,9 +83,17 @@ def read_mnist(folder: Path) -> Arrays:
 
 def _read_idx_or_gz(path: Path) -> np.ndarray:
     """Reads the unpacked file where torchvision left it beside the packed one."""
-    if path.exists():
-        return read_idx(path)
-    return read_idx(path.with_name(f"{path.name}.gz"))
+    return read_idx(unpacked_idx(path) or path.with_name(f"{path.name}.gz"))
+
+
+def unpacked_idx(path: Path) -> Path | None:
+    """An unpacked idx file of this name, or None.
+
+    Unpackers call it train-images.idx3-ubyte, too, and put it into a folder of its own name.
+    """
+    dotted = path.name.replace("-idx", ".idx")
+    places = (path, path / path.name, path / dotted, path.with_name(dotted))
+    return next((place for place in places if place.is_file()), None)
 
 
 # ---------------------------------------------------------------- CIFAR

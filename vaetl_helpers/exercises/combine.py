@@ -6,6 +6,7 @@ What can be right in many ways (draws, rulers) is judged by its properties.
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable
 from functools import cache
 from itertools import product
@@ -270,6 +271,7 @@ def draws_of_one_call(function: Function, inputs: Values, seed: int, world: int)
     """
     torch.manual_seed(world)
     np.random.seed(world)
+    random.seed(world)
     per_class = inputs["per_class"]
     draws = inputs["draws"]
     size = per_class * len(inputs["labels"].unique())
@@ -307,7 +309,7 @@ def index_tensors(result: Any) -> list[Tensor]:
 @few_labels.drive
 def _(function: Function, inputs: Values) -> Values:
     draws = draws_of_one_call(function, inputs, 0, world=0)
-    next_numbers = torch.tensor([torch.rand(()).item(), np.random.rand()])
+    next_numbers = torch.tensor([torch.rand(()).item(), np.random.rand(), random.random()])
     if isinstance(draws, str):
         return {RETURNED: draws}
     by_seed: list[Tensor] = []
@@ -456,6 +458,17 @@ few_labels.wrong(
     "global seed",
     says="the global random numbers moved",
     edit={"generator = torch.Generator().manual_seed(seed)": "generator = torch.manual_seed(seed)"},
+)
+few_labels.wrong(
+    "Python's own seed",
+    says="the global random numbers moved",
+    edit={
+        "order = torch.randperm(len(members), generator=generator)": (
+            "import random\n"
+            "random.seed(seed)\n"
+            "order = torch.tensor(random.sample(range(len(members)), len(members)))"
+        )
+    },
 )
 few_labels.wrong(
     "first images",

@@ -34,7 +34,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises import progress
 from vaetl_helpers.exercises.forms import Form, as_it_is
 from vaetl_helpers.exercises.watch import Answer, InPlace, calls_of, code_of
-from vaetl_helpers.output import say
+from vaetl_helpers.output import is_on, say
 
 CHAPTERS = ("start", "training", "hardware", "vae", "transfer", "combine")
 MARKS = {"correct": "[ok]", "incorrect": "[no]", "crashed": "[!!]", "not attempted": "[--]"}
@@ -48,6 +48,17 @@ Judge = Callable[[Values, Values], str | None]
 NOT_ATTEMPTED = "not attempted"
 CRASHED = "crashed"
 REFERENCE_CALLED = "reference called"
+LEFT_BEHIND = "left behind"  # what a function has switched for all that follows
+SWITCHES = {
+    "gradients": (
+        "gradients are switched off for all cells that follow, where nothing can be trained: use "
+        "`with torch.no_grad():`, which ends by itself"
+    ),
+    "type": (
+        "torch.set_default_dtype is left changed for all cells that follow: convert the tensors "
+        "themselves, as .double() does"
+    ),
+}
 REFERENCE_USED = (
     "this is, or calls, the reference solution, which check hands on to later cells: run the cell "
     "with your own function again, and keep what check returns under another name"
@@ -193,7 +204,7 @@ def attempt(exercise: Exercise, function: Function, inputs: bytes, is_alone: boo
 
 def _driven(exercise: Exercise, guarded: Function, function: Function, inputs: bytes) -> bytes:
     try:
-        return pack(exercise.drive(guarded, unpack(inputs)))
+        return pack(exercise.drive(guarded, unpack(inputs)) | left_behind())
     except _NotAttempted:
         return pack({NOT_ATTEMPTED: 1})
     except KeyboardInterrupt:
@@ -203,7 +214,16 @@ def _driven(exercise: Exercise, guarded: Function, function: Function, inputs: b
         if CHANGED_IN_PLACE in str(error):
             with contextlib.suppress(BaseException), changes:
                 exercise.drive(guarded, unpack(inputs))
-        return pack({CRASHED: _reason(error, function, changes.lines)})
+        return pack({CRASHED: _reason(error, function, changes.lines)} | left_behind())
+
+
+def left_behind() -> Values:
+    """What is switched otherwise than `isolated` has left it, as an output; mostly nothing."""
+    if not torch.is_grad_enabled():
+        return {LEFT_BEHIND: "gradients"}
+    if torch.get_default_dtype() != torch.float32:
+        return {LEFT_BEHIND: "type"}
+    return {}
 
 
 CHANGED_IN_PLACE = "modified by an inplace operation"
@@ -244,9 +264,11 @@ def verdict(exercise: Exercise, inputs: Values, outputs: Values) -> Outcome:
         return Outcome("not attempted")
     if REFERENCE_CALLED in outputs:
         return Outcome("incorrect", REFERENCE_USED)
+    switched = SWITCHES.get(str(outputs.get(LEFT_BEHIND)))
     if CRASHED in outputs:
-        return Outcome("crashed", f"{outputs[CRASHED]!s:.600}")
-    message = exercise.judge(inputs, outputs)
+        crash = f"{outputs[CRASHED]!s:.600}"
+        return Outcome("crashed", f"{crash}; {switched}" if switched else crash)
+    message = exercise.judge(inputs, outputs) or switched
     return Outcome("correct") if message is None else Outcome("incorrect", message)
 
 
@@ -308,7 +330,7 @@ def _counts_exceptions() -> bool:
     nbgrader says so, for `nbgrader validate` too. papermill and nbval run unsolved notebooks as
     well, and cannot be told apart from a run that is to go through: there VAETL_GRADING=1 says it.
     """
-    return os.environ.get("VAETL_GRADING") == "1" or "NBGRADER_EXECUTION" in os.environ
+    return is_on("VAETL_GRADING") or "NBGRADER_EXECUTION" in os.environ
 
 
 def _exercise_for(id: Any, function: Any) -> Exercise:

@@ -21,6 +21,8 @@ from torch import Tensor
 Form = Callable[[Any, Sequence[Any]], Any]
 
 MOST_ITEMS = 100_000  # of a result without end
+# Of an optimiser's parameters: PyTorch refuses a set, which has no order.
+KEPT_AS_THEY_ARE = (list, tuple, str, set, frozenset)
 NO_SEQUENCE = (str, bytes, Mapping, Set, Tensor)
 
 
@@ -63,11 +65,18 @@ def number(result: Any, arguments: Sequence[Any] = ()) -> Any:
     if isinstance(result, (Tensor, int, float, str)):
         return result
     if hasattr(result, "__array__") and np.ndim(result) == 0:
-        scalar = np.asarray(result).item()
+        scalar = _known_to_torch(np.asarray(result)).item()
         return scalar if isinstance(scalar, (int, float)) else result
     if isinstance(result, (Real, Decimal)):
         return float(result)
     return result
+
+
+def _known_to_torch(array: np.ndarray) -> np.ndarray:
+    """The array, or its numbers with 64 bits where they are NumPy's long ones."""
+    if array.dtype == np.longdouble:
+        return array.astype(np.float64)
+    return array
 
 
 def numbers(result: Any, arguments: Sequence[Any] = ()) -> Any:
@@ -122,7 +131,7 @@ def joined(result: Any) -> Any:
     if isinstance(result, Tensor):
         return result
     if hasattr(result, "__array__"):
-        array = np.asarray(result)
+        array = _known_to_torch(np.asarray(result))
         if array.dtype.kind in "biufc":
             return torch.tensor(array)
     listed = items(result)
@@ -194,7 +203,7 @@ def _group(group: Any) -> Any:
     parameters = group.get("params")
     if isinstance(parameters, Tensor):  # an optimiser takes a single one, too
         parameters = [parameters]
-    elif isinstance(parameters, Iterable) and not isinstance(parameters, (list, tuple, str)):
+    elif isinstance(parameters, Iterable) and not isinstance(parameters, KEPT_AS_THEY_ARE):
         parameters = list(islice(parameters, MOST_ITEMS))
     rate = number(group.get("lr"))
     is_same = parameters is group.get("params") and rate is group.get("lr")

@@ -24,6 +24,8 @@ from vaetl_helpers.exercises.clocks import pretended_clock
 from vaetl_helpers.exercises.engine import Function, Values
 from vaetl_helpers.exercises.forms import number
 from vaetl_helpers.exercises.toolkit import (
+    LEAVE_THE_MODE,
+    LEFT_IN_EVAL,
     RETURNED,
     batches_of,
     count_updates,
@@ -276,7 +278,8 @@ time_it.compare(
 )
 time_it.compare(
     CLOCK,
-    says="no clock was read that runs on while Python waits: call time.perf_counter()",
+    says="no clock was read that the check knows and that runs on while Python waits: call "
+    "time.perf_counter()",
 )
 time_it.compare(WARM, says=COLD)
 time_it.compare(
@@ -655,6 +658,7 @@ def _(function: Function, inputs: Values) -> Values:
         "weights": torch.stack(weights),
         "updates": len(updates),
         EXCESS: max(0, max(images_at_once) - inputs["micro_batch"]),
+        LEFT_IN_EVAL: int(not model.training),
     }
 
 
@@ -670,6 +674,7 @@ accumulated_step.compare(
     "weights",
     says="the weights are not those after one step on the whole batch, with loss_fn's mean loss",
 )
+accumulated_step.compare(LEFT_IN_EVAL, says=LEAVE_THE_MODE)
 
 accumulated_step.wrong(
     "unweighted",
@@ -729,6 +734,11 @@ accumulated_step.wrong(
     "no zero_grad",
     says="earlier gradients are added: optimizer.zero_grad() comes first",
     edit={"optimizer.zero_grad()": ""},
+)
+accumulated_step.wrong(
+    "eval mode",
+    says="left in eval mode",
+    edit={"optimizer.zero_grad()": "model.eval()\noptimizer.zero_grad()"},
 )
 accumulated_step.wrong(
     "no update",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import os
 from pathlib import Path
 
-from vaetl_helpers.output import is_interactive, notebook_kernel
+from vaetl_helpers.output import is_interactive, is_on, notebook_kernel
 
 FILE = "progress.jsonl"  # in the kernel's folder, which is the notebook's
 
@@ -18,8 +17,7 @@ def note(exercise: str, status: str) -> None:
 
     Runs, tests and graders add none.
     """
-    is_graded = os.environ.get("VAETL_GRADING") == "1"
-    if is_graded or not notebook_kernel() or not is_interactive():
+    if is_on("VAETL_GRADING") or not notebook_kernel() or not is_interactive():
         return
     time = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     line = json.dumps({"time": time, "exercise": exercise, "status": status})

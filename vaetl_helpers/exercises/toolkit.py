@@ -38,6 +38,11 @@ from vaetl_helpers.exercises.forms import Form, as_it_is, formed, joined, number
 from vaetl_helpers.exercises.watch import copied
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LEFT_IN_EVAL = "whether the model is left in eval mode"
+LEAVE_THE_MODE = (
+    "the model is left in eval mode, where dropout and BatchNorm do not train: leave out "
+    "model.eval()"
+)
 RETURNED = "what was returned"  # an output: 1, or in words why nothing can be made of it
 INPUTS_REMEMBERED = 16  # more than a check or a hidden test draws
 
@@ -185,7 +190,8 @@ class Memory:
         return outputs[function]
 
     def _driven(self, function: Function, inputs: Values) -> Values:
-        with contextlib.suppress(Exception):  # some wrong answers crash
+        # Some wrong answers crash, and some switch gradients off for good.
+        with contextlib.suppress(Exception), torch.enable_grad():
             return self.properties(inputs, self.drive(function, inputs))
         return CRASHED
 

@@ -17,6 +17,8 @@ from torch.nn.utils import parameters_to_vector
 from vaetl_helpers.exercises.engine import Function, Values
 from vaetl_helpers.exercises.forms import number, numbers, tensor
 from vaetl_helpers.exercises.toolkit import (
+    LEAVE_THE_MODE,
+    LEFT_IN_EVAL,
     batches_of,
     count_updates,
     exercise,
@@ -92,6 +94,7 @@ def _(function: Function, inputs: Values) -> Values:
         "weights": torch.stack(weights),
         "updates": len(updates),
         "gradients left": parameters_to_vector(gradients),  # only to name the error
+        LEFT_IN_EVAL: int(not model.training),
     }
 
 
@@ -104,6 +107,7 @@ step.compare(
     "the returned losses",
     says="the returned loss is not the batch's mean loss before the update",
 )
+step.compare(LEFT_IN_EVAL, says=LEAVE_THE_MODE)
 
 step.wrong(
     "no zero_grad",
@@ -175,6 +179,11 @@ step.wrong(
     says="the returned loss is not",
     last_line="return loss.detach() * 2",
 )
+step.wrong(
+    "eval mode",
+    says="left in eval mode",
+    edit={"optimizer.zero_grad()": "model.eval()\noptimizer.zero_grad()"},
+)
 step.wrong("no return", says="is a return missing?", last_line="loss.detach()")
 
 
@@ -182,6 +191,11 @@ step.wrong("no return", says="is a return missing?", last_line="loss.detach()")
 
 LOSSES = ("the loss of ordinary logits", "the loss of huge logits")
 GRADIENTS = ("the gradient for ordinary logits", "the gradient for huge logits")
+RARE = 2  # the image whose label is as good as impossible
+ROUNDED = (
+    "a probability of exp(-1000) is rounded to 0, and 0 has no logarithm: take no logarithm of a "
+    "softmax, but x - log(sum(exp(x)))"
+)
 
 
 @exercise(
@@ -217,7 +231,7 @@ def _(seed: int) -> Values:
     huge = ordinary.clone()
     huge[0] -= 1000  # one row far below, one far above: each needs a maximum of its own
     huge[1] += 1000
-    huge[2, labels[2]] = -1000  # probability exp(-1000)
+    huge[RARE, labels[RARE]] = -1000  # probability exp(-1000)
     return {"ordinary": ordinary, "huge": huge, "labels": labels}
 
 
@@ -261,6 +275,9 @@ def _(inputs: Values, outputs: Values) -> str | None:
     for name in GRADIENTS:
         values.append(floats(outputs, name, inputs["huge"].shape, finite=False))
     if not all(value.isfinite().all() for value in values):
+        rows = values[-1].isfinite().all(dim=1)
+        if rows.sum() == len(rows) - 1 and not rows[RARE]:
+            return ROUNDED
         return (
             "logits of 1000 give infinity or NaN: subtract each row's own maximum before "
             "exponentials"
@@ -309,6 +326,11 @@ cross_entropy.wrong(
     "no maximum",
     says="subtract each row's own maximum",
     edit={"shifted = logits - logits.max(dim=1, keepdim=True).values": "shifted = logits"},
+)
+cross_entropy.wrong(
+    "log of softmax",
+    says=ROUNDED,
+    last_line="return -shifted.softmax(dim=1).log()[rows, labels].mean()",
 )
 cross_entropy.wrong(
     "one maximum",
@@ -399,6 +421,7 @@ def _(function: Function, inputs: Values) -> Values:
     results = []
     statistics = []
     modes_left = []
+    frozen = 0
     passes_in_train_mode = []
     passes_with_gradients = []
 
@@ -412,12 +435,14 @@ def _(function: Function, inputs: Values) -> Values:
         results.append(function(model, batches_of(inputs)))
         statistics.append(statistics_of(model))
         modes_left.append(model.training)
+        frozen += sum(not parameter.requires_grad for parameter in model.parameters())
     return {
         "the returned accuracies": plain(results),
         "statistics": torch.stack(statistics),
         "passes in train mode": sum(passes_in_train_mode),
         "passes with gradients": sum(passes_with_gradients),
         "modes left": plain(modes_left),
+        "parameters frozen": frozen,
     }
 
 
@@ -434,6 +459,10 @@ accuracy.compare(
 accuracy.compare(
     "modes left",
     says="the model was not left in the mode it came in: note model.training, restore it",
+)
+accuracy.compare(
+    "parameters frozen",
+    says="the model cannot learn any more: torch.no_grad() is enough, leave requires_grad as it is",
 )
 accuracy.compare(
     "the returned accuracies",
@@ -500,6 +529,16 @@ accuracy.wrong(
     edit={"model.train(was_training)": "model.train(True)"},
 )
 accuracy.wrong(
+    "frozen",
+    says="the model cannot learn any more",
+    edit={"model.eval()": "model.eval()\nmodel.requires_grad_(False)"},
+)
+accuracy.wrong(
+    "switched off",
+    says="gradients are switched off for all cells that follow",
+    edit={"with torch.no_grad():": "torch.set_grad_enabled(False)\nif True:"},
+)
+accuracy.wrong(
     "gradients",
     says="gradients were recorded",
     edit={"with torch.no_grad():": "with torch.enable_grad():"},
@@ -555,6 +594,7 @@ def _(function: Function, inputs: Values) -> Values:
         "losses with a graph": with_graph,
         "weights": weights_of(model),
         "sums of images": torch.tensor(extremes),
+        LEFT_IN_EVAL: int(not model.training),
     }
 
 
@@ -571,6 +611,7 @@ overfit_one_batch.compare(
     "weights",
     says="the losses are not those of so many training steps on this batch",
 )
+overfit_one_batch.compare(LEFT_IN_EVAL, says=LEAVE_THE_MODE)
 
 overfit_one_batch.wrong(
     "no zero_grad",
@@ -608,6 +649,11 @@ overfit_one_batch.wrong(
             "loss = F.cross_entropy(model(images[::2]), labels[::2])"
         )
     },
+)
+overfit_one_batch.wrong(
+    "eval mode",
+    says="left in eval mode",
+    edit={"losses = []": "losses = []\nmodel.eval()"},
 )
 overfit_one_batch.wrong(
     "one step",

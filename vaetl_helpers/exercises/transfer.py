@@ -68,6 +68,7 @@ def states(body: nn.Module, head: nn.Module) -> Values:
 ASKING = "parameters that require gradients"
 AT_ONCE = "the body's output at once"
 IN_TRAIN_MODE = "its outputs in train mode"
+IN_CLASSES = "functions changed in classes"
 STILL_LEARNS = (
     "the parameters still learn: body.requires_grad_(False), as body.requires_grad = False does "
     "nothing"
@@ -102,12 +103,40 @@ def _(seed: int) -> Values:
     return problem(seed, batches=3)
 
 
+def methods_of(model: nn.Module) -> dict[type, dict[str, Any]]:
+    """The functions of the classes of a network's parts."""
+    methods = {}
+    for part in model.modules():
+        for kind in type(part).__mro__[:-1]:
+            methods[kind] = {name: x for name, x in vars(kind).items() if callable(x)}
+    return methods
+
+
+def put_back(methods: dict[type, dict[str, Any]]) -> int:
+    """Undoes what was changed in these classes; how many functions that were."""
+    count = 0
+    for kind, functions in methods.items():
+        now = {name: x for name, x in vars(kind).items() if callable(x)}
+        for name in now.keys() | functions.keys():
+            if now.get(name) is not functions.get(name):
+                count += 1
+                if name in functions:
+                    setattr(kind, name, functions[name])
+                else:
+                    delattr(kind, name)
+    return count
+
+
 @freeze.drive
 def _(function: Function, inputs: Values) -> Values:
     body, head = body_and_head(inputs)
     model = nn.Sequential(body, head)
     images = inputs["images"]
-    function(body)
+    methods = methods_of(model)
+    try:
+        function(body)
+    finally:  # networks of all cells would be changed, and those that judge
+        changed = put_back(methods)
     torch.manual_seed(0)  # a dropout that acts gives what it gives in the wrong answers
     output = body(images)
     model.train()
@@ -121,9 +150,15 @@ def _(function: Function, inputs: Values) -> Values:
         IN_TRAIN_MODE: torch.stack([body(images), body(images)]),
         **states(body, head),
         ASKING: sum(parameter.requires_grad for parameter in body.parameters()),
+        IN_CLASSES: changed,
     }
 
 
+freeze.compare(
+    IN_CLASSES,
+    says="a class was changed, and with it every network that has such a part: give the body "
+    "itself another train",
+)
 freeze.compare(
     PARAMETERS,
     says="parameters of the body moved in training: body.requires_grad_(False) turns off all "
@@ -167,6 +202,11 @@ freeze.wrong(
     "attribute",
     says=STILL_LEARNS,
     edit={"body.requires_grad_(False)": "body.requires_grad = False"},
+)
+freeze.wrong(
+    "in the class",
+    says="a class was changed",
+    edit={"body.train = lambda mode=True: body": "type(body).train = lambda self, mode=True: self"},
 )
 freeze.wrong(
     "only BatchNorm",
@@ -293,6 +333,8 @@ def groups_fault(groups: Any) -> str | None:
         rate_as_value = plain([group.get("lr")])
         if not isinstance(group.get("params"), Iterable) or isinstance(rate_as_value, str):
             return 'each group needs "params", a list of parameters, and "lr", a number'
+        if isinstance(group["params"], set | frozenset):
+            return '"params" must be a list: an optimiser refuses a set, which has no order'
     return None
 
 
@@ -405,6 +447,15 @@ param_groups.wrong(
     edit={
         "if trainable:": "if True:",
         "depth = len(parts) - 1 - number": "depth = len(parts) - number",
+    },
+)
+param_groups.wrong(
+    "sets",
+    says="an optimiser refuses a set",
+    edit={
+        "trainable = [p for p in part.parameters() if p.requires_grad]": (
+            "trainable = {p for p in part.parameters() if p.requires_grad}"
+        )
     },
 )
 param_groups.wrong(
@@ -671,6 +722,7 @@ NORMS = "the norms of new rows"
 NEW_BIASES = "the biases of new rows"
 REPEATS = "the generator decides"
 VARIES = "another seed gives other rows"
+ONE_SIDED = "whether all numbers of new rows have one sign"
 
 
 @exercise(
@@ -752,6 +804,8 @@ def _(inputs: Values, outputs: Values) -> Values:
     is_new[kept_rows] = False
     all_three = torch.stack([weight, repeated, reseeded])
     new_rows = weight[is_new]
+    new_of_all = all_three[:, is_new]
+    is_one_sided = (new_of_all > 0).all() or (new_of_all < 0).all()
     repeats = torch.isclose(new_rows, repeated[is_new]).all(1)
     equal_in_other = torch.isclose(new_rows, reseeded[is_new]).all(1)
     equal_to_first = torch.isclose(new_rows[:1], new_rows[1:]).all(1)
@@ -759,10 +813,11 @@ def _(inputs: Values, outputs: Values) -> Values:
         RETURNED: outputs.get(RETURNED, "nothing"),
         KEPT_ROWS: all_three[:, kept_rows],
         KEPT_BIASES: bias[kept_rows],
-        NORMS: all_three[:, is_new].norm(dim=2),
+        NORMS: new_of_all.norm(dim=2),
         NEW_BIASES: bias[is_new],
         REPEATS: int(repeats.all()),
         VARIES: int(not equal_in_other.any() and not equal_to_first.any()),
+        ONE_SIDED: int(is_one_sided),
     }
 
 
@@ -784,6 +839,11 @@ new_head.compare(
 new_head.compare(
     VARIES,
     says="the new rows are not random: draw each direction by torch.randn with the generator",
+)
+new_head.compare(
+    ONE_SIDED,
+    says="all numbers of the new rows have one sign, so that they all point to one side: draw them "
+    "by torch.randn",
 )
 new_head.compare(RETURNED, says="a pair (weight, bias) was expected")
 
@@ -840,6 +900,15 @@ new_head.wrong(
     edit={
         "direction = torch.randn(classes, old_weight.shape[1], generator=generator)": (
             "direction = torch.randn(classes, old_weight.shape[1])"
+        )
+    },
+)
+new_head.wrong(
+    "torch.rand",
+    says="they all point to one side",
+    edit={
+        "direction = torch.randn(classes, old_weight.shape[1], generator=generator)": (
+            "direction = torch.rand(classes, old_weight.shape[1], generator=generator)"
         )
     },
 )

@@ -24,8 +24,12 @@ RESULT = "the result"
 GRADIENT = "the gradient for "
 NAN = "NaN or infinity where finite numbers were expected"
 OVERFLOW = (
-    "an exponential ran out of range or a logarithm met 0 or less: F.logsigmoid and "
-    "torch.logsumexp are safe"
+    "an exponential ran out of range, or a logarithm or a root met a number that has none: "
+    "F.logsigmoid and torch.logsumexp are safe"
+)
+LOG_ALREADY = (
+    "a logarithm or a root met a number that has none: log_var is log σ² already, so it needs "
+    "neither; σ is exp(0.5 log_var)"
 )
 OWN_NOISE = "that is noise of your own: use the noise that you are given"
 DETACHED = "the values are right, but their gradient is not: is a part of them detached?"
@@ -235,7 +239,7 @@ def kl(mu, log_var):
 judged_by_gradients(
     kl,
     learned=("mu", "log_var"),
-    not_finite="a logarithm met 0 or less: log_var is log σ² already, so nothing needs one",
+    not_finite=LOG_ALREADY,
 )
 
 kl.wrong(
@@ -262,6 +266,11 @@ kl.wrong(
     "log_var as variance",
     says=NAN,
     last_line="return 0.5 * (mu.square() + log_var - 1 - log_var.log()).sum(dim=1)",
+)
+kl.wrong(
+    "root",
+    says=LOG_ALREADY,
+    last_line="return 0.5 * (mu.square() + log_var.sqrt().square() - 1 - log_var).sum(dim=1)",
 )
 kl.wrong(
     "sign",
@@ -316,12 +325,17 @@ def reparameterise(mu, log_var, noise):
     return mu + (0.5 * log_var).exp() * noise
 
 
-judged_by_gradients(reparameterise, learned=("mu", "log_var"))
+judged_by_gradients(reparameterise, learned=("mu", "log_var"), not_finite=LOG_ALREADY)
 
 reparameterise.wrong(
     "variance",
     says="you multiplied by the variance σ²: σ is exp(0.5 log_var)",
     last_line="return mu + log_var.exp() * noise",
+)
+reparameterise.wrong(
+    "root",
+    says=LOG_ALREADY,
+    last_line="return mu + log_var.sqrt() * noise",
 )
 reparameterise.wrong(
     "softplus",
@@ -676,7 +690,7 @@ def repaired_a(logits, images, mu, log_var):
     return reconstruction + kl
 
 
-judged_by_gradients(repaired_a, learned=("logits", "mu", "log_var"))
+judged_by_gradients(repaired_a, learned=("logits", "mu", "log_var"), not_finite=LOG_ALREADY)
 
 
 @repaired_a.broken("patient A", says=LATENTS_AVERAGED)
@@ -702,7 +716,7 @@ def repaired_b(logits, images, mu, log_var):
     return (reconstruction + kl) / len(images)
 
 
-judged_by_gradients(repaired_b, learned=("logits", "mu", "log_var"))
+judged_by_gradients(repaired_b, learned=("logits", "mu", "log_var"), not_finite=LOG_ALREADY)
 repaired_b.wrong("patient A", says=LATENTS_AVERAGED, function=objective_a)
 
 

@@ -50,6 +50,11 @@ TRIALS = 5  # inputs for each exercise
 MORE_SECONDS = 60  # than a submission may take, for the runner to end by itself
 RUNNER = "vaetl_helpers.grading.sandbox.runner"
 ONLY = "only the setup cells at the top and the exercise cells are run: define it in one of them"
+ALONE = (
+    "the notebook is graded alone, without files that lie beside it and without packages that the "
+    "course does not ask for: write what the answer needs into its cell"
+)
+OF_OTHER_FILES = ("ModuleNotFoundError", "FileNotFoundError")
 AT_THE_NEXT_CALL = (
     "no fault of the submission is known, and the next call of `vaetl grade` tries again ({})"
 )
@@ -254,7 +259,8 @@ class Grader:
 
     def _run(self, content: Content, folder: Path) -> SubmissionRun:
         self._job(content).write(folder)
-        ended = self.run_process([sys.executable, "-m", RUNNER, str(folder)], folder)
+        # -P: a file of a student's in the current folder, such as random.py, is not imported.
+        ended = self.run_process([sys.executable, "-P", "-m", RUNNER, str(folder)], folder)
         run = SubmissionRun.read(folder)
         last_word = _last_line(folder / LOG)
         if run.broken:
@@ -433,10 +439,14 @@ def _exercise_result(
 def _explained(outcome: Outcome) -> Outcome:
     """The outcome with what is not in the error's own words.
 
-    A helper in another cell is the common case.
+    A helper in another cell, or in a file beside the notebook, is the common case.
     """
-    if outcome.status == Status.CRASHED and outcome.message.startswith("NameError"):
+    if outcome.status != Status.CRASHED:
+        return outcome
+    if outcome.message.startswith("NameError"):
         return outcome._replace(message=f"{outcome.message}; {ONLY}")
+    if outcome.message.startswith(OF_OTHER_FILES):
+        return outcome._replace(message=f"{outcome.message}; {ALONE}")
     return outcome
 
 

@@ -23,9 +23,12 @@ NOT_FORMAT_4 = (
     "The notebook is not in format 4: open it in JupyterLab, save it, and hand in that file."
 )
 CHECK = "-check"  # nbgrader's name of a check cell ends so
-# A function, a class, or a name for what a call or a lambda makes, at the top of a cell.
+# A function, a class, or a name for a lambda, for what a call makes or for another name's, at the
+# top of a cell.
 DEFINITION = re.compile(
-    r"^(?:async[ ]+)?(?:def|class)[ ]+(\w+)|^(\w+)[ ]*=[ ]*(?:lambda\b|[\w.]+\()", re.MULTILINE
+    r"^(?:async[ ]+)?(?:def|class)[ ]+(\w+)"
+    r"|^(\w+)[ ]*=[ ]*(?:lambda\b|[\w.]+\(|[A-Za-z_][\w.]*[ ]*(?:#.*)?$)",
+    re.MULTILINE,
 )
 COURSE_SETUP = "the course's setup cells were used"
 SHOWN_NAMES = 5
@@ -291,7 +294,8 @@ def read(data: bytes, assignment: Assignment) -> Content:
         problems += _exercise_problems(exercise_cells, exercise)
         elsewhere = _defined_elsewhere(cells, exercise)
         if elsewhere and _is_unanswered(code_cells, exercise):
-            code_cells = elsewhere
+            # What the own cells hold, imports perhaps, may be needed; another definition follows.
+            code_cells += elsewhere
             problems = [problem for problem in problems if not _is_missing(problem, exercise)]
             problems.append(_found_by_source(elsewhere, exercise))
         if code_cells:
@@ -310,6 +314,19 @@ def has_cells_of(data: bytes, assignment: Assignment) -> bool:
         return _is_of(assignment, _cells(notebook), notebook)
     except Unreadable:
         return False
+
+
+def is_begun(data: bytes, assignment: Assignment) -> bool:
+    """Whether the cell of an exercise is another one than was handed out."""
+    try:
+        cells = read(data, assignment).cells
+    except Unreadable:
+        return False
+    for exercise in assignment.exercises:
+        for source in cells.get(exercise.id, ()):
+            if _lines(source) != _lines(exercise.stub):
+                return True
+    return False
 
 
 def chapter_of(data: bytes, name: str) -> str:

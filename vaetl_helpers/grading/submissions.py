@@ -25,6 +25,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading.notebooks import (
     Assignment,
     has_cells_of,
+    is_begun,
     is_notebook,
     listed,
     printable,
@@ -43,7 +44,12 @@ BRIGHTSPACE_TIME = re.compile(r"(\w{3})\w* (\d{1,2}), (\d{4}) (\d{1,2})(\d\d) ([
 # What a notebook is called by browsers and people that have renamed it, or exported it.
 RENAMED = (".txt", ".json", ".html", ".htm", ".py", "")
 EXPORTED = (".html", ".htm", ".py")
-COPY = re.compile(r"^(?:copy of )+|[ _]?\(\d+\)$|[ _-]+copy$", re.IGNORECASE)
+# Of Colab and Drive in several languages; of browsers, of JupyterLab (x-Copy1) and of systems.
+COPY = re.compile(
+    r"^(?:(?:copy of|kopie von|copie de|c[oó]pia de) )+|[ _]?\(\d+\)$|"
+    r"[ _-]+(?:copy|kopie|copie|c[oó]pia) ?\d*$",
+    re.IGNORECASE,
+)
 DEPTH = 20  # folders in folders; deeper ones are not looked into
 LONGEST_NAME = 60  # of a student's folder
 MB = 1_000_000
@@ -122,21 +128,27 @@ class FoundFile:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of a student's notebooks: its data, or why there is none, and whether it fits."""
+    """One of a student's notebooks: its data, or why there is none, whether it fits the assignment
+    and whether somebody has worked on it.
+    """
 
     file: FoundFile
     data: bytes
     fault: str
     fits: bool
+    is_begun: bool
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """The greatest is taken: readable, with exercises of the chapter, the newest, the last."""
+        """The greatest is taken: readable, with exercises of the chapter, with answers, the newest,
+        the last.
+        """
         stem = os.path.splitext(self.file.name)[0]
         original = COPY.sub("", stem)
         name = (_in_order(original), original != stem, _in_order(stem))
         when = (_attempt(self.file), self.file.changed)
-        return (not self.fault, self.fits, *when, name, self.file.path, self.data)
+        place = tuple(map(_in_order, self.file.path))
+        return (not self.fault, self.fits, self.is_begun, *when, name, place, self.data)
 
 
 def _in_order(name: str) -> str:
@@ -340,7 +352,7 @@ def _unwrapped(
     is_submitted: bool = False,
     is_zip: bool = False,
 ) -> list[FoundFile]:
-    """The files without the folder around all students.
+    """The files without the folders around all students.
 
     Of nbgrader's `submitted` only what is this assignment's.
     """
@@ -352,13 +364,32 @@ def _unwrapped(
         of_assignment = [file for file in files if file.path[1:2] in numbers]
         if of_assignment:
             return of_assignment
-    tops = {file.path[0] for file in files}
-    if len(tops) != 1 or _owner(files[0], assignment).number:
+    if not _have_one_top(files, assignment):
         return files
     inner = _below(files)
     if _are_students(inner, assignment, is_zip):
         return inner
+    while _have_one_top(inner, assignment):
+        inner = _below(inner)
+        if _are_students(inner, assignment, is_zip=False) and _have_names(inner):
+            return inner
     return files
+
+
+def _have_one_top(files: list[FoundFile], assignment: Assignment) -> bool:
+    """Whether all lies in one folder, which is nobody's that a platform has numbered."""
+    tops = {file.path[0] for file in files}
+    return len(tops) == 1 and not _owner(files[0], assignment).number
+
+
+def _have_names(files: list[FoundFile]) -> bool:
+    """Whether the folders differ by more than numbers, and no notebook lies beside them.
+
+    Otherwise they may be parts or versions of what one student has handed in.
+    """
+    if any(file.is_notebook and len(file.path) == 1 for file in files):
+        return False
+    return len({re.sub(r"\d+", "", file.path[0]) for file in files}) > 1
 
 
 def _are_students(files: list[FoundFile], assignment: Assignment, is_zip: bool) -> bool:
@@ -471,7 +502,9 @@ def _fault_without_notebook(files: list[FoundFile]) -> str:
 def _choice(candidates: list[Candidate], best: Candidate, assignment: Assignment) -> str:
     names = listed(candidate.file.short_path for candidate in candidates)
     reason = "the newest"
-    if best.fits:
+    if best.is_begun:
+        reason = f"the newest with an answer to an exercise of chapter {assignment.number}"
+    elif best.fits:
         reason = f"the newest with exercises of chapter {assignment.number}"
     return (
         f"There were {len(candidates)} notebooks ({names}): "
@@ -496,4 +529,5 @@ def _candidate(file: FoundFile, assignment: Assignment, limit: int) -> Candidate
             fault = f"not readable ({type(error).__name__}): ask for it again"
     if fault:
         data = b""
-    return Candidate(file, data, fault, fits=has_cells_of(data, assignment))
+    fits = has_cells_of(data, assignment)
+    return Candidate(file, data, fault, fits, fits and is_begun(data, assignment))

@@ -6,6 +6,7 @@ import math
 from collections import deque
 
 import numpy as np
+import pandas
 import torch
 from scipy import stats
 
@@ -72,6 +73,13 @@ def labels_by_numpy(pool, per_class, draws, seed):
             raise ValueError("too few images")
         parts.append(rng.permutation(members)[: per_class * draws].reshape(draws, per_class))
     return np.concatenate(parts, axis=1)
+
+
+def labels_by_pandas(labels, per_class, draws, seed):
+    pool = pandas.DataFrame({"label": labels.numpy()})
+    chosen = pool.groupby("label").sample(n=per_class * draws, random_state=seed)
+    hand = chosen.groupby("label").cumcount() // per_class
+    return [chosen.index[hand == number] for number in range(draws)]
 
 
 def labels_lazily(*args):
@@ -271,6 +279,7 @@ RIGHT = {
         by_name(labels_by_numpy),
         by_name(labels_lazily),
         labels_by_random,
+        labels_by_pandas,
         rows_as(tuple),
         rows_as(list),
         rows_as(torch.tensor),

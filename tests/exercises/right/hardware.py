@@ -54,6 +54,9 @@ FLOPS = [
     flops_by_table,
     flops_counted,
     ways.then(flops, np.array),
+    ways.then(flops, np.longdouble),
+    np.vectorize(flops),
+    functools.lru_cache(flops),
     ways.then(flops, torch.tensor),
     *ways.all_ways(flops),
 ]
@@ -207,6 +210,13 @@ def batches_in_place(images, labels, batch_size, generator):
         yield x.float().div_(255), y
 
 
+def batches_by_torchvision(images, labels, batch_size, generator):
+    from torchvision.transforms.v2.functional import to_dtype
+
+    for rows in torch.randperm(len(images), generator=generator).split(batch_size):
+        yield to_dtype(images[rows], torch.float32, scale=True), labels[rows]
+
+
 def batches_by_sampler(images, labels, batch_size, generator):
     order = torch.randperm(len(images), generator=generator).tolist()
     for rows in torch.utils.data.BatchSampler(order, batch_size, drop_last=False):
@@ -258,6 +268,7 @@ RESIDENT = [
     batches_by_numpy,
     batches_in_place,
     batches_by_sampler,
+    batches_by_torchvision,
     batches_row_by_row,
     batches_in_double,
     batches_of_split,

@@ -144,6 +144,17 @@ def accuracy_by_numpy(model, batches):
     return np.mean(predicted == true)
 
 
+def accuracy_by_sklearn(model, batches):
+    from sklearn.metrics import accuracy_score
+
+    was = model.training
+    model.eval()
+    with torch.no_grad():
+        predicted = torch.cat([model(x).argmax(1) for x, _ in batches])
+    model.train(was)
+    return accuracy_score(torch.cat([y for _, y in batches]), predicted)
+
+
 class Counter:
     """Accuracy as a running count."""
 
@@ -187,6 +198,7 @@ def accuracy_changing_labels(model, batches):
 ACCURACY = [
     accuracy,
     accuracy_by_numpy,
+    accuracy_by_sklearn,
     accuracy_in_a_class,
     accuracy_changing_labels,
     ways.then(accuracy, np.float64),

@@ -87,6 +87,11 @@ def kl_by_loop(mu, log_var):
     return totals  # a list of tensors
 
 
+class Divergence(torch.nn.Module):
+    def forward(self, mu, log_var):
+        return kl(mu, log_var)
+
+
 def kl_by_vmap(mu, log_var):
     return torch.vmap(lambda m, v: (m @ m + v.exp().sum() - len(v) - v.sum()) / 2)(mu, log_var)
 
@@ -317,6 +322,7 @@ RIGHT = {
         kl_by_einsum,
         kl_by_loop,
         kl_by_vmap,
+        Divergence(),
         ways.then(kl, ways.double),
         ways.then(kl, ways.rows, tuple),
         ways.then(kl, ways.generator),

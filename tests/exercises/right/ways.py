@@ -92,11 +92,27 @@ def scalars(numbers):
     return [np.float32(number) for number in numbers]
 
 
+def long(numbers):
+    """With more bits than PyTorch knows."""
+    return np.array(list(numbers), np.longdouble)
+
+
 def values(numbers):
     return dict(enumerate(numbers)).values()
 
 
-SEQUENCES = (tuple, np.array, series, deque, generator, torch.tensor, tensors, scalars, values)
+SEQUENCES = (
+    tuple,
+    np.array,
+    series,
+    deque,
+    generator,
+    torch.tensor,
+    tensors,
+    scalars,
+    values,
+    long,
+)
 
 
 def of_sequences(function):

@@ -237,6 +237,7 @@ def make_kernel_folder(parent: Path | None) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="vaetl-", dir=parent))
     (folder / "sockets").mkdir()
     (folder / "sockets").chmod(0o777)  # the sandbox's user may be another one
+    (folder / "home").mkdir()
     return folder
 
 
@@ -261,6 +262,11 @@ class SandboxedKernel(AsyncKernelManager):
             self.transport = "ipc"
             self.ip = str(self.folder / "sockets" / "k")
         self.connection_file = str(self.folder / "connection.json")
+
+    @property
+    def home(self) -> Path:
+        """An empty folder for a kernel without a sandbox."""
+        return self.folder / "home"
 
     @property
     def kernel_spec(self) -> KernelSpec:

@@ -79,7 +79,8 @@ class Kernel:
 
     async def start(self) -> None:
         """Starts the kernel and waits for it; RuntimeError where it does not answer."""
-        await self.manager.start_kernel()
+        # Without a sandbox, too, what lies beside the notebook is not there.
+        await self.manager.start_kernel(cwd=str(self.manager.home))
         self.client = self.manager.client()
         # Without the heartbeat: its thread never ends where a kernel answers garbage.
         self.client.start_channels(hb=False)
@@ -368,9 +369,11 @@ def main() -> None:
         import resource  # not on Windows, where there is no sandbox either
 
         die_with(runner.job.parent)
-        # The soft limit only: the kernel inherits it, and sets its own.
-        hard_limit = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, hard_limit))
+        if runner.job.sandboxed:
+            # The soft limit only: the kernel inherits it, and sets its own. Without a sandbox it
+            # sets none, and would have too little.
+            hard_limit = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, hard_limit))
     asyncio.run(runner.work())
 
 
