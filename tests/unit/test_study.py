@@ -342,9 +342,7 @@ def test_shards_of_different_studies_are_not_joined(tmp_path: Path) -> None:
         out = tmp_path / f"piece-{number}.csv"
         small_study(methods=several(), seed=seed, block=1, out=out, shard=study.Shard(number, 2))
     files = [tmp_path / "piece-1.jsonl", tmp_path / "piece-2.jsonl"]
-    with pytest.raises(
-        CourseError, match="different studies: (seed|pretrain_seeds)"
-    ):
+    with pytest.raises(CourseError, match="different studies: (seed|pretrain_seeds)"):
         study.join_shards(files)
     with pytest.raises(CourseError, match="is no file"):
         study.join_shards([tmp_path / "none.jsonl"])

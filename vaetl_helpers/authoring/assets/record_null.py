@@ -1,0 +1,135 @@
+"""Studies of chapter 5 in which there is nothing to find: a method against itself.
+
+    python -m vaetl_helpers.authoring.assets.record_null --studies 200 --jobs 2
+
+Both sides are networks from scratch on the same label draws; only their starts and the order of
+their images differ. So every effect is 0, and of the verdicts "supported" and "contradicted" each
+should come up in 2.5 % of the studies. Their shares, with 95 % intervals, are kept in
+recorded/05_vae_transfer_learning_null.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from joblib import Parallel, delayed
+from scipy import stats
+from tqdm.auto import tqdm
+
+from vaetl_helpers import study, vae_transfer
+from vaetl_helpers.authoring.assets.facts import RECORDED, origin
+from vaetl_helpers.data.images import Splits
+from vaetl_helpers.output import record, record_id, say, write_whole
+from vaetl_helpers.study.draws import Draw
+from vaetl_helpers.study.effects import Effect
+
+LABELS = {"digits": 100, "fashion": 100, "tops": 20}
+DRAWS = 10
+FIRST_SEED = 700_000  # of the label draws, which no other study of the course has
+CLAIMS = ("supported", "contradicted")
+OTHER_SIDE = 1_000_003  # what the seeds of the second side are further on
+Measure = Callable[[study.Table, int], Effect]
+MEASURES: dict[str, Measure] = {
+    "test accuracy": lambda table, labels: study.paired(table, "a", "b", "test accuracy", labels),
+    "loss on unseen images at equal training loss": lambda table, labels: study.excess_loss(
+        table, "a", "b", labels
+    ),
+    "steps to the lower of both bests": lambda table, labels: study.adaptation_ratio(
+        table, "a", "b", "steps", labels
+    ),
+}
+
+
+def other_side(draw: Draw) -> Draw:
+    """The same labels with another start and another order."""
+    return replace(draw, seed=draw.seed + OTHER_SIDE)
+
+
+def null_study(target: Splits, labels: int, rate: float, seed: int) -> study.Table:
+    """A study of two methods, "a" and "b", which are the same one."""
+    run = partial(vae_transfer.scratch, target, rate=rate)
+    methods = [
+        study.Method("a", run, batched=True),
+        study.Method("b", lambda draws: run([other_side(draw) for draw in draws]), batched=True),
+    ]
+    return study.run_study(
+        "null", methods, [labels], DRAWS, labels=target.train.labels, seed=seed, quiet=True
+    )
+
+
+def verdicts_of(name: str, seed: int) -> dict[str, str]:
+    """What each measure says of one study, with a margin of 0."""
+    labels = LABELS[name]
+    target = vae_transfer.load_target(name)
+    rate, _ = vae_transfer.RATES[name]
+    table = null_study(target, labels, rate, seed)
+    return {
+        measure: study.verdict(effect_of(table, labels), delta=0)
+        for measure, effect_of in MEASURES.items()
+    }
+
+
+def share(name: str, measure: str, words: Sequence[str], counts: Counter[str]) -> dict[str, Any]:
+    """The share of studies with one of these verdicts, in per cent, with its Wilson interval."""
+    studies = counts.total()
+    claimed = sum(counts[word] for word in words)
+    interval = stats.binomtest(claimed, studies).proportion_ci(method="wilson")
+    return record(
+        f"{measure}, {' or '.join(words)}, {LABELS[name]} labels",
+        100 * claimed / studies,
+        "% of the studies",
+        id=record_id("05", "null", measure, " or ".join(words), str(LABELS[name])),
+        low=100 * float(interval.low),
+        high=100 * float(interval.high),
+        n=studies,
+        data=name,
+    )
+
+
+def run(name: str, studies: int, jobs: int) -> list[dict[str, Any]]:
+    """Records of the false claims of each measure on a target."""
+    seeds = range(FIRST_SEED, FIRST_SEED + studies)
+    calls = (delayed(verdicts_of)(name, seed) for seed in seeds)
+    outcomes = Parallel(jobs, return_as="generator_unordered")(calls)
+    counts: dict[str, Counter[str]] = {measure: Counter() for measure in MEASURES}
+    for verdicts in tqdm(outcomes, name, studies):
+        for measure, verdict in verdicts.items():
+            counts[measure][verdict] += 1
+    records = []
+    for measure, counted in counts.items():
+        for words in (CLAIMS[:1], CLAIMS[1:], CLAIMS):
+            records.append(share(name, measure, words, counted))
+    return records
+
+
+def main() -> None:
+    """Runs the studies and writes what they claimed."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("targets", nargs="*", default=list(LABELS))
+    parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    records = []
+    for name in options.targets:
+        records += run(name, options.studies, options.jobs)
+    for one in records:
+        say(
+            f"{one['data']}: {one['name']}: {one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]"
+        )
+    command = [f"--studies {options.studies}", f"--jobs {options.jobs}"]
+    content = origin("record_null", command, "two cores of a x86-64 processor")
+    content["records"] = records
+    write_whole(
+        RECORDED / "05_vae_transfer_learning_null.json", json.dumps(content, indent=1) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
