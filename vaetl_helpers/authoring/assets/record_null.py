@@ -120,9 +120,8 @@ def main() -> None:
     for name in options.targets:
         records += run(name, options.studies, options.jobs)
     for one in records:
-        say(
-            f"{one['data']}: {one['name']}: {one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]"
-        )
+        interval = f"[{one['low']:.1f}, {one['high']:.1f}]"
+        say(f"{one['data']}: {one['name']}: {one['value']:.1f} {interval}")
     command = [f"--studies {options.studies}", f"--jobs {options.jobs}"]
     content = origin("record_null", command, "two cores of a x86-64 processor")
     content["records"] = records
