@@ -133,6 +133,11 @@ def source_name(task: str, number: int = 0) -> str:
     return f"source-{task}-{number}" if number else f"source-{task}"
 
 
+def number_of_models(task: str) -> int:
+    """How many source models a task has, which differ in start and order."""
+    return MODELS if SAME_SOURCE.get(task, task) in MANY_MODELS else 1
+
+
 def source_model(task: str, number: int = 0) -> tuple[nn.Sequential, dict[str, Any]]:
     """The network trained on a task's source classes, in eval mode, and its facts.
 
@@ -142,7 +147,7 @@ def source_model(task: str, number: int = 0) -> tuple[nn.Sequential, dict[str, A
     if task not in CLASSES:
         raise unknown_name_error("task", task, CLASSES)
     of_task = SAME_SOURCE.get(task, task)
-    known = range(MODELS if of_task in MANY_MODELS else 1)
+    known = range(number_of_models(task))
     if number not in known:
         raise CourseError(
             f"Of {of_task} there are the source models {list(known)}, not {number}: take one of "
