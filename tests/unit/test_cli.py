@@ -33,6 +33,7 @@ from vaetl_helpers.grading.sandbox import Limits
 
 COMMANDS = (
     "run",
+    "record",
     "lab",
     "data",
     "claims",

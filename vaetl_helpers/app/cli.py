@@ -104,6 +104,35 @@ def run(  # noqa: PLR0913  (the options of the command)
 
 
 @app.command()
+def record(  # noqa: PLR0913  (the options of the command)
+    target: Annotated[str, typer.Argument(help="a study of chapter 5, such as digits")],
+    shard: Annotated[str, typer.Option(help="which piece of how many")] = "1/1",
+    out: Annotated[Path, typer.Option(help="a folder that is kept", callback=expand_home)] = Path(
+        "runs/record"
+    ),
+    join: Annotated[bool, typer.Option("--join", help="make one table of all pieces")] = False,
+    data_root: Annotated[
+        Path | None, typer.Option(help="your own copies of the data", callback=expand_home)
+    ] = None,
+) -> None:
+    """For authors: run a long study in pieces that end within hours, and join them.
+
+    \b
+    vaetl record digits --shard 3/8   the third of eight pieces; the same call goes on after a kill
+    vaetl record digits --join        one table of all, or what is missing
+    """
+    from vaetl_helpers.authoring import record_study
+    from vaetl_helpers.study.runs import Shard
+
+    if join:
+        table = record_study.join(target, out)
+        say(f"{len(table.known('draw'))} draws of {target}: {out / f'05_{target}.csv'}")
+        return
+    record_study.record_target(target, Shard.from_text(shard), out, root=data_root)
+    say(f"piece {shard} of {target} is done; with all of them: vaetl record {target} --join")
+
+
+@app.command()
 def lab(
     folder: Annotated[
         Path | None,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import joblib
 import numpy as np
@@ -35,6 +35,7 @@ from vaetl_helpers.study.journal import IDENTITY, Entry, Journal, journal_entry
 from vaetl_helpers.study.table import Table
 from vaetl_helpers.training.identity import Identity, function_identity, python_identity
 
+T = TypeVar("T")
 Plan = Mapping[int, Sequence[Draw]]  # the draws at each number of labels
 
 
@@ -54,8 +55,16 @@ class Shard:
                 f"There is no piece {self.number} of {self.of}: take one from 1 to {self.of}."
             )
 
-    def blocks(self, draws: Sequence[Draw], size: int) -> list[Sequence[Draw]]:
-        """The shard's blocks of so many draws."""
+    @classmethod
+    def from_text(cls, text: str) -> Shard:
+        """The shard that a person calls "3/8"."""
+        number, _, of = text.partition("/")
+        if not (number.isdecimal() and of.isdecimal()):
+            raise CourseError(f"A shard is written as 3/8, the third of eight, not {text!r}.")
+        return cls(int(number), int(of))
+
+    def blocks(self, draws: Sequence[T], size: int) -> list[Sequence[T]]:
+        """The shard's blocks of so many draws, or of what belongs to them."""
         blocks = [draws[start : start + size] for start in range(0, len(draws), size)]
         return blocks[self.number - 1 :: self.of]
 
