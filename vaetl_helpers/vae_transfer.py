@@ -39,6 +39,7 @@ from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.training.together import fit_together
 from vaetl_helpers.training.vaes import can_be_stacked, fit_vaes
 from vaetl_helpers.transfer.probes import features, linear_probe, penalty_path
+from vaetl_helpers.tuned import Setting, Settings, setting_for
 from vaetl_helpers.vae import VAE, conv_vae, mlp_vae, vae_loss
 
 LATENT = 32
@@ -57,15 +58,7 @@ TITLES = {
     "tops": "pullover/coat → pullover/shirt",
     "animals": "dog/cat → dog/fox",
 }
-# Learning rates of scratch, and of what was pretrained: the best of three by validation on other
-# draws (chapter 5 shows it).
-RATES = {
-    "digits": (1e-3, 3e-3),
-    "mnist": (3e-3, 3e-3),
-    "fashion": (3e-3, 3e-3),
-    "tops": (1e-2, 1e-2),
-    "animals": (1e-3, 1e-2),
-}
+UNTUNED: Settings = {100: Setting()}
 LOW_DIGITS = tuple("01234")
 HIGH_DIGITS = tuple("56789")
 PER_CLASS = 50  # validation images of each class, whatever the target: their labels are labels, too
@@ -371,6 +364,17 @@ def fine_tuned(
     return _train(target, encoders, draws, rate, steps)
 
 
+def _by_labels(
+    train: Callable[..., list[dict[str, Any]]],
+    arguments: tuple[Any, ...],
+    draws: Sequence[Draw],
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """Trains with the setting for the number of labels of the draws."""
+    setting = setting_for(settings, draws[0].labels)
+    return train(*arguments, draws, rate=setting.rate, steps=setting.steps)
+
+
 def _train(
     target: Splits,
     initial: Sequence[Pretrained],
@@ -533,23 +537,22 @@ def methods(  # noqa: PLR0913  # chapter 5 gives them all by name
     supervised: Mapping[str, InitialEncoders] | None = None,
     *,
     more: bool = False,
-    rates: tuple[float, float] = (3e-3, 3e-3),
-    steps: int = 200,
+    scratch_settings: Settings = UNTUNED,
+    pretrained_settings: Settings = UNTUNED,
 ) -> list[Method]:
     """The methods of a study.
 
     `pretrained` and `supervised` are by source, `own` being the one whose VAE has no other name.
     `extractors` are features besides the VAE's ({"PCA": …, "raw pixels": …}), each for a linear
-    probe. `more` adds what is otherwise recorded: a random encoder, kNN and SVM. `rates` are those
-    of scratch and of what was pretrained; `steps` are for every network alike.
+    probe. `more` adds what is otherwise recorded: a random encoder, kNN and SVM. The settings
+    by number of labels are those of scratch and of all that was pretrained.
     """
-    scratch_rate, pretrained_rate = rates
-    networks = {"scratch": partial(scratch, target, rate=scratch_rate, steps=steps)}
+    networks = {"scratch": partial(_by_labels, scratch, (target,), settings=scratch_settings)}
     for verb, by_source in (("VAE fine-tuned", pretrained), ("supervised", supervised or {})):
         for source, encoders in by_source.items():
             name = name_with_source(verb, "" if source == own else source)
             networks[name] = partial(
-                fine_tuned, target, encoders, rate=pretrained_rate, steps=steps
+                _by_labels, fine_tuned, (target, encoders), settings=pretrained_settings
             )
     probes: dict[str, Callable[[Draw], dict[str, Any]]] = {}
     for source, encoders in pretrained.items():
@@ -566,6 +569,7 @@ def methods(  # noqa: PLR0913  # chapter 5 gives them all by name
         probes["SVM on pixels"] = partial(probe, target, pixels, kind="SVM")
     methods = []
     for name, run in networks.items():
-        methods.append(Method(name, run, run.keywords, batched=True))
+        settings = {str(n): setting._asdict() for n, setting in run.keywords["settings"].items()}
+        methods.append(Method(name, run, settings, batched=True))
     methods += [Method(name, run) for name, run in probes.items()]
     return methods

@@ -18,17 +18,18 @@ from torch import Tensor, nn
 
 import vaetl_helpers.training.run
 import vaetl_helpers.training.vaes
-from vaetl_helpers import claims, recorded, study, vae_comparisons, vae_transfer
+from vaetl_helpers import claims, study, vae_comparisons, vae_transfer
+from vaetl_helpers.authoring.assets import tune
 from vaetl_helpers.data import ImageSet, Splits, data_root, image_hashes
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.flops import count_flops
 from vaetl_helpers.nets import Encoder
-from vaetl_helpers.output import record_id
 from vaetl_helpers.study import Draw, Table
 from vaetl_helpers.training import fit_together, loop
 from vaetl_helpers.training.checkpoints import write_checkpoint
 from vaetl_helpers.training.linear import linear_layers
 from vaetl_helpers.training.vaes import can_be_stacked
+from vaetl_helpers.tuned import KINDS, Setting, tuned_settings
 from vaetl_helpers.vae import elbo, mlp_vae
 
 EMBEDDED = [
@@ -560,7 +561,7 @@ def test_the_ledger_asks_for_effects_that_a_study_makes() -> None:
             )
         }
     asked = {each.id for each in claims.comparisons() if each.id.startswith("05/")}
-    assert asked - made == {"05/seconds/twice_the_images"}, "which the notebook itself measures"
+    assert asked - made == {"05/seconds/proportion"}, "which the notebook itself measures"
 
 
 def test_a_saving_that_is_none_is_repaid_by_no_number_of_tasks() -> None:
@@ -604,23 +605,54 @@ def test_encoders_are_encoders() -> None:
 # ---------------------------------------------------------------- learning rates
 
 
-def test_each_network_gets_its_own_rate() -> None:
+def test_each_network_gets_its_own_setting_at_each_number_of_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     target = small_target()
     starts = {"own": {7: vae_transfer.pretrain(target.train, 7, 100)}}
-    made = vae_transfer.methods(target, "own", starts, {}, starts, rates=(0.25, 0.5), steps=20)
-    used = {method.name: method.run.keywords for method in made if method.batched}
-    assert used == {
-        "scratch": {"rate": 0.25, "steps": 20},
-        "VAE fine-tuned": {"rate": 0.5, "steps": 20},
-        "supervised": {"rate": 0.5, "steps": 20},
-    }
-    assert all(dict(method.settings) == used[method.name] for method in made if method.batched)
+    scratch = {10: Setting(0.25, 20), 1000: Setting(0.125, 40)}
+    pretrained = {10: Setting(0.5, 30)}
+    made = vae_transfer.methods(
+        target,
+        "own",
+        starts,
+        {},
+        starts,
+        scratch_settings=scratch,
+        pretrained_settings=pretrained,
+    )
+    used: list[Any] = []
+    monkeypatch.setattr(
+        "vaetl_helpers.vae_transfer._train",
+        lambda target, initial, draws, rate, steps: used.append((rate, steps)) or [{}],
+    )
+    for method in made:
+        if method.batched:
+            for labels in (10, 20, 500):
+                method.run([replace(small_draw(target), labels=labels)])
+    of_scratch = [(0.25, 20), (0.25, 20), (0.125, 40)]
+    assert used == [*of_scratch, *[(0.5, 30)] * 6]
+    settings = {method.name: dict(method.settings) for method in made if method.batched}
+    assert settings["scratch"]["1000"] == {"rate": 0.125, "steps": 40}
 
 
-def test_the_rates_are_those_that_the_recorded_tuning_chose() -> None:
-    tried = (0.001, 0.003, 0.01)
-    for name, rates in vae_transfer.RATES.items():
-        for method, rate in zip(("scratch", "VAE fine-tuned"), rates, strict=True):
-            ids = [record_id("05", "tuning", method, each) for each in tried]
-            accuracies = [recorded.recorded_value("05", id, data=name)["value"] for id in ids]
-            assert tried[accuracies.index(max(accuracies))] == rate, (name, method)
+def test_less_time_caps_the_steps() -> None:
+    for target in vae_transfer.SOURCES:
+        for kind in KINDS:
+            whole, capped = tuned_settings(target, kind), tuned_settings(target, kind, 50)
+            assert whole.keys() == capped.keys()
+            assert all(setting.steps <= 50 for setting in capped.values())
+            rates = {n: setting.rate for n, setting in whole.items()}
+            assert rates == {n: setting.rate for n, setting in capped.items()}
+
+
+def test_of_a_grid_the_cheaper_of_equals_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(target: Any, draws: Any, rate: float, steps: int) -> list[dict[str, float]]:
+        best = 0.1  # beyond the grid, so that it has to grow
+        return [{"validation accuracy": 90 - abs(np.log10(rate / best))}] * 3
+
+    monkeypatch.setattr(vae_transfer, "scratch", fake)
+    tuning = tune.Tuning(small_target(), None, [])
+    best = tuning.run()
+    assert best.steps == min(tune.STEPS)
+    assert best.rate == pytest.approx(0.095, rel=0.01) and len(tuning.accuracies) == 21

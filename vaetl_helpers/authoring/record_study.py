@@ -20,6 +20,7 @@ from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import say
 from vaetl_helpers.study.runs import Shard
 from vaetl_helpers.study.table import Table
+from vaetl_helpers.tuned import tuned_settings
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def record_target(
         pretrained,
         {"PCA": vae_transfer.fit_pca(sources[own]), "raw pixels": vae_transfer.pixels},
         more=True,
-        rates=vae_transfer.RATES[target],
+        scratch_settings=tuned_settings(target, "scratch"),
+        pretrained_settings=tuned_settings(target, "pretrained"),
     )
     is_pair = len(images.train.classes) == 2
     return study.run_study(

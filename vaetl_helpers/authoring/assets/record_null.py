@@ -28,6 +28,7 @@ from vaetl_helpers.data.images import Splits
 from vaetl_helpers.output import record, record_id, say, write_whole
 from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.study.effects import Effect
+from vaetl_helpers.tuned import Setting, setting_for, tuned_settings
 
 LABELS = {"digits": 100, "fashion": 100, "tops": 20}
 DRAWS = 10
@@ -51,9 +52,9 @@ def other_side(draw: Draw) -> Draw:
     return replace(draw, seed=draw.seed + OTHER_SIDE)
 
 
-def null_study(target: Splits, labels: int, rate: float, seed: int) -> study.Table:
+def null_study(target: Splits, labels: int, setting: Setting, seed: int) -> study.Table:
     """A study of two methods, "a" and "b", which are the same one."""
-    run = partial(vae_transfer.scratch, target, rate=rate)
+    run = partial(vae_transfer.scratch, target, rate=setting.rate, steps=setting.steps)
     methods = [
         study.Method("a", run, batched=True),
         study.Method("b", lambda draws: run([other_side(draw) for draw in draws]), batched=True),
@@ -67,8 +68,8 @@ def verdicts_of(name: str, seed: int) -> dict[str, str]:
     """What each measure says of one study, with a margin of 0."""
     labels = LABELS[name]
     target = vae_transfer.load_target(name)
-    rate, _ = vae_transfer.RATES[name]
-    table = null_study(target, labels, rate, seed)
+    setting = setting_for(tuned_settings(name, "scratch"), labels)
+    table = null_study(target, labels, setting, seed)
     return {
         measure: study.verdict(effect_of(table, labels), delta=0)
         for measure, effect_of in MEASURES.items()

@@ -1,0 +1,130 @@
+"""Chooses learning rates and budgets of steps for chapter 5's networks, before a run is recorded.
+
+    python -m vaetl_helpers.authoring.assets.tune digits mnist fashion tops animals
+
+For each target, kind of network and number of labels it trains on a grid of rates and steps, on
+five draws that no study has, with VAEs of their own, and takes the pair with the highest mean
+accuracy on validation, the cheaper one of equals. Where the best rate lies at an edge of the grid,
+the grid grows there. The choices go to tuned.yaml, and the whole grid beside the recorded results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from vaetl_helpers import study, vae_transfer
+from vaetl_helpers.authoring.assets.facts import RECORDED, origin
+from vaetl_helpers.data.images import Splits
+from vaetl_helpers.output import say, write_whole
+from vaetl_helpers.study.draws import Draw
+from vaetl_helpers.tuned import FILE, KINDS, Setting
+
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+STEPS = (200, 600, 1800)
+STEP_OF_GRID = 10**0.5  # between neighbouring rates, about
+DRAWS = 5
+SEED = 910_000  # of draws and VAEs, which no study has
+COUNTS = (20, 50, 100, 500, 1000)
+COUNTS_OF_PAIRS = (20, 50, 100, 200)
+COLUMNS = ("target", "kind", "labels", "rate", "steps", "validation accuracy", "draws")
+
+
+class Tuning:
+    """The grid of one kind of network on one target at one number of labels."""
+
+    def __init__(
+        self, target: Splits, starts: vae_transfer.InitialEncoders | None, draws: Sequence[Draw]
+    ) -> None:
+        if starts is None:
+            self.train = partial(vae_transfer.scratch, target, draws)
+        else:
+            self.train = partial(vae_transfer.fine_tuned, target, starts, draws)
+        self.accuracies: dict[Setting, float] = {}
+
+    def measure(self, setting: Setting) -> None:
+        """The mean of the best validation accuracies of the draws."""
+        results = self.train(rate=setting.rate, steps=setting.steps)
+        self.accuracies[setting] = float(np.mean([run["validation accuracy"] for run in results]))
+
+    def run(self) -> Setting:
+        """The best setting, from a grid that grows while the best rate lies at its edge."""
+        rates = list(RATES)
+        for rate in rates:
+            for steps in STEPS:
+                self.measure(Setting(rate, steps))
+        for _ in range(2):
+            best = self.best()
+            if best.rate not in (rates[0], rates[-1]):
+                break
+            is_lowest = best.rate == rates[0]
+            further = best.rate / STEP_OF_GRID if is_lowest else best.rate * STEP_OF_GRID
+            rates = [further, *rates] if is_lowest else [*rates, further]
+            for steps in STEPS:
+                self.measure(Setting(further, steps))
+        return self.best()
+
+    def best(self) -> Setting:
+        """Of equals that with fewer steps, then with the smaller rate."""
+        order = sorted(self.accuracies, key=lambda setting: (setting.steps, setting.rate))
+        return max(order, key=self.accuracies.__getitem__)
+
+
+def tune(name: str, root: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The choices of a target by kind and number of labels, and the rows of its grids."""
+    target = vae_transfer.load_target(name, full=True, root=root)
+    own = vae_transfer.SOURCES[name][0]
+    source = vae_transfer.load_source(own, full=True, root=root)
+    seeds = range(SEED, SEED + DRAWS)
+    views = 500_000 if source.images.shape[1] == 1 else 125_000
+    starts = vae_transfer.pretrain_all({own: source}, list(seeds), views)[own]
+    counts = COUNTS_OF_PAIRS if len(target.train.classes) == 2 else COUNTS
+    choices: dict[str, Any] = {kind: {} for kind in KINDS}
+    rows = []
+    for labels in counts:
+        per_class = labels // len(target.train.classes)
+        draws = study.draw_labels(target.train.labels, per_class, DRAWS, SEED, pretrain_seeds=seeds)
+        for kind, of_kind in (("scratch", None), ("pretrained", starts)):
+            tuning = Tuning(target, of_kind, draws)
+            best = tuning.run()
+            choices[kind][labels] = {"rate": float(f"{best.rate:.2g}"), "steps": best.steps}
+            say(f"{name}, {labels} labels, {kind}: {best}, {tuning.accuracies[best]:.1f} %")
+            for setting, accuracy in sorted(tuning.accuracies.items()):
+                values = (name, kind, labels, *setting, accuracy, DRAWS)
+                rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return choices, rows
+
+
+def main() -> None:
+    """Tunes the targets that are named, and keeps what was chosen before for the others."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("targets", nargs="+", choices=list(vae_transfer.SOURCES))
+    parser.add_argument("--root", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    content = yaml.safe_load(FILE.read_text("utf-8")) if FILE.exists() else {}
+    settings = content.get("settings", {})
+    for name in options.targets:
+        settings[name], rows = tune(name, options.root)
+        facts = origin("tune", options.targets, "one core of a x86-64 processor")
+        write_whole(FILE, yaml.safe_dump(facts | {"settings": settings}, sort_keys=False))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(RECORDED / f"05_tuning_{name}.csv", text.getvalue())
+
+
+if __name__ == "__main__":
+    main()
