@@ -83,6 +83,7 @@ P = setup(
 import copy
 import math
 import time
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -92,6 +93,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from vaetl_helpers import plots, study, text, transfer
 from vaetl_helpers.output import record_id, show_record
@@ -845,8 +847,8 @@ def fine_tune(labelled, features, rate=RATE, seed=0):
     )
     transfer.freeze(network.parts[0])
     if P.profile == "smoke":  # where memory is short, as on Binder
-        again = {"use_reentrant": False}
-        network.body.gradient_checkpointing_enable(gradient_checkpointing_kwargs=again)
+        for layer in network.parts[1:]:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
     groups = transfer.param_groups(network.parts, rate, FACTOR)
     optimizer = torch.optim.AdamW(
         [*groups, {"params": list(head.parameters()), "lr": 10 * rate}], fused=True
