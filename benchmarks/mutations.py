@@ -137,21 +137,10 @@ def text_cell(source: str) -> Cell:
     return {"cell_type": "markdown", "metadata": {}, "source": source}
 
 
-def parsed(source: str) -> ast.Module:
-    """The statements of some code; a second time where CPython 3.11 has lost count of its depth.
-
-    That happens where the garbage collector shows an exception meanwhile, which parses code, too.
-    """
-    try:
-        return ast.parse(source)
-    except SystemError:
-        return ast.parse(source)
-
-
 def bound_names(source: str) -> set[str]:
     """The names that the statements at the top of some code give a value."""
     try:
-        statements = parsed(source).body
+        statements = ast.parse(source).body
     except SyntaxError:
         return set()
     names = set()
@@ -170,7 +159,7 @@ def bound_names(source: str) -> set[str]:
 
 
 def used_names(source: str) -> set[str]:
-    return {node.id for node in ast.walk(parsed(source)) if isinstance(node, ast.Name)}
+    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
 
 
 # Answers

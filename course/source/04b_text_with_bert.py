@@ -819,7 +819,7 @@ print(f"On this task, {sayings[study.verdict(effect)]}.")
 #   Dropout is on, except in the frozen embeddings, which stay in eval mode.
 #
 # In the profile `smoke` the backward pass computes the activations of each layer again instead of keeping them (*gradient checkpointing*).
-# That gives the same numbers with a third more time and half of the memory for activations, so that the chapter fits on Binder.
+# It gives the same numbers for more time and less memory, and on machines such as Binder's it is memory that is short.
 #
 # There was a trap in the first item.
 # Three of MiniLM's 384 coordinates are practically constant, at about $10^{-7}$ or less.

@@ -103,12 +103,7 @@ def _parse(code: str) -> tuple[ast.Module, set[str]]:
 
 def _tree(code: str) -> ast.Module | None:
     with warnings.catch_warnings(action="ignore"), contextlib.suppress(SyntaxError):
-        try:
-            return ast.parse(code)
-        except (
-            SystemError
-        ):  # CPython 3.11, where an exception is shown meanwhile, which parses, too
-            return ast.parse(code)
+        return ast.parse(code)
     return None
 
 
