@@ -35,7 +35,7 @@ from jupyter_client import BlockingKernelClient
 from vaetl_helpers.chapters import chapters_in, choose, course_dir
 from vaetl_helpers.output import format_table
 
-LIMIT = 1.5  # GB; Binder promises 1 and stops a session at 2
+LIMIT = 1.5  # GB; Binder promises 0.45 and ends a session at 2
 GB = 1e9
 START = Path(__file__).parents[1] / "binder" / "start"  # through which Binder starts everything
 

@@ -961,7 +961,7 @@ print(
 print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 
 # %% [markdown]
-# Hundreds of thousands of times larger: not an error, but another network, trained with slightly noisier statistics.
+# More than a hundred thousand times larger: not an error, but another network, trained with slightly noisier statistics.
 # (`torch.nn.SyncBatchNorm` shares the statistics and costs communication.)
 #
 # **On Kaggle** a session has two T4 GPUs.

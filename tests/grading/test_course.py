@@ -37,12 +37,12 @@ from hostile_cases import (
 from vaetl_helpers import exercises
 from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.grading import judge
+from vaetl_helpers.grading import course, judge
 from vaetl_helpers.grading.course import check_submission, grade
 from vaetl_helpers.grading.judge import HiddenTests
 from vaetl_helpers.grading.notebooks import Unreadable, find_assignment
 from vaetl_helpers.grading.result import Status
-from vaetl_helpers.grading.sandbox import inside, kernel, runner
+from vaetl_helpers.grading.sandbox import Limits, inside, kernel, runner
 
 BWRAP = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
 CHAPTERS = ("01", "02", "03", "03b", "04", "05")
@@ -160,6 +160,19 @@ class TestAgain:
         grade(inbox, "03", killed.out, parameters={"seed": "7"})
         assert ", 1 to grade" in capsys.readouterr().out
         assert rows_of(killed.out) == before
+
+
+def test_what_was_graded_with_other_limits_is_graded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests: list[dict[str, str]] = []
+    monkeypatch.setattr(course, "_grade", lambda *arguments: digests.append(arguments[-1]))
+    inbox = folder_of(tmp_path / "in", data=Case("right").notebook())
+    for limits in (None, Limits(), Limits(memory=4000)):
+        course.grade(inbox, "03", tmp_path / "out", limits=limits, sandboxed=False)
+    by_default, the_same, other = digests
+    assert by_default == the_same and by_default.keys() == other.keys()
+    assert set(by_default.values()).isdisjoint(other.values())
 
 
 def folder_of(path: Path, name: str = "ada", data: bytes | None = None) -> Path:

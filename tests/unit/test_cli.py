@@ -242,7 +242,10 @@ def test_lab_serves_the_copy(course: Path) -> None:
         "import vaetl_helpers.app.lab as lab, pathlib; lab.course_dir = lambda: "
         f"pathlib.Path({str(course)!r})"
     )
-    command = [sys.executable, "-c", f"{code}; from vaetl_helpers.app.cli import main; main()"]
+    # As the installed command, which does not look for modules in the current folder.
+    command = [sys.executable, "-P", "-c"]
+    command.append(f"{code}; from vaetl_helpers.app.cli import main; main()")
+    Path("random.py").write_text("raise RuntimeError('a file of the learner is imported')")
     with open("log", "w") as log:
         server = subprocess.Popen(
             [*command, "lab", "--dir", "mine", "--no-browser", f"--port={port}"],

@@ -358,6 +358,24 @@ def test_a_shard_that_is_not_among_them_is_refused(number: int, of: int) -> None
         study.Shard(number, of)
 
 
+LATE = """
+import multiprocessing, subprocess, sys, time, types
+from vaetl_helpers.study import Draw, Method, runs
+gone = subprocess.Popen([sys.executable, "-c", ""])
+gone.wait()
+multiprocessing.parent_process = lambda: types.SimpleNamespace(pid=gone.pid)
+sleeper = Method("sleeper", lambda draw: time.sleep(600))
+draw = Draw(number=0, labels=2, indices=None, overlap=0, pretrain_seed=0, seed=0)
+runs._execute(sleeper, [draw], 1, gone.pid)
+"""
+
+
+def test_worker_whose_study_was_killed_before_its_first_run_ends() -> None:
+    """A worker may still be importing while another has written half the journal."""
+    late = subprocess.run([sys.executable, "-c", LATE], timeout=300, stderr=subprocess.PIPE)
+    assert late.returncode == 1 and not late.stderr
+
+
 def refuse(work: Any) -> None:
     raise AssertionError("a finished run is run again")
 
@@ -400,7 +418,7 @@ def test_dask_with_two_workers_gives_the_same_table(
         time.sleep(0.05)
 
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
     with cluster, distributed.Client(cluster), joblib.parallel_config("dask"):
         step(note)
@@ -420,7 +438,7 @@ def test_a_cluster_that_gets_no_runs_is_named(
     distributed = pytest.importorskip("distributed")
     places = [Method("m", lambda draw: {"process": os.getpid()})]
     cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=threads, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=threads, processes=True, dashboard_address=":0"
     )
     with cluster, distributed.Client(cluster), joblib.parallel_config("dask"):
         table = small_study(methods=places, draws=1)

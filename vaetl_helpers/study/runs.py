@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import threading
 import time
@@ -252,7 +253,8 @@ class RunOutcome:
 
 def _execute(method: Method, draws: Sequence[Draw], threads: int, study_process: int) -> RunOutcome:
     """Runs a method, perhaps in another process than the study's."""
-    if os.getppid() == study_process:
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid == study_process:  # also where it was killed meanwhile
         _end_with(study_process)
     try:
         with _seeded(draws[0].seed, threads):
