@@ -113,10 +113,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    content = yaml.safe_load(FILE.read_text("utf-8")) if FILE.exists() else {}
-    settings = content.get("settings", {})
     for name in options.targets:
-        settings[name], rows = tune(name, options.root)
+        choices, rows = tune(name, options.root)
+        content = yaml.safe_load(FILE.read_text("utf-8")) if FILE.exists() else {}
+        settings = content.get("settings", {}) | {name: choices}
         facts = origin("tune", options.targets, "one core of a x86-64 processor")
         write_whole(FILE, yaml.safe_dump(facts | {"settings": settings}, sort_keys=False))
         text = io.StringIO()
