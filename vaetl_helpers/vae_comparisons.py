@@ -43,10 +43,24 @@ COMPARISONS = (
     Comparison("accuracy/probe_mu-pca", "probe on μ", "PCA", own_source_only=True),
     Comparison("accuracy/fine_tuned-probe_mu", "VAE fine-tuned", "probe on μ"),
     Comparison("accuracy/svm_mu-svm_pixels", "SVM on μ", "SVM on pixels", own_source_only=True),
+    Comparison(
+        "accuracy/self_training_mu-self_training_pca",
+        "self-training on μ",
+        "self-training on PCA",
+        own_source_only=True,
+    ),
     Comparison("accuracy/best_with-best_without", "best with a VAE", "best without"),
 )
-WITH_A_VAE = ("VAE fine-tuned", "probe on μ", "SVM on μ")  # the candidates of "best with a VAE"
-WITHOUT = ("scratch", "raw pixels", "PCA", "SVM on pixels", "random encoder")
+# The candidates of "best with a VAE" and "best without".
+WITH_A_VAE = ("VAE fine-tuned", "probe on μ", "SVM on μ", "self-training on μ")
+WITHOUT = (
+    "scratch",
+    "raw pixels",
+    "PCA",
+    "SVM on pixels",
+    "random encoder",
+    "self-training on PCA",
+)
 COSTS = {"steps": "steps", "flops": "FLOPs"}  # of adaptation, by id
 
 

@@ -456,6 +456,36 @@ def test_probes_learn_and_choose_on_validation(kind: str) -> None:
     assert result["test accuracy"].float().mean() > 0.8 and result["validation accuracy"] > 80
 
 
+def test_self_training_labels_images_that_no_label_was_drawn_for() -> None:
+    target = small_target()
+    draw = small_draw(target, labels=6)
+    unlabelled = vae_transfer._unlabelled(target, draw)
+    drawn, others = set(draw.indices.tolist()), set(unlabelled.tolist())
+    assert not drawn & others and drawn | others == set(range(len(target.train)))
+    result = vae_transfer.self_trained(target, vae_transfer.pixels, draw)
+    probe = vae_transfer.probe(target, vae_transfer.pixels, draw)
+    assert result["validation accuracy"] >= probe["validation accuracy"]
+    assert result["test accuracy"].shape == (60,)
+
+
+def test_self_training_helps_where_the_classes_are_two_clouds() -> None:
+    """Two labels at the edges of their clouds: the unlabelled rows show where these are."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(2).repeat(200)
+    x = torch.randn(400, 2, generator=generator) * torch.tensor([30.0, 10.0]) + 90
+    x[:, 1] += 60.0 * y
+    levels = x.clamp(0, 255).to(torch.uint8)
+    images = ImageSet(levels[:, None, None, :], y, ("a", "b"))
+    target = Splits(images, images, images, "clouds")
+    lowest = int((x[:, 0] + 1e3 * (y == 1)).argmin())
+    highest = int((x[:, 0] - 1e3 * (y == 0)).argmax())
+    draw = Draw(2, 0, torch.tensor(sorted((lowest, highest))), 0.0, 0, 0)
+    alone = vae_transfer.probe(target, vae_transfer.pixels, draw)["test accuracy"].float().mean()
+    result = vae_transfer.self_trained(target, vae_transfer.pixels, draw)
+    assert result["is self-trained"] == 1
+    assert result["test accuracy"].float().mean() > alone + 0.02
+
+
 def test_unknown_kind_of_probe() -> None:
     target = small_target()
     with pytest.raises(CourseError, match="did you mean 'SVM'"):

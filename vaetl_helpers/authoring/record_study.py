@@ -35,7 +35,7 @@ class Plan:
     block: int = 5
     seed: int = 20261129
     presentations: int = 500_000
-    counts: tuple[int, ...] = (20, 50, 100, 500, 1000)
+    counts: tuple[int, ...] = (20, 50, 100, 500)
     counts_of_pairs: tuple[int, ...] = (20, 50, 100, 200)
     full: bool = True
 
@@ -64,14 +64,20 @@ def record_target(
     images = vae_transfer.load_target(target, plan.full, root)
     own, *others = vae_transfer.SOURCES[target]
     sources = {name: vae_transfer.load_source(name, plan.full, root) for name in (own, *others)}
-    pretrained = {}
-    for name, of_source in sources.items():
-        pretrained[name] = _pretrained(name, of_source, shard, plan, folder / "vae")
+    kept = folder / "pretrained"
+    pretrained = {
+        name: _pretrained(name, of_source, shard, plan, kept) for name, of_source in sources.items()
+    }
+    # A VAE of the target's own images is compared with labels of the other source, not with all of
+    # the target's own labels.
+    labelled = others[-1] if others else own
+    supervised = _pretrained(labelled, sources[labelled], shard, plan, kept, with_labels=True)
     methods = vae_transfer.methods(
         images,
         own,
         pretrained,
         {"PCA": vae_transfer.fit_pca(sources[own]), "raw pixels": vae_transfer.pixels},
+        {labelled: supervised},
         more=True,
         scratch_settings=tuned_settings(target, "scratch"),
         pretrained_settings=tuned_settings(target, "pretrained"),
@@ -93,21 +99,32 @@ def record_target(
     )
 
 
-def _pretrained(
-    name: str, source: ImageSet, shard: Shard, plan: Plan, folder: Path
+def _pretrained(  # noqa: PLR0913  # a source, and what is recorded
+    name: str,
+    source: ImageSet,
+    shard: Shard,
+    plan: Plan,
+    folder: Path,
+    *,
+    with_labels: bool = False,
 ) -> dict[int, vae_transfer.Pretrained]:
-    """A VAE for each draw of the shard, made block by block; finished ones are read."""
+    """A VAE (or a classifier's encoder) for each draw of the shard; finished ones are read."""
+    train = vae_transfer.pretrain_supervised if with_labels else vae_transfer.pretrain
+    kind = "supervised" if with_labels else "vae"
     made: dict[int, vae_transfer.Pretrained] = {}
     blocks = shard.blocks(plan.pretrain_seeds(), plan.block)
     views = plan.presentations if source.images.shape[1] == 1 else plan.presentations // 4
+    views = views // 5 if with_labels else views  # labels teach sooner
     started = time.monotonic()
     for number, seeds in enumerate(blocks, 1):
-        by_source = vae_transfer.pretrain_all({name: source}, seeds, views, checkpoints=folder)
+        by_source = vae_transfer.pretrain_all(
+            {name: source}, seeds, views, train, label=kind, checkpoints=folder
+        )
         made |= by_source[name]
         minutes = (time.monotonic() - started) / 60
         left = minutes / number * (len(blocks) - number)
         say(
-            f"{name}: VAEs of block {number} of {len(blocks)}, {minutes:.1f} min so far, about "
+            f"{name}, {kind}: block {number} of {len(blocks)}, {minutes:.1f} min so far, about "
             f"{left:.0f} to go"
         )
     return made
