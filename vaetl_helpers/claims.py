@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,6 @@ Records = Mapping[tuple[str, str], Record]  # by id and data
 
 
 @dataclass(frozen=True)
-class Guard:
-    """What keeps a row from being "supported": the record `id` must lie above `below`."""
-
-    id: str
-    below: float
-
-
-@dataclass(frozen=True)
 class Comparison:
     """A question of the ledger: the record with this `id` on `data` answers it for `claim`."""
 
@@ -58,7 +50,6 @@ class Comparison:
     data_name: str
     measure: str
     primary: bool
-    guard: Guard | None = None
 
 
 @dataclass(frozen=True)
@@ -109,9 +100,6 @@ def _expand(claim: str, spec: Mapping[str, Any]) -> list[Comparison]:
         primary_sets = _data_sets(spec["primary"] or ())
     expanded = []
     for labels in spec.get("labels", [""]):
-        guard = None
-        if "unless" in spec:
-            guard = Guard(spec["unless"]["id"].format(n=labels), spec["unless"]["below"])
         for data in data_sets:
             comparison = Comparison(
                 claim=claim,
@@ -120,7 +108,6 @@ def _expand(claim: str, spec: Mapping[str, Any]) -> list[Comparison]:
                 data_name=CONTRACT["names"].get(data, data),
                 measure=spec["measure"].format(n=labels),
                 primary=data in primary_sets,
-                guard=guard,
             )
             expanded.append(comparison)
     return expanded
@@ -159,7 +146,6 @@ class _Answer:
         self.primary = comparison.primary and source == "recorded"
         self.record = records[comparison.id, comparison.data]
         self.effect = study.Effect.from_record(self.record)
-        self.guarded = _guard_verdict(comparison, records)
         self.delta = DELTAS.get(self.record.get("unit") or "", 0.0)
         self.adjusted_p: float | None = None
         self.adjusted_p_of_margin: float | None = None
@@ -201,10 +187,7 @@ class _Answer:
             return LIVE
         if not self.effect:
             return "undecided"
-        word = study.verdict(self.effect, self.delta, self.adjusted_p, self.adjusted_p_of_margin)
-        if word == "supported" and self.guarded:
-            return self.guarded
-        return word
+        return study.verdict(self.effect, self.delta, self.adjusted_p, self.adjusted_p_of_margin)
 
 
 def _adjust(answers: Sequence[_Answer]) -> None:
@@ -219,19 +202,6 @@ def _adjust(answers: Sequence[_Answer]) -> None:
         for answer, p, p_of_margin in zip(family, p_values, p_of_margins, strict=True):
             answer.adjusted_p = p
             answer.adjusted_p_of_margin = p_of_margin
-
-
-def _guard_verdict(comparison: Comparison, records: Records) -> str | None:
-    """What a guard leaves of "supported": the verdict on whether its record lies above `below`."""
-    guard = comparison.guard
-    if guard is None:
-        return None
-    record = records.get((guard.id, comparison.data))
-    effect = study.Effect.from_record(record) if record else None
-    if effect is None:
-        return "undecided"
-    low, high = effect.low - guard.below, effect.high - guard.below
-    return study.verdict(replace(effect, low=low, high=high), delta=0)
 
 
 def _by_id_and_data(records: Iterable[Record]) -> dict[tuple[str, str], Record]:

@@ -34,6 +34,7 @@
 # ## The claim that this chapter looks at
 #
 # The second article behind this course says, in our translation: *a VAE together with transfer learning reduces overfitting, trains more efficiently and performs better.*
+# And of transfer learning in general: *transfer significantly reduces the need for a large amount of data*.
 #
 # The article gives no number, no data set and no comparison.
 # That makes four claims, and each needs a measure before anything is run.

@@ -68,10 +68,7 @@ def _supported(row: Row) -> str:
 
 
 def _contradicted(row: Row) -> str:
-    finding = f"contradicted: {_size(row)}"
-    if row.unit != "tasks" and _is_gain(row):  # what the row's guard has turned
-        finding += f", but with {_claim(row).get('price')}"
-    return finding
+    return f"contradicted: {_size(row)}"
 
 
 def _no_gain(row: Row) -> str:
@@ -141,15 +138,9 @@ def _doubt(row: Row) -> str:
     is_below = row.high is not None and row.high < null
     if not is_above and not is_below:
         return f"and the interval holds {null}"
-    doubts = []
     if row.primary:
-        doubts.append("is not enough among the comparisons of this claim (Holm)")
-    price = _claim(row).get("price")
-    if price:
-        doubts.append(f"does not exclude {price}")
-    if not doubts:
-        doubts.append("lies outside it")
-    return f"which {' or '.join(doubts)}"
+        return "which is not enough among the comparisons of this claim (Holm)"
+    return "which lies outside it"
 
 
 def text(rows: Sequence[Row]) -> str:
