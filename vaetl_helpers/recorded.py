@@ -50,12 +50,17 @@ def recorded(chapter: str, task: str = "") -> dict[str, Any]:
 
 def read_recorded(pattern: str, description: str) -> str:
     """The text of the package's first recorded file of this pattern."""
+    return recorded_path(pattern, description).read_text("utf-8")
+
+
+def recorded_path(pattern: str, description: str) -> Path:
+    """The package's first recorded file of this pattern; raises CourseError where it has none."""
     files = sorted(_folder().glob(pattern))
     if not files:
         raise CourseError(
             f"No recorded {description} is in the package: run it with --profile paper."
         )
-    return files[0].read_text("utf-8")
+    return files[0]
 
 
 def recorded_records() -> list[Record]:
@@ -103,11 +108,20 @@ def recorded_by_measure(chapter: str, *measures: str) -> list[Record]:
     A measure is the second part of an id. Without a recorded run it prints why and returns none.
     """
     records = []
-    for record in _labelled_or_none(chapter):
-        _, measure, *_ = record["id"].split("/")
-        if measure in measures:
-            records.append(record)
+    for run in _runs_or_none(chapter):
+        for record in _labelled(run, None):
+            _, measure, *_ = record["id"].split("/")
+            if measure in measures:
+                records.append(record)
     return records
+
+
+def _runs_or_none(chapter: str) -> list[dict[str, Any]]:
+    """All recorded runs of a chapter; none, and a line that says so, where there are none."""
+    files = sorted(_folder().glob(f"{chapter}_*.json"))
+    if not files:
+        say(f"No recorded run of chapter {chapter} is in the package.")
+    return [json.loads(path.read_text("utf-8")) for path in files]
 
 
 def _labelled_or_none(chapter: str, task: str = "", data: str | None = None) -> list[Record]:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.study.choices import add_best
 from vaetl_helpers.study.costs import adaptation_ratio, labels_ratio, tasks_that_repay
 from vaetl_helpers.study.effects import Effect, paired
 from vaetl_helpers.study.overfitting import excess_loss
 from vaetl_helpers.study.table import Table
-from vaetl_helpers.vae_transfer import name_with_source
+from vaetl_helpers.vae_transfer import SOURCES, TITLES, name_with_source
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ WITHOUT = (
     "random encoder",
     "self-training on PCA",
 )
+# Labels of the comparison that decides: those that a pair of classes has at ten a class, or 100.
+MAIN_LABELS = {"digits": 100, "mnist": 100, "fashion": 100, "tops": 20, "animals": 20}
 COSTS = {"steps": "steps", "flops": "FLOPs"}  # of adaptation, by id
 
 
@@ -82,6 +85,25 @@ def effects(
     records = [*of_source.accuracies(), *of_source.overfitting()]
     if main in of_source.counts:
         records += of_source.costs(main)
+    return records
+
+
+def study_effects(
+    table: Table, target: str, size: str, conditional: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """`effects` of a target's study, for the VAE of each source that it has.
+
+    `size` names the data: "full" or "embedded". Raises CourseError for an unknown target.
+    """
+    if target not in SOURCES:
+        raise unknown_name_error("target", target, SOURCES)
+    known = set(table.known("method"))
+    _, *others = SOURCES[target]
+    records = effects(table, f"{TITLES[target]}, {size}", MAIN_LABELS[target], "", conditional)
+    for source in others:
+        if name_with_source("VAE fine-tuned", source) in known:
+            data = f"{source} → {TITLES[target]}, {size}"
+            records += effects(table, data, MAIN_LABELS[target], source, conditional)
     return records
 
 

@@ -388,10 +388,10 @@ def curves(
     To choose: the data, both methods and the number of labels.
     """
     pairs = data_pairs()
-    origin = recorded.origin(recorded.recorded("05"))
 
     def draw(pair: str, method: str, against: str, labels: int) -> Figure:
         name, suffix = pairs[pair]
+        origin = recorded.origin(recorded.recorded("05", name))
         table = accuracies(name)
         a = _full_name(table, method, suffix)
         b = _full_name(table, against, suffix)

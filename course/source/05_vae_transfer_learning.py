@@ -553,14 +553,8 @@ if "more" in P.parts:  # the source's labels, too: for chapter 4's kind of trans
             jobs=P.jobs,
         )
 
-LIVE, tables = (
-    [],
-    {},
-)  # the records of this run for the ledger, and the tables of its studies
-MAIN = dict.fromkeys(vae_transfer.SOURCES, 100) | {
-    "tops": 20,
-    "animals": 20,
-}  # labels of the primary comparison
+LIVE = []  # the records of this run for the ledger
+tables = {}  # the tables of its studies
 
 
 def run_target(name):
@@ -595,14 +589,7 @@ def run_target(name):
     table = tables[name] = study.run_study(
         name, methods, counts, P.draws, out=P.table_path(name), **how
     )
-    records = []
-    for source in used:
-        title, other = vae_transfer.TITLES[name], ""
-        if source != own:
-            title, other = f"{source} → {title}", source
-        records += vae_comparisons.effects(
-            table, f"{title}, {size}", MAIN[name], other, conditional
-        )
+    records = vae_comparisons.study_effects(table, name, size, conditional)
     LIVE.extend(records)
     show_table(
         accuracies(table),
@@ -840,7 +827,7 @@ def show_paths(name, labels):
     plt.show()
 
 
-show_paths(example, MAIN[example])
+show_paths(example, vae_comparisons.MAIN_LABELS[example])
 
 # %% [markdown]
 # The measure is the mean vertical distance between the two lines of a draw, over all training losses that both reach.
@@ -875,7 +862,7 @@ def costs_of(name, labels):
     show_table(rows, (f"{vae_transfer.TITLES[name]}, {labels} labels", *names))
 
 
-costs_of(example, MAIN[example])
+costs_of(example, vae_comparisons.MAIN_LABELS[example])
 for r in LIVE:
     if r["data"] == f"{vae_transfer.TITLES[example]}, {size}" and r["unit"] in (
         "nats",

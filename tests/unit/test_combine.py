@@ -676,13 +676,37 @@ def test_less_time_caps_the_steps() -> None:
             assert rates == {n: setting.rate for n, setting in capped.items()}
 
 
-def test_of_a_grid_the_cheaper_of_equals_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_grows_until_its_best_rate_is_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(target: Any, draws: Any, rate: float, steps: int) -> list[dict[str, float]]:
         best = 0.1  # beyond the grid, so that it has to grow
         return [{"validation accuracy": 90 - abs(np.log10(rate / best))}] * 3
 
     monkeypatch.setattr(vae_transfer, "scratch", fake)
     tuning = tune.Tuning(small_target(), None, [])
-    best = tuning.run()
-    assert best.steps == min(tune.STEPS)
-    assert best.rate == pytest.approx(0.095, rel=0.01) and len(tuning.accuracies) == 21
+    tuning.run()
+    assert tuning.best().rate == pytest.approx(0.095, rel=0.01) and len(tuning.accuracies) == 21
+
+
+def grid_of(**accuracies: float) -> tune.Tuning:
+    """A grid of accuracies by budget and rate: s200_1=80 is 200 steps at a rate of 1."""
+    grid = tune.Tuning(small_target(), None, [])
+    for name, accuracy in accuracies.items():
+        steps, rate = name[1:].split("_")
+        grid.accuracies[Setting(float(rate), int(steps))] = accuracy
+    return grid
+
+
+def test_both_kinds_get_the_budget_that_is_enough_for_each() -> None:
+    enough = grid_of(s200_1=80.0, s600_1=80.4, s1800_1=80.3)
+    assert tune.choose({"scratch": enough, "pretrained": enough})["scratch"].steps == 200
+    slow = grid_of(s200_1=78.0, s600_1=80.4, s1800_1=80.3)
+    for grids in ((slow, enough), (enough, slow)):
+        chosen = tune.choose(dict(zip(KINDS, grids, strict=True)))
+        assert {setting.steps for setting in chosen.values()} == {600}
+    last = grid_of(s200_1=70.0, s600_1=75.0, s1800_1=80.0)
+    assert tune.choose({"scratch": last})["scratch"].steps == 1800
+
+
+def test_of_rates_that_are_as_good_the_highest_is_taken() -> None:
+    grid = grid_of(s200_1=80.0, s200_3=79.6, s200_9=79.4, s600_9=80.0, s1800_9=80.0)
+    assert tune.choose({"scratch": grid})["scratch"] == Setting(3.0, 200)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vaetl_helpers import recorded, study
 from vaetl_helpers.authoring import record_study
 from vaetl_helpers.authoring.record_study import Plan
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.study.runs import Shard
+from vaetl_helpers.study.values import read_values, recorded_values, write_values
 
 SMALL = Plan(
     draws=4, block=2, seed=5, presentations=2000, counts=(50,), counts_of_pairs=(20,), full=False
@@ -18,25 +21,58 @@ SMALL = Plan(
 
 
 @pytest.mark.slow
-def test_shards_give_the_table_of_one_piece(tmp_path: Path) -> None:
+def test_shards_give_the_record_of_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = record_study.record_target("digits", Shard(1, 1), tmp_path / "whole", SMALL)
     pieces = tmp_path / "pieces"
     record_study.record_target("digits", Shard(2, 2), pieces, SMALL)
     with pytest.raises(CourseError, match="are in none of the 1 files"):
-        record_study.join("digits", pieces)
+        record_study.join("digits", pieces, "a machine")
     record_study.record_target("digits", Shard(1, 2), pieces, SMALL)
-    joined = record_study.join("digits", pieces)
-    assert (pieces / "05_digits.csv").exists()
+    paths = record_study.join("digits", pieces, "a machine")
+    monkeypatch.setattr(recorded, "_folder", lambda: pieces)
+    joined = study.recorded_table("05", "digits")
     columns = ["method", "labels", "draw", "pretrain_seed", "metric"]
     assert joined.frame[columns].equals(whole.frame[columns])
     is_time = whole.frame["metric"].str.contains("seconds")
     values = [table.frame["value"][~is_time] for table in (joined, whole)]
     np.testing.assert_array_equal(*values)
 
+    by_image = recorded_values("05", "digits")
+    assert by_image.keys() == whole.images.keys()
+    for key, of_run in whole.images.items():
+        if "seconds" not in key[-1]:
+            np.testing.assert_array_equal(by_image[key], of_run)
+    run = json.loads(paths[-1].read_text("utf-8"))
+    assert run["machine"] == "a machine" and "vaetl record digits" in run["command"]
+    known = {(each["id"], each["data"]) for each in run["records"]}
+    assert ("05/accuracy/fine_tuned-scratch/50", "digits 0–4 → 5–9, full") in known
+    methods = set(joined.known("method"))
+    assert {"supervised", "self-training on μ", "self-training on PCA"} <= methods
+
+
+def test_values_are_read_as_they_were_written(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    written = {}
+    for draw in (0, 1, 7):
+        right = 100 * (generator.random(13) < 0.5).astype(np.float32)
+        curve = generator.random(3 + draw).astype(np.float32)
+        written |= {("a", 20, draw, "accuracy"): right, ("μ, β", 20, draw, "loss"): curve}
+    write_values(tmp_path / "values.npz", written)
+    read = read_values(tmp_path / "values.npz")
+    assert read.keys() == written.keys()
+    assert all((read[key] == values).all() for key, values in written.items())
+    content = (tmp_path / "values.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(content[: len(content) // 2])
+    for name in ("half.npz", "none.npz"):
+        with pytest.raises(CourseError, match="holds no values of a study"):
+            read_values(tmp_path / name)
+
 
 def test_nothing_to_join_is_said(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="holds no shard of digits"):
-        record_study.join("digits", tmp_path)
+        record_study.join("digits", tmp_path, "a machine")
 
 
 @pytest.mark.parametrize("text", ["3", "a/b", "3/", "-1/2"])

@@ -110,7 +110,8 @@ def record(  # noqa: PLR0913  (the options of the command)
     out: Annotated[Path, typer.Option(help="a folder that is kept", callback=expand_home)] = Path(
         "runs/record"
     ),
-    join: Annotated[bool, typer.Option("--join", help="make one table of all pieces")] = False,
+    join: Annotated[bool, typer.Option("--join", help="make one record of all pieces")] = False,
+    machine: Annotated[str, typer.Option(help="what the pieces ran on, for --join")] = "",
     data_root: Annotated[
         Path | None, typer.Option(help="your own copies of the data", callback=expand_home)
     ] = None,
@@ -119,14 +120,16 @@ def record(  # noqa: PLR0913  (the options of the command)
 
     \b
     vaetl record digits --shard 3/8   the third of eight pieces; the same call goes on after a kill
-    vaetl record digits --join        one table of all, or what is missing
+    vaetl record digits --join --machine 'two x86-64 cores'   the record of all, or what is missing
     """
     from vaetl_helpers.authoring import record_study
+    from vaetl_helpers.errors import CourseError
     from vaetl_helpers.study.runs import Shard
 
     if join:
-        table = record_study.join(target, out)
-        say(f"{len(table.known('draw'))} draws of {target}: {out / f'05_{target}.csv'}")
+        if not machine:
+            raise CourseError("Say what the pieces ran on: --machine 'two x86-64 cores'.")
+        say(*record_study.join(target, out, machine), sep="\n")
         return
     record_study.record_target(target, Shard.from_text(shard), out, root=data_root)
     say(f"piece {shard} of {target} is done; with all of them: vaetl record {target} --join")

@@ -14,7 +14,8 @@ has converted says so and is left alone. Each record gets
   then that of the end towards the null with n - 1 degrees of freedom, which are at most those that
   the interval was made with: a p value below 0.05 is never smaller than the effect's own.
 
-An end of a ratio that was written as 0 is open, so None.
+An end of a ratio that was written as 0 is open, so None. Chapter 5 has been recorded anew since,
+with ids.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 
 from scipy import stats
 
-from vaetl_helpers import study, vae_transfer
+from vaetl_helpers import study
 from vaetl_helpers.authoring.assets.facts import RECORDED
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import TEST_IMAGES, record_id, say
@@ -60,15 +61,6 @@ EXACT = {
     "seconds for twice the images": "05/seconds/twice_the_images",
     "test accuracy, one stage − two stages, 100 labels": "05b/accuracy/one_stage-two_stages/100",
 }
-
-
-def _id_of_comparison(match: re.Match[str]) -> str:
-    """The id of one of chapter 5's comparisons, whose names are in vae_transfer."""
-    name, count = match.groups()
-    for comparison in vae_transfer.COMPARISONS:
-        if name == f"{comparison.metric}, {comparison.a} − {comparison.b}":
-            return f"05/{comparison.id}/{count}"
-    raise CourseError(f"{name} is no comparison of chapter 5.")
 
 
 # By chapter: a pattern of the whole name, and the parts of the id from the pattern's groups.
@@ -110,16 +102,6 @@ PATTERNS: dict[str, dict[str, Callable[[re.Match[str]], str]]] = {
         r"tuning: (.+), rate (.+)": lambda m: record_id("04c", "tuning", m[1], m[2]),
         r"(.+) − (.+), (\d+ scenes)": lambda m: record_id("04c", "ap50", (m[1], m[2]), m[3]),
         r"(.+), (\d+ scenes)": lambda m: record_id("04c", "ap50", m[1], m[2]),
-    },
-    "05": {
-        r"tuning: (.+), rate (.+)": lambda m: record_id("05", "tuning", m[1], m[2]),
-        r"(.+ to) scratch's accuracy, scratch ÷ VAE fine-tuned, (\d+) labels": lambda m: record_id(
-            "05", m[1].removesuffix(" to"), ("scratch", "fine-tuned"), m[2]
-        ),
-        r"labels to scratch's accuracy at (\d+) labels, .+": lambda m: record_id(
-            "05", "labels", ("scratch", "fine-tuned"), m[1]
-        ),
-        r"(.+ − .+), (\d+) labels": _id_of_comparison,
     },
     "05b": {
         r"(.+) at the β (.+) − at the β (.+)": lambda m: record_id(
@@ -197,23 +179,15 @@ def _agree(a: Effect, b: Effect) -> bool:
 
 @dataclass(frozen=True)
 class Study:
-    """A recorded table, and the name of the other source that its methods are asked for."""
+    """A recorded table."""
 
     chapter: str
     table: str
-    source: str = ""
 
 
 STUDIES = {
     "tops": Study("04", "tops"),
     "animals": Study("04", "animals"),
-    "digits 0–4 → 5–9, full": Study("05", "digits"),
-    "MNIST, full": Study("05", "mnist"),
-    "Fashion-MNIST, full": Study("05", "fashion"),
-    "Fashion-MNIST → MNIST, full": Study("05", "mnist", "Fashion-MNIST"),
-    "MNIST → Fashion-MNIST, full": Study("05", "fashion", "MNIST"),
-    "pullover/coat → pullover/shirt, full": Study("05", "tops"),
-    "dog/cat → dog/fox, full": Study("05", "animals"),
 }
 
 
@@ -233,22 +207,16 @@ def _from_table(record: Record) -> Effect | None:
 def _of_study(record: Record, origin: Study) -> Effect | None:
     table = study.recorded_table(origin.chapter, origin.table)
     if record["id"].split("/")[1] == "labels":
-        method = {"04": record["name"].removeprefix("labels saved by "), "05": "VAE fine-tuned"}
-        tuned = vae_transfer.name_with_source(method[record["chapter"]], origin.source)
-        count = max(table.known("labels"))
-        if record["chapter"] == "05":
-            count = int(record["id"].split("/")[-1])
-        target = table.mean("scratch", "test accuracy", count)
-        return study.labels_ratio(table, tuned, "scratch", target)
+        method = record["name"].removeprefix("labels saved by ")
+        target = table.mean("scratch", "test accuracy", max(table.known("labels")))
+        return study.labels_ratio(table, method, "scratch", target)
     match = re.fullmatch(r"(?:test accuracy, )?(.+) − (.+), (\d+) (labels|a class)", record["name"])
     if not match:
         return None
-    a = vae_transfer.name_with_source(match[1], origin.source)
-    b = vae_transfer.name_with_source(match[2], origin.source)
     labels = int(match[3])
     if match[4] == "a class":
         labels *= 2
-    return study.paired(table, a, b, "test accuracy", labels)
+    return study.paired(table, match[1], match[2], "test accuracy", labels)
 
 
 def _average_precision(name: str) -> Effect | None:

@@ -8,16 +8,19 @@ shards there are. Each shard leaves a journal for each target, from which the sa
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from vaetl_helpers import study, vae_transfer
+from vaetl_helpers import study, vae_comparisons, vae_transfer
+from vaetl_helpers.authoring.assets.facts import origin_of_command
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import say
+from vaetl_helpers.output import say, write_whole
+from vaetl_helpers.study import values
 from vaetl_helpers.study.runs import Shard
 from vaetl_helpers.study.table import Table
 from vaetl_helpers.tuned import tuned_settings
@@ -130,16 +133,24 @@ def _pretrained(  # noqa: PLR0913  # a source, and what is recorded
     return made
 
 
-def join(target: str, folder: Path) -> Table:
-    """The table of all shards of a target, written as 05_TARGET.csv beside them.
+def join(target: str, folder: Path, machine: str) -> list[Path]:
+    """Makes the record of a target of all its shards, and returns the files that it wrote.
 
-    Raises CourseError where there is none, and for what is missing.
+    They are a table, its values by image and by epoch, and the effects for the ledger. `machine`
+    says in a few words what the shards ran on. Raises CourseError where there is no shard, and for
+    what is missing.
     """
     files = sorted(folder.glob(f"05_{target}-*-of-*.jsonl"))
     if not files:
         raise CourseError(
-            f"{folder} holds no shard of {target}: run `vaetl record 05 --shard 1/8` first."
+            f"{folder} holds no shard of {target}: run `vaetl record {target} --shard 1/8` first."
         )
     table = study.join_shards(files)
-    table.write(folder / f"05_{target}.csv")
-    return table
+    paths = [folder / f"05_{target}.csv", folder / f"05_{target}{values.ENDING}"]
+    table.write(paths[0])
+    values.write_values(paths[1], table.images)
+    facts = origin_of_command(f"vaetl record {target} --join", machine)
+    content = facts | {"records": vae_comparisons.study_effects(table, target, "full")}
+    paths.append(folder / f"05_vae_transfer_learning_{target}.json")
+    write_whole(paths[-1], json.dumps(content, indent=1) + "\n")
+    return paths

@@ -313,7 +313,8 @@ def _least_error(values: NDArray[Any]) -> float:
     most = float(sizes[-1])
     if values.ndim < 2 or not set(sizes) <= {0.0, most}:
         return 0.0
-    return math.sqrt(2) * most / (values.shape[1] + 2)
+    images = int(values.shape[1])
+    return math.sqrt(2) * most / (images + 2)
 
 
 def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "draws") -> Effect:

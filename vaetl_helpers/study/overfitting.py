@@ -41,7 +41,8 @@ def unseen_losses_at(
             f"A training loss between {path[-1]:.3g} and {path[0]:.3g} nats is on this path, but "
             "another was asked for: take levels that both paths reach."
         )
-    return np.interp(levels, path[::-1], losses[::-1])
+    at_levels: NDArray[np.float64] = np.interp(levels, path[::-1], losses[::-1])
+    return at_levels
 
 
 def shared_levels(

@@ -187,7 +187,10 @@ def row_key(run: Mapping[str, Any]) -> RunKey:
 
 
 def recorded_table(chapter: str, name: str) -> Table:
-    """The table of a recorded study, recorded/CHAPTER_NAME.csv, without values by image."""
+    """The table of a recorded study, recorded/CHAPTER_NAME.csv, without values by image.
+
+    `recorded_values` reads these, where they were kept.
+    """
     import pandas as pd
 
     text = read_recorded(f"{chapter}_{name}.csv", f"table {chapter}_{name}")

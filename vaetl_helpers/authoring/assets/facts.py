@@ -24,8 +24,13 @@ RECORDED = PACKAGE / "recorded"
 def origin(module: str, arguments: Sequence[str], machine: str) -> dict[str, Any]:
     """Command, commit, date, machine and versions of what a module of this folder makes."""
     command = f"python -m vaetl_helpers.authoring.assets.{module} {shlex.join(arguments)}"
+    return origin_of_command(command.strip(), machine)
+
+
+def origin_of_command(command: str, machine: str) -> dict[str, Any]:
+    """A command with commit, date, machine and versions."""
     return {
-        "command": command.strip(),
+        "command": command,
         "commit": commit(),
         "date": today(),
         "machine": machine,

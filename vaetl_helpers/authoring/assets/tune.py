@@ -2,10 +2,16 @@
 
     python -m vaetl_helpers.authoring.assets.tune digits mnist fashion tops animals
 
-For each target, kind of network and number of labels it trains on a grid of rates and steps, on
-five draws that no study has, with VAEs of their own, and takes the pair with the highest mean
-accuracy on validation, the cheaper one of equals. Where the best rate lies at an edge of the grid,
-the grid grows there. The choices go to tuned.yaml, and the whole grid beside the recorded results.
+For each target and number of labels it trains networks from scratch and from a VAE on a grid of
+rates and steps, on ten draws that no study has, with VAEs of their own. Where the best rate lies at
+an edge of the grid, the grid grows there.
+
+The learning rate follows its schedule over the whole budget of steps, so that a larger budget makes
+every accuracy come later. So that steps can be compared, both kinds get the same budget: the
+smallest at which each is within half a point of the best of its grid on validation. Then each kind
+has the highest rate that is within half a point of its best with this budget, since accuracy cannot
+tell these rates apart and the higher one needs fewer steps. The choices go to tuned.yaml, and the
+whole grid beside the recorded results.
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +38,8 @@ from vaetl_helpers.tuned import FILE, KINDS, Setting
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 STEPS = (200, 600, 1800)
 STEP_OF_GRID = 10**0.5  # between neighbouring rates, about
-DRAWS = 5
+TOLERANCE = 0.5  # points: half of the margin that a gain must be worth
+DRAWS = 10
 SEED = 910_000  # of draws and VAEs, which no study has
 COUNTS = (20, 50, 100, 500)
 COUNTS_OF_PAIRS = (20, 50, 100, 200)
@@ -56,27 +63,49 @@ class Tuning:
         results = self.train(rate=setting.rate, steps=setting.steps)
         self.accuracies[setting] = float(np.mean([run["validation accuracy"] for run in results]))
 
-    def run(self) -> Setting:
-        """The best setting, from a grid that grows while the best rate lies at its edge."""
+    def run(self) -> None:
+        """Measures a grid that grows while the best rate lies at its edge."""
         rates = list(RATES)
         for rate in rates:
             for steps in STEPS:
                 self.measure(Setting(rate, steps))
         for _ in range(2):
-            best = self.best()
-            if best.rate not in (rates[0], rates[-1]):
+            best = self.best().rate
+            if best not in (rates[0], rates[-1]):
                 break
-            is_lowest = best.rate == rates[0]
-            further = best.rate / STEP_OF_GRID if is_lowest else best.rate * STEP_OF_GRID
+            is_lowest = best == rates[0]
+            further = best / STEP_OF_GRID if is_lowest else best * STEP_OF_GRID
             rates = [further, *rates] if is_lowest else [*rates, further]
             for steps in STEPS:
                 self.measure(Setting(further, steps))
-        return self.best()
 
-    def best(self) -> Setting:
-        """Of equals that with fewer steps, then with the smaller rate."""
-        order = sorted(self.accuracies, key=lambda setting: (setting.steps, setting.rate))
-        return max(order, key=self.accuracies.__getitem__)
+    def best(self, steps: int | None = None) -> Setting:
+        """The most accurate setting, or that with so many steps; of equals the first by rate."""
+        known = [setting for setting in sorted(self.accuracies) if steps in (None, setting.steps)]
+        return max(known, key=self.accuracies.__getitem__)
+
+    def is_enough(self, steps: int) -> bool:
+        """Whether this budget gives about the accuracy of the best one."""
+        return self.accuracies[self.best(steps)] >= self.accuracies[self.best()] - TOLERANCE
+
+    def fastest(self, steps: int) -> Setting:
+        """With this budget the highest rate of those that are about as accurate as the best."""
+        least = self.accuracies[self.best(steps)] - TOLERANCE
+        return max(
+            setting
+            for setting, accuracy in self.accuracies.items()
+            if setting.steps == steps and accuracy >= least
+        )
+
+
+def choose(grids: Mapping[str, Tuning]) -> dict[str, Setting]:
+    """A setting for each kind of network, all with the same budget of steps."""
+    for steps in STEPS[:-1]:
+        if all(grid.is_enough(steps) for grid in grids.values()):
+            break
+    else:
+        steps = STEPS[-1]
+    return {kind: grid.fastest(steps) for kind, grid in grids.items()}
 
 
 def tune(name: str, root: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -93,12 +122,17 @@ def tune(name: str, root: Path | None) -> tuple[dict[str, Any], list[dict[str, A
     for labels in counts:
         per_class = labels // len(target.train.classes)
         draws = study.draw_labels(target.train.labels, per_class, DRAWS, SEED, pretrain_seeds=seeds)
-        for kind, of_kind in (("scratch", None), ("pretrained", starts)):
-            tuning = Tuning(target, of_kind, draws)
-            best = tuning.run()
-            choices[kind][labels] = {"rate": float(f"{best.rate:.2g}"), "steps": best.steps}
-            say(f"{name}, {labels} labels, {kind}: {best}, {tuning.accuracies[best]:.1f} %")
-            for setting, accuracy in sorted(tuning.accuracies.items()):
+        grids = {
+            "scratch": Tuning(target, None, draws),
+            "pretrained": Tuning(target, starts, draws),
+        }
+        for grid in grids.values():
+            grid.run()
+        for kind, chosen in choose(grids).items():
+            choices[kind][labels] = {"rate": float(f"{chosen.rate:.2g}"), "steps": chosen.steps}
+            accuracies = grids[kind].accuracies
+            say(f"{name}, {labels} labels, {kind}: {chosen}, {accuracies[chosen]:.1f} %")
+            for setting, accuracy in sorted(accuracies.items()):
                 values = (name, kind, labels, *setting, accuracy, DRAWS)
                 rows.append(dict(zip(COLUMNS, values, strict=True)))
     return choices, rows
