@@ -1631,6 +1631,18 @@ def test_recorded_tables_are_written_as_they_are(path: Path, tmp_path: Path) -> 
     assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("n, gain", [(10, 1.0), (10, -2.0), (40, 1.0), (5, 0.0)])
+def test_power_is_the_share_of_studies_that_find_a_gain(n: int, gain: float) -> None:
+    """Against simulated studies whose draws have a standard deviation of 2 points."""
+    draws = np.random.default_rng(n).normal(gain, 2.0, (20_000, n))
+    errors = draws.std(1, ddof=1) / np.sqrt(n)
+    found = np.abs(draws.mean(1)) > stats.t.isf(0.025, n - 1) * errors
+    effect = Effect(0.0, -1.0, 1.0, n, se=2.0 / n**0.5, df=n - 1)
+    assert effect.power(gain) == pytest.approx(found.mean(), abs=0.01)
+    assert effect.power(gain, 0.01) < effect.power(gain)
+    assert np.isnan(replace(effect, se=0.0).power(gain))
+
+
 def test_tables_are_joined(kept: Path) -> None:
     whole = small_study()
     joined = Table()

@@ -68,6 +68,20 @@ class Effect:
         t = (delta - abs(self.effect)) / self.se
         return float(min(1.0, 2 * stats.t.sf(t, self.df)))
 
+    def power(self, gain: float, level: float = 0.05) -> float:
+        """The share of such studies that would find a true effect of `gain`, from 0 to 1.
+
+        They have this study's standard error and degrees of freedom, and find an effect whose
+        interval of 1 − `level` leaves out 0. By the noncentral t distribution; Cohen 1988,
+        chapter 2. nan where nothing varied.
+        """
+        if not self.varies:
+            return math.nan
+        least = stats.t.isf(level / 2, self.df)
+        shift = abs(gain) / self.se
+        found = stats.nct.sf(least, self.df, shift) + stats.nct.cdf(-least, self.df, shift)
+        return float(found)
+
     @property
     def times(self) -> tuple[float, float, float]:
         """For the effect of a logarithm: the ratio and the ends of its interval."""
