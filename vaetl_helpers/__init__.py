@@ -18,11 +18,13 @@ vae              the variational autoencoder: posterior, bounds, loss; linear_ga
 training         the loop (`fit`), early stopping, checkpoints, many networks at once
 transfer         freezing, features and probes, fine-tuning, ImageNet networks
 study            label draws, runs, journal, table, effects with intervals, verdicts, costs
-vae_transfer     chapter 5: pretraining and the methods it compares
+vae_transfer     chapter 5: pretraining and the methods it compares; tuned: their settings
+vae_comparisons  chapter 5: what a study's methods are compared in, as records for the ledger
 m2               chapter 5b: VAEs with labels, multi-task and semi-supervised
 representations  chapter 5b: how alike two representations are, which part of a VAE transfers
 text             chapter 4b: sentences, words and a small BERT
 detection        chapter 4c: a detector and its measure
+samples          chapter 3: invented images, and how far they lie from real ones
 flops            the operations of a training step, counted
 hardware         chapter 2: what this machine can do, and what a run costs on it
 claims           the ledger: which record decides which claim; no prose

@@ -29,7 +29,9 @@ LAYERS = (
     ("study",),
     (
         "claims",
+        "tuned",
         "vae_transfer",
+        "vae_comparisons",
         "m2",
         "representations",
         "combine",
@@ -37,6 +39,7 @@ LAYERS = (
         "text",
         "detection",
         "hardware",
+        "samples",
     ),
     ("plots", "widgets"),
     ("exercises", "chapters"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -143,12 +143,18 @@ def _doubt(row: Row) -> str:
     return "which lies outside it"
 
 
+def _quoted(entry: Mapping[str, Any]) -> str:
+    """The sentence of a claim, and who says so."""
+    if entry["article"] == "neither":
+        return f'Often said, though in neither article: "{entry["sentence"]}"'
+    return f'The {entry["article"]} article, translated: "{entry["sentence"]}"'
+
+
 def text(rows: Sequence[Row]) -> str:
     """The ledger in plain text: a table for each claim, and what was not measured."""
     lines = []
     for claim, entry in CONTRACT["claims"].items():
-        quoted = f'The {entry["article"]} article, translated: "{entry["sentence"]}"'
-        lines += [f"{claim}: {entry['text']}", quoted, ""]
+        lines += [f"{claim}: {entry['text']}", _quoted(entry), ""]
         cells = [_cells(row) for row in rows if row.claim == claim]
         if cells:
             lines += [format_table(HEADER, cells), ""]
