@@ -683,8 +683,16 @@ def test_a_grid_grows_until_its_best_rate_is_inside(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(vae_transfer, "scratch", fake)
     tuning = tune.Tuning(small_target(), None, [])
-    tuning.run()
-    assert tuning.best().rate == pytest.approx(0.095, rel=0.01) and len(tuning.accuracies) == 21
+    tuning.measure_budget(200)
+    assert tuning.best().rate == pytest.approx(0.095, rel=0.01) and len(tuning.accuracies) == 6
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The budgets that are asked for; grids have their numbers already."""
+    budgets: list[int] = []
+    monkeypatch.setattr(tune.Tuning, "measure_budget", lambda grid, steps: budgets.append(steps))
+    return budgets
 
 
 def grid_of(**accuracies: float) -> tune.Tuning:
@@ -696,17 +704,25 @@ def grid_of(**accuracies: float) -> tune.Tuning:
     return grid
 
 
-def test_both_kinds_get_the_budget_that_is_enough_for_each() -> None:
+def test_both_kinds_get_the_budget_that_is_enough_for_each(measured: list[int]) -> None:
     enough = grid_of(s200_1=80.0, s600_1=80.4, s1800_1=80.3)
     assert tune.choose({"scratch": enough, "pretrained": enough})["scratch"].steps == 200
     slow = grid_of(s200_1=78.0, s600_1=80.4, s1800_1=80.3)
     for grids in ((slow, enough), (enough, slow)):
         chosen = tune.choose(dict(zip(KINDS, grids, strict=True)))
         assert {setting.steps for setting in chosen.values()} == {600}
-    last = grid_of(s200_1=70.0, s600_1=75.0, s1800_1=80.0)
-    assert tune.choose({"scratch": last})["scratch"].steps == 1800
+    measured.clear()
+    last = grid_of(s200_1=70.0, s600_1=75.0, s1800_1=80.0, s5400_1=85.0)
+    assert tune.choose({"scratch": last})["scratch"].steps == 5400
+    assert measured == [200, 600, 1800, 5400]
 
 
-def test_of_rates_that_are_as_good_the_highest_is_taken() -> None:
+def test_a_longer_budget_is_tried_while_it_is_better(measured: list[int]) -> None:
+    enough = grid_of(s200_1=80.0, s600_1=80.4)
+    assert tune.choose({"scratch": enough, "pretrained": enough})["scratch"].steps == 200
+    assert measured == [200, 200, 600, 600]
+
+
+def test_of_rates_that_are_as_good_the_highest_is_taken(measured: list[int]) -> None:
     grid = grid_of(s200_1=80.0, s200_3=79.6, s200_9=79.4, s600_9=80.0, s1800_9=80.0)
     assert tune.choose({"scratch": grid})["scratch"] == Setting(3.0, 200)

@@ -3,8 +3,9 @@
     python -m vaetl_helpers.authoring.assets.tune digits mnist fashion tops animals
 
 For each target and number of labels it trains networks from scratch and from a VAE on a grid of
-rates and steps, on ten draws that no study has, with VAEs of their own. Where the best rate lies at
-an edge of the grid, the grid grows there.
+rates and budgets of steps, on ten draws that no study has, with VAEs of their own. Where the best
+rate lies at an edge of the grid, the grid grows there, and there are budgets as long as the larger
+one is better.
 
 The learning rate follows its schedule over the whole budget of steps, so that a larger budget makes
 every accuracy come later. So that steps can be compared, both kinds get the same budget: the
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,8 +37,9 @@ from vaetl_helpers.output import say, write_whole
 from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.tuned import FILE, KINDS, Setting
 
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-STEPS = (200, 600, 1800)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+STEPS = (200, 600, 1800, 5400)
+MOST_GROWTH = 3
 STEP_OF_GRID = 10**0.5  # between neighbouring rates, about
 TOLERANCE = 0.5  # points: half of the margin that a gain must be worth
 DRAWS = 10
@@ -63,21 +66,19 @@ class Tuning:
         results = self.train(rate=setting.rate, steps=setting.steps)
         self.accuracies[setting] = float(np.mean([run["validation accuracy"] for run in results]))
 
-    def run(self) -> None:
-        """Measures a grid that grows while the best rate lies at its edge."""
+    def measure_budget(self, steps: int) -> None:
+        """Measures a grid of rates that grows while the best one lies at its edge."""
         rates = list(RATES)
         for rate in rates:
-            for steps in STEPS:
-                self.measure(Setting(rate, steps))
-        for _ in range(2):
-            best = self.best().rate
+            self.measure(Setting(rate, steps))
+        for _ in range(MOST_GROWTH):
+            best = self.best(steps).rate
             if best not in (rates[0], rates[-1]):
                 break
             is_lowest = best == rates[0]
             further = best / STEP_OF_GRID if is_lowest else best * STEP_OF_GRID
             rates = [further, *rates] if is_lowest else [*rates, further]
-            for steps in STEPS:
-                self.measure(Setting(further, steps))
+            self.measure(Setting(further, steps))
 
     def best(self, steps: int | None = None) -> Setting:
         """The most accurate setting, or that with so many steps; of equals the first by rate."""
@@ -99,8 +100,12 @@ class Tuning:
 
 
 def choose(grids: Mapping[str, Tuning]) -> dict[str, Setting]:
-    """A setting for each kind of network, all with the same budget of steps."""
-    for steps in STEPS[:-1]:
+    """Measures as many budgets as it takes, and gives each kind a setting, all with one budget."""
+    for grid in grids.values():
+        grid.measure_budget(STEPS[0])
+    for steps, more in itertools.pairwise(STEPS):
+        for grid in grids.values():
+            grid.measure_budget(more)
         if all(grid.is_enough(steps) for grid in grids.values()):
             break
     else:
@@ -126,8 +131,6 @@ def tune(name: str, root: Path | None) -> tuple[dict[str, Any], list[dict[str, A
             "scratch": Tuning(target, None, draws),
             "pretrained": Tuning(target, starts, draws),
         }
-        for grid in grids.values():
-            grid.run()
         for kind, chosen in choose(grids).items():
             choices[kind][labels] = {"rate": float(f"{chosen.rate:.2g}"), "steps": chosen.steps}
             accuracies = grids[kind].accuracies
