@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from vaetl_helpers import nets, vae
 from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.errors import CourseError
 from vaetl_helpers.training.evaluation import LossFunction
 
 OneHot = Float[Tensor, "*batch classes"]
@@ -88,7 +89,7 @@ class M2(nn.Module):
     M2, section 2.1. One hidden layer each; `classifier` may be any network, images → logits. Labels
     y are one-hot, or what broadcasts like it, so that all classes can be tried at once. With
     `gaussian_log_var` the decoder gives the mean of a Gaussian: for features of another model
-    (M1+M2).
+    (M1+M2). With `learned_variance` too, that is where the log variance of each feature begins.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class M2(nn.Module):
         shape: nets.Shape = vae.MNIST,
         gaussian_log_var: float | None = None,
         classifier: nn.Module | None = None,
+        *,
+        learned_variance: bool = False,
     ) -> None:
         super().__init__()
         pixels = math.prod(shape)
@@ -112,7 +115,13 @@ class M2(nn.Module):
         self.y_to_image = nn.Linear(classes, width, bias=False)
         to_pixels = nn.Linear(width, pixels)
         self.decoder = nn.Sequential(nn.ReLU(), to_pixels, nn.Unflatten(-1, shape))
-        self.gaussian_log_var = gaussian_log_var
+        self.gaussian_log_var: float | Tensor | None = gaussian_log_var
+        if learned_variance:
+            if gaussian_log_var is None:
+                raise CourseError(
+                    "Only a Gaussian has a variance: give gaussian_log_var, where it begins."
+                )
+            self.gaussian_log_var = nn.Parameter(torch.full(tuple(shape), gaussian_log_var))
 
     def classify(self, x: vae.Images) -> Logits:
         """Logits of q(y|x)."""

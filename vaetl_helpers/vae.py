@@ -65,13 +65,14 @@ def log_likelihood(logits: Images, x: Images) -> Nats:
     return -negative.flatten(-3).sum(-1)
 
 
-def gaussian_log_likelihood(mean: Images, x: Images, log_var: float = 0.0) -> Nats:
+def gaussian_log_likelihood(mean: Images, x: Images, log_var: float | Tensor = 0.0) -> Nats:
     """Gaussian log p(x|z) in nats: Σ over pixels of log N(x; mean, exp(log_var)).
 
-    It is a density, which may be above 1: then its logarithm is positive.
+    `log_var` is one number, or a tensor that broadcasts to the images'. It is a density, which may
+    be above 1: then its logarithm is positive.
     """
     distance = x - mean
-    squares = distance.square() * math.exp(-log_var)
+    squares = distance.square() * torch.as_tensor(-log_var, dtype=x.dtype).exp()
     by_pixel = LOG_2PI + log_var + squares
     return -0.5 * by_pixel.flatten(-3).sum(-1)
 

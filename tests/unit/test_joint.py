@@ -5,17 +5,20 @@ parts.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from vaetl_helpers import vae
+from vaetl_helpers.authoring.assets import record_stacked
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.m2 import M2, JointVAE, m2_loss, multitask_loss
 from vaetl_helpers.nets import mlp_decoder, mlp_encoder
 from vaetl_helpers.representations import debiased_cka, reuse
+from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.training import evaluate, fit
 
 SHAPE = (1, 2, 3)  # six pixels: every image can be listed
@@ -78,6 +81,33 @@ def test_the_unlabelled_bound_is_the_explicit_sum_over_classes(kind: dict) -> No
         for y in range(CLASSES)
     )
     assert torch.allclose(model.unlabelled_bound(x, noise), total, rtol=1e-12)
+
+
+def test_a_learned_variance_begins_where_it_is_told_and_finds_that_of_the_data() -> None:
+    fixed = small_m2(gaussian_log_var=-2.0)
+    learned = small_m2(gaussian_log_var=-1.0, learned_variance=True)  # all weights are doubled
+    x, y, noise = every_image()[:20], one_hot(1, 20), normal(20, 2)
+    torch.testing.assert_close(
+        learned.labelled_bound(x, y, noise), fixed.labelled_bound(x, y, noise)
+    )
+    assert learned.gaussian_log_var.shape == SHAPE
+    spread = torch.tensor([0.1, 2.0], dtype=x.dtype)
+    images = torch.zeros(4000, 1, 1, 2, dtype=x.dtype)
+    images[..., 0, :] = spread * torch.randn(4000, 1, 2, dtype=x.dtype)
+    mean = torch.zeros_like(images)
+    log_var = torch.zeros(1, 1, 2, dtype=x.dtype, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_var], max_iter=50)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = -vae.gaussian_log_likelihood(mean, images, log_var).mean()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    assert torch.allclose((0.5 * log_var).exp().flatten(), spread, rtol=0.05)
+    with pytest.raises(CourseError, match="Only a Gaussian has a variance"):
+        small_m2(learned_variance=True)
 
 
 def test_the_labelled_bound_is_the_textbook_formula() -> None:
@@ -408,3 +438,38 @@ def test_cka_says_what_is_wrong_with_its_features() -> None:
     for flat in (torch.ones(9, 2), torch.full((9, 2), math.nan)):
         with pytest.raises(CourseError, match="vary over the images"):
             debiased_cka(flat, normal(9, 2))
+
+
+# ---------------------------------------------------------------- M1+M2
+
+
+def clouds(count: int, seed: int = 0) -> record_stacked.Codes:
+    """Codes of ten well separated classes."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % record_stacked.CLASSES
+    centres = 4 * torch.randn(10, 6, generator=torch.Generator().manual_seed(1))
+    mean = centres[labels] + 0.5 * torch.randn(count, 6, generator=generator)
+    return record_stacked.Codes(mean, torch.full_like(mean, 0.1), labels)
+
+
+@pytest.mark.parametrize("name", record_stacked.RECIPES)
+def test_each_recipe_of_m1_plus_m2_learns_clouds(name: str) -> None:
+    recipe = replace(record_stacked.RECIPES[name], passes=15)
+    train, test = clouds(1500), clouds(300, seed=2)
+    draw = Draw(20, 0, torch.arange(20), 0.0, 0, 0)
+    found = record_stacked.run(train, test, recipe, draw)
+    assert found["test accuracy by pass"].shape == (16,)
+    least = 0.9 if recipe.stages else 0.3  # without stages so few images mix classes up
+    assert found["test accuracy"].float().mean() > least
+    model = record_stacked.new_model(6, recipe)
+    assert isinstance(model.gaussian_log_var, nn.Parameter) == recipe.learned_variance
+    assert any(isinstance(part, nn.Dropout) for part in model.modules()) == recipe.dropout
+
+
+def test_in_stages_the_decoder_sees_the_class_before_the_style() -> None:
+    recipe = replace(record_stacked.FIRST, passes=2)
+    model, train = record_stacked.new_model(6, recipe), clouds(500)
+    weights = []
+    for _ in record_stacked.passes(model, train, torch.arange(20), recipe, 0):
+        weights.append(model.z_to_hidden.weight.abs().sum().item())
+    assert weights[:2] == [0, 0] and weights[2] > 0
