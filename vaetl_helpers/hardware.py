@@ -162,14 +162,18 @@ def bytes_moved(model: nn.Module, images: Tensor) -> int:
 
 
 class EnergyMeter:
-    """Measures the joules of a `with` block on an NVIDIA GPU, or assumes `watts` and says so."""
+    """Measures the joules of a `with` block on an NVIDIA GPU, or assumes `watts` and says so.
 
-    def __init__(self, watts: float = 30.0) -> None:
+    `device` is where the work is done; without it, PyTorch's current GPU if there is one. What runs
+    on the CPU is never charged with a GPU's joules.
+    """
+
+    def __init__(self, watts: float = 30.0, device: torch.device | None = None) -> None:
         self.watts = watts
         self.joules = 0.0
         self.seconds = 0.0
         self.source = f"assumed {watts:g} W"
-        self.read = _energy_counter()
+        self.read = _energy_counter(device)
         if self.read is not None:
             self.source = "measured by NVML, the GPU alone"
 
@@ -186,13 +190,18 @@ class EnergyMeter:
             self.joules = self.watts * self.seconds
 
 
-def _energy_counter() -> Callable[[], float] | None:
+def _energy_counter(device: torch.device | None = None) -> Callable[[], float] | None:
     """A function that reads the joules that the GPU has taken so far, if they can be measured."""
+    if device is not None and device.type != "cuda":
+        return None
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+        number = torch.cuda.current_device() if device is None else device.index or 0
+        # By its identity: NVML counts all GPUs, PyTorch those of CUDA_VISIBLE_DEVICES.
+        identity = str(torch.cuda.get_device_properties(number).uuid)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{identity.removeprefix('GPU-')}".encode())
 
         def read() -> float:
             millijoules: int = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)

@@ -786,7 +786,7 @@ def train_cnn(seed):
     torch.manual_seed(seed)
     network = small_cnn().to(P.device)
     adam = torch.optim.Adam(network.parameters(), lr=4e-3)
-    with hardware.EnergyMeter(watts=30) as meter:
+    with hardware.EnergyMeter(30, P.device) as meter:
         history = fit(
             network,
             data.train,

@@ -87,6 +87,7 @@ import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -97,7 +98,7 @@ from torchvision.transforms import ToTensor
 from vaetl_helpers import hardware, nets, plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
-from vaetl_helpers.output import record_id
+from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
@@ -349,13 +350,13 @@ if P.device.type != "cpu":
     configurations[P.device.type.upper()] = (P.device, threads)
 
 
-def step_seconds(width, batch_size, device, threads):
+def step_seconds(width, batch_size, device, threads, repeats=4 * P.repeats):
     """Median seconds of one training step of a fully connected classifier."""
     torch.set_num_threads(threads)
     step = training_step(
         nets.mlp_classifier(width), classification_loss, batch_size, device
     )
-    return hardware.time_it(step, device, 4 * P.repeats)
+    return hardware.time_it(step, device, repeats)
 
 
 times = {
@@ -404,7 +405,22 @@ plt.show()
 # (If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
 # The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as long.)
 
+# %% [markdown]
+# How sure is a ratio of two times?
+# We measure both in turn, several times, and take the logarithm of each turn's ratio: twice as fast and half as fast then lie equally far from 0.
+
+
 # %%
+def speedup(width, where):
+    """How many times as fast as one thread, at the largest batch: an effect over turns."""
+    size, ratios = P.batches[-1], []
+    for _ in range(P.repeats):
+        slow = step_seconds(width, size, processor, 1, repeats=4)
+        ratios.append(slow / step_seconds(width, size, *where, repeats=4))
+    torch.set_num_threads(threads)
+    return study.effect_of(np.log(ratios))
+
+
 report_rows = []
 for width in P.widths:
     one = times["CPU, 1 thread", width]
@@ -415,7 +431,9 @@ for width in P.widths:
         report_rows.append((width, name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
         size = f"width {width}", f"batch {P.batches[-1]}"
         id = record_id("02", "speedup", name, *size)
-        report(f"speedup of {name}, {', '.join(size)}", gain[-1], "times", id=id)
+        measured = speedup(width, configurations[name])
+        title = f"speedup of {name}, {', '.join(size)}"
+        show_record(measured.to_record(title, "times", id=id))
 show_table(
     report_rows,
     header=(
@@ -640,12 +658,10 @@ cnn_seconds = compare(
 
 # %%
 def ratios(seconds):
-    """Mean of each lever's speed against the DataLoader, turn by turn, with the 95 %
-    interval of that mean.
-    """
-    base = seconds["DataLoader"]
+    """Each lever's speed against the DataLoader: an effect over turns, of logarithms."""
+    base = np.log(seconds["DataLoader"])
     return {
-        name: study.mean_interval([slow / fast for slow, fast in zip(base, values)])
+        name: study.effect_of(base - np.log(values))
         for name, values in seconds.items()
         if name != "DataLoader"
     }
@@ -657,12 +673,10 @@ def lever_id(network, name):
 
 rows = []
 for network, seconds in (("VAE", vae_seconds), ("CNN", cnn_seconds)):
-    for name, (ratio, low, high) in ratios(seconds).items():
+    for name, e in ratios(seconds).items():
         id = lever_id(network, name)
-        report(
-            f"{network}: {name}", ratio, "times", id=id, low=low, high=high, n=P.repeats
-        )
-        rows.append((network, name, ratio, low, high))
+        show_record(e.to_record(f"{network}: {name}", "times", id=id))
+        rows.append((network, name, *e.times))
 show_table(
     [
         (network, name, f"{ratio:.2f} [{low:.2f}, {high:.2f}]")
@@ -1116,7 +1130,7 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 # Time and operations, the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the hire of a machine.
 
 # %%
-with hardware.EnergyMeter(watts=30) as meter:
+with hardware.EnergyMeter(30, P.device) as meter:
     final = nets.small_cnn().to(P.device, memory_format=torch.channels_last)
     final_history = fit(
         final,

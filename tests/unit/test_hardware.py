@@ -432,17 +432,23 @@ def test_receipt_of_a_resumed_run_takes_the_power_of_what_was_measured(
 
 def test_energy_is_read_from_nvml_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter([5_000, 5_000, 12_500])  # millijoules: can it be read at all, before, after
+    asked = []
     nvml = SimpleNamespace(
         nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetHandleByUUID=lambda identity: asked.append(identity),
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(readings),
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    second = SimpleNamespace(uuid="the-second")  # NVML may number the GPUs in another way
+    monkeypatch.setattr(torch.cuda, "get_device_properties", {1: second}.__getitem__)
     with EnergyMeter() as meter:
         pass
-    assert meter.joules == 7.5
+    assert meter.joules == 7.5 and asked == [b"GPU-the-second"]
     assert "NVML" in meter.source
+    with EnergyMeter(20, torch.device("cpu")) as meter:
+        pass
+    assert meter.source == "assumed 20 W", "a GPU's joules are not the CPU's"
 
 
 BILL = Receipt(seconds=3600, images=10, flops=7.2e12, joules=3600, energy_source="assumed 1 W")

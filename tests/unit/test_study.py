@@ -1482,6 +1482,14 @@ def two_draws() -> Table:
     )
 
 
+def test_an_accuracy_that_rounding_made_smaller_reaches_its_equal() -> None:
+    """54 of 100 images as a float32 per cent need not be what they are as a float64."""
+    below = np.nextafter(np.float32(54), np.float32(0))
+    table = curves(("probe", 0, [50.0, float(below)], [10, 20]))
+    assert study.costs_to(table, "probe", "steps", 20, 54.0) == {0: Cost(20)}
+    assert study.costs_to(table, "probe", "steps", 20, 54.01) == {0: never(20)}
+
+
 def test_the_shared_target_is_the_lower_of_both_bests_and_every_run_reaches_it() -> None:
     table = two_draws()
     targets = study.shared_targets(table, "tuned", "scratch", 20)

@@ -13,6 +13,8 @@ from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
 from vaetl_helpers.study.table import Censoring, Cost, Table
 
 CURVE = "validation curve"
+# Points that rounding may leave between equal accuracies; an image in 10,000 is ten times as much.
+ROUNDING = 1e-3
 
 
 def shared_targets(
@@ -47,7 +49,7 @@ def costs_to(
     costs = {}
     for draw, accuracies in table.by_step(method, labels, curve).items():
         target = targets[draw] if isinstance(targets, Mapping) else targets
-        epochs = np.flatnonzero(accuracies >= target)
+        epochs = np.flatnonzero(accuracies >= target - ROUNDING)
         if len(epochs):
             costs[draw] = Cost(float(spent[draw][epochs[0]]))
         else:
