@@ -4,8 +4,8 @@
 
 For each target and number of labels it trains networks from scratch and from a VAE on a grid of
 rates and budgets of steps, on ten draws that no study has, with VAEs of their own. Where the best
-rate lies at an edge of the grid, the grid grows there, and there are budgets as long as the larger
-one is better.
+rate lies at an edge of the grid, the grid grows there; a larger budget is tried as long as it is
+better, up to 1,800 steps.
 
 The learning rate follows its schedule over the whole budget of steps, so that a larger budget makes
 every accuracy come later. So that steps can be compared, both kinds get the same budget: the
@@ -38,7 +38,7 @@ from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.tuned import FILE, KINDS, Setting
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-STEPS = (200, 600, 1800, 5400)
+STEPS = (200, 600, 1800)
 MOST_GROWTH = 3
 STEP_OF_GRID = 10**0.5  # between neighbouring rates, about
 TOLERANCE = 0.5  # points: half of the margin that a gain must be worth
@@ -113,14 +113,20 @@ def choose(grids: Mapping[str, Tuning]) -> dict[str, Setting]:
     return {kind: grid.fastest(steps) for kind, grid in grids.items()}
 
 
-def tune(name: str, root: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The choices of a target by kind and number of labels, and the rows of its grids."""
+def tune(
+    name: str, root: Path | None, kept: Path | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The choices of a target by kind and number of labels, and the rows of its grids.
+
+    The folder `kept` holds VAEs that are finished.
+    """
     target = vae_transfer.load_target(name, full=True, root=root)
     own = vae_transfer.SOURCES[name][0]
     source = vae_transfer.load_source(own, full=True, root=root)
     seeds = range(SEED, SEED + DRAWS)
     views = 500_000 if source.images.shape[1] == 1 else 125_000
-    starts = vae_transfer.pretrain_all({own: source}, list(seeds), views)[own]
+    by_source = vae_transfer.pretrain_all({own: source}, list(seeds), views, checkpoints=kept)
+    starts = by_source[own]
     counts = COUNTS_OF_PAIRS if len(target.train.classes) == 2 else COUNTS
     choices: dict[str, Any] = {kind: {} for kind in KINDS}
     rows = []
@@ -147,11 +153,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("targets", nargs="+", choices=list(vae_transfer.SOURCES))
     parser.add_argument("--root", type=Path)
+    parser.add_argument("--kept", type=Path, help="a folder for the VAEs, which take minutes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     for name in options.targets:
-        choices, rows = tune(name, options.root)
+        choices, rows = tune(name, options.root, options.kept)
         content = yaml.safe_load(FILE.read_text("utf-8")) if FILE.exists() else {}
         settings = content.get("settings", {}) | {name: choices}
         facts = origin("tune", options.targets, "one core of a x86-64 processor")
