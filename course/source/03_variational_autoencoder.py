@@ -540,7 +540,7 @@ report(
 # So "minimise the KL" is not what happens.
 # What is minimised is the *sum*, and the KL settles where one *more* nat of code would save no more than a nat of reconstruction.
 #
-# The KL ends near 26 nats; the stored output of section 6 prints 26.3 nats.
+# In the profile `cpu` the KL ends near 26 nats, as section 6 will print.
 # So only about one draw from the prior in $e^{26}$, which is 2·10¹¹, lands where the encoder says that the image's code lies.
 # That is why the average of section 2 is hopeless.
 #
