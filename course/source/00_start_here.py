@@ -20,63 +20,57 @@
 # ## What you will be able to do
 #
 # - find the chapter that you want, and see how far you are;
-# - run a chapter on your machine, small or large;
-# - work with the exercises: try, check, take a hint, look at a solution;
+# - run a chapter on your machine, whether that is small or large;
+# - work with the exercises, from the first try to a check, a hint and the solution;
 # - know in seconds whether this machine has what the course needs.
 #
-# You need Python, a little NumPy, and the idea that a function has a slope.
-# Each chapter says what else it builds on.
+# You need Python, a little NumPy, and the idea that a function has a slope, and each chapter says what else it builds on.
 
 # %% [markdown]
 # ## What this course is
 #
-# Two articles stand behind it.
-# They claim that training needs enormous computing power and that accelerators are therefore essential.
-# They claim that a network which tells dogs from cats learns to tell dogs from foxes with little work.
-# And they claim that a variational autoencoder (chapter 3 says what that is), combined with this kind of reuse, overfits less, trains more efficiently and performs better.
+# Two articles stand behind this course, and they claim that training needs enormous computing power and that accelerators are therefore essential.
+# They also claim that a network which tells dogs from cats learns with little work to tell dogs from foxes.
+# And they claim that a variational autoencoder, which chapter 3 introduces, overfits less, trains more efficiently and performs better when it is combined with this kind of reuse.
 #
-# The articles give no evidence.
-# **This course tests each claim with real data, repeated runs and intervals, and keeps the cases in which it fails.**
+# The articles give no evidence, so **this course tests each claim with real data, repeated runs and intervals, and keeps the cases in which it fails.**
 # A table in [chapter 5, section 11](05_vae_transfer_learning.ipynb#11.-The-claims-ledger) lists all claims with what came out.
 
 # %% [markdown]
-# ## Wake the notebook
+# ## Run your first cells
 #
-# A notebook is a page of text and *cells* of code.
-# Click into a cell and press **Shift+Enter** to run it.
-# `[*]` beside it means that it is running.
-# `Run > Run All Cells` runs all of them from top to bottom.
-# `Ctrl+S` saves.
-# If all hangs, take `Kernel > Restart Kernel` and run from the top.
+# A notebook is a page of text and of *cells* that hold code.
+# To run a cell, click into it and press **Shift+Enter**, and while it is running, `[*]` stands beside it.
+# `Run > Run All Cells` runs all of them from top to bottom, and `Ctrl+S` saves.
+# If everything hangs, choose `Kernel > Restart Kernel` and run the cells again from the top.
 #
 # The next three cells stand at the top of every chapter.
-# The first is folded: its long lines fetch the course's helpers where they are not installed, as on Colab and Kaggle.
-# A click on the three dots (on a web page: the triangle) shows them.
-# You need not read them; just run the cell.
+# The first fetches the course's helpers where they are not installed, as on Colab and Kaggle.
+# Its long lines are folded, and a click on the three dots (on a web page: the triangle) shows them.
+# You need not read them, just run the cell.
 
 # %% tags=["bootstrap"]
 pass
 
 # %% [markdown]
-# The second holds the parameters.
-# `profile` says how much is computed:
+# The second cell holds the parameters, of which `profile` says how much is computed:
 #
 # | profile | made for | a chapter takes |
 # |---|---|---|
 # | `smoke` | a first look, and Binder | about half a minute; the curves are too short to show much |
 # | `cpu` | a laptop | up to 3 minutes; the numbers in the text come from it |
 # | `gpu` | a graphics processor, as Colab and Kaggle lend one | not yet measured |
-# | `paper` | the authors' long runs | hours; you need not run it, its results are stored |
+# | `paper` | the long runs whose results are stored | hours; you need not run it |
 #
-# `auto` takes `gpu` where there is one, otherwise `cpu`, and on Binder `smoke`.
-# `seed` is the start of all random numbers: with another one you see what changes by chance alone.
+# On Binder `auto` takes `smoke`, and elsewhere it takes `gpu` if the machine has one, and otherwise `cpu`.
+# The other, `seed`, is the start of all random numbers, so another seed shows you what changes by chance alone.
 
 # %% tags=["parameters"]
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
 seed: int = 0  # start of every random number
 
 # %% [markdown]
-# The third reads them, and says where the notebook runs.
+# The third cell reads the parameters and says where the notebook runs.
 
 # %%
 from vaetl_helpers.runtime import setup
@@ -86,11 +80,11 @@ P = setup("00", profile, seed=seed)
 # %% [markdown]
 # ## Is this machine ready?
 #
-# This cell tries what the chapters need: the packages, the device that computes, the images, a short training (one *epoch*, that is, one pass over the images), a formula against a simulation, and the folder that keeps your work.
-# (What the formula computes, a *KL* in *nats*, chapters 1 and 3 explain.
-# Here the two numbers must only nearly agree.)
-# Look for `[ok]` in the first column.
-# Where it says `[!!]`, the column *found* says what to do.
+# The next cell tries what the chapters need: the packages, the device that computes, the images, and the folder that keeps your work.
+# It also trains a network for one *epoch*, which is one pass over the images, and compares a formula with a simulation.
+# The formula computes a *KL* in *nats*, words that chapters 1 and 3 explain, and here it is enough that the two numbers nearly agree.
+#
+# Look for `[ok]` in the first column, and if a row has `[!!]` instead, read in the column *found* what to do.
 
 # %%
 from vaetl_helpers.app.start import course_map, self_test
@@ -98,52 +92,47 @@ from vaetl_helpers.app.start import course_map, self_test
 ready = self_test()
 
 # %% [markdown]
-# ## Where am I?
+# ## Your place in the course
 #
-# In JupyterLab a click on a name opens the chapter; elsewhere open it from the course's repository.
-# `reading` and `exercises` are minutes that we estimate for a learner; `run` are the measured minutes in which the whole chapter is computed in the profile `cpu`, on two cores without an accelerator.
+# A click on a name opens the chapter in JupyterLab, and elsewhere you open it from the course's repository.
+# The minutes under `reading` and `exercises` are our estimates for a learner.
+# Those under `run` were measured for the whole chapter in the profile `cpu`, on two cores without an accelerator.
 # The column `solved` fills up while you work.
-# When you come back, run the cells above first, in order, then this one again.
+# When you come back, run the cells above first, in order, and then this one again.
 
 # %%
 course_map()
 
 # %% [markdown]
-# Chapters 1 to 5 build on each other.
-# The chapters with a letter go deeper into one of them and can wait:
+# Chapters 1 to 5 build on each other, while the chapters with a letter go deeper into one of them and can wait.
+# Each answers a question:
 #
 # - **1** What does training cost, and what does good training look like?
 # - **2** What does an accelerator buy, and when?
 # - **3** What is a variational autoencoder?
 #   **3b** Is its mathematics right, and how good is it?
 # - **4** What does it save to reuse a trained network?
-#   **4b** The same for text, **4c** for finding objects in pictures.
+#   **4b** asks the same for text, and **4c** for finding objects in pictures.
 # - **5** Does what a variational autoencoder has learned help another task?
 #   **5b** Why, and which part of it?
 #
-# *Short of time?*
-# Read 1 and 3, then 5.
-# *Here for transfer learning?*
-# 1, then 4.
-# *No time at all?*
-# Read the table of claims in chapter 5, section 11.
+# If you are short of time, read 1 and 3, then 5, and for transfer learning alone, read 1, then 4.
+# If you have no time at all, read the table of claims in chapter 5, section 11.
 
 # %% [markdown]
 # ## How the exercises work
 #
-# An exercise is a cell with a function to finish.
-# The cell below it checks your answer on numbers that are drawn anew.
-# Here is a small one to practise on; it counts for nothing.
-# Put your code in place of the `...`, run that cell (Shift+Enter), then run the check below it.
+# An exercise is a cell with a function to finish, and the cell below it checks your answer on numbers that are drawn anew.
+# Here is a small one to practise on, which counts for nothing.
+# Put your code in place of the `...`, run that cell with Shift+Enter, and then the check below it.
 # After every change run both again.
 #
-# (On a web page each exercise was solved before the run: the output below it is that of the folded solution.)
+# On a web page each exercise was solved before the run, so the output below it is that of the folded solution.
 #
 # ### Practice: a share · 3 minutes
 #
-# `values` is a *tensor*, PyTorch's array of numbers; like a NumPy array it can be compared, averaged and so on.
-# Return the share of them that are larger than `threshold`: 0 where none is, 1 where all are.
-# For the values 1, 2, 3, 4 and the threshold 2 that is one half.
+# `values` is a *tensor*, PyTorch's array of numbers, which can be compared, averaged and so on like a NumPy array.
+# Return the share of them that are larger than `threshold`: 0 if none is, 1 if all are, and one half for the values 1, 2, 3, 4 and the threshold 2.
 
 # %%
 import torch
@@ -165,23 +154,21 @@ share_above_checked = check("start.share_above", share_above)
 # | `[no]` incorrect | with a sentence on what is wrong |
 # | `[!!]` crashed | with Python's reason and the line |
 #
-# It returns a function under a new name, here `share_above_checked`: yours if it is correct, otherwise the reference.
-# The cells below use that one.
-# So you can skip an exercise, and the rest of the chapter still runs.
+# It also returns a function under a new name, here `share_above_checked`, which is yours if it is correct and otherwise the reference.
+# The cells below use that one, so you can skip an exercise and the rest of the chapter still runs.
 
 # %% tags=["nbval-check-output"]
 print(float(share_above_checked(torch.tensor([1.0, 2.0, 3.0, 4.0]), 2.0)))
 
 # %% [markdown]
-# Stuck?
-# Each call gives the next hint.
+# If you are stuck, each call gives you the next hint.
 
 # %% tags=["nbval-check-output"]
 hint("start.share_above")
 
 # %% [markdown]
-# And this line prints the solution; copy it into a new cell (the **+** of the toolbar).
-# Try first: what you have found yourself, you keep.
+# And this line prints the solution, once you copy it into a new cell (the **+** of the toolbar).
+# Try it yourself first; you remember what you work out.
 #
 # ```
 # solution("start.share_above")
@@ -190,23 +177,20 @@ hint("start.share_above")
 # %% [markdown]
 # ## Where your work is
 #
-# **In JupyterLab** (`vaetl lab`) you work on your own copy of the course.
-# It is in the folder `vaetl-course` of your home, unless you chose another.
-# Nothing that you have changed there is ever overwritten.
-# When a newer version of the course arrives, its notebooks are put beside yours, as `NAME.new-VERSION.ipynb`.
+# **In JupyterLab**, which `vaetl lab` starts, you work on your own copy of the course, in the folder `vaetl-course` of your home unless you chose another.
+# Nothing that you have changed there is ever overwritten: when a newer version of the course arrives, its notebooks are put beside yours, as `NAME.new-VERSION.ipynb`.
 #
 # Every check adds a line to the file `progress.jsonl` beside the notebooks, and nowhere else.
-# The table above reads it.
-# Delete the file to start from nothing.
+# The table above reads this file, so delete it if you want to start from nothing.
 #
 # **On Colab and Kaggle** a session ends, and with it all that is not saved.
-# Save a copy of the notebook early (Colab: `File > Save a copy in Drive`; Kaggle: *Save Version*).
-# `progress.jsonl` is not in that copy: download it from the panel of files, or run the checks anew.
+# So save a copy of the notebook early (Colab: `File > Save a copy in Drive`; Kaggle: *Save Version*).
+# That copy lacks `progress.jsonl`, so download it from the panel of files, or run the checks anew.
 # Chapter 2 shows how to keep a training run, too.
 #
-# **Without a network**, once the course is installed, everything in the profiles `smoke` and `cpu` runs: the images come with the package.
+# **Without a network**, once the course is installed, everything in the profiles `smoke` and `cpu` runs, because the images come with the package.
 # `vaetl lab --offline` asks no other machine for anything.
-# (On Colab the first cell needs the network; on Kaggle it can take the course from an attached data set: chapter 2, section 7.)
+# The first cell does need the network on Colab; on Kaggle it can take the course from an attached data set, as chapter 2 shows in section 7.
 
 # %% tags=["nbval-check-output"]
 from vaetl_helpers.data import load
@@ -215,8 +199,7 @@ images = load("mnist")
 
 # %% [markdown]
 # These are the 5,000 digits that the package carries.
-# The line says which images are used and how many there are to train, to make choices, and to test.
-# Every chapter prints such a line.
+# Every chapter prints such a line, which says which images are used and how many there are to train, to make choices, and to test.
 
 # %% [markdown]
 # ## Quiz
@@ -227,13 +210,12 @@ images = load("mnist")
 #
 # <details><summary>Nothing: they will fail.</summary>
 #
-# No. Every chapter runs from top to bottom, solved or not.
+# No, because every chapter runs from top to bottom, solved or not.
 # </details>
 #
 # <details><summary>The reference solution.</summary>
 #
-# Right.
-# The check returned it under the name that ends in <code>_checked</code>.
+# Right, the check returned it under the name that ends in <code>_checked</code>.
 # </details>
 #
 # **2.
@@ -242,20 +224,19 @@ images = load("mnist")
 #
 # <details><summary>The machine.</summary>
 #
-# No. <code>smoke</code> trains for seconds only, on any machine.
+# No, <code>smoke</code> trains for seconds only, on any machine.
 # </details>
 #
 # <details><summary>Nothing. The text quotes the profile <code>cpu</code>.</summary>
 #
-# Right.
-# Set <code>profile = "cpu"</code> in the parameters cell and run all cells.
+# Right, so set <code>profile = "cpu"</code> in the parameters cell and run all cells.
 # </details>
 
 # %% [markdown]
 # ## Take-away
 #
-# - `profile` decides how much is computed, `seed` what is drawn by chance.
-# - Try, `check`, `hint`, and only then `solution`.
+# - `profile` decides how much is computed, and `seed` what is drawn by chance.
+# - Try an exercise first, then `check`, `hint`, and only then `solution`.
 # - The chapters run without a network, without a GPU, and with unsolved exercises.
 #
 # Go on with [chapter 1](01_training_basics.ipynb).

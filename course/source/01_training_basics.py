@@ -20,11 +20,11 @@
 # ## What you will be able to do
 #
 # - write one training step by hand, then the loop around it, and say what each line is for;
-# - recognise good training: the loss at the start, one batch learned by heart, two curves that stay together;
+# - recognise good training by the loss at the start, by one batch learned by heart, and by two curves that stay together;
 # - find the bugs that real training loops have had;
-# - count what training costs (operations, memory, seconds, energy, money) before you pay it.
+# - count what training costs in operations, memory, seconds, energy and money before you pay it.
 #
-# You need Python, a little NumPy (arrays, their shapes, sums along an axis), and the idea that a function has a slope.
+# You need Python, the idea that a function has a slope, and a little NumPy, that is, arrays, their shapes and sums along an axis.
 
 # %% [markdown]
 # ## The claim that this chapter tests
@@ -32,8 +32,7 @@
 # This course grew out of two articles.
 # The first says, in our translation: *training is repeated over every object of the data set, many times, through large matrices, and may need enormous computing power.*
 #
-# It gives no number.
-# So we ask three questions, and answer each by a measurement:
+# It gives no number, so we ask three questions and answer each by a measurement:
 #
 # 1. Does the cost really grow with the number of images, with the repetitions and with the size of the matrices?
 # 2. How much is "enormous", in seconds and in operations, for a network that learns something useful?
@@ -42,8 +41,7 @@
 # %% [markdown]
 # ## Set-up
 #
-# The first cell fetches the helper package where it is not installed, as on Colab and Kaggle.
-# That needs the internet.
+# The first cell fetches the helper package from the internet where it is not installed, as on Colab and Kaggle.
 
 # %% tags=["bootstrap"]
 pass
@@ -51,12 +49,11 @@ pass
 # %% [markdown]
 # The next cell holds the chapter's parameters.
 # `None` means "what the profile says".
-# The profile `cpu` is for a laptop, `gpu` for an accelerator (a graphics processor; chapter 2 explains), and `auto` picks the one that fits.
-# `smoke` is a quick look: two epochs, few points.
-# Its curves are too short to look as the text describes.
-# `paper` made the recorded results.
+# The profile `cpu` is for a laptop, `gpu` for an accelerator, that is, a graphics processor (chapter 2 explains), and `auto` picks the one that fits.
+# The profile `smoke` runs in seconds to show that everything works, so expect worse curves than the text describes.
+# And `paper` is what was run for the recorded results.
 #
-# You may change any of them and run the notebook again.
+# You may change any of the parameters and run the notebook again.
 
 # %% tags=["parameters"]
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
@@ -106,14 +103,14 @@ from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
 #
 # **Fashion-MNIST** holds small grey pictures of clothes.
 # Each picture, or *image*, is a grid of 28 × 28 = 784 numbers called *pixels*.
-# They are stored as whole numbers from 0 to 255 and divided by 255 batch by batch, so that the network sees 0 (drawn white here) to 1 (black).
-# Each image carries a *label*: the number of its *class*, one of ten kinds of clothes.
+# They are stored as whole numbers from 0 to 255 and divided by 255 batch by batch, so that the network sees numbers from 0 (drawn white here) to 1 (black).
+# Each image carries a *label*, which is the number of its *class*, one of ten kinds of clothes.
 #
 # The images come in three parts that share no image:
 #
-# - **train**: the network learns from these;
-# - **validation**: we look at these while we make choices;
-# - **test**: opened once, at the end, for the number that we report.
+# - The network learns from the part called **train**.
+# - We look at **validation** while we make choices.
+# - We open **test** once, at the end, for the number that we report.
 #
 # The line below says which data are used, and how many images each of the three parts has.
 
@@ -126,7 +123,7 @@ for number, name in enumerate(data.train.classes):
 
 # %% [markdown]
 # Always look at the data before you train.
-# Look for two classes that *you* would confuse.
+# In these pictures, look for two classes that *you* would confuse.
 
 # %%
 names = [data.train.classes[label] for label in data.train.labels[:20]]
@@ -148,15 +145,15 @@ plt.show()
 #
 # ### PyTorch in ten lines
 #
-# A *tensor* is PyTorch's array of numbers; `t.shape` is its size along each dimension.
+# A *tensor* is PyTorch's array of numbers, and `t.shape` is its size along each dimension.
 # Try these before you go on:
 #
 # - `t.sum(dim=1)` adds along dimension 1, that is, along each row.
 #   With `keepdim=True` the result stays a column, so that it can be subtracted from `t`;
-# - `t.max(dim=1).values` is each row's largest entry, `t.argmax(dim=1)` says where it stands;
+# - `t.max(dim=1).values` is each row's largest entry, and `t.argmax(dim=1)` says where it stands;
 # - `t.exp()`, `t.log()` and `t.mean()` do what they say;
 # - `t[[0, 1], [4, 2]]` picks the entries in row 0, column 4 and in row 1, column 2;
-# - `t.item()` turns a tensor with one entry into a Python number, `t.detach()` is the same tensor without the record that gradients need;
+# - `t.item()` turns a tensor with one entry into a Python number, and `t.detach()` is the same tensor without the record that gradients need;
 # - `t.to(device)` moves it to the accelerator if there is one.
 
 # %%
@@ -187,12 +184,12 @@ print(
 #
 # $$h = \max(0,\; W_1 x + b_1), \qquad \text{logits} = W_2 h + b_2 .$$
 #
-# Here $x$ is the image as a column of 784 numbers (`Flatten` makes it).
-# The matrices $W_1$ ($w \times 784$ numbers) and $W_2$ ($10 \times w$), and the vectors $b_1$ and $b_2$, are the parameters.
+# Here $x$ is the image as a column of 784 numbers, which `Flatten` makes.
+# The parameters are the matrices $W_1$ ($w \times 784$ numbers) and $W_2$ ($10 \times w$), and the vectors $b_1$ and $b_2$.
 # They start as small random numbers.
 # The entries of $h$ are the *hidden units*.
 # The maximum with 0 is taken entry by entry and is called *ReLU*.
-# PyTorch calls the steps $Wx+b$ `Linear`: they are (1) and (3) in the output below.
+# PyTorch calls the steps $Wx+b$ `Linear`, and you find them as (1) and (3) in the output below.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
@@ -207,7 +204,7 @@ print(
 # %% [markdown]
 # ### Forward: from images to logits
 #
-# While training, we show the network not one image but a *batch*, here of 128.
+# While training, we show the network not one image at a time but a *batch*, here of 128.
 # A computer multiplies one large matrix faster than many small ones, and the mean over many images is a steadier guide than one image.
 
 # %%
@@ -221,22 +218,21 @@ print(f"logits {list(logits.shape)}: batch, classes")
 # %% [markdown]
 # ### The loss: how wrong is it?
 #
-# The *loss* is one number that says how wrong the network is; smaller is better.
-# Ours is the *cross-entropy*.
+# The *loss* is one number that says how wrong the network is, so smaller is better.
+# Ours is the *cross-entropy*, and it takes two steps.
 #
-# The *softmax* turns logits $s_1, \dots, s_C$ into probabilities that sum to one, $p_c = e^{s_c} / \sum_j e^{s_j}$, where $C$ is the number of classes.
-# The cross-entropy of an image is minus the logarithm of the probability that its right class $y$ received:
+# First, the *softmax* turns logits $s_1, \dots, s_C$ into probabilities that sum to one, $p_c = e^{s_c} / \sum_j e^{s_j}$, where $C$ is the number of classes.
+# Then the cross-entropy of an image is minus the logarithm of the probability that its right class $y$ received:
 #
 # $$\ell = -\log p_y = -s_y + \log \sum_{j=1}^{C} e^{s_j} .$$
 #
-# It is measured in *nats* (natural logarithms).
+# It is measured in *nats*, because the logarithm is the natural one.
 # It goes to 0 for a network that is certain and right, and grows without limit for one that is certain and wrong.
 # The loss of a batch is the mean over its images.
 #
 # **A number to know by heart.**
-# A network that knows nothing gives each class the probability $1/C$.
-# Its loss is $-\log(1/C) = \log C$.
-# For ten classes that is:
+# A network that knows nothing gives each class the probability $1/C$, so its loss is $-\log(1/C) = \log C$.
+# Here is its value for ten classes, and after it the loss of our untrained network:
 
 # %% tags=["nbval-check-output"]
 print(f"log 10 = {math.log(10):.4f} nats")
@@ -248,24 +244,25 @@ print(f"the untrained network's loss: {loss.item():.4f} nats")
 # %% [markdown]
 # The two differ by less than a tenth of a nat.
 # If your own network starts far above $\log C$, stop: something is wrong with the input's range, the initial weights or the loss.
-# Far below is suspicious too: perhaps it can see the answer.
+# A start far below is suspicious too, for the network may be able to see the answer.
 #
 # ### How the exercises work
 #
-# Write your code in place of `...` and run the cell and the one below it.
+# Write your code in place of `...`, then run the cell and the one below it.
 # `check` tests your function on fresh random input and says what is wrong.
-# `hint("training.cross_entropy")`, in a new cell, tells you a little more at each call, and `solution("training.cross_entropy")` shows a complete answer.
-# You can go on in any case: the cells below use `cross_entropy_checked`, which is your function if it is right and ours if it is not yet.
+# In a new cell, `hint("training.cross_entropy")` tells you a little more at each call, and `solution("training.cross_entropy")` shows a complete answer.
+# You can go on in any case, because the cells below use `cross_entropy_checked`, which is your function if it is right and ours if it is not yet.
 #
 # ### Exercise 1: cross-entropy · 15 minutes
 #
-# Write the mean cross-entropy yourself, without `F.cross_entropy`: it gives the same numbers, but you learn what is in it by writing it.
-# Use tensor operations throughout (no `.item()`), so that gradients can flow through your function.
+# Write the mean cross-entropy yourself, without `F.cross_entropy`.
+# PyTorch's function gives the same numbers, but you learn what is in it by writing it.
+# Use tensor operations throughout and no `.item()`, so that gradients can flow through your function.
 #
-# - `logits` has the shape `[batch, classes]`, `labels` has the shape `[batch]`;
-# - return one number (a tensor without dimensions), in nats;
-# - it must survive logits of ±1000.
-#   On a computer $e^{1000}$ is infinite, and $e^{-1000}$ is 0, whose logarithm is minus infinity: the formula above cannot be typed in as it stands.
+# - `logits` has the shape `[batch, classes]`, and `labels` has the shape `[batch]`;
+# - return one number in nats, as a tensor without dimensions;
+# - your function must survive logits of ±1000.
+#   On a computer $e^{1000}$ is infinite, and $e^{-1000}$ is 0, whose logarithm is minus infinity, so the formula above cannot be typed in as it stands.
 #   Subtracting the largest logit of each row changes no probability (why?) and cures both.
 
 
@@ -282,9 +279,9 @@ print(f"PyTorch          {F.cross_entropy(logits, labels).item():.6f} nats")
 # ### Backward: which way is downhill?
 #
 # The *gradient* of the loss says, for each parameter, how fast the loss grows when that parameter grows.
-# PyTorch computes all of them in one sweep from the loss back to the first layer; hence the name *backward pass*.
+# PyTorch computes all of them in one sweep from the loss back to the first layer, hence the name *backward pass*.
 # It **adds** each of them to what is already stored in that parameter's `.grad`, so old gradients must be cleared first.
-# (To run the next cell twice, run the one that computes `logits` and `loss` again before it: PyTorch throws away what it has used.)
+# Before you run the next cell a second time, run those that compute `logits` and `loss` again, because PyTorch throws away what it has used.
 
 # %%
 model.zero_grad()  # forget old gradients; here there are none yet
@@ -304,7 +301,7 @@ for name, parameter in model.named_parameters():
 #
 # The *learning rate* $\eta$ says how little.
 # An *optimiser* is an object that does this for all parameters.
-# `SGD` stands for *stochastic gradient descent*: stochastic, because the gradient is that of a random batch, not of all images.
+# The name `SGD` stands for *stochastic gradient descent*: stochastic, because the gradient is that of a random batch, not of all images.
 
 # %%
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -323,11 +320,10 @@ print(
 #
 # Put the four parts into a function: forget old gradients, forward, backward, update.
 # Use `F.cross_entropy` for the loss.
-# The parameters may still hold gradients from somebody else's work: yours must not be added to them.
+# The parameters may still hold gradients from somebody else's work, and yours must not be added to them.
 #
 # Return the loss of the batch, as it was *before* the update, as a tensor: `return loss.detach()`.
-# (`loss.item()` would be right too, but makes the program wait for the result at every step.
-# That matters on an accelerator.)
+# Although `loss.item()` would be right too, it makes the program wait for the result at every step, which matters on an accelerator.
 
 
 # %% exercise="training.step"
@@ -366,8 +362,8 @@ losses = train_by_hand(
 # %% [markdown]
 # We used the optimiser *Adam*.
 # It keeps two running means for each parameter, one of its gradient and one of the gradient's square, and divides the first by the root of the second.
-# So each parameter has a step size of its own, and a rate near 0.001 often works.
-# Look at where the curve starts, and at how it shakes.
+# In this way each parameter has a step size of its own, and a learning rate near 0.001 often works.
+# In the figure, look at where the curve starts, and at how it shakes.
 
 # %%
 plots.lines(
@@ -385,17 +381,18 @@ plt.show()
 
 # %% [markdown]
 # The curve starts at $\log 10$, as it must.
-# It falls fast, then slowly.
-# It shakes because every batch is a different sample of images: some are easier than others.
+# It falls fast at first, then slowly.
+# It shakes because every batch is a different sample of images, and some are easier than others.
 #
 # ### The same loop, as `fit`
 #
 # From here on we use `fit` from the helper package.
-# It is the loop above, plus what a long run needs: validation, a progress bar, checkpoints (the state of training, saved to a file), a time limit, and a clear message where the loss stops being a number.
+# To the loop above it adds what a long run needs: validation, a progress bar, a time limit, checkpoints that save the state of training to a file, and a clear message if the loss stops being a number.
 # You can read it: `fit` runs a generator to its end, and in that generator stand the forward pass, the loss, the backward pass and the update.
-# A new cell with `from vaetl_helpers.training import training_epochs`, and one with `training_epochs??`, shows its 34 lines; the bookkeeping is in the class `Run` beside it.
+# A new cell with `from vaetl_helpers.training import training_epochs`, and one with `training_epochs??`, shows its 34 lines, while the bookkeeping is in the class `Run` beside it.
+#
 # But do not trust us; check.
-# Same initial weights, same batches, same optimiser:
+# From the same initial weights, with the same batches and the same optimiser, both loops must arrive at the same network:
 
 # %%
 by_fit = mlp_classifier(width=128).to(P.device)
@@ -428,24 +425,23 @@ print(
 # On a CPU every bit agrees.
 # On a GPU some sums may be done in another order from run to run, so that the last digits may differ.
 #
-# `fit` also printed the *validation* loss: the mean loss over images that were not trained on.
-# Training loss and accuracy are means over the epoch, *while* the network was still learning; validation is measured *after* the epoch.
-# So early on validation can look better than training.
-# That is no mistake.
+# `fit` also printed the *validation* loss, which is the mean loss over images that were not trained on.
+# Training loss and accuracy are means over the epoch, *while* the network was still learning, whereas validation is measured *after* the epoch.
+# That is why validation can look better than training early on, and it is no mistake.
 #
 # ### Exercise 3: accuracy · 15 minutes
 #
 # *Accuracy* is the fraction of images that are classified correctly.
 # Write it for a whole set that comes in batches.
-# Four things to watch; published code has missed each of them:
+# Watch four things, each of which published code has missed:
 #
 # - the last batch may be smaller than the others, so batches must not count equally;
 # - some layers behave differently while training and while predicting.
-#   *Dropout* sets random units to zero while training; *BatchNorm* uses the batch's own mean while training, and a stored one afterwards.
+#   *Dropout* sets random units to zero while training, and *BatchNorm* uses the batch's own mean while training but a stored one afterwards.
 #   `model.eval()` switches to predicting;
-# - whoever calls your function may go on training.
-#   `model.training` tells the mode: leave the model as you found it, with `model.train(True)` or `model.train(False)`;
-# - nobody needs gradients here: put the loop under `with torch.no_grad():`, which saves memory and time.
+# - the code that calls your function may go on training.
+#   `model.training` tells the mode, so leave the model as you found it, with `model.train(True)` or `model.train(False)`;
+# - nobody needs gradients here, so put the loop under `with torch.no_grad():`, which saves memory and time.
 #   The check looks for it.
 
 
@@ -467,13 +463,14 @@ print(
 # ### First test: can it learn one batch by heart?
 #
 # Before you train for hours, train for seconds on *one* batch, again and again.
-# A network with far more parameters than the batch has images must be able to learn it by heart: the loss must go to nearly 0.
+# A network with far more parameters than the batch has images must be able to learn it by heart, so its loss must go to nearly 0.
 # If it does not, there is a bug, or the learning rate is far off, and more data will not help.
 #
 # ### Exercise 4: overfit one batch · 10 minutes
 #
 # Train on the same batch for `steps` steps.
-# Return the list of losses as plain Python numbers (we want to draw them; here a short wait at each step does not matter), each measured before its update.
+# Return the list of losses, each measured before its update.
+# Make them plain Python numbers, because we want to draw them and a short wait at each step does not matter here.
 
 
 # %% exercise="training.overfit_one_batch"
@@ -482,7 +479,7 @@ print(
 overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
 
 # %% [markdown]
-# We try it twice: once as it should be, and once with labels that were shuffled, so that they have nothing to do with the images.
+# We try it twice, once as it should be and once with labels that were shuffled, which then have nothing to do with the images.
 # Guess first: will the network learn *random* labels?
 
 # %%
@@ -514,10 +511,10 @@ plots.lines(
 plt.show()
 
 # %% [markdown]
-# Both fall towards zero.
-# Shuffled labels (one in ten is still right, by chance) take longer, but they are learned too.
-# (Zhang et al. 2017 showed it for large networks.)
-# So a low *training* loss alone proves nothing about the world: it may be pure memory.
+# Both losses fall towards zero.
+# The shuffled labels, of which one in ten is still right by chance, take longer, but they are learned too.
+# Zhang et al. (2017) showed it for large networks.
+# So a low *training* loss alone proves nothing about the world, because it may be pure memory.
 # That is why we keep validation images.
 
 # %% [markdown]
@@ -526,16 +523,15 @@ plt.show()
 # Draw the loss on training and on validation images, epoch by epoch.
 # Three pictures cover most cases:
 #
-# - **underfitting**: both curves are high, or still falling.
+# - **underfitting**, where both curves are high or still falling.
 #   The network is too small, or was trained too little.
-# - **overfitting**: the training curve goes on falling while the validation curve rises again.
+# - **overfitting**, where the training curve goes on falling while the validation curve rises again.
 #   The network learns its images by heart.
-# - **good**: both fall and stay close together.
+# - **good** training, where both fall and stay close together.
 #
-# We produce each on purpose.
-# Which panel is which?
-# (B has so few images that one of its epochs is only three steps.
-# It gets more epochs: mind the axis.)
+# The figure shows one of each.
+# Decide which panel is which before you read on.
+# Panel B gets more epochs, and so a longer axis, because with so few images an epoch is only three steps.
 
 
 # %%
@@ -580,11 +576,10 @@ plt.show()
 
 # %% [markdown]
 # A underfits: with two hidden units the loss falls slowly and stays high.
-# B overfits: with 300 images the training loss goes to nearly zero, and the validation loss turns and rises.
-# C is what we want: both fall, and the gap stays small.
+# B overfits: with 300 images the training loss goes to nearly zero, while the validation loss turns and rises.
+# C is what we want, for both losses fall and the gap between them stays small.
 #
-# One more thing about B. Does its *accuracy* get worse while its loss rises?
-# Compare:
+# Ask one more thing about B: does its *accuracy* get worse while its loss rises?
 
 # %%
 overfitted = cases["B: width 512, 300 images"]
@@ -598,21 +593,19 @@ for label, row in {"at the best validation loss": best, "at the end": -1}.items(
     )
 
 # %% [markdown]
-# The loss rises a lot and the accuracy hardly moves.
-# The network becomes more certain of everything, also of the images that it gets wrong, and the loss punishes being certain *and* wrong.
+# The loss rises a lot, but the accuracy hardly moves.
+# The network becomes more certain of everything, even of the images that it gets wrong, and the loss punishes being certain *and* wrong.
 # So look at both.
 #
 # ### Third test: the learning rate
 #
 # The learning rate is the one setting that you must always choose.
-# A quick way (after Smith 2017, who raised it linearly): start very small, multiply it by the same factor after every step, and watch the loss.
-# Too small: nothing happens.
-# Then the loss falls.
-# Then it explodes.
+# A quick way is to start very small, multiply the rate by the same factor after every step, and watch the loss.
+# It goes back to Smith (2017), who raised the rate linearly.
+# While the rate is too small, nothing happens; then the loss falls, and in the end it explodes.
 # Take a value between the steepest fall and a tenth of the rate at which it explodes.
 #
-# We do it for the network that section 5 trains, a small *convolutional network* (CNN).
-# What that is comes there.
+# We do it for the network that section 5 explains and trains, a small *convolutional network* (CNN).
 
 
 # %%
@@ -658,17 +651,15 @@ plt.show()
 
 # %% [markdown]
 # The curve is flat on the left, falls fastest between $10^{-3}$ and $3\cdot10^{-3}$, goes on falling unevenly, and hits a wall beyond $10^{-1}$.
-# (There the run was stopped: the first batch with a loss above 10 is not drawn.)
-# Such a curve is rough: it fixes the rate to within a factor of three or so.
-# (The smoothing makes it lag a little to the right.)
+# There the run was stopped, and the first batch with a loss above 10 is not drawn.
+# Such a rough curve fixes the rate to within a factor of three or so, and the smoothing makes it lag a little to the right.
 #
-# We take $4\cdot10^{-3}$ (the grey line), well below the wall, as the *largest* rate.
-# It grows from zero to that during the first 30 % of the training, while the network is still wild, and then falls back to zero: small steps to settle.
-# That is a *schedule*: a function of the *progress*, which goes from 0 (first step) to 1 (end).
+# We take $4\cdot10^{-3}$, the grey line well below the wall, as the *largest* rate.
+# The rate grows from zero to that during the first 30 % of the training, while the network is still wild, and then falls back to zero so that the network settles in small steps.
+# That is a *schedule*, a function of the *progress*, which goes from 0 at the first step to 1 at the end.
 #
 # What if the rate is far too large?
-# `fit` notices.
-# It reports the step, restores the weights of the last sound epoch, and stops.
+# `fit` notices, reports the step, restores the weights of the last sound epoch, and stops.
 
 # %%
 victim = mlp_classifier().to(P.device)
@@ -686,22 +677,22 @@ except NonFiniteLoss as error:
 # %% [markdown]
 # ### The learning rate and the batch size
 #
-# The best rate does not belong to the network alone.
-# It depends on the batch size, too.
-# We trained the network of section 2 with plain `SGD` for ten epochs, with nine rates (0.005 to 2) and six batch sizes (16 to 512), five times each, and recorded the losses.
+# The best learning rate does not belong to the network alone: it depends on the batch size, too.
+# We trained the network of section 2 with plain `SGD` for ten epochs and recorded the losses.
+# There were nine rates from 0.005 to 2 and six batch sizes from 16 to 512, with five runs each.
 #
-# In JupyterLab, move the two sliders; the arrow keys work, too.
-# On the left are the curves for your choice: the mean of five runs, and a band from the lowest to the highest.
-# On the right is the validation loss at the end for *all* rates at this batch size, a dot for each run.
+# In JupyterLab, move the two sliders with the mouse or the arrow keys.
+# On the left are the curves for your choice, as the mean of five runs and a band from the lowest to the highest.
+# On the right is the validation loss at the end for *all* rates at this batch size, with a dot for each run.
 # A run has *diverged* if it ends no better than a network that knows nothing, at $\log 10$ or above.
 # It may also end far above the best loss without having diverged.
-# (A web page shows one setting only; the table below the figure has the others.)
+# A web page shows one setting only, but the table below the figure has the others.
 #
 # Guess first.
 # With a batch of 16, the rate 0.05 is best.
-# Now the batch is 8 times larger, 128: which rate is best?
-# Does it get as far in ten epochs?
-# And do runs diverge from another rate on?
+# Now the batch is 8 times larger, 128.
+# Which rate is best for it, and does it get as far in ten epochs?
+# And at which rate do runs begin to diverge?
 
 # %%
 widgets.rates(
@@ -740,27 +731,32 @@ show_table(
 print(about["label"])
 
 # %% [markdown]
-# What is to be seen in the recorded runs:
+# The recorded runs show three things.
 #
-# - **The best rate grows with the batch**: of the nine it is 0.05 for a batch of 16, 0.2 for 128 and 0.5 for 512.
+# - **The best rate grows with the batch.**
+#   Of the nine it is 0.05 for a batch of 16, 0.2 for 128 and 0.5 for 512.
 #   A mean over more images is a steadier guide, so one may take longer steps.
-#   And one has to: ten epochs are 5,630 steps with a batch of 16, and 180 with 512.
-# - Far below the best rate, twice the batch with twice the rate ends at nearly the same loss: 0.53 nats for rate 0.005 and batch size 16, 0.54 for 0.01 and 32, 0.54 for 0.02 and 64.
-#   There are half as many steps, each about twice as long.
+#   And one has to, because ten epochs are 5,630 steps with a batch of 16 but only 180 with 512.
+# - **Far below the best rate, twice the batch with twice the rate ends at nearly the same loss.**
+#   It is 0.53 nats for rate 0.005 and batch size 16, 0.54 for 0.01 and 32, and 0.54 for 0.02 and 64.
+#   There are half as many steps, but each is about twice as long.
 # - **The wall moves much less.**
-#   For a batch of 16 it stands between 0.2 and 0.5 (at 0.5 the mean loss is 1.71 nats), for 512 between 0.5 and 1 (0.56 and 1.85 nats).
-#   The best rate grew tenfold, the wall about twofold.
-#   So in ten epochs a large batch cannot make up for its few steps: the best loss is 0.40 nats for 16, 0.49 for 128 and 0.56 for 512.
+#   For a batch of 16 it stands between 0.2 and 0.5, where the mean loss is already 1.71 nats at 0.5.
+#   For 512 it stands between 0.5 and 1, with mean losses of 0.56 and 1.85 nats.
+#   So while the best rate grew tenfold, the wall moved only about twofold.
+#   That is why a large batch cannot make up for its few steps in ten epochs.
+#   The best loss is 0.40 nats for 16, 0.49 for 128 and 0.56 for 512.
+#   For 256 it is 0.59, but five runs are too few to order 256 and 512.
 #
 # Near the best rate the curve on the right is flat, and the runs disagree: with a batch of 256 their own best rates go from 0.1 to 0.5.
 # So five runs fix the best rate only roughly, to within a factor of two to five.
-# Adam has other best rates, but what you do is the same: change the batch, and look for the rate anew.
+# Adam has other best rates, but what you do is the same: when you change the batch, look for the rate anew.
 
 # %% [markdown]
-# ## 5. A network that is good at it
+# ## 5. A convolutional network
 #
 # The network so far has a separate weight for each pixel and unit.
-# It does not know which pixels are neighbours: what it learns about a sleeve on the left, it must learn again for one further right.
+# It does not know which pixels are neighbours, so what it learns about a sleeve on the left, it must learn again for one further right.
 # A *convolutional network* (CNN) slides the same small filters over the whole image (`Conv2d`), and keeps the largest answer of each 2 × 2 square (`MaxPool2d`).
 
 # %% tags=["nbval-check-output"]
@@ -768,7 +764,9 @@ print(small_cnn())
 print(f"{sum(p.numel() for p in small_cnn().parameters()):,} parameters")
 
 # %% [markdown]
-# We train it with the schedule from above, and, because one run proves little, several times: the seed sets the initial weights and the order of the images.
+# We train it with the schedule from above, and, because one run proves little, several times.
+# The seed sets the initial weights and the order of the images.
+# In the figure, see whether the validation curve keeps up with the training curve.
 
 
 # %%
@@ -822,10 +820,10 @@ plt.show()
 # %% [markdown]
 # Both curves rise, and flatten as the learning rate goes to zero.
 # After enough epochs training ends a little above validation.
-# Such a gap is normal: the network knows its own images a little better.
+# Such a gap is normal, because the network knows its own images a little better.
 # It would be overfitting in the sense of section 4 if validation got worse.
 #
-# Now, once, the test images:
+# Now we use the test images, and only this once:
 
 # %%
 test_accuracies = [evaluate(network, data.test)["accuracy"] for network, _, _ in runs]
@@ -846,10 +844,9 @@ report(
 )
 
 # %% [markdown]
-# The brackets are a 95 % interval for the mean accuracy over all possible seeds.
-# (It is *Student's t* interval, which takes the runs to scatter like a bell curve.
-# It is made so that 95 of 100 such intervals would contain that mean.)
-# With few runs it is wide, and that is honest: it says how little a handful of runs can tell.
+# The brackets hold a 95 % interval for the mean accuracy over all possible seeds.
+# It is *Student's t* interval, which takes the runs to scatter like a bell curve, and it is made so that 95 of 100 such intervals would contain that mean.
+# With few runs it is wide, and that is honest, for a handful of runs can tell only little.
 #
 # Another uncertainty is not in it: the test images are a sample too.
 # With $n$ test images and accuracy $a$, the *standard error* from that alone is $\sqrt{a(1-a)/n}$, and about twice that makes a 95 % interval:
@@ -866,7 +863,7 @@ print(
 # ### What would more images give?
 #
 # The package carries 9,000 images for training, so that you need no internet connection.
-# The full set offers 55,000 (and 5,000 for validation).
+# The full set offers 55,000, and another 5,000 for validation.
 # We trained the same CNN on it and recorded the result:
 
 # %%
@@ -878,16 +875,14 @@ print(
 )
 
 # %% [markdown]
-# With all images the network is better by a few points.
-# (The recorded one also took six times as many steps, since an epoch is longer, and it was tested on 10,000 images.
-# So not all of the difference need come from the images alone.
-# And if you set `full_data=True`, both lines are about the same thing.)
-# That is why people train on every object they have.
-# What it costs is the subject of section 7.
+# With all images the network is better by a few points, and that is why people train on every object they have.
+# Careful: an epoch over six times as many images is also six times as many steps, so part of the gain may be longer training.
+# The recorded network was also tested on more images, 10,000 of them; with `full_data=True`, both lines are about the same data.
+# What more images cost is the subject of section 7.
 #
 # ### What does it still get wrong?
 #
-# We look at *validation* images: looking at the test images would tempt us to tune for them.
+# We look at *validation* images, because looking at the test images would tempt us to tune for them.
 # Look for the classes that you found hard in section 1.
 
 # %%
@@ -919,13 +914,12 @@ print(
 
 # %% [markdown]
 # Four classes of ten make most of the mistakes.
-# Some of the pictures you would get wrong too.
+# You would get some of the pictures wrong too.
 #
 # ### Seeds, and what stays random
 #
 # On a CPU, the same seed gives the same network on the same machine, library and number of threads.
-# A different seed gives a different network.
-# How different?
+# A different seed gives a different network, and the next cell shows how different.
 
 # %%
 spread = 100 * (max(test_accuracies) - min(test_accuracies))
@@ -937,7 +931,7 @@ print(
 # %% [markdown]
 # These runs differ in nothing but the seed.
 # So a difference of half a point between two *single* runs says next to nothing about which method is better.
-# Ask "how many seeds?" when you read that something "improves accuracy by 0.3 points".
+# When you read that something "improves accuracy by 0.3 points", ask how many seeds were run.
 
 # %% [markdown]
 # ## 6. Find the bugs
@@ -952,8 +946,8 @@ print(
 # %% broken="training.debug_loop"
 
 # %% [markdown]
-# Copy it, and repair it.
-# `train_batches` and `test_batches` are lists of pairs (images, labels).
+# Copy the function and repair it.
+# `train_batches` and `test_batches` are lists of pairs, each of images and their labels.
 # Keep everything that is right: the accuracies come back as a list of floats, one per epoch.
 
 
@@ -964,7 +958,9 @@ train_and_evaluate_checked = check("training.debug_loop", train_and_evaluate)
 
 # %% [markdown]
 # How much do the bugs cost?
-# We train a small network with *dropout* (which, while training, sets random units to zero) with both functions, on 2,000 images.
+# We train a small network with both functions, on 2,000 images.
+# It has *dropout*, which sets random units to zero while training.
+# Compare where the two curves start and where they go.
 
 # %%
 train_batches = list(data.train.subset(slice(2000)).batches(64, seed=P.seed))
@@ -994,12 +990,11 @@ plots.lines(
 plt.show()
 
 # %% [markdown]
-# The repaired loop rises.
-# The buggy one starts lower and loses what it had learned.
+# The repaired loop rises, but the buggy one starts lower and loses what it had learned.
 # Old gradients pile up, so that each update is the sum of all gradients so far, and the network overshoots.
 # Dropout stays on during evaluation, so that even a good network is measured too low.
 # The update comes one batch late, which alone does little harm and is hardly ever noticed.
-# There was no error message: a strange curve, or a failed check, is all the warning you get.
+# There was no error message, so a strange curve or a failed check is all the warning you get.
 
 # %% [markdown]
 # ## 7. What it costs
@@ -1007,19 +1002,19 @@ plt.show()
 # ### Counting by hand
 #
 # Almost all the work of a network is multiplying matrices.
-# A product of an $m \times k$ and a $k \times n$ matrix takes $m\,k\,n$ multiplications and almost as many additions: $2\,m\,k\,n$ *floating-point operations* (FLOPs).
+# A product of an $m \times k$ and a $k \times n$ matrix takes $m\,k\,n$ multiplications and almost as many additions, together $2\,m\,k\,n$ *floating-point operations* (FLOPs).
 #
 # Take our first network, $784 \to w \to 10$, on a batch of $B$ images:
 #
-# - **forward**: $2B\,(784\,w + 10\,w)$;
-# - **backward, gradients of the weights**: again $2B\,(784\,w + 10\,w)$.
-#   That of $W_1$, for example, is the product of a $w \times B$ and a $B \times 784$ matrix;
-# - **backward, gradient passed down to $h$**: $2B \cdot 10\,w$.
-#   Nothing is passed below the first layer: nobody needs the gradient of the pixels.
+# - The **forward** pass takes $2B\,(784\,w + 10\,w)$.
+# - In the **backward** pass, the gradients of the weights take $2B\,(784\,w + 10\,w)$ again.
+#   That of $W_1$, for example, is the product of a $w \times B$ and a $B \times 784$ matrix.
+# - The **gradient passed down** to $h$ takes $2B \cdot 10\,w$.
+#   Nothing is passed below the first layer, because nobody needs the gradient of the pixels.
 #
 # When all layers are alike, the third count is nearly as large as the first, and a step takes about three times the forward pass.
 # Here it is a little over twice.
-# PyTorch can count as well; like us it leaves out the small things (adding $b$, ReLU, Adam).
+# PyTorch can count as well, and like us it leaves out the small things, which are adding $b$, ReLU and Adam.
 # Do we agree?
 
 # %% tags=["nbval-check-output"]
@@ -1039,11 +1034,11 @@ print(
 #
 # The article says that cost comes from *every object*, *many times*, through *large matrices*.
 # Each of these is a number that we can change: images, epochs, width.
-# We change one at a time, and time it.
-# The batch size is a fourth.
+# We change one at a time and time it, and the batch size is a fourth.
 #
-# On logarithmic axes, "proportional" is a straight line of *slope 1*: ten times as many images, ten times the time.
+# On logarithmic axes, "proportional" is a straight line of *slope 1*, so ten times as many images take ten times the time.
 # A slope below 1 means that part of the time does not depend on what we change, or that larger pieces run more efficiently.
+# In the first three panels of the figure, compare the measured times with the dashed line, which has slope 1 and goes through the first measured point.
 
 
 # %%
@@ -1111,35 +1106,32 @@ for name in ("images", "epochs", "width", "batch size"):
     report(f"slope_{slug}", slopes[name], id=f"01/slope/{slug}", data="this machine")
 
 # %% [markdown]
-# (The dashed line has slope 1 and goes through the first measured point.)
+# *Images* and *epochs* give nearly straight lines, with slopes close to 1 on a machine that does nothing else meanwhile.
+# The cost is proportional to both, so this part of the claim holds.
 #
-# *Images* and *epochs* give nearly straight lines, with slopes close to 1 on a machine that does nothing else meanwhile: the cost is proportional to both.
-# This part of the claim holds.
-#
-# *Width*: many times as wide takes far less than so many times as long.
-# Part of each step does not depend on the width, such as starting each operation and fetching the batch; and a computer does more operations a second on larger matrices.
-# Only for matrices much larger than ours would the time follow the number of operations.
-# We have not reached that here.
+# *Width* is different: in our run on two CPU cores, sixteen times the width took only five to six times as long.
+# Part of each step does not depend on the width, such as starting each operation and fetching the batch, and a computer does more operations per second on larger matrices.
+# Only for matrices much larger than ours, which we have not reached here, would the time follow the number of operations.
 #
 # *Batch size* goes the other way.
-# The matrix products are the same in total.
-# But each step also has costs that do not depend on the batch: starting the operations, and Adam's update of every parameter.
-# Larger batches mean fewer steps, so that these are paid less often.
+# The matrix products are the same in total, but each step also has costs that do not depend on the batch, namely starting the operations and Adam's update of every parameter.
+# Larger batches mean fewer steps, so that these costs are paid less often.
 # That saves time, up to a point.
-# Chapter 2 looks for that point.
+# Section 4 showed the other side: fewer steps may also end at a higher loss.
 
 # %% [markdown]
 # ### Memory
 #
-# While training, four things must be kept in memory (the data set and short-lived work space come on top):
+# While training, four things must be kept in memory, and the data set and short-lived work space come on top:
 #
-# - the **weights**: 4 bytes each, in 32-bit floating point;
-# - one **gradient** for each weight: the same again;
-# - the **optimiser's state**: Adam keeps two numbers for each weight, so twice the weights;
-# - the **activations**: what the forward pass leaves behind for the backward pass, such as each layer's output, the images themselves, and which pixel each maximum came from.
-#   They grow with the batch; the other three do not.
+# - the **weights**, 4 bytes each in 32-bit floating point;
+# - one **gradient** for each weight, which takes the same again;
+# - the **optimiser's state**, which for Adam is two numbers for each weight, so twice the weights;
+# - the **activations**, that is, what the forward pass leaves behind for the backward pass, such as each layer's output, the images themselves, and which pixel each maximum came from.
+#   They grow with the batch, while the other three do not.
 #
-# We measure the last one with a *hook*, a function that PyTorch calls for each tensor that it keeps for the backward pass.
+# We measure the activations with a *hook*, a function that PyTorch calls for each tensor that it keeps for the backward pass.
+# In the figure, look for the batch size at which they outgrow the other three.
 
 
 # %%
@@ -1182,18 +1174,17 @@ plt.show()
 
 # %% [markdown]
 # At batch 16 the activations are still smaller than the other three together.
-# At 128 they are several times as large, at 1024 some forty times: they grow in proportion to the batch.
+# At 128 they are several times as large and at 1024 some forty times, because they grow in proportion to the batch.
 # So when a GPU runs out of memory, make the batch smaller first.
 # For a very large model it is the other way round: there weights, gradients and Adam's numbers alone need many GPUs.
 
 # %% [markdown]
 # ### The receipt
 #
-# What did the CNN of section 5 cost, once?
-# The time (of training alone, without validation) is measured.
-# The operations are counted for one step and multiplied.
-# Energy is measured where an NVIDIA GPU reports its own; elsewhere we *assume* 30 watts for a laptop at work, and say so.
-# The price is a round number of our own: as if *this* computer were hired at 0.35 dollars per hour.
+# What did it cost to train the CNN of section 5 once?
+# The time is measured, of training alone without validation, and the operations are counted for one step and multiplied.
+# Energy is measured if an NVIDIA GPU reports its own; otherwise we *assume* 30 watts for a laptop at work, and say so.
+# The price is a round number of our own, as if *this* computer were rented at 0.35 dollars per hour.
 
 # %%
 bill = hardware.receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
@@ -1216,15 +1207,17 @@ report(
 # %% [markdown]
 # ### And a large model?
 #
-# Two published models, counted in FLOPs too:
+# We compare with two published models, counted in FLOPs too:
 #
-# - **ResNet-50** on ImageNet (He et al. 2015, arXiv 1512.03385): Table 1 gives $3.8\cdot10^9$ multiply-adds for one image forward.
-#   That is $7.6\cdot10^9$ FLOPs; with the backward pass, three times that.
+# - **ResNet-50** on ImageNet (He et al. 2015, arXiv 1512.03385).
+#   Its Table 1 gives $3.8\cdot10^9$ multiply-adds for one image forward.
+#   That is $7.6\cdot10^9$ FLOPs, and with the backward pass three times that.
 #   Section 3.4 trains for up to $60\cdot10^4$ steps of 256 images.
-# - **GPT-3** (Brown et al. 2020, arXiv 2005.14165): Table D.1 gives $3.14\cdot10^{23}$ FLOPs, computed as 6 for each parameter and *token* (a piece of a word): $6 \cdot 174.6\cdot10^9 \cdot 300\cdot10^9$.
+# - **GPT-3** (Brown et al. 2020, arXiv 2005.14165).
+#   Its Table D.1 gives $3.14\cdot10^{23}$ FLOPs, computed as 6 for each parameter and *token*, a piece of a word, so $6 \cdot 174.6\cdot10^9 \cdot 300\cdot10^9$.
 #
-# We divide by the rate that *this machine* reached while it trained the CNN, in FLOPs per second (1 GFLOP/s is $10^9$ of them).
-# As a more generous rate we take that of one large matrix product, the best case for any computer.
+# We divide by the throughput that *this machine* reached while it trained the CNN, in FLOPs per second, of which $10^9$ make 1 GFLOP/s.
+# As a more generous throughput we take that of one large matrix product, the best case for any computer.
 
 
 # %%
@@ -1286,10 +1279,10 @@ report(
 )
 
 # %% [markdown]
-# Two warnings.
-# The rate is that of a small network; the second line above shows how much a better one would help.
-# And GPT-3 would not fit into this machine's memory: its weights alone take 0.7 TB in 32 bits, and training with Adam four times that.
-# What counts is the order of magnitude: between the CNN and GPT-3 lie some eleven powers of ten.
+# Two warnings go with these times.
+# The throughput is that of a small network, and the second line above shows how much a better one would help.
+# And GPT-3 would not fit into this machine's memory, because its weights alone take 0.7 TB in 32 bits, and training with Adam four times that.
+# What counts is the order of magnitude, and between the CNN and GPT-3 lie some eleven powers of ten.
 
 # %% [markdown]
 # ## 8. So, was the claim right?
@@ -1302,14 +1295,14 @@ report(
 # | *may* need enormous power | true of the largest models; a useful classifier took what the receipt says |
 #
 # 1. *Does the cost grow with images, repetitions and matrices?*
-#    Yes: in proportion to the first two, more slowly with the third.
+#    Yes, in proportion to the first two and more slowly with the third.
 # 2. *How much is enormous?*
-#    The receipt says what a classifier of clothes took: some $10^{11}$ to $10^{12}$ operations.
+#    The receipt says what a classifier of clothes took, which is some $10^{11}$ to $10^{12}$ operations.
 # 3. *What would a really large model cost here?*
 #    More than a lifetime, and more memory than there is.
 #
 # The claim holds as it is written, with "may".
-# Read as "always" it would be wrong: the network that you have just trained can do without an accelerator.
+# Read as "always" it would be wrong, because the network that you have just trained can do without an accelerator.
 # How much one would have helped is the question of chapter 2.
 # How much of the cost you can avoid by starting from a trained network is the question of chapter 4.
 
@@ -1324,18 +1317,18 @@ report(
 #
 # <details><summary>The loss is much too high: something is broken.</summary>
 #
-# No. A network that knows nothing has a loss of log C. For 100 classes that is log 100 ≈ 4.605 nats.
+# No, because a network that knows nothing has a loss of log C, and for 100 classes that is log 100 ≈ 4.605 nats.
 # This is a healthy start.
 # </details>
 #
 # <details><summary>It is what a network that knows nothing should have.</summary>
 #
-# Right. log 100 ≈ 4.605 nats.
+# Right, because log 100 ≈ 4.605 nats.
 # </details>
 #
 # <details><summary>One cannot say without knowing the data.</summary>
 #
-# One can: equal probabilities give log C whatever the data are.
+# One can, because equal probabilities give log C whatever the data are.
 # </details>
 #
 # **2.
@@ -1344,19 +1337,18 @@ report(
 #
 # <details><summary>Train longer.</summary>
 #
-# No. The network learns its images by heart; more epochs make the loss worse.
+# No, the network learns its images by heart, and more epochs make the validation loss worse.
 # </details>
 #
 # <details><summary>More training images, or stop at the lowest validation loss.</summary>
 #
-# Right.
-# Both fight overfitting.
-# Chapter 4 adds a third way: start from a network that has already seen other images.
+# Right, both fight overfitting.
+# Chapter 4 adds a third way, which is to start from a network that has already seen other images.
 # </details>
 #
 # <details><summary>A larger network.</summary>
 #
-# No. It has even more room to memorise.
+# Not by itself, because it has even more room to memorise.
 # </details>
 #
 # **3.
@@ -1371,7 +1363,7 @@ report(
 #
 # <details><summary>doubles.</summary>
 #
-# No. It would, if the epochs stayed as they were.
+# No, it would double only if the epochs stayed as they were.
 # </details>
 #
 # **4.
@@ -1380,18 +1372,18 @@ report(
 #
 # <details><summary>The number of epochs.</summary>
 #
-# No. Epochs cost time, not memory.
+# No, because epochs cost time and not memory.
 # </details>
 #
 # <details><summary>The batch size.</summary>
 #
 # Right.
-# Activations grow with the batch, and in a small CNN at usual batch sizes they are most of it.
+# Activations grow with the batch, and in a small CNN at usual batch sizes they are most of the memory.
 # </details>
 #
 # <details><summary>The number of training images.</summary>
 #
-# No. They take some memory, but the step's memory depends on the batch alone.
+# No, they take some memory, but what a step needs grows with the batch and not with the number of batches.
 # </details>
 
 # %% [markdown]
@@ -1400,12 +1392,11 @@ report(
 # - A training step is: forget old gradients, forward, loss, backward, update.
 #   Training repeats it.
 # - Know two numbers: the loss at the start is log C, and one batch learned by heart goes to nearly 0.
-# - Watch training *and* validation curves; open the test set once; repeat with other seeds before you believe a difference.
+# - Watch training *and* validation curves, open the test set once, and repeat with other seeds before you believe a difference.
 # - Operations are images × epochs × operations per image.
-#   Time is proportional to images and epochs; with the size of the network it grows more slowly while the matrices are small.
-# - Memory in 32 bits with Adam is 16 bytes per parameter (weight, gradient, Adam's two numbers), plus the activations of one image × batch size.
-# - "Training needs enormous power" is true of enormous models.
-#   Yours may need a minute.
+#   Time is proportional to images and epochs, but with the size of the network it grows more slowly while the matrices are small.
+# - Memory in 32 bits with Adam is 16 bytes per parameter, for the weight, the gradient and Adam's two numbers, plus the activations of one image × batch size.
+# - "Training needs enormous power" is true of enormous models, but yours may need a minute.
 
 # %% [markdown]
 # ## Further reading

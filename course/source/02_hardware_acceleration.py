@@ -22,26 +22,24 @@
 # - measure what a machine can compute and what it can move, and say which of the two limits a network;
 # - time code on a device that computes while Python goes on;
 # - say beforehand when an accelerator will help, and when it will not;
-# - pull the levers (resident data, batch size, precision, compilation, …), and tell what each is worth *here*;
+# - pull levers such as resident data, batch size, precision and compilation, and tell what each is worth on *your* machine;
 # - train in several processes and get the same weights;
 # - borrow a GPU on Colab or Kaggle, and lose nothing when it is taken away.
 #
-# You need chapter 1: the training loop, FLOPs, batch and epoch.
+# You need chapter 1 for the training loop, FLOPs, batch and epoch.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
 # The first article behind this course says, in our translation: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms lend one for free.*
 #
-# A **GPU** (graphics processing unit) is a processor with thousands of simple arithmetic units.
-# A **TPU** (tensor processing unit) is one made for matrix products.
+# A **GPU**, or graphics processing unit, is a processor with thousands of simple arithmetic units.
+# A **TPU**, or tensor processing unit, is one made for matrix products.
 # The **CPU** is the processor that every computer has.
-# We ask: essential for *what*?
-# How many times faster, and for which network?
-# And what can be gained without any accelerator?
+# We ask what an accelerator is essential *for*, how many times faster it is and for which network, and what can be gained without one.
 #
 # Every measurement below is made on *your* machine.
-# Numbers from other machines are recorded runs or makers' figures, and say which.
+# Numbers from other machines are recorded runs or makers' figures, and are marked as such.
 
 # %% [markdown]
 # ## Set-up
@@ -106,10 +104,10 @@ train = data.train.subset(slice(0, P.images))
 processor = torch.device("cpu")
 
 # %% [markdown]
-# ## 1. What is here?
+# ## 1. What can your machine do?
 #
-# First a look at the machine.
-# An accelerator is listed only after it has done real work, a convolution and a matrix product: some devices say that they are available, and then fail.
+# We begin with the machine.
+# Some devices say that they are available and then fail, so an accelerator is listed only after it has done real work, a convolution and a matrix product.
 
 # %%
 show_table(hardware.machine(), header=("this machine", ""))
@@ -118,12 +116,13 @@ print("To get an accelerator:", advice())
 # %% [markdown]
 # Two rates describe a processor:
 #
-# - how fast it *computes*, in **FLOPs per second**: the best case is a product of two large matrices;
-# - how fast it *moves* numbers between its memory and its arithmetic units, in **bytes per second** (the *bandwidth*): the best case is a large copy.
+# - how fast it *computes*, in **FLOPs per second**, at its best in a product of two large matrices;
+# - how fast it *moves* numbers between its memory and its arithmetic units, in **bytes per second**, at its best in a large copy.
+#   This rate is called the *bandwidth*.
 #
-# A product of two $n\times n$ matrices takes $2n^3$ FLOPs: $n^2$ results, each with $n$ multiplications and $n$ additions.
+# A product of two $n\times n$ matrices takes $2n^3$ FLOPs, because each of its $n^2$ results needs $n$ multiplications and $n$ additions.
 # A copy reads and writes every byte once.
-# We measure both, on every device.
+# We measure both rates on every device.
 
 # %%
 present = {"CPU": processor} | (
@@ -158,21 +157,22 @@ report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s", id="02/peak_gflo
 report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
 
 # %% [markdown]
-# The last column is the first rate divided by the second: that many FLOPs the device can do in the time in which it moves one byte.
-# So a computation that does little with each byte leaves the arithmetic units idle.
-# We come back to that in section 3.
-# (A maker's figure is a peak that real programs do not reach; ours is measured.
+# The last column is the first rate divided by the second: the number of operations the device can do while it fetches one byte.
+# So a computation that does little with each byte leaves the arithmetic units idle, as section 3 will show.
+#
+# A maker's figure is a peak that real programs do not reach, while ours is measured.
 # Both are for 32-bit numbers.
-# GPUs since 2017 also have *tensor cores*, units for products of 16-bit numbers, several times as fast.)
+# NVIDIA's data-centre GPUs since 2017 also have *tensor cores*, units for products of 16-bit numbers that are several times as fast.
 #
 # ### Exercise 1: the FLOPs of a layer · 5 minutes
 #
-# (Partly a repetition of chapter 1, now as a function.)
+# (This partly repeats chapter 1.)
 #
 # How much work is one *training step* of a linear layer without bias?
-# Forward, a batch of inputs, `[batch, inputs]`, is multiplied by the weights, `[inputs, outputs]`.
-# Backward there are two products of the same size: one gives the gradient of the weights, the other the gradient of the layer's *input*, which the layer before needs.
-# If the layer is the first, nobody needs the second one.
+# In the forward pass a batch of inputs, `[batch, inputs]`, is multiplied by the weights, `[inputs, outputs]`.
+# The backward pass has two products of the same size.
+# One gives the gradient of the weights, the other the gradient of the layer's *input*, which the layer before needs.
+# For the first layer nobody needs this second product.
 # A multiplication and an addition count as 2 FLOPs.
 
 
@@ -182,8 +182,8 @@ report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
 flops_linear_checked = check("hardware.flops_linear", flops_linear)
 
 # %% [markdown]
-# Compare with PyTorch's own counter, for the fully connected network of chapter 1 (784 → 128 → 10, batch 128).
-# The counter leaves out the biases, as we do:
+# Compare your function with PyTorch's own counter on the fully connected network of chapter 1, 784 → 128 → 10, with batch 128.
+# The counter leaves out the biases, as we do.
 
 # %% tags=["nbval-check-output"]
 mlp = nets.mlp_classifier(128)
@@ -199,18 +199,16 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 # ## 2. How to time a device
 #
 # A GPU works *asynchronously*: Python hands it an operation and goes on at once, while the device computes.
-# A clock that is stopped when Python returns has measured the handing over, not the work.
-# So one has to **synchronise**: wait until the device is done, before the clock starts and again before it stops.
-# And the first call does not count: it compiles, allocates memory and fills *caches*, small fast memories close to the arithmetic units (*warm-up*).
-# Finally, single times scatter, mostly upwards: take the median.
+# If you stop the clock when Python returns, you have measured the handing over and not the work.
+# So you have to **synchronise**, that is, wait until the device is done, before the clock starts and again before it stops.
+# The first call, the *warm-up*, does not count, because it compiles, allocates memory and fills *caches*, small fast memories close to the arithmetic units.
+# Finally, single times scatter, mostly upwards, so take the median.
 #
 # ### Exercise 2: time it · 12 minutes
 #
-# `work()` gives the device something to do, `synchronise()` waits until all of it is done.
-# Return the median seconds of one call of `work()` over `repeats` timed calls.
-# Warm up first.
-# Use `time.perf_counter()` for the clock.
-# (The check pretends to be a device with a clock of its own, so the result does not depend on your machine.)
+# `work()` gives the device something to do, and `synchronise()` waits until all of it is done.
+# Warm up first, then return the median seconds of one call of `work()` over `repeats` timed calls, with `time.perf_counter()` for the clock.
+# The check pretends to be a device with a clock of its own, so the result does not depend on your machine.
 
 
 # %% exercise="hardware.time_it"
@@ -219,8 +217,8 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 time_it_checked = check("hardware.time_it", time_it)
 
 # %% [markdown]
-# On your device, with and without waiting, two times are printed.
-# On a CPU they differ only by scatter, 10 or 20 %: it has finished when Python goes on.
+# Now time a matrix product on your device, with and without waiting.
+# On a CPU the two times differ only by scatter, 10 or 20 %, because it has finished when Python goes on.
 # On a GPU the second time is far too short to be true.
 
 # %%
@@ -237,21 +235,25 @@ print(
 # %% [markdown]
 # ## 3. Two roofs
 #
-# A step needs some FLOPs and moves some bytes.
+# A training step needs some FLOPs and moves some bytes.
 # Their quotient is its **arithmetic intensity**, in FLOPs per byte.
 # A device that computes $F$ FLOPs per second and moves $B$ bytes per second needs at least FLOPs/$F$ seconds for the step, and at least bytes/$B$ seconds.
 # So a step of intensity $I$ can reach at most
 #
 # $$\text{rate} \le \min(F,\; B \cdot I) .$$
 #
-# Drawn over $I$ this is a slanted roof, the bandwidth, and a flat one, the peak: the **roofline** (Williams, Waterman and Patterson 2009).
-# Under the slanted part a faster arithmetic unit does not help.
+# Drawn over $I$, this is a slanted roof, the bandwidth, that meets a flat one, the peak.
+# The picture is called the **roofline** (Williams, Waterman and Patterson 2009).
+# Under its slanted part a faster arithmetic unit does not help.
 #
-# We place the networks of this course under it, each with a small and a large batch.
-# (The VAE is that of chapter 3: a network that encodes an image, adds noise, and decodes it.)
-# FLOPs are counted.
-# Bytes are estimated as if there were no cache: ten numbers for each weight (read forward and backward, its gradient, Adam's) and four for each activation.
+# We place three networks of this course under it, each with a small and a large batch.
+# The VAE is that of chapter 3, a network that encodes an image, adds noise, and decodes it.
+# FLOPs are counted, but bytes are only estimated, as if there were no cache.
+# We charge four numbers for each activation and ten for each weight, which is read forward and backward and has a gradient and Adam's numbers.
 # So a point is uncertain sideways.
+#
+# In the figure each colour is a network, with a dot for its small batch and a square for its large one.
+# Look how far to the right each point lies, and how close it comes to the roofs.
 
 
 # %%
@@ -323,23 +325,20 @@ axis.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %% [markdown]
-# Each colour is a network, a dot its small batch, a square its large one.
-# Look first how the large batch lies further right: the weights are read once and used for more images.
-# Then look how close a point comes to the roofs.
-# One that touches the slanted roof is limited by memory, one near the flat roof by computing.
-# (A small network may even lie above the slanted roof: its weights fit into the processor's cache, which is faster than the memory that we measured.)
-# One that lies well below both is limited by something else: *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is, or a layer whose shape suits the processor badly.
-# On a device that computes 50 times as fast, the same microseconds are a 50 times larger multiple of the computing time.
+# The large batch lies further right than the small one, because the weights are read once and used for more images.
+# A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
+# A small network may even lie above the slanted roof if its weights fit into the processor's cache, which is faster than the memory that we measured.
+# A point well below both roofs is limited by something else: a layer whose shape suits the processor badly, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is.
+# Make the arithmetic 50 times faster and the overhead stays: what was 2 % of a step is then half of it.
 #
 # ## 4. When does an accelerator help?
 #
-# So one would expect: small networks and small batches hardly, large ones a lot.
-# If so, the lines cross somewhere.
-# We measure the time of a training step over the batch, for a narrow and a wide network, on every device that is here.
+# So we expect an accelerator to help large networks and large batches a lot, and small ones hardly at all.
+# If so, the lines of two devices cross somewhere.
+# We measure the time of a training step over the batch size, for a narrow and a wide network, on every device that is here.
 #
-# There is a small version of the question on *every* machine with two cores or more: is it worth while to let a second core help?
-# Cores have to agree on who does what, for each operation.
-# That is the same trade of overhead against speed.
+# There is a small version of the question on *every* machine with two cores or more: does it pay to let a second core help?
+# For each operation the cores have to agree on who does what, and that is the same trade of overhead against speed.
 
 # %%
 threads = torch.get_num_threads()
@@ -394,16 +393,16 @@ for axis, width in zip(axes, P.widths):
 plt.show()
 
 # %% [markdown]
-# Read the left end first: from 16 to 64 images the work is four times as large, the time is not.
-# What does not grow with the batch is paid once a step.
+# Read the left end first.
+# From 16 to 64 images the work is four times as large, but the time is not.
+# What does not grow with the batch is paid once per step.
 # In the narrow network that is overhead.
-# In the wide one it is mostly memory: its 0.8 million weights, their gradients and Adam's numbers are some 33 MB to move, whatever the batch.
-# Then compare the lines: where one device lies below the other, it pays.
-# For a narrow network and small batches it may not.
-# Then the honest answer to "is an accelerator essential?" is *no, it would not even help*.
+# In the wide one it is mostly memory, because its 0.8 million weights, their gradients and Adam's numbers are some 33 MB to move, whatever the batch.
+# Then compare the lines: a device pays where its line is the lower one.
+# For a narrow network and small batches it may not pay, and then the honest answer to "is an accelerator essential?" is *no, it would not even help*.
 #
-# (If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
-# The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as long.)
+# If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
+# The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as long.
 
 # %% [markdown]
 # How sure is a ratio of two times?
@@ -448,8 +447,9 @@ show_table(
 # %% [markdown]
 # ### Estimate before you rent
 #
-# A rough prediction for a device that you do not have: $t \approx \text{overhead} + \max(\text{FLOPs}/F,\ \text{bytes}/B)$.
-# Take $F$ and $B$ from its maker and the overhead from your narrowest network at your smallest batch (assuming that Python is as fast there as here).
+# You can roughly predict the time of a step on a device that you do not have: $t \approx \text{overhead} + \max(\text{FLOPs}/F,\ \text{bytes}/B)$.
+# Take $F$ and $B$ from its maker and the overhead from your narrowest network at your smallest batch.
+# This assumes that Python is as fast there.
 
 # %%
 overhead = times["CPU, 1 thread", P.widths[0]][0]
@@ -473,16 +473,14 @@ show_table(
 )
 
 # %% [markdown]
-# A prediction, not a measurement, and an optimistic one: it takes the maker's peak for granted.
-# Yet it shows the pattern.
-# The small batches gain least, the large ones most.
+# This is a prediction, not a measurement, and an optimistic one, because it takes the maker's peak for granted.
+# Yet it shows the pattern: in each network the large batch gains more than the small one.
 #
 # ### The way to the device
 #
-# An accelerator has memory of its own.
-# What it is to compute must first travel there, over a bus that is slower than either memory.
-# One $28\times 28$ image as float32 has 3,136 bytes, as uint8 784: a quarter.
-# Here is how long the training images travel.
+# An accelerator has memory of its own, so the data must first travel there, over a bus that is slower than either memory.
+# One $28\times 28$ image has 3,136 bytes as float32, but only 784 as uint8, a quarter.
+# The table shows how long the training images travel.
 
 # %%
 rate = hardware.transfer_rate(P.device)
@@ -507,18 +505,19 @@ show_table(
 )
 
 # %% [markdown]
-# (Without an accelerator nothing travels: this is a copy into newly allocated memory, which is slower than section 1's copy into memory in use; and there reading and writing were both counted.)
-# Once is cheap.
+# Without an accelerator nothing travels, and the table shows a copy into newly allocated memory.
+# That is slower than in section 1, where the memory was in use already and reading and writing were both counted.
+#
+# To send the data once is cheap.
 # But a loop that sends every batch anew pays again in every epoch, and waits each time.
-# If the data fit, send them *once*, as uint8, and leave them there.
-# That is what this course's `ImageSet` does.
+# So if the data fit, send them *once*, as uint8, and leave them there, as this course's `ImageSet` does.
 #
 # ### Exercise 3: resident data · 10 minutes
 #
 # `images` (uint8, `[n, 1, height, width]`) and `labels` lie on the device.
-# Yield one epoch of batches in random order, `torch.randperm(n, generator=generator)`: pairs of images as *floats in [0, 1]* and labels.
-# The last batch holds what is left.
-# Convert each batch by itself, never the whole set: as floats it would take four times the memory.
+# Yield one epoch of batches in random order, `torch.randperm(n, generator=generator)`.
+# Each batch is a pair of images as *floats in [0, 1]* and labels, and the last one holds what is left.
+# Convert each batch by itself and never the whole set, because as floats it would take four times the memory.
 
 
 # %% exercise="hardware.batches_resident"
@@ -529,11 +528,10 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 # %% [markdown]
 # ## 5. The levers, one by one
 #
-# The usual way to feed a network, found in nearly every tutorial, is a `DataLoader` that takes one image at a time, makes a picture object of it, turns that into a tensor, and stacks the tensors to a batch.
-# It is the right tool where images are files that do not fit into memory.
-# For 28 × 28 pixels it is work without need.
-# We take it as the baseline.
-# (Worker processes, `num_workers`, would hide part of its cost where cores are free; we measure it bare.)
+# The usual way to feed a network, found in nearly every tutorial, is a `DataLoader`.
+# It takes one image at a time, makes a picture object of it, turns that into a tensor, and stacks the tensors to a batch.
+# It is the right tool for images in files that do not fit into memory, but for 28 × 28 pixels it is needless work.
+# We take it as the baseline, without the worker processes (`num_workers`) that would hide part of its cost on a machine with free cores.
 
 
 # %%
@@ -616,15 +614,16 @@ def compare(**levers):
 
 
 # %% [markdown]
-# The levers, all against the same baseline, the `DataLoader` with batch 128:
+# All levers are compared with the same baseline, the `DataLoader` with batch 128.
 #
-# - **resident**: the data lie on the device as uint8, and are cast batch by batch, by *your* function of exercise 3;
-# - **batch 512**: fewer, larger steps (that changes training too, see chapter 1);
-# - **fused**: Adam's update in one operation instead of many (all but the baseline and "not fused" have it);
-# - **bf16**: products in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits;
-# - **accumulated**: each batch in four pieces.
-#   That saves memory; it is not meant to be faster;
-# - **channels last** (CNN only): all channels of one pixel (here the 16 and 32 feature maps) lie side by side in memory, the order in which many convolution routines read.
+# - **Resident** data lie on the device as uint8, and are cast batch by batch, by *your* function of exercise 3.
+# - **Batch 512** means fewer, larger steps, which changes training too, as chapter 1 showed.
+# - **Fused** means that Adam makes its update in one operation instead of many.
+#   All but the baseline and "not fused" have it.
+# - **bf16** computes products in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits.
+# - **Accumulated** takes each batch in four pieces, which saves memory and is not meant to be faster.
+# - **Channels last**, for the CNN only, puts all channels of one pixel side by side in memory, here the 16 and 32 feature maps.
+#   Many convolution routines read in that order.
 
 # %%
 vae_loss = vae.vae_loss()
@@ -710,15 +709,19 @@ axis.margins(y=0.03)
 plt.show()
 
 # %% [markdown]
-# How to read it: a bar at 1 gains nothing, and bars whose intervals overlap are not ordered.
-# Each bar is a *set* of levers; compare "resident, bf16" with "resident" to see bf16 alone.
-# Resident data gain most for the VAE.
-# The CNN needs about twice as many FLOPs for an image and, as the roofline shows, reaches a much lower rate: so computing takes most of its time, and feeding only a small part.
-# There a lever helps that raises the rate, such as channels last.
-# Whether bf16 helps depends on the processor: where it is *emulated*, done by float32 units with conversions, it costs.
+# A bar at 1 gains nothing.
+# Each bar is a *set* of levers, so compare "resident, bf16" with "resident" to see bf16 alone.
+# For two such bars the figure does not tell whether one is really faster, because their intervals can overlap although the same one won in every turn.
+# Take the ratio of their times in each turn, from `vae_seconds` or `cnn_seconds`, and see whether the interval of its mean leaves out 1.
 #
-# A recorded run with more images, for comparison.
-# (The interval covers the scatter within one run, not the difference between two runs: a recorded value may well lie outside.)
+# Resident data gain most for the VAE.
+# The CNN needs about twice as many FLOPs per image and, as the roofline shows for large batches, reaches a much lower rate.
+# So computing takes most of its time and feeding only a small part, and what helps is a lever that raises the rate, such as channels last.
+# Whether bf16 helps depends on the processor.
+# If it is *emulated*, done by float32 units with conversions, it costs time.
+#
+# For comparison, here is a recorded run with more images.
+# Our intervals cover the scatter within one run, not the difference between two runs, so a recorded value may well lie outside.
 
 # %%
 try:
@@ -745,14 +748,14 @@ else:
     )
 
 # %% [markdown]
-# No run on a GPU has been recorded yet: the course's authors had none when this was written.
+# No run on a GPU has been recorded yet.
 # If you have one, the bars above *are* that run.
 #
 # ### What does bfloat16 cost?
 #
 # Eight significant bits are few.
 # Does the network still learn as well?
-# The same CNN, the same seeds, in float32 and in bfloat16; the accuracy on validation images, compared seed by seed.
+# We train the same CNN from the same seeds in float32 and in bfloat16, and compare the accuracy on validation images seed by seed.
 
 # %%
 accuracies = {"no": [], "bf16": []}
@@ -791,20 +794,18 @@ report(
 
 # %% [markdown]
 # If the interval includes 0, three seeds cannot tell the two apart.
-# (The weights and their updates stay in float32; the products, and the activations that come out of them, are bfloat16.
-# That is *mixed precision*.)
-# Its older relative *float16* has more digits but a small range: gradients vanish in it unless the loss is scaled up first.
+# The weights and their updates stay in float32, while the products, and the activations that come out of them, are bfloat16.
+# That is *mixed precision*.
+#
+# The older relative of bfloat16, *float16*, has more digits but a small range, so gradients vanish in it unless the loss is scaled up first.
 # `fit(..., precision="fp16")` does that, on a GPU.
-# Which one?
-# `fit` takes bfloat16 where the device has it and float32 elsewhere.
-# The T4 that Colab and Kaggle lend has tensor cores for float16 only: there try `precision="fp16"`.
+# By default `fit` takes bfloat16 if the device has it and float32 otherwise.
+# The T4 that Colab and Kaggle lend has tensor cores for float16 and integers but not for bfloat16, so try `precision="fp16"` there.
 #
 # ### torch.compile
 #
-# `model.compile()` translates a network into code of its own, in place: fewer operations, less overhead.
-# The translation itself takes a while.
-# Is it worth it?
-# That depends on how long you train.
+# `model.compile()` translates a network in place into code of its own, with fewer operations and less overhead.
+# The translation itself takes a while, so whether it is worth it depends on how long you train.
 
 # %%
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = (
@@ -842,9 +843,10 @@ else:
 # %% [markdown]
 # ### Exercise 4: accumulate gradients · 12 minutes
 #
-# A batch does not fit into the device's memory?
-# Work it off in pieces and add up their gradients: one update for the whole batch.
-# `loss_fn(logits, labels)` (here a plain PyTorch loss, not `fit`'s) returns the *mean* over its images; the last piece may be smaller than the others, and must count less.
+# What if a batch does not fit into the device's memory?
+# Work it off in pieces and add up their gradients, so that there is one update for the whole batch.
+# `loss_fn(logits, labels)`, here a plain PyTorch loss and not `fit`'s, returns the *mean* over its images.
+# The last piece may be smaller than the others, and must count less.
 # The result must equal the step on the whole batch.
 # Return nothing.
 
@@ -855,7 +857,7 @@ else:
 accumulated_checked = check("hardware.accumulate", accumulated_step)
 
 # %% [markdown]
-# Compare: one step on 100 images at once, and one in pieces of 32, 32, 32 and 4.
+# Compare one step on 100 images at once with one in pieces of 32, 32, 32 and 4.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
@@ -878,24 +880,27 @@ gap = max(
 print("the same weights, up to rounding:", gap < 1e-6)
 
 # %% [markdown]
-# `fit(..., micro_batch=32)` does the same, and when memory runs out in the middle of an epoch it begins the epoch again with pieces of half the size, and says so.
-# (A network with BatchNorm computes its statistics from each *piece*: there the result is not quite the same.)
+# `fit(..., micro_batch=32)` does the same.
+# When memory runs out in the middle of an epoch, `fit` begins the epoch again with pieces of half the size, and says so.
+# A network with BatchNorm computes its statistics from each *piece*, so there the result is not quite the same.
 #
 # ## 6. Several devices
 #
-# Two devices can share a batch: each has a copy of the network, takes *half* of the images, and computes the gradients of its half.
+# Two devices can share a batch.
+# Each has a copy of the network, takes *half* of the images, and computes the gradients of its half.
 # Then the gradients are averaged, and both make the same update.
 # That is **data parallelism**.
-# A program that calls `fit` need not change: `fit` shares out the batch and averages the gradients.
-# (A loop of your own would need PyTorch's `DistributedDataParallel`.)
-# It is only *started* differently:
+#
+# A program that calls `fit` need not change, because `fit` shares out the batch and averages the gradients.
+# A loop of your own would need PyTorch's `DistributedDataParallel`.
+# Only the way to *start* it differs:
 #
 # ```
 # torchrun --nproc-per-node 2 program.py         # two processes on this machine
 # accelerate launch program.py                   # the same, as `accelerate config` was told
 # ```
 #
-# It works without any GPU: here are two processes on the CPU, beside the same program in one process.
+# It works without any GPU, so here are two processes on the CPU, beside the same program in one process.
 
 # %%
 PROGRAM = """
@@ -944,9 +949,9 @@ for where, process in running.items():
     print(f"{where}:\n{out if process.returncode == 0 else problem[-500:]}")
 
 # %% [markdown]
-# Of two processes the first one speaks for both; only the line about the data comes from each.
-# (For so small a network two processes are no faster: at every step all gradients travel between them.)
-# Now the largest difference of any weight:
+# Only the first process prints its progress; both print the line about the data.
+# For so small a network two processes are no faster, because at every step all gradients travel between them.
+# Now look at the largest difference of any weight.
 
 
 # %%
@@ -964,22 +969,23 @@ print(
 )
 
 # %% [markdown]
-# The same weights, up to rounding: sums in another order.
-# For a VAE that takes care: its noise must be drawn for the *whole* batch and then shared out, otherwise both processes would use the same noise.
+# The weights agree up to rounding, because sums are taken in another order.
+# A VAE needs one precaution more: draw the noise for the *whole* batch, then split it, or both processes would use the same noise.
 # `fit` does that.
 #
 # One thing is *not* the same.
-# **BatchNorm** takes mean and variance from the images that it sees, and each process sees only its half:
+# **BatchNorm** takes mean and variance from the images that it sees, and each process sees only its half.
 
 # %%
 print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 
 # %% [markdown]
-# More than a hundred thousand times larger: not an error, but another network, trained with slightly noisier statistics.
-# (`torch.nn.SyncBatchNorm` shares the statistics and costs communication.)
+# This difference is more than a hundred thousand times larger.
+# It is not an error but another network, trained with slightly noisier statistics.
+# `torch.nn.SyncBatchNorm` shares the statistics, at the cost of communication.
 #
 # **On Kaggle** a session has two T4 GPUs.
-# A notebook cannot be started by `torchrun`; Accelerate's `notebook_launcher` starts the processes from inside.
+# `torchrun` cannot start a notebook, so Accelerate's `notebook_launcher` starts the processes from inside.
 # Restart the kernel, and let this be the *first* cell that touches a GPU:
 #
 # ```
@@ -995,8 +1001,8 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 # notebook_launcher(work, num_processes=2)       # on a TPU: without num_processes
 # ```
 #
-# **On a cluster**, where training outgrows one machine, the same program runs on several.
-# With *Slurm*, the program that shares out a cluster, four machines with four GPUs each (the file's first line is `#!/bin/bash`):
+# **On a cluster**, when training outgrows one machine, the same program runs on several.
+# With *Slurm*, the program that shares out a cluster, this uses four machines with four GPUs each (the file's first line is `#!/bin/bash`):
 #
 # ```
 # #SBATCH --nodes=4 --ntasks-per-node=1 --gpus-per-node=4
@@ -1006,10 +1012,10 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 #     --main_process_port 29500 program.py'
 # ```
 #
-# (We have run two processes on a CPU, as above.
-# The GPU, TPU and Slurm variants are written by their manuals and were not run.)
+# We have run two processes on a CPU, as above.
+# The GPU, TPU and Slurm commands follow their documentation; we have not run them.
 #
-# ## 7. Borrow one, and lose nothing
+# ## 7. Borrow a GPU, and lose nothing
 #
 # | | Colab | Kaggle |
 # |---|---|---|
@@ -1021,16 +1027,16 @@ print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 # | to go on | mount the drive again | Add input > your notebook's output |
 #
 # Limits change, so look at each platform's own page.
-# (We have not run the course on either; a test of it rebuilds the versions of PyTorch, NumPy and others that they have, and runs all notebooks with them.)
+# We have not run the course on either, but a test of it rebuilds the versions of PyTorch, NumPy and others that they have, and runs all notebooks with them.
 #
 # The first code cell of each notebook adds what the course needs there, and moves nothing that is installed.
 # On Kaggle without the internet it looks for an attached data set with wheels.
-# Make one where there is a network: `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell (chapters 4, 4b and 4c want the wheels of their extras, too).
-# Full data sets are found in attached data sets, too.
+# Make one on a machine with a network: `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell.
+# Chapters 4, 4b and 4c want the wheels of their extras, too, and full data sets are also found in attached ones.
 #
-# What does not change: *the machine will be taken away*.
-# So save after every epoch, where it stays, and be able to go on.
-# Where that is differs, and `kept` knows it:
+# One thing never changes: *the machine will be taken away*.
+# So save after every epoch, in a folder that outlives the machine, and be able to go on.
+# Each platform has its own; `kept` gives you the path.
 
 # %%
 from vaetl_helpers.runtime import kept
@@ -1038,10 +1044,9 @@ from vaetl_helpers.runtime import kept
 print("a checkpoint that is kept:", kept("cnn.safetensors"))
 
 # %% [markdown]
-# On your own machine that is the current folder.
-# On Kaggle it is `/kaggle/working`; if an attached output holds a file of that name, it is copied there first.
-# On Colab it is the folder `vaetl` of your Google Drive.
-# Mount the drive before:
+# On your own machine the path leads to the current folder.
+# On Kaggle it leads to `/kaggle/working`, and if an attached output holds a file of that name, it is copied there first.
+# On Colab it leads to the folder `vaetl` of your Google Drive, which you must mount before:
 #
 # ```
 # from google.colab import drive
@@ -1051,17 +1056,21 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 # fit(model, train, epochs=50, checkpoint=kept("cnn.safetensors"))
 # ```
 #
-# After a disconnect run the same cells again: `fit` finds the file and continues after the last whole epoch.
-# The seed before the network matters, because `fit` continues only the run that the file belongs to: with other weights at the start, another learning rate or other images it says what differs, and changes nothing.
-# (On Kaggle's P100 recent versions of PyTorch say that the GPU is available, and fail at the first operation.
-# `setup` tries it first, and says so.)
+# After a disconnect run the same cells again, and `fit` finds the file and continues after the last whole epoch.
+# The seed that you set before the network matters, because `fit` continues only the run that the file belongs to.
+# With other weights at the start, another learning rate or other images it says what differs, and changes nothing.
+#
+# On Kaggle's P100 recent versions of PyTorch say that the GPU is available, and fail at the first operation.
+# `setup` tries it first, and tells you.
 #
 # ### Exercise 5: what must a checkpoint hold? · 12 minutes
 #
 # Weights alone are not enough to go on *exactly* as if nothing had happened.
-# Return a dict with four keys: `"model"` and `"optimizer"` (their `state_dict()`), `"epoch"` (finished epochs), and `"rng"` (`torch.get_rng_state()`, because dropout draws from it, and often shuffling too).
-# Mind that a `state_dict` refers to the *same tensors* that the next step changes: return copies.
-# (On a GPU dropout has a random state of its own, `torch.cuda.get_rng_state()`; leave it out here.)
+# Return a dict with four keys.
+# `"model"` and `"optimizer"` hold their `state_dict()`, and `"epoch"` the number of finished epochs.
+# `"rng"` holds `torch.get_rng_state()`, because dropout draws from it, and often shuffling too.
+# Mind that a `state_dict` refers to the *same tensors* that the next step changes, so return copies.
+# On a GPU dropout has a random state of its own, `torch.cuda.get_rng_state()`, which you leave out here.
 
 
 # %% exercise="hardware.resume"
@@ -1070,8 +1079,9 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 checkpoint_checked = check("hardware.resume", checkpoint)
 
 # %% [markdown]
-# See the idea at work in `fit`.
-# It saves weights, optimiser and finished epochs; instead of the random state it begins each epoch with a seed made of the run's seed and the epoch, which serves the same purpose.
+# See the idea at work in `fit`, which saves weights, optimiser and finished epochs.
+# Instead of keeping the random state it begins each epoch with a seed made of the run's seed and the epoch, which serves the same purpose.
+#
 # One network is trained for two epochs in one go.
 # Another, with the same start, loses its machine in the middle of the second epoch.
 # Then everything is built anew, as on a new machine, and `fit` is called again.
@@ -1127,7 +1137,7 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 # ## 8. The receipt
 #
 # What does one pass of the CNN cost here, with resident data, fused Adam and channels last, in float32?
-# Time and operations, the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the hire of a machine.
+# The receipt lists time and operations, the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the hire of a machine.
 
 # %%
 with hardware.EnergyMeter(30, P.device) as meter:
@@ -1149,25 +1159,24 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_p
 # ## 9. So, was the claim right?
 #
 # *An accelerator is essential.*
-# It depends, and now you can say on what:
+# It depends, and now you can say on what.
 #
 # - **For large networks and large batches it helps a lot.**
 #   The table of section 4 predicts by how much.
-#   (We predict it; we have not measured it.
-#   Where a GPU is present, the crossover figure does.)
-# - **For small networks, hardly.**
-#   Where overhead decides, a faster processor only waits more.
-#   Look at your own crossover.
+#   We have not measured it, but on a machine with a GPU the crossover figure does.
+# - **For small batches it helps much less.**
+#   In the same table every network gains less at batch 8 than at batch 512.
+#   Where overhead decides, a faster processor only waits more, so look at your own crossover.
 # - **Before you rent a GPU, pull the free levers.**
 #   Your table says what resident data, the batch, precision and layout are worth on this machine.
-# - *Platforms lend one for free*: true, with a time limit.
+# - *Platforms lend one for free* is true, with a time limit.
 #   So save after every epoch.
 
 # %% [markdown]
 # ## Quiz
 #
 # **1.
-# You time an operation on a GPU: 0.01 ms, for any size of the matrices.
+# You time an operation on a GPU and get 0.01 ms, for any size of the matrices.
 # What is wrong?**
 #
 # <details><summary>Nothing: GPUs are that fast.</summary>
@@ -1200,7 +1209,7 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_p
 #
 # **3.
 # Two processes, batch 128 in all.
-# How many images does each take a step?**
+# How many images does each take per step?**
 #
 # <details><summary>128 each.</summary>
 #
@@ -1210,17 +1219,17 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_p
 #
 # <details><summary>64 each.</summary>
 #
-# Right: so the result is that of one process.
+# Right, and so the result is that of one process.
 # </details>
 
 # %% [markdown]
 # ## Take-away
 #
-# - Two rates, computing and moving, and the overhead of each operation: one of the three limits you.
-# - Warm up, synchronise, take the median.
+# - One of three things limits you: the rate of computing, the rate of moving, or the overhead of each operation.
+# - To time a device, warm up, synchronise, and take the median.
 # - Data that fit into memory belong there, as uint8, once.
-# - Several processes give the same weights if shares and noise are those of the whole batch; BatchNorm differs.
-# - Save after every epoch: weights, optimiser, epoch, and the random state (or a seed for each epoch).
+# - Several processes give the same weights if shares and noise are those of the whole batch, but BatchNorm differs.
+# - After every epoch save weights, optimiser, epoch, and the random state or a seed for each epoch.
 
 # %% [markdown]
 # ## Further reading

@@ -22,10 +22,10 @@
 # - say why an autoencoder reconstructs images well and yet cannot invent one;
 # - derive the evidence lower bound (ELBO) in two ways, and compute each of its terms yourself;
 # - train a variational autoencoder (VAE) on digits and on clothes, and read its two curves;
-# - look into its latent space: samples, traversals, interpolations, a map that you can move about in;
+# - explore its latent space by samples, traversals, interpolations and a map that you can move about in;
 # - recognise two traps: bounds on grey pixels, and a weight hidden in a mean.
 #
-# You need chapter 1 (loss, gradient, epoch), and from probability: the normal distribution, expectation, independence, conditional probability and Bayes' rule.
+# You need chapter 1 (loss, gradient, epoch) and, from probability, the normal distribution, expectation, independence, conditional probability and Bayes' rule.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
@@ -33,7 +33,7 @@
 # The second article behind this course says, in our translation: *a VAE has an encoder and a decoder, and its objective is to maximise the likelihood and to minimise the Kullback–Leibler divergence.*
 #
 # That is nearly right, and the "nearly" matters.
-# We ask: the likelihood of *what*?
+# The likelihood of *what*?
 # The divergence between *which* distributions?
 # And why should their difference be the right thing to optimise?
 
@@ -81,8 +81,8 @@ from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.training import evaluate, fit
 
 # %% [markdown]
-# The images are digits this time: **MNIST**, 28 × 28 pixels between 0 and 1.
-# We do not use their labels for training: a VAE learns from images alone.
+# The images are digits this time, **MNIST**, with 28 × 28 pixels between 0 and 1.
+# Their labels are not used for training, because a VAE learns from images alone.
 
 # %%
 digits = load("mnist", full=P.full_data, root=P.data_root, device=P.device)
@@ -94,11 +94,11 @@ generator = torch.Generator().manual_seed(P.seed)
 # %% [markdown]
 # ## 1. An autoencoder, and its holes
 #
-# An *autoencoder* is two networks.
-# The **encoder** maps an image $x$ to a short vector $z$ of $d$ numbers (here 20), its *code*; each of the numbers is called a *latent*.
+# An *autoencoder* consists of two networks.
+# The **encoder** maps an image $x$ to its *code*, a short vector $z$ of $d$ numbers (here 20), each of which is called a *latent*.
 # The **decoder** maps a code back to an image.
-# They are trained together so that the image that comes out resembles the one that went in.
-# The code is a bottleneck: 784 pixels must pass through $d$ numbers.
+# The two are trained together so that the image that comes out resembles the one that went in.
+# The code is a bottleneck, since 784 pixels must pass through $d$ numbers.
 
 
 # %%
@@ -133,7 +133,7 @@ autoencoder_history = fit(
 )
 
 # %% [markdown]
-# Look at the two rows: ten digits that were not trained on, and what comes back.
+# Compare the two rows: ten digits that were not trained on, and what comes back.
 
 # %%
 with torch.no_grad():
@@ -148,10 +148,11 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# That works.
-# So, could we *invent* digits?
-# We need only a code, and the decoder makes an image of it.
-# Let us draw codes at random, with the mean and the spread of real codes, and decode them.
+# The digits come back, only a little blurred.
+# So could we also *invent* digits?
+# We need only a code, because the decoder makes an image of it.
+# Let us draw ten codes at random, with the mean and the spread of real codes, and decode them.
+# How many of them become digits?
 
 # %%
 with torch.no_grad():
@@ -175,45 +176,42 @@ plt.show()
 # Between two good codes there may be nothing.
 #
 # A VAE sets out to mend this.
-# It does not add a trick to the autoencoder.
-# It starts from another question.
+# It does not add a trick to the autoencoder, but starts from another question.
 
 # %% [markdown]
 # ## 2. Another question: how probable is this image?
 #
 # We assume that every image was made in two steps:
 #
-# 1. a code $z$ was drawn from a fixed distribution, the **prior** $p(z)$.
-#    We take $d$ independent standard normal numbers, $p(z) = \mathcal N(0, I)$;
-# 2. given $z$, the image $x$ was drawn from a distribution $p_\theta(x \mid z)$ whose parameters the **decoder** computes.
-#    $\theta$ are the decoder's weights.
+# 1. A code $z$ was drawn from a fixed distribution, the **prior** $p(z)$.
+#    We take $d$ independent standard normal numbers, $p(z) = \mathcal N(0, I)$.
+# 2. Given $z$, the image $x$ was drawn from a distribution $p_\theta(x \mid z)$ whose parameters the **decoder** computes.
+#    Here $\theta$ stands for the decoder's weights.
 #
-# This is a *latent-variable model*: $z$ is latent because we never see it.
+# This is a *latent-variable model*, in which $z$ is latent because we never see it.
 # The probability of an image is the mean of $p_\theta(x\mid z)$ over codes $z$ drawn from the prior:
 #
 # $$p_\theta(x) = \int p_\theta(x \mid z)\, p(z)\, dz .$$
 #
-# To train such a model means: find the $\theta$ that makes the images that we have probable.
-# Maximise the mean of $\log p_\theta(x)$ over the training images.
-# $p_\theta(x)$, seen as a function of $\theta$, is *the* likelihood; its logarithm is easier to work with.
-# (Another name for $p_\theta(x)$ is the *evidence*.)
+# Training means finding the $\theta$ under which the images we have are probable, so we maximise the mean of $\log p_\theta(x)$ over the training images.
+# Seen as a function of $\theta$, $p_\theta(x)$ is *the* likelihood (another name is the *evidence*), and its logarithm is easier to work with.
 #
 # ### Black and white, and the likelihood of a pixel
 #
-# Which distribution shall an image have, given its code?
-# The simplest: each pixel is 1 (ink) or 0 (paper), and 1 with a probability of its own (a *Bernoulli* variable).
-# Our pictures show 1 as black.
-# The decoder gives one logit $\ell_i$ for each pixel $i$; the probability of a 1 is $\pi_i = 1/(1+e^{-\ell_i})$.
+# Which distribution should an image have, given its code?
+# The simplest choice makes each pixel a *Bernoulli* variable: it is 1 (ink, black in our pictures) with a probability of its own, and otherwise 0 (background).
+# The decoder gives one logit $\ell_i$ per pixel $i$, and the probability of a 1 is $\pi_i = 1/(1+e^{-\ell_i})$.
 # Given the code, we *assume* that pixels are independent, so that the probabilities multiply and their logarithms add up:
 #
 # $$\log p_\theta(x \mid z) = \sum_{i=1}^{784} \Big( x_i \log \pi_i + (1-x_i) \log(1-\pi_i) \Big) .$$
 #
-# The sum runs over *all* pixels of an image.
-# Its unit is *nats per image*: a nat is the unit of a natural logarithm, 1.44 bits.
+# The sum runs over *all* pixels of an image, and its unit is *nats per image*.
+# A nat is the unit of a natural logarithm, 1.44 bits.
 #
-# MNIST's pixels are grey.
-# We make them 0 or 1 by chance, each time an image is used: 1 with the grey value (0 paper, 1 ink) as its probability.
+# MNIST's pixels, however, are grey.
+# So each time an image is used we make them 0 or 1 by chance, with the grey value (0 background, 1 ink) as the probability of a 1.
 # That is *dynamic binarisation*.
+# Where do two draws of the same digits differ?
 
 # %%
 drawn = torch.cat([vae.binarise(grey[:5], "dynamic", generator) for _ in range(2)])
@@ -228,14 +226,14 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Mostly the edges change from draw to draw: there the pixels are grey.
-# Paper is surely 0, and the middle of a stroke is 1 nearly always (a hole now and then is chance).
+# Background stays 0 and the core of a stroke almost always 1; only the grey rim changes from draw to draw.
+# A hole in a stroke, now and then, is chance.
 #
 # ### Exercise 1: the Bernoulli log-likelihood · 8 minutes
 #
 # Write $\log p(x \mid z)$ from the decoder's logits.
-# Both arguments have the shape `[batch, channels, height, width]`; return one number for each image, in nats: shape `[batch]`.
-# Sum over pixels.
+# Both arguments have the shape `[batch, channels, height, width]`.
+# Sum over pixels and return one number per image, in nats, so that the result has the shape `[batch]`.
 # Make it safe for logits of ±1000: `F.logsigmoid(l)` is $\log \pi$ without overflow, and $\log(1-\pi)$ is `F.logsigmoid(-l)`.
 
 
@@ -247,8 +245,7 @@ bernoulli_checked = check("vae.bernoulli_log_likelihood", bernoulli_log_likeliho
 # %% [markdown]
 # **A number to know by heart.**
 # A decoder that knows nothing has logits 0 and gives every pixel the probability ½.
-# What an image *costs* is minus its log-likelihood.
-# Here that is $784 \log 2$ nats, whatever the image shows:
+# What an image *costs* is minus its log-likelihood, and here that is $784 \log 2$ nats, whatever the image shows:
 
 # %% tags=["nbval-check-output"]
 print(f"784 · log 2 = {784 * math.log(2):.2f} nats")
@@ -258,24 +255,22 @@ print(f"function:     {cost.item():.2f} nats")
 # %% [markdown]
 # ### Why not just compute the integral?
 #
-# One could draw many codes from the prior and average $p_\theta(x\mid z)$.
-# It is hopeless.
-# Nearly every code belongs to another image and gives this one a probability of almost zero; the average hangs on draws that are rarer than one in a billion (section 5 shows how rare: about one in $e^{\mathrm{KL}}$).
-# We need codes that *could* have made this image.
-# That is what the encoder is for.
+# One could draw many codes from the prior and average $p_\theta(x\mid z)$, but that is hopeless.
+# Nearly every code belongs to another image and gives this one a probability of almost zero, so the average hangs on draws that are rarer than one in a billion.
+# Section 5 shows how rare: about one in $e^{\mathrm{KL}}$, where KL is a term that section 3 derives.
+# We need codes that *could* have made this image, and that is what the encoder is for.
 
 # %% [markdown]
-# ## 3. The bound
+# ## 3. A lower bound on the likelihood
 #
 # Given an image, which codes could have made it?
 # The exact answer is the **posterior** $p_\theta(z \mid x)$.
-# We cannot compute it, so we learn an approximation $q_\phi(z \mid x)$: a normal distribution with independent components, whose means $\mu(x)$ and standard deviations $\sigma(x)$ the **encoder** computes from the image, one of each for each latent.
-# $\phi$ are the encoder's weights.
+# We cannot compute it, so we learn an approximation $q_\phi(z \mid x)$, a normal distribution with independent components.
+# The **encoder**, whose weights are $\phi$, computes one mean $\mu(x)$ and one standard deviation $\sigma(x)$ per latent from the image.
 #
-# ### First derivation: Jensen
+# ### First derivation: Jensen's inequality
 #
-# Multiply and divide by $q$ under the integral.
-# The integral is then an expectation over codes drawn from $q$:
+# Multiply and divide by $q$ under the integral, and it becomes an expectation over codes drawn from $q$:
 #
 # $$\begin{aligned}
 #   \log p_\theta(x) &= \log \int q_\phi(z\mid x)\,\frac{p_\theta(x\mid z)\,p(z)}{q_\phi(z\mid x)}\,dz \\
@@ -294,41 +289,42 @@ print(f"function:     {cost.item():.2f} nats")
 # $$\mathrm{ELBO}(x) = \underbrace{\mathbb E_{q}\big[\log p_\theta(x\mid z)\big]}_{\text{expected log-likelihood}}
 #   \;-\; \underbrace{\mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p(z)\big)}_{\text{price of the code}} .$$
 #
-# $\mathrm{KL}(q\|p) = \mathbb E_q[\log q(z) - \log p(z)]$ is the *Kullback–Leibler divergence*.
-# It is never negative (by Jensen, $-\mathrm{KL} = \mathbb E_q\log\frac pq \le \log\int p\,dz = 0$), and 0 only where $q = p$.
+# The first term is large if the decoder can explain the image with codes drawn from $q$.
+# The second is the *Kullback–Leibler divergence* of $q$ from the prior, defined as $\mathrm{KL}(q\|p) = \mathbb E_q[\log q(z) - \log p(z)]$.
+# It is never negative, again by Jensen, since $-\mathrm{KL} = \mathbb E_q\log\frac pq \le \log\int p\,dz = 0$, and 0 only if $q = p$.
 #
 # ### Second derivation: what is lost
 #
 # Jensen says that something is lost, but not what.
-# By Bayes' rule $p(z)\,p_\theta(x\mid z) = p_\theta(z\mid x)\,p_\theta(x)$.
-# Put that into the expectation above:
+# To find out, put Bayes' rule, $p(z)\,p_\theta(x\mid z) = p_\theta(z\mid x)\,p_\theta(x)$, into the expectation above:
 #
 # $$\mathrm{ELBO}(x) = \mathbb E_q\!\left[\log \frac{p_\theta(z\mid x)\,p_\theta(x)}{q_\phi(z\mid x)}\right]
 #   = \log p_\theta(x) - \mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p_\theta(z\mid x)\big) .$$
 #
-# So the gap is exactly the KL divergence from $q$ to the true posterior (not a distance: it is not symmetric).
-# Since it is never negative, the ELBO is a lower bound: the second proof.
-# Maximising the ELBO pushes on two things at once: a higher $\log p_\theta(x)$ and a smaller gap.
-# The optimiser sees only their difference, the ELBO: one of the two may get worse while the other gains more.
+# So the gap is exactly the KL divergence from $q$ to the true posterior (not a distance, because it is not symmetric).
+# Since this divergence is never negative, the ELBO is a lower bound, which is our second proof.
+#
+# Maximising the ELBO pushes on two things at once, a higher $\log p_\theta(x)$ and a smaller gap.
+# But the optimiser sees only their difference, the ELBO, so one of the two may get worse while the other gains more.
 # Chapter 3b *shows* this gap on a model in which $\log p(x)$ can be computed exactly.
 #
-# Now the article's sentence can be read with care.
-# There are **two** divergences.
-# The one in the objective, to the prior, is the *price* of the code: it is not small in a good model.
+# Now the article's sentence can be read with care, because there are **two** divergences.
+# The one in the objective, to the prior, is the *price* of the code, and it is not small in a good model.
 # The one that should be as small as possible, to the true posterior, never appears in the program.
 
 # %% [markdown]
 # ### Exercise 2: the KL divergence · 10 minutes
 #
 # Between two normal distributions the divergence has a closed form.
-# For one latent, against the prior:
+# For one latent, against the prior, it is
 #
 # $$\mathrm{KL}\big(\mathcal N(\mu,\sigma^2)\,\|\,\mathcal N(0,1)\big) = \tfrac12\left(\mu^2 + \sigma^2 - 1 -
 # \log\sigma^2\right) .$$
 #
-# Under $q$ and under $p$ the latents are independent, so that their divergences add up (Kingma and Welling 2013, appendix B).
-# The encoder returns `mu` and `log_var` $= \log\sigma^2$, both of shape `[batch, latent]`: a variance must be positive, its logarithm may be any number.
-# Return one number for each image: sum over latents, do not average.
+# Under $q$ and under $p$ the latents are independent, so their divergences add up (Kingma and Welling 2013, appendix B).
+# The encoder returns `mu` and `log_var` $= \log\sigma^2$, both of shape `[batch, latent]`.
+# It gives the logarithm because a variance must be positive, while its logarithm may be any number.
+# Return one number per image: sum over latents, do not average.
 
 
 # %% exercise="vae.kl"
@@ -345,8 +341,8 @@ for m, log_v in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]:
 
 # %% [markdown]
 # Is the formula right?
-# A divergence is an expectation, so that we can also *estimate* it: draw codes from $q$, average $\log q(z) - \log p(z)$.
-# Twenty estimates for each number of draws: watch them close in on your formula.
+# A divergence is an expectation, so we can also *estimate* it by drawing codes from $q$ and averaging $\log q(z) - \log p(z)$.
+# Watch how twenty estimates for each number of draws close in on your formula.
 
 # %%
 q, p = Normal(torch.tensor(1.0), torch.tensor(0.5)), Normal(0.0, 1.0)
@@ -381,7 +377,7 @@ axis.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# The dots scatter about the line, and with four times the draws they scatter half as far: like $1/\sqrt n$.
+# The dots scatter about the line, and with four times the draws they scatter half as far, like $1/\sqrt n$.
 # Nearly all lie within two standard errors, as they should.
 # The closed form needs no draws at all, so that is what we train with.
 
@@ -389,16 +385,14 @@ plt.show()
 # ## 4. A gradient through a dice roll
 #
 # The first term of the ELBO is an expectation over codes drawn from $q$.
-# We draw one code and decode it.
-# But we need gradients for the encoder as well, and a random draw has no derivative.
-# The way out is the *reparameterisation*: let the randomness come from outside,
+# We draw one code and decode it, but we need gradients for the encoder as well, and a random draw has no derivative.
+# The way out is the *reparameterisation*, which lets the randomness come from outside:
 #
 # $$z = \mu + \sigma\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I) .$$
 #
-# (The product is taken latent by latent.)
-# $z$ has the same distribution as before.
-# But now it is an ordinary function of $\mu$ and $\sigma$, with ordinary derivatives.
-# One draw an image is a noisy but unbiased estimate of the expectation, and the batch averages much of the noise away.
+# The product is taken latent by latent.
+# This $z$ has the same distribution as before, but now it is an ordinary function of $\mu$ and $\sigma$, with ordinary derivatives.
+# One draw per image is a noisy but unbiased estimate of the expectation, and the batch averages much of the noise away.
 #
 # ### Exercise 3: reparameterise · 8 minutes
 #
@@ -417,11 +411,10 @@ reparameterise_checked = check("vae.reparameterise", reparameterise)
 #
 # ### Exercise 4: the ELBO · 10 minutes
 #
-# Put the pieces together.
-# `encode(images)` returns `(mu, log_var)`, `decode(z)` returns logits.
-# Use the noise that you are given, one code an image.
-# Return the ELBO of each image in nats, shape `[batch]`.
-# Use `bernoulli_checked`, `kl_checked` and `reparameterise_checked`.
+# Put the pieces `bernoulli_checked`, `kl_checked` and `reparameterise_checked` together.
+# `encode(images)` returns `(mu, log_var)`, and `decode(z)` returns logits.
+# Use the noise that you are given, which makes one code per image.
+# Return the ELBO of each image in nats, with shape `[batch]`.
 
 
 # %% exercise="vae.elbo"
@@ -432,15 +425,15 @@ elbo_checked = check("vae.elbo", elbo)
 # %% [markdown]
 # ### Exercise 5: a decoder that knows up from down · 12 minutes
 #
-# A convolutional decoder goes from a code to a small stack of feature maps, and enlarges them, by *transposed convolutions* or, as here, by repeating pixels.
-# (The networks of this chapter are fully connected; this exercise stands alone.)
-# No later cell needs it.
+# A convolutional decoder goes from a code to a small stack of feature maps and then enlarges them, by *transposed convolutions* or, as here, by repeating pixels.
+# The networks of this chapter are fully connected, so this exercise stands alone and no later cell needs it.
 # The classic mistake swaps height and width on the way.
-# With square maps the swap does nothing, so nobody notices; with other shapes it scrambles the picture.
+# With square maps the swap does nothing, so nobody notices, but with other shapes it scrambles the picture.
 #
 # `features` has the shape `[batch, channels * height * width]`.
-# Return `[batch, channels, 2*height, 2*width]`: first give the features the shape of maps, then double both sides by repeating each pixel (*nearest neighbour*): `Tensor.view` and `Tensor.repeat_interleave` do it.
-# `height` and `width` differ in the check, and the maps there are not symmetric.
+# Return `[batch, channels, 2*height, 2*width]`.
+# First give the features the shape of maps with `Tensor.view`, then double both sides by repeating each pixel (*nearest neighbour*) with `Tensor.repeat_interleave`.
+# In the check `height` and `width` differ, and the maps are not symmetric.
 
 
 # %% exercise="vae.decoder_shape"
@@ -449,10 +442,10 @@ elbo_checked = check("vae.elbo", elbo)
 grow_checked = check("vae.decoder_shape", grow)
 
 # %% [markdown]
-# ## 5. Training
+# ## 5. Training, and what becomes of the two terms
 #
-# The package brings the network.
-# Here is all of it: a hidden layer and *two* heads that read it, one for $\mu$ and one for $\log\sigma^2$; and a decoder that goes the other way.
+# The package brings the network, and here is all of it.
+# The encoder has a hidden layer and *two* heads that read it, one for $\mu$ and one for $\log\sigma^2$, and the decoder goes the other way.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(P.seed)
@@ -461,10 +454,9 @@ print(model.encoder)
 print(model.decoder)
 
 # %% [markdown]
-# `model.encode(x)` returns $\mu$ and $\log\sigma^2$, `model.decode(z)` the logits.
+# `model.encode(x)` returns $\mu$ and $\log\sigma^2$, and `model.decode(z)` returns the logits.
 # The package also has an ELBO, for the rest of the course.
-# Is it the same as yours?
-# The same images, the same noise:
+# Is it the same as yours, given the same images and the same noise?
 
 # %%
 x = vae.binarise(grey[:100], "dynamic", generator)
@@ -478,10 +470,10 @@ print(
 
 # %% [markdown]
 # The difference is the rounding of 32-bit numbers.
-# And about 550 is just above 543: an untrained decoder knows nothing.
+# The value, about 550, is just above 543, because an untrained decoder knows nothing.
 #
-# Now train it, with a loss made of *your* functions: minus the ELBO, averaged over the batch.
-# It also returns its two parts, to be watched.
+# Now train it with a loss made of *your* functions, minus the ELBO averaged over the batch.
+# The loss also returns its two parts, so that we can watch them.
 # `fit` is the loop of chapter 1.
 
 
@@ -510,7 +502,7 @@ history = fit(
 )
 
 # %% [markdown]
-# Look at the two parts of the loss separately.
+# On the right, look at the two parts of the loss separately.
 # Which rises?
 
 # %%
@@ -544,24 +536,26 @@ report(
 
 # %% [markdown]
 # The reconstruction loss (*minus* the first term of the ELBO) falls.
-# The KL term *rises*: the code carries more and more about the image, and that has a price.
+# The KL term *rises*, because the code carries more and more about the image, and that has a price.
 # So "minimise the KL" is not what happens.
-# The *sum* is minimised; the KL settles where one *more* nat of code would save no more than a nat of reconstruction.
-# (In the first epochs the validation curve lies lower: the training value is the mean over an epoch during which the model improves.)
+# What is minimised is the *sum*, and the KL settles where one *more* nat of code would save no more than a nat of reconstruction.
 #
-# With the 3,500 digits of the package the curves part after some ten epochs: training goes on falling, validation stays where it is.
-# So few digits are soon known by heart.
-# More epochs would not help; more digits would.
+# In the profile `cpu` the KL ends near 26 nats, as section 6 will print.
+# So only about one draw from the prior in $e^{26}$, which is 2·10¹¹, lands where the encoder says that the image's code lies.
+# That is why the average of section 2 is hopeless.
 #
-# The test value is the mean ELBO, estimated with one sampled code for each image.
-# In expectation it is a *lower bound* on the mean log-likelihood of the binarised images.
-# (It may be a few nats better than the last validation value: these are other digits, and the validation set is small.)
+# In the first epochs the validation curve lies lower, because the training value is the mean over an epoch during which the model improves.
+# With the 3,500 digits of the package the curves part after some ten epochs, and training goes on falling while validation stays where it is.
+# Such a small set is soon known by heart, so more epochs would not help, but more digits would.
+#
+# The test value is the mean ELBO, estimated with one sampled code per image, and in expectation it is a *lower bound* on the mean log-likelihood of the binarised images.
+# It may be a few nats better than the last validation value, because these are other digits and the validation set is small.
 #
 # ### Does it reconstruct, and can it invent?
 #
-# The model makes black-and-white images.
-# We show its probabilities $\pi$, not drawn pixels, which is why they look soft.
-# A reconstruction decodes $\mu$, without noise; a sample decodes a code drawn from the prior.
+# A reconstruction decodes $\mu$, without noise, while a sample decodes a code drawn from the prior.
+# The model makes black-and-white images, but we show its probabilities $\pi$, which is why they look soft.
+# How many of the samples can you read?
 
 # %%
 model.eval()
@@ -587,7 +581,7 @@ plt.show()
 #
 # ### The same on clothes
 #
-# Nothing in the model knows that the images are digits.
+# Nothing in the model knows that the images are digits, so it can learn clothes as well.
 # Fashion-MNIST has more grey in it, and that makes the next section necessary.
 
 # %%
@@ -633,20 +627,20 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Outlines mostly survive, patterns do not.
-# A likely reason: they cost more code than they save, at least after so short a training.
+# Outlines mostly survive, but patterns do not.
+# A likely reason is that patterns cost more code than they save, at least after so short a training.
 
 # %% [markdown]
-# ## 6. Two traps
+# ## 6. Two traps: grey pixels, and means for sums
 #
 # ### A bound on grey pixels is not a likelihood
 #
 # Much published code skips the binarisation and puts grey pixels straight into the Bernoulli formula.
 # It runs, and gives a number in "nats".
-# But a Bernoulli variable is 0 or 1; it has no probability for 0.37.
-# By linearity the formula gives the *expected* log-likelihood of the image's random binarisations.
-# Even a perfect decoder, $\pi_i = x_i$, cannot bring it to 0: what remains is the entropy of the binarisation, $H = -\sum_i \big(x_i\log x_i + (1-x_i)\log(1-x_i)\big)$.
-# Here is that floor, for the digits and for the clothes:
+# But a Bernoulli variable is 0 or 1, and it has no probability for 0.37.
+# By linearity, the formula gives the *expected* log-likelihood of the image's random binarisations instead.
+# Even a perfect decoder, $\pi_i = x_i$, cannot bring it to 0, because the entropy of the binarisation remains, $H = -\sum_i \big(x_i\log x_i + (1-x_i)\log(1-x_i)\big)$.
+# The next cell computes that floor for the digits and for the clothes.
 
 
 # %%
@@ -680,18 +674,20 @@ report(
 
 # %% [markdown]
 # For clothes the floor is most of the loss of section 5!
-# (That loss was measured on binarised images.
-# On average they cannot cost less than this entropy either, since the randomness of the draw has to be paid for.)
-# What the formula bounds is then the mean log-likelihood of the image's random binarisations, not the probability of the grey image, which this model does not define.
-# It is another bound than ours, because there the code is chosen without seeing the draw: do not put the two in one table without saying which is which.
+# That loss was measured on binarised images, but on average they cannot cost less than this entropy either, since the randomness of the draw has to be paid for.
+#
+# So the grey-pixel loss bounds the average log-likelihood of the image's random binarisations.
+# It says nothing about the grey image itself, to which a Bernoulli model gives no probability.
+# Nor is it our bound, because with grey pixels the encoder has not seen the draw it must explain.
+# Keep the two apart in tables.
 # And nats on different data sets are never comparable: the floor alone differs by more than 100.
 # Here we always report the bound on binarised images.
 #
 # ### The weight hidden in a mean
 #
-# Many objectives average where they should sum: the *mean* over pixels plus the *sum* over latents, for example.
+# Many objectives average where they should sum, for example the *mean* over pixels plus the *sum* over latents.
 # Multiplying a whole loss by a constant only rescales the step of plain SGD, and Adam hardly notices.
-# Multiplying only *one term* makes another objective.
+# But multiplying only *one term* makes another objective.
 # Write
 #
 # $$\text{loss} = \text{reconstruction} + \beta\,\mathrm{KL}$$
@@ -745,16 +741,16 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# The code carries nothing, so that every image is reconstructed as the average digit.
-# Nothing failed: the loss is small and falls.
+# The code carries nothing, so every image is reconstructed as the average digit.
+# Yet nothing failed: the loss is small and falls.
 # If your VAE's reconstructions all look alike, check first whether the loss *sums* over the pixels.
 
 # %% [markdown]
 # ## 7. A walk through the latent space
 #
-# For this section we *load* two VAEs that were trained for longer on the full MNIST: one with a code of two numbers, so that it can be drawn as a map, and one with more.
-# Here is what they are.
-# The last column is minus the ELBO on MNIST's validation images, as in the figure of section 5.
+# For this section we *load* two VAEs that were trained for longer on the full MNIST.
+# One has a code of two numbers, so that it can be drawn as a map, and the other a longer one.
+# The table's last column is minus the ELBO on MNIST's validation images, as in the figure of section 5.
 
 # %%
 plane, plane_facts = vae.pretrained("vae-mnist-2d")
@@ -781,13 +777,13 @@ show_table(
 )
 
 # %% [markdown]
-# Two numbers are too few for a digit: hence the difference.
-# (Both files carry the command that made them: `large_facts["command"]`.)
+# Two numbers are too few for a digit, which explains the difference.
+# Both files carry the command that made them (`large_facts["command"]`).
 #
 # ### Where do the digits lie?
 #
-# Each numeral is the posterior mean $\mu$ of one digit.
-# The numeral is its class, which the VAE has never seen.
+# Each numeral stands at the posterior mean $\mu$ of one digit and shows its class, which the VAE has never seen.
+# Look at which classes are neighbours, and which overlap.
 
 # %%
 labels = digits.validation.labels[:1000].cpu()
@@ -804,14 +800,13 @@ plots.latent_scatter(
 plt.show()
 
 # %% [markdown]
-# Classes form regions without having been asked to.
-# Look at which are neighbours, and which overlap: 4 and 9 look alike, and lie together.
+# Classes form regions without having been asked to, but 4 and 9, which look alike, overlap.
 # Whether such a space helps a *classifier* is the question of chapter 5.
 #
 # ### A map to move about in
 #
-# In JupyterLab, drag the two sliders (or use the arrow keys): the point moves on the map, and its code is decoded at once.
-# Where nothing can be moved, you see the picture for one point and the whole map beside it.
+# In JupyterLab, drag the two sliders or use the arrow keys, and the point moves on the map while its code is decoded at once.
+# If nothing can be moved, you see the picture for one point and the whole map beside it.
 
 # %%
 widgets.latent_map(
@@ -822,14 +817,13 @@ widgets.latent_map(
 plt.show()
 
 # %% [markdown]
-# Neighbouring codes give similar digits, and between two classes the one turns into the other.
-# There are few holes.
+# Neighbouring codes give similar digits, and between two classes the one turns into the other, so there are few holes.
 #
 # ### One latent at a time
 #
 # Take one digit's code and move a single latent from −3 to 3.
-# What does each of the four *busiest* latents do (those with the largest mean KL)?
-# The codes are those of digits made black and white *statically*: 1 where the grey exceeds ½, so that the result does not change from run to run.
+# What does each of the four *busiest* latents do, those with the largest mean KL?
+# The codes are those of digits made black and white *statically*, with a 1 where the grey exceeds ½, so that the result does not change from run to run.
 
 # %%
 with torch.no_grad():
@@ -856,14 +850,14 @@ plt.show()
 
 # %% [markdown]
 # Each latent changes several things at once: slant, width, the openness of a loop and, far enough out, the class.
-# Nothing in the objective asks for one meaning a latent.
+# Nothing in the objective asks each latent to stand for one thing.
 #
 # ### From one digit to another
 #
 # Between two codes $a$ and $b$ there is a straight line.
 # But most of a normal distribution's mass in $d$ dimensions lies near distance $\sqrt d$ from the origin, and the middle of a straight line lies closer.
 # The *spherical* path keeps the distance, if both ends have the same.
-# (Our ends are posterior means, which lie closer to the origin than draws from the prior.)
+# Our ends are posterior means, whose lengths are printed first.
 
 
 # %%
@@ -904,12 +898,16 @@ plt.show()
 # %% [markdown]
 # Both paths begin and end with clean digits.
 # In the middle the picture is a blend that is neither the one nor the other.
-# Straight and spherical differ little here: the middle of the straight line is still most of the length of the ends (as printed), and this decoder evidently tolerates that.
+# Straight and spherical differ little here, since the middle of the straight line still has most of the length of the ends, and this decoder evidently tolerates that.
+#
+# In the stored output the ends are 4.8 and 4.7 long, well below $\sqrt{50} = 7.1$.
+# Of the 50 latents only about 22 are active, as the end of this section shows, and the unused ones have a mean of nearly 0.
+# So the lengths are about those of draws from the prior in the active latents, $\sqrt{22} = 4.7$.
 #
 # ### Does it invent, or does it remember?
 #
-# A model could "invent" by copying training images.
-# So we look for the nearest training image (by squared distance of the pixels) of each sample.
+# A model could "invent" by copying training images, so we look for the nearest training image of each sample (by squared distance of the pixels).
+# The yardstick is the same distance for real digits.
 
 # %%
 samples = large.sample(10, generator)
@@ -930,11 +928,9 @@ plt.show()
 
 # %% [markdown]
 # The neighbours resemble the samples, most in class too.
-# Are these distances large?
-# The printed yardstick says: real digits that were not trained on are about as far from their nearest neighbours.
-# So the samples do not look copied.
-# (In the profiles `smoke` and `cpu` we search the digits of the package only, a part of what the model was trained on: a copy could be missed.
-# With `full_data=True` the search is complete.)
+# But real digits that were not trained on are about as far from their nearest neighbours, so the samples do not look copied.
+# In the profiles `smoke` and `cpu` we search the digits of the package only, which are a part of what the model was trained on, so a copy could be missed.
+# With `full_data=True` the search is complete.
 #
 # ### Which latents are in use?
 #
@@ -972,7 +968,7 @@ print(
 )
 
 # %% [markdown]
-# Some latents are used, others have a KL of nearly 0: the encoder returns the prior for them, whatever the image is.
+# Some latents are used, while others have a KL of nearly 0, because the encoder returns the prior for them, whatever the image is.
 # Unused latents cost nothing.
 # Whether they are a disease or a good choice is a question for chapter 3b.
 
@@ -983,13 +979,13 @@ print(
 # Our three questions:
 #
 # - The likelihood of *what*?
-#   Of the images, $\log p_\theta(x)$; and only a lower **bound** on it is maximised.
+#   Of the images, $\log p_\theta(x)$, but only a lower **bound** on it is maximised.
 # - The divergence between *which* distributions?
-#   In the objective, between $q_\phi(z\mid x)$ and the prior: a price that *grows* in training.
+#   In the objective, between $q_\phi(z\mid x)$ and the prior, and this is a price that *grows* in training.
 #   The one that should vanish, to $p_\theta(z\mid x)$, is the gap, and it is never computed.
 # - Why their difference?
 #   Because it equals $\log p_\theta(x)$ minus that gap.
-#   But only if both terms are *sums*, over pixels and over latents: even a mean over both is another objective, with β = D/d.
+#   That holds only if both terms are *sums*, over pixels and over latents, since even a mean over both is another objective, with β = D/d.
 
 # %% [markdown]
 # ## Quiz
@@ -1007,7 +1003,7 @@ print(
 # <details><summary>No: the code carries more information about the image.</summary>
 #
 # Right.
-# A KL that stays near 0 would be the problem: then the code is not used.
+# A KL that stays near 0 would be the problem, because then the code is not used.
 # </details>
 #
 # **2.
@@ -1017,8 +1013,8 @@ print(
 # <details><summary>The second.</summary>
 #
 # One cannot say.
-# These are other images: nats on different data sets are never comparable.
-# And they are other quantities; much of the 230 may be the entropy of grey pixels.
+# The images differ, and nats on different data sets are never comparable.
+# The quantities differ too, because much of the 230 may be the entropy of grey pixels.
 # </details>
 #
 # <details><summary>The numbers cannot be compared.</summary>
@@ -1038,23 +1034,23 @@ print(
 #
 # <details><summary>Whether the network is too small.</summary>
 #
-# That comes later: even a tiny network does better than the average image.
+# That comes later, because even a tiny network does better than the average image.
 # </details>
 
 # %% [markdown]
 # ## Take-away
 #
-# - A VAE is a model of how images come about, $p(z)\,p_\theta(x\mid z)$; the encoder is there to train it.
+# - A VAE is a model of how images come about, $p(z)\,p_\theta(x\mid z)$, and the encoder is there to train it.
 # - ELBO = expected log-likelihood − KL to the prior = log p(x) − KL to the true posterior.
-# - Everything in nats per image: *sum* over pixels and latents, average over images only.
+# - Everything is in nats per image, so *sum* over pixels and latents, and average over images only.
 # - $z = \mu + \sigma\varepsilon$ lets gradients pass through a random draw.
 # - Say which likelihood you report, and on which pixels.
 
 # %% [markdown]
 # ## Further reading
 #
-# - Kingma and Welling, *Auto-Encoding Variational Bayes* (2013), arXiv 1312.6114: the paper; appendix B has the KL.
-# - Rezende, Mohamed and Wierstra, *Stochastic Backpropagation* (2014), arXiv 1401.4082: the same idea, found independently.
-# - Kingma and Welling, *An Introduction to Variational Autoencoders* (2019), arXiv 1906.02691: the long version.
-# - Loaiza-Ganem and Cunningham, *The continuous Bernoulli* (2019), arXiv 1907.06845: what to do with grey pixels.
-# - Chapter 3b of this course: the exact model, collapse, rate and distortion, evaluation.
+# - Kingma and Welling, *Auto-Encoding Variational Bayes* (2013), arXiv 1312.6114, is the original paper, and its appendix B has the KL.
+# - Rezende, Mohamed and Wierstra, *Stochastic Backpropagation* (2014), arXiv 1401.4082, had the same idea independently.
+# - Kingma and Welling, *An Introduction to Variational Autoencoders* (2019), arXiv 1906.02691, is the long version.
+# - Loaiza-Ganem and Cunningham, *The continuous Bernoulli* (2019), arXiv 1907.06845, says what to do with grey pixels.
+# - Chapter 3b has the exact model, collapse, rate and distortion, and evaluation.

@@ -26,7 +26,7 @@
 # - read the plane of rate and distortion;
 # - find the bug in three objectives that run without an error.
 #
-# You need chapter 3: ELBO, KL, reparameterisation.
+# You need chapter 3 for the ELBO, the KL and reparameterisation.
 
 # %% [markdown]
 # ## Set-up
@@ -78,25 +78,24 @@ digits = load("mnist", full=P.full_data, root=P.data_root, device=P.device)
 generator = torch.Generator().manual_seed(P.seed)
 
 # %% [markdown]
-# ## 1. Two gradients
+# ## 1. Two gradients through a random draw
 #
 # Chapter 3 used the *reparameterisation* $z = \mu + \sigma\varepsilon$ to send gradients through a random draw.
 # There is an older way, the **score function** (Williams 1992).
-# For any function $f$ of the code,
+# For any function $f$ of the code that does not itself depend on $\mu$,
 #
 # $$\nabla_\mu\, \mathbb E_{q}[f(z)] = \mathbb E_q\big[f(z)\, \nabla_\mu \log q(z)\big] .$$
 #
-# (Because $\nabla_\mu q = q\,\nabla_\mu \log q$; $f$ must not itself depend on $\mu$.)
-# It needs no derivative of $f$ at all: it tries codes, and moves towards those that turned out well.
+# This follows from $\nabla_\mu q = q\,\nabla_\mu \log q$.
+# The score function needs no derivative of $f$ at all: it tries codes, and moves towards those that turned out well.
 # For our normal $q$, $\nabla_\mu \log q(z) = (z-\mu)/\sigma^2 = \varepsilon/\sigma$.
 # So there are two estimates from one draw:
 #
-# - by reparameterisation (also called the *pathwise* gradient), $\nabla_z f(z)$ at $z = \mu + \sigma\varepsilon$;
+# - by reparameterisation, $\nabla_z f(z)$ at $z = \mu + \sigma\varepsilon$, also called the *pathwise* gradient;
 # - by the score function, $f(z)\,\varepsilon/\sigma$.
 #
-# The expectation of each is the true gradient: both are *unbiased*.
-# How much do *single draws* scatter?
-# We take $f(z) = \log p(x\mid z)$ for one digit.
+# The expectation of each is the true gradient, so both are *unbiased*, but how much do *single draws* scatter?
+# We take $f(z) = \log p(x\mid z)$ for one digit and draw 4,000 codes.
 
 # %%
 model, facts = vae.pretrained("vae-mnist")
@@ -156,33 +155,35 @@ for name, g in (("score", score), ("baseline", with_baseline)):
     )
 
 # %% [markdown]
-# The means are compatible: they differ by less than two of their combined standard errors.
-# The scatter differs greatly: to reach the same precision, the score function needs as many *times* more draws as the *ratio of variances* says.
-# (The table shows the busiest latent alone, the one with the largest KL; the ratios add up the variances of all latents.)
+# Check the means in the table first.
+# Because all three estimators are unbiased, two means should differ by less than two of their combined standard errors, which about one comparison in twenty fails by chance.
+# The scatter, however, differs greatly.
+# For the same precision the score function needs as many times more draws as the ratio of the two variances, about 1,900 with seed 0.
+# The table shows the busiest latent alone, the one with the largest KL, while the ratios add up the variances of all latents.
 #
-# The third row subtracts a constant, a **baseline**, from $f$: here the mean of $f$ over other draws.
+# The third row subtracts a constant, a **baseline**, from $f$, here the mean of $f$ over other draws.
 # Since $\mathbb E_q[\nabla_\mu \log q(z)] = 0$, this does not change the expectation, and it takes away most of the scatter.
-# Without it the estimate scatters because $f$ is far from 0, not because $f$ varies.
-# With it the reparameterisation still needs many times fewer draws; one a step is enough in practice.
+# Without the baseline the estimate scatters because $f$ is far from 0, not because $f$ varies.
+# Even compared with this, reparameterisation needs many times fewer draws, and one per step is enough in practice.
 #
-# The score function keeps its place where $z$ is discrete and there is nothing to differentiate.
+# The score function keeps its place for a discrete $z$, where there is nothing to differentiate.
 
 # %% [markdown]
 # ## 2. A model in which the truth is known
 #
 # Is the ELBO a good bound?
 # For a deep decoder nobody can say exactly, since $\log p(x)$ is unknown.
-# So we take a *linear* decoder with Gaussian noise (this is probabilistic PCA, Tipping and Bishop 1999):
+# So we take a *linear* decoder with Gaussian noise, which is probabilistic PCA (Tipping and Bishop 1999):
 #
 # $$z\sim\mathcal N(0,I), \qquad x \mid z \sim \mathcal N(Wz + b,\; s^2 I) .$$
 #
-# Sums of independent normal variables are normal, so that $\log p(x)$ is known: $x \sim \mathcal N(b,\; WW^\top + s^2 I)$.
-# The posterior is normal too; its inverse covariance is $I + W^\top W/s^2$.
+# Sums of independent normal variables are normal, so $\log p(x)$ is known: $x \sim \mathcal N(b,\; WW^\top + s^2 I)$.
+# The posterior is normal too, with the inverse covariance $\Lambda = I + W^\top W/s^2$.
 #
-# That matrix, $\Lambda = I + W^\top W/s^2$, is diagonal if and only if the columns of $W$ are orthogonal.
-# Then a VAE's diagonal $q$ can be *exact*.
-# For any other $W$ a gap remains.
-# The diagonal $q$ with the largest ELBO has the posterior's mean, $\Lambda^{-1}W^\top(x-b)/s^2$, and the variances $1/\Lambda_{ii}$; its gap is $\frac12\big(\sum_i\log\Lambda_{ii}-\log\det\Lambda\big)$, *the same for every image*.
+# This matrix is diagonal if and only if the columns of $W$ are orthogonal.
+# Then a VAE's diagonal $q$ can be *exact*, but for any other $W$ a gap remains.
+# The diagonal $q$ with the largest ELBO has the posterior's mean, $\Lambda^{-1}W^\top(x-b)/s^2$, and the variances $1/\Lambda_{ii}$.
+# Its gap is $\frac12\big(\sum_i\log\Lambda_{ii}-\log\det\Lambda\big)$, *the same for every image*.
 # We build both cases, with 8 "pixels", 3 latents and $s = 0.5$ (`sigma` in the code).
 
 # %% tags=["nbval-check-output"]
@@ -207,8 +208,10 @@ print(
 #   w_j = \frac{p_\theta(x\mid z_j)\,p(z_j)}{q_\phi(z_j\mid x)}, \quad z_j \sim q_\phi(z\mid x) .$$
 #
 # Why is it a bound?
-# Each weight has the expectation $\int p_\theta(x\mid z)\,p(z)\,dz = p_\theta(x)$, so that their mean estimates $p_\theta(x)$ without bias, and by Jensen the expectation of its logarithm is at most $\log p_\theta(x)$.
-# The more draws, the less that mean scatters, and the less Jensen loses: $L_1$ is the ELBO, $L_k$ can only rise with $k$, and it tends to $\log p_\theta(x)$ (slowly where $q$ is much narrower than the posterior in some direction, as below).
+# Each weight has the expectation $\int p_\theta(x\mid z)\,p(z)\,dz = p_\theta(x)$, so the mean of the weights estimates $p_\theta(x)$ without bias.
+# By Jensen the expectation of that mean's logarithm is then at most $\log p_\theta(x)$.
+# The more draws, the less that mean scatters, and the less Jensen loses.
+# $L_1$ is the ELBO, $L_k$ can only rise with $k$, and it tends to $\log p_\theta(x)$, but slowly if $q$ is much narrower than the posterior in some direction, as below.
 #
 # Without the expectation, $\hat L_k = \log\frac1k\sum_j w_j$ from one set of draws is an unbiased *estimate of* $L_k$.
 #
@@ -216,8 +219,7 @@ print(
 #
 # You get the *log-weights* $\log w_j$, shape `[k, batch]`.
 # Return $\log\frac1k\sum_j w_j$ for each image, shape `[batch]`, in nats.
-# Log-weights near −1,000 are ordinary: $e^{-1000}$ is 0 on a computer.
-# `torch.logsumexp` is safe.
+# Log-weights near −1,000 are ordinary, but $e^{-1000}$ is 0 on a computer, so use `torch.logsumexp`, which is safe.
 
 
 # %% exercise="vae.iw_bound"
@@ -226,8 +228,9 @@ print(
 iw_checked = check("vae.iw_bound", iw_bound)
 
 # %% [markdown]
-# Now look: the bound on the general linear model, for growing $k$, against the truth.
-# Each point is a mean over 400 repeats; the shaded band shows where 90 % of the *single* estimates fall.
+# Now look at the bound on the general linear model, for growing $k$, against the truth.
+# Each point is a mean over 400 repeats, and the shaded band shows where 90 % of the *single* estimates fall.
+# Watch the mean, and then the two edges of the band.
 
 # %%
 x = (
@@ -277,14 +280,14 @@ for count in (1, 50):
     )
 
 # %% [markdown]
-# Two things to take away.
 # The *mean* stays below the truth and rises with $k$.
-# (At $k=1$ its distance from the truth should be the gap of the best diagonal $q$ computed above, within two standard errors or so.)
-# But a *single* estimate may lie above the truth: the bound holds in expectation.
-# A larger $k$ lifts the mean and the lower edge of the band; single estimates go on exceeding the truth.
-# If you ever see a bound above the exact value, ask first over how many repeats or images it was averaged.
+# At $k=1$ its distance from the truth should be the gap of the best diagonal $q$ computed above, within two standard errors or so.
+# But a *single* estimate may lie above the truth, because the bound holds in expectation.
+# A larger $k$ lifts the mean and the lower edge of the band, while single estimates go on exceeding the truth.
+# So if you ever see a bound above the exact value, ask first over how many repeats or images it was averaged.
 #
-# With orthogonal $W$ and the exact posterior something stronger holds: *every* weight equals $p(x)$ of this model, whatever code was drawn, because $p(x\mid z)\,p(z)/p(z\mid x) = p(x)$ for every $z$.
+# With orthogonal $W$ and the exact posterior something stronger holds.
+# *Every* weight equals $p(x)$ of this model, whatever code was drawn, because $p(x\mid z)\,p(z)/p(z\mid x) = p(x)$ for every $z$.
 
 # %% tags=["nbval-check-output"]
 codes = torch.randn(50, 1, 3, dtype=torch.float64)
@@ -300,23 +303,24 @@ print(
 # %% [markdown]
 # ## 3. Collapse, on purpose
 #
-# A latent is *collapsed* where $q(z_i\mid x)$ equals the prior for every image: its KL is 0, and it carries nothing.
+# A latent is *collapsed* if $q(z_i\mid x)$ equals the prior for every image, so that its KL is 0 and it carries nothing.
 # If all latents collapse, the code tells the decoder nothing about the image.
 # We make it happen with a large $\beta$, in
 #
 # $$\text{loss} = -\mathbb E_q[\log p(x\mid z)] + \beta\,\mathrm{KL} .$$
 #
-# Two cures have been proposed:
+# Two cures have been proposed.
 #
-# - **warm-up** (Bowman et al. 2016): let $\beta$ rise from 0 to its value during the first part of training, so that the code is worth using before it has to be paid for;
-# - **free bits** (Kingma et al. 2016): do not charge the first $\lambda$ nats of each latent's KL, averaged over the batch: $\lambda = 0.5$ leaves 10 nats free over 20 latents.
+# - **Warm-up** (Bowman et al. 2016) lets $\beta$ rise from 0 to its value during the first part of training, so that the code is worth using before it has to be paid for.
+# - **Free bits** (Kingma et al. 2016) do not charge the first $\lambda$ nats of each latent's KL, averaged over the batch.
+#   With $\lambda = 0.5$, 10 nats are free over 20 latents.
 #
 # In the literature collapse mostly means collapse at β = 1, with a decoder strong enough to do without the code.
-# Ours is of another kind: at β = 20 it is what the objective asks for.
-# Warm-up changes only the path there; free bits change the objective.
+# Ours is of another kind, because at β = 20 it is what the objective asks for.
+# Warm-up changes only the path there, while free bits change the objective.
 # Which of them can help?
 # Judge by the *bound at β = 1*, not by the KL.
-# A higher KL is easily bought: it is worth nothing unless the reconstruction gains more than it costs.
+# A higher KL is easily bought, and it is worth nothing unless the reconstruction gains more than it costs.
 
 
 # %%
@@ -374,9 +378,10 @@ for name in ("β = 20 (collapse)", "β = 20, warm-up", "β = 20, free bits 0.5")
     measured[name] = [measure(train_vae(seed, **recipes[name])) for seed in seeds]
 
 # %% [markdown]
-# Every recipe was trained from the same three seeds.
-# So the last column can compare *within* a seed: the mean difference from plain β = 1, with its 95 % interval (Student's t with two degrees of freedom, hence wide; it covers the seeds of training only, since all runs are measured on the same validation images).
-# The table calls minus the reconstruction term *distortion* and the KL *rate*: section 4 says why.
+# Every recipe was trained from the same three seeds, so the last column can compare *within* a seed.
+# It shows the mean difference from plain β = 1, with its 95 % interval.
+# The interval is wide, because it uses Student's t with two degrees of freedom, and it covers the seeds of training only, since all runs are measured on the same validation images.
+# The table calls the KL *rate* and minus the reconstruction term *distortion*, and section 4 says why.
 # A latent counts as *active* if the variance of its mean over the images exceeds 0.01.
 
 # %%
@@ -420,27 +425,27 @@ show_table(
 )
 
 # %% [markdown]
-# Read the table in two columns at once: the KL *and* the bound.
+# Read two columns of the table together, the KL *and* the bound.
 #
 # - β = 20 leaves a KL of nearly 0, and the bound suffers: that is collapse.
-#   (The count of active latents hides it: a mean that scatters by 0.1 is "active" and carries about 0.005 nats.)
-# - Warm-up before β = 20 hardly helps: at the end the KL is again nearly 0, because the final objective is the same.
-# - Free bits at β = 20 bring the bound back a long way: the first 10 nats of the code are free, and it uses them.
+#   The count of active latents hides it, because a mean that scatters by 0.1 is "active" and carries about 0.005 nats.
+# - Warm-up before β = 20 wins back only a few of the many nats that were lost, because the final objective is the same and the KL again ends near 0.
+# - Free bits at β = 20 bring the bound back a long way, because the first 10 nats of the code are free and the network uses them.
 #   But plain β = 1 remains far better: the cure for too high a price is a lower price.
-# - At β = 1 all or nearly all latents are active: there is nothing to cure.
-#   Where the interval in the last column includes 0, three seeds do not tell the recipes apart.
+# - At β = 1 all or nearly all latents are active, so there is nothing to cure.
+#   If the interval in the last column includes 0, three seeds do not tell the recipes apart.
 #
-# (Each was trained for fewer epochs than the VAE of chapter 3, and is measured on validation images: do not compare with the values there.)
+# Do not compare these values with those of chapter 3, because we train for fewer epochs here and measure on validation images.
 #
 # Yet an unused latent is not always a disease.
-# With a linear decoder and a *fixed* noise variance $s^2$ one can prove (Lucas et al. 2019) that a latent stays unused at the optimum exactly where $s^2$ exceeds the variance of the data in its direction: its information would cost more than it gives.
+# With a linear decoder and a *fixed* noise variance $s^2$ one can prove when a latent stays unused at the optimum (Lucas et al. 2019).
+# It does so exactly when $s^2$ exceeds the variance of the data in its direction, because its information would cost more than it gives.
 #
 # ### An unused latent can be cut out
 #
 # A latent with KL 0 is pure noise for the decoder.
 # A well-trained decoder has learnt to ignore it, and then cutting it out leaves the bound as it is.
-# The loaded VAE of section 1 has 50 latents, more than it needs.
-# We remove those that are not active, and compare at the same noise.
+# The loaded VAE of section 1 has 50 latents, more than it needs, so we remove those that are not active and compare the bounds at the same noise.
 
 # %%
 shown = vae.binarise(digits.validation.images.float() / 255, "static")
@@ -462,16 +467,15 @@ print(
 )
 
 # %% [markdown]
-# More than half of its latents are unused, and the bound hardly notices their removal.
-# This model does not need them.
+# More than half of its latents are unused, and the bound hardly notices their removal, so this model does not need them.
 
 # %% [markdown]
 # ## 4. Rate and distortion
 #
-# Call the KL the **rate** $R$ (the price of the code) and minus the reconstruction term the **distortion** $D$ (the nats still needed to describe the image once the code is known).
-# The ELBO is $-(D+R)$.
-# Each $\beta$ buys another mixture (Alemi et al. 2018).
-# All mixtures with the same ELBO lie on a line of slope −1.
+# Call the KL the **rate** $R$, the price of the code, and minus the reconstruction term the **distortion** $D$.
+# The distortion is the nats still needed to describe the image once the code is known, so the ELBO is $-(D+R)$.
+# Each $\beta$ buys another mixture (Alemi et al. 2018), and all mixtures with the same ELBO lie on a line of slope −1.
+# In the figure such a line runs through the best β, so look how far the other points lie above it.
 
 # %%
 curve = {beta: measure(train_vae(beta=beta)) for beta in P.betas}
@@ -523,27 +527,27 @@ show_table(
 )
 
 # %% [markdown]
-# The grey line joins all points that are as good as the best one *for the bound*.
-# Points above it lose.
-# (The axes have different scales, so that its slope of −1 does not look like 45°.)
+# The grey line joins all points that are as good as the best one *for the bound*, and points above it lose.
+# The axes have different scales, so its slope of −1 does not look like 45°.
 #
-# For the best attainable curve the slope at the point that minimises $D + \beta R$ is −β: it touches a line of slope −1 at β = 1, where the objective is the bound itself.
-# Compare the table: each slope should lie between its two −β.
-# That it does so roughly says that training came near the optimum.
-# One run each cannot separate β = 1 from a near neighbour.
+# For the best attainable curve the slope at the point that minimises $D + \beta R$ is −β.
+# So it touches a line of slope −1 at β = 1, where the objective is the bound itself.
+# Compare the table, in which each slope should lie between its two −β.
+# If they roughly do, training came near the optimum.
+# One run for each β cannot separate β = 1 from a near neighbour.
 #
 # Why then any other β?
-# A lower rate forces a simpler code.
-# Whether that is better for *transfer* is a question of chapter 5.
+# A lower rate forces a simpler code, and whether that is better for *transfer* is a question of chapter 5.
 
 # %% [markdown]
 # ## 5. How good is it? Evaluation as in the literature
 #
-# Burda et al. (2015, arXiv 1509.00519), Table 1, report for MNIST with dynamic binarisation and one stochastic layer: **86.76** nats for the VAE and **84.78** for the *importance-weighted autoencoder* (IWAE): the same network, trained to maximise $L_{50}$ instead of $L_1$.
-# These are *negative* log-likelihoods (lower is better), estimated by $L_{5000}$ on the 10,000 test images.
+# Burda et al. (2015, arXiv 1509.00519), Table 1, report results for MNIST with dynamic binarisation and one stochastic layer.
+# They are **86.76** nats for the VAE and **84.78** for the *importance-weighted autoencoder* (IWAE), the same network trained to maximise $L_{50}$ instead of $L_1$.
+# These are *negative* log-likelihoods, estimated by $L_{5000}$ on the 10,000 test images, so lower is better.
 #
-# To compare, one must do the same: the same binarisation, the same $k$, the same images.
-# Our recorded line does; this run, with its own $k$ and images, does not (`profile="paper"` would).
+# To compare, you must use the same binarisation, the same $k$ and the same images.
+# Our recorded line does, but this run has its own $k$ and images, and only `profile="paper"` would match.
 
 # %%
 per_image = -vae.held_out_bound(
@@ -586,23 +590,23 @@ show_table(
 )
 
 # %% [markdown]
-# How to read it:
+# Keep this in mind when you read the table:
 #
-# - The line of brackets above the table is a 95 % interval, the table gives one standard error.
+# - The brackets in the line above the table are a 95 % interval, while the table gives one standard error.
 #   Both cover the choice of test images only, not another training run.
 # - Between two models measured on *different* images the errors combine.
-#   On the *same* images much smaller differences can be real: then look at the standard error of the differences image by image.
-# - A smaller $k$ makes the bound looser, never tighter: as far as $k$ is concerned a number with a smaller $k$ is too pessimistic, if anything.
+#   On the *same* images much smaller differences can be real, so look at the standard error of the differences image by image.
+# - A smaller $k$ can only loosen the bound.
+#   So our $k = 500$ in the profile `cpu`, against the paper's 5,000, makes the model look worse, never better.
 # - The embedded *test* digits come from MNIST's training set, but were kept out of the training of the loaded model.
-#   They are not the paper's test images.
-#   The recorded line is measured on all the true test images.
-# - The architecture is not the paper's: wider layers, another activation, layers that add to their input.
+#   They are not the paper's test images, on all of which the recorded line is measured.
+# - The architecture is not the paper's, for it has wider layers, another activation, and layers that add to their input.
 #   So a value near the paper's says that the method works here, not that this VAE is better.
 #
 # ### How loose is the ELBO of this VAE?
 #
 # $L_k - L_1$ is a lower estimate of the gap.
-# The same images, growing $k$:
+# We let $k$ grow on the same images.
 
 # %%
 few = digits.test.images[:200]
@@ -618,17 +622,15 @@ show_table(
 )
 
 # %% [markdown]
-# Some nats lie between $k = 1$ and $k = 100$: so much at least the ELBO is below $\log p(x)$.
-# Papers that report −ELBO and papers that report $-L_{5000}$ speak of different numbers.
+# Some nats lie between $k = 1$ and $k = 100$, and the ELBO is at least that far below $\log p(x)$.
+# So papers that report −ELBO and papers that report $-L_{5000}$ speak of different numbers.
 
 # %% [markdown]
-# ## 6. Clinic
+# ## 6. Clinic: three objectives with a bug each
 #
-# Three objectives with bugs that are easy to make.
-# Each runs without an error.
-# Each has one bug.
-# Copy the body into the function `repaired_…` below it, then change it.
-# `hint("vae.clinic_a")` helps.
+# Here are three objectives that run without an error, each with one bug that is easy to make.
+# Copy the body of each into the function `repaired_…` below it, then change it.
+# If you are stuck, `hint("vae.clinic_a")` helps.
 # Every function returns the negative ELBO of a batch, in nats per image, **summed** over pixels and latents and averaged over images.
 #
 # `logits` and `images` have the shape `[batch, channels, height, width]`.
@@ -658,7 +660,8 @@ repaired_b_checked = check("vae.clinic_b", repaired_b)
 # %% [markdown]
 # ### Patient C · 5 minutes
 #
-# This encoder's second head returns the standard deviation σ itself (it ends in a softplus, $\log(1+e^a)$, which is always positive).
+# This encoder's second head returns the standard deviation σ itself.
+# It ends in a softplus, $\log(1+e^a)$, which is always positive.
 
 
 # %% broken="vae.clinic_c"
@@ -669,7 +672,8 @@ repaired_b_checked = check("vae.clinic_b", repaired_b)
 repaired_c_checked = check("vae.clinic_c", repaired_c)
 
 # %% [markdown]
-# A value that is known beforehand: with logits 0 every pixel costs log 2, and ten latents with μ = 1, σ = 1 cost ½ each.
+# Now test your repairs on a value that is known beforehand.
+# With logits 0 every pixel costs log 2, and ten latents with μ = 1, σ = 1 cost ½ each.
 
 # %% tags=["nbval-check-output"]
 blank, ones = torch.zeros(1, 1, 28, 28), torch.ones(1, 10)
@@ -685,12 +689,11 @@ for name, patient, second in (
 
 # %% [markdown]
 # The patients as they came would give 543.93 (A), 553.43 (B) and 552.02 (C).
-# In training nothing would have raised an error: a value that is known beforehand shows the bug at once.
-# (With a single image it does not test the division by the batch.)
+# In training nothing would have raised an error, but a value that is known beforehand shows the bug at once.
+# Only the division by the batch goes untested with a single image.
 #
 # What did each bug do?
-# A is a β below 1, here 1/10: the price was averaged over the latents.
-# B is β = 2.
+# A is a β below 1, here 1/10, because the price was averaged over the latents, while B is β = 2.
 # C is no β at all: $e^\sigma - 1 - \sigma$ is smallest at σ = 0, so it rewards codes without noise, and the VAE becomes an autoencoder.
 
 # %% [markdown]
@@ -703,8 +706,7 @@ for name, patient, second in (
 # <details><summary>Yes: it is a lower bound.</summary>
 #
 # Not necessarily.
-# The bound holds for the *expectation*.
-# Single draws scatter around it.
+# The bound holds for the *expectation*, and single draws scatter around it.
 # </details>
 #
 # <details><summary>Not necessarily.</summary>
@@ -747,10 +749,9 @@ for name, patient, second in (
 # ## Take-away
 #
 # - Reparameterised gradients scatter far less than score-function gradients.
-# - In expectation $\mathrm{ELBO} \le L_k \le \log p(x)$.
-#   A single value proves nothing.
+# - In expectation $\mathrm{ELBO} \le L_k \le \log p(x)$, but a single value proves nothing.
 # - Judge every cure of collapse by the bound at β = 1, beside the KL.
-# - −ELBO = distortion + rate; β chooses the point on their curve, and β = 1 optimises the bound.
+# - −ELBO is distortion plus rate; β chooses the point on their curve, and β = 1 optimises the bound.
 # - Report k, binarisation, images and standard error with every log-likelihood.
 
 # %% [markdown]

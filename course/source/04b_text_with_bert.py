@@ -19,31 +19,26 @@
 # %% [markdown]
 # ## What you will be able to do
 #
-# - turn sentences into numbers in two ways: by counting words, and by a pretrained encoder;
+# - turn sentences into numbers in two ways, by counting words and by a pretrained encoder;
 # - say what a token, a word piece, an attention mask and an embedding are;
 # - measure what a pretrained encoder is worth when only 5, 20 or 100 sentences of each class are labelled;
 # - name a task on which counting words may win, and say why;
 # - fine-tune an encoder with a short loop of your own, and tell whether that was worth it;
 # - ask what the encoder may have seen before.
 #
-# You need chapter 1 (training) and, from chapter 4, the linear probe and fine-tuning.
+# You need the training loop of chapter 1, and the linear probe and fine-tuning of chapter 4.
 # This is a short chapter without exercises.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The second article behind this course names BERT as a model *where transfer learning is applied*.
-# **BERT** (Devlin et al.
-# 2018) is a network that was trained on a large amount of text without labels, and is then reused for other tasks.
-#       The article gives no number.
-#       So we ask: how good is a classifier with only a few labels if it stands on such a network?
-#       And how good is one that does without?
+# The second article behind this course names BERT as a model *where transfer learning is applied*, but it gives no number.
+# **BERT** (Devlin et al. 2018) is a network that was trained on a large amount of text without labels, and is then reused for other tasks.
+# So we ask how good a classifier with only a few labels becomes if it stands on such a network, and how good one is that does without.
 #
-# This page does not run BERT itself, which is large and must be downloaded.
-# By default it runs a small relative, **MiniLM**, whose training went further (section 3).
-# So the chapter says what *such a* network is worth.
-# `model="bert-base-uncased"` runs BERT.
-# (Averaging the vectors of BERT as it was trained compares sentences less well: Reimers and Gurevych 2019.)
+# BERT itself is large and must be downloaded, so this page runs a small relative by default, **MiniLM**, whose training went further, as section 3 explains.
+# The chapter therefore says what *such a* network is worth.
+# If you set `model="bert-base-uncased"`, it runs BERT, though averaging the vectors of BERT as it was trained compares sentences less well (Reimers and Gurevych 2019).
 #
 # The rival is simple, old and fast: count the words, and fit a logistic regression.
 # Any pretrained model should at least beat that.
@@ -99,25 +94,21 @@ from vaetl_helpers import plots, study, text, transfer
 from vaetl_helpers.output import record_id, show_record
 
 # %% [markdown]
-# ## 1. The sentences
+# ## 1. Sentences from docstrings or film reviews
 #
-# Two tasks run in this notebook with the same code.
-# The line below says which one you see.
+# This notebook runs the same code on one of two tasks, and the line below says which one you see.
 #
 # - **docstrings** (three classes).
-#   Python libraries describe their functions in *docstrings*.
-#   From which library is a sentence: torch, scikit-learn or matplotlib?
-#   The sentences are read from the packages that are installed on *your* machine; nothing is downloaded.
+#   Python libraries describe their functions in *docstrings*, and the task is to tell whether a sentence comes from torch, scikit-learn or matplotlib.
+#   The sentences are read from the packages that are installed on *your* machine, so nothing is downloaded.
 #   They have 6 to 40 words.
 #   Examples, lists of parameters and formulas are left out, and so are sentences that occur twice.
 #   The name of each library is replaced by `LIBRARY`.
-#   Other words that give the library away, such as "tensor", "estimator" or "axes", stay: they are what the libraries are about.
-# - **sentence-polarity** (two classes).
+#   Other words that give the library away, such as "tensor", "estimator" or "axes", stay because they are what the libraries are about.
+# - **sentence-polarity** (two classes, Pang and Lee 2005).
 #   Is a sentence from a film review for or against the film?
-#   (Pang and Lee 2005.)
-#   It is used where it is on your machine, or with `task="sentence-polarity"` after a download.
-#   Its labels were made automatically, from the verdict of the whole review.
-#   So some sentences give no sign of their label.
+#   This task is used if its data are on your machine, or with `task="sentence-polarity"` after a download.
+#   Its labels were made automatically from the verdict of the whole review, so some sentences give no sign of their label.
 
 # %%
 data = text.load_text(P.task, P.data_root)
@@ -129,9 +120,8 @@ pool, look, test = (
 classes = pool.classes
 
 # %% [markdown]
-# The numbers in that line say how many sentences there are: for the pool, to look at, and for the test.
-# What these three are comes next; this run may use fewer.
-# A few of the sentences:
+# The line ends with how many sentences there are to label, to look at and to test on.
+# Here are a few of them:
 
 # %%
 show_table(
@@ -143,17 +133,16 @@ show_table(
 )
 
 # %% [markdown]
-# There are three disjoint sets, as always:
+# As always, there are three disjoint sets, of which a run may use only a part:
 #
 # - a **pool**, from which we draw the few sentences that count as labelled;
 # - a few sentences **to look at**, for the pictures below;
 # - a **test** set, which only the final comparisons see.
 #
-# One danger is special to text.
-# Two functions in one file are often described by nearly the same sentence.
-# If one of them were in the pool and the other in the test set, the test would be too easy.
+# One danger is special to text: two functions in one file are often described by nearly the same sentence.
+# If one of these sentences were in the pool and the other in the test set, the test would be too easy.
 # So the docstrings of a *file* go to one set as a whole.
-# (The files of film sentences do not say where a sentence is from, so that two of one review, or of one film, may be on both sides.)
+# The files of film sentences do not say where a sentence is from, so two sentences of one review, or of one film, may still be on both sides.
 
 # %%
 files = [set(part.origins) for part in (pool, look, test)]
@@ -169,9 +158,8 @@ print(
 # %% [markdown]
 # ## 2. Counting words
 #
-# A **bag of words** describes a sentence by how often each word occurs in it.
-# The order is lost.
-# One row is one sentence, one column is one word of the vocabulary, and nearly all entries are 0.
+# A **bag of words** describes a sentence by how often each word occurs in it, and forgets the order.
+# In its table a row is a sentence, a column is a word of the vocabulary, and nearly all entries are 0.
 #
 # Words such as "the" occur everywhere and say little.
 # **TF-IDF** (term frequency, inverse document frequency) makes them count less.
@@ -180,14 +168,14 @@ print(
 # $$\text{tfidf}(t, d) = \text{tf}(t, d)\cdot\text{idf}(t), \qquad \text{idf}(t) = \ln\frac{1 + n}{1 + \text{df}(t)} + 1 .$$
 #
 # - $\text{tf}(t, d)$ is how often $t$ occurs in $d$;
-# - $n$ is the number of sentences that the table is fitted on, $\text{df}(t)$ the number of those that contain $t$;
+# - $n$ is the number of sentences that the table is fitted on, and $\text{df}(t)$ the number of those that contain $t$;
 # - $\ln$ is the natural logarithm;
-# - the two ones inside the logarithm act like one more sentence that contains every word ("smooth idf"): nothing is divided by 0;
-# - the last one keeps a word that is in every sentence: its weight is 1 and not 0.
+# - the two ones inside the logarithm ("smooth idf") act like one more sentence that contains every word, so that nothing is divided by 0;
+# - the last one keeps a word that is in every sentence, because its weight is then 1 and not 0.
 #
 # Scikit-learn writes all words in small letters and drops those of one letter.
-# Then each row is divided by its length $\sqrt{\sum_t \text{tfidf}(t,d)^2}$, so that long sentences do not weigh more.
-# By hand, for three sentences:
+# Then it divides each row by its length $\sqrt{\sum_t \text{tfidf}(t,d)^2}$, so that long sentences do not weigh more.
+# The next cell does the same by hand for three sentences.
 
 # %% tags=["nbval-check-output"]
 three = ["the film is good", "the film is bad", "a movie that we enjoyed"]
@@ -209,16 +197,18 @@ print(
 )
 
 # %% [markdown]
-# Two things to see. "good", which occurs in one of the three sentences, weighs more than "the", which occurs in two.
-# And the last line shows the weakness.
-# The **cosine** of two vectors is $a \cdot b / (\lVert a \rVert\, \lVert b \rVert)$, their scalar product over the product of their lengths; our rows have length 1.
-# It is large for "good" and "bad", which share the other words, and 0 for "the film is good" and "a movie that we enjoyed", which mean nearly the same and share no word.
+# The word "good", which occurs in one of the three sentences, weighs more than "the", which occurs in two.
+# That is what TF-IDF is for, but the last line shows its weakness.
+# The **cosine** of two vectors is $a \cdot b / (\lVert a \rVert\, \lVert b \rVert)$, their scalar product over the product of their lengths, which are 1 for our rows.
+# It is large for the sentences with "good" and "bad", which share the other words.
+# Yet it is 0 for "the film is good" and "a movie that we enjoyed", which mean nearly the same and share no word.
 # A word that was not among the labelled sentences says nothing at all.
 #
-# Here is the rival: TF-IDF of single words and of pairs of neighbouring words, then logistic regression.
-# How strongly its weights are held near 0 (**regularisation**) is set by $C$: the smaller $C$, the stronger.
-# $C$ is chosen among seven values by **cross-validation** inside the labelled sentences.
-# They are cut into five parts (fewer where a class has fewer than five labels), each part is predicted from the others, and the $C$ with the best accuracy wins: among equals the smallest, that is the strongest regularisation.
+# So this is the rival: TF-IDF of single words and of pairs of neighbouring words, then logistic regression.
+# How strongly its weights are held near 0 (**regularisation**) is set by $C$: the smaller, the stronger.
+# We choose $C$ among seven values by **cross-validation** inside the labelled sentences.
+# They are cut into five parts, or into fewer if a class has fewer than five labels, and each part is predicted from the others.
+# The $C$ with the best accuracy wins, and among equals the smallest, which regularises most.
 # No other label is needed, so none is used without being counted.
 # The vocabulary and the idf come from the labelled sentences, too.
 
@@ -239,16 +229,14 @@ def tfidf_probe(texts, labels, strengths=(0.01, 0.1, 1, 10, 100, 1e3, 1e4)):
 
 
 # %% [markdown]
-# ## 3. An encoder
+# ## 3. What an encoder does
 #
 # An **encoder** is a network that turns a sentence into vectors.
 # First the sentence is cut into **tokens**.
-# A frequent word is one token.
-# A rare word is cut into **word pieces**, so that a vocabulary of about 30,000 tokens is enough for every text.
-# A piece that continues a word begins with `##`.
-# Two special tokens mark the start, `[CLS]`, and the end, `[SEP]`.
+# A frequent word is one token, while a rare word is cut into **word pieces**, so that a vocabulary of about 30,000 tokens is enough for every text.
+# A piece that continues a word begins with `##`, and two special tokens mark the start, `[CLS]`, and the end, `[SEP]`.
 # Shorter sentences of a batch are filled up with `[PAD]` (**padding**).
-# The **attention mask** says which tokens are real (1) and which are padding (0).
+# The **attention mask** then says which tokens are real, with a 1, and which are padding, with a 0.
 # Look at the second row:
 
 # %%
@@ -262,14 +250,13 @@ for tokens, mask in zip(batch["input_ids"], batch["attention_mask"]):
     print(encoder.tokenizer.convert_ids_to_tokens(tokens), mask.tolist())
 
 # %% [markdown]
-# Each token has a row in a table: its **embedding**, a vector that is learned like any weight.
-# (A vector for the position in the sentence is added.)
+# Each token has a row in a table, its **embedding**, which is a vector that is learned like any weight.
+# A vector for the position in the sentence is added to it.
 # Then come layers of **attention**.
 # Each layer changes the vector of a token by a weighted mean over the vectors of all tokens of the sentence, and computes the weights from the vectors themselves.
 # So the vector of "bank" depends on whether "river" or "money" is near.
 # The mask gives padding the weight 0 in these means.
-# After the attention, a small network of two linear layers works on each token by itself.
-# It holds two thirds of a layer's parameters.
+# After the attention, a small network of two linear layers works on each token by itself, and it holds two thirds of a layer's parameters.
 
 # %%
 sizes = [sum(p.numel() for p in part.parameters()) / 1e6 for part in encoder.parts]
@@ -286,28 +273,25 @@ show_table(
 # %% [markdown]
 # ### Where this encoder comes from
 #
-# By default it is **all-MiniLM-L6-v2**.
-# It comes in a package, so that no download is needed.
-# To be honest about "transfer", one has to say what it has learned, and in which order:
+# By default the encoder is **all-MiniLM-L6-v2**, which comes in a package, so that no download is needed.
+# To be honest about "transfer", you have to say what it learned, and in which order:
 #
 # 1. A large network of BERT's kind and size, *UniLM v2*, learned to guess hidden words, and hidden passages of several words, in unlabelled text.
-#    (BERT itself guessed hidden words, and whether one passage follows another, in books and Wikipedia.)
-# 2. **MiniLM** (Wang et al. 2020), a narrower network of 12 layers, was trained to imitate the attention of that network's last layer.
-#    This is called *distillation*.
+#    BERT itself guessed hidden words, and whether one passage follows another, in books and Wikipedia.
+# 2. **MiniLM** (Wang et al. 2020), a narrower network of 12 layers, was trained to imitate the attention of that network's last layer, which is called *distillation*.
 #    Ours keeps every second layer, 6 in all.
-# 3. A project of the library sentence-transformers trained it further, on about a billion *pairs* of sentences that belong together: comments and replies, questions and answers, titles and abstracts.
+# 3. A project of the library sentence-transformers trained it further, on about a billion *pairs* of sentences that belong together, such as comments and replies, questions and answers, or titles and abstracts.
 #    It learned to give such a pair similar vectors, and to tell the partner from the other sentences of the batch.
 #
 # So what is transferred below includes step 3, and that is more than reading text without supervision.
 # The model card lists where the pairs come from: Reddit, Stack Exchange, scientific papers and others.
 #
 # - *Docstrings.*
-#   One source is CodeSearchNet: docstrings, each paired with its code.
+#   One source is CodeSearchNet, which pairs docstrings with their code.
 #   So the encoder was trained on text of the same kind, perhaps on some of the same sentences, beside code that shows the library.
 #   Take its lead on docstrings as an upper estimate.
 # - *Film reviews.*
-#   It has not seen the labels.
-#   It may have read some of the sentences.
+#   It has not seen the labels, but it may have read some of the sentences.
 #
 # ### From tokens to one vector
 #
@@ -316,18 +300,17 @@ show_table(
 #
 # $$s = \frac{\sum_{t=1}^{T} m_t\, h_t}{\sum_{t=1}^{T} m_t}, \qquad m_t \in \{0, 1\}\ \text{the attention mask.}$$
 #
-# In the code, $h$ is `hidden` and $m$ is `mask`.
-# `text.mean_pool` has two lines:
+# In the code, $h$ is `hidden` and $m$ is `mask`, and `text.mean_pool` has two lines:
 #
 # ```python
 # weights = mask.unsqueeze(-1).to(hidden.dtype)
 # return (hidden * weights).sum(1) / weights.sum(1)
 # ```
 #
-# Why the mask?
+# Why do we need the mask?
 # Padding tokens have vectors as well.
 # If they counted, the vector of a sentence would depend on the longest sentence that happens to be in its batch.
-# We can look: "Good." alone, and beside a longer sentence.
+# To see this, the next cell encodes "Good." alone, and again beside a longer sentence.
 
 # %% tags=["nbval-check-output"]
 with torch.no_grad():
@@ -348,10 +331,10 @@ print(
 )
 
 # %% [markdown]
-# With the mask, padding changes nothing (but for rounding).
+# With the mask, padding changes nothing beyond rounding.
 #
-# Now the three sentences from above again, and a fourth on another subject.
-# The bag of words gave 0 for the first and the third.
+# Now take the three sentences from above again, and a fourth on another subject.
+# The bag of words gave 0 for the first and the third; what does the encoder give?
 
 # %%
 other = "Pack the parameters into a single vector."
@@ -366,9 +349,9 @@ for number in (2, 3, 4):
 # Do not expect it to be as good at opinions as at subjects.
 
 # %% [markdown]
-# ## 4. All sentences, once
+# ## 4. Encode every sentence once
 #
-# The encoder is **frozen**: its weights stay as they are.
+# The encoder is **frozen**, which means that its weights stay as they are.
 # So every sentence needs to go through it only once, and all experiments share the result.
 # `embed` sorts the sentences by length first, so that a batch needs little padding.
 
@@ -387,7 +370,7 @@ report(
 
 # %% [markdown]
 # What does a neighbourhood look like?
-# We take one sentence, and search the pool for the three with the largest cosine, by words and by encoder.
+# We take one sentence and search the pool for the three with the largest cosine, by words and by encoder.
 # Which of the two lists is closer in *meaning*?
 
 # %%
@@ -430,10 +413,9 @@ print(
 # %% [markdown]
 # TF-IDF finds sentences that share words with ours, rare ones first.
 # The encoder may find some that share none, and speak of something alike.
-# But one sentence is an anecdote.
-# The last line counts over all of them.
+# But one sentence is an anecdote, so the last line counts over all of them.
 #
-# And a picture: both kinds of features, each reduced to the two directions in which they vary most around their mean (principal component analysis).
+# For a picture, both kinds of features are reduced to the two directions in which they vary most around their mean (principal component analysis).
 # In which panel do the classes lie apart?
 
 
@@ -468,24 +450,21 @@ plt.show()
 # %% [markdown]
 # In neither panel do the classes lie quite apart.
 # Two directions are a shadow of several hundred, and nobody chose them for *our* classes.
-# Classes that overlap here may still be separable by a flat boundary (a hyperplane) in all dimensions.
-# So we do not judge by the picture: we fit a classifier and count.
+# Classes that overlap here may still be separable by a flat boundary, a hyperplane, in all dimensions.
+# So we do not judge by the picture, but fit a classifier and count.
 
 # %% [markdown]
-# ## 5. Few labels
+# ## 5. Which is better with few labels?
 #
-# Now the experiment.
-# From the pool we draw a few sentences of each class.
+# For the experiment we draw a few sentences of each class from the pool.
 # Each method sees these labels and no others, and is then measured on the test sentences.
-# This is repeated with fresh draws.
-# The draws are the same for all methods, so that we can look at their *difference* draw by draw.
+# This is repeated with fresh draws, which are the same for all methods, so that we can look at their *difference* draw by draw.
 #
-# - **TF-IDF**: the function of section 2.
-# - **frozen encoder**: a **linear probe** on the encoder's vectors.
-#   That is logistic regression, one linear layer with softmax and cross-entropy as in chapter 1, on vectors that stay fixed.
-#   Each coordinate is standardised first.
+# - **TF-IDF** is the function of section 2.
+# - The **frozen encoder** gets a **linear probe** on its vectors.
+#   That is logistic regression, one linear layer with softmax and cross-entropy as in chapter 1, on vectors that stay fixed and whose coordinates are standardised first.
 #   It has the same budget: seven values of $C$, chosen in the same way inside the labels.
-# - **random encoder**, in longer runs only: the same network with weights that were drawn and never trained.
+# - The **random encoder**, in longer runs only, is the same network with weights that were drawn and never trained.
 #   It tells whether the *training* of the encoder matters, or any large network would do.
 
 
@@ -540,11 +519,10 @@ table = study.run_study(
 )
 
 # %% [markdown]
-# The figure shows the mean over the draws, with its 95 % band, over the number of labelled sentences: of all classes together, with as many labels of each class, on a logarithmic scale.
-# The dotted line is guessing.
-# The second panel is our longer recorded run on film reviews.
-# Which line is higher on the left?
-# Do they meet on the right?
+# The figure shows the mean test accuracy over the draws, with its 95 % band.
+# Its horizontal axis is logarithmic and counts the labelled sentences of all classes together, with equally many of each class.
+# The dotted line is guessing, and the second panel is our longer recorded run on film reviews.
+# Which line is higher on the left, and do they meet on the right?
 
 
 # %%
@@ -592,13 +570,14 @@ if recorded:
 plt.show()
 
 # %% [markdown]
-# Whether two bands overlap is not the question, since both methods were run on the same draws.
-# The table has the mean of the *paired* differences with its 95 % interval, and a verdict that is computed from it (adjusted for asking once for each number of labels):
+# Both methods were run on the same draws, so it does not matter whether their bands overlap.
+# What counts is the mean of the *paired* differences, which the table gives with its 95 % interval.
+# Its verdict is computed from that interval, after an adjustment for asking once per number of labels:
 #
-# - *supported*: the interval lies above 0, so the frozen encoder is better;
-# - *contradicted*: it lies below 0, so TF-IDF is better;
-# - *no gain*: it lies within ±1 point, so that there is no difference worth a point;
-# - *undecided*: anything else, and always below five draws.
+# - *supported* means that the interval lies above 0, so the frozen encoder is better;
+# - *contradicted* means that it lies below 0, so TF-IDF is better;
+# - *no gain* means that it lies within ±1 point, so there is no difference worth a point;
+# - *undecided* is anything else, and always the verdict below five draws.
 
 # %%
 effects = [
@@ -710,38 +689,34 @@ show_recorded(
 )
 
 # %% [markdown]
-# How to read these results:
+# How can we explain these results, and how far do they reach?
 #
-# - With five sentences of each class, most words of a test sentence were never seen with a label.
-#   TF-IDF has little to go by.
-#   The encoder has more: it knows from its own training which words are used alike.
+# - With five sentences of each class, most words of a test sentence were never seen with a label, so TF-IDF has little to go by.
+#   The encoder has more, because it knows from its own training which words are used alike.
 # - Each label teaches TF-IDF new words, while the encoder's vectors stay what they are.
 #   So the lead need not grow with the number of labels.
-#   It need not shrink steadily either, for with very few labels the probe, too, has little to learn from.
+#   Nor need it shrink steadily, because very few labels starve the probe as well.
 #   Compare the differences, here and in the recorded run.
-# - Docstrings of different libraries differ in subject.
-#   For and against a film is a difference in opinion.
-#   Compare how far above chance (the dotted line) the encoder comes with the same labels.
+# - Docstrings of different libraries differ in subject, but for and against a film is a difference in opinion.
+#   Compare how far above chance, the dotted line, the encoder comes with the same labels.
 # - A lead is not an accuracy.
 #   "Few labels suffice" would say too much where the accuracy itself is low.
 #   "Fewer labels are needed" is what the differences support, where they do.
 # - The differences to the random encoder, in the recorded run, tell how much is due to the *training* of the encoder, and how much to its architecture alone.
-#   How far the random one lies above chance, and whether it beats counting words, is in the figure.
-#   It is one draw of random weights.
+#   The figure shows how far the random one lies above chance, and whether it beats counting words, but for one draw of random weights only.
 # - The rival is one of many.
 #   When we left out words such as "the", it became better by several points on docstrings, and worse on film reviews.
 #   Taking the idf from all unlabelled sentences changed less.
 #   So read the sign and the rough size of a difference, and not its decimals.
 #
-# The intervals cover the draws of labels and the choice of test sentences.
-# They do not cover another encoder.
+# The intervals cover the draws of labels and the choice of test sentences, but no other encoder.
 #
 # ### A task that may be hard for the encoder
 #
 # An encoder makes easy what its training asked for, and may bury the rest.
-# So take another task on the same sentences, one that its training did not ask for: *does the sentence contain the word "the"?*
-# The vectors are the same, only the labels are new.
-# Before you look: which method should win?
+# So let us set a task on the same sentences that its training did not ask for: *does the sentence contain the word "the"?*
+# The vectors are the same, and only the labels are new.
+# Before you look, guess which method should win.
 
 
 # %%
@@ -789,45 +764,43 @@ print(
 print(f"On this task, {sayings[study.verdict(effect)]}.")
 
 # %% [markdown]
-# For TF-IDF the answer is one column of its table.
-# The encoder spreads it over 384 numbers, mixed with the subject of the sentence.
-# An interval below 0 means that counting words won (the verdict asks for five draws, too).
+# For TF-IDF the answer is one column of its table, while the encoder spreads it over 384 numbers, mixed with the subject of the sentence.
+# An interval below 0 means that counting words won, but the verdict asks for five draws, too.
+# The encoder may even score lower than *always the more frequent answer*.
+# The draws hold as many sentences with the word as without it, but the test set need not, so no method can learn from them which answer is more frequent.
+#
 # That a probe on 40 labels does not find the word is no proof that it is lost.
-# Transfer helps where the new task asks for what the old one made easy to read off.
+# Still, transfer helps where the new task asks for what the old one made easy to read off.
 
 # %% [markdown]
-# ## 6. Fine-tuning
+# ## 6. Does fine-tuning pay?
 #
 # So far the encoder was frozen.
 # **Fine-tuning** trains it further, together with a linear head.
-# The loop is that of chapter 1; only the batches are made of tokens.
+# The loop is that of chapter 1, but its batches are made of tokens.
 #
-# How long, and how fast?
-# There are no validation labels to choose by, unless we count them.
-# So the recipe was fixed *beforehand*, by a few trials on docstrings.
-# These trials were judged on sentences of the docstrings' test part.
-# The gain on docstrings is therefore optimistic.
-# Film reviews were not used: there the recipe is not tuned at all.
+# How long should we train, and how fast?
+# There are no validation labels to choose by, unless we count them, so the recipe was fixed *beforehand*, by a few trials on docstrings.
+# These trials were judged on sentences of the docstrings' test part, which makes the gain on docstrings optimistic.
+# For film reviews, which were not used, the recipe is not tuned at all.
 #
-# - It starts from a linear probe as head, not from a random one (*LP-FT*, Kumar et al. 2022): a random head would send large, meaningless gradients into the encoder.
+# - Training starts from a linear probe as head, not from a random one (*LP-FT*, Kumar et al. 2022), because a random head would send large, meaningless gradients into the encoder.
 #   The probe is strongly regularised, so that something is left to learn.
 # - The embeddings are frozen.
 #   In MiniLM they hold half of the parameters, and a few sentences say nothing about most words.
-# - Each layer learns 1.3 times slower than the one above it (`param_groups` of chapter 4), the head ten times faster than the last layer.
-# - AdamW, that is Adam with *weight decay*: each step also pulls each weight a little towards 0.
-#   Batches of 16 sentences, 5 passes, a rate that rises and falls again (`one_cycle`).
+# - Each layer learns 1.3 times slower than the one above it, by `param_groups` of chapter 4, and the head learns ten times faster than the last layer.
+# - The optimiser is AdamW, that is Adam with *weight decay*, which means that each step also pulls each weight a little towards 0.
+#   Training makes 5 passes in batches of 16 sentences, with a rate that rises and falls again (`one_cycle`).
 #   Dropout is on, except in the frozen embeddings, which stay in eval mode.
 #
 # In the profile `smoke` the backward pass computes the activations of each layer again instead of keeping them (*gradient checkpointing*).
 # It gives the same numbers for more time and less memory, and on machines such as Binder's it is memory that is short.
 #
 # There was a trap in the first item.
-# Three of MiniLM's 384 coordinates are practically constant, at about $10^{-7}$ or less.
-# Standardising divides them by next to nothing.
-# Fine-tuning then blew the loss up to several hundred.
-# `embed` sets them to 0.
+# Three of MiniLM's 384 coordinates are practically constant, at about $10^{-7}$ or less, and standardising divides them by next to nothing.
+# Fine-tuning then blew the loss up to several hundred, so `embed` sets them to 0.
 #
-# Find the lines that are chapter 1's loop; the rest is the recipe above.
+# In the next cell, find the lines that are chapter 1's loop; the rest is the recipe above.
 
 # %%
 PASSES, BATCH, RATE, FACTOR = 5, 16, 1e-4, 1.3
@@ -870,9 +843,8 @@ def fine_tune(labelled, features, rate=RATE, seed=0):
 
 
 # %% [markdown]
-# Fine-tuning costs a training and a new pass over the test sentences for every draw.
-# So this run has fewer draws and a part of the test sentences.
-# The frozen probe is measured on the same draws and sentences, so its number differs from section 5's.
+# Fine-tuning costs a training and a new pass over the test sentences for every draw, so this run uses a part of the test sentences and, in some profiles, fewer draws.
+# The frozen probe is measured on the same draws and sentences, so its number differs from that of section 5.
 
 # %%
 exam = test.first(P.tune_test)
@@ -952,7 +924,7 @@ show_table(
 
 # %% [markdown]
 # And if the rate is wrong?
-# In longer runs only: the same recipe with 30 times the rate, at the smallest number of labels.
+# Longer runs try the same recipe with 30 times the rate, at the smallest number of labels.
 
 # %%
 if P.too_fast:
@@ -1001,21 +973,18 @@ if known := recorded_table("tuning"):
     )
 
 # %% [markdown]
-# What to see:
+# Whether fine-tuning pays depends on three things.
 #
 # - The price.
-#   Once the vectors are there, a frozen probe takes about a second.
-#   Fine-tuning takes many times as long, for every draw again.
+#   Once the vectors are there, a frozen probe takes about a second, but fine-tuning takes many times as long, for every draw again.
 #   What it gains must be worth that.
 # - The risk.
-#   The row "too fast" of the recorded run is the same recipe with 30 times the rate.
-#   A few steps at a wrong rate change what took a billion pairs to learn.
-#   (The factor 30 multiplies the head's rate, too.
-#   So this does not tell which of the two was spoiled.)
+#   The row "too fast" of the recorded run shows that a few steps at a wrong rate change what took a billion pairs to learn.
+#   The factor 30 multiplies the head's rate, too, so this does not tell which of the two was spoiled.
 #   A frozen encoder cannot be spoiled.
-# - More labels give fine-tuning more to learn from.
-#   Whether its gain grows with them: compare the two numbers of labels in the recorded run.
-#   Where both intervals include 0, it does not tell.
+# - The labels.
+#   More of them give fine-tuning more to learn from.
+#   To see whether its gain grows with them, compare the two numbers of labels in the recorded run, which does not tell if both intervals include 0.
 
 # %% [markdown]
 # ## Quiz
@@ -1032,8 +1001,7 @@ if known := recorded_table("tuning"):
 #
 # <details><summary>A sentence's vector depends on the other sentences of its batch.</summary>
 #
-# Right.
-# The longest of them decides how much padding there is.
+# Right, because the longest of them decides how much padding there is.
 # </details>
 #
 # **2.
@@ -1042,13 +1010,13 @@ if known := recorded_table("tuning"):
 #
 # <details><summary>The class of the most similar labelled sentence.</summary>
 #
-# All its similarities are 0: its row is all zeros.
+# All its similarities are 0, because its row is all zeros.
 # </details>
 #
 # <details><summary>The same class for all such sentences.</summary>
 #
-# Right: what the intercept says.
-# With five labels a class there are many sentences of which only "the" and "of" are known.
+# Right, and the intercept says which.
+# With five labels per class there are many sentences of which only "the" and "of" are known.
 # </details>
 #
 # **3.
@@ -1071,21 +1039,15 @@ if known := recorded_table("tuning"):
 # %% [markdown]
 # ## Take-away
 #
-# - A token is a word or a piece of one; an encoder gives each a vector that depends on its sentence.
+# - A token is a word or a piece of one, and an encoder gives each a vector that depends on its sentence.
 #   Mean pooling with the attention mask makes one vector of them.
-# - Pretrained vectors can save labels.
-#   How many points they give depends on the task and on the number of labels.
-#   The lead need not be largest where labels are fewest, for the probe, too, has little to learn from.
+# - Pretrained vectors can save labels, but how many points they give depends on the task and on the number of labels.
+#   The lead need not be largest where labels are fewest, for then the probe, too, has little to learn from.
 #   Look at your own table.
-# - "Frozen" costs one pass over the sentences.
-#   It has no learning rate that could spoil it.
-#   Try it first.
-# - Ask what the encoder was trained on.
-#   "Transfer" includes all of that.
-#   It helps where the new task asks for what the old one made easy to read off.
-#   Counting words can win where a single word decides.
-# - Compare with counting words.
-#   It takes ten lines, and it is the one that people forget.
+# - A frozen encoder costs one pass over the sentences and has no learning rate that could spoil it, so try it first.
+# - Ask what the encoder was trained on, because "transfer" includes all of that.
+#   It helps where the new task asks for what the old one made easy to read off, while counting words can win where a single word decides.
+# - Compare with counting words, which takes ten lines and is the comparison that people forget.
 
 # %% [markdown]
 # ## Further reading

@@ -28,8 +28,8 @@
 # - give a trained detector a new object class by freezing its backbone and replacing its last layer;
 # - judge by repeated runs what that saves, and where it saves little.
 #
-# You need chapters 1 and 4: training loop, freezing, head, fine-tuning.
-# There are no exercises here; change the parameters below instead, for example `steps = 600` or `counts = [5, 20, 80]`.
+# You need the training loop of chapter 1, and from chapter 4 freezing, heads and fine-tuning.
+# There are no exercises here, but you can change the parameters below, for example to `steps = 600` or `counts = [5, 20, 80]`.
 
 # %% [markdown]
 # ## Set-up
@@ -88,23 +88,21 @@ jobs = (
 )  # how many runs of a study go on at the same time
 
 # %% [markdown]
-# ## 1. What, and where
+# ## 1. A detector says what, and where
 #
-# A *classifier* gives one name to a whole image.
-# An **object detector** finds every object of the classes that it knows.
-# For each it returns a **box**, a **label** (its class) and a **score** (how sure it is, from 0 to 1).
-# A box is four numbers, in pixels: $(x_1, y_1, x_2, y_2)$, the left, top, right and bottom edge.
+# A *classifier* gives one name to a whole image, while an **object detector** finds every object of the classes that it knows.
+# For each it returns a **box**, a **label** (its class) and a **score** from 0 to 1, which says how sure it is.
+# A box is four numbers in pixels, $(x_1, y_1, x_2, y_2)$, for the left, top, right and bottom edge.
 # As usual with images, $y$ grows downwards.
 #
 # Why are labels for a detector more expensive, and why are more needed?
 #
-# - A classifier's label is one word an image.
-#   A detector's is a box with a name for *every* object in the image.
-# - A forgotten object is a wrong label: training then says that there is background.
+# - A classifier's label is one word per image, but a detector's is a box with a name for *every* object in the image.
+# - A forgotten object is a wrong label, because training then says that there is background.
 # - The detector has more to learn from its labels: not only what a boot looks like, but also where it ends, at every place and in every size, and what all the rest of the image is *not*.
 #
 # So here it should pay even more to begin with a detector that was trained on many labelled images of *other* classes.
-# For photos the usual source is **COCO** (*Common Objects in Context*, Lin et al. 2014, arXiv 1405.0312): photos of everyday scenes in which people have outlined the objects.
+# For photos the usual source is **COCO** (*Common Objects in Context*, Lin et al. 2014, arXiv 1405.0312), photos of everyday scenes in which people have outlined the objects.
 # Detectors learn 80 classes from it, and its training set, as divided in 2017, has about 118,000 photos.
 #
 # ### What plays COCO's part here
@@ -113,14 +111,15 @@ jobs = (
 # So the main experiment uses *scenes* that the course composes itself, small enough for every machine, and *a small detector of our own, which we trained on nine other classes*.
 # Section 7 does the same with the true COCO detector.
 #
-# A scene has 96 × 96 pixels: two to four garments of Fashion-MNIST, in different sizes, on a noisy ground; behind them two faint digits, which are only there to distract.
+# A scene has 96 × 96 pixels and shows two to four garments of Fashion-MNIST, in different sizes, on a noisy ground.
+# Behind them are two faint digits, which are only there to distract.
 # The **new class** is the *ankle boot*.
-# The other nine garments stand for COCO's classes: the pretrained detector has learned to find them.
-# In our task they are background, and only boots have boxes.
-# A coin decides for each garment whether it is a boot, so that half of all garments are boots.
-# Most easily confused with them are sneakers and sandals.
+# The other nine garments stand for COCO's classes, which the pretrained detector has learned to find.
+# In our task these nine are background, and only boots have boxes.
+# A coin decides for each garment whether it is a boot, so half of all garments are boots.
+# Sneakers and sandals are most easily confused with boots.
 #
-# This is a *friendly case*: source and target scenes differ only in which garments occur and count.
+# This is a *friendly case*, because source and target scenes differ only in which garments occur and count.
 # COCO's photos and yours differ in more, so do not expect gains of the size found here.
 
 
@@ -165,8 +164,7 @@ print(
 )
 
 # %% [markdown]
-# Look at some scenes.
-# The boxes are the labels.
+# In the scenes below, the boxes are the labels.
 # Which garments without a box look most like a boot?
 
 # %%
@@ -186,10 +184,10 @@ plt.show()
 
 # %% [markdown]
 # Every boot has a solid box, and nothing else has.
-# A scene without any boot is possible, and useful: it teaches what boots are not.
-# (Its list of boxes is empty, with the shape `[0, 4]`.)
+# A scene without any boot is possible, and useful, because it teaches what boots are not.
+# Its list of boxes is empty, with the shape `[0, 4]`.
 #
-# The *images* are split as everywhere in this course: training scenes use training images, test scenes use test images.
+# The *images* are split as everywhere in this course, so training scenes use training images and test scenes use test images.
 # The pretrained detector has seen training images of the nine other garments, no image of a boot, and no test image.
 
 # %% [markdown]
@@ -200,9 +198,10 @@ plt.show()
 #
 # $$\mathrm{IoU}(A, B) = \frac{|A \cap B|}{|A \cup B|} ,$$
 #
-# the area that they share, divided by the area that they cover together (both in square pixels).
-# It is 1 where they are equal, and 0 where they do not meet.
-# In code `A` holds three boxes, `[3, 4]`, and `B` one, `[1, 4]`. (torchvision's `box_iou` gives a table: every box of `A` with every box of `B`.)
+# the area that they share, divided by the area that they cover together, both in square pixels.
+# It is 1 if they are equal, and 0 if they do not meet.
+# In code `A` holds three boxes, `[3, 4]`, and `B` one, `[1, 4]`.
+# Torchvision's `box_iou` gives a table of every box of `A` with every box of `B`.
 
 # %% tags=["nbval-check-output"]
 B = torch.tensor([[20.0, 20.0, 60.0, 60.0]])
@@ -243,15 +242,14 @@ plt.show()
 
 # %% [markdown]
 # IoU is strict: the box in the middle is off by a third of its side, and its IoU is below 0.5 already.
-# The usual rule, which we follow, calls a box a hit from **IoU ≥ 0.5** on.
-# That is the *50* in AP@50.
+# The usual rule, which we follow, calls a box a hit from **IoU ≥ 0.5** on, and that is the *50* in AP@50.
 
 # %% [markdown]
 # ## 3. One number for a detector: AP@50
 #
 # Go through all boxes that were found in all test scenes, the highest score first.
 # A box is a *hit* (true positive) if its IoU with a true box of the same scene and class is at least 0.5, and if that true box was not hit before.
-# Every other box is a *false alarm* (false positive): a second box on the same boot is one too.
+# Every other box is a *false alarm* (false positive), including a second box on the same boot.
 # After each box note
 #
 # - **precision** = hits so far / boxes so far: how much of what it says is right;
@@ -259,18 +257,19 @@ plt.show()
 #
 # Going down the list, recall can only rise, and precision mostly falls.
 # **AP** (*average precision*) sums this up.
-# Let $P_k$ and $R_k$ be precision and recall after box $k$, with $k = 1 \dots K$ for $K$ boxes, and let $p(r)$ be the best precision at which at least the recall $r$ is reached, and 0 where it is never reached.
+# Let $P_k$ and $R_k$ be precision and recall after box $k$, with $k = 1 \dots K$ for $K$ boxes.
+# Let $p(r)$ be the best precision at which at least the recall $r$ is reached, and 0 where it is never reached.
 # COCO takes the mean over 101 levels of recall:
 #
 # $$\mathrm{AP} = \frac{1}{101} \sum_{r \in \{0,\, 0.01,\, \dots,\, 1\}} p(r), \qquad
 #   p(r) = \max_{k:\, R_k \ge r} P_k .$$
 #
-# AP is 1 (we write 100 %) only if every object is found before the first false alarm.
-# No threshold on the score has to be chosen (torchvision discards boxes with a score of 0.05 or less beforehand).
-# With several classes it is the mean over the classes, which is called *mAP* elsewhere.
+# AP is 1, which we write as 100 %, only if every object is found before the first false alarm.
+# You need not choose a threshold on the score, although torchvision discards boxes with a score of 0.05 or less beforehand.
+# With several classes AP is the mean over the classes, which is called *mAP* elsewhere.
 #
-# By hand: three boots, four boxes.
-# The first box is a hit, the second is background, the third is a hit, the fourth is a second box on the first boot; the third boot is missed.
+# Let us compute one by hand, with three boots and four boxes.
+# The first box is a hit, the second is background, the third is a hit, and the fourth is a second box on the first boot, while the third boot is missed.
 # So $p(r)$ is 1 at 34 levels (0 to 0.33), 2/3 at 33 levels (0.34 to 0.66) and 0 at 34:
 #
 # $$\mathrm{AP} = (34 + 33 \cdot 2/3) / 101 = 56/101 = 55.45\,\% .$$
@@ -309,8 +308,11 @@ print(f"torchmetrics: {detection.average_precision(said, truth):.2f} %")
 
 # %% [markdown]
 # The two agree.
-# (Behind `average_precision` are torchmetrics and pycocotools, the evaluation code that COCO publishes.
-# COCO's own headline number goes further: it repeats this at ten thresholds of IoU, from 0.50 to 0.95, and takes the mean.)
+# Behind `average_precision` are torchmetrics and pycocotools, the evaluation code that COCO publishes.
+# COCO's own headline number goes further and takes the mean over ten thresholds of IoU, from 0.50 to 0.95.
+#
+# The figure draws the state after each box as a dot and $p(r)$ as a line.
+# How large is the area under it?
 
 # %%
 axis = plots.lines(
@@ -328,7 +330,7 @@ axis.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# The area under the staircase, 5/9 = 55.56 %, is almost the AP: COCO's 101 levels approximate it.
+# The area under the staircase, 5/9 = 55.56 %, is almost the AP, since COCO's 101 levels approximate it.
 # The false alarm in second place cost precision for all that came later, and the missed boot cost the last third.
 
 # %% [markdown]
@@ -338,26 +340,27 @@ plt.show()
 # Its parts, from the input on:
 #
 # - The **backbone** is a convolutional network, as in a classifier.
-#   It turns the scene into a *feature map*: here 64 numbers at each of 12 × 12 places.
+#   It turns the scene into a *feature map*, here 64 numbers at each of 12 × 12 places.
 # - A **neck** may follow, which joins feature maps of several sizes, so that small and large objects are seen equally well.
 #   In torchvision it counts as part of the backbone and is called FPN, *feature pyramid network*.
-#   The COCO detector has one.
-#   Our small one needs none.
+#   The COCO detector has one, but our small one needs none.
 # - The **region proposal network** (RPN) looks at *anchors*, boxes of fixed sizes and shapes round each place, here 864 = 12 × 12 × 6, with 2 sizes × 3 shapes at each place.
-#   For each it says whether *something* is there, of whatever class, and moves the box to fit.
-# - The **head** cuts out the features inside the best proposals (this is called *RoIAlign*), and decides for each: which class, or background, and how to correct the box.
-#   Its **last layer** has one output a class (and one for the background) and four numbers a class (and, unused, four for the background).
+#   For each anchor it says whether *something* is there, of whatever class, and moves the box to fit.
+# - The **head** cuts out the features inside the best proposals, by a step called *RoIAlign*.
+#   For each it decides which class it is, or background, and how to correct the box.
+#   Its **last layer** has one output per class and one for the background, and four numbers per class and, unused, four for the background.
 #   This layer alone is replaced for a new class.
 #
-# Many boxes may remain on one object.
-# *Non-maximum suppression* thins them out: of boxes of one class that overlap by an IoU above 0.5, only the one with the highest score is kept.
-# The RPN does the same with its proposals (above 0.7).
+# Many boxes may remain on one object, and *non-maximum suppression* thins them out.
+# Of boxes of one class that overlap by an IoU above 0.5, it keeps only the one with the highest score.
+# The RPN does the same with its proposals, above 0.7.
 #
-# In training, the **loss** is a sum of four.
-# RPN and head each add a cross-entropy (something or nothing; which class) and a distance between box and true box (*smooth L1*: squared where it is small, linear beyond).
+# In training, the **loss** is a sum of four, two each from RPN and head.
+# One is a cross-entropy, of something or nothing in the RPN and of the class in the head.
+# The other is a distance between box and true box, *smooth L1*, which is squared where it is small and linear beyond.
 #
 # Both detectors of this chapter are built in the same way.
-# (The COCO detector has random weights in this cell: for counting that is enough, and nothing is downloaded.)
+# The next cell only counts parameters, so random weights are enough for the COCO detector, and nothing is downloaded.
 
 # %% tags=["nbval-check-output"]
 sizes = []
@@ -393,7 +396,7 @@ print(
 )
 
 # %% [markdown]
-# (COCO numbers its classes up to 90 and leaves gaps, so that the last layer of its detector has 91 outputs for 80 classes and the background.)
+# COCO numbers its classes up to 90 and leaves gaps, so the last layer of its detector has 91 outputs for 80 classes and the background.
 #
 # ### The detector that comes with the course
 #
@@ -414,10 +417,10 @@ print(
 print(f"made by: {facts['command']}")
 
 # %% [markdown]
-# (This AP is a mean over nine classes; it cannot be compared with the AP of boots alone in the next sections.)
+# This AP is a mean over nine classes, so you cannot compare it with the AP of boots alone in the next sections.
 #
-# What does it say about boots, which it has never seen?
-# We show it scenes and look which label it gives to a boot, if it puts a box on it with a score of 0.3 or more (IoU at least 0.5).
+# What does the detector say about boots, which it has never seen?
+# We show it scenes and look which label it gives to a boot, if it puts a box on it with a score of 0.3 or more and an IoU of at least 0.5.
 
 # %%
 # Seeds of their own, here and for the test scenes:
@@ -437,31 +440,33 @@ show_table(counted, header=("a boot is called", "times"))
 
 # %% [markdown]
 # If "nothing" is rare, RPN and head together see an object there already.
-# The detector can only give the names that it has; the frequent ones show what it confuses with a boot.
-# Exactly these it must learn to tell apart.
+# The detector can only give the names that it has, and the frequent ones show what it confuses with a boot.
+# These are what it must learn to tell apart from boots.
 
 # %% [markdown]
-# ## 5. A new class
+# ## 5. A new class in three steps
 #
-# Three steps, and each is a line:
+# Each of the three steps is a line:
 #
-# 1. `replace_head`: a new last layer for one class and background, with random weights.
-#    In spite of its name it replaces only this last layer; all other weights are kept.
-# 2. `freeze(detector.backbone)`, chapter 4's `freeze`: the backbone gets no gradients and stays as it is through `train()`.
+# 1. `replace_head` puts in a new last layer for one class and background, with random weights.
+#    In spite of its name it replaces only this last layer, and all other weights are kept.
+# 2. `freeze(detector.backbone)`, which is chapter 4's `freeze`, gives the backbone no gradients and keeps it as it is through `train()`.
 # 3. Train.
 #    What is *not* frozen, RPN and head, is fine-tuned along with the new layer.
 #
-# So RPN and head start pretrained too; only the backbone is frozen.
+# So RPN and head start pretrained too, and only the backbone is frozen.
 # How much each part contributes is not measured here.
 #
-# The opponent is the same network **from scratch**: random weights, everything trains.
-# It gets the same scenes, the same number of steps (`P.steps`, of 4 scenes each) and the same optimiser: Adam, with a rate that rises and then falls (*one-cycle*).
-# But the pretrained detector has had many steps of its own before; the cell prints how many.
+# The opponent is the same network **from scratch**, with random weights and every layer trained.
+# It gets the same scenes, the same number of steps (`P.steps`, of 4 scenes each) and the same optimiser, Adam with a rate that rises and then falls (*one-cycle*).
+# But the pretrained detector has had many steps of its own before; the cell below prints how many.
 #
-# The learning rates were chosen in the same way for all: from 0.0003, 0.001, 0.003 and 0.01, once, on *validation* scenes, with 40 training scenes, and used for every number of scenes.
-# A later check with two draws (second table of section 6) puts another rate first in each row, by less than a point, which is less than two draws can tell.
+# The learning rates were chosen once, in the same way for all, from 0.0003, 0.001, 0.003 and 0.01.
+# The choice was made on *validation* scenes, with 40 training scenes, and used for every number of scenes.
+# A check with two more draws (second table of section 6) preferred other rates, by less than a point, which two draws cannot tell from noise.
 #
-# The backbone of both has GroupNorm instead of BatchNorm: He et al. (2018, arXiv 1811.08883) found that training detectors from scratch needs a normalisation that does well with small batches.
+# Both backbones have GroupNorm instead of BatchNorm.
+# He et al. (2018, arXiv 1811.08883) found that training detectors from scratch needs a normalisation that does well with small batches.
 
 # %%
 FROZEN, ALL, SCRATCH = "backbone frozen", "all layers fine-tuned", "from scratch"
@@ -500,10 +505,10 @@ for method in (FROZEN, SCRATCH):
     )
 
 # %% [markdown]
-# Both have been trained on the same few scenes.
-# The losses are those of the training scenes: fitting five scenes is not finding boots in others.
-# Compare the last losses with the AP below.
-# Look at the same test scenes through both: solid boxes are the truth, dashed ones were found (with a score of at least 0.5).
+# Both have been trained on the same few scenes, and the losses are those of these training scenes.
+# Fitting five scenes is not finding boots in others, so compare the last losses with the AP below.
+# Then look at the same test scenes through both.
+# Solid boxes are the truth, and dashed ones were found with a score of at least 0.5.
 
 # %%
 test = scenes("test", 100, P.seed + 500)
@@ -556,16 +561,16 @@ for method, value in single.items():
 
 # %% [markdown]
 # Dashed on solid is a hit.
-# A dashed box on another garment or on nothing is a false alarm; a solid box alone is a boot that was missed (or found with a lower score, which the figure leaves out and AP counts if it is above 0.05).
-# But this is one run each, and another draw of scenes gives another number.
-# So we repeat.
+# A dashed box on another garment or on nothing is a false alarm.
+# A solid box alone is a boot that was missed, or that was found with a lower score, which the figure leaves out and AP counts if it is above 0.05.
+#
+# But this is one run each, and another draw of scenes gives another number, so we repeat.
 
 # %% [markdown]
 # ## 6. How many scenes does it take?
 #
-# A *study*, as in chapter 4: for each number of training scenes several **draws** from the pool, the same for both methods.
-# Each draw also has 100 test scenes of its own, again the same for both methods.
-# We look at the *differences* within a draw.
+# As in chapter 4 we run a *study*: for each number of training scenes it takes several **draws** from the pool, the same for both methods.
+# Each draw also has 100 test scenes of its own, again the same for both methods, and we look at the *differences* within a draw.
 
 
 # %%
@@ -621,11 +626,11 @@ for name in compared:
     print(f"{name}: {seconds.mean():.1f} seconds a run, with the test")
 
 # %% [markdown]
-# The figure shows the mean AP over the draws, with its 95 % interval as a band: full dots are run here.
-# Open circles, with bars for their intervals, are recorded, and shifted a little to the right.
-# A line only joins the numbers of scenes that were run here; nothing was measured in between.
+# The figure shows the mean AP over the draws, with its 95 % interval as a band.
+# Full dots are run here, while open circles, with bars for their intervals, are recorded and shifted a little to the right.
+# A line only joins the numbers of scenes that were run here, because nothing was measured in between.
+# With a single number of scenes, as in the profile `smoke`, there is no band.
 # Look where the methods are far apart, and whether they come closer.
-# (With a single number of scenes, as in the profile `smoke`, there is no band.)
 
 # %%
 METRIC = "test AP@50"
@@ -765,28 +770,32 @@ header = (
 show_table(rows, header=header)
 
 # %% [markdown]
-# How to read the table.
-# The first row, with the fewest scenes, is the comparison that we fixed beforehand; the others are exploratory.
-# A difference is *first − second*, with its 95 % interval in brackets; $n$ is the number of draws.
-# "The first is better", here transfer, is said only if the whole interval lies above 0, and "the second is better" only if it lies below 0, each with five draws or more.
-# "No difference worth a point" means that the interval lies within ±1 point.
-# All else is "undecided" (with three draws, as in the profile `smoke`, always), and undecided is not "equal".
-# The interval holds for this one pretrained detector and for scenes made of these test images: another pretrained detector would be another repeat, and we have only one.
+# The first row, with the fewest scenes, is the comparison that we fixed beforehand, and the others are exploratory.
+# A difference is *first − second*, with its 95 % interval in brackets, and $n$ is the number of draws.
+# The verdict follows from the interval:
 #
-# Then compare the rows.
-# If the differences fall from row to row, do not conclude yet why.
-# All runs have the same number of steps of 4 scenes: 150 steps, as in the recorded run, are 120 passes over 5 scenes, and fewer than 2 over 320.
-# The network from scratch may have too few scenes, or too few steps.
-# The next part takes these two causes apart.
+# - "The first is better", here transfer, needs five draws or more and an interval that lies wholly above 0.
+# - "The second is better" needs the same below 0.
+# - "No difference worth a point" means that the interval lies within ±1 point.
+# - All else is "undecided", which is not "equal"; three draws, as in the profile `smoke`, never decide.
+#
+# The interval holds for this one pretrained detector and for scenes made of these test images.
+# Another pretrained detector would be another repeat, and we have only one.
+#
+# Now compare the rows, but if the differences fall from row to row, do not conclude yet why.
+# All runs have the same number of steps of 4 scenes.
+# The 150 steps of the recorded run are 120 passes over 5 scenes, and fewer than 2 over 320.
+# The network from scratch may have too few scenes, or too few steps, and the next part takes these two causes apart.
 
 # %% [markdown]
-# ### Is the network from scratch only trained too briefly?
+# ### Too few scenes, or too few steps?
 #
 # At equal steps the pretrained detector has an advantage that the table does not show: its own training, before.
-# So the recorded run also gives the network from scratch *four times* the steps, with the fewest and with the most scenes.
-# It also tries the learning rates, on validation scenes, and fine-tunes all layers.
-# The frozen one keeps its number of steps, and the learning rate of the longer run from scratch is the one chosen for the shorter.
-# (A profile with `longer` > 0 runs this here.)
+# How much of its lead is only that?
+# This is the main question of the chapter, so the recorded run also gives the network from scratch *four times* the steps, with the fewest and with the most scenes.
+# The frozen one keeps its number of steps, and the longer run from scratch keeps the learning rate that was chosen for the shorter.
+# The recorded run also tries the learning rates, on validation scenes, and fine-tunes all layers.
+# A profile with `longer` > 0 runs all this here.
 
 # %%
 if P.longer:
@@ -842,8 +851,9 @@ print(
 )
 
 # %% [markdown]
-# The rows with four times the steps have the first five of the ten draws only.
-# So the next cell takes the same five draws for both lengths of training, and prints how much of the gap between the frozen one and the one from scratch remains.
+# The rows with four times the steps have only the first five of the ten draws.
+# So the next cell takes the same five draws for both lengths of training.
+# It prints how much of the gap between the frozen one and the one from scratch remains, and these two lines are the main result of this chapter.
 
 
 # %%
@@ -905,40 +915,42 @@ for name, kept in tries.items():
         )
 
 # %% [markdown]
-# What to look for:
+# **With many scenes transfer saved mostly training time, and with few it replaced missing scenes.**
+# The two recorded lines between the tables show it: four times the steps from scratch closed nearly all of a large gap with the most scenes, but little of the gap with the fewest.
+# At equal steps alone both would have looked like the worth of pretrained features.
 #
-# - **Few scenes, four times the steps** (third row of the first table).
+# The rows of the first table say how sure that is:
+#
+# - **Few scenes, four times the steps** (third row).
 #   If the difference stays far above 0, then four times the steps do not make up for the missing scenes.
 # - **Many scenes, four times the steps** (fourth row).
 #   The smaller the difference, the less transfer is needed, given labelled scenes and time.
-#   He et al. (2018) found on COCO itself: given enough steps, detectors trained from scratch ended no worse than those that began with features from ImageNet, down to about 10,000 photos; with very little data pretraining did help.
-#   (Their source is a classifier's backbone.
-#   Ours is a whole detector.)
+#   He et al. (2018) found on COCO itself that, given enough steps, detectors trained from scratch ended no worse than those that began with features from ImageNet, down to about 10,000 photos.
+#   With very little data pretraining did help.
+#   Their source is a classifier's backbone, but ours is a whole detector.
 # - **All layers fine-tuned** (last two rows).
 #   A difference above 0 says that freezing was not worse *with the rates used*.
-#   It does not show that freezing is better: with 40 training scenes the best rates of both gave about the same validation AP (printed below the second table).
-#   One possible reason for a difference with few scenes: training can also change for the worse what was learned before.
+#   It does not show that freezing is better, because with 40 training scenes the best rates of both gave about the same validation AP, as printed below the second table.
+#   One possible reason for a difference with few scenes is that training can also change for the worse what was learned before.
 #
-# Where an interval includes 0, these draws do not decide.
-# The second table has two draws for each rate.
-# Values a point or two apart cannot be told from each other by that; look only whether a much better rate was passed over.
+# If an interval includes 0, these draws do not decide.
+# The two draws for each rate in the second table cannot tell values a point or two apart; look only whether a much better rate was passed over.
 
 # %% [markdown]
 # ## 7. The real thing: a detector trained on COCO
 #
-# The same three steps for torchvision's Faster R-CNN with a MobileNetV3 backbone, which has learned from COCO's photos.
-# It is downloaded only if you ask for it: `coco=True` (the profile `gpu` does).
-# Its new class comes from
+# This section applies the same three steps to torchvision's Faster R-CNN with a MobileNetV3 backbone, which has learned from COCO's photos.
+# It is downloaded only if you ask for it with `coco=True`, as the profile `gpu` does.
+# Its new class comes from one of two sources:
 #
-# - `photos`, a folder of your own: photos, with one `.xml` file of boxes each, in the format of *Pascal VOC*, which most programs for labelling can write.
-#   On GitHub, datitran/raccoon_dataset has photos of raccoons in this format; raccoons are not among the 80 classes.
+# - `photos`, a folder of your own with one `.xml` file of boxes per photo, in the format of *Pascal VOC*, which most programs for labelling can write.
+#   On GitHub, datitran/raccoon_dataset has photos of raccoons in this format, and raccoons are not among the 80 classes.
 #   All boxes count as one class, whatever their name.
-#   Every fifth file by name is kept for the test, so that near-duplicates, such as frames of one film, can fall on both sides;
-# - otherwise the scenes from above, with three equal channels.
-#   They do not look like photos: a hard case for COCO's features.
+#   Every fifth file by name is kept for the test, so near-duplicates, such as frames of one film, can fall on both sides.
+# - Otherwise the scenes from above, with three equal channels.
+#   They do not look like photos, and so are a hard case for COCO's features.
 #
-# **This section was not run with the real weights**: they could not be downloaded where the course was made.
-# All its steps were run with random weights in their place.
+# **This section was not run with the real weights**, but all its steps were run with random weights in their place.
 # So nothing is recorded here, and you may be the first to see a result.
 
 
@@ -1073,11 +1085,13 @@ if source_coco is not None:
     show_table(rows, header=header)
 
 # %% [markdown]
-# Know four things when you read a result of this detector.
-# Most of its parameters lie in the head, which trains (compare the counts above with those of section 4).
-# With COCO's weights torchvision builds the backbone with BatchNorm layers that are fixed for good, while from scratch they learn, and a batch of four scenes is small for that.
-# And the learning rate, 0.0003 for both, is not tuned: without the weights we could not.
-# Last, `P.steps` steps are few for the network from scratch, and no longer run is made here.
+# Four caveats belong to a result of this detector:
+#
+# - Most of its parameters lie in the head, which trains, as the counts above and in section 4 show.
+# - With COCO's weights torchvision builds the backbone with BatchNorm layers that are fixed for good.
+#   From scratch they learn, and a batch of four scenes is small for that.
+# - The learning rate, 0.0003 for both, is not tuned, because tuning would need the weights.
+# - `P.steps` steps are few for the network from scratch, and no longer run is made here.
 
 # %% [markdown]
 # ## Quiz
@@ -1119,8 +1133,7 @@ if source_coco is not None:
 #
 # <details><summary>Transfer: it won in both rows.</summary>
 #
-# The gain became smaller with more scenes.
-# At 10,000 nobody here has measured it.
+# The gain became smaller with more scenes, and at 10,000 nobody here has measured it.
 # It still saves training time, which may be reason enough.
 # </details>
 #
@@ -1135,11 +1148,11 @@ if source_coco is not None:
 #
 # - A detector answers *what* and *where*.
 #   A box is a hit from IoU 0.5 on, and AP@50 sums up precision over all levels of recall.
-# - Every object needs a box with a name.
-#   That makes labels expensive, and is the reason to borrow features.
+# - Every object needs a box with a name, which makes labels expensive, and is the reason to borrow features.
 # - Replace the last layer, freeze the backbone, train the rest: three lines.
 # - The gain depends on the number of scenes.
-#   Before you praise transfer, give the network from scratch the same tuning, and more steps.
+#   In the recorded run, four times the steps from scratch closed most of the gap with many scenes, but little of it with few.
+#   So before you praise transfer, give the network from scratch the same tuning, and more steps.
 # - This was a friendly case: source and target scenes differed only in which garments occur and count.
 #   With COCO's photos and yours, do not expect gains of this size.
 
