@@ -900,7 +900,7 @@ plt.show()
 # In the middle the picture is a blend that is neither the one nor the other.
 # Straight and spherical differ little here, since the middle of the straight line still has most of the length of the ends, and this decoder evidently tolerates that.
 #
-# In the stored output the ends are 4.8 and 4.7 long, well below $\sqrt{50} = 7.1$.
+# In our run the ends are 4.8 and 4.7 long, well below $\sqrt{50} = 7.1$.
 # Of the 50 latents only about 22 are active, as the end of this section shows, and the unused ones have a mean of nearly 0.
 # So the lengths are about those of draws from the prior in the active latents, $\sqrt{22} = 4.7$.
 #
