@@ -1,0 +1,199 @@
+"""Recorded numbers, recomputed from the recorded tables by code that shares nothing with the
+package's: two numbers of each file, drawn at random by the file's own content.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+import zlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import vaetl_helpers
+
+RECORDED = Path(vaetl_helpers.__file__).parent / "recorded"
+STEMS = [path.stem for path in sorted(RECORDED.glob("05_*.npz"))]
+SOURCES = {"Fashion-MNIST → MNIST": "Fashion-MNIST", "MNIST → Fashion-MNIST": "MNIST"}
+NAMES = {  # of methods, by the words of an id
+    "fine_tuned": "VAE fine-tuned",
+    "scratch": "scratch",
+    "raw_pixels": "raw pixels",
+    "svm_pixels": "SVM on pixels",
+    "svm_mu": "SVM on μ",
+    "supervised": "supervised",
+    "random_encoder": "random encoder",
+    "pca": "PCA",
+    "probe_mu": "probe on μ",
+    "self_training_mu": "self-training on μ",
+    "self_training_pca": "self-training on PCA",
+}
+WITH = ("VAE fine-tuned", "probe on μ", "SVM on μ", "self-training on μ")
+WITHOUT = (
+    "scratch",
+    "raw pixels",
+    "PCA",
+    "SVM on pixels",
+    "random encoder",
+    "self-training on PCA",
+)
+
+
+class Study:
+    """A recorded table and its values, read anew."""
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.numbers: dict[tuple[str, int, str], dict[int, float]] = defaultdict(dict)
+        with (folder / f"{stem}.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                key = row["method"], int(row["labels"]), row["metric"]
+                self.numbers[key][int(row["draw"])] = float(row["value"])
+        self.series: dict[tuple[str, int, str], dict[int, Any]] = {}
+        with np.load(folder / f"{stem}.npz") as file:
+            for number, entry in enumerate(json.loads(str(file["list"]))):
+                whole = file[str(number)]
+                if entry["is_bits"]:
+                    whole = 100.0 * np.unpackbits(whole)[: sum(entry["lengths"])]
+                ends = np.cumsum(entry["lengths"])
+                by_draw = {}
+                for draw, end, length in zip(entry["draws"], ends, entry["lengths"], strict=True):
+                    by_draw[draw] = whole[end - length : end].astype(float)
+                self.series[entry["method"], entry["labels"], entry["metric"]] = by_draw
+
+    def counts(self) -> list[int]:
+        return sorted({labels for _, labels, _ in self.numbers})
+
+    def overlap(self, counts: list[int]) -> float:
+        shared = []
+        for (_, labels, metric), by_draw in self.numbers.items():
+            if metric == "shared labels" and labels in counts:
+                shared += by_draw.values()
+        return float(np.mean(shared))
+
+
+def interval(differences: Any, overlap: float) -> tuple[float, float, float]:
+    """Mean and 95 % interval of [draws] or [draws, images], term by term."""
+    d = np.array(differences, float)
+    rows = d.mean(1) if d.ndim == 2 else d
+    n = len(rows)
+    of_draws = np.sum((rows - rows.mean()) ** 2) / (n - 1) * (1 / n + overlap / (1 - overlap))
+    of_images, m = 0.0, 2
+    if d.ndim == 2:
+        m = d.shape[1]
+        columns = d.mean(0)
+        rest = d - rows[:, None] - columns[None] + d.mean()
+        mean_square = np.sum(rest**2) / ((n - 1) * (m - 1))
+        spread = np.sum((columns - columns.mean()) ** 2) / (m - 1)
+        of_images = max(0.0, spread - mean_square / n) / m
+    freedom = (of_draws + of_images) ** 2 / (of_draws**2 / (n - 1) + of_images**2 / (m - 1))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(of_draws + of_images)
+    return rows.mean(), rows.mean() - half, rows.mean() + half
+
+
+def best_of(study: Study, names: list[str], labels: int) -> dict[int, str]:
+    """In each draw the method that validation puts first."""
+    scores = {n: study.numbers[n, labels, "validation accuracy"] for n in names}
+    draws = set.intersection(*(set(s) for s in scores.values()))
+    return {draw: max(names, key=lambda n: scores[n][draw]) for draw in sorted(draws)}
+
+
+def loss_at(training: Any, unseen: Any, level: float) -> float:
+    """The unseen loss where the training loss falls to a level for the first time."""
+    lowest = math.inf
+    points = []
+    for t, u in zip(training, unseen, strict=True):
+        if t < lowest:
+            points.append((t, u))
+            lowest = t
+    for (t1, u1), (t2, u2) in zip(points, points[1:], strict=False):
+        if t2 <= level <= t1:
+            return u1 + (u2 - u1) * (t1 - level) / (t1 - t2)
+    return points[0][1]
+
+
+def recomputed(study: Study, record: dict[str, Any]) -> tuple[float, float, float] | None:
+    """Value and interval of a record; None where it is of a kind that is left out here."""
+    _, measure, compared, labels_text = record["id"].split("/")
+    labels = int(labels_text)
+    source = SOURCES.get(record["data"].partition(",")[0], "")
+    first, _, second = compared.partition("-")
+
+    def name(word: str) -> str:
+        plain = NAMES[word]
+        has_source = plain in ("VAE fine-tuned", "probe on μ", "supervised")
+        return f"{plain} ({source})" if source and has_source else plain
+
+    def method(plain: str) -> str:
+        return f"{plain} ({source})" if source and plain in WITH[:2] else plain
+
+    if measure == "accuracy":
+        if first == "best_with":
+            groups = []
+            for group in (WITH, WITHOUT):
+                known = [
+                    m for m in map(method, group) if (m, labels, "test accuracy") in study.series
+                ]
+                groups.append(best_of(study, known, labels))
+            left, right = (
+                {draw: study.series[m, labels, "test accuracy"][draw] for draw, m in g.items()}
+                for g in groups
+            )
+        else:
+            left, right = (study.series[name(w), labels, "test accuracy"] for w in (first, second))
+        return interval([left[d] - right[d] for d in sorted(left)], study.overlap([labels]))
+    if measure == "overfitting":
+        paths = [
+            (study.series[name(w), labels, k] for k in ("training losses", "validation losses"))
+            for w in (first, second)
+        ]
+        (ta, ua), (tb, ub) = paths
+        differences = []
+        for draw in sorted(ta):
+            top = min(ta[draw][0], tb[draw][0])
+            bottom = min(top, max(min(ta[draw]), min(tb[draw])))
+            levels = [top + (bottom - top) * i / 19 for i in range(20)]
+            gaps = [loss_at(ta[draw], ua[draw], x) - loss_at(tb[draw], ub[draw], x) for x in levels]
+            differences.append(np.mean(gaps))
+        return interval(differences, study.overlap([labels]))
+    if measure in ("steps", "flops"):
+        cost = {"steps": "steps by epoch", "flops": "FLOPs by epoch"}[measure]
+        logs = []
+        for draw in sorted(study.series[name(first), labels, "validation curve"]):
+            curves = [
+                study.series[name(w), labels, "validation curve"][draw] for w in (first, second)
+            ]
+            target = min(curve.max() for curve in curves)
+            paid = []
+            for w, curve in zip((first, second), curves, strict=True):
+                epoch = next(i for i, x in enumerate(curve) if x >= target - 1e-3)
+                paid.append(study.series[name(w), labels, cost][draw][epoch])
+            logs.append(math.log(paid[0] / paid[1]))
+        mean, low, high = interval(logs, study.overlap([labels]))
+        return math.exp(mean), math.exp(low), math.exp(high)
+    return None
+
+
+def chosen(stem: str) -> list[dict[str, Any]]:
+    """Two records of a study's file, by chance."""
+    (path,) = RECORDED.glob(f"05_vae_transfer_learning_{stem.partition('_')[2]}.json")
+    run = json.loads(path.read_text("utf-8"))
+    kinds = ("accuracy", "overfitting", "steps", "flops")
+    able = [r for r in run["records"] if r["id"].split("/")[1] in kinds]
+    return random.Random(zlib.crc32(path.read_bytes())).sample(able, 2)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_two_recorded_numbers_come_out_again(stem: str) -> None:
+    study = Study(RECORDED, stem)
+    for record in chosen(stem):
+        value, low, high = recomputed(study, record)
+        assert record["value"] == pytest.approx(value, abs=1e-6, rel=1e-5), record["id"]
+        ends = (record["low"], record["high"])
+        assert ends == pytest.approx((low, high), abs=1e-5, rel=1e-4), record["id"]
