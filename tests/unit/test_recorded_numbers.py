@@ -149,10 +149,10 @@ def recomputed(study: Study, record: dict[str, Any]) -> tuple[float, float, floa
             left, right = (study.series[name(w), labels, "test accuracy"] for w in (first, second))
         return interval([left[d] - right[d] for d in sorted(left)], study.overlap([labels]))
     if measure == "overfitting":
-        paths = [
-            (study.series[name(w), labels, k] for k in ("training losses", "validation losses"))
-            for w in (first, second)
-        ]
+        paths = []
+        for word in (first, second):
+            training = study.series[name(word), labels, "training losses"]
+            paths.append((training, study.series[name(word), labels, "validation losses"]))
         (ta, ua), (tb, ub) = paths
         differences = []
         for draw in sorted(ta):
