@@ -1033,9 +1033,9 @@ try:
     )
     axis.set_xlabel("training labels of both classes together")
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    plt.show()
 except CourseError as error:
     print(error)
+plt.show()
 
 # %% [markdown]
 # ANIMALS_TEXT
