@@ -39,7 +39,7 @@
 # We ask what an accelerator is essential *for*, how many times faster it is and for which network, and what can be gained without one.
 #
 # Every measurement below is made on *your* machine.
-# Numbers from other machines are recorded runs or makers' figures, and are marked as such.
+# Numbers from other machines are recorded runs or vendors' specifications, and are marked as such.
 
 # %% [markdown]
 # ## Set-up
@@ -160,7 +160,7 @@ report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
 # The last column is the first rate divided by the second: the number of operations the device can do while it fetches one byte.
 # So a computation that does little with each byte leaves the arithmetic units idle, as section 3 will show.
 #
-# A maker's figure is a peak that real programs do not reach, while ours is measured.
+# A vendor's specification is a peak that real programs do not reach, while ours is measured.
 # Both are for 32-bit numbers.
 # NVIDIA's data-centre GPUs since 2017 also have *tensor cores*, units for products of 16-bit numbers that are several times as fast.
 #
@@ -448,7 +448,7 @@ show_table(
 # ### Estimate before you rent
 #
 # You can roughly predict the time of a step on a device that you do not have: $t \approx \text{overhead} + \max(\text{FLOPs}/F,\ \text{bytes}/B)$.
-# Take $F$ and $B$ from its maker and the overhead from your narrowest network at your smallest batch.
+# Take $F$ and $B$ from its data sheet and the overhead from your narrowest network at your smallest batch.
 # This assumes that Python is as fast there.
 
 # %%
@@ -473,7 +473,7 @@ show_table(
 )
 
 # %% [markdown]
-# This is a prediction, not a measurement, and an optimistic one, because it takes the maker's peak for granted.
+# This is a prediction, not a measurement, and an optimistic one, because it takes the vendor's peak for granted.
 # Yet it shows the pattern: in each network the large batch gains more than the small one.
 #
 # ### The way to the device
