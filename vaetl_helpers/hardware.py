@@ -245,7 +245,7 @@ class Receipt:
             "images seen": f"{self.images:,}",
             "speed": f"{self.images / seconds:,.0f} images/s",
             "work": f"{self.flops:.3g} FLOPs",
-            "rate": f"{rate / 1e9:.1f} GFLOP/s",
+            "throughput": f"{rate / 1e9:.1f} GFLOP/s",
         }
         if self.peak:
             fraction = f"{rate / self.peak:.1%} of {self.peak / 1e9:,.0f} GFLOP/s"
@@ -254,7 +254,7 @@ class Receipt:
             lines["peak memory"] = f"{self.memory / 1e6:,.0f} MB"
         price = f"{self.price_per_hour} {self.currency} per hour"
         lines["energy"] = f"{self.joules / 3600:.3g} Wh ({self.energy_source})"
-        lines["hire"] = f"{self.cost:.2g} {self.currency} (at {price})"
+        lines["rent"] = f"{self.cost:.2g} {self.currency} (at {price})"
         return lines
 
     def show(self, title: str) -> None:

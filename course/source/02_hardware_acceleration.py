@@ -133,14 +133,14 @@ peak = {
     for name, device in present.items()
 }
 moved = {name: hardware.bandwidth(device) for name, device in present.items()}
-makers = {
-    "NVIDIA T4 (Colab, Kaggle): maker's figure": (8.1e12, 320e9),
-    "NVIDIA H100 SXM: maker's figure": (67e12, 3350e9),
+data_sheets = {
+    "NVIDIA T4 (Colab, Kaggle): data sheet": (8.1e12, 320e9),
+    "NVIDIA H100 SXM: data sheet": (67e12, 3350e9),
 }
 used = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
 rates = {
     f"{name}: measured here, {used}": (peak[name], moved[name]) for name in present
-} | makers
+} | data_sheets
 show_table(
     [
         (
@@ -453,7 +453,7 @@ show_table(
 
 # %%
 overhead = times["CPU, 1 thread", P.widths[0]][0]
-F, B = makers["NVIDIA T4 (Colab, Kaggle): maker's figure"]
+F, B = data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"]
 predicted = {
     key: overhead + max(flops / F, traffic / B)
     for key, (flops, traffic, _) in needs.items()
@@ -1137,7 +1137,7 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 # ## 8. The receipt
 #
 # What does one pass of the CNN cost here, with resident data, fused Adam and channels last, in float32?
-# The receipt lists time and operations, the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the hire of a machine.
+# The receipt lists time and operations, the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the rent of a machine.
 
 # %%
 with hardware.EnergyMeter(30, P.device) as meter:

@@ -388,11 +388,11 @@ def test_receipt_adds_up(monkeypatch: pytest.MonkeyPatch, ten_megabytes: None) -
         "images seen": "164",
         "speed": "15 images/s",
         "work": f"{164 * per_image:.3g} FLOPs",
-        "rate": "0.0 GFLOP/s",
+        "throughput": "0.0 GFLOP/s",
         "share of the measured peak": f"{164 * per_image / 11 / 1e6:.1%} of 0 GFLOP/s",
         "peak memory": "10 MB",
         "energy": "0.0611 Wh (assumed 20 W)",
-        "hire": "0.011 EUR (at 3.6 EUR per hour)",
+        "rent": "0.011 EUR (at 3.6 EUR per hour)",
     }
 
 
@@ -457,7 +457,7 @@ BILL = Receipt(seconds=3600, images=10, flops=7.2e12, joules=3600, energy_source
 def test_receipt_shows_only_what_was_measured() -> None:
     lines = BILL.lines()
     assert BILL.cost == 0.35
-    assert lines["rate"] == "2.0 GFLOP/s"
+    assert lines["throughput"] == "2.0 GFLOP/s"
     assert lines["energy"] == "1 Wh (assumed 1 W)"
     assert "share of the measured peak" not in lines and "peak memory" not in lines
     known = Receipt(3600, 10, 7.2e12, 3600, "assumed 1 W", peak=8e9, memory=1_234_000_000).lines()
@@ -469,7 +469,7 @@ def test_receipt_of_a_run_without_a_step_can_be_read() -> None:
     lines = Receipt(
         seconds=0.0, images=0, flops=0.0, joules=0.0, energy_source="assumed 1 W", peak=1e9
     ).lines()
-    assert (lines["speed"], lines["rate"]) == ("0 images/s", "0.0 GFLOP/s")
+    assert (lines["speed"], lines["throughput"]) == ("0 images/s", "0.0 GFLOP/s")
 
 
 def test_receipt_is_shown_as_a_table_and_attached_as_plain_data(
