@@ -19,25 +19,25 @@
 # %% [markdown]
 # ## What you will be able to do
 #
-# - tell three things apart that are all called "using a pretrained VAE": semi-supervised learning, self-taught learning and transfer from a source to a related target;
-# - use a trained VAE for a task with few labels: as fixed features, or as the start of a network that is trained further;
-# - plan a comparison: the same labels, fresh seeds, paired differences, an interval, a rule for the verdict, all fixed before the run;
-# - say what an interval does not contain, and see by simulation what happens if one forgets it;
+# - tell apart three things that are all called "using a pretrained VAE": semi-supervised learning, self-taught learning and transfer from a source to a related target;
+# - use a trained VAE for a task with few labels, either as fixed features or as the start of a network that is trained further;
+# - plan a comparison with the same labels, fresh seeds, paired differences, an interval and a rule for the verdict, all fixed before the run;
+# - say what an interval does not contain, and see by simulation what happens if you forget it;
 # - find where the test set has leaked into a study;
-# - read a ledger of claims: effect, interval, verdict, and what was not measured.
+# - read a ledger of claims, with its effects, intervals and verdicts, and say what was not measured.
 #
-# You need chapter 3 (VAE: encoder, decoder, ELBO) and chapter 4 (probe, fine-tuning, draws, verdicts).
-# The companion `05b` goes deeper: which part of a VAE transfers, the best β, one stage instead of two.
+# You need chapter 3 for the VAE with its encoder, decoder and ELBO, and chapter 4 for probes, fine-tuning, draws and verdicts.
+# The companion `05b` goes deeper into which part of a VAE transfers, which β is best, and whether one stage can replace two.
 # The capstone at the end takes hours of your own.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The second article behind this course says, in our translation: *a VAE together with transfer learning reduces overfitting, trains more efficiently and performs better.*
-# And of transfer learning in general: *transfer significantly reduces the need for a large amount of data*.
+# The second article behind this course says, in our translation, that *a VAE together with transfer learning reduces overfitting, trains more efficiently and performs better.*
+# Of transfer learning in general it says that *transfer significantly reduces the need for a large amount of data*.
 #
 # The article gives no number, no data set and no comparison.
-# That makes four claims, and each needs a measure before anything is run.
+# It makes four claims, and each needs a measure before anything is run.
 # These are ours:
 #
 # | the claim | what we measure, VAE against the same network from scratch | it is supported if |
@@ -47,16 +47,16 @@
 # | fewer labels | the labels that it takes to reach scratch's accuracy | it takes fewer |
 # | better | test accuracy | it is higher |
 #
-# Why not simply the gap between the loss on test images and the loss on training images?
-# The gap grows as long as a network trains, so it is small for whoever trains less: with a smaller learning rate, or with an earlier stop.
+# Why not simply take the gap between the loss on test images and the loss on training images?
+# The gap grows as long as a network trains, so a network that trains less has a smaller gap, be it by a smaller learning rate or by an earlier stop.
 # A network that has learned nothing has no gap at all.
-# In earlier runs of this chapter the sign of this claim followed the learning rate, and so we changed the measure.
+# In earlier runs of this chapter the sign of the result followed the learning rate, and so we changed the measure.
 #
 # And why is the training of the VAE itself not counted?
-# The article speaks of a faster *adaptation*, so that is what decides.
+# The article speaks of a faster *adaptation*, so adaptation is what decides.
 # Beside it we count after how many tasks the pretraining is repaid.
 #
-# All results of this chapter, and those of the others, end in one table: the **claims ledger**, at the end.
+# All results of this chapter, and those of the others, end in one table, the **claims ledger** at the end.
 # No number in it is typed by hand.
 
 # %% [markdown]
@@ -118,18 +118,17 @@ from vaetl_helpers.tuned import tuned_settings
 # %% [markdown]
 # ## 1. Which kind of transfer?
 #
-# A VAE is trained on images without labels.
-# A classifier then uses it for a task with few labels.
+# A VAE is trained on images without labels, and a classifier then uses it for a task with few labels.
 # What this is called depends on where the images without labels come from:
 #
-# - from the **same** collection as the task: **semi-supervised learning**.
-#   Kingma et al. (2014) call this use of a VAE *M1*, so we say **M1-style**;
-# - from **another** collection, whose classes have nothing to do with the task: **self-taught learning** (Raina et al. 2007);
-# - from a **source** task that is related to the **target** task: what chapter 4 called transfer, here without the source's labels.
+# - If they come from the **same** collection as the task, it is **semi-supervised learning**.
+#   Kingma et al. (2014) call this use of a VAE *M1*, so we say **M1-style**.
+# - If they come from **another** collection, whose classes have nothing to do with the task, it is **self-taught learning** (Raina et al. 2007).
+# - If they come from a **source** task that is related to the **target** task, it is what chapter 4 called transfer, but without the source's labels.
 #
 # The article speaks of a source and a related target.
-# So our **primary** comparisons are those in which the VAE has *not* seen the target's images.
-# How related the two are differs: strokes and strokes, or clothes and digits.
+# Our **primary** comparisons are therefore those in which the VAE has *not* seen the target's images.
+# Some of these pairs are closely related, such as strokes and strokes, and others are not, such as clothes and digits.
 # The M1-style comparisons stand beside them, because they are what many papers with VAEs did.
 #
 # | study | the VAE sees, without labels | the task, with few labels | kind |
@@ -142,9 +141,8 @@ from vaetl_helpers.tuned import tuned_settings
 # | `tops` | pullover, coat | pullover or shirt | source → target, chapter 4's example |
 # | `animals` | dog, cat | dog or fox | source → target, chapter 4's example (recorded only) |
 #
-# A study is run here or shown from a recorded run.
-# Each number says which.
-# *Embedded* means the images that come with the package; *full* means the whole data set.
+# A study is either run here or shown from a recorded run, and each number says which.
+# *Embedded* means the images that come with the package, and *full* means the whole data set.
 # A line such as "3,500/500/1,000" counts a set's training, validation and test images; a target uses 50 validation images of each class.
 
 # %%
@@ -179,9 +177,9 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Each target has three sets of its own: a **pool**, from which labels are drawn, 50 **validation** images of each class, and **test** images.
-# No image of a target's validation or test set may be seen in pretraining, not even without its label.
-# The next cell looks for it by the hash of each image: a number computed from its pixels, the same for equal images.
+# Each target has three sets of its own: a **pool** from which labels are drawn, 50 **validation** images of each class, and **test** images.
+# Pretraining must not see any image of a target's validation or test set, not even without its label.
+# The next cell checks this by the hash of each image, a number that is computed from its pixels and is the same for equal images.
 
 # %%
 for name, target in targets.items():
@@ -201,10 +199,11 @@ for name, target in targets.items():
 # %% [markdown]
 # ## 2. Pretraining
 #
-# The VAE is small, so that its training can be repeated: 784 pixels → 256 hidden numbers → 32 latents, and the mirror image back.
-# The pixels stay grey; its bound is then not a likelihood of the grey images (chapter 3), but it serves to train.
+# The VAE is small, so that its training can be repeated.
+# Its encoder goes 784 pixels → 256 hidden numbers → 32 latents, and its decoder is the mirror image.
+# The pixels stay grey, so the bound is not a likelihood of the grey images (chapter 3), but it serves to train.
 #
-# One VAE is one throw of the dice: its start and the order of its images are random.
+# One VAE is one throw of the dice, because its start and the order of its images are random.
 # So each source gets several VAEs, from different **pretraining seeds**.
 
 # %%
@@ -251,32 +250,31 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Some come out nearly as they are, some bend towards a digit that the VAE knows: a 5 may become a 3, a 7 a 9.
-# (After the few seconds of the profile `smoke` all is a blur.)
+# After the few seconds of the profile `smoke` all is a blur.
+# With longer training, some come out nearly as they are, while others bend towards a digit that the VAE knows: a 5 may become a 3, and a 7 a 9.
 # So the code holds something about strokes in general, but not everything.
 # Whether that helps to *classify* is another question.
 
 # %% [markdown]
 # ## 3. Features
 #
-# The simplest use of a trained VAE: compute one vector of numbers per image, and classify those.
+# The simplest use of a trained VAE is to compute one vector of numbers per image and to classify those vectors.
 
 # %% [markdown]
 # ### Exercise 1: features · 8 minutes
 #
-# The encoder gives a whole distribution, $q(z\mid x) = \mathcal{N}(\mu, \operatorname{diag}\sigma^2)$: for the image $x$ the *posterior mean* $\mu$ (`mean`) and $\log\sigma^2$ (`log_var`), one number of each for every latent.
-# Take $\mu$.
-# A sampled code $z$ would add noise that says nothing about the image.
+# For an image $x$ the encoder gives a whole distribution, $q(z\mid x) = \mathcal{N}(\mu, \operatorname{diag}\sigma^2)$.
+# It consists of the *posterior mean* $\mu$ (`mean`) and $\log\sigma^2$ (`log_var`), each with one number per latent.
+# Take $\mu$ as the features, because a sampled code $z$ would add noise that says nothing about the image.
 #
 # `model.encode(images)` returns the pair `(mean, log_var)`.
-# Three rules:
+# There are three rules:
 #
 # - **Eval mode.**
 #   The model may contain dropout and BatchNorm.
 #   In train mode they would change the features, and BatchNorm's running statistics would drift with every call.
 # - **No gradients.**
-#   The features are data for the probe.
-#   They must not carry the graph that made them.
+#   The features are data for the probe, so they must not carry the graph that made them.
 # - **Leave no trace.**
 #   Afterwards every module is in the mode it was in, train or eval.
 #   Modules may differ: a frozen encoder stays in eval mode while the rest of the model is in train mode.
@@ -289,8 +287,8 @@ plt.show()
 features_checked = check("combine.features", features)
 
 # %% [markdown]
-# A small VAE with dropout, not trained, and sixteen random images.
-# What a probe would see is the same in each call, and the model is in train mode before and after:
+# We try it on a small VAE with dropout, not trained, and on sixteen random images.
+# Two calls give a probe the same features, and the model is in train mode before and after:
 
 # %% tags=["nbval-check-output"]
 encoder = nets.mlp_encoder(latent=4, widths=(32,))
@@ -309,14 +307,14 @@ print("in train mode afterwards:", small.training)
 # ## 4. Few labels
 #
 # A **label draw** picks the labelled images from the pool at random.
-# To know how much luck is in one draw we need several, and they should be independent of each other: no image in two of them, as long as the pool is large enough.
+# To know how much luck is in one draw we need several, and they should be independent of each other.
+# So no image may be in two of them, as long as the pool is large enough.
 #
 # %% [markdown]
 # ### Exercise 2: few labels · 12 minutes
 #
-# A study with few labels depends on *which* images are labelled.
-# So it draws them several times.
-# `labels` holds the class number of each image of the pool, `[pool]`; class numbers may have gaps.
+# What a study with few labels finds depends on *which* images are labelled, so it draws them several times.
+# `labels` holds the class number of each image of the pool, `[pool]`, and class numbers may have gaps.
 # Return a list of `draws` tensors of indices into the pool, each with `per_class` images of every class.
 # The draws must be
 #
@@ -324,10 +322,10 @@ print("in train mode afterwards:", small.training)
 # - **seeded**: the same `seed` gives the same draws, another seed gives others, and the global random numbers stay untouched.
 #   Use a generator of your own;
 # - **disjoint**: no image is in two draws.
-#   Otherwise the draws share labels, their results resemble each other, and an interval that takes them for independent comes out too narrow;
+#   Otherwise the draws share labels and their results resemble each other, so an interval that takes them for independent comes out too narrow;
 # - **random**: every image of a class can be drawn.
 #
-# Where a class has fewer than `draws * per_class` images this is impossible: raise a `ValueError` that says so.
+# If a class has fewer than `draws * per_class` images, this is impossible, and your function must raise a `ValueError` that says so.
 
 
 # %% exercise="combine.few_labels"
@@ -336,8 +334,8 @@ print("in train mode afterwards:", small.training)
 few_labels_checked = check("combine.few_labels", few_labels)
 
 # %% [markdown]
-# A pool of 300 images, of which 200 are of class 5, 60 of class 7 and 40 of class 9.
-# Four draws of five images a class:
+# The pool has 300 images, of which 200 are of class 5, 60 of class 7 and 40 of class 9.
+# We take four draws of five images per class:
 
 # %% tags=["nbval-check-output"]
 pool = torch.tensor([5] * 200 + [7] * 60 + [9] * 40)
@@ -367,13 +365,13 @@ except ValueError:
 # $$\bar d = \frac1n \sum_{i=1}^{n} d_i, \qquad d_i = a_i - b_i.$$
 #
 # A lucky draw helps both methods.
-# In $d_i$ that cancels, and this is what *paired* means.
+# In $d_i$ that help cancels, and this is what *paired* means.
 # The 95 % interval of the effect by Student's $t$ distribution is
 #
 # $$\bar d \pm t_{0.975,\,n-1}\,\frac{s}{\sqrt n}, \qquad s^2 = \frac{1}{n-1}\sum_{i=1}^{n} (d_i - \bar d)^2.$$
 #
-# $s$ is the standard deviation of the differences, $s/\sqrt n$ the *standard error* of their mean.
-# $t_{0.975,\,n-1}$ is the point below which 97.5 % of the $t$ distribution with $n-1$ degrees of freedom lie: `stats.t.ppf(0.975, n - 1)` of `scipy`.
+# Here $s$ is the standard deviation of the differences, and $s/\sqrt n$ is the *standard error* of their mean.
+# $t_{0.975,\,n-1}$ is the point below which 97.5 % of the $t$ distribution with $n-1$ degrees of freedom lie, and `scipy` computes it as `stats.t.ppf(0.975, n - 1)`.
 # It is larger than the 1.96 of the normal distribution, because $s$ itself is uncertain when $n$ is small.
 #
 # `a` and `b` are float tensors `[n]`.
@@ -386,9 +384,10 @@ except ValueError:
 paired_interval_checked = check("combine.paired_interval", paired_interval)
 
 # %% [markdown]
-# What pairing is worth: simulated accuracies of two methods on ten draws.
+# What is pairing worth?
+# We simulate the accuracies of two methods on ten draws.
 # The draws differ by 5 points or so, and the first method is one point better, with a spread of one point.
-# Beside your interval stands Welch's, which takes the two lists for unrelated.
+# Beside your interval stands Welch's, which treats the two lists as unrelated.
 
 # %%
 from scipy import stats
@@ -406,18 +405,18 @@ print(
 
 # %% [markdown]
 # Both intervals have the same middle.
-# The paired one is the narrower, as it is free of what the draws do to both methods.
+# The paired one is narrower, because it is free of what the draws do to both methods.
 
 # %% [markdown]
 # An interval is made of what *varied*.
-# Suppose all ten draws use the same VAE.
+# Suppose that all ten draws use the same VAE.
 # Then its luck is in all ten differences alike, and $s$ does not see it.
-# Let us simulate that.
-# There is no effect at all: a VAE's luck and a draw's luck are numbers with mean 0 and standard deviation 1.
+# We can simulate that.
+# There is no effect at all, and a VAE's luck and a draw's luck are numbers with mean 0 and standard deviation 1.
 # In each of 1,000 studies we look whether the interval leaves out 0, which is a false claim.
 # It should happen in 5 % of the studies, about 50.
 #
-# Before you look: how often will it happen where one VAE serves all draws?
+# Before you look: how often will it happen if one VAE serves all draws?
 
 
 # %% tags=["nbval-check-output"]
@@ -446,36 +445,37 @@ for models, count in claimed.items():
 
 # %% [markdown]
 # With a fresh VAE for each draw the interval keeps its promise.
-# With three VAEs in turn, and all the more with one, it breaks it: it would be right only for a claim about *these very VAEs*.
+# With three VAEs in turn it breaks the promise, and with one all the more, because it would be right only for a claim about *these very VAEs*.
 #
-# Hence three rules in this course:
+# This course therefore has three rules:
 #
-# - the unit that is repeated is a **pair of fresh seeds** (pretraining seed, label draw).
-#   The recorded runs of this chapter do that;
-# - where that takes too long, as in the profile `cpu` with its three VAEs, the interval is labelled **conditional on these VAEs**;
-# - other things that the repeats share are put into the interval: labels that come in several draws (a correction after Nadeau and Bengio 2003), and the test images, which are the same in all (a variance component of their own).
+# - The unit that is repeated is a **pair of fresh seeds**, one for the pretraining and one for the label draw.
+#   The recorded runs of this chapter do that.
+# - If that takes too long, as in the profile `cpu` with its three VAEs, the interval is labelled **conditional on these VAEs**.
+# - Other things that the repeats share are put into the interval.
+#   For labels that come in several draws there is a correction after Nadeau and Bengio (2003), and the test images, which are the same in all draws, get a variance component of their own.
 #   `study.paired` does both.
 #
-# Now the verdict.
-# It has four values, **supported**, **contradicted**, **no gain** and **undecided**, and a margin $\delta$ below which a difference is not worth having.
-# "Undecided" and "no gain" are different findings: absence of evidence is not evidence of absence.
+# What remains is to turn an interval into a verdict.
+# There are four verdicts, **supported**, **contradicted**, **no gain** and **undecided**, and a margin $\delta$ below which a difference is not worth having.
+# "Undecided" and "no gain" are different findings, because absence of evidence is not evidence of absence.
 # "Supported" means that the effect is above 0 and may be worth having; how large it is, only the interval says.
 
 # %% [markdown]
 # ### Exercise 4: a verdict · 8 minutes
 #
-# An interval from `low` to `high` (in points) over `n` repeats is to become a word.
-# `delta` is the margin $\delta > 0$: a gain smaller than that is not worth having.
+# An interval from `low` to `high`, in points, over `n` repeats is to become a word.
+# The margin is `delta`, with $\delta > 0$, and a gain smaller than that is not worth having.
 # The rules, in this order:
 #
-# 1. fewer than 5 repeats: `"undecided"`, whatever the interval is;
-# 2. the interval lies inside $\pm\delta$: `"no gain"`.
-#    It is short enough to exclude every gain, and every loss, worth having, even where it excludes 0;
-# 3. it lies above 0: `"supported"`;
-# 4. it lies below 0: `"contradicted"`;
-# 5. otherwise `"undecided"`.
+# 1. with fewer than 5 repeats the word is `"undecided"`, whatever the interval is;
+# 2. if the interval lies inside $\pm\delta$, it is `"no gain"`.
+#    Such an interval is short enough to exclude every gain, and every loss, worth having, even if it excludes 0;
+# 3. if it lies above 0, the word is `"supported"`;
+# 4. if it lies below 0, the word is `"contradicted"`;
+# 5. otherwise it is `"undecided"`.
 #
-# An end that lies exactly on a boundary (0, $\delta$ or $-\delta$) is not beyond it.
+# An end that lies exactly on a boundary, which may be 0, $\delta$ or $-\delta$, is not beyond it.
 # So an interval that spans 0 never makes a claim, wherever its middle is.
 # It does not show that there is no effect either, unless it is inside $\pm\delta$.
 
@@ -486,8 +486,8 @@ for models, count in claimed.items():
 verdict_checked = check("combine.verdict", verdict)
 
 # %% [markdown]
-# Six intervals with a margin of one point.
-# Before you look at the words: which two have the same middle and another verdict?
+# Here are six intervals with a margin of one point.
+# Before you look at the words: which two of those over ten repeats have the same middle but different verdicts?
 
 # %% tags=["nbval-check-output"]
 for low, high, n in (
@@ -504,16 +504,15 @@ for low, high, n in (
     )
 
 # %% [markdown]
-# The first two have the middle 2.
-# Only the first excludes 0.
-# The last is the first again with 3 repeats: no word is earned yet.
+# The first two have the same middle, 2, but only the first excludes 0.
+# The last is the first again with 3 repeats, too few to earn a claim.
 
 # %% [markdown]
 # Make fifty comparisons, and two or three will look decided by luck.
 # So one comparison for each claim and data set was named beforehand as **primary**, and the primary verdicts of a claim are adjusted for each other (Holm 1979).
 # The others are **exploratory**.
 # The margins and the list of the primary comparisons stand in the package's `claims.yaml`, with what is known of when they were written.
-# (A factor of 1.1 *times* is the margin for costs.)
+# For costs the margin is a factor of 1.1, in the unit *times*.
 
 # %% tags=["nbval-check-output"]
 for unit in ("points", "nats", "times"):
@@ -523,20 +522,21 @@ for unit in ("points", "nats", "times"):
 # ## 6. The methods
 #
 # - **scratch**: encoder up to $\mu$ and a linear head, untrained at the start;
-# - **VAE fine-tuned**: the same network, but the encoder comes from a VAE; all of it is trained;
-# - **probe on μ**: logistic regression on $\mu$, the encoder stays as it is;
+# - **VAE fine-tuned**: the same network, but its encoder comes from a VAE, and all of it is trained;
+# - **probe on μ**: logistic regression on $\mu$, while the encoder stays as it is;
 # - **probe on hidden**: the same on the 256 hidden numbers before $\mu$;
 # - **PCA**: logistic regression on 32 principal components of the images of the first source, the linear cousin of the VAE;
 # - **raw pixels**: logistic regression on the pixels.
 #
-# Rules, the same for each: the same labels, the same validation images (for early stopping and for the strength of the regression), no look at the test set.
-# Scratch and fine-tuning have the same optimiser.
-# Each has the learning rate and the budget of steps that were best for it at that number of labels, on other draws, by validation (section 9 shows what was chosen).
+# All of them have the same labels and the same validation images, which serve for early stopping and for the strength of the regression.
+# None looks at the test set.
+# Scratch and fine-tuning also have the same optimiser.
+# Each has the learning rate and the budget of steps that were best for it at that number of labels, on other draws, by validation; section 9 shows what was chosen.
 # This run caps the steps, because it has less time.
 #
-# Ten draws of two networks at three sizes are sixty trainings.
+# Ten draws of two networks at three numbers of labels make sixty trainings.
 # Networks as small as these leave the processor idle between operations.
-# `training.fit_together` stacks the weights of ten networks and trains them in one go, each on its own draw.
+# So `training.fit_together` stacks the weights of ten networks and trains them in one go, each on its own draw.
 # A test of the package makes sure that each ends as it would alone.
 
 # %%
@@ -676,7 +676,7 @@ def show_study(name, alt):
 #
 # ### Digits 0–4 → 5–9
 #
-# A source and a related target: strokes are strokes.
+# This source and this target are related, because strokes are strokes.
 # Guess first: by how many points will the VAE help at 50 labels, ten of each digit?
 
 # %%
@@ -688,14 +688,13 @@ if "digits" in targets:
     main_effects("digits")
 
 # %% [markdown]
-# What is in the brackets?
+# The square brackets hold the interval, and the round ones say what to know about it.
 # With three VAEs in turn the interval is conditional on them.
-# And where the pool is too small for ten draws without a common image, draws share labels, and the interval is corrected for that.
-# (Your function of exercise 2 refuses such a pool.
-# `study.draw_labels` shares as little as it can.)
+# If the pool is too small for ten draws without a common image, draws share labels, and the interval is corrected for that.
+# Your function of exercise 2 refuses such a pool, whereas `study.draw_labels` shares as little as it can.
 #
-# In the figure look left: which lines are above *raw pixels*?
-# And right: does the difference shrink as labels grow, as one would expect?
+# In the left panel of the figure, which lines are above *raw pixels*?
+# In the right panel, look whether the difference shrinks as labels grow, as one would expect.
 
 # %%
 show_study(
@@ -706,11 +705,11 @@ show_study(
 plt.show()
 
 # %% [markdown]
-# On the left, bands of two methods may overlap although one is better in nearly every draw.
-# The right panel is what counts.
-# Whether the difference shrinks with more labels: read it from there, it need not.
+# On the left, the bands of two methods may overlap although one is better in nearly every draw, so the right panel is what counts.
+# Does the gain shrink with more labels?
+# It need not, so check the right panel.
 #
-# Your own functions for interval and verdict, on one row:
+# Now apply your own functions for interval and verdict to one row:
 
 # %%
 n = tables[example].known("labels")[-1]
@@ -725,13 +724,13 @@ print(
 )
 
 # %% [markdown]
-# Compare with the line above for as many labels.
+# Compare this with the line above for the same number of labels.
 # The middle is the same.
-# The package's interval is wider where draws share labels or the test images are few: it contains those two, yours does not.
+# The package's interval is wider if draws share labels or the test images are few, because it contains those two and yours does not.
 #
 # ### MNIST, M1-style and from Fashion-MNIST
 #
-# Now the unlabelled images are those of the task itself; and, in the rows with "(Fashion-MNIST)", clothes.
+# Now the unlabelled images are those of the task itself, and in the rows with "(Fashion-MNIST)" they are clothes.
 # Can a VAE of clothes help to read digits?
 
 # %%
@@ -768,12 +767,11 @@ plt.show()
 # %% [markdown]
 # ### Chapter 4's example
 #
-# Source: pullover and coat.
-# Target: pullover or shirt.
+# The source is pullover and coat, and the target is pullover or shirt.
 # In chapter 4 the source network had learned with the source's *labels*.
 # Here a VAE looks at the same kind of images *without* them.
-# (Here, and only here, the embedded source has the pullovers of the target's pool, too, without labels.
-# The recorded run uses the full source, which has none of them.)
+# Of the studies from a source to a target, only this one has images of the target's pool in its embedded source: the pullovers, without labels.
+# The recorded run uses the full source, which has none of them.
 
 # %%
 for name in ("tops", "animals"):
@@ -788,14 +786,15 @@ for name in ("tops", "animals"):
 # %% [markdown]
 # ## 8. Overfitting and costs
 #
-# Test accuracy is one of three claims.
+# Test accuracy answers only one of the claims.
 # Here are the others, for the first study, mostly with 100 labels.
 #
 # **Overfitting.**
-# After each epoch we note two losses of a network: on its own few training images, and on the validation images, which it does not learn from.
+# After each epoch we note two losses of a network, one on its own few training images and one on the validation images, which it does not learn from.
 # Both fall at first.
-# Then the first goes on falling and the second does not, and that is overfitting.
-# In the figure, time runs from right to left: look at which line lies lower where both have come equally far down in the training loss.
+# Then the first goes on falling while the second does not, and that is overfitting.
+# In the figure, time runs from right to left.
+# Look at which line lies lower where both have come equally far down in the training loss.
 
 
 # %%
@@ -834,14 +833,14 @@ show_paths(example, vae_comparisons.MAIN_LABELS[example])
 #
 # **Costs.**
 # For each draw the target is the lower of the two best validation accuracies, so that both networks reach it.
-# (A target that is one network's own best would favour that network, since it stands on its luckiest epoch.)
-# What had each network spent after the first epoch in which it was there?
-# The ratio is always scratch ÷ VAE fine-tuned: above 1 the VAE is cheaper, below 1 dearer.
-# Steps and FLOPs are exact; the seconds are those of one timing on one machine, so they stand without an interval.
+# A target that is one network's own best would favour that network, because it stands on its luckiest epoch.
+# We then count what each network had spent after the first epoch in which it reached the target.
+# The ratio is always scratch ÷ VAE fine-tuned, so above 1 the VAE is cheaper, and below 1 dearer.
+# Steps and FLOPs are exact, but the seconds are those of one timing on one machine and stand without an interval.
 #
-# The labels work alike: at how many labels does fine-tuning have the test accuracy that scratch has with 100?
-# Between two numbers of labels we draw a straight line (over the logarithm).
-# A method that is there with the fewest labels, or never, leaves one end of the interval *open*.
+# The label cost is defined the same way: how many labels does fine-tuning need to match the test accuracy of scratch at 100?
+# Between two numbers of labels we draw a straight line over their logarithm.
+# If a method gets there with the fewest labels already, or never, one end of the interval is left *open*.
 
 
 # %%
@@ -873,9 +872,10 @@ for r in LIVE:
         print(f"{r['name']}: {shown}")
 
 # %% [markdown]
-# The number of *tasks* answers the question that the ratio leaves out: somebody has to train the VAE.
+# The number of *tasks* answers the question that the ratio leaves out, since somebody has to train the VAE.
 # It is what the pretraining costs, in FLOPs, divided by what one task saves.
-# Whoever downloads a VAE need not ask; whoever trains one for a single task with a hundred labels will not get it back.
+# If you download a VAE, you need not ask.
+# If you train one for a single task with a hundred labels, you will not get its cost back.
 
 # %% [markdown]
 # ## 9. The same with fresh VAEs and all images
@@ -1328,28 +1328,29 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 # %% [markdown]
 # ## 12. Where this is used today
 #
-# - **Latent diffusion** (Rombach et al. 2022, arXiv 2112.10752; the method behind Stable Diffusion).
-#   An autoencoder is trained once, then *frozen*, and a diffusion model works on its codes.
-#   It is a VAE with a tiny weight on the KL, plus a perceptual and an adversarial loss, so our results on plain VAEs do not carry over.
-# - **Single-cell biology**: scArches (Lotfollahi et al. 2022, Nature Biotechnology 40) adds new data sets to a trained conditional VAE by training only new weights.
-# - **The honest rival**: for images, features from self-supervised learning (SimCLR, arXiv 2002.05709; MAE, arXiv 2111.06377; DINOv2, arXiv 2304.07193) are what a VAE's features would have to beat.
-#   We have not measured them here.
+# - **Latent diffusion** (Rombach et al. 2022, arXiv 2112.10752) is the method behind Stable Diffusion.
+#   An autoencoder is trained once and then *frozen*, and a diffusion model works on its codes.
+#   That autoencoder is a VAE with a tiny weight on the KL, plus a perceptual and an adversarial loss, so our results on plain VAEs do not carry over.
+# - **Single-cell biology** has scArches (Lotfollahi et al. 2022, Nature Biotechnology 40), which adds new data sets to a trained conditional VAE by training only new weights.
+# - **The honest rival** for images is self-supervised learning (SimCLR, arXiv 2002.05709; MAE, arXiv 2111.06377; DINOv2, arXiv 2304.07193).
+#   Its features are what a VAE's features would have to beat, and we have not measured them here.
 #
-# What our studies cannot show: the images are small, the networks shallow, and digits are easy.
-# Our 50 validation labels a class (100 to 500 in all) are more than most of the small training sets.
-# Whoever has 50 labels in all has no such validation set (Oliver et al. 2018, arXiv 1804.09170, make that point for semi-supervised learning).
-# They serve every method alike, so the comparison is fair, but the accuracies are those of somebody with more labels.
+# Our studies have limits.
+# The images are small, the networks shallow, and digits are easy.
+# Our 50 validation labels per class, 100 to 500 in all, are more than most of the small training sets have.
+# With 50 labels in all you would have no such validation set, a point that Oliver et al. (2018, arXiv 1804.09170) make for semi-supervised learning.
+# The validation labels serve every method alike, so the comparison is fair, but the accuracies are those of somebody with more labels.
 
 # %% [markdown]
 # ## 13. Capstone: your own row in the ledger
 #
 # Choose a pair of source and target that is not in this chapter.
-# Ideas: digits 0–4 turned upside down → 5–9; one half of the clothes → the other half; photos of your own (`data.load_folder`).
+# You could take digits 0–4 turned upside down → 5–9, one half of the clothes → the other half, or photos of your own (`data.load_folder`).
 # Then:
 #
-# 1. Write down *before any run*: the claim, the measure, the primary comparison, the margin, the number of repeats, what is used to choose what, and your guess.
+# 1. Write down *before any run* the claim, the measure, the primary comparison, the margin, the number of repeats, the data on which each choice is made, and your guess.
 # 2. Make the sets disjoint, and show it by hash.
-# 3. Run at least 10 draws, with fresh VAEs if you can; scratch, fine-tuning, a probe, PCA and raw pixels.
+# 3. Run at least 10 draws of scratch, fine-tuning, a probe, PCA and raw pixels, with fresh VAEs if you can.
 # 4. Report effect, interval, n, verdict, and what the interval is conditional on.
 # 5. Say in five sentences what you found, what you did not find, and why you think so.
 #
@@ -1365,7 +1366,7 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 # | somebody else can run it with one command | 1 |
 # | **sum** | **25** |
 #
-# The outcome itself gives no points: a claim that fails, shown well, is worth as much as one that holds.
+# The outcome itself gives no points, because a claim that fails, shown well, is worth as much as one that holds.
 
 # %% [markdown]
 # ## Quiz
@@ -1376,8 +1377,7 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 #
 # <details><summary>Yes, because the VAE is pretrained.</summary>
 #
-# Pretrained, but on the target's own images.
-# That is semi-supervised learning (M1-style).
+# It is pretrained, but on the target's own images, and that is semi-supervised learning in the M1 style.
 # </details>
 #
 # <details><summary>No, the images are from the task itself.</summary>
@@ -1392,13 +1392,13 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 #
 # <details><summary>Undecided: 0 is inside.</summary>
 #
-# 0 is inside, but the whole interval is also inside ±1 point, and rule 2 is asked before the others.
+# 0 is inside, but the whole interval is also inside ±1 point, and rule 2 is asked before rule 5.
 # </details>
 #
 # <details><summary>No gain worth a point.</summary>
 #
 # Right.
-# This is a finding about a small difference, unlike "undecided".
+# Unlike "undecided", this is a finding: the difference is small.
 # </details>
 #
 # <details><summary>Supported: the middle is above 0.</summary>
@@ -1429,13 +1429,13 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 #
 # <details><summary>Yes, that is the definition.</summary>
 #
-# Then a network that gives every class the same probability would win: its loss is ln C on both sets, C being the number of classes.
+# By that definition a network that gives every class the same probability would win, because its loss is ln C on both sets, where C is the number of classes.
 # </details>
 #
 # <details><summary>Not in a sense that anybody wants.</summary>
 #
 # Right.
-# Hence the second condition of the rule.
+# That is why our measure compares the two where their training losses are equal.
 # </details>
 
 # %% [markdown]
@@ -1445,8 +1445,7 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 #
 # <details><summary>A mistake: the interval lies above 0.</summary>
 #
-# Above 0, yes.
-# But it is one of several primary rows of its claim, and its adjusted p value is above 0.05.
+# It does lie above 0, but it is one of several primary rows of its claim, and its adjusted p value is above 0.05.
 # </details>
 #
 # <details><summary>It was adjusted for the other primary rows.</summary>
@@ -1461,7 +1460,7 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 #
 # <details><summary>The VAE is 0.8 times as expensive.</summary>
 #
-# The other way round: scratch takes at most 0.8 times as long as the VAE.
+# It is the other way round, because scratch takes at most 0.8 times as long as the VAE.
 # </details>
 #
 # <details><summary>At most 0.8: fine-tuning sometimes never got there, so the ratio may be smaller still.</summary>
@@ -1474,13 +1473,12 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 # ## Take-away
 #
 # - Say which kind of transfer it is: M1-style, self-taught, or source → target.
-# - Fix measure, primary comparison and margin before the run.
-#   Then let the rule speak.
-# - Repeat *everything* that is random and that your claim is about, pretraining included; otherwise say what is conditional.
+# - Fix measure, primary comparison and margin before the run, and then let the rule speak.
+# - Repeat *everything* that is random and that your claim is about, pretraining included; otherwise say what the result is conditional on.
 # - Keep raw pixels, PCA and a random encoder in the comparison.
 # - "Undecided" is not "no effect".
 # - Pretraining has a price in seconds.
-#   Who pays it once for many tasks counts differently from who pays it for one.
+#   If you pay it once for many tasks, you count differently from somebody who pays it for one.
 # - What came out is in the ledger, with its interval, whichever way it went.
 
 # %% [markdown]

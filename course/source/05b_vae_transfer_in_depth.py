@@ -21,11 +21,10 @@
 #
 # - compare two goals of the same model, likelihood and transfer, and find that their best settings may differ;
 # - find out which part of a VAE carries over to other images, by reusing one and training the other;
-# - measure how alike two representations are (CKA), without being fooled by width or by untrained networks;
-# - train one model for images with and without labels: a multi-task VAE, and M2 of Kingma et al. (2014).
+# - measure how similar two representations are (CKA), without being fooled by width or by untrained networks;
+# - train one model on images with and without labels, as a multi-task VAE and as M2 of Kingma et al. (2014).
 #
-# This is optional reading after chapter 5.
-# You need chapters 3 and 5.
+# This is optional reading after chapter 5, and you need chapters 3 and 5 for it.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
@@ -113,12 +112,13 @@ def recorded_lines(*measures):
 # %% [markdown]
 # ## 1. Is the best β for likelihood the best for transfer?
 #
-# A β-VAE weighs the KL with $\beta$ (chapter 3): small $\beta$ means precise codes, large $\beta$ means codes near the prior.
+# A β-VAE weighs the KL with $\beta$ (chapter 3), so a small $\beta$ means precise codes and a large $\beta$ means codes near the prior.
 # The bound on the likelihood always counts with $\beta = 1$, so we expect it to be best near 1.
 # Must the features be best there, too?
 #
-# For each $\beta$ we train VAEs, and measure two things on *validation* images: the ELBO (with $\beta = 1$), and the accuracy of a probe on $\mu$ with few labels.
-# Where do the two curves have their highest points?
+# For each $\beta$ we train VAEs and measure two things on *validation* images, the ELBO (with $\beta = 1$) and the accuracy of a probe on $\mu$ with few labels.
+# The next cell first shows what one latent costs in the KL at three values of $\beta$.
+# Then, in the figure, where does each of the two curves have its highest point?
 
 # %% tags=["nbval-check-output"]
 price = vae.kl(torch.tensor([[1.0]]), torch.tensor([[0.5]]).square().log()).item()
@@ -271,14 +271,15 @@ recorded_lines(
 # %% [markdown]
 # ## 2. Which part transfers
 #
-# So far the *encoder* was put to use.
-# A VAE has a second half.
-# The encoder has learnt to find a code for an image, the decoder to draw an image from a code.
-# Which of the two has learnt something that holds for *other* digits?
+# So far we have put only the *encoder* to use, but a VAE has a second half.
+# The encoder has learned to find a code for an image, and the decoder to draw an image from a code.
+# Which of the two has learned something that holds for *other* digits?
 #
 # The test needs no labels.
-# A VAE was trained on digits 0–4 (the *source*); the *target* is digits 5–9, and we have only 200 unlabelled images of them.
-# Four ways to a VAE of the target, each with the same number of gradient steps on the target (the reused parts had their steps on the source before):
+# A VAE was trained on digits 0–4, the *source*.
+# The *target* is digits 5–9, and we have only 200 unlabelled images of them.
+# We compare four ways to a VAE of the target.
+# Each has the same number of gradient steps on the target, and the reused parts had their steps on the source before:
 #
 # | way | encoder | decoder |
 # |---|---|---|
@@ -287,7 +288,7 @@ recorded_lines(
 # | new encoder | new, trained | the source's, frozen |
 # | all fine-tuned | the source's, trained on | the source's, trained on |
 #
-# The measure is the bound on *test* images of 5–9: the ELBO at β = 1 in nats per image, higher is better.
+# The measure is the bound on *test* images of 5–9, which is the ELBO at β = 1 in nats per image, so higher is better.
 
 # %%
 low, high = [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]
@@ -405,10 +406,12 @@ print(
 
 # %% [markdown]
 # Compare *new decoder* with *new encoder*.
-# *New decoder* keeps what the encoder knows: how to turn strokes into a code.
-# *New encoder* keeps what the decoder knows: which pixels belong together.
-# If *new decoder* has the higher ELBO, the encoder carries more over to digits it has never seen, *after so many steps*, and the reverse.
-# Two things are mixed here: a frozen part is a head start, since there is less to learn, and it is a limit, since it cannot adapt.
+# *New decoder* keeps what the encoder knows about turning strokes into a code.
+# *New encoder* keeps what the decoder knows about which pixels belong together.
+# If *new decoder* has the higher ELBO, the encoder carries more over to digits it has never seen, *after so many steps*.
+# If *new encoder* has it, the decoder does.
+# Two things are mixed here.
+# A frozen part is a head start, since there is less to learn, but it is also a limit, since it cannot adapt.
 # The head start counts most after few steps, the limit after many.
 # The last row is the source's VAE without any training on the target.
 #
@@ -425,17 +428,18 @@ recorded_lines("test_bound")
 # %% [markdown]
 # ## 3. How alike are two representations?
 #
-# Two VAEs that were trained from different seeds have other latents: another order, other signs, perhaps a rotation, and another overall scale.
-# A measure of likeness must not see that.
+# Two VAEs that were trained from different seeds have different latents.
+# Their order, their signs and their overall scale differ, and perhaps they are rotated.
+# A measure of similarity must not see that.
 # **CKA** (centred kernel alignment; Kornblith et al. 2019) compares, for the same $n$ images, *which images are close to which* in the one representation and in the other.
-# Let $X$ hold the features of one network, a row an image, and $Y$ those of the other.
-# $K = XX^\top$ and $M = YY^\top$ are the inner products of all pairs of images, and
+# Let $X$ hold the features of one network, one row per image, and $Y$ those of the other.
+# Then $K = XX^\top$ and $M = YY^\top$ are the inner products of all pairs of images, and
 #
 # $$\mathrm{CKA} = \frac{\mathrm{HSIC}(K, M)}{\sqrt{\mathrm{HSIC}(K, K)\,\mathrm{HSIC}(M, M)}} ,$$
 #
-# where HSIC (the Hilbert–Schmidt independence criterion) is a covariance of the entries of two such matrices.
-# CKA is 1 where the features are equal up to rotation, scale and offset.
-# Estimated naively it is also near 1 for *independent* features, if they are wider than there are images.
+# where HSIC, the Hilbert–Schmidt independence criterion, is a covariance of the entries of two such matrices.
+# CKA is 1 if the features are equal up to rotation, scale and offset.
+# A naive estimate is also near 1 for *independent* features, however, if they are wider than there are images.
 # So we use the unbiased estimate of HSIC (Song et al. 2012; Nguyen et al. 2021), which may come out below 0:
 
 # %% tags=["nbval-check-output"]
@@ -457,10 +461,10 @@ print(
 )
 
 # %% [markdown]
-# Now the VAEs.
+# Now we compare VAEs.
 # Each is asked about the same 500 test images of all ten digits, layer by layer.
-# The first panel compares two VAEs of digits 0–4 from two seeds, the second a VAE of 0–4 with one of 5–9, the third a VAE of 0–4 with a network that was *never trained*.
-# The third is the control: likeness that training did not make.
+# The first panel compares two VAEs of digits 0–4 from two seeds, the second a VAE of 0–4 with one of 5–9, and the third a VAE of 0–4 with a network that was *never trained*.
+# The third is the control, because it shows similarity that training did not make.
 # Look along the diagonals.
 
 # %%
@@ -547,43 +551,41 @@ show_table(
 )
 
 # %% [markdown]
-# What to see.
-# The stage "pixels" is 1 by construction: the images are the same.
+# The stage "pixels" is 1 by construction, because the images are the same.
 # For the others, look at the *difference* from the third panel.
-# A network with random weights keeps a good part of the geometry of its input, so that a CKA well above 0 proves no learning.
-# Then compare the stages within the second panel: does the likeness fall from the encoder to $\mu$ and the decoder?
+# A network with random weights keeps a good part of the geometry of its input, so a CKA well above 0 proves no learning.
+# Then compare the stages within the second panel: does the similarity fall from the encoder to $\mu$ and the decoder?
 # In `cpu` it does, in the raw numbers.
-# By the difference from the control it is the other way round: the encoder owes the least of its likeness to training.
+# Subtract the untrained control and the order flips: little of the encoders' similarity comes from training.
 # So these panels do not decide it, and each shows one pair of networks.
 #
 # Bonheme and Grzes (2023) compared VAEs that were trained on different data sets in this way.
 # They conclude that the representations of encoders are generic and those of decoders specific.
 # Section 2 asked the same by training.
-# CKA describes the images that were shown; it says nothing about what a classifier can do with the features.
+# CKA describes the images that were shown, but says nothing about what a classifier can do with the features.
 
 # %% [markdown]
 # ## 4. Two stages or one
 #
-# Until here there were two stages: first a VAE learnt from images without labels, then a classifier from labels.
-# The first stage did not know what for.
+# Until here there were two stages, in which first a VAE learned from images without labels and then a classifier learned from labels.
+# The first stage did not know what it was learning for.
 # Can one objective do both at once?
 #
 # ### A VAE that also classifies
 #
-# The simplest way: one encoder, a decoder, and a linear classifier on the posterior mean $\mu$.
+# The simplest way is to have one encoder, a decoder, and a linear classifier on the posterior mean $\mu$.
 # The loss, in nats per image,
 #
 # $$-\frac1B\sum_{x}\mathrm{ELBO}(x) \;+\; \alpha\cdot\frac1{B_l}\sum_{(x,\,y)} -\log q(y\mid \mu(x)) ,$$
 #
 # adds minus the ELBO of a batch of $B$ images, whose labels nobody looks at, and $\alpha$ times the cross-entropy of a batch of $B_l$ labelled ones.
-# `m2.multitask_loss(alpha, labelled)` is this loss, for a `m2.JointVAE`.
-# The weight $\alpha$ is needed: the ELBO is a hundred nats or more below 0, the cross-entropy about 2.3 for a uniform guess, and less later.
-# We take $\alpha = 20$ (`alpha`).
+# `m2.multitask_loss(alpha, labelled)` is this loss, for an `m2.JointVAE`.
+# The weight $\alpha$ is needed because the ELBO is a hundred nats or more below 0, while the cross-entropy is about 2.3 for a uniform guess, and less later.
+# We take $\alpha = 20$ (`alpha`), which was chosen on validation images, with other draws of the labels.
 #
-# We compare on the digits 0–9 of the package with 100 labels.
-# *Two stages*: the encoder learns in a VAE first; then encoder and classifier are fine-tuned on the labels, stopped early on the validation images.
-# *One stage*: the joint loss, for as many passes over the unlabelled images as the VAE of the two stages had; the epoch is chosen on the same validation images.
-# ($\alpha$ was chosen on validation images too, with other draws of the labels.)
+# We compare the two on the digits 0–9 of the package with 100 labels.
+# With *two stages*, the encoder learns in a VAE first, and then encoder and classifier are fine-tuned on the labels, stopped early on the validation images.
+# With *one stage*, the joint loss is trained for as many passes over the unlabelled images as the VAE of the two stages had, and the epoch is chosen on the same validation images.
 
 # %%
 alpha, passes = 20.0, 2 if small else 8
@@ -682,19 +684,20 @@ print(f"Is one stage better? {study.verdict(gain, delta=1)}")
 recorded_lines("accuracy")
 
 # %% [markdown]
-# A few draws decide little; `study.verdict` says "undecided" below five.
+# A few draws decide little, so `study.verdict` says "undecided" below five.
 # In the recorded run, with ten draws, one stage is *worse* by about two points.
-# Whatever came out here: the two ways see exactly the same images and labels.
-# What differs is that in one stage the labels can change the code *while* it is learnt, and that $\alpha$ is one more number to choose.
+# Whatever came out here, the two ways see exactly the same images and labels.
+# What differs is that with one stage the labels can change the code *while* it is learned, and that $\alpha$ is one more number to choose.
 #
 # ### M2: the class as a part of the code
 #
-# Kingma, Mohamed, Rezende and Welling (2014) went further: the class $y$ itself becomes a part of the story of how an image came about.
-# Somebody decides to write a digit $y$ (each of $C = 10$ equally probable, $p(y) = 1/C$), in a style $z \sim \mathcal N(0, I)$; together they give the image, $p(x\mid y, z)$.
-# Their model is called **M2**.
-# (M1 was the two stages: a VAE, then a classifier on its codes.)
+# Kingma, Mohamed, Rezende and Welling (2014) went further and made the class $y$ itself a part of the story of how an image came about.
+# Somebody decides to write a digit $y$, where each of the $C = 10$ digits is equally probable, $p(y) = 1/C$, and does so in a style $z \sim \mathcal N(0, I)$.
+# Together they give the image, $p(x\mid y, z)$.
+# Their model is called **M2**; M1 was the two stages, a VAE and then a classifier on its codes.
 #
-# Two networks guess back: $q(y\mid x)$, a classifier (`classify` in the code), and $q(z\mid x, y)$, an encoder that is told the class.
+# Two networks guess back.
+# One is $q(y\mid x)$, a classifier (`classify` in the code), and the other is $q(z\mid x, y)$, an encoder that is told the class.
 # For an image *with* a label there is a bound like the ELBO (their equation 6; the code is `labelled_bound`):
 #
 # $$-\mathcal L(x, y) = \mathbb E_{q(z\mid x,y)}\big[\log p(x\mid y, z)\big] + \log p(y)
@@ -708,10 +711,10 @@ recorded_lines("accuracy")
 # $$-\mathcal U(x) = \sum_y q(y\mid x)\,\big(-\mathcal L(x, y) - \log q(y\mid x)\big) \;\le\; \log p(x) .$$
 #
 # Read it from the classifier's side.
-# $q(y\mid x)$ should lie where $-\mathcal L(x,y)$ is large, on the class whose digits, in any style, explain this image best; the term $-\log q$ keeps it from being too sure.
-# So *images without labels train the classifier*.
-# Here is the sum for one image by hand: a guess of the classifier, made-up bounds of three classes, and what certainty would give.
-# (For fixed bounds the best guess is their softmax, and $-\mathcal U$ is then their log-sum-exp.)
+# The guess $q(y\mid x)$ should lie where $-\mathcal L(x,y)$ is large, on the class whose digits, in any style, explain this image best, and the term $-\log q$ keeps it from being too sure.
+# In this way *images without labels train the classifier*.
+# Here is the sum for one image by hand, with a guess of the classifier, made-up bounds of three classes, and what certainty would give.
+# For fixed bounds the best guess is their softmax, and $-\mathcal U$ is then their log-sum-exp.
 
 # %% tags=["nbval-check-output"]
 guess = torch.tensor([0.7, 0.2, 0.1])
@@ -725,11 +728,13 @@ print(
 
 # %% [markdown]
 # The *labelled bound* does not contain $q(y\mid x)$.
-# So the paper adds a cross-entropy on the labelled images (equation 9), with $\alpha = 0.1\cdot N$ where the bounds of $N$ images are *added up*.
-# Our loss is a mean *per image*, the sum divided by $N$, where their setting would be $\alpha = 0.1$.
-# Ours differs from theirs in two things: we take $\alpha = 1$, and leave out $\mathcal L$ of the labelled images, since 100 among thousands hardly weigh (`m2.m2_loss(alpha, labelled)`; its `weight` would put $\mathcal L$ back).
+# So the paper adds a cross-entropy on the labelled images (equation 9), with $\alpha = 0.1\cdot N$ when the bounds of $N$ images are *added up*.
+# Our loss is a mean *per image*, the sum divided by $N$, for which their setting would be $\alpha = 0.1$.
+# Ours differs from theirs in two things.
+# We take $\alpha = 1$, and we leave out $\mathcal L$ of the labelled images, since 100 among thousands hardly weigh.
+# The code is `m2.m2_loss(alpha, labelled)`, whose `weight` would put $\mathcal L$ back.
 #
-# Now a small M2 on the digits of the package, with 100 labels.
+# Now we train a small M2 on the digits of the package, with 100 labels.
 
 
 # %%
@@ -799,15 +804,15 @@ for when in train_m2(digits.train, labelled, epochs, P.seed, m2_model, alpha=1.0
 # %% [markdown]
 # Did the images without labels help in this draw?
 # Compare the two numbers.
-# They can do harm, and in our runs on the few images of the package they did: the classifier follows bounds that a poor model has computed.
+# They can do harm, and in our runs on the few images of the package they did, because the classifier follows bounds that a poor model has computed.
 # In our trials three things made that rarer.
 #
 # - $q(y\mid x)$ learns from the labels first.
-#   Otherwise $y$ is soon used for something else than the class, slant or thickness, say, and the classifier follows.
+#   Otherwise $y$ is soon used for something other than the class, perhaps slant or thickness, and the classifier follows.
 # - The decoder sees $y$ before it sees $z$.
 #   Otherwise $z$ says everything about the image, the class too, and $y$ changes nothing.
 # - $q(y\mid x)$ has dropout.
-#   With 100 labels it would be sure of itself everywhere; the sum over $y$ would have one term only, and nothing would be learnt from the others.
+#   With 100 labels it would otherwise be sure of itself everywhere, so the sum over $y$ would have one term only, and nothing would be learned from the others.
 #
 # M2 should also keep style and class apart.
 # We take the style $z$ of six test images and draw *every* digit in it.
@@ -835,15 +840,17 @@ plt.show()
 
 # %% [markdown]
 # In a short run on 3,500 images the drawings are blurred.
-# Where a row shows the same digit ten times, $z$ has kept the class to itself; where a column shows different digits, $y$ has become something else than the class.
-# Both can happen, and the bound does not forbid either: it asks for a good description of the images, and says nothing about what each part of the code has to mean.
+# If a row shows the same digit ten times, $z$ has kept the class to itself.
+# If a column shows different digits, $y$ has become something other than the class.
+# Both can happen, and the bound forbids neither, because it asks for a good description of the images and says nothing about what each part of the code has to mean.
 #
 # ### On all of MNIST
 #
 # The paper's training set has 50,000 images, 100 of them labelled.
-# *Stacked* (M1+M2) means that M2 sees the codes of a VAE in place of pixels: the likelihood $p(x\mid y, z)$ is then a Gaussian.
+# *Stacked* (M1+M2) means that M2 sees the codes of a VAE in place of pixels, and the likelihood $p(x\mid y, z)$ is then a Gaussian.
 # Our recorded runs have 55,000 unlabelled images, fixed settings and a fixed number of epochs, and at the end one look at the 10,000 test images.
-# The settings were chosen before, by accuracy on the 5,000 validation images, with *other* draws of the 100 labels; those validation labels helped, and the paper used its validation set too.
+# The settings were chosen before, by accuracy on the 5,000 validation images, with *other* draws of the 100 labels.
+# Those validation labels helped, and the paper used its validation set too.
 
 # %%
 if "m2" in P.parts:
@@ -939,8 +946,8 @@ if "m2" in P.parts:
             )
 
 # %% [markdown]
-# All of it beside the paper (Kingma et al. 2014, arXiv 1406.5298, Table 1).
-# Their M1+TSVM is a *transductive* SVM on the codes of a VAE: it uses the unlabelled training images a second time, to place its boundary.
+# The table sets all of it beside the paper (Kingma et al. 2014, arXiv 1406.5298, Table 1).
+# Their M1+TSVM is a *transductive* SVM on the codes of a VAE, which uses the unlabelled training images a second time, to place its boundary.
 # Ours is an ordinary SVM on $\mu$, from chapter 5's recorded study.
 # No test image is used in either.
 
@@ -1004,12 +1011,12 @@ show_table(rows, ("test error on MNIST (%)", "100 labels", "1,000 labels"))
 # ## 5. Where a VAE should win
 #
 # So far every task asked *what* is in an image, and the comparison was close.
-# A VAE has to say *everything* that changes from image to image, because its decoder must draw the image again: also *where* something lies and *which way* it points.
-# So a task about place or direction should suit it better than most.
-# (Zhai et al. 2019, arXiv 1910.04867, have such tasks beside natural images in their benchmark of representations, the location and the orientation of drawn shapes among them.)
+# A VAE has to say *everything* that changes from image to image, because its decoder must draw the image again.
+# That includes *where* something lies and *which way* it points, so a task about place or direction should suit it better than most.
+# Zhai et al. (2019, arXiv 1910.04867) have such tasks beside natural images in their benchmark of representations, the location and the orientation of drawn shapes among them.
 #
-# We draw bars, anywhere and in any direction, 6,000 of them without labels.
-# Two tasks, with few labels: in which eighth of the width does the middle of the bar lie, and in which eighth of the half circle does it point?
+# We draw 6,000 bars, anywhere and in any direction, without labels.
+# There are two tasks with few labels: in which eighth of the width does the middle of the bar lie, and in which eighth of the half circle does it point?
 # Guessing is right in 12.5 % of the images.
 
 # %%
@@ -1028,7 +1035,7 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# One VAE serves both tasks, since the images are the same; it sees no label.
+# The same VAEs serve both tasks, since the images are the same and they see no label.
 # Before you look: for which of the two tasks will a classifier on $\mu$ gain more over one on pixels?
 # And will fine-tuning the whole network be better than a classifier on $\mu$?
 
@@ -1118,15 +1125,14 @@ show_table(rows, ("task", "difference", "points, with 95 % interval"), records)
 #
 # <details><summary>Training changed little.</summary>
 #
-# That cannot be said.
-# Random layers keep much of the geometry of the images.
+# That cannot be said, because random layers keep much of the geometry of the images.
 # Compare with the CKA of two trained encoders.
 # </details>
 #
 # <details><summary>0.6 is the level to compare others with.</summary>
 #
 # Right.
-# It is likeness that no training made.
+# It is similarity that no training made.
 # </details>
 #
 # **2.
@@ -1140,19 +1146,17 @@ show_table(rows, ("task", "difference", "points, with 95 % interval"), records)
 # <details><summary>The bounds of the ten classes.</summary>
 #
 # Right.
-# $-\mathcal U(x)$ is largest where $q(y\mid x)$ is the softmax of the ten $-\mathcal L(x,y)$: most probability for the class with the largest bound.
+# $-\mathcal U(x)$ is largest where $q(y\mid x)$ is the softmax of the ten $-\mathcal L(x,y)$, which gives most probability to the class with the largest bound.
 # </details>
 
 # %% [markdown]
 # ## Take-away
 #
-# - A better bound and better features are two goals.
-#   Choose $\beta$ for the one you want, on validation.
+# - A better bound and better features are two goals, so choose $\beta$ for the one you want, on validation.
 # - Reuse the part that carries over, and measure which one that is, at the number of steps that you can afford.
-# - Compare representations with a measure that does not see rotation, debiased, and beside untrained networks.
-# - One stage instead of two adds a weight to choose.
-#   Whether it helps is an empirical question.
-# - Images without labels can train a classifier through a generative model, and mislead it where the model is poor.
+# - Compare representations with a debiased measure that does not see rotation, and put untrained networks beside them.
+# - One stage instead of two adds a weight to choose, and whether it helps is an empirical question.
+# - Images without labels can train a classifier through a generative model, but they mislead it if the model is poor.
 
 # %% [markdown]
 # ## Further reading
