@@ -575,7 +575,7 @@ plt.show()
 # %% [markdown]
 # ### Does a VAE invent better than an autoencoder?
 #
-# *A VAE invents better images than an autoencoder*: one often reads it, though in neither of our articles.
+# One often reads that *a VAE invents better images than an autoencoder*, though in neither of our articles.
 # There is a reason to expect it, because the KL term pulls the codes of all images towards the prior, which leaves less empty space to fall into.
 # Compare the last row with the random codes of section 1.
 # Both networks have the same layers, the same epochs and the same optimiser, so what differs is the objective, and that the VAE sees binarised images.

@@ -1053,7 +1053,7 @@ recorded_effects(
 # Left are the two learning curves with 95 % intervals of their means, right the paired differences with theirs.
 # The large mark is for the chosen number of labels, and its verdict stands above it.
 # The grey band is the margin of one point.
-# An interval that excludes 0 is *supported* or *contradicted* even inside the band: the band decides only between *no gain* (the interval contains 0 and lies inside) and *undecided*.
+# An interval that lies inside the band is *no gain*, even where it excludes 0; one that reaches beyond it is *supported* or *contradicted* if it excludes 0, and otherwise *undecided*.
 # (Where a number of labels was not recorded, the next smaller one is shown.
 # A web page shows one setting only; the table below the figure has what the question needs.)
 #
@@ -1455,18 +1455,18 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 # </details>
 #
 # **6.
-# "Seconds, scratch ÷ VAE fine-tuned" is at most 0.8 times [open, 1.1].
+# "Labels to scratch's accuracy, scratch ÷ VAE fine-tuned" is at most 0.8 times [open, 1.1].
 # What does it say?**
 #
 # <details><summary>The VAE is 0.8 times as expensive.</summary>
 #
-# It is the other way round, because scratch takes at most 0.8 times as long as the VAE.
+# It is the other way round, because scratch takes at most 0.8 times as many labels as the VAE.
 # </details>
 #
 # <details><summary>At most 0.8: fine-tuning sometimes never got there, so the ratio may be smaller still.</summary>
 #
 # Right.
-# A run that was stopped before the target leaves one end open.
+# A method that is not at the target with the most labels leaves one end open.
 # </details>
 
 # %% [markdown]

@@ -1016,7 +1016,7 @@ show_table(rows, ("test error on MNIST (%)", "100 labels", "1,000 labels"))
 # Zhai et al. (2019, arXiv 1910.04867) have such tasks beside natural images in their benchmark of representations, the location and the orientation of drawn shapes among them.
 #
 # We draw 6,000 bars, anywhere and in any direction, without labels.
-# There are two tasks with few labels: in which eighth of the width does the middle of the bar lie, and in which eighth of the half circle does it point?
+# There are two tasks with few labels: in which eighth of its range from left to right does the middle of the bar lie, and in which eighth of the half circle does it point?
 # Guessing is right in 12.5 % of the images.
 
 # %%
@@ -1029,7 +1029,7 @@ plots.image_grid(
             location.train.labels[:12].tolist(), orientation.train.labels[:12].tolist()
         )
     ],
-    title="Bars: eighth of the width | eighth of the half circle",
+    title="Bars: place from left to right | direction, in eighths",
     alt="Twelve white bars on black, at various places and in various directions.",
 )
 plt.show()
