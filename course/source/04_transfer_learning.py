@@ -19,27 +19,27 @@
 # %% [markdown]
 # ## What you will be able to do
 #
-# - reuse a trained network for a new task: as a probe, with a new head, with its last block trained, or with all of it;
+# - reuse a trained network for a new task: as a probe, with a new head, with its last block trained, or with all of it trained;
 # - freeze a network so that it really stays as it is;
 # - give it a new head and keep what the old one knew;
 # - prepare images as a pretrained network wants them;
-# - compare methods fairly: the same labels, the same validation, paired differences with intervals;
+# - compare methods fairly, with the same labels, the same validation, and paired differences with intervals;
 # - say what transfer saves in time, work and labels, who paid for it, and when it does not help;
 # - measure what a network forgets, and make it forget less.
 #
-# You need chapters 1 (training) and 2 (FLOPs).
-# Two companions are short: `04b` on text and `04c` on detection.
+# You need chapter 1 for training and chapter 2 for FLOPs.
+# Two short companions follow, `04b` on text and `04c` on detection.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
 # The first article behind this course says, in our translation: *a model that tells dogs from cats learns to tell dogs from foxes far more cheaply.*
-# The second one names where this is done: networks trained on ImageNet, on text (BERT), on COCO.
+# The second one names where this is done, with networks trained on ImageNet, on text (BERT) and on COCO.
 #
-# Neither article gives a number.
-# Here we ask first: how far does the old model get with no new label at all?
-# Then: how many fewer labels does it need, and how much less time, and is the training of the first model counted?
-# Is it always so?
+# Neither article gives a number, so this chapter asks for some.
+# How far does the old model get with no new label at all?
+# How many fewer labels does it need, how much less time, and is the training of the first model counted?
+# Does transfer always help?
 # And what becomes of the cats?
 
 # %% [markdown]
@@ -103,21 +103,21 @@ print(
 # %% [markdown]
 # ## 1. Two tasks and a model
 #
-# Somebody with much data has trained a network on a **source task**.
-# We have a related **target task** and few labels.
-# *Transfer learning* means: use what was learned on the source for the target.
+# Somebody with plenty of data has trained a network on a **source task**.
+# We have a related **target task** and only a few labels.
+# *Transfer learning* means using for the target what was learned on the source.
 #
 # Two versions of this story run in this notebook, with the same code:
 #
-# - **animals**: source dog or cat, target dog or fox.
-#   The pictures are from CIFAR-10 and CIFAR-100, 32 × 32 pixels.
-#   They are used where they are on your machine, or with `task="animals"` after a download;
-# - **tops**: source pullover or coat, target pullover or shirt.
-#   The pictures are from Fashion-MNIST, in the package.
+# - **animals** goes from the source task dog or cat to the target task dog or fox.
+#   The pictures are from CIFAR-10 and CIFAR-100 and have 32 × 32 pixels.
+#   They are used if they are on your machine already, or after a download if you set `task="animals"`;
+# - **tops** goes from pullover or coat to pullover or shirt.
+#   The pictures are from Fashion-MNIST and come with the package.
 #
-# In both, one class is shared and one is new.
-# The line above says which story you see.
-# Where a number comes from the other one, or from a longer run, it says *recorded*.
+# In both stories one class is shared and one is new.
+# The line above says which of them you see.
+# Numbers from the other story, or from a longer run, are marked *recorded*.
 
 # %%
 shown = {f"{old[1]} (source only)": T.source_test.images[T.source_test.labels == 1]}
@@ -139,8 +139,8 @@ plt.show()
 # That is the target task.
 #
 # No image of the target task was used to train the source model, not even of the shared class.
-# The target's pool (from which labels are drawn), validation and test set share no image.
-# (In the clothes story the source's test images and the images of section 8 share their pullovers with the target sets.)
+# The target has a pool from which labels are drawn, a validation set and a test set, and these three share no image.
+# The one overlap is in the clothes story, where the source's test images and the images of section 8 share their pullovers with the target sets.
 
 # %%
 made = [
@@ -171,14 +171,13 @@ show_table(
 )
 
 # %% [markdown]
-# (In the animals story there is one snag: dogs come from CIFAR-10 and foxes from CIFAR-100.
-# Two collections may differ in ways that have nothing to do with animals.
-# Section 7 has a control.)
+# The animals story has one snag, because its dogs come from CIFAR-10 and its foxes from CIFAR-100.
+# Two collections may differ in ways that have nothing to do with animals, so section 7 has a control.
 #
 # The network has three blocks and a head.
-# A **block** is a convolution, BatchNorm, ReLU and pooling.
-# The blocks together are the **body** (or *backbone*): they turn an image into 64 numbers, its **features**.
-# The **head** is one linear layer that turns features into logits, one for each class.
+# A **block** is a convolution followed by BatchNorm, ReLU and pooling.
+# The blocks together are the **body** (or *backbone*), which turns an image into 64 numbers, its **features**.
+# The **head** is one linear layer that turns features into logits, one per class.
 
 # %%
 parts = list(source)
@@ -189,9 +188,9 @@ for name, part in source.named_children():
 # %% [markdown]
 # ### What you get for nothing
 #
-# Before any training: take the source model as it is, and let what it calls its second class count as the new one.
-# So whatever it takes for a coat is called a shirt; in the animals story, whatever it takes for a cat is called a fox.
-# No label of the target task is used, and not one step of training.
+# Before any training, take the source model as it is, and let what it calls its second class count as the new one.
+# Whatever it takes for a coat is then called a shirt, and in the animals story whatever it takes for a cat is called a fox.
+# This needs no label of the target task and not one step of training.
 #
 # Guess first: how many of the target's test images are right, if blind guessing gets 50 %?
 
@@ -212,24 +211,23 @@ print(
 )
 
 # %% [markdown]
-# A good part of the task is solved before it begins, because one class is shared: the model has seen thousands of labelled images of it.
-# This is what the article means where it says that the model already recognises dogs.
-# Whatever transfer with labels reaches below has to be compared with this number too, and not only with training from scratch.
+# A good part of the task is solved before it begins, because the model has seen thousands of labelled images of the shared class.
+# This is what the article means when it says that the model already recognises dogs.
+# So compare whatever transfer with labels reaches below with this number, too, and not only with training from scratch.
 
 # %% [markdown]
 # ## 2. A linear probe
 #
-# The smallest kind of transfer: keep the body as it is, compute the features of the target images once, and train only a linear classifier on them, a **linear probe**.
-# The network is not trained at all.
+# In the smallest kind of transfer you keep the body as it is and compute the features of the target images once.
+# Then you train only a linear classifier on them, a **linear probe**, and the network not at all.
 #
 # Why should that work?
 # If the body has learned what a sleeve or an ear is, then images of the new class may already lie apart from those of the shared one.
-# We can look.
-# The features have 64 dimensions, the pixels 784 or 3,072.
-# **PCA** (principal component analysis) finds the two directions that hold as much of the variance as two can.
-# (Each dimension is divided by its standard deviation first.)
+# We can look, although the features have 64 dimensions and the pixels 784 or 3,072.
+# **PCA** (principal component analysis) picks the two directions along which the data vary most, after each dimension has been divided by its standard deviation.
 #
-# Compare the two panels: in which one would a straight line separate the classes better?
+# Compare the two panels.
+# In which one would a straight line separate the classes better?
 
 # %%
 images = T.test
@@ -262,18 +260,19 @@ plt.show()
 
 # %% [markdown]
 # With the clothes, the classes lie side by side on the right and overlap on the left.
-# But two components are only a shadow of all.
-# So now a number, and for it a probe.
+# But two components are only a shadow of all the dimensions, and a picture can mislead.
+# Let us measure it.
 #
 # ### Exercise 1: a linear probe · 15 minutes
 #
-# Write it with scikit-learn's `LogisticRegression(C=C, max_iter=2000)`.
-# Small $C$ means strong *regularisation*: weights are kept small.
-# Two rules:
+# Write a probe with scikit-learn's `LogisticRegression(C=C, max_iter=2000)`.
+# A small $C$ means strong *regularisation*, which keeps the weights small.
+# Follow two rules:
 #
-# - **Standardise**: subtract the mean and divide by the standard deviation, each feature by its own.
+# - **Standardise** each feature by subtracting its own mean and dividing by its own standard deviation.
 #   Both are learned *from the training features* and used for both sets.
-# - **Choose C on validation**: fit one probe for each strength, and keep the one with the best validation accuracy, the smallest C of equals.
+# - **Choose C on validation** by fitting one probe per strength and keeping the one with the best validation accuracy.
+#   If several are equally good, take the smallest C.
 #
 # Return the chosen C and the labels that its probe predicts for the validation features.
 
@@ -284,7 +283,7 @@ plt.show()
 linear_probe_checked = check("transfer.linear_probe", linear_probe)
 
 # %% [markdown]
-# Ten labelled images of each class, drawn at random, on the features and on the raw pixels:
+# Let us try it with ten labelled images per class, drawn at random, on the features and on the raw pixels.
 
 # %%
 (draw,) = study.draw_labels(T.pool.labels, 10, 1, P.seed)
@@ -309,8 +308,7 @@ for name, see in views.items():
     print(f"{name}: C = {c:g}, validation accuracy {100 * right:.1f} %")
 
 # %% [markdown]
-# One draw of ten images proves little: another ten may give another order.
-# Section 5 repeats it.
+# One draw of ten images proves little, because another ten may give another order, so section 5 repeats it.
 
 # %% [markdown]
 # ## 3. Frozen means frozen
@@ -318,22 +316,21 @@ for name, see in views.items():
 # To **freeze** a part of a network is to fix it while the rest is trained.
 # Three things can change in a network:
 #
-# 1. parameters, by the optimiser;
-# 2. **buffers**: BatchNorm keeps running means and variances of what flows through it.
-#    They are no parameters.
-#    They are updated in every forward pass in train mode, with or without an optimiser;
-# 3. behaviour: in train mode dropout drops, and BatchNorm normalises by the batch.
+# 1. its parameters, which the optimiser moves;
+# 2. its **buffers**, which are no parameters.
+#    BatchNorm keeps running means and variances of what flows through it, and updates them in every forward pass in train mode, with or without an optimiser;
+# 3. its behaviour, because in train mode dropout drops units and BatchNorm normalises by the batch.
 #
 # In each channel BatchNorm computes $\gamma\,(x-\mu)/\sqrt{\sigma^2+\varepsilon}+\beta$.
-# $\gamma$ and $\beta$ are parameters; $\varepsilon$ is a tiny number against division by 0.
+# Here $\gamma$ and $\beta$ are parameters, and $\varepsilon$ keeps the denominator away from zero.
 # In train mode $\mu$ and $\sigma^2$ are the batch's mean and variance.
-# In eval mode they are the stored running ones, which each pass in train mode moves by a tenth towards the batch's.
+# In eval mode they are the stored running ones, which each pass in train mode moves a tenth of the way towards the batch's.
 #
-# Turning off gradients stops only the first.
-# We can see what that does.
-# The body's gradients are off, and target images merely flow through it in train mode.
-# Nothing is trained.
-# After every second batch we look at the source model's *own* task: by how much its features have moved (the length of the change, divided by the length of the features), and its accuracy.
+# Turning off gradients stops only the first of the three, as the next figure shows.
+# One copy of the source model has its gradients off and another is frozen.
+# Target images merely flow through both in train mode, and nothing is trained.
+# After every second batch we test both on the source's *own* task.
+# The left panel shows how far the features have moved, as the length of the change divided by the length of the features, and the right one the accuracy.
 # Before you look: should either of them change?
 
 # %%
@@ -381,16 +378,16 @@ for name in moved:
 
 # %% [markdown]
 # The frozen network stays where it was.
-# The other one moved although no weight did: its BatchNorm statistics went over to the new images.
-# How much accuracy that costs depends on how different they are.
-# Features that were computed once and kept, as for a probe, no longer fit in any case.
-# The clinic below has such a "fixed feature extractor".
+# The other one moved although no weight did, because its BatchNorm statistics drifted towards the new images.
+# How much accuracy that costs depends on how different those images are.
+# In any case, features that were computed once and kept, as for a probe, no longer fit.
+# You will meet such a "fixed feature extractor" in the clinic of section 11.
 #
 # ### Exercise 2: freeze · 12 minutes
 #
-# Fix the given body itself (not a copy): no gradients, and eval mode that survives `model.train()`.
+# Fix the given body itself and not a copy, with no gradients and with an eval mode that survives `model.train()`.
 # That call reaches every part of a model, also yours, by calling the part's own `train`.
-# (What you return is not used: the body itself must change.)
+# What you return is not used, because the function must change the body itself.
 
 
 # %% exercise="transfer.freeze"
@@ -399,7 +396,7 @@ for name in moved:
 freeze_checked = check("transfer.freeze", freeze)
 
 # %% [markdown]
-# The proof is bit by bit: fifty steps of training, then every parameter and every buffer is compared.
+# The proof is bit by bit: after fifty steps of training, every parameter and every buffer is compared.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
@@ -420,24 +417,23 @@ for name, value in toy.state_dict().items():
     print(f"{name}: {'the same bits' if value.equal(before[name]) else 'changed'}")
 
 # %% [markdown]
-# (The package's `transfer.freeze` does the same for every part inside, and `transfer.unfreeze` puts all back.)
+# The package's `transfer.freeze` does the same for every part inside, and `transfer.unfreeze` puts everything back.
 
 # %% [markdown]
 # ## 4. A new head, and rates by depth
 #
-# The source head answers "which of the two source classes?".
-# The target has another question, but one class is shared.
-# The head's weight matrix has one row for each class.
-# So keep the shared class's row with its bias, and make a new row for the new class.
+# The source head tells which of the two source classes an image shows.
+# The target asks another question, but one class is shared.
+# Since the head's weight matrix has one row per class, we keep the shared class's row with its bias and make a new row for the new class.
 #
 # How long should the new row be?
 # Logits are products of features and rows.
 # A row that is much longer than the others gives larger logits, and its class wins or loses everywhere.
-# So the new row gets a random direction and the *mean norm* of the old rows, and the mean of their biases.
+# So the new row gets a random direction, the *mean norm* of the old rows, and the mean of their biases.
 #
 # ### Exercise 3: a new head · 12 minutes
 #
-# `keep` maps old rows to new ones: `{0: 0}` keeps row 0 as row 0.
+# The argument `keep` maps old rows to new ones, so `{0: 0}` keeps row 0 as row 0.
 # Draw all directions with `torch.randn(classes, d, generator=generator)`.
 
 
@@ -447,22 +443,24 @@ for name, value in toy.state_dict().items():
 new_head_checked = check("transfer.new_head", new_head)
 
 # %% [markdown]
-# When the whole network is trained further, this is **fine-tuning**.
-# All of it may change, but the head is new and the body is not.
-# So fine-tuning usually runs in two phases (fastai's `fine_tune` has the same two, with other rates): first the head alone on the frozen body, then everything, with **discriminative rates**: the first layers, which see edges, learn slowest, the head fastest.
+# Training the whole network further is called **fine-tuning**.
+# All of it may change, but the head is new and the body is not, so fine-tuning usually runs in two phases.
+# The first trains the head alone on the frozen body, and the second trains everything.
+# The library fastai has the same two in its `fine_tune`, with other rates.
+# The second uses **discriminative rates**, so that the first layers, which see edges, learn slowest and the head learns fastest.
 # Howard and Ruder (2018) divide the rate by 2.6 from one part to the part before it:
 #
 # $$\eta_{\ell} = \eta \,/\, 2.6^{\,L-\ell}$$
 #
 # Here $\ell = 1 \dots L$ numbers the parts from the input to the head, $\eta$ is the head's rate (`rate`), and 2.6 is `factor`.
 # In our second phase all rates are halved.
-# In each phase the rate rises and falls again (*one cycle*).
+# In each phase the rate rises and falls again, which is known as *one cycle*.
 #
 # ### Exercise 4: groups of parameters · 10 minutes
 #
 # An optimiser takes a list of dicts `{"params": [...], "lr": ...}`.
 # Make one for each part that has something to train.
-# A frozen part gives no group, but counts in the depth.
+# A frozen part gives no group, but it counts in the depth.
 
 
 # %% exercise="transfer.param_groups"
@@ -483,10 +481,11 @@ print(
 )
 
 # %% [markdown]
-# The last line is a cousin: *gradual unfreezing* (same paper) trains the head alone, then opens one more part after another.
+# The last line belongs to a cousin from the same paper, *gradual unfreezing*, which trains the head alone and then opens one more part after another.
 #
-# Now one fine-tuning, with ten labels a class.
-# The loop is chapter 1's; `transfer.fine_tune` runs its two phases with **early stopping**: after each epoch it looks at validation, stops when that has not become better for some epochs (`patience`), and goes back to the best.
+# Now we fine-tune once, with ten labels per class.
+# The loop is the one from chapter 1, and `transfer.fine_tune` runs its two phases with **early stopping**.
+# After each epoch it looks at validation, stops when that has not become better for some epochs (`patience`), and goes back to the best.
 # We compare the network with its new head *before* any training and after it, on the test images of both target classes.
 
 # %%
@@ -537,42 +536,40 @@ show_table(
 )
 
 # %% [markdown]
-# Before training the kept row recognises the shared class more or less often: it meets a row of random direction, so it is a matter of luck (try another `seed`).
-# Training has to balance the two.
+# Before training, the kept row competes with a row of random direction, so how often it recognises the shared class is a matter of luck, as another `seed` will show you.
+# Training has to balance the two rows.
 
 # %% [markdown]
-# ## 5. The comparison
+# ## 5. Transfer and scratch, compared fairly
 #
-# Now the claim.
-# The methods:
+# To test the claim we compare five methods:
 #
-# - **zero labels**: the source model as it is, as in section 1;
-# - **scratch**: the same network, untrained, on the target labels alone;
-# - **raw pixels**: logistic regression on the pixels, no network at all;
-# - **linear probe**: logistic regression on the source model's features;
-# - **fine-tuned**: as above, all parts.
+# - **zero labels** is the source model as it is, as in section 1;
+# - **scratch** is the same network without a source task, trained on the target labels alone;
+# - **raw pixels** is logistic regression on the pixels, with no network at all;
+# - **linear probe** is logistic regression on the source model's features;
+# - **fine-tuned** is the source model with all parts trained, as in section 4.
 #
-# Rules, the same for each method:
+# The same rules hold for every method:
 #
-# - The **same labels**: a *draw* picks the labelled images at random; every method gets the same draw.
+# - The **same labels**: a *draw* picks the labelled images at random, and every method gets the same draw.
 #   So we can look at the difference *within* a draw, and what the draw did to both cancels out.
-# - The **same validation set** for early stopping and for C: 50 images of each class.
-#   Its labels are labels, too!
-#   They come on top of those that we count, for every method alike.
-# - The **same tuning**: the learning rate of scratch and of fine-tuning was chosen from the same three values (0.001, 0.003, 0.01), on other draws from the same pool, judged on the same validation images.
-#   C is chosen in each draw.
+# - The **same validation set** for early stopping and for C: 50 images per class.
+#   Its labels are labels, too, and they come on top of those that we count, for every method alike.
+# - The **same tuning**: the learning rates of scratch and of fine-tuning were chosen from the same three values (0.001, 0.003, 0.01).
+#   That was done on other draws from the same pool, judged on the same validation images, while C is chosen in each draw.
 # - The **test set** chooses nothing.
 #
 # Each mean difference gets a 95 % interval.
-# It contains the variance between draws, a correction where draws share images (after the idea of Nadeau and Bengio 2003), and the variance of the test images.
-# The source models differ from draw to draw, ten of them in turn, so that it holds for such models in general and not for one.
-# The verdict is *supported* if the interval lies above 0, *contradicted* if below, *no gain* if it lies within ±1 point, else *undecided*.
+# It contains the variance between draws, a correction for draws that share images (after the idea of Nadeau and Bengio 2003), and the variance of the test images.
+# Ten source models take turns from draw to draw, so that the interval holds for such models in general and not for one.
+# The verdict is *supported* if the interval lies above 0, *contradicted* if it lies below, *no gain* if it lies within ±1 point, and *undecided* otherwise.
 # Below 5 draws it is always undecided.
 #
-# Whoever makes many comparisons will find some that look decided by chance.
-# So two comparisons were named beforehand as the **primary** ones: the probe against scratch at 10 labels a class, and fine-tuning against scratch at 100.
-# Their verdicts are adjusted for each other (Holm 1979); the intervals are not.
-# All others are **exploratory**: hints for another study.
+# Make enough comparisons and some will look significant by luck.
+# So two comparisons were named beforehand as the **primary** ones, the probe against scratch at 10 labels per class and fine-tuning against scratch at 100.
+# Their verdicts are adjusted for each other (Holm 1979), but the intervals are not.
+# All others are **exploratory** and give hints for another study.
 
 # %%
 TUNED = {  # rates of scratch, and of the head in fine-tuning
@@ -597,7 +594,7 @@ print(
 print(f"{work['head'] / 1e6:.1f} million for the head on a frozen body")
 
 # %% [markdown]
-# What a run hands to the study: which test images it gets right, and after each epoch its validation accuracy and what it had spent.
+# The study learns from each run which test images it gets right and, after each epoch, its validation accuracy and what it has spent so far.
 
 
 # %%
@@ -681,9 +678,10 @@ def zero_labels(task, source, draw):
 
 
 # %% [markdown]
-# The two methods that train no network.
+# Next come the two methods that train no network.
 # The package's `transfer.linear_probe` is your exercise with a little more comfort.
-# What a probe spends: in FLOPs one pass of the body over the labelled images; in seconds that, the features of the validation images, and seven fits.
+# In FLOPs, a probe spends one pass of the body over the labelled images.
+# In seconds it spends that pass, the features of the validation images, and seven fits.
 
 
 # %%
@@ -724,9 +722,10 @@ def probe(see, task, source, draw):
 # Four more methods run only with `deep=True`, and are otherwise recorded.
 # **LP-FT** (Kumar et al. 2022) fine-tunes from the head of a linear probe, so that a random head does not pull at good features.
 # **Last block** freezes the first two blocks.
-# **Self-training** needs no source model: a network from scratch labels all other images of the pool, and a second network learns from its answers.
+# **Self-training** needs no source model, because a network from scratch labels all other images of the pool and a second network learns from its answers.
 # Zoph et al. (2020, arXiv 2006.06882) found that it can help where pretraining does not.
-# The **ImageNet probe** is a linear probe on a network that was trained on a million photos of 1,000 classes, which is what most people would reuse; section 10 is about it.
+# The **ImageNet probe** is a linear probe on a network that was trained on a million photos of 1,000 classes.
+# Most people would reuse such a network, and section 10 is about it.
 
 
 # %%
@@ -833,7 +832,8 @@ def methods(task, sources, names=None):
 
 
 # %% [markdown]
-# The learning rates in `RATES` were chosen for each story by this tuning study, which runs with `deep=True`: other draws, judged on validation.
+# The learning rates in `RATES` come from the following tuning study, one per story.
+# It runs with `deep=True`, draws other labels and judges on the validation images.
 
 # %%
 TUNING = {"scratch": scratch, "fine-tuned": fine_tuned}
@@ -874,8 +874,8 @@ if P.deep:
         )
 
 # %% [markdown]
-# `run_study` draws the labels, seeds each run, and keeps what comes back.
-# First with the fewest labels:
+# The function `run_study` draws the labels, seeds each run, and keeps what comes back.
+# We begin with the fewest labels.
 
 # %%
 METHODS = methods(T, sources)
@@ -891,7 +891,7 @@ table = study.run_study(
 )
 
 # %% [markdown]
-# … and with more:
+# Then we go on with more labels.
 
 # %%
 for count in more:
@@ -957,8 +957,8 @@ show_table(
 )
 
 # %% [markdown]
-# The learning curves: accuracy over the number of labels, with 95 % intervals for the mean over draws.
-# Full points were run here, open ones are recorded with more counts.
+# The learning curves show accuracy over the number of labels, with 95 % intervals for the mean over draws.
+# Full points were run here, and open ones are recorded, with more counts.
 # Look at which lines start high on the left, and whether they meet on the right.
 
 # %%
@@ -986,7 +986,7 @@ plt.show()
 
 # %% [markdown]
 # On pullover or shirt, fine-tuning and the probe start some ten points above scratch.
-# With 200 labels in all about five are left: the lines come closer and have not met.
+# With 200 labels in all about five points are left, so the lines have come closer but have not met.
 # The next cell says which of these differences the draws decide.
 
 
@@ -1007,9 +1007,10 @@ for a, b, n in primary:
 # %% [markdown]
 # ### The article's own example
 #
-# The article speaks of dogs, cats and foxes, so here they are, recorded with the same rules: a source model that tells dogs from cats, and dog or fox as the target.
+# The article speaks of dogs, cats and foxes, so here they are, recorded under the same rules.
+# The source model tells dogs from cats, and the target is dog or fox.
 # Beside our own small source model stands the network that was trained on ImageNet.
-# Before you look: which line starts highest, and how far does the untouched source model get, which has no label at all?
+# Before you look, guess which line starts highest, and how far the untouched source model gets, which has no label at all.
 
 # %%
 OF_ANIMALS = (
@@ -1040,7 +1041,8 @@ plt.show()
 # %% [markdown]
 # ANIMALS_TEXT
 #
-# The comparisons of the other story as numbers, recorded. ("open": an interval without an end on that side.)
+# Here are the comparisons of the other story as numbers, recorded.
+# In an interval, "open" means that there is no end on that side.
 
 
 # %%
@@ -1073,9 +1075,10 @@ show_recorded(other_story, [accuracy_id(a, b, n) for n in (10, 100) for a, b in 
 
 # %% [markdown]
 # Do both stories agree on the primary comparisons?
-# In our recorded run of the animals the probe's interval at 10 labels includes 0, while fine-tuning is above scratch: this tiny source model (about 81 % on its own task) gives features that need some adapting.
+# In our recorded run of the animals the probe's interval at 10 labels includes 0, while fine-tuning is above scratch.
+# So tiny a source model, with about 81 % on its own task, gives features that need some adapting.
 #
-# And four more methods, recorded, in this story:
+# Four more methods have been recorded in this story.
 
 # %%
 more_methods = [
@@ -1092,14 +1095,13 @@ show_recorded(
 # %% [markdown]
 # ### On pictures that are not so clean
 #
-# All these test images come from where the labelled ones came from.
-# In use, pictures are darker, turned or out of focus.
+# All these test images come from where the labelled ones came from, but in use pictures are darker, turned or out of focus.
 # A *shifted* test set has the same images and labels after something was done to the pixels: noise, a turn by 20°, less contrast, blur.
 # No method has seen any of it in training.
 #
-# Kumar et al. (2022, arXiv 2202.10054) say that fine-tuning *distorts* good features: it gains where test images look like the training images, and loses against a frozen body where they do not.
+# Kumar et al. (2022, arXiv 2202.10054) say that fine-tuning *distorts* good features, so that it gains where test images look like the training images and loses against a frozen body where they do not.
 # Do you expect that here, with so small a body?
-# Compare two columns: the clean images, and the mean of the four shifts.
+# The first table shows each shift, and in the second you can compare the clean images with the mean of the four shifts.
 
 # %%
 SHOWN = [m.name for m in METHODS if m.name != "raw pixels"]
@@ -1136,7 +1138,7 @@ header = ("points, with 95 % interval", "labels a class", "clean", "shifted")
 show_table(rows, header, records)
 
 # %% [markdown]
-# And recorded, with LP-FT, for both stories:
+# The recorded runs of both stories include LP-FT, too.
 
 # %%
 SHIFT_IDS = [
@@ -1154,32 +1156,28 @@ for name in ("tops", "animals"):
 # %% [markdown]
 # ### From probabilities to decisions
 #
-# So far an image of the clothes counts as "shirt" where the network gives that a probability of at least ½.
-# It need not be ½.
-# The probability from which on we say "shirt" is the **threshold**.
+# So far an image of the clothes counts as "shirt" if the network gives that a probability of at least ½.
+# It need not be ½, and the probability from which on we say "shirt" is called the **threshold**.
 # A **confusion table** counts what becomes of the pullovers and of the shirts.
 # Three numbers come from it:
 #
-# - **accuracy**: which share of all images is right;
-# - **recall**: which share of the shirts is found;
-# - **precision**: which share of those called "shirt" are shirts.
+# - **accuracy** is the share of all images that are right;
+# - **recall** is the share of the shirts that are found;
+# - **precision** is the share of shirts among the images called "shirt".
 #
-# Half of these images are shirts.
-# So whoever says "shirt" every time has a recall of 100 % and a precision of 50 %.
-# A lower threshold finds more shirts, and takes more pullovers for shirts.
-# In JupyterLab, choose a method, the labels of each class, one of five draws of labels, and the threshold (the arrow keys work, too).
-# On the right, the line holds all that a threshold can reach with this draw, the grey ones are the other draws, and the dot is your threshold.
-# A web page shows one setting only; the table below the figure has more.
+# Half of these images are shirts, so saying "shirt" every time gives a recall of 100 % and a precision of 50 %.
+# A lower threshold finds more shirts, but it also takes more pullovers for shirts.
+# In JupyterLab, choose a method, the labels per class, one of five draws of labels, and the threshold (the arrow keys work, too).
+# On the right, the thick line holds all that a threshold can reach with this draw, the grey ones are the other draws, and the dot is your threshold.
+# A web page shows one setting only, but the table below the figure has more.
 #
 # These are the 100 *validation* images, recorded.
-# To choose a threshold by looking at test images would be cheating: their result would be that of the luckiest threshold.
-# (Validation images are not quite fair either.
-# They have already chosen the epoch, or $C$.)
+# To choose a threshold by looking at test images would be cheating, because their result would be that of the luckiest threshold.
+# Validation images are not quite fair either, since they have already chosen the epoch, or $C$.
 #
-# A question: somebody wants 90 % of the shirts to be found.
-# Which precision is left, fine-tuned, with 5 labels a class?
-# With 100?
-# And from scratch?
+# Suppose that somebody wants 90 % of the shirts to be found.
+# Which precision does fine-tuning leave with 5 labels per class, and which with 100?
+# Which is left from scratch?
 # Try more than one draw.
 
 # %%
@@ -1190,11 +1188,10 @@ widgets.thresholds(
 plt.show()
 
 # %% [markdown]
-# The same by computation, as means over the five draws.
+# Now we compute the same, as means over the five draws.
 # For each draw we take the largest threshold that finds 45 of the 50 validation shirts.
-# Only now do the test images come in.
-# They choose nothing, and the thresholds stay as they are.
-# Guess before you look: will recall be 90 % there?
+# Only then do the test images come in, and they choose nothing, because the thresholds stay as they are.
+# Guess before you look whether recall will be 90 % there.
 
 # %%
 kept, made = widgets.recorded_arrays("04_thresholds")
@@ -1235,38 +1232,34 @@ show_table(rows, header)
 print(made["label"])
 
 # %% [markdown]
-# On validation, precision with 5 labels a class is about 80 % fine-tuned, 71 % for the probe and 59 % from scratch; with 100 it is 85, 86 and 80 %.
-# On the test images it is 74, 69 and 56 %, then 83, 83 and 78 %.
-# (Recall there is not quite the same for all.)
-# So transfer seems to pay here, too, and most with the fewest labels.
-# We computed no intervals.
+# On validation, precision with 5 labels per class is about 80 % fine-tuned, 71 % for the probe and 59 % from scratch, and with 100 it is 85, 86 and 80 %.
+# On the test images it is 74, 69 and 56 % with 5 and 83, 83 and 78 % with 100, although recall there is not quite the same for all.
+# So transfer seems to pay here, too, and most with the fewest labels, but we computed no intervals.
 #
 # On the test images mean recall falls short of 90 % in all rows but one, and precision is lower in every row.
 # The threshold was fitted to 50 shirts, and the network's epoch to the same images.
-# What is chosen on some images looks better on them than it is, on average; in a single draw it may be the other way round.
+# What is chosen on some images looks better on them than it is, on average, although in a single draw it may be the other way round.
 #
-# One more thing to see in the control: the linear probe with 10 labels.
-# From threshold 0.48 to 0.52 it goes from "all are shirts" to "none is".
-# (Then precision is nothing divided by nothing: the control says *none*, and draws no dot.)
-# Its $C$ is so small that all its probabilities are nearly ½.
-# Its line shows that it *orders* the images well all the same.
-# A probability is not a measure that two methods share: choose a threshold for each model anew.
+# The control shows one more thing if you set it to the linear probe with 10 labels per class.
+# From threshold 0.48 to 0.52 the probe goes from "all are shirts" to "none is".
+# Then precision is nothing divided by nothing, so the control says *none* and draws no dot.
+# The probe's $C$ is so small that all its probabilities are nearly ½, and yet its line shows that it *orders* the images well.
+# Two models' probabilities are not on one scale, so tune the threshold for each.
 
 # %% [markdown]
 # ## 6. What transfer saves
 #
-# The claim of the article is about *time*.
-# So the question is not only who is better at the end.
-# In each draw we take an accuracy that both methods reach: the lower of their two best validation accuracies.
-# A target that is one method's own best would favour that method, since it stands on its luckiest epoch, and the other one may never meet it.
-# Then: how much did each method spend until it was there?
-# Epochs spent waiting for early stopping are charged to nobody.
+# The claim of the article is about *time*, so the question is not only which method is better at the end.
+# In each draw we take as the target an accuracy that both methods reach, namely the lower of their two best validation accuracies.
+# One method's own best would favour that method, since it stands on its luckiest epoch, and the other one may never meet it.
+# Then we ask how much each method spent until it was there.
+# Epochs spent waiting for early stopping to fire are charged to no method.
 #
-# Steps and FLOPs are counted exactly, and decide.
-# Seconds come from one timing on one machine, so they stand beside them without an interval.
-# The accuracy is that on validation data, because the test set may not decide when to stop.
+# Steps and FLOPs are counted exactly, so they decide.
+# Seconds come from one timing on one machine and stand beside them without an interval.
+# The accuracy is that on validation data, since the test set may not decide when to stop.
 #
-# First one table, training against transfer:
+# The first table sets training against transfer.
 
 # %%
 COSTS = ("steps", "FLOPs", "seconds")
@@ -1298,13 +1291,12 @@ show_table(
 )
 
 # %% [markdown]
-# (Means over draws of what was spent until both had the target.
-# We look after whole epochs only, so that the smallest cost of a training is one epoch.)
+# The costs are means over draws of what each method spent until it had the target.
+# We look after whole epochs only, so that the smallest cost of a training is one epoch.
 # The difference in seconds is small: on tasks as little as these, transfer saves a fraction of a second.
 # What counts is the ratio, because it is what a larger task would multiply.
 #
-# Costs are compared as **ratios** within a draw: scratch's cost divided by the other's.
-# Above 1 means a saving.
+# So we compare costs as **ratios** within a draw, scratch's cost divided by the other's, and a value above 1 means a saving.
 
 # %%
 savings = {}
@@ -1354,16 +1346,15 @@ show_table(
 )
 
 # %% [markdown]
-# An interval above 1 says: cheaper than scratch, *once the source model is there*.
+# An interval above 1 says that the method is cheaper than scratch, *once the source model is there*.
 # One that contains 1 decides nothing.
 #
-# Somebody trained the source model.
-# Who pays?
+# Somebody trained the source model, so who pays?
 # If one target task saves $c_\text{scratch} - c_\text{transfer}$, and the source training cost $C$, then
 #
 # $$K = \frac{C}{c_\text{scratch} - c_\text{transfer}}$$
 #
-# target tasks repay it: the **break-even**.
+# target tasks repay it, and this number is the **break-even**.
 # A saving that may be 0 leaves the interval of $K$ open.
 # The figure shows the same as two lines: what the first $k$ tasks cost in all, with a source model and without.
 # Look where they cross.
@@ -1421,9 +1412,9 @@ axis.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# ("open" means: these runs cannot exclude that nothing is saved, so perhaps never.)
+# In the table, "open" means that these runs cannot exclude that nothing is saved, so perhaps the source model is never repaid.
 #
-# The other story, recorded:
+# The next table shows the other story, recorded.
 
 # %%
 kept_costs = (
@@ -1436,12 +1427,12 @@ show_recorded(other_story, saved_by + [repaid_id(n) for n in (10, 100)])
 
 # %% [markdown]
 # So there are two honest readings of "far more cheaply".
-# For whoever *downloads* a model, the rows whose interval lies above 1 are savings, and the others are not decided.
-# For whoever must train it first, $K$ says how many tasks like this one it takes.
+# If you *download* a model, the rows whose interval lies above 1 are savings, and the others are not decided.
+# If you must train it first, $K$ says how many tasks like this one it takes.
 # That is why source models are trained once and shared.
 #
 # **Labels** are the other saving.
-# How many labels does each method need for the accuracy at which scratch ends with the most labels?
+# How many labels does each method need for the accuracy that scratch reaches with the most labels?
 # Between two counts we interpolate on the logarithmic axis.
 
 # %%
@@ -1465,8 +1456,8 @@ if more:
     show_table(rows, ("method", "scratch's labels ÷ its own", "what to know"), records)
 
 # %% [markdown]
-# A cost is "unknown" where some pairs are open above and others below: with few counts, a method may be there with the fewest labels that were tried, or not with the most.
-# The recorded runs have five counts:
+# "Unknown" means that in some draws a method beat the goal with the fewest labels that we tried, and that in others it missed the goal with the most.
+# Two label counts are too few for a ratio, but the recorded runs have five:
 
 # %%
 for name in ("tops", "animals"):
@@ -1478,7 +1469,7 @@ for name in ("tops", "animals"):
 # ## 7. Where no gain is seen, and a control
 #
 # Transfer needs a source that has something to say about the target.
-# Another pair of clothes: source dress or coat, target dress or shirt, with a source model of its own.
+# So here is another pair of clothes, from dress or coat to dress or shirt, with a source model of its own.
 # Look at the last column, and at what the pixels alone can do.
 
 
@@ -1530,19 +1521,18 @@ show_table(
 )
 
 # %% [markdown]
-# Two things can be read here, and both come from the table, not from us: whether the probe beats scratch, and whether it beats the *pixels*.
+# Read two things off the table: whether the probe beats scratch and whether it beats the *pixels*.
 # Which of these two opponents is the stronger one changes with the task.
-# So a fair test of transfer asks both: the same network without a source, and the simplest method that needs none.
+# So a fair test of transfer asks both: the same network without a source and the simplest method that needs none.
 #
-# Where the probe does not win, why?
-# We think that this target is easy for anybody: a dress differs from a shirt in its outline, and that can be read off the pixels directly.
-# There is little left for features to add.
-# (This is a guess.)
+# Why might the probe not win?
+# We guess that this target is easy for any method, because a dress differs from a shirt in its outline, and that can be read off the pixels directly.
+# Then there is little left for features to add.
 #
 # **The control** belongs to the animals.
 # Dogs were collected for CIFAR-10 and foxes for CIFAR-100, so a network could tell them apart by traces of the collection.
-# Foxes and wolves are both from CIFAR-100.
-# No class is shared here, so the head has two new rows.
+# Foxes and wolves are both from CIFAR-100, so these traces do not help there.
+# Now no class is shared, and the head has two new rows.
 # Before you look: what would it mean if transfer did *not* help on wolf or fox?
 
 # %%
@@ -1564,37 +1554,36 @@ else:
 # %% [markdown]
 # Read it together with the table of the animals in section 5.
 # If a method gains on wolf or fox as well, then what it knows of cats and dogs helps with animals like them.
-# If it gains on dog or fox only, two explanations are left: it knows *dogs*, one half of that task, or it uses traces of the two collections.
-# These pictures cannot tell the two apart.
-# And an interval that includes 0 is neither: then the control leaves the question open.
-# So be careful with the sentence "dog or cat makes dog or fox easy": part of it may be "knows dogs" and not "knows animals".
-# And where the probe lies *below* scratch, the source's features serve worse than learning anew.
+# If it gains on dog or fox only, two explanations are left.
+# Either it knows *dogs*, one half of that task, or it uses traces of the two collections, and these pictures cannot tell the two apart.
+# An interval that includes 0 is neither, and then the control leaves the question open.
+# So be careful with the sentence "dog or cat makes dog or fox easy", because part of it may be "knows dogs" and not "knows animals".
+#
+# If the probe lies *below* scratch, the source's features serve worse than learning anew.
 # We guess that what tells a dog from a cat is not what tells a wolf from a fox.
 
 # %% [markdown]
 # ## 8. What becomes of the cats?
 #
-# (Or of the coats.)
-# Fine-tuning changes the body.
-# Does the network still know the source task?
-# We measure **forgetting** so: put the *saved* source head back on the fine-tuned body, and test on source images that no training has seen.
-# (A probe forgets nothing: its body is the same.)
+# In the clothes story, ask the same of the coats.
+# Fine-tuning changes the body, so does the network still know the source task?
+# We measure **forgetting** by putting the *saved* source head back on the fine-tuned body and testing on source images that no training has seen.
+# A probe forgets nothing, as its body is the same.
 #
-# Two remedies:
+# There are two remedies:
 #
-# - **rehearsal**: mix images of the source into the target training, as many as there are labels, half of each class.
+# - **rehearsal** mixes images of the source into the target training, as many as there are labels, half of each class.
 #   The head gets a third row for the source's other class, so that it has to stay recognisable.
-#   This takes twice the labels, half of the extra ones of the shared class: its target column is no comparison at equal labels;
-# - **L2-SP** (Li et al. 2018; SP: starting point): a penalty that holds the body near where it started,
+#   Rehearsal trains on twice as many labelled images, half of the extra ones from the shared class, so do not compare its target accuracy with the others' as if the labels were equal;
+# - **L2-SP** (Li et al. 2018; SP for starting point) adds a penalty that holds the body near where it started:
 #
 # $$\mathcal L = \mathcal L_\text{target} + \frac{\alpha}{2} \sum_i (w_i - w_i^0)^2 .$$
 #
 # Here $w_i$ are the body's parameters, $w_i^0$ their values in the source model, and $\alpha$ (`ALPHA`) is the strength, which we did not tune.
-# The new head is free.
-# (The paper also shrinks the head a little; we leave that out.)
-# The penalty holds parameters only: BatchNorm's running statistics move as they like.
+# The new head is free; the paper also shrinks it a little, which we leave out.
+# The penalty holds parameters only, so BatchNorm's running statistics move as they like.
 #
-# Look at both columns of the table: a remedy that keeps the source and loses the target is none.
+# Look at both columns of the table, because a remedy that keeps the source and loses the target is none.
 
 # %%
 ALPHA = 1.0
@@ -1675,7 +1664,7 @@ header = (
 show_table(rows, header, records)
 
 # %% [markdown]
-# As paired differences to no remedy (exploratory):
+# Here are the paired differences to no remedy, all of them exploratory.
 
 # %%
 MEASURES = {"source accuracy": "source_accuracy", "test accuracy": "accuracy"}  # in ids
@@ -1697,7 +1686,7 @@ show_table(rows, ("difference", "points, with 95 % interval", "verdict"), record
 
 # %% [markdown]
 # And the cats?
-# The other story, recorded:
+# Here is the other story, recorded.
 
 # %%
 ids = [record_id("04", "forgetting", remedy, "100 a class") for remedy in remedies]
@@ -1709,26 +1698,27 @@ ids += [
 show_recorded(other_story, ids)
 
 # %% [markdown]
-# Look first at "remedy none": below 0 means that fine-tuning has forgotten.
-# Then at each remedy twice: did the source accuracy rise, and did the target pay for it?
+# Look first at "remedy none", where a value below 0 means that fine-tuning has forgotten.
+# Then look at each remedy twice: did the source accuracy rise, and did the target pay for it?
 # In our recorded run on the animals rehearsal keeps more of cats and dogs, and costs accuracy on the target.
 
 # %% [markdown]
 # ## 9. Which layers transfer?
 #
 # Yosinski et al. (2014) asked this for ImageNet.
-# Call the source task A and the target task B. Take the first $n$ blocks of a network trained on A, put new blocks and a new head behind them, and train those on B:
+# Let A be the source task and B the target task.
+# Take the first $n$ blocks of a network trained on A, put new blocks and a new head behind them, and train the new parts on the target task.
+# The blocks from A are treated in two ways:
 #
-# - **AnB**: the first $n$ blocks come from A and are frozen; **AnB⁺**: they are trained further.
+# - **AnB** freezes them, and **AnB⁺** trains them further.
 #
 # If AnB is worse than a network trained on B alone, is it because A's features do not suit B?
-# Not necessarily.
-# Cutting a network in two breaks layers that had learned *together*, and new layers may not find that again.
+# Not necessarily, because cutting a network in two breaks layers that had learned *together*, and new layers may not find that again.
 # So there are controls, the *selffers*, which do the same with a network that was trained on B itself:
 #
-# - **BnB** and **BnB⁺**: the first $n$ blocks come from a network trained on the *same* target labels.
+# - **BnB** and **BnB⁺** take the first $n$ blocks from a network trained on the *same* target labels.
 #
-# This takes thirteen trainings for each draw, so by default you see the recorded runs (10 draws, 100 labels a class).
+# This takes thirteen trainings per draw, so by default you see the recorded runs (10 draws, 100 labels per class).
 # Look at two things: whether A's blocks beat B's own, and whether that changes with the depth.
 
 
@@ -1838,29 +1828,31 @@ except CourseError as error:
 plt.show()
 
 # %% [markdown]
-# How to read it: 0 is the network that was trained on the target labels alone, with the same draws, so that each interval is that of a paired difference.
+# In this figure 0 is the network that was trained on the target labels alone, with the same draws, so that each interval is that of a paired difference.
 # Hollow marks are frozen blocks, full ones were trained further.
-# *BnB* below 0 says that cutting has a price, and an interval that holds 0 does not say that it has none.
-# *AnB* above *BnB* at the same $n$ says that the source's blocks are worth more than one's own.
+# If *BnB* lies below 0, cutting has a price, but an interval that holds 0 does not say that it has none.
+# If *AnB* lies above *BnB* at the same $n$, the source's blocks are worth more than B's own.
 #
 # LAYERS_TEXT
-# In Yosinski's study the target had hundreds of thousands of images, and A's deep layers lost against B's own; here the target has 200 labels.
+#
+# In Yosinski's study the target had hundreds of thousands of images, and A's deep layers lost against B's own.
+# Here the target has 200 labels.
 
 # %% [markdown]
 # ## 10. A network trained on ImageNet
 #
 # **ImageNet-1k** has 1.28 million photos in 1,000 classes.
 # A network that was trained on it is what most people mean by "a pretrained backbone".
-# `transfer.backbone` loads EfficientNet-Lite0, which comes with the package's extra `vision`, or torchvision's ResNet-18 and MobileNetV3, which are downloaded once.
+# With `transfer.backbone` you load EfficientNet-Lite0, which comes with the package's extra `vision`, or torchvision's ResNet-18 and MobileNetV3, which are downloaded once.
 #
 # A pretrained network wants its input exactly as it had it in training.
-# **Preprocessing** has three parts: the size, the range, and the normalisation $(x - m_c) / s_c$ with one mean $m_c$ and one standard deviation $s_c$ for each channel $c$.
+# **Preprocessing** has three parts: the size, the range, and the normalisation $(x - m_c) / s_c$ with one mean $m_c$ and one standard deviation $s_c$ per channel $c$.
 # Every backbone has its own, and a wrong one raises no error by itself.
 #
 # ### Exercise 5: normalise · 6 minutes
 #
-# uint8 images `[n, 3, h, w]` with levels 0 … 255.
-# `mean` and `std` are lists of three numbers, for levels scaled to [0, 1].
+# You get uint8 images `[n, 3, h, w]` with levels 0 … 255.
+# The arguments `mean` and `std` are lists of three numbers, for levels scaled to [0, 1].
 
 
 # %% exercise="transfer.normalise"
@@ -1887,7 +1879,7 @@ print(
 # %% [markdown]
 # The course's `Backbone` does this in its `prepare`.
 # It takes grey levels from 0 to 255 and refuses anything else, because an image that was prepared before would be prepared twice.
-# Here a white one that was prepared for ResNet-18:
+# Let us hand it a white one that was prepared for ResNet-18.
 
 # %%
 try:
@@ -1906,10 +1898,11 @@ except CourseError as error:
 
 # %% [markdown]
 # Does a network that has seen a million *photos* help with our small pictures?
-# It wants 224 × 224 colour pixels, so ours are enlarged (grey ones are repeated in three channels).
-# Ten labels a class, C by cross-validation inside the training labels for both, a few hundred images, because a forward pass of this network costs much more than ours.
+# It wants 224 × 224 colour pixels, so ours are enlarged, and grey ones are repeated in three channels.
+# Both probes get ten labels per class and choose C by cross-validation inside them.
+# We use only a few hundred images, because a forward pass of this network costs much more than ours.
 #
-# Before you look: which features will be better, those of a large network trained on photos of 1,000 classes, or those of a tiny one trained on a task next door?
+# Before you look, guess which features will be better: those of a large network trained on photos of 1,000 classes, or those of a tiny one trained on a task next door.
 
 
 # %%
@@ -1970,12 +1963,13 @@ show_recorded(other_story, [accuracy_id("ImageNet", "our source", 10)])
 # Compare the two stories.
 # On the animals the large network is far ahead, and on the clothes a tiny one that learned the task next door is at least not shown to be worse.
 # Two cases do not tell why.
-# Dogs and foxes are among ImageNet's 1,000 classes, but so are a cardigan and a sweatshirt; the two stories also differ in colour and in size, the networks in the number of features (1,280 against 64), and our pictures were enlarged.
+# Dogs and foxes are among ImageNet's 1,000 classes, but so are a cardigan and a sweatshirt.
+# The two stories also differ in colour and in size, the networks in the number of features (1,280 against 64), and our pictures were enlarged.
 #
-# And on real photos: PyTorch's transfer-learning tutorial has 244 training and 153 validation photos of ants and bees.
-# A linear probe on EfficientNet-Lite0's features, its C chosen by cross-validation inside the training photos, was measured with three preprocessings.
-# Mind what kind of evidence this is: the photos were taken *from ImageNet*, on which the backbone was trained.
-# So they are not new to it, and the accuracy is flattered.
+# What about real photos?
+# PyTorch's transfer-learning tutorial has 244 training and 153 validation photos of ants and bees.
+# On them a linear probe on EfficientNet-Lite0's features was measured with three preprocessings, its C chosen by cross-validation inside the training photos.
+# Mind what kind of evidence this is: the photos were taken *from ImageNet*, on which the backbone was trained, so they are not new to it and the accuracy is flattered.
 
 # %%
 if P.deep:
@@ -2039,18 +2033,19 @@ show_recorded("tops", ids, data="ants-bees")
 # ANTS_TEXT
 #
 # Here n counts photos.
-# The intervals of the first rows are Wilson's for a proportion; those of the differences are paired, because all three were tried on the same photos.
+# The intervals of the first rows are Wilson's for a proportion.
+# Those of the differences are paired, because all three preprocessings were tried on the same photos.
 # All of them hold for one validation set and one fixed network.
 # A probe hides part of the harm, because it is trained on the wrong features and adapts to them, which a fixed 1,000-class head cannot.
 
 # %% [markdown]
 # ## 11. Clinic: a body that is not fixed
 #
-# Behind this is a question that was asked at PyTorch's own tutorials (pytorch/tutorials, issue 449): does a "fixed feature extractor" stay fixed if its BatchNorm is in train mode?
-# The function below is to train the head alone.
-# It runs, the loss falls, and the body changes.
-# It has three bugs.
-# Compare `body.state_dict()` before and after if you want to see which.
+# Behind this is a question that was asked at PyTorch's own tutorials (pytorch/tutorials, issue 449).
+# Does a "fixed feature extractor" stay fixed if its BatchNorm is in train mode?
+# The function below is meant to train only the head.
+# It runs, the loss falls, and yet the body changes, because there are three bugs.
+# If you want to see which, compare `body.state_dict()` before and after.
 
 
 # %% broken="transfer.clinic"
@@ -2059,8 +2054,9 @@ show_recorded("tops", ids, data="ants-bees")
 # ### Exercise 6: repair it · 15 minutes
 #
 # Keep the steps, the optimiser's settings and `set_to_none=False`.
-# The body must keep every parameter and every buffer bit for bit, in *each* step, and the head must learn (it may have BatchNorm, too).
-# The body may still hold gradients of its own training: an optimiser that holds it then moves and decays its weights although they require no gradient.
+# The body must keep every parameter and every buffer bit for bit, in *each* step.
+# The head must learn, and it may have BatchNorm, too.
+# The body may still hold gradients of its own training, and then an optimiser that holds the body moves and decays its weights although they require no gradient.
 
 
 # %% exercise="transfer.clinic"
@@ -2099,25 +2095,23 @@ for name, train_it in (
 #
 # <details><summary>Nothing.</summary>
 #
-# Its running means and variances change in every forward pass in train mode.
-# See the figure in section 3.
+# Its running means and variances change in every forward pass in train mode, as the figure in section 3 shows.
 # </details>
 #
 # <details><summary>Its buffers, and what it computes.</summary>
 #
-# Right: in train mode BatchNorm also normalises by the batch.
-# Freeze means: no gradients, not in the optimiser, and eval mode that survives `train()`.
+# Right, because in train mode BatchNorm also normalises by the batch.
+# A frozen body has no gradients, is not in the optimiser, and keeps an eval mode that survives `train()`.
 # </details>
 #
 # **2.
 # Fine-tuning beats scratch by 4 points [1, 7] with 20 labels.
-# A colleague says: with 5 labels for early stopping instead of our 100 it would look different.
+# A colleague says that with 5 labels for early stopping instead of our 100 it would look different.
 # Is that a fair objection?**
 #
 # <details><summary>No, validation labels are not training labels.</summary>
 #
-# They are labels all the same.
-# They chose the stopping epoch.
+# They are labels all the same, and they chose the stopping epoch.
 # Every method had them, so the comparison is fair, but "20 labels" is not the whole bill.
 # </details>
 #
@@ -2133,7 +2127,7 @@ for name, train_it in (
 #
 # <details><summary>Transfer saves time, by a factor of 2.5 or so.</summary>
 #
-# The interval contains 1: it may also cost more.
+# The interval contains 1, so transfer may also cost more.
 # </details>
 #
 # <details><summary>These runs do not decide it.</summary>
@@ -2147,7 +2141,7 @@ for name, train_it in (
 #
 # <details><summary>As a lower limit for every method.</summary>
 #
-# It is no lower limit: on dress or shirt the probe is not shown to beat it.
+# It is no lower limit, because on dress or shirt the probe is not shown to beat it.
 # </details>
 #
 # <details><summary>To see whether the features are worth anything beyond the pixels.</summary>
@@ -2159,14 +2153,14 @@ for name, train_it in (
 # %% [markdown]
 # ## Take-away
 #
-# - Freeze parameters, buffers and behaviour.
-#   Test it bit by bit.
-# - Keep the shared row of the head; give new rows the norm of the old ones.
-# - Compare with the same labels, validation and tuning; look at paired differences with intervals; keep raw pixels in.
-# - Where an interval lies above 1, transfer saves for whoever gets the source model for nothing.
+# - Freeze parameters, buffers and behaviour, and test it bit by bit.
+# - Keep the shared row of the head, and give new rows the norm of the old ones.
+# - Compare with the same labels, validation and tuning, look at paired differences with intervals, and keep raw pixels in.
+# - If an interval lies above 1, transfer saves for anybody who gets the source model for nothing.
 #   The break-even says how many tasks would repay its training.
-# - Transfer depends on the pair: a clear gain on one; on another no gain is seen, not even over raw pixels; on a third the probe is worse than scratch.
-# - Fine-tuning forgets; measure it with the saved head.
+# - Transfer depends on the pair.
+#   On one there is a clear gain, on another no gain is seen, not even over raw pixels, and on a third the probe is worse than scratch.
+# - Fine-tuning forgets, so measure it with the saved head.
 # - Use the backbone's own preprocessing.
 
 # %% [markdown]
