@@ -681,7 +681,7 @@ def zero_labels(task, source, draw):
 # Next come the two methods that train no network.
 # The package's `transfer.linear_probe` is your exercise with a little more comfort.
 # In FLOPs, a probe spends one pass of the body over the labelled images.
-# In seconds it spends that pass, the features of the validation images, and seven fits.
+# In seconds it spends that pass, the features of the validation images, and the fits of all settings.
 
 
 # %%
@@ -714,7 +714,10 @@ def probe(see, task, source, draw):
         **on_shifted(task, is_right),
         "validation curve": torch.tensor([100 * best]),
         "seconds by epoch": torch.tensor([seconds]),
-        "FLOPs by epoch": torch.tensor([float(work["head"] * len(images))]),
+        # Pixels pass through no network.
+        "FLOPs by epoch": torch.tensor(
+            [float(work["head"] * len(images) * (see is features_of))]
+        ),
     }
 
 
@@ -1427,7 +1430,7 @@ show_recorded(other_story, saved_by + [repaid_id(n) for n in (10, 100)])
 
 # %% [markdown]
 # So there are two honest readings of "far more cheaply".
-# If you *download* a model, the rows whose interval lies above 1 are savings, and the others are not decided.
+# If you *download* a model, the rows whose interval lies above 1 are savings, those below 1 are losses, and the others are not decided.
 # If you must train it first, $K$ says how many tasks like this one it takes.
 # That is why source models are trained once and shared.
 #
@@ -1446,7 +1449,7 @@ if more:
         e = study.labels_ratio(table, method, "scratch", goal)
         unknown = e.censored and e.bound == "unknown"
         rows.append(
-            (method, "not known" if unknown else ratio(e), e.label or "all reached it")
+            (method, "unknown" if unknown else ratio(e), e.label or "all reached it")
         )
         name, id = (
             f"labels saved by {method}",
@@ -1457,7 +1460,7 @@ if more:
 
 # %% [markdown]
 # "Unknown" means that in some draws a method beat the goal with the fewest labels that we tried, and that in others it missed the goal with the most.
-# Two label counts are too few for a ratio, but the recorded runs have five:
+# Two numbers of labels are too few for a ratio; the recorded runs have five:
 
 # %%
 for name in ("tops", "animals"):
@@ -1572,7 +1575,7 @@ else:
 #
 # There are two remedies:
 #
-# - **rehearsal** mixes images of the source into the target training, as many as there are labels, half of each class.
+# - **rehearsal** mixes images of the source into the target training, as many as there are labels, about half of each class.
 #   The head gets a third row for the source's other class, so that it has to stay recognisable.
 #   Rehearsal trains on twice as many labelled images, half of the extra ones from the shared class, so do not compare its target accuracy with the others' as if the labels were equal;
 # - **L2-SP** (Li et al. 2018; SP for starting point) adds a penalty that holds the body near where it started:
