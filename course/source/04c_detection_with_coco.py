@@ -68,6 +68,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -574,7 +575,7 @@ for method, value in single.items():
 
 
 # %%
-def learner(name, split="test", rate=None, times=1):
+def learner(name, split="test", rate=None, times=1, label=None):
     """A method of the study: draw → AP@50 in per cent on 100 scenes of this draw."""
 
     def run(draw):
@@ -583,14 +584,14 @@ def learner(name, split="test", rate=None, times=1):
         detection.train(
             detector,
             pool.subset(draw.indices),
-            times * P.steps,
+            round(times * P.steps),
             rate or RATES[name],
             draw.seed,
         )
         found = detection.predict(detector, measured.images)
         return {f"{split} AP@50": detection.average_precision(found, measured.targets)}
 
-    label = name if rate is None else f"{name}, rate {rate:g}"
+    label = label or (name if rate is None else f"{name}, rate {rate:g}")
     return study.Method(
         label, run, {"steps": times * P.steps, "rate": rate or RATES[name]}
     )
@@ -812,6 +813,83 @@ if P.longer:
         everything = study.Table(table.frame)
         everything.add(more)
         everything.write(kept_as)
+
+
+# %% [markdown]
+# One number of steps is one point on a curve, so the recorded run also varies the steps, from half as many to four times as many, for both methods and with 5, 40 and 320 scenes.
+# Each point is a training of its own, whose learning rate follows its schedule over just so many steps.
+# Before you look: in which of the three panels will the network from scratch catch up?
+
+# %%
+BUDGETS = (0.5, 1, 2, 4)  # times the steps
+
+
+def steps_id(name, times, count):
+    return record_id(
+        "04c", "ap50 by steps", name, f"{times:g} times", f"{count} scenes"
+    )
+
+
+if P.longer:
+    curves = {
+        f"{name}, {times:g} × the steps": (name, times)
+        for name in (FROZEN, SCRATCH)
+        for times in BUDGETS
+    }
+    learners = [
+        learner(name, times=times, label=label)
+        for label, (name, times) in curves.items()
+    ]
+    by_steps = run_study("steps", learners, list(P.counts), P.longer, P.seed)
+    for label, (name, times) in curves.items():
+        for count in P.counts:
+            values = list(by_steps.values(label, METRIC, count).values())
+            mean, low, high = study.mean_interval(values)
+            report(
+                f"{label}, {count} scenes",
+                mean,
+                "% AP@50",
+                id=steps_id(name, times, count),
+                low=low,
+                high=high,
+                n=len(values),
+                data="composed scenes",
+            )
+
+# %%
+axes = plots.panels(
+    [f"{count} scenes" for count in SIZES],
+    alt="AP@50 over the number of steps, in three panels for 5, 40 and 320 training "
+    "scenes, one line for the frozen pretrained backbone and one from scratch",
+    width=3.4,
+    columns=3,
+)
+for axis, count in zip(axes, SIZES):
+    for number, name in enumerate((FROZEN, SCRATCH)):
+        kept = {times: recorded(steps_id(name, times, count)) for times in BUDGETS}
+        kept = {times: found for times, found in kept.items() if found}
+        middle, low, high = (
+            np.array([found[key] for found in kept.values()])
+            for key in ("value", "low", "high")
+        )
+        axis.errorbar(
+            [times * 150 for times in kept],
+            middle,
+            (middle - low, high - middle),
+            marker="o",
+            capsize=3,
+            color=plots.COLOURS[number],
+            label=name,
+        )
+    axis.set(xlabel="steps of four scenes", ylim=(0, 102), xscale="log")
+    axis.set_xticks([75, 150, 300, 600], ["75", "150", "300", "600"])
+    axis.set_xticks([], minor=True)
+axes[0].set_ylabel("AP@50 (per cent)")
+axes[0].legend(frameon=False, fontsize=8)
+plt.show()
+
+# %% [markdown]
+# STEPS_TEXT
 
 
 # %%
