@@ -25,7 +25,7 @@ from vaetl_helpers.output import emit, say, user_path
 from vaetl_helpers.seeds import whole_number
 
 EXAMPLE = '["Good.", "Bad."]'  # of a list of texts
-NAMES_OF_SETS = ("auto", "docstrings", "sentence-polarity")
+NAMES_OF_SETS = ("auto", "docstrings", "sentence-polarity", "banking77")
 
 
 class Sentence(NamedTuple):
@@ -100,13 +100,16 @@ def load_text(name: str = "auto", root: Path | str | None = None) -> TextSplits:
 
     docstrings: which library is a sentence from? sentence-polarity: is a sentence of a film review
     for or against the film (Pang and Lee 2005)? The latter is read below `root` or VAETL_DATA, or
-    downloaded; where it cannot be had, docstrings take its place, with one line. Raises CourseError
-    for another name.
+    downloaded; where it cannot be had, docstrings take its place, with one line. banking77: which
+    of 77 wishes does a bank's customer have (Casanueva et al. 2020)? It is read below `root` or
+    VAETL_DATA. Raises CourseError for another name, and where banking77 is not there.
     """
     if name not in NAMES_OF_SETS:
         raise unknown_name_error("text set", name, NAMES_OF_SETS)
     splits = None
-    if name != "docstrings":
+    if name == "banking77":
+        splits = _read_banking(root)
+    elif name != "docstrings":
         splits = _find_polarity(root)
     if name == "sentence-polarity" and splits is None:
         splits = _download_polarity()
@@ -345,6 +348,55 @@ def _polarity_split(rank: int) -> str:
     if rank < 1000:
         return "test"
     return "validation" if rank < 1250 else "train"
+
+
+BANKING = Path("text", "banking77")
+BANKING_VALIDATION = 10  # sentences a class; the rarest class has 35 to train
+
+
+def _read_banking(root: Path | str | None) -> TextSplits:
+    """The published training and test sentences; of the former, some of each class validate."""
+    place = files.data_root(root)
+    folder = place / BANKING if place else BANKING
+    published = {name: _banking_sentences(folder / f"{name}.csv") for name in ("train", "test")}
+    in_test = {letters_of(sentence.text) for sentence in published["test"]}
+    by_split: dict[str, list[Sentence]] = {"train": [], "validation": [], "test": []}
+    by_split["test"] = published["test"]
+    taken: Counter[str] = Counter()
+    for row in np.random.default_rng(1).permutation(len(published["train"])):
+        sentence = published["train"][row]
+        if letters_of(sentence.text) in in_test:
+            continue
+        is_for_validation = taken[sentence.label] < BANKING_VALIDATION
+        taken[sentence.label] += 1
+        by_split["validation" if is_for_validation else "train"].append(sentence)
+    classes = sorted({sentence.label for sentence in published["test"]})
+    missing = sorted(set(classes) - {sentence.label for sentence in by_split["train"]})
+    if missing:
+        raise CourseError(
+            f"{folder / 'train.csv'} has no sentence to train '{missing[0]}' with: get both files "
+            "as they are published."
+        )
+    return _text_splits("Banking77", by_split, classes)
+
+
+def _banking_sentences(path: Path) -> list[Sentence]:
+    """The sentences of a file with the columns text and category."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = zip(table["text"], table["category"], strict=True)
+        return [
+            Sentence(text.strip(), category, f"{path.name}, line {number}")
+            for number, (text, category) in enumerate(rows, 2)
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise CourseError(
+            f"banking77 is read from {path}, with the columns text and category, which could not "
+            f"be ({error}): get train.csv and test.csv of PolyAI's task-specific-datasets, and "
+            "name the folder above text/ with data_root or VAETL_DATA."
+        ) from error
 
 
 # ---------------------------------------------------------------- encoders of the BERT family

@@ -109,6 +109,9 @@ from vaetl_helpers.output import record_id, show_record
 #   Is a sentence from a film review for or against the film?
 #   This task is used if its data are on your machine, or with `task="sentence-polarity"` after a download.
 #   Its labels were made automatically from the verdict of the whole review, so some sentences give no sign of their label.
+#
+# - **banking77** (77 classes, Casanueva et al. 2020, arXiv 2003.04807) runs with `task="banking77"` if you have its two files.
+#   What does a customer want who writes to a bank?
 
 # %%
 data = text.load_text(P.task, P.data_root)

@@ -659,3 +659,51 @@ def test_fine_tuning_trains_a_copy_and_not_its_embeddings(
     with_less_memory, _ = fine_tune(labelled, minilm.embed(labelled.texts), seed=1)
     for name, value in with_less_memory.state_dict().items():
         torch.testing.assert_close(value, tuned[name], atol=1e-6, rtol=1e-5)
+
+
+# ---------------------------------------------------------------- banking77
+
+
+def banking(root: Path, train: int = 40, test: int = 6) -> Path:
+    """Sentences of three wishes, of which one is in both files."""
+    folder = root / "text" / "banking77"
+    folder.mkdir(parents=True)
+    for name, count in (("train", train), ("test", test)):
+        lines = ["text,category"]
+        for wish in ("card_arrival", "exchange_rate", "top_up"):
+            lines += [f'"{wish}, question {name} {n}?",{wish}' for n in range(count)]
+        lines.append('"When, oh when?",top_up')
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    return root
+
+
+def test_banking77_is_read_with_ten_sentences_a_class_to_validate(tmp_path: Path) -> None:
+    splits = text.load_text("banking77", banking(tmp_path))
+    assert splits.train.classes == ("card_arrival", "exchange_rate", "top_up")
+    sizes = [len(part) for part in (splits.train, splits.validation, splits.test)]
+    assert sizes == [3 * 30, 3 * 10, 3 * 6] and splits.source.startswith("Banking77, ")
+    known = set(splits.train.texts) | set(splits.validation.texts)
+    assert "When, oh when?" not in known, "a test sentence trains nothing"
+    assert not set(splits.train.texts) & set(splits.validation.texts)
+    for said, label in zip(splits.test.texts, splits.test.labels, strict=True):
+        assert said.startswith(splits.test.classes[label]) or said.startswith("When")
+    again = text.load_text("banking77", tmp_path)
+    assert again.train.texts == splits.train.texts
+
+
+@pytest.mark.parametrize("content", [None, "a,b\n1,2\n", ""])
+def test_banking77_that_cannot_be_read_says_what_to_do(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        banking(tmp_path)
+        (tmp_path / "text" / "banking77" / "test.csv").write_text(content)
+    with pytest.raises(CourseError, match="get train.csv and test.csv of PolyAI's"):
+        text.load_text("banking77", tmp_path)
+
+
+def test_banking77_without_a_class_to_train_is_refused(tmp_path: Path) -> None:
+    banking(tmp_path)
+    path = tmp_path / "text" / "banking77" / "train.csv"
+    lines = path.read_text("utf-8").splitlines()
+    path.write_text("\n".join(line for line in lines if "top_up" not in line) + "\n", "utf-8")
+    with pytest.raises(CourseError, match="no sentence to train 'top_up'"):
+        text.load_text("banking77", tmp_path)
