@@ -375,9 +375,10 @@ def data_pairs() -> dict[str, tuple[str, str]]:
 @cache
 def accuracies(name: str) -> study.Table:
     """A recorded study of chapter 5, without what accuracies do not need: ten times fewer rows."""
-    table = study.recorded_table("05", name)
+    table = study.recorded_study("05", name)
     is_needed = table.frame["metric"].isin(["test accuracy", study.SHARED])
-    return study.Table(table.frame[is_needed])
+    by_image = {key: of for key, of in table.images.items() if key[-1] == "test accuracy"}
+    return study.Table(table.frame[is_needed], by_image)
 
 
 def curves(

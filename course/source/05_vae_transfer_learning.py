@@ -1072,7 +1072,7 @@ plt.show()
 # %%
 shown, rows = (20, 50, 100, 200, 500, 1000), []
 for pair, (name, end) in widgets.data_pairs().items():
-    pair_table = study.recorded_table("05", name)
+    pair_table = study.recorded_study("05", name)
     row = {}
     for n in pair_table.known("labels"):
         e = study.paired(
@@ -1097,10 +1097,8 @@ show_table(
 # And one more: *probe on μ* against *random encoder*, Fashion-MNIST → Fashion-MNIST.
 # With 20 and 50 labels the trained encoder is worse, with 500 and 1,000 better.
 #
-# Two warnings.
-# All these verdicts are exploratory: whoever looks through some six hundred comparisons will find some that look decided by chance.
-# And the intervals hold for these test images: the recorded tables have only one number a draw.
-# The tables above also contain the spread of the test images, so that an interval that just misses 0 here may include it there (dog or fox with 50 labels does).
+# A warning: all these verdicts are exploratory.
+# Look through some six hundred comparisons, and some will look decided by luck.
 
 # %% [markdown]
 # The learning rates and budgets of steps were chosen before the recorded runs, on five other draws, by validation.

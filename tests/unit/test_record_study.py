@@ -79,3 +79,21 @@ def test_nothing_to_join_is_said(tmp_path: Path) -> None:
 def test_a_shard_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(CourseError, match="written as 3/8"):
         Shard.from_text(text)
+
+
+def test_a_recorded_study_has_its_values_where_they_were_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, "_folder", lambda: tmp_path)
+    header = "study,data,method,labels,draw,pretrain_seed,metric,value,seconds"
+    rows = [f"s,d,{m},20,{n},0,test accuracy,50.0,1.0" for m in "ab" for n in range(3)]
+    (tmp_path / "05_small.csv").write_text("\n".join([header, *rows]) + "\n", "utf-8")
+    assert study.recorded_study("05", "small").images == {}
+    values = {
+        (method, 20, draw, "test accuracy"): np.array([0, 100, 0, 100], np.float32)
+        for method in "ab"
+        for draw in range(3)
+    }
+    write_values(tmp_path / "05_small.npz", values)
+    table = study.recorded_study("05", "small")
+    assert table.images.keys() == values.keys() and len(table.frame) == 6

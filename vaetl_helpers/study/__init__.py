@@ -38,6 +38,7 @@ from vaetl_helpers.study.table import (
     Table,
     recorded_table,
 )
+from vaetl_helpers.study.values import recorded_study
 
 __all__ = [
     "CENSORED",
@@ -66,6 +67,7 @@ __all__ = [
     "paired",
     "recorded",
     "recorded_by_measure",
+    "recorded_study",
     "recorded_table",
     "recorded_value",
     "run_study",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
 from vaetl_helpers.recorded import recorded_path
-from vaetl_helpers.study.table import ImageKey
+from vaetl_helpers.study.table import ImageKey, Table, recorded_table
 
 ENDING = ".npz"
 LIST = "list"  # the array that holds, as JSON, what the others are
@@ -68,6 +69,17 @@ def read_values(path: Path) -> dict[ImageKey, NDArray[Any]]:
 def recorded_values(chapter: str, name: str) -> dict[ImageKey, NDArray[Any]]:
     """Those of a recorded study; raises CourseError where none were kept."""
     return read_values(recorded_path(f"{chapter}_{name}{ENDING}", f"values of {chapter}_{name}"))
+
+
+def recorded_study(chapter: str, name: str) -> Table:
+    """`recorded_table` with its values by image and by epoch, where these were kept.
+
+    Intervals of what is compared in it then contain the test images.
+    """
+    table = recorded_table(chapter, name)
+    with suppress(CourseError):
+        table.images = recorded_values(chapter, name)
+    return table
 
 
 def _unpacked(array: NDArray[Any], entry: Mapping[str, Any]) -> NDArray[Any]:
