@@ -91,7 +91,6 @@ P = setup(
 )
 
 # %%
-import time
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -1193,35 +1192,6 @@ for name, accuracies in told.items():
 # %% [markdown]
 # ## 11. The claims ledger
 #
-# One claim of chapter 1 is measured once more, with repeats: training goes over *every object*, so more images take longer.
-# Ten times we train a VAE for one epoch on some images, and on twice as many.
-# That more images take longer nobody doubts.
-# The question is whether the time grows *in proportion*, so we divide the ratio of the seconds by two: 1 is in proportion, and less than 1 says that the larger set is cheaper per image.
-
-# %%
-timed = sources.get("Fashion-MNIST", sources[own])
-half = min(len(timed) // 2, 2000)
-ratios = []
-for number in range(min(P.draws, 10)):
-    pair = []
-    for count in (half, 2 * half):
-        started = time.perf_counter()
-        vae_transfer.pretrain(timed.subset(slice(0, count)), number, count)
-        pair.append(time.perf_counter() - started)
-    ratios.append(np.log(pair[1] / pair[0] / 2))
-e = study.effect_of(ratios)
-LIVE.append(
-    e.to_record(
-        "seconds for twice the images, divided by two",
-        "times",
-        id="05/seconds/proportion",
-        data="this machine",
-    )
-)
-show_record(LIVE[-1])
-
-# %% [markdown]
-# Now the ledger.
 # Each row is a claim, tested on one data set: the effect, its 95 % interval, the number of repeats, the verdict.
 # *Live* rows are of this run, *recorded* ones of longer runs, of this chapter and of others.
 # Shown are the main questions: primary rows, and beside them the M1-style ones.

@@ -422,11 +422,11 @@ def test_without_any_record_there_is_no_row(kept: Path, tmp_path: Path) -> None:
 def test_a_run_without_chapter_5_still_gives_the_others(kept: Path, tmp_path: Path) -> None:
     lever = made("02/levers/vae/resident", 2.3, 2.0, 2.6, "times", None, 5)
     gpu = made("02/speedup/cuda/width_1024/batch_4096", 40.0, None, None, "times", None, None)
-    slope = made("01/slope/images", 0.96, None, None, "", "this machine", None)
+    slope = made("01/proportion/images", 0.96, 0.9, 1.1, "times", "this machine", 5)
     failed = {"05": {"status": "failed"}}
     rows = ledger(run_of(tmp_path / "run", lever, gpu, slope, chapters=failed))
     assert [(r.claim, r.data, r.verdict, r.n, r.primary) for r in rows] == [
-        ("cost", "machine of the run", "in this run", 0, False),
+        ("cost", "machine of the run", "in this run", 5, False),
         ("acceleration", "machine of the run", "in this run", 0, False),
         ("acceleration", "machine of the run", "in this run", 5, False),
     ]
