@@ -21,6 +21,7 @@ import argparse
 import csv
 import io
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -50,21 +51,35 @@ COLUMNS = ("target", "kind", "labels", "rate", "steps", "validation accuracy", "
 
 
 class Tuning:
-    """The grid of one kind of network on one target at one number of labels."""
+    """The grid of one kind of network on one target at one number of labels.
+
+    What is measured goes to the file `kept`, if there is one, and isn't measured again.
+    """
 
     def __init__(
-        self, target: Splits, starts: vae_transfer.InitialEncoders | None, draws: Sequence[Draw]
+        self,
+        target: Splits,
+        starts: vae_transfer.InitialEncoders | None,
+        draws: Sequence[Draw],
+        kept: Path | None = None,
     ) -> None:
         if starts is None:
             self.train = partial(vae_transfer.scratch, target, draws)
         else:
             self.train = partial(vae_transfer.fine_tuned, target, starts, draws)
-        self.accuracies: dict[Setting, float] = {}
+        self.kept = kept
+        known = json.loads(kept.read_text("utf-8")) if kept and kept.exists() else []
+        self.accuracies = {Setting(rate, steps): value for rate, steps, value in known}
 
     def measure(self, setting: Setting) -> None:
         """The mean of the best validation accuracies of the draws."""
+        if setting in self.accuracies:
+            return
         results = self.train(rate=setting.rate, steps=setting.steps)
         self.accuracies[setting] = float(np.mean([run["validation accuracy"] for run in results]))
+        if self.kept:
+            rows = [[*known, value] for known, value in self.accuracies.items()]
+            write_whole(self.kept, json.dumps(rows))
 
     def measure_budget(self, steps: int) -> None:
         """Measures a grid of rates that grows while the best one lies at its edge."""
@@ -118,7 +133,7 @@ def tune(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The choices of a target by kind and number of labels, and the rows of its grids.
 
-    The folder `kept` holds VAEs that are finished.
+    The folder `kept` holds VAEs and settings that are finished.
     """
     target = vae_transfer.load_target(name, full=True, root=root)
     own = vae_transfer.SOURCES[name][0]
@@ -134,8 +149,8 @@ def tune(
         per_class = labels // len(target.train.classes)
         draws = study.draw_labels(target.train.labels, per_class, DRAWS, SEED, pretrain_seeds=seeds)
         grids = {
-            "scratch": Tuning(target, None, draws),
-            "pretrained": Tuning(target, starts, draws),
+            kind: Tuning(target, of_kind, draws, kept and kept / f"{name}-{labels}-{kind}.json")
+            for kind, of_kind in (("scratch", None), ("pretrained", starts))
         }
         for kind, chosen in choose(grids).items():
             choices[kind][labels] = {"rate": float(f"{chosen.rate:.2g}"), "steps": chosen.steps}
@@ -153,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("targets", nargs="+", choices=list(vae_transfer.SOURCES))
     parser.add_argument("--root", type=Path)
-    parser.add_argument("--kept", type=Path, help="a folder for the VAEs, which take minutes")
+    parser.add_argument("--kept", type=Path, help="a folder for what takes minutes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
