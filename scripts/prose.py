@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
 
-SOURCES = Path(__file__).parents[1] / "course" / "source"
+import jupytext
+from sentences import OTHER_BLOCK, SOURCES, split_sentences
+
 GOALS = "14–17, –, ≤ 4 %, ≤ 13, –"
 
 
@@ -31,40 +32,30 @@ class Counts(NamedTuple):
     semicolons: float
 
 
-def text_cells(source: str) -> Iterator[str]:
-    """The Markdown of a source in the percent format, cell by cell."""
-    for cell in re.split(r"^# %%", source, flags=re.M)[1:]:
-        head, _, body = cell.partition("\n")
-        if "[markdown]" in head:
-            yield "\n".join(line.removeprefix("#").removeprefix(" ") for line in body.split("\n"))
-
-
 def plain(text: str) -> str:
-    """The text without formulas, code, tables, headings, HTML and addresses."""
-    text = re.sub(r"```.*?```", " ", text, flags=re.S)
-    text = re.sub(r"\$\$.*?\$\$", " ", text, flags=re.S)
-    text = re.sub(r"\$[^$]*\$", "x", text)
-    text = re.sub(r"`[^`]*`", "x", text)
+    """Markdown without formulas, code, tables, headings, HTML and addresses."""
+    text = re.sub(r"```.*?```|\$\$.*?\$\$", " ", text, flags=re.S)
+    text = re.sub(r"\$[^$]*\$|`[^`]*`", "x", text)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     text = re.sub(r"<[^>]*>", "\n\n", text)
-    lines = [line for line in text.split("\n") if not re.match(r"\s*(#|\||\{)", line)]
-    return re.sub(r"^\s*([-*]|\d+\.)\s+", "\n\n", "\n".join(lines), flags=re.M)
+    lines = [line for line in text.split("\n") if not OTHER_BLOCK.match(line)]
+    return re.sub(r"^\s*([-*+]|\d+[.)])\s+", "\n\n", "\n".join(lines), flags=re.M)
 
 
-def sentences(text: str) -> list[list[str]]:
-    """The words of each sentence of a plain text."""
-    parts = []
+def sentence_lengths(text: str) -> list[int]:
+    """The number of words of each sentence of a plain text."""
+    lengths = []
     for paragraph in re.split(r"\n\s*\n", text):
-        one_line = re.sub(r"\b(e\.g|i\.e|et al|cf|Fig|eq|vs)\.", r"\1", " ".join(paragraph.split()))
-        parts += re.split(r"(?<=[.!?])[\"'*)_]*\s+(?=[\"'*(_]*[A-ZÀ-Þ0-9])", one_line)
-    found = [re.findall(r"[\w’'–-]*\w[\w’'–-]*", part) for part in parts]
-    return [words for words in found if words]
+        for sentence in split_sentences(" ".join(paragraph.split())):
+            lengths.append(len(re.findall(r"[\w’'–-]*\w[\w’'–-]*", sentence)))
+    return [length for length in lengths if length]
 
 
 def count(source: str) -> Counts:
     """Counts a source's text cells."""
-    text = "\n\n".join(plain(cell) for cell in text_cells(source))
-    lengths = [len(words) for words in sentences(text)]
+    cells = jupytext.reads(source, fmt="py:percent").cells
+    text = "\n\n".join(plain(cell.source) for cell in cells if cell.cell_type == "markdown")
+    lengths = sentence_lengths(text)
     words = sum(lengths)
     asides = re.findall(r"\([^()]*\)", text)
     in_brackets = sum(len(re.findall(r"\w+", aside)) for aside in asides)

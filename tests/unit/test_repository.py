@@ -104,3 +104,29 @@ def test_ruff_is_clean() -> None:
             [sys.executable, "-m", "ruff", *action, str(ROOT)], capture_output=True, text=True
         )
         assert result.returncode == 0, result.stdout + result.stderr
+
+
+PROSE = """# %% [markdown]
+# ## A heading: not counted
+#
+# One two three, by Kingma et al. 2013. Four five (six seven) eight: nine; ten $x: y$ `a: b`.
+#
+# | a table | (of: words) |
+#
+# - eleven twelve
+# - [thirteen](http://example.org/a:b)
+
+# %%
+print("code: (is) no prose; none")
+"""
+
+
+def test_the_counts_of_a_text_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import prose
+
+    counts = prose.count(PROSE)
+    # Sentences of 8 and 9 words, a formula and code being one each, and two items of 2 and 1.
+    assert counts.words == 8 + 9 + 2 + 1 and counts.typical == (8 + 2) / 2
+    assert counts.in_brackets == pytest.approx(100 * 2 / counts.words)
+    assert counts.colons == counts.semicolons == pytest.approx(1000 / counts.words)
