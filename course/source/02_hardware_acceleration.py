@@ -31,7 +31,8 @@
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The first article behind this course says, in our translation: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms lend one for free.*
+# The first article behind this course says, in our translation: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms make one available.*
+# Of the platforms its words are "mettono a disposizione", so that what they charge is our addition: Colab and Kaggle lend one free of charge, for a limited time.
 #
 # A **GPU**, or graphics processing unit, is a processor with thousands of simple arithmetic units.
 # A **TPU**, or tensor processing unit, is one made for matrix products.
@@ -1169,7 +1170,7 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_p
 #   Where overhead decides, a faster processor only waits more, so look at your own crossover.
 # - **Before you rent a GPU, pull the free levers.**
 #   Your table says what resident data, the batch, precision and layout are worth on this machine.
-# - *Platforms lend one for free* is true, with a time limit.
+# - *Some platforms make one available* is true, with a time limit.
 #   So save after every epoch.
 
 # %% [markdown]

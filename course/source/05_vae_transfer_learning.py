@@ -33,11 +33,15 @@
 # %% [markdown]
 # ## The claim that this chapter looks at
 #
-# The second article behind this course says, in our translation, that *a VAE together with transfer learning reduces overfitting, trains more efficiently and performs better.*
-# Of transfer learning in general it says that *transfer significantly reduces the need for a large amount of data*.
+# The second article behind this course makes four claims for a VAE together with transfer learning.
+# In our translation, with its own words where they decide how we read them:
 #
-# The article gives no number, no data set and no comparison.
-# It makes four claims, and each needs a measure before anything is run.
+# - *the latent representation that the VAE has learned may generalise better* ("La rappresentazione latente appresa dal VAE può generalizzare meglio"), so that there is less overfitting;
+# - *transfer speeds up the process of adaptation* ("accelerando il processo di adattamento");
+# - *transfer significantly reduces the need for a large amount of data* ("riducendo significativamente il bisogno di una grande quantità di dati");
+# - *a VAE together with transfer learning performs better*.
+#
+# The article gives no number, no data set and no comparison, so each claim needs a measure before anything is run.
 # These are ours:
 #
 # | the claim | what we measure, VAE against the same network from scratch | it is supported if |

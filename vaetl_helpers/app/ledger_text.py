@@ -147,7 +147,10 @@ def _quoted(entry: Mapping[str, Any]) -> str:
     """The sentence of a claim, and who says so."""
     if entry["article"] == "neither":
         return f'Often said, though in neither article: "{entry["sentence"]}"'
-    return f'The {entry["article"]} article, translated: "{entry["sentence"]}"'
+    said = f'The {entry["article"]} article, translated: "{entry["sentence"]}"'
+    if "original" in entry:
+        said += f' (in Italian: "{entry["original"]}")'
+    return said
 
 
 def text(rows: Sequence[Row]) -> str:
