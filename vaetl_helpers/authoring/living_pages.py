@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.living.figure import LIVING, OFFER, common, script
-from vaetl_helpers.living.latent_plane import plane_data, static_figure
 
 # The browser itself refuses whatever a page asks of any machine.
 POLICY = (
@@ -76,22 +72,6 @@ def figure_html(module: str, data: Any, alt: str, png: str) -> str:
         f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{png}">'
         f'<script type="application/json">{content}</script></figure>'
     )
-
-
-PLANE_ALT = (
-    "Two planes with the codes of a thousand handwritten digits as coloured dots, and below each a "
-    "row of images that turn from a one into a zero."
-)
-
-
-def plane_html() -> str:
-    """The latent plane, without the sheet to draw on, for the index; its module: "latent_plane"."""
-    static = static_figure(PLANE_ALT)
-    content = io.BytesIO()
-    static.savefig(content, format="png", bbox_inches="tight")
-    plt.close(static)
-    png = base64.b64encode(content.getvalue()).decode()
-    return figure_html("latent_plane", plane_data(draw=False), PLANE_ALT, png)
 
 
 def living_output(output: Any) -> str | None:

@@ -21,13 +21,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 from vaetl_helpers.authoring.formulas import mathml
-from vaetl_helpers.authoring.living_pages import (
-    living_output,
-    page_script,
-    plane_html,
-    policy,
-    script_tag,
-)
+from vaetl_helpers.authoring.living_pages import living_output, page_script, policy, script_tag
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
 
@@ -371,13 +365,11 @@ def _index(pages: list[Page], title: str, tables: Sequence[Table]) -> str:
     """The tables, which link to the pages; without tables, what the course is, and its chapters."""
     titles = {page.name: page.title for page in pages}
     body = f"<h1>{html.escape(title)}</h1>\n"
-    modules = []
     if not tables:
-        body += plane_html() + _chapters(pages)
-        modules.append("latent_plane")
+        body += _chapters(pages)
     for table in tables:
         body += _table(table, titles)
-    return document(title, "", "", body, [page_script(modules)])
+    return document(title, "", "", body)
 
 
 def _table(table: Table, titles: Mapping[str, str]) -> str:
