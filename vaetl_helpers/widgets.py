@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vaetl_helpers import plots, recorded, study
+from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.recorded import recorded_arrays
 from vaetl_helpers.vae import VAE
@@ -105,6 +106,7 @@ def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
 
     Beside them stands the last loss for all rates.
     """
+    alt = full_text(alt)
     arrays, facts = recorded_arrays("01_rates")
     rate_options, batch_options = facts["rates"], facts["batches"]
 
@@ -214,6 +216,7 @@ def draw_point(model: VAE, background: Tensor, z1: float, z2: float) -> bytes:
 
 def latent_map(model: VAE, alt: str, first: float = 0.0, second: float = 0.0) -> None:
     """A map of a VAE with two latents and a point to move by two sliders."""
+    alt = full_text(alt)
     background = map_of_pictures(model)
     steps = [round(0.05 * step - REACH, 2) for step in range(121)]
     start_first = min(steps, key=lambda step: abs(step - first))
@@ -287,6 +290,7 @@ def thresholds(
 
     To choose: method, labels a class, draw of labels and threshold.
     """
+    alt = full_text(alt)
     arrays, facts = recorded_arrays("04_thresholds")
     positive = arrays["validation_labels"] == 1
     other, name = facts["classes"]
@@ -388,6 +392,7 @@ def curves(
 
     To choose: the data, both methods and the number of labels.
     """
+    alt = full_text(alt)
     pairs = data_pairs()
 
     def draw(pair: str, method: str, against: str, labels: int) -> Figure:

@@ -22,11 +22,14 @@ QUIET = (
     "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
 )
-# Nor shall it ask whether to fetch news.
-NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+# Nor shall it ask whether to fetch news; and the graders' buttons are no learner's.
+NEWS = "@jupyterlab/apputils-extension:announcements"
+GRADERS = "@jupyter/nbgrader"
+# The file browser has room for whole names, by which 03 and 03b can be told apart.
+SETTINGS = {"@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False}}
 # The browser itself refuses what is not from this server: for submissions, and for --offline.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
-HEADERS = {"headers": {"Content-Security-Policy": POLICY}}
+HEADERS = {"Content-Security-Policy": POLICY}
 OFFLINE = {"VAETL_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1"}  # for the kernels
 OWN = ".jupyter-course"  # this folder's layout and settings: the user's other work keeps its own
 
@@ -52,7 +55,15 @@ def open_formgrader(folder: Path, browser: bool, port: int, *, offline: bool) ->
         )
     say(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
     # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
-    return serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline)
+    return serve(
+        folder,
+        "/lab?formgrader=true",
+        browser,
+        port,
+        local=True,
+        offline=offline,
+        instructor=True,
+    )
 
 
 def own_folder(folder: Path) -> Path:
@@ -99,14 +110,17 @@ def serve(
     *,
     local: bool,
     offline: bool,
+    instructor: bool = False,
 ) -> int:
     """Runs JupyterLab on a folder until it ends; returns its exit code.
 
     With `local` the browser loads from this server alone, with `offline` the kernels, too, ask no
-    other machine.
+    other machine. Only an `instructor` sees the graders' buttons.
     """
     own = own_folder(folder)
-    (own / "labconfig" / "page_config.json").write_text(json.dumps(NO_NEWS), encoding="utf-8")
+    tornado: dict[str, Any] = {"static_custom_path": [str(_dress(own, instructor))]}
+    if local:
+        tornado["headers"] = HEADERS
     command = [
         # -P: what lies in the folder, such as a random.py, is not the server's.
         *(sys.executable, "-P", "-m", "jupyterlab"),
@@ -115,13 +129,13 @@ def serve(
         f"--LabApp.default_url={url}",
         *QUIET,
         *options,
+        "--LabApp.custom_css=True",
+        f"--ServerApp.tornado_settings={tornado}",
         # With a browser nobody need read thirty lines; without one the address must be seen.
         f"--Application.log_level={'WARN' if browser else 'INFO'}",
     ]
     if not browser:
         command.append("--no-browser")
-    if local:
-        command.append(f"--ServerApp.tornado_settings={HEADERS}")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     server = subprocess.Popen(command, env=_environment(own, offline), cwd=folder)
@@ -130,6 +144,22 @@ def serve(
             return server.wait()
         except KeyboardInterrupt:  # the server has received it too, and asks whether to stop
             continue
+
+
+def _dress(own: Path, instructor: bool) -> Path:
+    """Writes which extensions are off, the settings and the style; returns the style's folder."""
+    off = {NEWS: True}
+    if not instructor:
+        off[GRADERS] = True
+    written = {
+        own / "labconfig" / "page_config.json": json.dumps({"disabledExtensions": off}),
+        own / "labconfig" / "default_setting_overrides.json": json.dumps(SETTINGS),
+        own / "custom" / "custom.css": Path(__file__).with_name("lab.css").read_text("utf-8"),
+    }
+    for path, content in written.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return own / "custom"
 
 
 def _environment(own: Path, offline: bool) -> dict[str, str]:

@@ -61,7 +61,7 @@ def styles() -> str:
     return f"<style>\n{light}\n{in_the_dark}\n{sheet}</style>"
 
 
-def page_script() -> str:
+def course_script() -> str:
     """The script that every page of the course runs: search, contents that follow, copying."""
     return Path(__file__).with_name("site.js").read_text("utf-8")
 
@@ -95,7 +95,11 @@ def document(
     preview: Preview | None = None,
     scripts: Sequence[str] = (),
 ) -> str:
-    """A whole page of HTML fragments (the title is text) that asks for nothing from elsewhere."""
+    """A whole page of HTML fragments (the title is text) that asks for nothing from elsewhere.
+
+    `scripts` are the texts of those that run on it.
+    """
+    scripts = [text for text in scripts if text]
     frame = frame or Frame()
     lines = [
         "<!doctype html>",

@@ -6,7 +6,7 @@ import copy
 import html
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from vaetl_helpers.authoring.display_cells import display_cells
 from vaetl_helpers.authoring.formulas import mathml
+from vaetl_helpers.authoring.living_pages import living_output
 from vaetl_helpers.authoring.pictures import picture_html
 from vaetl_helpers.authoring.search_index import Section, sections_of
 
@@ -33,6 +34,7 @@ FOLDED = {
 DISPLAY = "display"  # the tag of cells that only show something
 # What `check` says to somebody who wrote the function: readers of a page did not.
 LATER_CELLS = re.compile(r"(?m)^ *Later cells use your function\.\n?")
+LIVING_PLACE = "living-place"  # where a living figure goes once the page is swept
 WIDE = 24  # letters; a formula in a line that has more may be wider than a phone
 VERDICTS = ("supported", "contradicted", "no gain", "undecided", "not decided", "in this run")
 
@@ -41,7 +43,8 @@ class Page(NamedTuple):
     """One notebook's page: file name without suffix, title, HTML, and what it is about.
 
     `headings` are (level, id, text) of the second and third level, `sections` what a search finds,
-    `figures` the notebook's pictures, each (PNG in base64, metadata).
+    `figures` the notebook's pictures, each (PNG in base64, metadata); `modules` are those of its
+    living figures.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Page(NamedTuple):
     aim: str
     figures: list[tuple[str, Mapping[str, Any]]]
     facts: Mapping[str, Any]
+    modules: Sequence[str] = ()
 
     @property
     def file(self) -> str:
@@ -107,8 +111,10 @@ def read_page(path: Path, names: set[str]) -> Page:
     """Converts one notebook; links to the notebooks in `names` become links to their pages."""
     notebook = nbformat.read(path, as_version=4)
     figures = _figures(notebook)
-    soup = BeautifulSoup(_fragment(notebook), "html.parser")
+    living: list[str] = []
+    soup = BeautifulSoup(_fragment(notebook, living), "html.parser")
     _sweep(soup, names)
+    modules = _put_living(soup, living)
     headings = _headings(soup)
     facts = notebook.metadata.get("vaetl", {})
     heading = soup.h1
@@ -119,8 +125,19 @@ def read_page(path: Path, names: set[str]) -> Page:
     if aim:
         sentence = f"You learn to {aim.decode_contents().strip().rstrip(';.')}."
     cell = heading.find_parent(class_="cell") if heading else None
-    head = str(cell.extract()) if cell else ""
-    return Page(path.stem, title, head, str(soup), headings, sections, sentence, figures, facts)
+    opening = str(cell.extract()) if cell else ""
+    return Page(
+        name=path.stem,
+        title=title,
+        head=opening,
+        body=str(soup),
+        headings=headings,
+        sections=sections,
+        aim=sentence,
+        figures=figures,
+        facts=facts,
+        modules=modules,
+    )
 
 
 def _figures(notebook: Any) -> list[tuple[str, Mapping[str, Any]]]:
@@ -134,8 +151,11 @@ def _figures(notebook: Any) -> list[tuple[str, Mapping[str, Any]]]:
     return figures
 
 
-def _fragment(notebook: Any) -> str:
-    """The notebook's cells as HTML, without what needs a script."""
+def _fragment(notebook: Any, living: list[str]) -> str:
+    """The notebook's cells as HTML, without what needs a script.
+
+    Living figures are added to `living`, and leave an empty tag where they were.
+    """
     notebook.metadata.pop("widgets", None)
     for number in display_cells(notebook.cells):
         cell = notebook.cells[number]
@@ -143,7 +163,8 @@ def _fragment(notebook: Any) -> str:
     notebook.cells = [page_cell for cell in notebook.cells for page_cell in _tried_first(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [_plain(output) for output in cell.outputs if not _needs_script(output)]
+            outputs = [_living_aside(output, living) for output in cell.outputs]
+            cell.outputs = [_plain(output) for output in outputs if not _needs_script(output)]
     quiet = logging.getLogger("vaetl.site")
     quiet.setLevel(logging.ERROR)
     body, _ = _Exporter(template_name="basic", log=quiet).from_notebook_node(notebook)
@@ -164,6 +185,27 @@ def _tried_first(cell: Any) -> list[Any]:
 
 def _needs_script(output: Any) -> bool:
     return any("widget-view" in mime or "javascript" in mime for mime in output.get("data", {}))
+
+
+def _living_aside(output: Any, living: list[str]) -> Any:
+    """A living figure's output as an empty tag: the sweep would take out the data of its script."""
+    figure = living_output(output)
+    if figure is None:
+        return output
+    living.append(figure)
+    place = f'<div class="{LIVING_PLACE}"></div>'
+    return nbformat.v4.new_output("display_data", {"text/html": place})
+
+
+def _put_living(soup: BeautifulSoup, living: Sequence[str]) -> tuple[str, ...]:
+    """Puts the living in their places; returns the names of their modules."""
+    modules = []
+    for place, figure in zip(soup.select(f".{LIVING_PLACE}"), living, strict=True):
+        content = BeautifulSoup(figure, "html.parser").figure
+        assert content is not None
+        modules.append(str(content["data-module"]))
+        place.replace_with(content)
+    return tuple(modules)
 
 
 def _plain(output: Any) -> Any:

@@ -79,10 +79,10 @@ def dark_twin(image: Image.Image, photographs: Sequence[Box] = ()) -> Image.Imag
     return Image.fromarray((dark * 255).round().astype(np.uint8), "RGBA")
 
 
-def data_url(image: Image.Image) -> str:
-    """The picture itself, without loss, as an address that asks nobody."""
+def data_url(image: Image.Image, lossless: bool = True) -> str:
+    """The picture itself as an address that asks nobody."""
     content = io.BytesIO()
-    image.save(content, "WEBP", lossless=True, quality=60, method=4)
+    image.save(content, "WEBP", lossless=lossless, quality=75, method=4)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

@@ -10,10 +10,11 @@ from vaetl_helpers.authoring.document import (
     GENERATOR,
     Frame,
     Preview,
+    course_script,
     document,
-    page_script,
 )
-from vaetl_helpers.authoring.index_page import Table, index_body
+from vaetl_helpers.authoring.index_page import Opening, Table, index_body, opening
+from vaetl_helpers.authoring.living_pages import page_script
 from vaetl_helpers.authoring.notebook_page import Page, read_page
 from vaetl_helpers.authoring.search_index import index_json
 from vaetl_helpers.errors import CourseError
@@ -36,7 +37,6 @@ class Site:
         self.title = title
         self.address = f"{address.rstrip('/')}/" if address else ""
         self.picture = picture
-        self.script = page_script()
         entries = [(page.file, numbered(page), page.sections) for page in self.pages]
         self.index = index_json(entries)
 
@@ -45,7 +45,8 @@ class Site:
         page = self.pages[place]
         previous = self.pages[place - 1] if place else None
         following = self.pages[place + 1] if place + 1 < len(self.pages) else None
-        frame = self._frame(_neighbours(previous, following, short=True), _contents(page))
+        home = link("index.html", self.title, ' class="home"')
+        frame = self._frame(home + _neighbours(previous, following, short=True), _contents(page))
         below = _neighbours(previous, following, short=False)
         frame = frame._replace(below=_below(below))
         body = _kicker(page) + page.head + page.body
@@ -55,20 +56,23 @@ class Site:
             body,
             frame,
             self._preview(sentence, page.file),
-            [self.script],
+            [course_script(), page_script(page.modules)],
         )
 
     def start(self, tables: Sequence[Table]) -> str:
         """The index page: `tables`, or without them what the course is, and its chapters."""
-        body = index_body(self.pages, self.title, tables)
-        frame = self._frame("", "")._replace(below=_below(""))
+        first = Opening() if tables else opening()
+        body = index_body(self.pages, self.title, tables, first)
+        home = "" if tables else link("#Chapters", "Chapters", ' class="home"')
+        frame = self._frame(home, "")._replace(below=_below(""))
         sentence = "A course that tests what is said of training, accelerators and transfer."
         preview = self._preview(sentence, "index.html")
-        return document(self.title, body, frame, preview, [self.script])
+        return document(
+            self.title, body, frame, preview, [course_script(), page_script(first.modules)]
+        )
 
     def _frame(self, links: str, contents: str) -> Frame:
-        home = link("index.html", self.title, ' class="home"')
-        navigation = f'<nav aria-label="Course">{home}{links}</nav>'
+        navigation = f'<nav aria-label="Course">{links}</nav>'
         return Frame(
             bar=f'<header class="bar">{navigation}{SEARCH}</header>',
             contents=contents,
@@ -135,15 +139,25 @@ def _kicker(page: Page) -> str:
 
 
 def _contents(page: Page) -> str:
-    """The list of a page's sections; those below a section's own are in a list within."""
-    items = ""
+    """The list of a page's sections, each with the list of those within it."""
+    items: list[tuple[str, list[str]]] = []
     for level, name, text in page.headings:
         entry = link(f"#{name}", text)
-        items += f'<li class="level{level}">{entry}</li>'
+        if level == 2 or not items:
+            items.append((entry, []))
+        else:
+            items[-1][1].append(entry)
     if not items:
         return ""
-    fold = f"<details><summary>On this page</summary><ul>{items}</ul></details>"
+    content = "".join(f"<li>{entry}{_list(within)}</li>" for entry, within in items)
+    fold = f"<details><summary>On this page</summary><ul>{content}</ul></details>"
     return f'<nav class="toc" aria-label="On this page">{fold}</nav>'
+
+
+def _list(entries: Sequence[str]) -> str:
+    if not entries:
+        return ""
+    return f"<ul>{''.join(f'<li>{entry}</li>' for entry in entries)}</ul>"
 
 
 def write_site(
