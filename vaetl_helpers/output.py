@@ -242,7 +242,7 @@ def _decimals(numbers: Sequence[float | None], largest: float) -> int:
     """Decimals for three digits of the largest, less those that are 0 in all; −1 rounds to tens."""
     if not largest:
         return 0
-    decimals = DIGITS - 1 - math.floor(math.log10(float(f"{largest:.{DIGITS - 1}e}")))
+    decimals = _decimals_of(largest)
     finite = [number for number in numbers if number is not None and math.isfinite(number)]
     rounded = [round(number, decimals) for number in finite]
     while decimals > 0 and all(round(number, decimals - 1) == number for number in rounded):
@@ -250,11 +250,19 @@ def _decimals(numbers: Sequence[float | None], largest: float) -> int:
     return decimals
 
 
+def _decimals_of(number: float) -> int:
+    """Decimals for three digits of a number that is not 0."""
+    rounded = float(f"{abs(number):.{DIGITS - 1}e}")
+    return DIGITS - 1 - math.floor(math.log10(rounded))
+
+
 def _number_text(number: float | None, decimals: int) -> str:
     if number is None:
         return "open"
     if not math.isfinite(number):
         return str(number)
+    if decimals < 0 and number:  # 1,770 beside 12, which is no ten
+        decimals = min(_decimals_of(number), 0)
     text = f"{round(number, decimals):,.{max(decimals, 0)}f}"
     return text.replace("-", "−") if text.strip("-0.,") else text.lstrip("-")
 

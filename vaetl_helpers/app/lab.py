@@ -27,6 +27,13 @@ NEWS = "@jupyterlab/apputils-extension:announcements"
 GRADERS = "@jupyter/nbgrader"
 # The file browser has room for whole names, by which 03 and 03b can be told apart.
 SETTINGS = {"@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False}}
+FILES_IN_SIGHT = {
+    "collapsed": False,
+    "visible": True,
+    "current": "filebrowser",
+    "widgets": ["filebrowser", "running-sessions", "@jupyterlab/toc:plugin"],
+}
+FILES_WIDTH = 0.24  # of the window
 # The browser itself refuses what is not from this server: for submissions, and for --offline.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 HEADERS = {"Content-Security-Policy": POLICY}
@@ -44,7 +51,7 @@ def open_course(folder: Path, browser: bool, port: int, *, offline: bool) -> int
     layout = open_first(folder, names[:2])
     say(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
     options = [f"--LabApp.workspaces_dir={layout}"]
-    return serve(folder, "/lab", browser, port, options, local=offline, offline=offline)
+    return serve(folder, "/lab", browser, port, options, offline=offline)
 
 
 def open_formgrader(folder: Path, browser: bool, port: int, *, offline: bool) -> int:
@@ -55,15 +62,7 @@ def open_formgrader(folder: Path, browser: bool, port: int, *, offline: bool) ->
         )
     say(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
     # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
-    return serve(
-        folder,
-        "/lab?formgrader=true",
-        browser,
-        port,
-        local=True,
-        offline=offline,
-        instructor=True,
-    )
+    return serve(folder, "/lab?formgrader=true", browser, port, offline=offline, instructor=True)
 
 
 def own_folder(folder: Path) -> Path:
@@ -93,7 +92,13 @@ def open_first(folder: Path, names: Sequence[str]) -> Path:
         return layouts
     tabs = [f"notebook:{name}" for name in names]
     area = {"type": "tab-area", "currentIndex": 0, "widgets": tabs}
-    data: dict[str, Any] = {"layout-restorer:data": {"main": {"dock": area, "current": tabs[0]}}}
+    data: dict[str, Any] = {
+        "layout-restorer:data": {
+            "main": {"dock": area, "current": tabs[0]},
+            "left": FILES_IN_SIGHT,
+            "relativeSizes": [FILES_WIDTH, 1 - FILES_WIDTH, 0],
+        }
+    }
     for tab, name in zip(tabs, names, strict=True):
         data[tab] = {"data": {"path": name, "factory": "Notebook"}}
     layout = {"data": data, "metadata": {"id": "default"}}
@@ -108,18 +113,17 @@ def serve(
     port: int,
     options: Sequence[str] = (),
     *,
-    local: bool,
     offline: bool,
     instructor: bool = False,
 ) -> int:
     """Runs JupyterLab on a folder until it ends; returns its exit code.
 
-    With `local` the browser loads from this server alone, with `offline` the kernels, too, ask no
-    other machine. Only an `instructor` sees the graders' buttons.
+    An `instructor` sees the graders' buttons, and the browser loads from this server alone; with
+    `offline` it does so too, and the kernels ask no other machine.
     """
     own = own_folder(folder)
     tornado: dict[str, Any] = {"static_custom_path": [str(_dress(own, instructor))]}
-    if local:
+    if offline or instructor:
         tornado["headers"] = HEADERS
     command = [
         # -P: what lies in the folder, such as a random.py, is not the server's.

@@ -1,4 +1,4 @@
-"""The first page of the course: what it is, and for each chapter a sentence, a picture, a verdict."""
+"""The index page: what the course is, and for each chapter a sentence, a picture and a verdict."""
 
 from __future__ import annotations
 

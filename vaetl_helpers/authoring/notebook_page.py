@@ -258,10 +258,10 @@ def _let_scroll(soup: BeautifulSoup, tag: Tag, style: str, label: str) -> None:
 
 def _fold_code(soup: BeautifulSoup, cell: Tag) -> None:
     """Folds a cell's code under its first line; what it shows stays in sight."""
-    code = cell.select_one(".input")
+    code = cell.select_one(".input:has(pre)")
     if not code:
         return
-    first_line = code.get_text().strip().partition("\n")[0]
+    first_line = code.select_one("pre").get_text().strip().partition("\n")[0]
     fold = code.wrap(soup.new_tag("details", attrs={"class": "code"}))
     summary = soup.new_tag("summary")
     summary.append("Code: ")
