@@ -27,8 +27,8 @@ NOISE = 0.25  # standard deviation of the pixel, given its code
 IMAGES = (1.7, 1.2, 0.9)  # one pixel each: near the top of the bend, and further down
 # Wide enough for every q of the figure, and fine enough that a sum is the integral: the narrowest
 # density on it is about four cells wide, for which the sum's error is below rounding.
-END = 10.0
-CELLS = 1000
+END = 12.0
+CELLS = 1200
 CELL = 2 * END / CELLS
 MU = (-2.5, 2.5)
 SIGMA = (0.2, 1.4)
@@ -36,7 +36,7 @@ START = (0.0, 1.0)  # the prior
 
 
 def grid() -> Codes:
-    """The codes that all sums run over [1001], from −10 to 10."""
+    """The codes that all sums run over [1201], from −12 to 12."""
     return torch.linspace(-END, END, CELLS + 1, dtype=torch.float64)
 
 
@@ -109,8 +109,8 @@ def data(x: float) -> dict[str, Any]:
 
 
 def static(x: float) -> Figure:
-    """Three q of one image: the prior, one that is too narrow, and the best normal one."""
-    candidates = [("q is the prior", *START), ("too narrow, beside it", -0.6, 0.2), best(x)]
+    """Three q of one image: the prior, one that is still too wide, and the best normal one."""
+    candidates = [("q is the prior", *START), ("at the place, still too wide", 0.16, 0.6), best(x)]
     with plt.rc_context(plots.STYLE):
         drawing, axes = plt.subplots(
             2, 3, figsize=(10, 4.2), height_ratios=(3, 1), sharey="row", sharex="row"
@@ -156,4 +156,5 @@ def draw_bar(axis: Axes, of: Bound, lowest: float) -> None:
     axis.axvline(of.log_px, color="black", linewidth=1)
     axis.set(xlim=(lowest, 0), ylim=(-0.5, 1.6), yticks=[], xlabel="nats")
     axis.grid(False)
-    axis.text(lowest, 0.65, f"ELBO {of.elbo:.2f} + gap {of.gap:.2f} = {of.log_px:.2f}", fontsize=10)
+    text = f"ELBO {of.elbo:.2f} + gap {of.gap:.2f} = {of.log_px:.2f}".replace("-", "−")
+    axis.text(0.02, 0.9, text, fontsize=10, va="top", transform=axis.transAxes)

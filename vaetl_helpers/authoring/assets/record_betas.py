@@ -30,7 +30,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import say, write_whole
 from vaetl_helpers.training.loop import fit
 
-BETAS = (0.1, 0.3, 1, 2, 4, 6, 8, 11, 15, 20, 25, 30, 40)
+BETAS = (0.1, 0.3, 1, 2, 4, 6, 9, 13, 20, 30)
 ARCHITECTURE = {"latent": 2, "widths": [256, 256], "activation": "GELU"}
 EPOCHS = 10
 BATCH_SIZE = 256

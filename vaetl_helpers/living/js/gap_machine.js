@@ -117,14 +117,13 @@ export default {
 
     // The codes that give the image, above: where the decoder's curve crosses the band of the image.
     function drawDecoder(context, { across, decoder }, colours) {
-      const up = scale([-0.6, 2.1], [decoder.bottom, decoder.top]);
+      const up = scale([-0.6, 2.7], [decoder.bottom, decoder.top]);
       const [low, high] = [up(at.x - data.noise), up(at.x + data.noise)];
-      context.fillStyle = colours.wash;
-      context.fillRect(across.left, high, across.right - across.left, low - high);
+      area(context, [[across.left, high], [across.right, high]], low, colours.faint, 0.14);
       line(context, [[across.left, up(at.x)], [across.right, up(at.x)]], colours.faint, 1.5, [5, 4]);
       line(context, curve(codes, pixels, across, up), colours.ink, 2);
-      caption(context, "decoder: pixel for each code", across.left, decoder.top - 8, colours.faint);
-      caption(context, "the image x, ± noise", across.right, high - 5, colours.faint, "right");
+      caption(context, "the decoder: a pixel for each code", across.left, decoder.top - 10, colours.ink);
+      caption(context, `x = ${decimals(at.x, 1)} ± noise`, across.left, high - 5, colours.ink);
     }
 
     function drawDensities(context, { across, density }, colours) {
@@ -133,23 +132,29 @@ export default {
       const posterior = curve(codes, truth.posterior, across, up);
       area(context, posterior, density.bottom, colours.faint, 0.28);
       line(context, posterior, colours.faint, 1.5);
-      line(context, curve(codes, logPrior.map(Math.exp), across, up), colours.faint, 1.5, [2, 4]);
       line(context, curve(codes, q, across, up), colours.series[0], 2.5);
+      line(context, curve(codes, logPrior.map(Math.exp), across, up), colours.ink, 1.5, [1.5, 4]);
       line(context, [[across.left, density.bottom], [across.right, density.bottom]], colours.ink, 1);
       for (let z = -3; z <= 3; z += 1) {
         caption(context, decimals(z, 0), across(z), density.bottom + 18, colours.faint, "center");
       }
       caption(context, "code z", across(0), density.bottom + 36, colours.faint, "center");
-      key(context, across.left, density.top, colours);
+      key(context, across.left, density.top - 14, colours);
     }
 
+    // One row above the curves: a sample of each, and its name.
     function key(context, x, y, colours) {
-      line(context, [[x, y], [x + 22, y]], colours.series[0], 2.5);
-      caption(context, "q, yours to move", x + 29, y + 4, colours.ink);
-      area(context, [[x, y + 15], [x + 22, y + 15]], y + 25, colours.faint, 0.28);
-      caption(context, "true posterior p(z|x)", x + 29, y + 24, colours.ink);
-      line(context, [[x, y + 40], [x + 22, y + 40]], colours.faint, 1.5, [2, 4]);
-      caption(context, "prior p(z)", x + 29, y + 44, colours.ink);
+      const entries = [
+        ["q", (left) => line(context, [[left, y], [left + 20, y]], colours.series[0], 2.5)],
+        ["true posterior", (left) => area(context, [[left, y - 5], [left + 20, y - 5]], y + 5, colours.faint, 0.4)],
+        ["prior", (left) => line(context, [[left, y], [left + 20, y]], colours.ink, 1.5, [1.5, 4])],
+      ];
+      let left = x;
+      for (const [name, sample] of entries) {
+        sample(left);
+        caption(context, name, left + 26, y + 4, colours.ink);
+        left += context.measureText(name).width + 46;
+      }
     }
 
     function put(handle, { across, density }, z) {
@@ -207,8 +212,8 @@ function framesOf({ width, height }) {
   const across = scale(SHOWN_CODES, [10, width - 10]);
   return {
     across: Object.assign(across, { left: 10, right: width - 10 }),
-    decoder: { top: 22, bottom: 0.34 * height },
-    density: { top: 0.44 * height, bottom: height - 42 },
+    decoder: { top: 20, bottom: 0.36 * height },
+    density: { top: 0.46 * height, bottom: height - 42 },
   };
 }
 

@@ -10,7 +10,7 @@ const TOY_STYLE = `
 .vaetl-living .code { border-top: 1px solid var(--living-line); padding: 0.5rem 0 0; }
 .vaetl-living .code p { margin: 0; font-variant-numeric: tabular-nums; }
 .vaetl-living .code .pixels { margin-right: 0.7rem; }
-.vaetl-living .answer { color: var(--living-faint); }
+.vaetl-living .answer { display: block; color: var(--living-faint); }
 .vaetl-living label.slider.toy { grid-template-columns: 2.6rem 1fr 3.4rem; }
 `;
 
@@ -35,10 +35,10 @@ export default {
       picture(tag, pixels);
       return { pixels, tag };
     });
+    append(left, "p", { class: "title" }, "Each code: p(z) · p(x|z), pixel by pixel");
     const rows = data.prior.map((_, code) => rowOf(code));
-    append(right, "p", { class: "title" }, "The same for every q: p(x)");
+    append(right, "p", { class: "title" }, "p(x), their sum");
     const total = append(right, "p", { class: "sum", style: "margin-bottom: 1rem" });
-    append(right, "p", { class: "title" }, "What q makes of it");
     const bar = boundBar(right, LOWEST_NATS);
     const answers = append(right, "div", { class: "choices", style: "margin-top: 0.9rem" });
     const reveal = button(answers, "Show the posterior", () => { shown = !shown; ask(); });
@@ -84,7 +84,7 @@ export default {
       rows.forEach(({ product, answer, control }, code) => {
         const factors = data.ink[code].map((chance, pixel) => plain(of(chance, image[pixel])));
         product.textContent = `z = ${code + 1}: ${plain(data.prior[code])} · (${factors.join(" · ")}) = ${plain(joint[code])}`;
-        answer.textContent = shown ? `, p(z|x) = ${decimals(posterior()[code], 3)}` : "";
+        answer.textContent = shown ? `p(${code + 1}|x) = ${plain(joint[code])} / ${plain(Math.exp(bound.log_px))} = ${decimals(posterior()[code], 3)}` : "";
         control.set(q[code]);
       });
       total.textContent = `${joint.map(plain).join(" + ")} = ${plain(Math.exp(bound.log_px))}`;
