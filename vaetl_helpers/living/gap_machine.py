@@ -31,7 +31,7 @@ END = 12.0
 CELLS = 1200
 CELL = 2 * END / CELLS
 MU = (-2.5, 2.5)
-SIGMA = (0.2, 1.4)
+SIGMA = (0.15, 1.4)
 START = (0.0, 1.0)  # the prior
 
 
@@ -145,7 +145,7 @@ def _draw_densities(axis: Axes, x: float, mu: float, sigma: float) -> None:
     )
     axis.plot(z, log_prior(z).exp(), ":", color=plots.GREY, label="prior p(z)")
     axis.plot(z, log_normal(z, mu, sigma).exp(), color=plots.COLOURS[0], label="q")
-    axis.set(xlim=(-3, 3), ylim=(0, 2.1), xlabel="code z")
+    axis.set(xlim=(-3, 3), ylim=(0, 1.6), xlabel="code z")
 
 
 def draw_bar(axis: Axes, of: Bound, lowest: float) -> None:

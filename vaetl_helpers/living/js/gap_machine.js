@@ -3,7 +3,7 @@
 
 const LOWEST_NATS = -8;
 const SHOWN_CODES = [-3, 3];
-const TOP_DENSITY = 2.15; // of the narrowest q, with some air
+const TOP_DENSITY = 2.8; // of the narrowest q, with some air
 const CLIMB = { pace: 0.03, longest: 0.06, level: 2e-3, steps: 600 };
 
 export default {
