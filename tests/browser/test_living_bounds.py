@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,15 @@ STOPWATCH = """
 """
 
 
-@pytest.fixture(scope="module", params=FIGURES)
-def any_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Each figure's name and page."""
-    folder = tmp_path_factory.mktemp("living")
-    return request.param, page_of(folder, request.param, FIGURES[request.param]())
-
-
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folders = {name: tmp_path_factory.mktemp(name) for name in FIGURES}
-    return {name: page_of(folders[name], name, FIGURES[name]()) for name in FIGURES}
+def page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that gives the page of a figure, which is made once."""
+
+    @cache
+    def made(name: str) -> Path:
+        return page_of(tmp_path_factory.mktemp(name), name, FIGURES[name]())
+
+    return made
 
 
 def slider(view: Any, number: int) -> Any:
@@ -78,8 +77,8 @@ def bar_end(view: Any) -> float:
     return view.locator(".track .end").bounding_box()["x"]
 
 
-def test_the_machine_shows_the_packages_sums_for_every_image(pages: dict[str, Path]) -> None:
-    with opened(pages["gap_machine"]) as view:
+def test_the_machine_shows_the_packages_sums_for_every_image(page: Callable[[str], Path]) -> None:
+    with opened(page("gap_machine")) as view:
         for x in gap_machine.IMAGES:
             view.get_by_role("button", name=f"x = {x}").click()
             ends = []
@@ -94,8 +93,8 @@ def test_the_machine_shows_the_packages_sums_for_every_image(pages: dict[str, Pa
             assert f"x = {x}" in posterior
 
 
-def test_the_bar_is_drawn_to_scale(pages: dict[str, Path]) -> None:
-    with opened(pages["gap_machine"]) as view:
+def test_the_bar_is_drawn_to_scale(page: Callable[[str], Path]) -> None:
+    with opened(page("gap_machine")) as view:
         shown = moved_to(view, 0, 0.5)
         track = view.locator(".track").bounding_box()
         elbo, gap = (view.locator(".track > div").nth(row).bounding_box() for row in (0, 1))
@@ -109,8 +108,8 @@ def handle(view: Any, number: int) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-def test_the_two_points_of_the_curve_are_moved_by_the_mouse(pages: dict[str, Path]) -> None:
-    with opened(pages["gap_machine"]) as view:
+def test_the_two_points_of_the_curve_are_moved_by_the_mouse(page: Callable[[str], Path]) -> None:
+    with opened(page("gap_machine")) as view:
         canvas = view.locator(".pad canvas").bounding_box()
         code = (canvas["width"] - 20) / 6  # pixels a unit of z
         for number, name, step in ((0, "mu", -1.0), (1, "sigma", -0.5)):
@@ -125,8 +124,8 @@ def test_the_two_points_of_the_curve_are_moved_by_the_mouse(pages: dict[str, Pat
             assert_bound(after, gap_machine.terms(0.9, after["mu"], after["sigma"]))
 
 
-def test_a_finger_moves_the_curve_and_keys_move_the_sliders(pages: dict[str, Path]) -> None:
-    with opened(pages["gap_machine"], viewport=PHONE, has_touch=True, is_mobile=True) as view:
+def test_a_finger_moves_the_curve_and_keys_move_the_sliders(page: Callable[[str], Path]) -> None:
+    with opened(page("gap_machine"), viewport=PHONE, has_touch=True, is_mobile=True) as view:
         client = view.context.new_cdp_session(view)
         view.locator(".handle").first.scroll_into_view_if_needed()
         before, (x, y) = state(view), handle(view, 0)
@@ -150,9 +149,9 @@ def test_a_finger_moves_the_curve_and_keys_move_the_sliders(pages: dict[str, Pat
     [(0.0, 1.0, (0.69, 0.77), 0.94), (-0.6, 0.3, (-0.6, 0.17), 0.73), (1, 0.3, (1.04, 0.26), 0.7)],
 )
 def test_the_climb_ends_where_the_text_says(
-    pages: dict[str, Path], mu: float, sigma: float, ends_at: tuple[float, float], gap: float
+    page: Callable[[str], Path], mu: float, sigma: float, ends_at: tuple[float, float], gap: float
 ) -> None:
-    with opened(pages["gap_machine"], reduced_motion="reduce") as view:
+    with opened(page("gap_machine"), reduced_motion="reduce") as view:
         slider(view, 0).fill(str(mu))
         slider(view, 1).fill(str(sigma))
         view.wait_for_timeout(100)
@@ -163,25 +162,25 @@ def test_the_climb_ends_where_the_text_says(
         assert after["gap"] == pytest.approx(gap, abs=0.005) and after["elbo"] > before["elbo"]
 
 
-def test_the_climb_is_seen_unless_one_prefers_calm(pages: dict[str, Path]) -> None:
+def test_the_climb_is_seen_unless_one_prefers_calm(page: Callable[[str], Path]) -> None:
     count = f"""() => new Promise(done => {{
       let drawn = 0;
       const el = document.querySelector('{FIGURE}');
       el.addEventListener('vaetl-drawn', () => {{ drawn += 1; }});
-      [...document.querySelectorAll('button')].find(tag => tag.textContent.includes('Climb')).click();
+      [...el.querySelectorAll('button')].at(-1).click(); // the climb
       setTimeout(() => done(drawn), 1000);
     }})"""
-    with opened(pages["gap_machine"], reduced_motion="reduce") as view:
+    with opened(page("gap_machine"), reduced_motion="reduce") as view:
         assert view.evaluate(count) == 1
-    with opened(pages["gap_machine"]) as view:
+    with opened(page("gap_machine")) as view:
         assert view.evaluate(count) > 5
 
 
 # ---------------------------------------------------------------- the toy world
 
 
-def test_the_toy_world_shows_the_packages_sums(pages: dict[str, Path]) -> None:
-    with opened(pages["toy_world"]) as view:
+def test_the_toy_world_shows_the_packages_sums(page: Callable[[str], Path]) -> None:
+    with opened(page("toy_world")) as view:
         q = list(toy_world.PRIOR)
         for image in toy_world.IMAGES:
             name = f"the image with pixels {image[0]} and {image[1]}"
@@ -205,8 +204,8 @@ def words(view: Any) -> str:
     return view.locator(".words").text_content()
 
 
-def test_the_sum_by_hand_and_the_posterior_are_written_out(pages: dict[str, Path]) -> None:
-    with opened(pages["toy_world"]) as view:
+def test_the_sum_by_hand_and_the_posterior_are_written_out(page: Callable[[str], Path]) -> None:
+    with opened(page("toy_world")) as view:
         assert "0.045 + 0.027 + 0.128 = 0.2" in view.locator(".vaetl-living").inner_text()
         assert "0.128 / 0.2" not in view.locator(".vaetl-living").inner_text()
         view.get_by_role("button", name="Show the posterior").click()
@@ -222,9 +221,9 @@ def test_the_sum_by_hand_and_the_posterior_are_written_out(pages: dict[str, Path
 # ---------------------------------------------------------------- the dial
 
 
-def test_the_dial_moves_plane_pictures_and_dot_together(pages: dict[str, Path]) -> None:
+def test_the_dial_moves_plane_pictures_and_dot_together(page: Callable[[str], Path]) -> None:
     dial = beta_dial.dial()
-    with opened(pages["beta_dial"], reduced_motion="reduce") as view:
+    with opened(page("beta_dial"), reduced_motion="reduce") as view:
         seen = []
         for row in (len(dial.betas) - 1, 0, 4):
             shown = moved_to(view, 0, row)
@@ -257,7 +256,7 @@ LEVELS = """
 """
 
 
-def test_the_dots_glide_unless_one_prefers_calm(pages: dict[str, Path]) -> None:
+def test_the_dots_glide_unless_one_prefers_calm(page: Callable[[str], Path]) -> None:
     count = f"""() => new Promise(done => {{
       let drawn = 0;
       document.querySelector('{FIGURE}').addEventListener('vaetl-drawn', () => {{ drawn += 1; }});
@@ -266,9 +265,9 @@ def test_the_dots_glide_unless_one_prefers_calm(pages: dict[str, Path]) -> None:
       input.dispatchEvent(new Event('input'));
       setTimeout(() => done(drawn), 1500);
     }})"""
-    with opened(pages["beta_dial"], reduced_motion="reduce") as view:
+    with opened(page("beta_dial"), reduced_motion="reduce") as view:
         assert view.evaluate(count) == 1
-    with opened(pages["beta_dial"]) as view:
+    with opened(page("beta_dial")) as view:
         assert view.evaluate(count) > 1
         assert not state(view)["gliding"]
 
@@ -276,11 +275,13 @@ def test_the_dots_glide_unless_one_prefers_calm(pages: dict[str, Path]) -> None:
 # ---------------------------------------------------------------- all three
 
 
-def test_it_answers_keys_drags_and_touches_within_two_frames(any_page: Any) -> None:
+@pytest.mark.parametrize("name", FIGURES)
+def test_it_answers_keys_drags_and_touches_within_two_frames(
+    name: str, page: Callable[[str], Path]
+) -> None:
     """Keys and taps as a person gives them, from the event's own time to the end of drawing."""
-    name, path = any_page
     medians = {}
-    with opened(path, reduced_motion="reduce", has_touch=True) as view:
+    with opened(page(name), reduced_motion="reduce", has_touch=True) as view:
         view.evaluate(STOPWATCH)
         medians["key"] = answers(view, keys(view))
         medians["touch"] = answers(view, taps(view))
@@ -337,9 +338,11 @@ def drags(view: Any) -> Iterator[None]:
             yield
 
 
-def test_it_asks_for_nothing_and_its_picture_stays_in_print(any_page: Any) -> None:
-    _, path = any_page
-    with opened(path, offline=False) as view:
+@pytest.mark.parametrize("name", FIGURES)
+def test_it_asks_for_nothing_and_its_picture_stays_in_print(
+    name: str, page: Callable[[str], Path]
+) -> None:
+    with opened(page(name), offline=False) as view:
         slider(view, 0).press("ArrowRight")
         view.wait_for_timeout(300)
         assert not view.asked
@@ -348,9 +351,9 @@ def test_it_asks_for_nothing_and_its_picture_stays_in_print(any_page: Any) -> No
         assert not view.locator(".vaetl-living").is_visible()
 
 
-def test_everything_has_a_name_and_nothing_is_cut(any_page: Any) -> None:
+@pytest.mark.parametrize("name", FIGURES)
+def test_everything_has_a_name_and_nothing_is_cut(name: str, page: Callable[[str], Path]) -> None:
     """On a phone and on a desktop, light and dark; the screenshots are for people."""
-    name, path = any_page
     SCREENS.mkdir(exist_ok=True)
     looks = {
         "light": {"color_scheme": "light"},
@@ -359,7 +362,7 @@ def test_everything_has_a_name_and_nothing_is_cut(any_page: Any) -> None:
         "narrow": {"viewport": {"width": 320, "height": 700}},
     }
     for look, options in looks.items():
-        with opened(path, **options) as view:
+        with opened(page(name), **options) as view:
             assert view.get_by_role("group", name=ALT).is_visible()
             assert view.locator(".words").get_attribute("aria-live") == "polite"
             for tag in view.get_by_role("slider").all() + view.get_by_role("button").all():
