@@ -300,10 +300,7 @@ axis = plots.panels(
     [f"Roofline of this machine ({here}, {used})"],
     width=7.5,
     height=4.2,
-    alt="Attained FLOPs per second over FLOPs per byte. A rising line, the bandwidth, "
-    "meets a flat line, the peak. The "
-    "networks lie below; the small batches further to the left and lower than the "
-    "large ones.",
+    alt="02/roofline",
 )[0]
 intensity = [0.1, peak[here] / moved[here], 1000]
 axis.plot(
@@ -368,9 +365,7 @@ torch.set_num_threads(threads)
 # %%
 axes = plots.panels(
     [f"width {width}" for width in P.widths],
-    alt="For each width, milliseconds per step over the batch size on logarithmic "
-    "axes, one line for each device, "
-    "rising more slowly at small batches than at large ones.",
+    alt="02/devices",
     height=3.8,
 )
 for axis, width in zip(axes, P.widths):
@@ -696,8 +691,7 @@ axis = plots.bars(
     [""] * len(names),
     title="Levers together, against the DataLoader",
     x="times as fast as the DataLoader (mean and 95 % interval)",
-    alt="Horizontal bars with intervals, for the VAE and the CNN: how many times as "
-    "fast as the DataLoader each set of levers is.",
+    alt="02/levers",
 )
 ends = [
     [ratio - low for _, _, ratio, low, _ in rows],

@@ -66,16 +66,35 @@ P = setup(
     data_root=data_root,
 )
 
+# %% [markdown]
+# ## A plane to move about on
+#
+# A *code* is two numbers here, a place on a plane, and a network called *decoder* makes an image of it.
+# Drag the point on the left plane (or use the arrow keys), and watch the image below change.
+# Then do the same on the right: where do you find images that are no digits?
+
+# %%
+import matplotlib.pyplot as plt
+
+from vaetl_helpers.living.latent_plane import latent_plane
+
+latent_plane(alt="03/plane")
+plt.show()
+
+# %% [markdown]
+# Both pairs of networks were trained on the same digits and reconstruct them.
+# Yet on the right there are wide spaces from which no digit comes, while on the left nearly every place within the dashed circle gives one.
+# This chapter says what is done differently on the left, and what the two prices of the digit that you draw mean.
+
 # %%
 import math
 
-import matplotlib.pyplot as plt
 import torch
 from torch import nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from vaetl_helpers import plots, study, vae, widgets
+from vaetl_helpers import plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.gap_machine import gap_machine
@@ -144,8 +163,7 @@ plots.image_grid(
     torch.cat([grey[:10], back]),
     ["original", "reconstruction"],
     title="An autoencoder reconstructs",
-    alt="Ten digits in the upper row; the lower row shows nearly the same digits, a "
-    "little blurred.",
+    alt="03/autoencoder",
 )
 plt.show()
 
@@ -167,7 +185,7 @@ plots.image_grid(
     invented,
     None,
     title="Random codes through the same decoder",
-    alt="Ten blots made of pieces of strokes; few of them look like a digit.",
+    alt="03/random_codes",
 )
 plt.show()
 
@@ -268,8 +286,7 @@ plots.image_grid(
     ["grey", "drawn once", "drawn again"],
     title="Dynamic binarisation",
     columns=5,
-    alt="Five grey digits, and twice the same digits in black and white with ragged "
-    "edges that differ.",
+    alt="03/binarisation",
 )
 plt.show()
 
@@ -438,9 +455,7 @@ error = [2 * terms.std().item() / math.sqrt(n) for n in draws]
 axis = plots.panels(
     ["KL(N(1, 0.5²) ‖ N(0, 1)) by sampling"],
     width=6,
-    alt="Twenty dots for each number of draws scatter about the line of the closed "
-    "form, half as far with each step "
-    "to the right, where there are four times as many draws.",
+    alt="03/kl_by_sampling",
 )[0]
 for n in draws:
     axis.plot(
@@ -591,9 +606,7 @@ history = fit(
 # %%
 axes = plots.panels(
     ["minus ELBO", "its two parts, training"],
-    alt="Left: minus the ELBO over the epochs, for training and validation images. "
-    "Right: the reconstruction loss and "
-    "the KL over the epochs; one falls, the other rises and levels off.",
+    alt="03/curves",
 )
 both = {
     "training": (history["epoch"], history["loss"]),
@@ -650,8 +663,7 @@ plots.image_grid(
     pictures,
     ["original", "reconstruction", "sample"],
     title="The VAE trained here: reconstructions, and samples from the prior",
-    alt="Three rows of digits: originals, slightly blurred reconstructions, and "
-    "invented images, some of them legible, others only strokes.",
+    alt="03/samples",
 )
 plt.show()
 
@@ -767,8 +779,7 @@ plots.image_grid(
     pictures,
     ["original", "reconstruction", "sample"],
     title="The same VAE on clothes",
-    alt="Three rows of clothes: originals, reconstructions without their patterns, "
-    "and blurred invented garments.",
+    alt="03/clothes",
 )
 plt.show()
 
@@ -882,7 +893,7 @@ plots.image_grid(
     torch.cat([grey[:10], starved.eval().reconstruct(grey[:10])]),
     ["original", "reconstruction"],
     title="Trained with a mean over pixels: every reconstruction is the same",
-    alt="Ten digits, and below them ten times the same grey blur, the average digit.",
+    alt="03/mean_over_pixels",
 )
 plt.show()
 
@@ -939,9 +950,7 @@ plots.latent_scatter(
     centres,
     labels,
     title="Codes of the validation digits (loaded VAE)",
-    alt="Numerals around the origin, reaching three to four and a half units from it; "
-    "each class has a region of its own, "
-    "but those of 4 and 9 lie over each other.",
+    alt="03/codes",
 )
 plt.show()
 
@@ -949,21 +958,8 @@ plt.show()
 # Classes form regions without having been asked to, but 4 and 9, which look alike, overlap.
 # Whether such a space helps a *classifier* is the question of chapter 5.
 #
-# ### A map to move about in
-#
-# In JupyterLab, drag the two sliders or use the arrow keys, and the point moves on the map while its code is decoded at once.
-# If nothing can be moved, you see the picture for one point and the whole map beside it.
-
-# %%
-widgets.latent_map(
-    plane,
-    alt="Left: a map of decoded codes, digits that change gradually from place to "
-    "place. Right: the digit at one marked point.",
-)
-plt.show()
-
-# %% [markdown]
-# Neighbouring codes give similar digits, and between two classes the one turns into the other, so there are few holes.
+# This is the plane on which you have moved a point at the top of this chapter.
+# There, press *Show what every place becomes*: neighbouring codes give similar digits, and between two classes the one turns into the other, so there are few holes.
 #
 # ### One latent at a time
 #
@@ -989,8 +985,7 @@ plots.image_grid(
     large.picture(walk),
     [f"latent {int(i)}: {float(s):.1f}" for i in busiest for s in steps],
     title="Traversals: one latent moves, the others stay (loaded VAE)",
-    alt="Four rows of ten digits; along each row slant, width and shape change, and "
-    "at an end the digit becomes another.",
+    alt="03/traversals",
 )
 plt.show()
 
@@ -1036,8 +1031,7 @@ plots.image_grid(
     large.picture(paths),
     [f"{name} {float(t):.2f}" for name in ("straight", "spherical") for t in fractions],
     title="Interpolation between the codes of two digits (loaded VAE)",
-    alt="Two rows in which one digit turns gradually into another; the rows differ "
-    "little.",
+    alt="03/interpolation",
 )
 plt.show()
 
@@ -1067,8 +1061,7 @@ plots.image_grid(
     ["sample"] * 10 + [f"nearest: {value:.0f}" for value in distance],
     title="Samples (loaded VAE) and their nearest neighbours among the training "
     "images here",
-    alt="Ten invented digits and below each the most similar training image: mostly "
-    "alike in class, different in shape.",
+    alt="03/neighbours",
 )
 plt.show()
 
@@ -1089,8 +1082,7 @@ order = per_latent.argsort(descending=True).cpu()
 axis = plots.panels(
     ["KL of each latent, in order (loaded VAE)"],
     width=8,
-    alt="Some twenty bars that fall from about 2.6 nats; right of a dashed line the "
-    "others are too low to be seen.",
+    alt="03/kl_per_latent",
 )[0]
 axis.bar(
     range(len(order)),
