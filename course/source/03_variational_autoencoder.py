@@ -97,6 +97,8 @@ from torch.nn import functional as F
 from vaetl_helpers import plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.gap_machine import gap_machine
+from vaetl_helpers.living.toy_world import toy_world
 from vaetl_helpers.training import evaluate, fit
 
 # %% [markdown]
@@ -207,6 +209,52 @@ plt.show()
 #    Here $\theta$ stands for the decoder's weights.
 #
 # This is a *latent-variable model*, in which $z$ is latent because we never see it.
+#
+# ### A world small enough to do by hand
+#
+# How probable is an image, then?
+# Take a world of two pixels, each ink or blank, and of three codes, so that everything about it can be written down:
+#
+# | code $z$ | prior $p(z)$ | ink in the left pixel, given $z$ | ink in the right pixel, given $z$ |
+# |---|---|---|---|
+# | 1 | 0.5 | 0.9 | 0.1 |
+# | 2 | 0.3 | 0.1 | 0.9 |
+# | 3 | 0.2 | 0.8 | 0.8 |
+#
+# Given the code, the two pixels are independent.
+# **Your turn, on paper**: how probable is the image with ink in *both* pixels?
+# Each code contributes $p(z)\,p(x\mid z)$, and the three contributions add up.
+#
+# <details><summary>The answer</summary>
+#
+# $p(x) = 0.5\cdot 0.9\cdot 0.1 + 0.3\cdot 0.1\cdot 0.9 + 0.2\cdot 0.8\cdot 0.8 = 0.045 + 0.027 + 0.128 = 0.2$.
+# Code 3 is the rarest, and yet it contributes 0.128 of the 0.2, or 64 %.
+# This share is the probability of code 3 *given the image*, $p(z=3\mid x)$.
+# </details>
+#
+# Now choose another image in the figure, do its sum, and check it there.
+# Then move the sliders.
+# They hold a guess $q(z)$ of which code made the image, and they always sum to 1: when you move one, the two others keep their proportion to each other and share what is left.
+# The two bars say what the guess makes of $\log p(x)$, and section 3 derives them.
+# For now find out two things: what never changes, and for which guess the hatched bar vanishes.
+
+# %%
+toy_world(
+    alt="Two guesses q of the code behind the image with ink in both pixels, each with "
+    "bars of its three probabilities. If q is the prior, the ELBO is −2.02 and the gap "
+    "0.41 nats; if q is 0.225, 0.135 and 0.640, the ELBO is −1.61 and there is no gap.",
+)
+plt.show()
+
+# %% [markdown]
+# The end of the bars stays where it is, because $p(x)$ is a property of the model and of the image, and knows nothing of the guess.
+# For two pixels with ink it is $\log 0.2 = -1.61$ nats.
+# With the prior as the guess the gap is 0.41 nats.
+# It vanishes for one guess only, $q = (0.225, 0.135, 0.64)$: each code's share in the sum.
+#
+# ### From the sum to an integral
+#
+# A code of $d$ real numbers has more than three values, and the sum becomes an integral.
 # The probability of an image is the mean of $p_\theta(x\mid z)$ over codes $z$ drawn from the prior:
 #
 # $$p_\theta(x) = \int p_\theta(x \mid z)\, p(z)\, dz .$$
@@ -321,7 +369,42 @@ print(f"function:     {cost.item():.2f} nats")
 # So the gap is exactly the KL divergence from $q$ to the true posterior (not a distance, because it is not symmetric).
 # Since this divergence is never negative, the ELBO is a lower bound, which is our second proof.
 #
-# Maximising the ELBO pushes on two things at once, a higher $\log p_\theta(x)$ and a smaller gap.
+# ### The gap, in your hands
+#
+# In the machine below the code is one number and the image one pixel, so that every integral is a sum over 1,201 codes, and nothing is left to chance.
+# The decoder, at the top, is bent: it rises and falls again, and so one pixel may come from two quite different codes.
+# The grey hill is the true posterior $p(z\mid x)$, and the blue curve is $q$, which you move by its two points or by the sliders.
+# The bar is $\log p(x)$, made of the ELBO and the hatched gap.
+# Three things to try:
+#
+# 1. Take x = 1.7 and make the gap as small as you can.
+#    Then let the ELBO be climbed, which is what training does with the encoder, and compare.
+# 2. Take x = 0.9 and climb from a broad $q$ (μ = 0, σ = 1), then from a narrow one on either hill (σ = 0.3, and μ = −0.6 or 1).
+#    Do all three climbs end in the same place?
+# 3. Watch the line below the bar while you make $q$ narrower at its best place.
+#    Which of the two terms gains, and which one pays?
+
+# %%
+gap_machine(
+    alt="Three normal curves q before the true posterior of one pixel, a single hill near "
+    "z = 0.2. For q = the prior the gap is 6.11 nats; for a q at the right place that is "
+    "too wide 1.60 nats; for the best normal q 0.02 nats. The bar of ELBO and gap is "
+    "equally long in all three.",
+)
+plt.show()
+
+# %% [markdown]
+# Whatever you did, the bar kept its length, because $\log p_\theta(x)$ does not depend on $q$: a larger ELBO *is* a smaller gap.
+#
+# - For x = 1.7 the posterior has one hill, and the best normal $q$ leaves a gap of only 0.02 nats.
+# - For x = 0.9 it has two hills of nearly the same weight, and no normal curve looks like that.
+#   So the climb has three places to rest, and where it ends depends on where it began: across both hills with a gap of 0.94 nats, on the left one with 0.73, or on the right one with 0.70.
+#   A $q$ that fitted one of two equal hills exactly would lose $\log 2 = 0.69$ nats.
+# - A narrower $q$ explains the pixel better, since it keeps to codes that fit, but it lies further from the prior and so has a higher price.
+#
+# ### Two things at once
+#
+# Maximising the ELBO over $q$ *and* over the decoder pushes on two things at once, a higher $\log p_\theta(x)$ and a smaller gap.
 # But the optimiser sees only their difference, the ELBO, so one of the two may get worse while the other gains more.
 # Chapter 3b *shows* this gap on a model in which $\log p(x)$ can be computed exactly.
 #

@@ -236,7 +236,7 @@ function slider(parent, { label, min, max, step, value, format = String, moved }
 
   function set(number) {
     input.value = number;
-    output.textContent = format(Number(input.value));
+    output.textContent = format(Number(number)); // the slider itself may round to its step
     input.setAttribute("aria-valuetext", output.textContent);
   }
 
@@ -332,6 +332,87 @@ function clamp(value, [lowest, highest]) {
 function decimals(value, count = 2) {
   const text = value.toFixed(count);
   return Number(text) === 0 ? (0).toFixed(count) : text.replace("-", "−");
+}
+
+// ---------------------------------------------------------------- the bound and its bar
+
+const BOUND_STYLE = `
+.vaetl-living .sum { margin: 0; font-variant-numeric: tabular-nums; }
+.vaetl-living .sum .term { white-space: nowrap; }
+.vaetl-living .swatch { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.35em; border-radius: 2px; }
+.vaetl-living .track { position: relative; height: 2.1rem; margin: 0.4rem 0 0; background: var(--living-wash); border-radius: 4px; overflow: hidden; }
+.vaetl-living .track > * { position: absolute; top: 0; bottom: 0; }
+.vaetl-living .track .end { width: 2px; background: var(--living-ink); }
+.vaetl-living .ticks { position: relative; height: 1.5em; font-size: 0.82rem; color: var(--living-faint); }
+.vaetl-living .ticks > * { position: absolute; transform: translateX(-50%); white-space: nowrap; }
+.vaetl-living .ticks > :first-child { transform: none; }
+.vaetl-living .ticks > :last-child { transform: translateX(-100%); }
+@media (forced-colors: active) { .vaetl-living .track > *, .vaetl-living .swatch { forced-color-adjust: none; } }
+`;
+
+// The bound of one image by a sum over codes, as vaetl_helpers/living/bound.py has it. Given are
+// log p(z), log p(x|z) and log q(z) of each code, and how wide a cell of the grid is. All in nats.
+function boundOf(logPrior, logLikelihood, logQ, cell = 1) {
+  const logEvidence = logSum(logPrior.map((value, code) => value + logLikelihood[code])) + Math.log(cell);
+  let expected = 0;
+  let price = 0;
+  let gap = 0;
+  for (let code = 0; code < logQ.length; code += 1) {
+    const q = cell * Math.exp(logQ[code]);
+    if (q === 0) continue; // a code that q never draws counts nothing
+    expected += q * logLikelihood[code];
+    price += q * (logQ[code] - logPrior[code]);
+    gap += q * (logQ[code] - (logPrior[code] + logLikelihood[code] - logEvidence));
+  }
+  return { log_px: logEvidence, elbo: expected - price, gap, expected, price };
+}
+
+// log Σ e^v without overflow.
+function logSum(values) {
+  const largest = values.reduce((one, other) => Math.max(one, other), -Infinity);
+  return largest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - largest), 0));
+}
+
+// log p(x) as a bar from `lowest` to 0 nats, made of the ELBO and the gap. Returns {set}.
+function boundBar(parent, lowest) {
+  append(parent, "style", {}, BOUND_STYLE);
+  const title = append(parent, "p", { class: "title sum" });
+  const sum = append(parent, "p", { class: "sum" });
+  const track = append(parent, "div", { class: "track", "aria-hidden": "true" });
+  const elbo = append(track, "div");
+  const gap = append(track, "div");
+  const end = append(track, "div", { class: "end" });
+  const ticks = append(parent, "div", { class: "ticks", "aria-hidden": "true" });
+  for (let nats = lowest; nats <= 0; nats += 2) {
+    append(ticks, "span", { style: `left: ${100 * (1 - nats / lowest)}%` }, nats ? decimals(nats, 0) : "0 nats");
+  }
+  const parts = append(parent, "p", { class: "note" });
+
+  function set(bound, colours) {
+    const at = (nats) => 100 * (1 - clamp(nats, [lowest, 0]) / lowest);
+    const hatched = hatching(colours.series[1], colours.paper);
+    const [meet, whole] = [at(bound.elbo), at(bound.log_px)];
+    elbo.style.cssText = `left: 0; width: ${meet}%; background: ${colours.series[0]}`;
+    gap.style.cssText = `left: ${meet}%; width: ${whole - meet}%; background: ${hatched}`;
+    end.style.left = `calc(${whole}% - 2px)`;
+    sum.replaceChildren();
+    append(sum, "span", { class: "swatch", style: `background: ${colours.series[0]}` });
+    append(sum, "span", { class: "term" }, `ELBO ${decimals(bound.elbo)}`);
+    sum.append(" + ");
+    append(sum, "span", { class: "swatch", style: `background: ${hatched}` });
+    append(sum, "span", { class: "term" }, `gap ${decimals(bound.gap)}`);
+    title.textContent = `log p(x) = ${decimals(bound.log_px)} nats`;
+    const left = bound.elbo < lowest ? " The ELBO lies left of the bar." : "";
+    parts.textContent = `ELBO = expected log-likelihood ${decimals(bound.expected)} − price of the code ${decimals(bound.price)}.${left}`;
+  }
+
+  return { set };
+}
+
+// A background that can be told from a plain one without seeing its colour.
+function hatching(colour, paper) {
+  const mixed = `color-mix(in srgb, ${colour} 55%, ${paper})`;
+  return `repeating-linear-gradient(135deg, ${colour} 0 4px, ${mixed} 4px 8px)`;
 }
 
 // ---------------------------------------------------------------- numbers in base64
