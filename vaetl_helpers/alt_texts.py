@@ -14,7 +14,7 @@ ID = re.compile(r"\d\d[a-z]?/\w+")  # a chapter's number and a word
 
 
 def full_text(alt: str) -> str:
-    """The alternative text that `alt` names ("03/map"); any other text stands for itself.
+    """The alternative text that `alt` names ("03/plane"); any other text stands for itself.
 
     The texts are in alt_texts.yaml. Raises CourseError for an id that is not there.
     """

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
+
+from vaetl_helpers import plots
+from vaetl_helpers.alt_texts import full_text
+from vaetl_helpers.authoring.living_pages import figure_html
 from vaetl_helpers.authoring.notebook_page import VERDICTS, Page
 from vaetl_helpers.authoring.pictures import DARK, dark_twin, data_url, decoded, thumbnail
 from vaetl_helpers.claims import Row, comparisons, ledger
+from vaetl_helpers.living.latent_plane import plane_data, static_figure
 
 MINUTES = {"reading": "minutes to read", "exercises": "for exercises", "cpu": "to run on a laptop"}
 LEDE = """<p class="lede">Two articles claim that training needs enormous computing power, that
@@ -26,7 +34,7 @@ HOSTED = "follow “Open in Colab” below a chapter's title, or "
 COVERS = {
     "01": "Two rows of ten small grey pictures",
     "02": "Attained FLOPs per second",
-    "03": "a map of decoded codes",
+    "03": "Two planes with the codes",
     "03b": "falling convex curve",
     "04": "test accuracy over the number of labels",
     "04b": "test accuracy of each method",
@@ -52,9 +60,15 @@ class Opening(NamedTuple):
     modules: Sequence[str] = ()
 
 
+@cache
 def opening() -> Opening:
-    """The figure that readers see and move before they have read anything; nothing yet."""
-    return Opening()
+    """The latent plane, which readers see and move before they have read anything."""
+    drawn = static_figure(full_text("00/plane"))
+    png, metadata = plots.picture(drawn)
+    plt.close(drawn)
+    data = plane_data(draw=False)
+    content = base64.b64encode(png).decode()
+    return Opening(figure_html("latent_plane", data, metadata, content), ("latent_plane",))
 
 
 def index_body(
