@@ -353,7 +353,7 @@ def test_a_row_is_its_record(kept: Path, tmp_path: Path) -> None:
     run_of(run, made(ACCURACY, -2.1, -3.8, -0.4, n=12))
     row = only(ledger(run))
     assert (row.effect, row.low, row.high, row.n) == (-2.1, -3.8, -0.4, 12)
-    assert "in this run: -2.1 points [-3.8, -0.4] (n = 12, live)" in sentence(row)
+    assert "in this run: −2.1 points [−3.8, −0.4] (n = 12, live)" in sentence(row)
 
 
 def test_a_notebooks_own_records_are_live(kept: Path) -> None:
@@ -501,7 +501,7 @@ def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None
             -0.6,
             0.9,
             10,
-            "no gain worth a point: 0.2 points [-0.6, 0.9] (n = 10, recorded).",
+            "no gain worth a point: 0.2 points [−0.6, 0.9] (n = 10, recorded).",
         ),
         (
             PROBE,
@@ -510,7 +510,7 @@ def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None
             -0.9,
             2.0,
             10,
-            "not decided: 0.6 points [-0.9, 2], and the interval holds 0 (n = 10,",
+            "not decided: 0.6 points [−0.9, 2.0], and the interval holds 0 (n = 10,",
         ),
         (
             PROBE,
@@ -537,7 +537,7 @@ def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None
             -2.0,
             0.0,
             10,
-            "not decided: -1 points [-2, 0], and the interval holds 0",
+            "not decided: −1 points [−2, 0], and the interval holds 0",
         ),
         (
             PROBE,
@@ -549,9 +549,9 @@ def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None
             "not decided: 2.1 points, without an interval (n = 9, recorded).",
         ),
         (PROBE, "points", None, 0.4, 3.8, 9, "not decided: no number, "),
-        (PROBE, "nats", 0.01, -0.02, 0.04, 10, "no gain worth 0.05 nats: 0.01 nats [-0.02, 0.04]"),
+        (PROBE, "nats", 0.01, -0.02, 0.04, 10, "no gain worth 0.05 nats: 0.01 nats [−0.02, 0.04]"),
         (STEPS, "times", 2.3, 1.2, 4.4, 10, "supported: 2.3 times less [1.2, 4.4]"),
-        (STEPS, "times", 0.4, 0.2, 0.8, 10, "contradicted: 2.5 times more [1.25, 5]"),
+        (STEPS, "times", 0.4, 0.2, 0.8, 10, "contradicted: 2.50 times more [1.25, 5.00]"),
         (
             STEPS,
             "times",
@@ -568,10 +568,18 @@ def test_a_cpu_run_on_embedded_data_has_at_least_twelve_rows(kept: Path) -> None
             0.5,
             8.0,
             10,
-            "not decided: 2 times [0.5, 8], and the interval holds 1",
+            "not decided: 2.0 times [0.5, 8.0], and the interval holds 1",
         ),
-        (LABELS, "times", 2.0, 1.5, None, 10, "supported: at least 2 times less [1.5, open]"),
-        (LABELS, "times", 0.5, None, 0.8, 10, "contradicted: at least 2 times more [1.25, open]"),
+        (LABELS, "times", 2.0, 1.5, None, 10, "supported: at least 2.0 times less [1.5, open]"),
+        (
+            LABELS,
+            "times",
+            0.5,
+            None,
+            0.8,
+            10,
+            "contradicted: at least 2.00 times more [1.25, open]",
+        ),
         (
             LABELS,
             "times",
@@ -594,19 +602,19 @@ def test_sentences(
 def test_the_words_of_ratios_are_those_of_their_claim(kept: Path) -> None:
     twice = only(ledger(records=[made(STEPS, 2.0, 1.5, 2.5, "times")]))
     told = {
-        "efficiency": "2 times less",
-        "invention": "2 times closer",
-        "fewer_labels": "2 times less",
-        "transfer": "2 times less",
-        "cost": "2 times as long",
-        "acceleration": "2 times as fast",
+        "efficiency": "2.0 times less",
+        "invention": "2.0 times closer",
+        "fewer_labels": "2.0 times less",
+        "transfer": "2.0 times less",
+        "cost": "2.0 times as long",
+        "acceleration": "2.0 times as fast",
     }
     for claim, words in told.items():
         row = replace(twice, claim=claim, verdict="supported")
         assert f"supported: {words} [1.5, 2.5]" in sentence(row)
     slower = replace(twice, claim="acceleration", effect=0.5, low=0.4, high=0.8)
     slower = replace(slower, verdict="contradicted")
-    assert "contradicted: 2 times as slow [1.25, 2.5]" in sentence(slower)
+    assert "contradicted: 2.00 times as slow [1.25, 2.50]" in sentence(slower)
     repaid = replace(twice, claim="transfer", unit="tasks", effect=1234.5, low=180.0, high=None)
     told = sentence(replace(repaid, verdict="contradicted"))
     assert "contradicted: at least 1,230 tasks [180, open]" in told

@@ -13,6 +13,7 @@ from vaetl_helpers import exercises
 
 ORDER = {  # what every notebook contains, in this order of first occurrence
     "a title": r"^# \S",
+    "badges": r"^\*\*Run it yourself:\*\* \[Open in Colab\]\(https://colab\.",
     "'What you will be able to do'": r"^#+ (?i:what you will be able to do)",
     "the line of measured minutes": r"^\*\*Minutes\*\*",
     "the bootstrap cell": r'^if not importlib\.util\.find_spec\("vaetl_helpers"\)',
@@ -22,6 +23,7 @@ ORDER = {  # what every notebook contains, in this order of first occurrence
     "a heading 'Take-away'": r"^##+ .*(?i:take-away)",
     "a heading 'Further reading'": r"^##+ .*(?i:further reading)",
 }
+OPTIONAL = {"badges"}  # there are none while the repository has no address
 KNOBS = re.compile(
     r'profile: str = "auto".*\nseed: int = 0.*(\n\w+: \w[^=]*\| None = None +# .+){0,6}'
 )
@@ -68,7 +70,8 @@ def order(notebook: NotebookNode) -> Iterator[str]:
     for name, pattern in ORDER.items():
         place = _first_place(notebook, pattern)
         if place is None:
-            yield f"{name} is missing"
+            if name not in OPTIONAL:
+                yield f"{name} is missing"
         elif place < last_place:
             yield f"cell {place[0]}: {name} must come after {last_name}"
         else:

@@ -261,7 +261,9 @@ def _fold_code(soup: BeautifulSoup, cell: Tag) -> None:
     code = cell.select_one(".input:has(pre)")
     if not code:
         return
-    first_line = code.select_one("pre").get_text().strip().partition("\n")[0]
+    first_line = code.pre.get_text().strip().partition("\n")[0]
+    if first_line.endswith(("(", "[", "{")):
+        first_line += "…"
     fold = code.wrap(soup.new_tag("details", attrs={"class": "code"}))
     summary = soup.new_tag("summary")
     summary.append("Code: ")

@@ -18,7 +18,7 @@ function followContents() {
   if (!headings.length) return;
 
   function mark() {
-    const line = window.innerHeight / 4;
+    const line = window.innerHeight / 3;
     const passed = headings.filter((heading) => heading.getBoundingClientRect().top < line);
     const current = linkOf.get(passed.at(-1)?.id);
     for (const link of links) {
