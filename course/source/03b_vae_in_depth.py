@@ -545,9 +545,10 @@ show_table(
 # - what comes back of ten digits, and what the decoder makes of ten codes from the prior;
 # - the dot on rate and distortion, and the line through it with the slope −β.
 #
-# At which β does a digit first come back as another one?
-# And where is the code lost?
-# (Between neighbours a plane may be swapped or mirrored to match, which changes neither the prior nor the bound.)
+# Which digits come back as others even where the code is nearly free?
+# Which two can be told from the rest for longest, and where is the code lost?
+#
+# The two axes of each plane were swapped and mirrored to match its neighbour, which changes neither the prior nor the bound.
 
 # %%
 beta_dial(
@@ -559,11 +560,12 @@ beta_dial(
 plt.show()
 
 # %% [markdown]
-# At β = 0.1 a code is nearly free: the two latents carry 10.8 nats, and codes spread as far as 8 from the origin, where the prior hardly ever draws.
+# At β = 0.1 a code is nearly free: the two latents carry 10.8 nats, and some codes lie more than 8 from the origin, beyond the edge of the figure, where the prior hardly ever draws.
+# Even so two numbers are too few, for the 4 comes back as a 9, the 5 as an 8 and the 8 as a 3.
 # At β = 1 the ELBO is best, −147.6 nats, with a rate of 6.0.
 # From there on each step to the right saves rate and costs more distortion than it saves.
-# At β = 9 the code has 2.7 nats left, so that the ellipses are wide and the 5 comes back as a 9.
-# At β = 20 it carries 0.7 nats, enough for a few shapes.
+# At β = 9 the code has 2.7 nats left, the ellipses are wide, and what comes back is a blur of several digits for all but the 0, the 1 and the 9.
+# At β = 20 it carries 0.7 nats, and only the 0 and the 1 can be told from the rest.
 # At β = 30 one latent is lost, with 0.0001 nats, and the other keeps 0.07: whatever goes in, nearly the same grey digit comes out.
 # That is the collapse of section 3, reached by the price alone.
 # It is no accident of the first steps, because β rose slowly, over the first two of ten epochs.
