@@ -73,8 +73,8 @@ export default {
     function paintStrips(colours) {
       const wanted = `${chosen.beta} on ${colours.paper}`;
       if (painted === wanted) return;
+      if (!painted.endsWith(colours.paper)) drawStrip(originals, originalLevels, colours);
       painted = wanted;
-      drawStrip(originals, originalLevels, colours);
       drawStrip(reconstructions, chosen.reconstructions, colours);
       drawStrip(samples, chosen.samples, colours);
     }
@@ -211,13 +211,13 @@ function stripOf(parent, title) {
 // Ten pictures in the colours of ink and paper.
 function drawStrip(canvases, levels, colours) {
   const [ink, paper] = [channels(colours.ink), channels(colours.paper)];
+  const shades = Array.from({ length: 16 }, (_, level) => (
+    paper.map((value, channel) => Math.round(value + (level / 15) * (ink[channel] - value)))
+  ));
+  const image = new ImageData(SIDE, SIDE);
   canvases.forEach((canvas, number) => {
-    const image = new ImageData(SIDE, SIDE);
     for (let pixel = 0; pixel < SIDE * SIDE; pixel += 1) {
-      const share = levels[number * SIDE * SIDE + pixel] / 15;
-      for (let channel = 0; channel < 3; channel += 1) {
-        image.data[4 * pixel + channel] = paper[channel] + share * (ink[channel] - paper[channel]);
-      }
+      image.data.set(shades[levels[number * SIDE * SIDE + pixel]], 4 * pixel);
       image.data[4 * pixel + 3] = 255;
     }
     canvas.getContext("2d").putImageData(image, 0, 0);

@@ -34,7 +34,7 @@ export default {
     });
     const bar = boundBar(right, LOWEST_NATS);
     const [muSlider, sigmaSlider] = [["μ of q", "mu"], ["σ of q", "sigma"]].map(([label, name]) => slider(right, {
-      label, min: data[name][0], max: data[name][1], step: 0.02, value: at[name],
+      label, min: data[name][0], max: data[name][1], step: 0.01, value: at[name],
       format: (value) => decimals(value), moved: (value) => move({ [name]: value }),
     }));
     button(right, "Climb the ELBO", climb);
