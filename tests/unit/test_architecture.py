@@ -41,7 +41,7 @@ LAYERS = (
         "hardware",
         "samples",
     ),
-    ("plots", "widgets"),
+    ("figures", "plots", "widgets"),
     ("exercises", "chapters"),
     ("app", "start"),
     ("authoring", "grading"),
