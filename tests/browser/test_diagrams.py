@@ -211,7 +211,7 @@ def test_shipped_picture_is_what_its_script_draws(page: Any, name: str) -> None:
     assert fresh.size == shipped.size == (2 * SHOWN, fresh.height)
     small = (70, fresh.height // 16)
     blurred = [
-        np.asarray(p.convert("RGB").resize(small, Image.Resampling.BOX), float)
+        np.asarray(p.convert("RGBA").convert("RGB").resize(small, Image.Resampling.BOX), float)
         for p in (fresh, shipped)
     ]
     assert np.abs(blurred[0] - blurred[1]).mean() < 3
@@ -234,9 +234,11 @@ def test_every_diagram_has_its_place() -> None:
         placed += re.findall(r"(?m)^# \{diagram: ([\w-]+)\}$", source.read_text("utf-8"))
     assert len(set(placed)) == len(placed)
     in_docs = set()
-    image = re.compile(r"!\[[^\]]{100,}\]\([./]*figures/([\w-]+)\.svg\)")
-    for text in (ROOT / "docs").rglob("*.md"):
-        in_docs |= set(image.findall(text.read_text("utf-8")))
+    image = re.compile(r"!\[([^\]]+)\]\([./]*figures/([\w-]+)\.svg\)")
+    for path in (ROOT / "docs").rglob("*.md"):
+        for alt, name in image.findall(path.read_text("utf-8")):
+            assert alt == figures.diagram(name).alt, f"{path.name}: the alternative text of {name}"
+            in_docs.add(name)
     assert in_docs == set(draw.IN_DOCS)
     assert set(placed) | in_docs == set(NAMES)
 
@@ -282,11 +284,12 @@ def test_page_shows_light_and_dark(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("system", ["light", "dark"])
-def test_svg_follows_a_theme_that_says_so(browser: Any, theme: str, system: str) -> None:
-    """JupyterLab since 4.3 gives its body the property color-scheme; an image then follows it."""
+def test_diagram_in_jupyterlab_follows_its_theme(browser: Any, theme: str, system: str) -> None:
+    """Whatever the system prefers: the style sheet puts the SVG in place of the picture."""
     page = browser.new_page(color_scheme=system)
-    source = figures.data_uri(figures.svg("elbo").encode(), "image/svg+xml")
-    page.set_content(f'<body style="color-scheme: {theme}"><img src="{source}"></body>')
+    cell = figures.markdown("elbo").replace(" id=", " data-jupyter-id=")
+    style = f"<style>{figures.lab_style()}</style>"
+    page.set_content(f'<body style="color-scheme: {theme}">{style}{cell}</body>')
     pixels = np.asarray(Image.open(io.BytesIO(page.locator("img").screenshot())).convert("L"))
     assert (np.median(pixels) < 60) == (theme == "dark")
     page.close()

@@ -17,7 +17,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
-from vaetl_helpers import figures
+from vaetl_helpers.authoring.diagram_pages import show_diagrams
 from vaetl_helpers.authoring.formulas import mathml
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
@@ -184,8 +184,7 @@ def _sweep(soup: BeautifulSoup, names: set[str]) -> None:
         tag.decompose()
     for image in soup.select("img:not([src^='data:'])"):
         image.replace_with(str(image.get("alt", "")))
-    for image in soup.select(f"img[id^='{figures.MARK}']"):
-        _show_diagram(soup, image)
+    show_diagrams(soup)
     badge = soup.select_one("p > a[href^='https://colab.research.google.com/github/']")
     if badge and badge.parent:
         badge.parent["class"] = "open"
@@ -200,19 +199,6 @@ def _sweep(soup: BeautifulSoup, names: set[str]) -> None:
             fold.insert(0, BeautifulSoup(f"<summary>{summary}</summary>", "html.parser"))
     for link in soup("a", href=True):
         _mend_link(link, names)
-
-
-def _show_diagram(soup: BeautifulSoup, image: Tag) -> None:
-    """Puts the SVG, light or dark, in place of a notebook's picture, and its caption below it."""
-    name = str(image["id"]).removeprefix(figures.MARK)
-    if name not in figures.DIAGRAMS:
-        return
-    image["src"] = figures.data_uri(figures.svg(name).encode(), "image/svg+xml")
-    figure = image.wrap(soup.new_tag("figure", attrs={"class": "diagram"}))
-    caption = figure.find_next_sibling("p")
-    if caption:
-        caption.name = "figcaption"
-        figure.append(caption.extract())
 
 
 def _let_scroll(soup: BeautifulSoup, tag: Tag, style: str, label: str) -> None:

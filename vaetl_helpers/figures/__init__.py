@@ -3,7 +3,15 @@
 `svg("elbo")` is one as a file, `markdown("elbo")` what a notebook carries of it.
 """
 
-from vaetl_helpers.figures.catalogue import DIAGRAMS, MARK, data_uri, diagram, markdown, svg
+from vaetl_helpers.figures.catalogue import (
+    DIAGRAMS,
+    MARK,
+    diagram,
+    lab_style,
+    markdown,
+    svg,
+    svg_uri,
+)
 from vaetl_helpers.figures.diagram import Diagram
 
-__all__ = ["DIAGRAMS", "MARK", "Diagram", "data_uri", "diagram", "markdown", "svg"]
+__all__ = ["DIAGRAMS", "MARK", "Diagram", "diagram", "lab_style", "markdown", "svg", "svg_uri"]

@@ -57,14 +57,22 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
+def svg_uri(name: str) -> str:
+    """A diagram as the address of an image that follows the colour scheme of what shows it.
+
+    Raises CourseError for an unknown name.
+    """
+    return data_uri(svg(name).encode(), "image/svg+xml")
+
+
 def markdown(name: str) -> str:
     """A diagram as a notebook carries it in a cell of text: picture and caption.
 
     The picture is a PNG, since Colab shows neither SVG nor attachments in cells of text
     (googlecolab/colabtools#2092, #3836), and it stands in the cell itself, so that it is seen
     before anything is run. It brings its own light ground, and can therefore be read in a dark
-    theme; the pages of `vaetl site` put the SVG in its place. Raises CourseError for an unknown
-    name.
+    theme too; the pages and `vaetl lab` (`lab_style`) put the SVG in its place. Raises CourseError
+    for an unknown name.
     """
     found = diagram(name)
     source = data_uri((PICTURES / f"{name}.png").read_bytes(), "image/png")
@@ -72,3 +80,16 @@ def markdown(name: str) -> str:
     return (
         f'<img id="{MARK}{name}" alt="{alt}" width="{SHOWN}" src="{source}">\n\n*{found.caption}*'
     )
+
+
+def lab_style() -> str:
+    """A style sheet for JupyterLab that shows each diagram's SVG in place of its picture.
+
+    JupyterLab keeps the id as `data-jupyter-id` and, since 4.3, gives its body the `color-scheme`
+    of its theme, which the SVG follows, whatever the system prefers.
+    """
+    rules = []
+    for name in DIAGRAMS:
+        picture = f'img[data-jupyter-id="{MARK}{name}"]'
+        rules.append(f'{picture} {{ content: url("{svg_uri(name)}"); }}\n')
+    return "".join(rules)

@@ -8,13 +8,13 @@ def _draws() -> Drawing:
     d = Drawing(470)
     d.label((16, 24), "pool of the target task, two classes", "start", style="bold")
     pool = d.cells((16, 36), (36, 2), 13.6, _pool())
-    for number, centre in enumerate((88, 260, 432), start=1):
+    for number, centre in enumerate((90, 260, 430), start=1):
         d.arrow([(centre, pool.bottom + 3), (centre, 106)], "data")
         _repeat(d, centre, number)
     mean = d.box((120, 392, 280, 34), "mean difference, and its interval")
-    d.arrow([(88, 358), (88, 409), mean.at("left")])
+    d.arrow([(90, 358), (90, 409), mean.at("left")])
     d.arrow([(260, 358), mean.at("top")])
-    d.arrow([(432, 358), (432, 409), mean.at("right")])
+    d.arrow([(430, 358), (430, 409), mean.at("right")])
     d.key(454, ("data", "chance", "trained"), {"data": "labels", "chance": "fresh seed"})
     return d
 
@@ -40,7 +40,7 @@ def _repeat(d: Drawing, centre: float, number: int) -> None:
     d.arrow([vae.at("bottom"), tuned.at("top")], "trained")
     for side, method in ((-1, scratch), (1, tuned)):
         edge = "left" if side < 0 else "right"
-        outside = centre + side * 79
+        outside = centre + side * 78
         start, end = labels.at(edge), method.at(edge)
         d.arrow([start, (outside, start[1]), (outside, end[1]), end], "data")
     d.label((centre, 350), f"difference {number}")

@@ -13,7 +13,7 @@ def _submission() -> Drawing:
     find = d.box((16, 114, 208, 48), "find submissions", "ink", "whose, and which counts")
     inputs = d.box((16, 206, 208, 48), "draw hidden inputs", "chance", "by a secret key")
     judge = d.box((16, 282, 208, 48), "judge", "ink", "knows what is right")
-    limits = "no network, no files,\nlimits of time, memory"
+    limits = "no network, none of your\nfiles, limited time"
     run = d.box((304, 114, 184, 62), "run the cells", "ink", limits)
     call = d.box((304, 206, 184, 124), "call each function", "ink", "on the inputs")
     result = d.box((16, 374, 208, 48), "result", "ink", "points, messages, notes")
@@ -40,7 +40,7 @@ SUBMISSION = Diagram(
     alt=(
         "Two sides. On the course’s side, which is trusted, submissions are found in an inbox, and "
         "hidden inputs are drawn by a secret key. A submission’s cells go into the sandbox, which "
-        "has no network, no files and limits of time and memory; there its functions are called on "
+        "has no network, none of your files, and limited time; there its functions are called on "
         "the inputs. Their outputs come back to the judge on the trusted side, who knows what is "
         "right. The result, points and messages, becomes pages, a gradebook and grades.csv."
     ),

@@ -123,7 +123,7 @@ REPARAMETERISATION = Diagram(
 def _elbo() -> Drawing:
     d = Drawing(332)
     top, reconstruction, evidence, bottom = 46, 164, 214, 284
-    first, second, width = 156, 258, 52
+    first, second, width = 162, 264, 52
     left, right = first - 20, second + width + 20  # where the labels end and begin
     d.label((first + width, 24), "computed in training", "end", style="bold")
     d.label((second, 24), "unknown in training", "start", style="bold")
@@ -147,7 +147,7 @@ def _elbo() -> Drawing:
     _named(d, (right, (top + evidence) / 2), "start", cost)
     _named(d, (right, (evidence + bottom) / 2), "start", gap)
     note = "*q* stands for *q*_{φ}(*z* | *x*), *p* for the model"
-    d.label((260, 316), note, kind="faint", style="small")
+    d.label((266, 316), note, kind="faint", style="small")
     return d
 
 
