@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from in_browser import CHROMIUM, FLAGS
 from nbformat import v4, write
-from PIL import Image
+from PIL import Image, ImageColor
 
 from vaetl_helpers import figures
 from vaetl_helpers.authoring.assets import draw
 from vaetl_helpers.authoring.site import write_site
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.figures.catalogue import PICTURES
-from vaetl_helpers.figures.drawing import SHOWN, WIDTH, Drawing
+from vaetl_helpers.figures.drawing import LIGHT, SHOWN, WIDTH, Drawing
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(figures.DIAGRAMS)
@@ -209,13 +209,23 @@ def test_shipped_picture_is_what_its_script_draws(page: Any, name: str) -> None:
     page.set_viewport_size({"width": SHOWN, "height": 600})
     fresh = draw.screenshot(page, name)
     assert fresh.size == shipped.size == (2 * SHOWN, fresh.height)
-    small = (70, fresh.height // 16)
     blurred = [
-        np.asarray(p.convert("RGBA").convert("RGB").resize(small, Image.Resampling.BOX), float)
+        np.asarray(p.convert("RGB").resize((70, fresh.height // 16), Image.Resampling.BOX), float)
         for p in (fresh, shipped)
     ]
     assert np.abs(blurred[0] - blurred[1]).mean() < 3
+    for kind, colours in LIGHT.items():
+        shares = [share_of(colours.fill, picture) for picture in (fresh, shipped)]
+        assert shares == pytest.approx([shares[0]] * 2, abs=0.003), kind
     assert len(content) < 60_000
+
+
+def share_of(colour: str, picture: Image.Image) -> float:
+    """The share of a picture that has this colour, but for what a palette of 64 may change."""
+    if colour == "none":
+        return 0.0
+    distance = np.abs(np.asarray(picture.convert("RGB"), int) - ImageColor.getrgb(colour))
+    return float((distance.max(-1) <= 3).mean())
 
 
 def test_no_picture_is_left_over() -> None:

@@ -24,7 +24,7 @@ from vaetl_helpers.output import say, write_whole
 DOCS = Path(__file__).parents[3] / "docs" / "figures"
 IN_DOCS = ("ledger", "submission")
 SHARPNESS = 2  # pixels of a picture for one on the page
-COLOURS = 128  # a diagram has about ten, and their mixtures at the edges of letters
+COLOURS = 64  # a diagram has about ten, and their mixtures at the edges of letters
 
 
 def source_digest(name: str) -> str:
@@ -35,16 +35,15 @@ def source_digest(name: str) -> str:
 def screenshot(page: Any, name: str) -> Image.Image:
     """A diagram in the light, as the browser draws it on a page with SHARPNESS."""
     page.set_content(f'<body style="margin: 0">{svg(name, "light")}</body>')
-    picture = page.locator("svg").screenshot(omit_background=True)
-    return Image.open(io.BytesIO(picture)).convert("RGBA")
+    picture = page.locator("svg").screenshot()
+    return Image.open(io.BytesIO(picture)).convert("RGB")
 
 
 def png(picture: Image.Image, digest: str) -> bytes:
     """A picture in few colours, with the digest of the SVG that it shows."""
     facts = PngInfo()
     facts.add_text("Source", digest)
-    tree = Image.Quantize.FASTOCTREE  # the one that knows of transparent corners
-    small = picture.quantize(COLOURS, tree, dither=Image.Dither.NONE)
+    small = picture.quantize(COLOURS, dither=Image.Dither.NONE)
     content = io.BytesIO()
     small.save(content, "PNG", optimize=True, pnginfo=facts)
     return content.getvalue()
