@@ -539,7 +539,7 @@ for unit in ("points", "nats", "times"):
 # A test of the package makes sure that each ends as it would alone.
 
 # %% [markdown]
-# How the first two get their network, as a drawing: which parts of the VAE go along?
+# How *VAE fine-tuned* gets its network, as a drawing: which parts of the VAE go along?
 #
 # {diagram: surgery}
 

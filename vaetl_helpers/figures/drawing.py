@@ -124,7 +124,7 @@ class Drawing:
         return box
 
     def funnel(
-        self, place: tuple[float, float, float, float], ends: Point, text: str, kind: str, note: str
+        self, place: tuple[float, float, float, float], ends: Point, text: str, kind: str
     ) -> Box:
         """A network that narrows or widens: its left and right ends are `ends` high."""
         box = Box(*place)
@@ -138,14 +138,14 @@ class Drawing:
         ]
         points = " ".join(f"{_n(x)},{_n(y)}" for x, y in corners)
         shape = f'<polygon points="{points}" stroke-linejoin="round"/>'
-        self._group(kind, shape, self._lines(box.middle, text, note))
+        self._group(kind, shape, self._lines(box.middle, text))
         return box
 
     def circle(self, centre: Point, radius: float, text: str = "", kind: str = "ink") -> Box:
         """A circle, for one random or computed quantity."""
         x, y = centre
         shape = f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}"/>'
-        self._group(kind, shape, self._lines(centre, text, ""))
+        self._group(kind, shape, self._lines(centre, text))
         return Box(x - radius, y - radius, 2 * radius, 2 * radius)
 
     def cells(
@@ -198,23 +198,16 @@ class Drawing:
         *,
         dashed: bool = False,
         thick: bool = False,
-        heads: str = "end",
     ) -> None:
-        """A line through the points; `heads`: "end", "both" or "none"."""
-        line = list(points)
-        tips = []
-        if heads in ("end", "both"):
-            tips.append((line[-1], line[-2]))
-        if heads == "both":
-            tips.append((line[0], line[1]))
-        if heads in ("end", "both"):
-            line[-1] = _towards(line[-1], line[-2], 6)
-        if heads == "both":
-            line[0] = _towards(line[0], line[1], 6)
-        looks = "".join(f" {name}" for name, on in (("dashed", dashed), ("thick", thick)) if on)
-        path = _rounded(line)
-        heads_drawn = "".join(_head(tip, before) for tip, before in tips)
-        self.parts.append(f'<g class="arrow {kind}{looks}"><path d="{path}"/>{heads_drawn}</g>')
+        """A line through the points, with rounded corners and a head at its end."""
+        tip, before = points[-1], points[-2]
+        path = _rounded([*points[:-1], _towards(tip, before, 6)])  # it ends inside the head
+        looks = kind
+        if dashed:
+            looks += " dashed"
+        if thick:
+            looks += " thick"
+        self.parts.append(f'<g class="arrow {looks}"><path d="{path}"/>{_head(tip, before)}</g>')
 
     def brace(self, start: float, stop: float, y: float, text: str, side: str = "below") -> None:
         """A curly brace from x = start to stop whose tip points at its text."""
@@ -314,7 +307,7 @@ class Drawing:
     def _group(self, kind: str, shape: str, texts: Sequence[str]) -> None:
         self.parts.append(f'<g class="box {kind}">{shape}{"".join(texts)}</g>')
 
-    def _lines(self, middle: Point, text: str, note: str) -> list[str]:
+    def _lines(self, middle: Point, text: str, note: str = "") -> list[str]:
         """Lines of text and of smaller text, as a block centred at `middle`."""
         x, y = middle
         lines = [(line, "") for line in text.split("\n") if line]

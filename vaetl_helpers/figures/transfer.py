@@ -59,7 +59,7 @@ def _surgery() -> Drawing:
     log_var = d.box((206, upper - 52, 84, 42), "to log *σ*^{2}", "trained")
     mu = d.box((206, upper + 10, 84, 42), "to *μ*", "trained")
     z = d.circle((340, upper), 18, "*z*", "chance")
-    decoder = d.funnel((386, upper - 42, 78, 84), (46, 84), "decoder", "trained", "")
+    decoder = d.funnel((386, upper - 42, 78, 84), (46, 84), "decoder", "trained")
     d.arrow([image.at("right"), body.at("left")])
     d.arrow([body.at("right", -11), log_var.at("left")])
     d.arrow([body.at("right", 11), mu.at("left")])

@@ -10,12 +10,12 @@ def _autoencoder() -> Drawing:
     d = Drawing(366)
     row = 106
     image = d.box((14, row - 26, 54, 52), "image\n*x*", "data")
-    encoder = d.funnel((90, row - 56, 84, 112), (112, 60), "encoder", "trained", "")
+    encoder = d.funnel((90, row - 56, 84, 112), (112, 60), "encoder", "trained")
     mu = d.box((200, row - 44, 42, 34), "*μ*")
     sigma = d.box((200, row + 10, 42, 34), "*σ*")
     z = d.circle((300, row), 20, "*z*", "chance")
     noise = d.circle((300, 32), 17, "*ε*", "chance")
-    decoder = d.funnel((346, row - 56, 84, 112), (60, 112), "decoder", "trained", "")
+    decoder = d.funnel((346, row - 56, 84, 112), (60, 112), "decoder", "trained")
     pixels = d.box((452, row - 26, 54, 52), "pixels\n*π*")
 
     d.label((326, 37), "*ε* ~ N(0, *I*)", "start", "chance")
