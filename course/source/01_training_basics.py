@@ -174,6 +174,12 @@ print(
 )
 
 # %% [markdown]
+# Here is the whole step in one picture; its parts follow one by one.
+# Go round with the numbers 1 to 4: where does the loss need the labels, and what does it change in the end?
+#
+# {diagram: training-step}
+
+# %% [markdown]
 # ### The network
 #
 # A *network* is a function with many adjustable numbers, its *parameters*.

@@ -413,6 +413,12 @@ plt.show()
 # The one that should be as small as possible, to the true posterior, never appears in the program.
 
 # %% [markdown]
+# Both derivations in one picture: the two columns have the same length.
+# Which of the four pieces can training make shorter, and which of them does it see?
+#
+# {diagram: elbo}
+
+# %% [markdown]
 # ### Exercise 2: the KL divergence · 10 minutes
 #
 # Between two normal distributions the divergence has a closed form.
@@ -491,7 +497,13 @@ plt.show()
 # The product is taken latent by latent.
 # This $z$ has the same distribution as before, but now it is an ordinary function of $\mu$ and $\sigma$, with ordinary derivatives.
 # One draw per image is a noisy but unbiased estimate of the expectation, and the batch averages much of the noise away.
+
+# %% [markdown]
+# Follow the dashed arrows, the way of the gradient back to the encoder: where does the left graph stop them?
 #
+# {diagram: reparameterisation}
+
+# %% [markdown]
 # ### Exercise 3: reparameterise · 8 minutes
 #
 # Return $z$ from `mu`, `log_var` and `noise` ($\varepsilon$), all of the same shape.
@@ -550,6 +562,11 @@ torch.manual_seed(P.seed)
 model = vae.mlp_vae(latent=P.latent).to(P.device)
 print(model.encoder)
 print(model.decoder)
+
+# %% [markdown]
+# The same as a drawing, with the two terms of the loss below the halves that they come from:
+#
+# {diagram: vae}
 
 # %% [markdown]
 # `model.encode(x)` returns $\mu$ and $\log\sigma^2$, and `model.decode(z)` returns the logits.

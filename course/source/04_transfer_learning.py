@@ -572,6 +572,13 @@ show_table(
 # Their verdicts are adjusted for each other (Holm 1979), but the intervals are not.
 # All others are **exploratory** and give hints for another study.
 
+# %% [markdown]
+# Compare the rows by two questions: where does each part begin, and is it trained?
+# The last method comes further down.
+#
+# {diagram: frozen}
+
+
 # %%
 TUNED = {  # rates of scratch, and of the head in fine-tuning
     "tops": {"scratch": 1e-2, "fine-tuned": 3e-3},

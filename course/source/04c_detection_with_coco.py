@@ -363,6 +363,12 @@ plt.show()
 # Both detectors of this chapter are built in the same way.
 # The next cell only counts parameters, so random weights are enough for the COCO detector, and nothing is downloaded.
 
+# %% [markdown]
+# The parts as a drawing; its colours say what section 5 will freeze and what it will train.
+#
+# {diagram: detector}
+
+
 # %% tags=["nbval-check-output"]
 sizes = []
 for name, model in (

@@ -542,6 +542,12 @@ for unit in ("points", "nats", "times"):
 # So `training.fit_together` stacks the weights of ten networks and trains them in one go, each on its own draw.
 # A test of the package makes sure that each ends as it would alone.
 
+# %% [markdown]
+# How *VAE fine-tuned* gets its network, as a drawing: which parts of the VAE go along?
+#
+# {diagram: surgery}
+
+
 # %%
 supervised = {}
 if "more" in P.parts:  # the source's labels, too: for chapter 4's kind of transfer
@@ -892,6 +898,12 @@ for r in LIVE:
 # - **SVM**: a support vector machine with a Gaussian kernel, on $\mu$ or on pixels.
 
 
+# %% [markdown]
+# What is made anew in each repeat, and what do the two methods of a repeat share?
+#
+# {diagram: draws}
+
+
 # %%
 def recorded_accuracies(name, counts=None):
     """A recorded study as a table of mean test accuracies."""
@@ -1206,6 +1218,12 @@ for name, accuracies in told.items():
 # (The p value is the probability of an effect at least as large as the one found, in either direction, if there were none.)
 # A live row gets no verdict: it holds for this run and its few VAEs.
 # Positive effects, and ratios above 1, speak for the claim.
+
+# %% [markdown]
+# The way of a number from the run to its verdict; note what stood there before the run.
+#
+# {diagram: ledger}
+
 
 # %%
 ledger = claims.ledger(records=LIVE)

@@ -727,6 +727,11 @@ print(
 )
 
 # %% [markdown]
+# The story and the guesses as graphs; the third graph is the stacked model of the end of this section.
+#
+# {diagram: m2}
+
+# %% [markdown]
 # The *labelled bound* does not contain $q(y\mid x)$.
 # So the paper adds a cross-entropy on the labelled images (equation 9), with $\alpha = 0.1\cdot N$ when the bounds of $N$ images are *added up*.
 # Our loss is a mean *per image*, the sum divided by $N$, for which their setting would be $\alpha = 0.1$.

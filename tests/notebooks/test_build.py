@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -17,11 +19,12 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from vaetl_helpers import exercises
+from vaetl_helpers import exercises, figures
 from vaetl_helpers.authoring import build as builder
 from vaetl_helpers.authoring.build import NOWHERE, build, check, generate
 from vaetl_helpers.authoring.lint import lint
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.figures.catalogue import PICTURES
 
 ROOT = Path(__file__).parents[2]
 SOURCE = """\
@@ -275,6 +278,18 @@ def test_ids_are_stable_valid_and_shared(built: Path) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id) for id in ids) and len({*ids}) == len(ids)
 
 
+def test_diagram_stands_in_the_cell_itself(course: Path) -> None:
+    source = edit(course, "# {badges}\n", "# {badges}\n#\n# {diagram: elbo}\n")
+    for notebook in generate(source):
+        text = notebook.cells[0].source
+        image = re.search(r'alt="([^"]+)" .* src="data:image/png;base64,([^"]+)">\n\n', text)
+        alt, picture = image.groups()
+        assert unescape(alt) == figures.diagram("elbo").alt
+        assert base64.b64decode(picture) == (PICTURES / "elbo.png").read_bytes()
+        assert text[image.end() :].startswith(f"*{figures.diagram('elbo').caption}*\n")
+        assert not [message for message in lint(notebook, False) if "image" in message]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -286,6 +301,7 @@ def test_ids_are_stable_valid_and_shared(built: Path) -> None:
         ("# %%\nprint(", "# %%\n### BEGIN SOLUTION\nprint(", "c01-009 marks a solution"),
         ("# {badges}\n", "#\n", "badges"),
         ("\npass\n", "\nimport os\n", "must be pass"),
+        ("# {badges}\n", "# {badges}\n#\n# {diagram: elbow}\n", "did you mean 'elbo'"),
         ("exercise=", "exercice=", "exercice"),
         ('chapter: "01"', 'chapter: "02"', "header needs chapter"),
         ("cpu: 3, ", "", "minutes"),

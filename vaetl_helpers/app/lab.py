@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vaetl_helpers import figures
 from vaetl_helpers.app.variables import kernel_environment
 from vaetl_helpers.chapters import chapters_in, copy_course, course_dir
 from vaetl_helpers.errors import CourseError
@@ -152,13 +153,14 @@ def serve(
 
 def _dress(own: Path, instructor: bool) -> Path:
     """Writes which extensions are off, the settings and the style; returns the style's folder."""
+    style = Path(__file__).with_name("lab.css").read_text("utf-8")
     off = {NEWS: True}
     if not instructor:
         off[GRADERS] = True
     written = {
         own / "labconfig" / "page_config.json": json.dumps({"disabledExtensions": off}),
         own / "labconfig" / "default_setting_overrides.json": json.dumps(SETTINGS),
-        own / "custom" / "custom.css": Path(__file__).with_name("lab.css").read_text("utf-8"),
+        own / "custom" / "custom.css": style + figures.lab_style(),
     }
     for path, content in written.items():
         path.parent.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from vaetl_helpers import exercises
+from vaetl_helpers import exercises, figures
 from vaetl_helpers.authoring import stubs
 from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.chapters import find_number, number_of
@@ -64,6 +64,7 @@ if not importlib.util.find_spec("vaetl_helpers"):  # on Colab and Kaggle
 from vaetl_helpers.bootstrap import ensure_installed
 
 ensure_installed({extras})  # adds what is missing on Colab and Kaggle; nothing else moves"""
+DIAGRAM = re.compile(r"(?m)^\{diagram: (?P<name>[\w-]+)\}$")
 FOLDED = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}
 METADATA = {
     "accelerator": "GPU",
@@ -170,6 +171,7 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
         if cell.source.strip() or set(cell.metadata) - blank:
             cells.append(cell)
     _fill(cells, about, source)
+    _draw(cells, source)
     solution = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA) | {"vaetl": about})
     solution.cells = [_cell(cell, i, source) for i, cell in enumerate(cells)]
     if len({cell.id for cell in solution.cells}) < len(cells):
@@ -229,6 +231,17 @@ def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> Non
     _cell_of_the_aims(cells).source += f"\n\n{line}"
     extras = ", ".join(f'"{extra}"' for extra in about["requires"])
     tagged[0].source = BOOTSTRAP.format(extras=extras, **address)
+
+
+def _draw(cells: list[NotebookNode], source: Path) -> None:
+    """Puts the diagrams into the cells that name them: picture, alternative text and caption."""
+    for cell in cells:
+        if cell.cell_type == "code":
+            continue
+        try:
+            cell.source = DIAGRAM.sub(lambda line: figures.markdown(line["name"]), cell.source)
+        except CourseError as error:
+            raise _faulty(source, f"line {{diagram: …}} names none ({error})") from error
 
 
 def _cell_of_the_aims(cells: list[NotebookNode]) -> NotebookNode:

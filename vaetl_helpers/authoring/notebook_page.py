@@ -16,6 +16,7 @@ from jinja2 import pass_context
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from vaetl_helpers.authoring.diagram_pages import show_diagrams
 from vaetl_helpers.authoring.display_cells import display_cells
 from vaetl_helpers.authoring.formulas import mathml
 from vaetl_helpers.authoring.living_pages import living_output
@@ -234,6 +235,7 @@ def _sweep(soup: BeautifulSoup, names: set[str]) -> None:
         tag.decompose()
     for image in soup.select("img:not([src^='data:'])"):
         image.replace_with(str(image.get("alt", "")))
+    show_diagrams(soup)
     badge = soup.select_one("p > a[href^='https://colab.research.google.com/github/']")
     if badge and badge.parent:
         badge.parent["class"] = "open"
