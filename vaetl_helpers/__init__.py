@@ -28,7 +28,7 @@ samples          chapter 3: invented images, and how far they lie from real ones
 flops            the operations of a training step, counted
 hardware         chapter 2: what this machine can do, and what a run costs on it
 claims           the ledger: which record decides which claim; no prose
-plots            figures; widgets: figures with controls
+plots            figures; widgets: figures with controls; living: figures that need no kernel
 exercises        exercises: engine, toolkit, progress, one module a chapter, one block an exercise
 chapters         the notebooks as files: which there are, `find("3")`, a learner's own copy
 app              the commands: cli, running chapters, JupyterLab, start page, ledger in words

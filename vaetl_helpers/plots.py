@@ -83,14 +83,20 @@ def alt_text(figure: Figure) -> str:
 
 
 def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, str]]:
+    if is_interactive():
+        tell_screen_readers(alt_text(figure))
+    return png(figure), {"alt": alt_text(figure)}
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a notebook stores it, without a margin; needs IPython."""
     from IPython.core.pylabtools import print_figure
 
-    if is_interactive():
-        _tell_screen_readers(alt_text(figure))
-    return print_figure(figure, "png", bbox_inches="tight"), {"alt": alt_text(figure)}
+    content: bytes = print_figure(figure, "png", bbox_inches="tight")
+    return content
 
 
-def _tell_screen_readers(alt: str) -> None:
+def tell_screen_readers(alt: str) -> None:
     """Shows the text out of sight.
 
     As HTML with an `alt`, in place of the picture, it would do harm: JupyterLab takes pictures out

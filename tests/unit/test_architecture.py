@@ -41,7 +41,7 @@ LAYERS = (
         "hardware",
         "samples",
     ),
-    ("plots", "widgets"),
+    ("plots", "widgets", "living"),
     ("exercises", "chapters"),
     ("app", "start"),
     ("authoring", "grading"),

@@ -1,4 +1,7 @@
-"""Executed notebooks as pages that need no network: no scripts, fonts or images from elsewhere."""
+"""Executed notebooks as pages that need no network: no scripts, fonts or images from elsewhere.
+
+The only scripts are our own, inline and allowed by their hash (see `living_pages`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 from vaetl_helpers.authoring.formulas import mathml
+from vaetl_helpers.authoring.living_pages import living_output, page_script, policy, script_tag
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
 
@@ -33,14 +37,7 @@ FOLDED = {
 MINUTES = {"reading": "minutes to read", "exercises": "for exercises", "cpu": "to run on a laptop"}
 WIDE = 24  # letters; a formula in a line that has more may be wider than a phone
 GENERATOR = '<meta name="generator" content="vaetl">'
-# The browser itself refuses whatever the sweep below might have missed.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'"
-HEAD = f"""<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-{GENERATOR}
-<link rel="icon" href="data:,">"""
+LIVING_PLACE = "living-place"  # where a living figure goes once the page is swept
 ABOUT = """<p>Two articles claim that training needs enormous computing power, that accelerators
 are essential, that a network which tells dogs from cats learns to tell dogs from foxes with little
 work, and that variational autoencoders make such reuse better. They give no evidence. <strong>This
@@ -54,6 +51,20 @@ NOWHERE = """<p>The course has no public address yet: until it has one, the link
 and Binder lead nowhere.</p>"""
 
 
+def head(scripts: Sequence[str] = ()) -> str:
+    """The first lines of a page's head.
+
+    The browser itself refuses whatever the sweep below might have missed: it runs these scripts
+    and no others.
+    """
+    return f"""<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy(scripts)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+{GENERATOR}
+<link rel="icon" href="data:,">"""
+
+
 class Table(NamedTuple):
     """A table of the index page; the name of a notebook becomes a link to its page."""
 
@@ -65,7 +76,7 @@ class Table(NamedTuple):
 class Page(NamedTuple):
     """One notebook's page: file name without suffix, title, HTML, and what it is about.
 
-    Its sections are (id, text).
+    Its sections are (id, text); `modules` are those of its living figures.
     """
 
     name: str
@@ -75,6 +86,7 @@ class Page(NamedTuple):
     sections: list[tuple[str, str]]
     aim: str
     facts: Mapping[str, Any]
+    modules: Sequence[str] = ()
 
 
 class _Renderer(IPythonRenderer):
@@ -118,8 +130,10 @@ class _Exporter(HTMLExporter):
 def read_page(path: Path, names: set[str]) -> Page:
     """Converts one notebook; links to the notebooks in `names` become links to their pages."""
     notebook = nbformat.read(path, as_version=4)
-    soup = BeautifulSoup(_fragment(notebook), "html.parser")
+    figures: list[str] = []
+    soup = BeautifulSoup(_fragment(notebook, figures), "html.parser")
     _sweep(soup, names)
+    modules = _put_living(soup, figures)
     sections = _sections(soup)
     facts = notebook.metadata.get("vaetl", {})
     heading = soup.h1
@@ -129,17 +143,21 @@ def read_page(path: Path, names: set[str]) -> Page:
     if aim:
         sentence = f"You learn to {aim.decode_contents().strip().rstrip(';.')}."
     cell = heading.find_parent(class_="cell") if heading else None
-    head = str(cell.extract()) if cell else ""
-    return Page(path.stem, title, head, str(soup), sections, sentence, facts)
+    opening = str(cell.extract()) if cell else ""
+    return Page(path.stem, title, opening, str(soup), sections, sentence, facts, modules)
 
 
-def _fragment(notebook: Any) -> str:
-    """The notebook's cells as HTML, without what needs a script."""
+def _fragment(notebook: Any, figures: list[str]) -> str:
+    """The notebook's cells as HTML, without what needs a script.
+
+    Living figures are added to `figures`, and leave an empty tag where they were.
+    """
     notebook.metadata.pop("widgets", None)
     notebook.cells = [page_cell for cell in notebook.cells for page_cell in _tried_first(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [_plain(output) for output in cell.outputs if not _needs_script(output)]
+            outputs = [_living_aside(output, figures) for output in cell.outputs]
+            cell.outputs = [_plain(output) for output in outputs if not _needs_script(output)]
     quiet = logging.getLogger("vaetl.site")
     quiet.setLevel(logging.ERROR)
     body, _ = _Exporter(template_name="basic", log=quiet).from_notebook_node(notebook)
@@ -160,6 +178,27 @@ def _tried_first(cell: Any) -> list[Any]:
 
 def _needs_script(output: Any) -> bool:
     return any("widget-view" in mime or "javascript" in mime for mime in output.get("data", {}))
+
+
+def _living_aside(output: Any, figures: list[str]) -> Any:
+    """A living figure's output as an empty tag: the sweep would take out the data of its script."""
+    figure = living_output(output)
+    if figure is None:
+        return output
+    figures.append(figure)
+    place = f'<div class="{LIVING_PLACE}"></div>'
+    return nbformat.v4.new_output("display_data", {"text/html": place})
+
+
+def _put_living(soup: BeautifulSoup, figures: Sequence[str]) -> tuple[str, ...]:
+    """Puts the figures in their places; returns the names of their modules."""
+    modules = []
+    for place, figure in zip(soup.select(f".{LIVING_PLACE}"), figures, strict=True):
+        content = BeautifulSoup(figure, "html.parser").figure
+        assert content is not None
+        modules.append(str(content["data-module"]))
+        place.replace_with(content)
+    return tuple(modules)
 
 
 def _plain(output: Any) -> Any:
@@ -271,18 +310,25 @@ def _link(name: str, text: str, attributes: str = "") -> str:
     return f'<a href="{html.escape(name)}"{attributes}>{html.escape(text)}</a>'
 
 
-def document(title: str, navigation: str, contents: str, body: str) -> str:
-    """A whole page of HTML fragments (the title is text) that asks for nothing from elsewhere."""
+def document(
+    title: str, navigation: str, contents: str, body: str, scripts: Sequence[str] = ()
+) -> str:
+    """A whole page of HTML fragments (the title is text) that asks for nothing from elsewhere.
+
+    `scripts` are the texts of those that run on it.
+    """
+    scripts = [text for text in scripts if text]
     lines = [
         "<!doctype html>",
         '<html lang="en">',
-        f"<head>\n{HEAD}\n<title>{html.escape(title)}</title>\n{styles()}\n</head>",
+        f"<head>\n{head(scripts)}\n<title>{html.escape(title)}</title>\n{styles()}\n</head>",
         "<body>",
         '<a class="skip" href="#main">Skip to the text</a>',
         _navigation("Chapters", navigation),
         contents,
         f'<main id="main" tabindex="-1">\n{body}\n</main>',
         _navigation("Chapters, again", navigation),
+        *map(script_tag, scripts),
         "</body>",
         "</html>\n",
     ]
@@ -302,7 +348,8 @@ def _page(page: Page, previous: Page | None, following: Page | None, title: str)
     if following:
         links.append(_link(f"{following.name}.html", f"{following.title} →", ' rel="next"'))
     body = page.head + _contents(page.sections) + page.body
-    return document(f"{page.title} – {title}", " ".join(links), "", body)
+    scripts = [page_script(page.modules)]
+    return document(f"{page.title} – {title}", " ".join(links), "", body, scripts)
 
 
 def _contents(sections: Sequence[tuple[str, str]]) -> str:

@@ -29,7 +29,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from vaetl_helpers.authoring.site import HEAD, styles
+from vaetl_helpers.authoring.site import head, styles
 from vaetl_helpers.grading.notebooks import Assignment
 from vaetl_helpers.grading.result import UNGRADABLE, ExerciseResult, GradedBy, Result, Status
 from vaetl_helpers.plots import COLOURS, STYLE
@@ -285,7 +285,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["shown"] = shown
     environment.globals |= {
-        "head": Markup(HEAD),
+        "head": Markup(head()),
         "styles": Markup(styles()),
         "looks": LOOKS,
         "most_code": MOST_CODE,

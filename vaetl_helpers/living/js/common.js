@@ -1,0 +1,395 @@
+// What all living figures share. Python and the pages put this text in front of each figure's own,
+// so these are plain functions, and their names must not be used again in a figure.
+
+const LIVING_STYLE = `
+.vaetl-living {
+  --living-paper: var(--paper, var(--jp-layout-color0, #fff));
+  --living-ink: var(--ink, var(--jp-content-font-color1, #1b1f24));
+  --living-faint: var(--faint, var(--jp-content-font-color2, #57606a));
+  --living-line: var(--line, var(--jp-border-color2, #d0d7de));
+  --living-wash: var(--code, var(--jp-layout-color1, #f5f6f8));
+  --living-accent: var(--link, var(--jp-content-link-color, #0b57b0));
+  container-type: inline-size; color: var(--living-ink); font: 0.92rem/1.45 system-ui, sans-serif;
+  max-width: 62rem; margin: 0.5rem 0;
+}
+.vaetl-living * { box-sizing: border-box; }
+.vaetl-living .row { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: flex-start; }
+.vaetl-living .row > * { flex: 1 1 16rem; min-width: 0; }
+.vaetl-living .title { font-weight: 600; margin: 0 0 0.4rem; }
+.vaetl-living .note { color: var(--living-faint); font-size: 0.88rem; margin: 0.5rem 0 0; }
+.vaetl-living .words { margin: 0.7rem 0 0; min-height: 2.9em; font-variant-numeric: tabular-nums; }
+.vaetl-living canvas { display: block; width: 100%; }
+.vaetl-living .pad { position: relative; touch-action: pan-y; cursor: crosshair; user-select: none; }
+.vaetl-living .pad > canvas { border-radius: 8px; }
+.vaetl-living .handle {
+  position: absolute; width: 44px; height: 44px; margin: -22px 0 0 -22px; border-radius: 50%;
+  touch-action: none; cursor: grab; outline: none;
+}
+.vaetl-living .handle::after {
+  content: ""; position: absolute; inset: 11px; border-radius: 50%; background: var(--living-paper);
+  border: 3px solid var(--living-accent); box-shadow: 0 1px 5px #0006;
+}
+.vaetl-living .handle:focus-visible::after { outline: 3px solid var(--living-accent); outline-offset: 3px; }
+.vaetl-living .handle:active { cursor: grabbing; }
+.vaetl-living label.slider {
+  display: grid; grid-template-columns: minmax(5rem, auto) 1fr 4.5rem; gap: 0.7rem; align-items: center;
+  min-height: 44px;
+}
+.vaetl-living input[type="range"] {
+  width: 100%; min-height: 44px; margin: 0; accent-color: var(--living-accent);
+}
+.vaetl-living output { text-align: right; font-variant-numeric: tabular-nums; }
+.vaetl-living button {
+  font: inherit; color: inherit; background: var(--living-wash); border: 1px solid var(--living-line);
+  border-radius: 8px; min-height: 44px; min-width: 44px; padding: 0.4rem 0.8rem; cursor: pointer;
+}
+.vaetl-living button:hover { border-color: var(--living-accent); }
+.vaetl-living button[aria-pressed="true"] {
+  border-color: var(--living-accent); box-shadow: inset 0 0 0 1px var(--living-accent);
+}
+.vaetl-living :is(button, input):focus-visible { outline: 2px solid var(--living-accent); outline-offset: 2px; }
+@media (forced-colors: active) { .vaetl-living .handle::after { border-color: Highlight; } }
+`;
+
+// Colours that can be told apart, the first seven in the order of the course's other figures; one
+// list for light paper, one for dark.
+const SERIES_ON_LIGHT = ["#0072b2", "#c94f00", "#00805d", "#b0478e", "#7c3aed", "#8a6400", "#c2255c",
+  "#0b7f8f", "#5f574f", "#5c7a00"];
+const SERIES_ON_DARK = ["#6fb6ff", "#ff9455", "#4fd1a5", "#f09ad0", "#b9a0ff", "#e5bd4f", "#ff86a8",
+  "#5fd0df", "#c6bcb0", "#b9d655"];
+
+// ---------------------------------------------------------------- the figure's frame
+
+// A figure's root, its line of words for everyone, and the state that tests read.
+// Returns {root, show, close}: call show(state, words) after each drawing.
+function stage(el, alt) {
+  const root = append(el, "div", { class: "vaetl-living", role: "group", "aria-label": alt });
+  // JupyterLab would take the arrow keys for itself.
+  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  append(root, "style", {}, LIVING_STYLE);
+  const words = document.createElement("p");
+  setAttributes(words, { class: "words", "aria-live": "polite" });
+  const say = unhurried((text) => { words.textContent = text; }, 250);
+
+  function show(state, text) {
+    if (!words.isConnected) root.append(words);
+    say(text);
+    el.dataset.state = JSON.stringify(state);
+    el.dispatchEvent(new CustomEvent("vaetl-drawn", { bubbles: true }));
+  }
+
+  function close() {
+    say.cancel();
+    root.remove();
+  }
+
+  return { root, show, close };
+}
+
+// The tag, with its attributes and text, as the last child of the parent.
+function append(parent, name, attributes = {}, text = "") {
+  const tag = document.createElement(name);
+  setAttributes(tag, attributes);
+  if (text) tag.textContent = text;
+  parent.append(tag);
+  return tag;
+}
+
+function setAttributes(tag, attributes) {
+  for (const [name, value] of Object.entries(attributes)) tag.setAttribute(name, value);
+}
+
+// Calls at once, and then at most every so many milliseconds, with what came last: a screen reader
+// that is told sixty things a second says none of them.
+function unhurried(call, milliseconds) {
+  let timer = 0;
+  let waiting = null;
+
+  function next() {
+    timer = 0;
+    if (waiting === null) return;
+    const value = waiting;
+    waiting = null;
+    call(value);
+    timer = setTimeout(next, milliseconds);
+  }
+
+  function ask(value) {
+    waiting = value;
+    if (!timer) next();
+  }
+
+  ask.cancel = () => clearTimeout(timer);
+  return ask;
+}
+
+// A function that asks for a drawing in the next frame, however often it is called until then.
+function inNextFrame(draw) {
+  let asked = 0;
+
+  function ask() {
+    if (asked) return;
+    asked = requestAnimationFrame(() => { asked = 0; draw(); });
+  }
+
+  ask.cancel = () => cancelAnimationFrame(asked);
+  return ask;
+}
+
+function prefersCalm() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}
+
+// ---------------------------------------------------------------- colours
+
+// The page's or JupyterLab's colours as a canvas takes them, and `series`, colours for data.
+function palette(root) {
+  const style = getComputedStyle(root);
+  const colours = {};
+  for (const name of ["paper", "ink", "faint", "line", "wash", "accent"]) {
+    colours[name] = style.getPropertyValue(`--living-${name}`).trim();
+  }
+  colours.isDark = lightness(colours.paper) < 0.5;
+  colours.series = colours.isDark ? SERIES_ON_DARK : SERIES_ON_LIGHT;
+  return colours;
+}
+
+// Of any colour of CSS, between 0 and 1.
+function lightness(colour) {
+  const [red, green, blue] = channels(colour);
+  return (0.3 * red + 0.59 * green + 0.11 * blue) / 255;
+}
+
+// Red, green and blue from 0 to 255 of any colour of CSS.
+function channels(colour) {
+  const context = document.createElement("canvas").getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+}
+
+// Calls when light becomes dark or dark light; returns what ends that.
+function whenColoursChange(call) {
+  const query = matchMedia("(prefers-color-scheme: dark)");
+  query.addEventListener("change", call);
+  const theme = new MutationObserver(call); // JupyterLab's
+  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name"] });
+  return () => {
+    query.removeEventListener("change", call);
+    theme.disconnect();
+  };
+}
+
+// ---------------------------------------------------------------- canvas and controls
+
+// A canvas as wide as its parent and `ratio` times as high, sharp on every screen.
+// Returns {canvas, context, width, height, close}; width and height are in CSS pixels, and
+// `resized` is called whenever they change.
+function surface(parent, { ratio = 1, label = "", resized }) {
+  const canvas = append(parent, "canvas", label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" });
+  canvas.style.aspectRatio = `1 / ${ratio}`;
+  const result = { canvas, context: canvas.getContext("2d"), width: 0, height: 0, close: () => observer.disconnect() };
+
+  function fit() {
+    const width = canvas.clientWidth;
+    if (!width) return;
+    const scale = window.devicePixelRatio || 1;
+    result.width = width;
+    result.height = width * ratio;
+    canvas.width = Math.round(width * scale);
+    canvas.height = Math.round(width * ratio * scale);
+    result.context.setTransform(scale, 0, 0, scale, 0, 0);
+    resized();
+  }
+
+  const observer = new ResizeObserver(fit);
+  observer.observe(canvas);
+  return result;
+}
+
+// A labelled slider. `format` makes the text beside it and what a screen reader says of a value.
+// Returns {input, set}.
+function slider(parent, { label, min, max, step, value, format = String, moved }) {
+  const line = append(parent, "label", { class: "slider" });
+  append(line, "span", {}, label);
+  const input = append(line, "input", { type: "range", min, max, step });
+  const output = append(line, "output");
+
+  function set(number) {
+    input.value = number;
+    output.textContent = format(Number(input.value));
+    input.setAttribute("aria-valuetext", output.textContent);
+  }
+
+  input.addEventListener("input", () => {
+    set(input.value);
+    moved(Number(input.value));
+  });
+  set(value);
+  return { input, set };
+}
+
+function button(parent, text, pressed) {
+  const tag = append(parent, "button", { type: "button" }, text);
+  tag.addEventListener("click", pressed);
+  return tag;
+}
+
+// A square plane with a point to move: by dragging, by a tap, and by the arrow keys (with Shift ten
+// times as far). `x` and `y` are [lowest, highest]; `moved(x, y)` is called with the new place.
+// A finger that swipes up or down beside the point scrolls the page.
+// Returns {surface, place, pixel, close}.
+function pad(parent, { label, x, y, step, format, moved, resized }) {
+  const box = append(parent, "div", { class: "pad" });
+  const plane = surface(box, { resized: () => { put(); resized(); } });
+  const handle = append(box, "div", {
+    class: "handle", role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": x[0],
+    "aria-valuemax": x[1], "aria-roledescription": "point on a plane",
+  });
+  const at = { x: 0, y: 0 };
+
+  function pixel(px, py) {
+    return [
+      (plane.width * (px - x[0])) / (x[1] - x[0]),
+      (plane.height * (y[1] - py)) / (y[1] - y[0]),
+    ];
+  }
+
+  function put() {
+    const [left, top] = pixel(at.x, at.y);
+    handle.style.left = `${left}px`;
+    handle.style.top = `${top}px`;
+    handle.setAttribute("aria-valuenow", at.x);
+    handle.setAttribute("aria-valuetext", format(at.x, at.y));
+  }
+
+  function place(px, py) {
+    at.x = clamp(px, x);
+    at.y = clamp(py, y);
+    put();
+  }
+
+  function move(px, py) {
+    place(px, py);
+    moved(at.x, at.y);
+  }
+
+  function follow(event) {
+    const edge = plane.canvas.getBoundingClientRect();
+    const right = (event.clientX - edge.left) / edge.width;
+    const down = (event.clientY - edge.top) / edge.height;
+    move(x[0] + right * (x[1] - x[0]), y[1] - down * (y[1] - y[0]));
+  }
+
+  box.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    box.setPointerCapture(event.pointerId);
+    handle.focus({ preventScroll: true });
+    follow(event);
+    event.preventDefault();
+  });
+  box.addEventListener("pointermove", (event) => {
+    if (box.hasPointerCapture(event.pointerId)) follow(event);
+  });
+  handle.addEventListener("keydown", (event) => {
+    const direction = {
+      ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1],
+    }[event.key];
+    if (!direction) return;
+    const far = event.shiftKey ? 10 * step : step;
+    move(at.x + far * direction[0], at.y + far * direction[1]);
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  return { surface: plane, place, pixel, handle, close: plane.close };
+}
+
+function clamp(value, [lowest, highest]) {
+  return Math.min(highest, Math.max(lowest, value));
+}
+
+// A number with so many decimals and a true minus sign.
+function decimals(value, count = 2) {
+  const text = value.toFixed(count);
+  return Number(text) === 0 ? (0).toFixed(count) : text.replace("-", "−");
+}
+
+// ---------------------------------------------------------------- numbers in base64
+
+function bytesOf(base64) {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let place = 0; place < text.length; place += 1) bytes[place] = text.charCodeAt(place);
+  return bytes;
+}
+
+function int8Of(base64) {
+  return new Int8Array(bytesOf(base64).buffer);
+}
+
+function float32Of(base64) {
+  return new Float32Array(bytesOf(base64).buffer);
+}
+
+// ---------------------------------------------------------------- small networks
+
+// A network as living/weights.py packs it, ready to run.
+function network(packed) {
+  return packed.map((layer) => {
+    const { rows, columns, activation, skip } = layer;
+    return { rows, columns, activation, skip, weights: weightsOf(layer), bias: float32Of(layer.bias) };
+  });
+}
+
+function weightsOf({ rows, columns, weights, scales }) {
+  if (!scales) return float32Of(weights);
+  const whole = int8Of(weights);
+  const scale = float32Of(scales);
+  const numbers = new Float32Array(rows * columns);
+  for (let row = 0, place = 0; row < rows; row += 1) {
+    for (let column = 0; column < columns; column += 1, place += 1) {
+      numbers[place] = whole[place] * scale[row];
+    }
+  }
+  return numbers;
+}
+
+// The network's output for one input, a Float32Array.
+function run(layers, input) {
+  return layers.reduce(runLayer, input);
+}
+
+function runLayer(input, { rows, columns, weights, bias, activation, skip }) {
+  const output = new Float32Array(rows);
+  for (let row = 0, place = 0; row < rows; row += 1, place += columns) {
+    let sum = bias[row];
+    for (let column = 0; column < columns; column += 1) sum += weights[place + column] * input[column];
+    const value = ACTIVATIONS[activation](sum);
+    output[row] = skip ? input[row] + value : value;
+  }
+  return output;
+}
+
+const ACTIVATIONS = {
+  none: (value) => value,
+  ReLU: (value) => Math.max(0, value),
+  GELU: (value) => 0.5 * value * (1 + erf(value / Math.SQRT2)),
+  Sigmoid: sigmoid,
+};
+
+function sigmoid(value) {
+  return 1 / (1 + Math.exp(-value));
+}
+
+// log(1 + e^v) without overflow.
+function softplus(value) {
+  return Math.max(value, 0) + Math.log1p(Math.exp(-Math.abs(value)));
+}
+
+// The error function, within 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26).
+function erf(value) {
+  const t = 1 / (1 + 0.3275911 * Math.abs(value));
+  const series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  const size = 1 - series * Math.exp(-value * value);
+  return value < 0 ? -size : size;
+}
