@@ -116,16 +116,13 @@ export default {
       const { mean, diverged } = summary(row, column);
       // From 0.4 nats, full colour, to log 10, none.
       const share = clamp((KNOWS_NOTHING - mean) / (KNOWS_NOTHING - 0.4), [0, 1]) ** 3 || 0;
-      context.fillStyle = colours.wash;
+      const ground = mixed(channels(colours.wash), channels(colours.series[0]), share);
+      context.fillStyle = `rgb(${ground})`;
       context.fillRect(left + 1, top + 1, wide - 2, high - 2);
-      context.globalAlpha = 0.75 * share;
-      context.fillStyle = colours.series[0];
-      context.fillRect(left + 1, top + 1, wide - 2, high - 2);
-      context.globalAlpha = 1;
       const text = mean < 9.995 ? decimals(mean) : "—";
       const size = wide < 34 ? 10 : 11.5;
       const font = `${isBest ? "bold " : ""}${size}px system-ui, sans-serif`;
-      const colour = share > 0.6 ? colours.paper : colours.ink;
+      const colour = readableOn(ground, colours);
       const middle = top + high / 2;
       label(context, text, left + wide / 2, diverged ? middle - 7 : middle, { colour, align: "center", font });
       if (isBest) stroke(context, [[left + wide / 2 - 9, middle + 9], [left + wide / 2 + 9, middle + 9]], colour, { width: 1.5 });
@@ -139,7 +136,7 @@ export default {
     }
 
     function mapArea() {
-      return { left: 38, top: 30, right: map.width - 2, bottom: map.height - 40 };
+      return { left: 44, top: 30, right: map.width - 2, bottom: map.height - 40 };
     }
 
     function follow(event) {
@@ -172,6 +169,28 @@ export default {
 // Thousandths of a nat in 16 bits; the largest number stands for a run that broke down.
 function lossesOf(base64) {
   return Array.from(new Uint16Array(bytesOf(base64).buffer), (whole) => (whole === 65535 ? NaN : whole / 1000));
+}
+
+// A colour between two, each red, green and blue from 0 to 255.
+function mixed(from, to, share) {
+  return from.map((channel, place) => Math.round(channel + share * (to[place] - channel)));
+}
+
+// Ink or paper, whichever has the higher contrast on this colour (WCAG 2.1).
+function readableOn(ground, colours) {
+  const [on, ink, paper] = [ground, channels(colours.ink), channels(colours.paper)].map(luminance);
+  return contrast(on, ink) > contrast(on, paper) ? colours.ink : colours.paper;
+}
+
+function contrast(one, other) {
+  return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+}
+
+function luminance(colour) {
+  const [red, green, blue] = colour.map((whole) => (
+    whole <= 10 ? whole / 255 / 12.92 : ((whole / 255 + 0.055) / 1.055) ** 2.4
+  ));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
 function cellAt(share, count) {
