@@ -158,6 +158,21 @@ def mlp_decoder(
     return nn.Sequential(*hidden_layers, to_pixels, nn.Unflatten(1, shape))
 
 
+def mlp_autoencoder(
+    latent: int, widths: Sequence[int] = (400,), activation: str = "ReLU", skip: bool = False
+) -> nn.Sequential:
+    """A plain autoencoder of 28 × 28 pixels: images → code [batch, latent] → logits.
+
+    Its two parts have the layers of `mlp_encoder`, with one head, and of `mlp_decoder`. Raises
+    CourseError for an unknown activation.
+    """
+    function = activation_by_name(activation)
+    encoder = mlp_encoder(latent, widths, activation=function, skip=skip)
+    decoder = mlp_decoder(latent, widths, activation=function, skip=skip)
+    one_head = nn.Sequential(encoder.body, encoder.mu)
+    return nn.Sequential(OrderedDict(encoder=one_head, decoder=decoder))
+
+
 def conv_encoder(latent: int, width: int = 16, shape: Shape = (1, 28, 28)) -> Encoder:
     """Two convolutions of stride 2 and a hidden layer; height and width must be divisible by 4."""
     channels, height, columns = shape

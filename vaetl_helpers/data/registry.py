@@ -186,7 +186,7 @@ def load(
     if item.is_text:
         item.read(Path())  # says how to load it
     if item.embedded and not full:
-        return _announced(_embedded(item), device)
+        return _announced(embedded(item), device)
     try:
         arrays = _find_or_fetch(name, root, download)
         splits = _full(item, arrays)
@@ -194,7 +194,7 @@ def load(
         if not item.embedded:
             raise _missing_error(item, error) from error
         say(f"{error} Until then the embedded {item.title} images are used.")
-        splits = _embedded(item)
+        splits = embedded(item)
     return _announced(splits, device)
 
 
@@ -269,7 +269,8 @@ def _sizes(sets: dict[str, ImageSet]) -> str:
     return "/".join(f"{len(images):,}" for images in sets.values())
 
 
-def _embedded(item: Dataset) -> Splits:
+def embedded(item: Dataset) -> Splits:
+    """The subset in the package of a data set that has one, without the line that says so."""
     asset = resources.files("vaetl_helpers").joinpath("assets", str(item.embedded))
     sets = {}
     with asset.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -288,7 +289,7 @@ def _full(item: Dataset, arrays: Arrays, validation_size: float = 1 / 12) -> Spl
     images, labels = arrays["train"]
     in_validation = np.zeros(len(images), bool)
     if item.embedded:
-        in_validation = _is_held_out(images, _embedded(item))
+        in_validation = _is_held_out(images, embedded(item))
     missing = round(len(images) * validation_size) - in_validation.sum()
     candidates = np.flatnonzero(~in_validation)
     shuffled = np.random.default_rng(0).permutation(candidates)

@@ -111,31 +111,38 @@ class Film:
 
         Raises CourseError where nothing has been watched.
         """
-        if not self.frames:
-            raise CourseError(
-                "The film is empty: hand it to the training first, fit(..., watch=film)."
-            )
         frames = self._chosen()
-        last = frames[-1]
-        reference = self._reference(last)
-        planes = _scaled([plane_of(frame.codes, reference) for frame in frames])
-        height, width = last.samples.shape[1:]
-        data = {
+        text = f"{alt} {_in_words(frames[-1])}"
+        figure.show("film", self.data(), self._static(frames, self._planes(frames)), text)
+
+    def data(self) -> dict[str, Any]:
+        """What the script reads: the frames that are shown."""
+        frames = self._chosen()
+        height, width = frames[-1].samples.shape[1:]
+        planes = np.stack(self._planes(frames)).astype(np.int8)
+        return {
             "epochs": [frame.epoch for frame in frames],
             "costs": [_rounded(frame.cost) for frame in frames],
             "columns": COLUMNS,
             "size": [COLUMNS * width, COLUMNS * height],
             "sprite": sprite([tiled(frame.samples) for frame in frames]),
-            "plane": base64.b64encode(np.stack(planes).astype(np.int8).tobytes()).decode(),
+            "plane": base64.b64encode(planes.tobytes()).decode(),
             "edge": EDGE,
             "labels": self._labels(),
             "classes": list(self.images.classes),
         }
-        text = f"{alt} {_in_words(last)}"
-        figure.show("film", data, self._static(frames, planes), text)
+
+    def _planes(self, frames: list[Frame]) -> list[Plane]:
+        """The codes of all frames, seen from one side and on one scale."""
+        reference = self._reference(frames[-1])
+        return _scaled([plane_of(frame.codes, reference) for frame in frames])
 
     def _chosen(self) -> list[Frame]:
         """The first and the last frame, and between them more early ones, when most happens."""
+        if not self.frames:
+            raise CourseError(
+                "The film is empty: hand it to the training first, fit(..., watch=film)."
+            )
         epochs = sorted(self.frames)
         if len(epochs) <= LONGEST:
             return [self.frames[epoch] for epoch in epochs]

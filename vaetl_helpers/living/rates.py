@@ -21,14 +21,22 @@ KNOWS_NOTHING = math.log(10)  # the loss in nats of a network that gives ten cla
 BROKEN = 65535  # stands for a loss that is not a number, or too large to be told
 
 
-def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
+def rate_study(alt: str, rate: float = 0.05, batch: int = 16) -> None:
     """The recorded study of rates and batch sizes, with one setting to choose.
 
     The setting's ten epochs in five runs, and beside them the mean loss at the end of all settings.
     """
     arrays, facts = recorded_arrays("01_rates")
+    row, column = facts["rates"].index(rate), facts["batches"].index(batch)
+    text = f"{alt} {in_words(rate, batch, arrays['validation'][row, column, :, -1])}"
+    figure.show("rates", rates_data(rate, batch), _static(arrays, facts, row, column), text)
+
+
+def rates_data(rate: float = 0.05, batch: int = 16) -> dict[str, Any]:
+    """What the script reads: the choices, what is chosen at first, and all losses."""
+    arrays, facts = recorded_arrays("01_rates")
     validation = arrays["validation"]  # [rates, batches, seeds, epochs + 1]
-    data = {
+    return {
         "rates": facts["rates"],
         "batches": facts["batches"],
         "seeds": validation.shape[2],
@@ -38,9 +46,6 @@ def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
         "training": packed(arrays["training"]),
         "validation": packed(validation),
     }
-    row, column = facts["rates"].index(rate), facts["batches"].index(batch)
-    text = f"{alt} {in_words(rate, batch, validation[row, column, :, -1])}"
-    figure.show("rates", data, _static(arrays, facts, row, column), text)
 
 
 def packed(losses: Losses) -> str:

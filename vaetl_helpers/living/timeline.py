@@ -95,6 +95,11 @@ def device_timeline(alt: str, measured: Mapping[str, float] | None = None, devic
     `measured` are seconds of one operation by clock ("waiting", "without waiting"), as they were
     measured on `device`: the figure says them beside the model's.
     """
+    figure.show("timeline", timeline_data(measured, device), _static(8, 10, 50), alt)
+
+
+def timeline_data(measured: Mapping[str, float] | None = None, device: str = "") -> dict[str, Any]:
+    """What the script reads: the choices, what is chosen at first, and what was measured."""
     data: dict[str, Any] = {
         "clocks": CLOCKS,
         "counts": COUNTS,
@@ -109,7 +114,7 @@ def device_timeline(alt: str, measured: Mapping[str, float] | None = None, devic
     if measured:
         data["measured"] = [[name, f"{1e3 * seconds:.3g} ms"] for name, seconds in measured.items()]
         data["device"] = device
-    figure.show("timeline", data, _static(8, 10, 50), alt)
+    return data
 
 
 def _static(count: int, launch: float, kernel: float) -> Any:

@@ -29,6 +29,7 @@ STEPS = 60
 CURVATURES = (2, 5, 10, 20, 50)
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 RATES = tuple(float(f"{0.005 * 10 ** (place / 20):.2g}") for place in range(51))  # 0.005 to 1.6
+RATE, MOMENTUM, ACROSS = 0.089, 0.7, 20  # chosen at first
 WIDTH, HEIGHT = 3.0, 2.0  # the map shows ± these
 START = (-2.3, 1.2)
 
@@ -56,7 +57,7 @@ def largest_stable_rate(method: str, across: float, momentum: float = 0.0) -> fl
 def descend(  # noqa: PLR0913  # a method, its two settings, and where it runs
     method: str,
     rate: float,
-    momentum: float = 0.9,
+    momentum: float = 0.0,
     across: float = 20,
     start: Sequence[float] = START,
     steps: int = STEPS,
@@ -94,21 +95,26 @@ def losses(path: Path, across: float) -> Path:
     return 0.5 * np.einsum("ni,ij,nj->n", path, hessian(across), path)
 
 
-def valley(alt: str, method: str = METHODS[0], rate: float = 0.079, across: int = 20) -> None:
+def ball_in_valley(alt: str) -> None:
     """The path of a method down a valley; method, step size, momentum and curvature to choose.
 
     The static figure shows gradient descent a little below and a little above its limit, momentum
     and Adam.
     """
-    data = {
+    figure.show("valley", valley_data(), _static(ACROSS), alt)
+
+
+def valley_data() -> dict[str, Any]:
+    """What the script reads: the choices, what is chosen at first, and the valley."""
+    return {
         "methods": METHODS,
-        "method": method,
+        "method": METHODS[0],
         "rates": RATES,
-        "rate": rate,
+        "rate": RATE,
         "momenta": MOMENTA,
-        "momentum": 0.9,
+        "momentum": MOMENTUM,
         "curvatures": CURVATURES,
-        "across": across,
+        "across": ACROSS,
         "flat": FLAT,
         "turn": TURN,
         "steps": STEPS,
@@ -117,7 +123,6 @@ def valley(alt: str, method: str = METHODS[0], rate: float = 0.079, across: int 
         "height": HEIGHT,
         "adam": {"decay": ADAM_DECAY, "epsilon": ADAM_EPSILON},
     }
-    figure.show("valley", data, _static(across), alt)
 
 
 def _static(across: float) -> Any:
@@ -125,12 +130,12 @@ def _static(across: float) -> Any:
     runs = (
         ("gradient descent", 0.9 * limit),
         ("gradient descent", 1.02 * limit),
-        ("momentum", 0.25 * limit),
+        ("momentum", limit),
         ("Adam", 2 * limit),
     )
     axes = plots.panels([f"{method}, step size {rate:.3g}" for method, rate in runs], "", height=3)
     for axis, (method, rate) in zip(axes, runs, strict=True):
-        _draw_path(axis, descend(method, rate, across=across), across)
+        _draw_path(axis, descend(method, rate, MOMENTUM, across), across)
     return axes[0].figure
 
 

@@ -29,6 +29,7 @@ const LIVING_STYLE = `
   content: ""; position: absolute; inset: 11px; border-radius: 50%; background: var(--living-paper);
   border: 3px solid var(--living-accent); box-shadow: 0 1px 5px #0006;
 }
+.vaetl-living .handle.hollow::after { inset: 14px; background: none; border-width: 2px; border-color: var(--living-ink); }
 .vaetl-living .handle:focus-visible::after { outline: 3px solid var(--living-accent); outline-offset: 3px; }
 .vaetl-living .handle:active { cursor: grabbing; }
 .vaetl-living label.slider {
@@ -175,6 +176,13 @@ function lightness(colour) {
 
 // Red, green and blue from 0 to 255 of any colour of CSS.
 function channels(colour) {
+  if (!CHANNELS.has(colour)) CHANNELS.set(colour, paintedChannels(colour));
+  return CHANNELS.get(colour);
+}
+
+const CHANNELS = new Map();
+
+function paintedChannels(colour) {
   const context = document.createElement("canvas").getContext("2d");
   context.fillStyle = colour;
   context.fillRect(0, 0, 1, 1);
@@ -254,12 +262,13 @@ function button(parent, text, pressed) {
 // A plane with a point to move, `ratio` times as high as wide: by dragging, by a tap, and by the
 // arrow keys (with Shift ten times as far). `x` and `y` are [lowest, highest]; `moved(x, y)` is
 // called with the new place. A finger that swipes up or down beside the point scrolls the page.
+// `isHollow`: what lies under the point shows through.
 // Returns {surface, place, pixel, close}.
-function pad(parent, { label, x, y, step, ratio = 1, format, moved, resized }) {
+function pad(parent, { label, x, y, step, ratio = 1, format, moved, resized, isHollow = false }) {
   const box = append(parent, "div", { class: "pad" });
   const plane = surface(box, { ratio, resized: () => { put(); resized(); } });
   const handle = append(box, "div", {
-    class: "handle", role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": x[0],
+    class: isHollow ? "handle hollow" : "handle", role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": x[0],
     "aria-valuemax": x[1], "aria-roledescription": "point on a plane",
   });
   const at = { x: 0, y: 0 };
@@ -349,25 +358,38 @@ function float32Of(base64) {
 
 // ---------------------------------------------------------------- small networks
 
-// A network as living/weights.py packs it, ready to run.
-function network(packed) {
-  return packed.map((layer) => {
-    const { rows, columns, activation, skip } = layer;
-    return { rows, columns, activation, skip, weights: weightsOf(layer), bias: float32Of(layer.bias) };
-  });
+// Promises a network that living/weights.py has packed, ready to run.
+async function network({ layers, int8, float32 }) {
+  const whole = new Int8Array(await inflated(int8));
+  const real = new Float32Array(await inflated(float32));
+  let wholeUsed = 0;
+  let realUsed = 0;
+
+  function nextReal(count) {
+    realUsed += count;
+    return real.subarray(realUsed - count, realUsed);
+  }
+
+  function nextWeights({ rows, columns, rounded }) {
+    if (!rounded) return nextReal(rows * columns);
+    const scales = nextReal(rows);
+    const weights = new Float32Array(rows * columns);
+    for (let row = 0, place = 0; row < rows; row += 1) {
+      for (let column = 0; column < columns; column += 1, place += 1) {
+        weights[place] = whole[wholeUsed + place] * scales[row];
+      }
+    }
+    wholeUsed += weights.length;
+    return weights;
+  }
+
+  return layers.map((layer) => ({ ...layer, weights: nextWeights(layer), bias: nextReal(layer.rows) }));
 }
 
-function weightsOf({ rows, columns, weights, scales }) {
-  if (!scales) return float32Of(weights);
-  const whole = int8Of(weights);
-  const scale = float32Of(scales);
-  const numbers = new Float32Array(rows * columns);
-  for (let row = 0, place = 0; row < rows; row += 1) {
-    for (let column = 0; column < columns; column += 1, place += 1) {
-      numbers[place] = whole[place] * scale[row];
-    }
-  }
-  return numbers;
+// Promises the bytes of deflated base64.
+function inflated(base64) {
+  const stream = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).arrayBuffer();
 }
 
 // The network's output for one input, a Float32Array.
@@ -377,13 +399,26 @@ function run(layers, input) {
 
 function runLayer(input, { rows, columns, weights, bias, activation, skip }) {
   const output = new Float32Array(rows);
-  for (let row = 0, place = 0; row < rows; row += 1, place += columns) {
-    let sum = bias[row];
-    for (let column = 0; column < columns; column += 1) sum += weights[place + column] * input[column];
-    const value = ACTIVATIONS[activation](sum);
+  const activate = ACTIVATIONS[activation];
+  for (let row = 0; row < rows; row += 1) {
+    const value = activate(bias[row] + product(weights, row * columns, input, columns));
     output[row] = skip ? input[row] + value : value;
   }
   return output;
+}
+
+// Of `count` weights from `start` on with the input. Four sums side by side: none waits for another.
+function product(weights, start, input, count) {
+  let [first, second, third, fourth] = [0, 0, 0, 0];
+  const inFours = count - (count % 4);
+  for (let place = 0; place < inFours; place += 4) {
+    first += weights[start + place] * input[place];
+    second += weights[start + place + 1] * input[place + 1];
+    third += weights[start + place + 2] * input[place + 2];
+    fourth += weights[start + place + 3] * input[place + 3];
+  }
+  for (let place = inFours; place < count; place += 1) first += weights[start + place] * input[place];
+  return first + second + third + fourth;
 }
 
 const ACTIVATIONS = {

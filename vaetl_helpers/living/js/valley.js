@@ -1,7 +1,7 @@
 // A ball in a valley that is flat one way and steep the other: the path of a method, step by step,
 // and the loss along it.
 
-const TICKS = [1e-6, 1e-3, 1, 1e3];
+const TICKS = [1e-9, 1e-6, 1e-3, 1, 1e3];
 const PACE = 70; // milliseconds from one step to the next
 
 export default {
@@ -127,7 +127,7 @@ export default {
       const area = { left: 42, top: 30, right: width - 8, bottom: height - 38 };
       const x = scale([0, steps], [area.left, area.right]);
       const y = scale([TICKS[0], TICKS.at(-1)], [area.bottom, area.top], true);
-      const names = ["10⁻⁶", "0.001", "1", "1,000"];
+      const names = ["10⁻⁹", "10⁻⁶", "0.001", "1", "1,000"];
       chartAxes(context, colours, area,
         { at: x, ticks: [0, 20, 40, 60].map((tick) => [tick, tick]), title: "step" },
         { at: y, ticks: TICKS.map((tick, place) => [tick, names[place]]), title: "loss (log scale)" });
