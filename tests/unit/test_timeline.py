@@ -38,7 +38,9 @@ def test_the_device_does_one_thing_at_a_time_and_nothing_before_it_is_told(
         run = t.timeline(count, launch, kernel, clock)
         lane = [*run.earlier, *run.kernels]
         assert all(one.end <= two.start for one, two in itertools.pairwise(lane))
-        assert all(k.start >= handed.end for handed, k in zip(run.launches, run.kernels, strict=True))
+        assert all(
+            k.start >= handed.end for handed, k in zip(run.launches, run.kernels, strict=True)
+        )
         assert all(span.end - span.start == kernel for span in lane)
 
 

@@ -33,16 +33,24 @@ def by_torch(method: str, rate: float, momentum: float, across: float) -> np.nda
 
 
 @pytest.mark.parametrize("method", v.METHODS)
-@pytest.mark.parametrize(("rate", "momentum", "across"), [(0.02, 0.9, 20), (0.09, 0.5, 20), (0.4, 0.0, 5)])
-def test_the_path_is_that_of_torch(method: str, rate: float, momentum: float, across: float) -> None:
+@pytest.mark.parametrize(
+    ("rate", "momentum", "across"), [(0.02, 0.9, 20), (0.09, 0.5, 20), (0.4, 0.0, 5)]
+)
+def test_the_path_is_that_of_torch(
+    method: str, rate: float, momentum: float, across: float
+) -> None:
     ours = v.descend(method, rate, momentum, across)
     theirs = by_torch(method, rate, momentum, across)
     assert np.allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("across", v.CURVATURES)
-@pytest.mark.parametrize(("method", "momentum"), [("gradient descent", 0.9), ("momentum", 0.5), ("momentum", 0.9)])
-def test_it_diverges_above_the_limit_and_not_below(method: str, momentum: float, across: float) -> None:
+@pytest.mark.parametrize(
+    ("method", "momentum"), [("gradient descent", 0.9), ("momentum", 0.5), ("momentum", 0.9)]
+)
+def test_it_diverges_above_the_limit_and_not_below(
+    method: str, momentum: float, across: float
+) -> None:
     limit = v.largest_stable_rate(method, across, momentum)
     ends = []
     for factor in (0.99, 1.01):

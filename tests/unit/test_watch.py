@@ -36,7 +36,7 @@ def test_it_sees_the_untrained_network_and_every_epoch() -> None:
 
 @pytest.mark.parametrize("kind", ["mlp", "norm and dropout"])
 def test_the_weights_are_the_same_with_and_without_it(kind: str) -> None:
-    """Also where the network draws numbers and BatchNorm has a state that eval mode must not move."""
+    """Also where the network draws numbers, and BatchNorm has a state."""
     ends = []
     for watch in (None, seen_by([])):
         model = build(kind)

@@ -180,9 +180,9 @@ class Film:
 
 
 def plane_of(codes: Tensor, reference: Tensor) -> Plane:
-    """Codes [images, latent] on the two directions in which `reference` [points, latent] varies most.
+    """Codes [images, latent] on the two directions in which `reference` varies most.
 
-    Two latents are the plane themselves.
+    `reference` is [points, latent]. Two latents are the plane themselves.
     """
     if codes.shape[1] <= 2:
         return cast(Plane, F.pad(codes.double(), (0, 2 - codes.shape[1])).numpy())

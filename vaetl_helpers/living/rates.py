@@ -107,7 +107,9 @@ def _draw_map(axis: Axes, last: Losses, facts: dict[str, Any]) -> None:
         colour = "white" if share[row, column] > 0.94 else "black"
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
         axis.text(row, column, text, color=colour, fontweight=weight, **style)
-    axis.set_xticks(range(len(facts["rates"])), [f"{rate:g}" for rate in facts["rates"]], fontsize=8)
+    axis.set_xticks(
+        range(len(facts["rates"])), [f"{rate:g}" for rate in facts["rates"]], fontsize=8
+    )
     axis.set_yticks(range(len(facts["batches"])), facts["batches"], fontsize=9)
     axis.set(xlabel="learning rate (below a mean: runs that diverged)", ylabel="batch size")
     axis.grid(False)

@@ -89,7 +89,9 @@ def true_time(count: int, launch: float, kernel: float) -> float:
     return launch + (count - 1) * max(launch, kernel) + kernel
 
 
-def device_timeline(alt: str, measured: Mapping[str, float] | None = None, device: str = "") -> None:
+def device_timeline(
+    alt: str, measured: Mapping[str, float] | None = None, device: str = ""
+) -> None:
     """The two lanes as a figure: operations, times and clock to choose.
 
     `measured` are seconds of one operation by clock ("waiting", "without waiting"), as they were

@@ -114,7 +114,8 @@ def check_watch(watch: Any) -> None:
     kind = watch.__name__ if isinstance(watch, type) else type(watch).__name__
     raise CourseError(
         "`watch` is called as watch(model, row) after each epoch, which cannot be done with "
-        f"{kind}: write `lambda model, row: print(row)`, or take a Film of vaetl_helpers.living.film."
+        f"{kind}: write `lambda model, row: print(row)`, or take a Film "
+        "of vaetl_helpers.living.film."
     )
 
 
