@@ -741,8 +741,7 @@ except NonFiniteLoss as error:
 # %%
 rate_study(
     alt="Left: training and validation loss of five runs, epoch by epoch. Right: a "
-    "map of 54 settings, dark where the loss at the end is low. The dark region moves "
-    "to larger rates as the batch grows, and ends at a wall where runs diverge."
+    "map of 54 settings, a number and a shade for the loss of each at the end."
 )
 plt.show()
 

@@ -150,9 +150,7 @@ def test_the_clock_reads_what_the_package_computes(clock: str, pages: dict[str, 
         assert "waiting 2 ms, without waiting 1 ms" in note
 
 
-def test_the_film_shows_each_frame_where_it_was(
-    pages: dict[str, Path], watched: film.Film
-) -> None:
+def test_the_film_shows_each_frame_where_it_was(pages: dict[str, Path], watched: film.Film) -> None:
     with opened(pages["film"]) as view:
         assert state(view)["epoch"] == 3
         planes = np.frombuffer(
