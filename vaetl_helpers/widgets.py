@@ -15,30 +15,22 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from vaetl_helpers import plots, recorded, study
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.recorded import recorded_arrays
-from vaetl_helpers.vae import VAE
 from vaetl_helpers.vae_transfer import SOURCES, TITLES
 
 Choices = dict[str, tuple[str, Sequence[Any], Any]]  # name → (label, options, start)
 BLUE, RED = plots.COLOURS[:2]
 
 
-def explore(
-    draw: Callable[..., Figure],
-    choices: Choices,
-    quick: Callable[..., tuple[bytes, str]] | None = None,
-) -> None:
+def explore(draw: Callable[..., Figure], choices: Choices) -> None:
     """The figure of draw(**values) and a labelled control for each choice.
 
-    Where nobody can move the controls, it is the figure alone. `quick(**values)` stands in for a
-    `draw` that is too slow to follow a slider: a PNG and its alternative text.
+    Where nobody can move the controls, it is the figure alone.
     """
     if not is_interactive():
         draw(**{name: start for name, (_, _, start) in choices.items()})
@@ -51,7 +43,7 @@ def explore(
 
     def move(_: object = None) -> None:
         values = {name: control.value for name, control in controls.items()}
-        content, alt = quick(**values) if quick else _png(draw(**values))
+        content, alt = _png(draw(**values))
         source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
         image.value = f'<img alt="{html.escape(alt)}" style="max-width: 100%" src="{source}">'
 
@@ -156,93 +148,6 @@ def _draw_last_losses(axis: Axes, rates: Sequence[float], last: np.ndarray, row:
     axis.set_ylabel("validation loss at the end (nats)")
     axis.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=8)
     axis.set_xticks([], minor=True)
-
-
-# ---------------------------------------------------------------- a map of latents (chapter 3)
-
-REACH, CELLS = 3.0, 15  # the map covers ±3 in both latents with 15 × 15 pictures
-
-
-def map_of_pictures(model: VAE) -> Tensor:
-    """The pictures of a grid of codes as one image [height, width] in [0, 1].
-
-    The second latent grows upwards.
-    """
-    steps = torch.linspace(-REACH, REACH, CELLS)
-    codes = torch.cartesian_prod(steps.flip(0), steps).flip(1)
-    pictures = model.picture(codes.to(_device(model)))[:, 0].cpu()
-    height, width = pictures.shape[-2:]
-    grid = pictures.view(CELLS, CELLS, height, width).transpose(1, 2)
-    return grid.reshape(CELLS * height, CELLS * width)
-
-
-def _device(model: VAE) -> torch.device:
-    return next(model.parameters()).device
-
-
-def _picture(model: VAE, z1: float, z2: float) -> Tensor:
-    """The picture of one code, [height, width]."""
-    code = torch.tensor([[z1, z2]], device=_device(model))
-    return model.picture(code)[0, 0].cpu()
-
-
-def _as_grey(image: Tensor) -> Any:
-    """An image in [0, 1] for pillow, dark on white."""
-    from PIL import Image
-
-    return Image.fromarray(255 - (255 * image).byte().numpy())
-
-
-def draw_point(model: VAE, background: Tensor, z1: float, z2: float) -> bytes:
-    """A PNG: the map with a cross at the code (z1, z2), and its picture beside it."""
-    from PIL import Image, ImageDraw
-
-    side = background.shape[0]
-    canvas = Image.new("RGB", (2 * side + 10, side), "white")
-    canvas.paste(_as_grey(background).convert("RGB"))
-    picture = _as_grey(_picture(model, z1, z2))
-    canvas.paste(picture.resize((side, side), Image.Resampling.NEAREST), (side + 10, 0))
-    x = side * (z1 + REACH) / (2 * REACH)
-    y = side * (REACH - z2) / (2 * REACH)
-    draw = ImageDraw.Draw(canvas)
-    draw.line((x - 15, y, x + 15, y), fill=RED, width=5)
-    draw.line((x, y - 15, x, y + 15), fill=RED, width=5)
-    content = io.BytesIO()
-    canvas.save(content, "PNG", compress_level=1)
-    return content.getvalue()
-
-
-def latent_map(model: VAE, alt: str, first: float = 0.0, second: float = 0.0) -> None:
-    """A map of a VAE with two latents and a point to move by two sliders."""
-    background = map_of_pictures(model)
-    steps = [round(0.05 * step - REACH, 2) for step in range(121)]
-    start_first = min(steps, key=lambda step: abs(step - first))
-    start_second = min(steps, key=lambda step: abs(step - second))
-
-    def draw(first: float, second: float) -> Figure:
-        titles = ["the map, and a point", f"decoded at ({first:g}, {second:g})"]
-        left, right = plots.panels(titles, alt, height=4.2)
-        figure = plt.gcf()
-        left.imshow(background.numpy(), cmap="gray_r", extent=(-REACH, REACH, -REACH, REACH))
-        left.plot([first], [second], "+", color=RED, markersize=18, markeredgewidth=3)
-        left.set(xlabel="latent 1", ylabel="latent 2")
-        right.imshow(_picture(model, first, second).numpy(), cmap="gray_r", vmin=0, vmax=1)
-        right.set(xticks=[], yticks=[])
-        for axis in (left, right):
-            axis.grid(False)
-        return figure
-
-    def quick(first: float, second: float) -> tuple[bytes, str]:
-        text = alt
-        if (first, second) != (start_first, start_second):
-            text += f" The point is at {first:g}, {second:g}."
-        return draw_point(model, background, first, second), text
-
-    choices: Choices = {
-        "first": ("latent 1", steps, start_first),
-        "second": ("latent 2", steps, start_second),
-    }
-    explore(draw, choices, quick)
 
 
 # ---------------------------------------------------------------- thresholds (chapter 4)

@@ -78,6 +78,27 @@ from vaetl_helpers.runtime import setup
 P = setup("00", profile, seed=seed)
 
 # %% [markdown]
+# ## A figure to move
+#
+# Some figures of this course can be moved, in JupyterLab and on its web pages.
+# In this one, each place on a plane is turned into a digit by a network that chapter 3 explains.
+# Drag the point, or press Tab until it is marked and use the arrow keys.
+
+# %%
+import matplotlib.pyplot as plt
+
+from vaetl_helpers.living.latent_plane import latent_plane
+
+latent_plane(
+    draw=False,
+    alt="Two planes full of coloured dots, one colour for each digit, and below each a "
+    "row of images that change step by step from a one to a zero.",
+)
+plt.show()
+
+# %% [markdown]
+# On the left, nearly every place gives a digit, and on the right there are gaps between them; chapter 3 says why.
+#
 # ## Is this machine ready?
 #
 # The next cell tries what the chapters need: the packages, the device that computes, the images, and the folder that keeps your work.

@@ -66,16 +66,40 @@ P = setup(
     data_root=data_root,
 )
 
+# %% [markdown]
+# ## A plane to move about on
+#
+# A *code* is two numbers here, a place on a plane, and a network called *decoder* makes an image of it.
+# Drag the point on the left plane (or use the arrow keys), and watch the image below change.
+# Then do the same on the right: where do you find images that are no digits?
+
+# %%
+import matplotlib.pyplot as plt
+
+from vaetl_helpers.living.latent_plane import latent_plane
+
+latent_plane(
+    alt="Two planes with the codes of a thousand digits as coloured dots. On the left "
+    "they lie close around the origin, on the right in streaks of unequal length. "
+    "Below each plane, images along a line across it: on the left digits that turn "
+    "into one another, on the right some blurs between them.",
+)
+plt.show()
+
+# %% [markdown]
+# Both pairs of networks were trained on the same digits and reconstruct them.
+# Yet on the right there are wide spaces from which no digit comes, while on the left nearly every place within the dashed circle gives one.
+# This chapter says what is done differently on the left, and what the two prices of the digit that you draw mean.
+
 # %%
 import math
 
-import matplotlib.pyplot as plt
 import torch
 from torch import nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from vaetl_helpers import plots, study, vae, widgets
+from vaetl_helpers import plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.training import evaluate, fit
@@ -866,21 +890,8 @@ plt.show()
 # Classes form regions without having been asked to, but 4 and 9, which look alike, overlap.
 # Whether such a space helps a *classifier* is the question of chapter 5.
 #
-# ### A map to move about in
-#
-# In JupyterLab, drag the two sliders or use the arrow keys, and the point moves on the map while its code is decoded at once.
-# If nothing can be moved, you see the picture for one point and the whole map beside it.
-
-# %%
-widgets.latent_map(
-    plane,
-    alt="Left: a map of decoded codes, digits that change gradually from place to "
-    "place. Right: the digit at one marked point.",
-)
-plt.show()
-
-# %% [markdown]
-# Neighbouring codes give similar digits, and between two classes the one turns into the other, so there are few holes.
+# This is the plane on which you have moved a point at the top of this chapter.
+# There, press *Show what every place becomes*: neighbouring codes give similar digits, and between two classes the one turns into the other, so there are few holes.
 #
 # ### One latent at a time
 #

@@ -38,22 +38,26 @@ async ([selector, act]) => {
 }
 """
 ACTS = """
-window.acts = {
-  right: target => target.dispatchEvent(
-      new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true})),
-  left: target => target.dispatchEvent(
-      new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true})),
-  drag: target => window.move(target, 'mouse'),
-  touch: target => window.move(target, 'touch'),
-};
-window.move = (target, pointerType) => {
+() => {
+  let turn = 0;
+  function press(target, key) {
+    target.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+  }
+  function drag(target, pointerType) {
     const edge = target.getBoundingClientRect();
-    window.turn = (window.turn ?? 0) + 1;
+    turn += 1;
     target.dispatchEvent(new PointerEvent('pointermove', {
       pointerId: 1, pointerType, bubbles: true,
-      clientX: edge.left + edge.width * (0.2 + 0.6 * (window.turn % 10) / 10),
+      clientX: edge.left + edge.width * (0.2 + 0.06 * (turn % 10)),
       clientY: edge.top + edge.height * 0.4}));
-};
+  }
+  window.acts = {
+    right: target => press(target, 'ArrowRight'),
+    left: target => press(target, 'ArrowLeft'),
+    drag: target => drag(target, 'mouse'),
+    touch: target => drag(target, 'touch'),
+  };
+}
 """
 VIOLATIONS = """
 async () => {

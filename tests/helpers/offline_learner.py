@@ -53,14 +53,14 @@ KERNEL = (
     "import os\nprint(*(os.environ.get(name) for name in ('VAETL_OFFLINE', 'HF_HUB_OFFLINE', "
     "'PIP_NO_INDEX')))"
 )
-MAP = """\
-from vaetl_helpers import vae, widgets
-widgets.latent_map(vae.pretrained("vae-mnist-2d")[0], alt="a map of digits")"""
+PLANE = """\
+from vaetl_helpers.living.latent_plane import latent_plane
+latent_plane(alt="two planes of codes")"""
 
 
 def a_notebook(path: Path) -> None:
     python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [v4.new_markdown_cell(FORMULA), v4.new_code_cell(KERNEL), v4.new_code_cell(MAP)]
+    cells = [v4.new_markdown_cell(FORMULA), v4.new_code_cell(KERNEL), v4.new_code_cell(PLANE)]
     nbformat.write(v4.new_notebook(metadata=python, cells=cells), path)
 
 
@@ -87,10 +87,14 @@ def in_jupyterlab() -> None:
         a_notebook(home / "vaetl-course" / "mine.ipynb")
         open_notebook(page, address, "mine.ipynb")
         told = run_all(page)[0]["text"].strip()
-        page.wait_for_selector(".noUi-handle")
+        page.wait_for_selector(".vaetl-living .handle")
         page.wait_for_selector("mjx-container")
         picture = page.evaluate("document.querySelector('img[alt^=\"of another\"]').naturalWidth")
-        say(told=told, maps=page.locator('img[alt^="a map of digits"]').count(), picture=picture)
+        say(
+            told=told,
+            maps=page.locator('[aria-label="two planes of codes"]').count(),
+            picture=picture,
+        )
 
 
 def whole_course() -> None:

@@ -17,16 +17,9 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
-from vaetl_helpers import plots, recorded, study, vae, widgets
-
-
-def small_map(alt: str) -> None:
-    torch.manual_seed(0)
-    widgets.latent_map(vae.mlp_vae(latent=2, widths=[16]).eval(), alt)
-
+from vaetl_helpers import plots, recorded, study, widgets
 
 CONTROLS: dict[
     str, tuple[Callable[..., None], dict[str, Any]]
@@ -45,7 +38,6 @@ CONTROLS: dict[
             "labels": 20,
         },
     ),
-    "latent map": (small_map, {"first": -3.0, "second": 2.95}),
 }
 each = pytest.mark.parametrize("name", CONTROLS)
 

@@ -49,6 +49,7 @@ MODULES = (
     "vaetl_helpers.data",
     "vaetl_helpers.exercises",
     "vaetl_helpers.hardware",
+    "vaetl_helpers.living.latent_plane",
     "vaetl_helpers.nets",
     "vaetl_helpers.plots",
     "vaetl_helpers.settings",

@@ -83,7 +83,7 @@ def _plane(decoder: nn.Module, codes: np.ndarray, centre: tuple[float, float]) -
 
 
 def plain_autoencoder() -> Any:
-    """The packaged autoencoder with two latents, in eval mode: its parts are encoder and decoder."""
+    """The packaged autoencoder with two latents, in eval mode; its parts: encoder and decoder."""
     tensors, facts = packaged_weights("autoencoder-mnist-2d")
     model = nets.mlp_autoencoder(**facts["architecture"])
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
@@ -110,7 +110,7 @@ def ten_digits() -> Tensor:
 
 @cache
 def rounding_error() -> tuple[float, float]:
-    """By how much rounded weights change a pixel's probability on the VAE's plane: most, and mean."""
+    """How much rounded weights change a pixel's probability on the VAE's plane: most, mean."""
     plane, _ = planes()
     steps = torch.linspace(-plane.reach, plane.reach, GRID)
     codes = torch.cartesian_prod(steps, steps)
@@ -138,11 +138,11 @@ def _packed(plane: Plane) -> dict[str, Any]:
 def _note(plane: Plane) -> str:
     largest, mean = rounding_error()
     return (
-        f"Dots: the codes of {len(plane.codes):,} test digits, coloured by class (of a few that lie "
-        "outside, the nearest place is shown); numerals stand in the middle of a class, and the "
-        "dashed circle holds 86 % of the prior. The weights are "
-        "rounded to eight bits, which changes the probability of a pixel on the VAE’s plane by "
-        f"{mean:.4f} on average and by {largest:.2f} at most."
+        f"Dots: the codes of {len(plane.codes):,} test digits, coloured by class; the few that lie "
+        "outside are drawn at the edge. Numerals stand in the middle of a class, and the dashed "
+        "circle holds 86 % of the prior. The weights are rounded to eight bits, which changes the "
+        f"probability of a pixel on the VAE’s plane by {mean:.4f} on average and by {largest:.2f} "
+        "at most."
     )
 
 
