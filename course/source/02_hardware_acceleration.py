@@ -501,9 +501,9 @@ plots.crossover(
 plt.show()
 
 # %% [markdown]
-# All lines begin at the same height, because we give every machine the overhead of this one's narrowest network.
-# For the narrow network the lines stay together up to a few hundred images, so there a GPU would hardly help.
-# For the wide one they part at once, since there is enough to compute and to move.
+# We gave every machine the overhead of this one's narrowest network, so that in the left panel all lines begin at about the same height.
+# There they stay together while the batch is small, and a GPU would hardly help.
+# For the wide network they part at once, since there is enough to compute and to move.
 # A faster GPU than the T4 changes little as long as both only wait for Python.
 #
 # ### The way to the device

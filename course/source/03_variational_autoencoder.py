@@ -102,6 +102,7 @@ from torch.nn import functional as F
 from vaetl_helpers import plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.film import Film
 from vaetl_helpers.training import evaluate, fit
 
 # %% [markdown]
@@ -513,6 +514,7 @@ def negative_elbo(model, images, labels):
 
 
 adam = torch.optim.Adam(model.parameters(), lr=2e-3, fused=True)
+film = Film(digits.validation)
 history = fit(
     model,
     digits.train,
@@ -523,9 +525,37 @@ history = fit(
     validation=digits.validation,
     seed=P.seed,
     quiet=True,
+    watch=film,
 )
 
 # %% [markdown]
+# ### The training as a film
+#
+# `fit` calls what it is handed as `watch` after every epoch, and our `Film` keeps two pictures each time.
+# On the left are 25 codes, drawn once from the prior, and what the decoder makes of them.
+# On the right are 200 validation digits, each a dot where the encoder puts its $\mu$.
+# Of the many latents we see a plane, the one on which the ten classes lie furthest apart at the end; the labels choose this view and nothing else.
+#
+# Play the film, or move its slider.
+# When do the samples become strokes, and when digits?
+# And what becomes of the heap in the middle?
+
+# %%
+film.show(
+    alt="Frames of a film. Left: 25 pictures, grey noise before training, later "
+    "strokes and digits. Right: dots in ten colours, at first in one heap."
+)
+plt.show()
+
+# %% [markdown]
+# Before training the decoder makes grey noise of every code, and the encoder puts all digits on one heap.
+# Most happens in the first few epochs, in which the heap opens, similar digits gather, and the noise turns into strokes.
+# Later epochs move little: the ink becomes sharper, and the cost goes on falling slowly.
+# Nobody told the network that there are ten classes; images that look alike get similar codes, because then one part of the decoder serves them all.
+
+# %% [markdown]
+# ### What becomes of the two terms
+#
 # On the right, look at the two parts of the loss separately.
 # Which rises?
 

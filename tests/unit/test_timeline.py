@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import matplotlib.pyplot as plt
 import pytest
 
 from vaetl_helpers.errors import CourseError
@@ -51,3 +52,29 @@ def test_what_cannot_be_timed_is_a_sentence() -> None:
         t.timeline(3, 10, 0)
     with pytest.raises(CourseError, match="clock"):
         t.timeline(3, 10, 50, "sometimes")
+
+
+def test_chapter_2_says_what_the_first_choice_gives() -> None:
+    data = t.timeline_data()
+    times = data["count"], data["launch"], data["kernel"]
+    readings = [t.timeline(*times, clock).reading for clock in t.CLOCKS]
+    assert readings == [80, 550, 410] and t.true_time(*times) == 410
+    assert all(
+        data[name] in data[f"{name}s" if name != "launch" else "launches"]
+        for name in ("count", "launch", "kernel")
+    )
+
+
+def test_what_was_measured_stands_beside_the_model() -> None:
+    data = t.timeline_data({"waiting": 0.0021, "without waiting": 0.00042}, "cuda")
+    assert data["measured"] == [["waiting", "2.1 ms"], ["without waiting", "0.42 ms"]]
+    assert "measured" not in t.timeline_data()
+
+
+def test_the_static_figure_has_a_panel_for_each_clock() -> None:
+    plt.close("all")
+    t.device_timeline("Two lanes, three clocks.")
+    drawn = plt.gcf()
+    titles = [axis.get_title() for axis in drawn.axes]
+    assert titles[0] == "the clock never waits: 80 µs (true: 410 µs)" and len(titles) == 3
+    plt.close(drawn)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
+from vaetl_helpers import plots
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.living import valley as v
 
@@ -83,6 +85,43 @@ def test_an_unknown_method_is_a_sentence() -> None:
         v.descend("adam", 0.1)
 
 
-def test_the_start_values_are_among_the_choices() -> None:
-    assert 0.079 in v.RATES and 20 in v.CURVATURES and 0.9 in v.MOMENTA
+def test_the_step_sizes_grow() -> None:
     assert list(v.RATES) == sorted(set(v.RATES))
+
+
+def best(method: str, across: float, momentum: float) -> tuple[float, float]:
+    """The lowest loss after all steps that the slider can reach, and its step size."""
+    ends = []
+    for rate in v.RATES:
+        path = v.descend(method, rate, momentum, across)
+        ends.append((float(v.losses(path, across)[-1]), rate))
+    return min(ends)
+
+
+def test_chapter_1_says_what_the_paths_say() -> None:
+    assert best("gradient descent", 20, 0) == (pytest.approx(1.3e-5, rel=0.05), 0.089)
+    assert best("gradient descent", 50, 0) == (pytest.approx(0.013, rel=0.05), 0.035)
+    assert best("momentum", 50, 0.7) == (pytest.approx(4e-8, rel=0.1), 0.063)
+    limits = [v.largest_stable_rate(m, 50, 0.7) for m in ("gradient descent", "momentum")]
+    assert limits[0] < 0.063 < limits[1]
+
+
+def test_what_is_chosen_at_first_is_among_the_choices() -> None:
+    data = v.valley_data()
+    for value, choices in (
+        ("rate", "rates"),
+        ("momentum", "momenta"),
+        ("across", "curvatures"),
+        ("method", "methods"),
+    ):
+        assert data[value] in data[choices]
+
+
+def test_the_static_figure_shows_four_paths() -> None:
+    plt.close("all")
+    v.ball_in_valley("Four paths in a valley.")
+    drawn = plt.gcf()
+    titles = [axis.get_title() for axis in drawn.axes]
+    assert titles[0] == "gradient descent, step size 0.09" and len(titles) == 4
+    assert plots.alt_text(drawn) == "Four paths in a valley."
+    plt.close(drawn)
