@@ -59,10 +59,8 @@ def test_chapter_2_says_what_the_first_choice_gives() -> None:
     times = data["count"], data["launch"], data["kernel"]
     readings = [t.timeline(*times, clock).reading for clock in t.CLOCKS]
     assert readings == [80, 550, 410] and t.true_time(*times) == 410
-    assert all(
-        data[name] in data[f"{name}s" if name != "launch" else "launches"]
-        for name in ("count", "launch", "kernel")
-    )
+    assert data["launch"] in data["launches"]
+    assert data["count"] in data["counts"] and data["kernel"] in data["kernels"]
 
 
 def test_what_was_measured_stands_beside_the_model() -> None:
