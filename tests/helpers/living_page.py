@@ -136,11 +136,14 @@ def settled(view: Any, before: Any) -> Any:
 
 
 def median_answer(view: Any, selector: str, acts: tuple[str, ...], name: str) -> float:
-    """Median milliseconds of 100 answers by the page's own clock; prints it with the slowest."""
+    """Median milliseconds of 100 answers by the page's own clock; prints it with the extremes."""
     times = []
     for turn in range(100):
         act = acts[turn // 10 % len(acts)]  # ten steps there, ten back
         times.append(view.evaluate(ANSWER, [selector, act])[0])
     median = statistics.median(times)
-    print(f"{name}: median {median:.1f} ms of {len(times)} answers, slowest {max(times):.0f} ms")
+    print(
+        f"{name}: median {median:.1f} ms of {len(times)} answers, from {min(times):.1f} to "
+        f"{max(times):.0f} ms"
+    )
     return median

@@ -659,10 +659,18 @@ def test_colab_gets_what_is_missing_once_and_nothing_moves(lent: Lent) -> None:
 widgets.is_interactive = lambda: True  # and so gets a control, from ipywidgets 7
 draw = lambda n: plots.panels(["a", "b"], "Two empty axes.")[0].figure
 widgets.explore(draw, {"n": ("steps", [1, 2], 1)})"""
+    plane = """from vaetl_helpers.living import figure
+from vaetl_helpers.living.latent_plane import latent_plane
+figure.is_interactive = lambda: True  # and yet gets a picture: ipywidgets 7 is too old for it
+figure.find_spec = lambda name: "there"  # even where anywidget is
+latent_plane("Two planes full of dots.")"""
     colab = lent.marks()
-    first, *_, loaded, moved = lent.open("01_training_basics", "load(", control, **colab)
+    first, *_, loaded, moved, still = lent.open(
+        "01_training_basics", "load(", control, plane, **colab
+    )
     assert re.match(r"Course helpers \S+: added jaxtyping \S+, wadler-lindig \S+\.\n$", first)
     assert "Fashion-MNIST, embedded" in loaded and "widget-view" in moved
+    assert "Two planes full of dots." in still and "widget-view" not in still
     after, files = lent.versions(), lent.files()
     assert unmoved(before, after) and after.keys() - before.keys() == MISSING
     assert not any("[!!]" in text for text in lent.open("00_start_here", "course_map()", **colab))

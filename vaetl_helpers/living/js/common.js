@@ -94,6 +94,7 @@ function stage(el, alt) {
 
   function close() {
     say.cancel();
+    PALETTES.delete(root);
     root.remove();
   }
 
@@ -156,8 +157,17 @@ function prefersCalm() {
 
 // ---------------------------------------------------------------- colours
 
-// The page's or JupyterLab's colours as a canvas takes them, and `series`, colours for data.
-function palette(root) {
+// The page's or JupyterLab's colours as a canvas takes them, and `series`, colours for data; `tag` is
+// any part of a figure. They are read once, and again when light becomes dark.
+function palette(tag) {
+  const root = tag.closest(".vaetl-living");
+  if (!PALETTES.has(root)) PALETTES.set(root, readPalette(root));
+  return PALETTES.get(root);
+}
+
+const PALETTES = new Map();
+
+function readPalette(root) {
   const style = getComputedStyle(root);
   const colours = {};
   for (const name of ["paper", "ink", "faint", "line", "wash", "accent"]) {
@@ -191,12 +201,13 @@ function paintedChannels(colour) {
 
 // Calls when light becomes dark or dark light; returns what ends that.
 function whenColoursChange(call) {
+  const changed = () => { PALETTES.clear(); call(); };
   const query = matchMedia("(prefers-color-scheme: dark)");
-  query.addEventListener("change", call);
-  const theme = new MutationObserver(call); // JupyterLab's
+  query.addEventListener("change", changed);
+  const theme = new MutationObserver(changed); // JupyterLab's
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name"] });
   return () => {
-    query.removeEventListener("change", call);
+    query.removeEventListener("change", changed);
     theme.disconnect();
   };
 }

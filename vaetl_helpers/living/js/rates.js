@@ -92,7 +92,8 @@ export default {
       context.clearRect(0, 0, width, height);
       const area = mapArea();
       const cell = [(area.right - area.left) / rates.length, (area.bottom - area.top) / batches.length];
-      label(context, "mean validation loss at the end (nats)", area.left, area.top - 14, { colour: colours.faint });
+      const title = isNarrow(cell[0]) ? "loss at the end" : "mean validation loss at the end (nats)";
+      label(context, title, area.left, area.top - 14, { colour: colours.faint });
       batches.forEach((size, column) => {
         const middle = area.top + (column + 0.5) * cell[1];
         label(context, size, area.left - 6, middle, { colour: colours.faint, align: "right" });
@@ -100,6 +101,7 @@ export default {
         rates.forEach((_, row) => drawCell(colours, area, cell, row, column, row === best));
       });
       rates.forEach((value, row) => {
+        if (isNarrow(cell[0]) && row % 2) return;
         const middle = area.left + (row + 0.5) * cell[0];
         label(context, value, middle, area.bottom + 12, { colour: colours.faint, align: "center", font: "11px system-ui, sans-serif" });
       });
@@ -119,6 +121,11 @@ export default {
       const ground = mixed(channels(colours.wash), channels(colours.series[0]), share);
       context.fillStyle = `rgb(${ground})`;
       context.fillRect(left + 1, top + 1, wide - 2, high - 2);
+      if (isNarrow(wide)) {
+        if (isBest) disc(context, left + wide / 2, top + high / 2, 3, readableOn(ground, colours));
+        if (diverged) label(context, diverged, left + wide / 2, top + high / 2, { colour: colours.series[1], align: "center" });
+        return;
+      }
       const text = mean < 9.995 ? decimals(mean) : "—";
       const size = wide < 34 ? 10 : 11.5;
       const font = `${isBest ? "bold " : ""}${size}px system-ui, sans-serif`;
@@ -191,6 +198,12 @@ function luminance(colour) {
     whole <= 10 ? whole / 255 / 12.92 : ((whole / 255 + 0.055) / 1.055) ** 2.4
   ));
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+// Where a cell has no room for its number; there a dot stands for the lowest mean of a row, and a
+// number for the runs that diverged.
+function isNarrow(wide) {
+  return wide < 28;
 }
 
 function cellAt(share, count) {
