@@ -218,28 +218,6 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 time_it_checked = check("hardware.time_it", time_it)
 
 # %% [markdown]
-# The figure below shows why.
-# It has two lanes of time, Python's and the device's, and a clock that is read at the orange lines.
-# It is a model: each operation takes the same time to hand over and the same time to compute, the device does one after the other, and the queue between them is never full.
-# When the clock starts, the device still has some earlier work to do (grey).
-# Choose when the clock waits, move the times, and look for a clock that is too short, one that is too long, and one that is right.
-
-# %%
-device_timeline(
-    alt="Python hands eight operations over within 80 microseconds, while the device "
-    "works on them for 400 more. A clock that never waits reads 80, one that waits at "
-    "the end also counts earlier work and reads 550, and one that waits before and "
-    "after reads 410, which is true."
-)
-plt.show()
-
-# %% [markdown]
-# The clock that never waits reads only how long the handing over took, 80 µs, and would read the same if the device computed for an hour.
-# The one that waits at the end alone is too long, because it also pays for what was in the queue before.
-# Only the clock that waits on both sides tells the true time, 410 µs.
-# Now make the device quick, so that it needs less time for each operation than Python needs to hand it over.
-# Then the device waits for Python, and a faster device would change nothing: that is the *overhead* of section 3.
-#
 # Now time a matrix product on your device, with and without waiting.
 # On a CPU the two times differ only by scatter, 10 or 20 %, because it has finished when Python goes on.
 # On a GPU the second time is far too short to be true.
@@ -254,6 +232,30 @@ print(
     f"a 1024 x 1024 product on {P.device.type}: {1e3 * waiting:.3f} ms; without "
     f"waiting: {1e3 * not_waiting:.3f} ms"
 )
+
+# %% [markdown]
+# What happens on a GPU, a figure can show on any machine.
+# It has two lanes of time, Python's and the device's, and a clock that is read at the orange lines.
+# It is a model: each operation takes the same time to hand over and the same time to compute, the device does one after the other, and the queue between them is never full.
+# When the clock starts, the device still has some earlier work to do (grey).
+# Choose when the clock waits, move the times, and look for a clock that is too short, one that is too long, and one that is right.
+
+# %%
+device_timeline(
+    alt="Two lanes of time. Python hands eight operations over in a short time, and the "
+    "device works on them for much longer, after some earlier work. The clock stops at "
+    "another place in each of three panels.",
+    measured={"waiting": waiting, "without waiting": not_waiting},
+    device=P.device.type,
+)
+plt.show()
+
+# %% [markdown]
+# The clock that never waits reads only how long the handing over took, 80 µs, and would read the same if the device computed for an hour.
+# The one that waits at the end alone reads 550 µs, because it also pays for what was in the queue before.
+# Only the clock that waits on both sides tells the true time, 410 µs.
+# Now make the device quick, so that it needs less time for each operation than Python needs to hand it over.
+# Then the device waits for Python, and a faster device would change nothing: that is the *overhead* of section 3.
 
 # %% [markdown]
 # ## 3. Two roofs

@@ -115,7 +115,7 @@ def timeline_data(measured: Mapping[str, float] | None = None, device: str = "")
     }
     if measured:
         data["measured"] = [[name, f"{1e3 * seconds:.3g} ms"] for name, seconds in measured.items()]
-        data["device"] = device
+        data["device"] = device.upper()
     return data
 
 

@@ -163,5 +163,5 @@ function inWords({ clock, launch, kernel }, { reading, true: truth, queued }, cl
 
 function measuredInWords({ measured, device }) {
   const parts = measured.map(([name, time]) => `${name} ${time}`);
-  return `Measured in this run, one product of two matrices on ${device}: ${parts.join(", ")}.`;
+  return `Measured above, one product of two matrices on this ${device}: ${parts.join(", ")}.`;
 }
