@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -186,11 +187,7 @@ def report(name: str, value: float, unit: str = "", **fields: Unpack[RecordField
 
 def show_record(content: dict[str, Any]) -> None:
     """Shows a `record` as a line and attaches it."""
-    parts = [f"{content['name']} = {content['value']:.4g}"]
-    if content["low"] is not None and content["high"] is not None:
-        parts.append(f"[{content['low']:.4g}, {content['high']:.4g}]")
-    if content["unit"]:
-        parts.append(content["unit"])
+    parts = [f"{content['name'].replace('_', ' ')} = {value_text(content)}"]
     notes = []
     if content["data"]:
         notes.append(content["data"])
@@ -201,6 +198,93 @@ def show_record(content: dict[str, Any]) -> None:
     if notes:
         parts.append(f"({', '.join(notes)})")
     emit(" ".join(parts), "record", content)
+
+
+def value_text(content: Mapping[str, Any]) -> str:
+    """A record's value, unit and interval as readers see them; a fraction as per cent."""
+    numbers = [content.get("value"), content.get("low"), content.get("high")]
+    unit = content.get("unit") or ""
+    if unit == "fraction":
+        unit = "%"
+        numbers = [None if number is None else 100 * number for number in numbers]
+    value, low, high = number_texts(*numbers)
+    words = ["not finite" if numbers[0] is None else value]
+    if unit:
+        words.append(unit)
+    if None not in numbers[1:]:
+        words.append(f"[{low}, {high}]")
+    return " ".join(words)
+
+
+DIGITS = 3  # of the largest number of those that are compared
+LARGE = ((1e12, " trillion"), (1e9, " billion"), (1e6, " million"))
+SMALLEST = 1e-4  # below it, powers of ten
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number_texts(*numbers: float | None) -> list[str]:
+    """Numbers as readers see them everywhere, all with the same decimals: 1,770 or −0.35.
+
+    The largest has three digits. Those that are None are "open", as the end of an interval.
+    """
+    sizes = [abs(number) for number in numbers if number is not None and math.isfinite(number)]
+    largest = max(sizes, default=0)
+    for scale, word in LARGE:
+        if largest >= scale:
+            return [_with_word(number, scale, word, numbers) for number in numbers]
+    if 0 < largest < SMALLEST:
+        return [_power_of_ten(number) for number in numbers]
+    decimals = _decimals(numbers, largest)
+    return [_number_text(number, decimals) for number in numbers]
+
+
+def _decimals(numbers: Sequence[float | None], largest: float) -> int:
+    """Decimals for three digits of the largest, less those that are 0 in all; −1 rounds to tens."""
+    if not largest:
+        return 0
+    decimals = _decimals_of(largest)
+    finite = [number for number in numbers if number is not None and math.isfinite(number)]
+    rounded = [round(number, decimals) for number in finite]
+    while decimals > 0 and all(round(number, decimals - 1) == number for number in rounded):
+        decimals -= 1
+    return decimals
+
+
+def _decimals_of(number: float) -> int:
+    """Decimals for three digits of a number that is not 0."""
+    rounded = float(f"{abs(number):.{DIGITS - 1}e}")
+    return DIGITS - 1 - math.floor(math.log10(rounded))
+
+
+def _number_text(number: float | None, decimals: int) -> str:
+    if number is None:
+        return "open"
+    if not math.isfinite(number):
+        return str(number)
+    if decimals < 0 and number:  # 1,770 beside 12, which is no ten
+        decimals = min(_decimals_of(number), 0)
+    text = f"{round(number, decimals):,.{max(decimals, 0)}f}"
+    return text.replace("-", "−") if text.strip("-0.,") else text.lstrip("-")
+
+
+def _with_word(
+    number: float | None, scale: float, word: str, numbers: Sequence[float | None]
+) -> str:
+    """A number in millions or more: 1.77 billion."""
+    scaled = [None if other is None else other / scale for other in numbers]
+    largest = max(abs(other) for other in scaled if other is not None and math.isfinite(other))
+    if number is None:
+        return "open"
+    return _number_text(number / scale, _decimals(scaled, largest)) + word
+
+
+def _power_of_ten(number: float | None) -> str:
+    """A number that is nearly nothing: 1.2 × 10⁻⁷."""
+    if not number:
+        return "open" if number is None else "0"
+    mantissa, _, exponent = f"{number:.1e}".partition("e")
+    power = str(int(exponent)).translate(SUPERSCRIPTS)
+    return f"{mantissa.replace('-', '−')} × 10{power}"
 
 
 def show_table(

@@ -1,7 +1,7 @@
 """The course's figures: colour-blind-safe, labelled, and with a text for those who cannot see them.
 
-Each function draws one figure, needs `alt`, the sentence that a screen reader says, and is followed
-by `plt.show()`.
+Each function draws one figure, needs `alt`, the sentence that a screen reader says (or its id in
+`alt_texts`), and is followed by `plt.show()`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
+from vaetl_helpers import page_figures
+from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.output import is_interactive, notebook_kernel
 from vaetl_helpers.study.effects import mean_interval
 from vaetl_helpers.study.table import Table
@@ -64,11 +66,13 @@ Row = Any  # of the claims ledger: row["effect"], row["low"], row["verdict"], â€
 def describe(figure: Figure, alt: str) -> Figure:
     """Attaches the alternative text to a figure, so that notebooks and pages carry it with it.
 
+    A chapter's cell gives its id, as in `alt_texts`, and not what its reader is about to see.
+
     It stands in the picture's metadata, from which the course's pages take it. JupyterLab (seen
     with 4.6.6) and nbconvert's template `lab` (7.17.2) draw pictures without it; so where a person
     works in a notebook, a sentence that only a screen reader says goes before the picture.
     """
-    ALT_TEXTS[figure] = alt
+    ALT_TEXTS[figure] = full_text(alt)
     if notebook_kernel():
         from IPython import get_ipython
 
@@ -82,18 +86,20 @@ def alt_text(figure: Figure) -> str:
     return ALT_TEXTS.get(figure, "")
 
 
-def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, str]]:
+def _png_with_alt(figure: Figure) -> tuple[bytes, dict[str, Any]]:
     if is_interactive():
         tell_screen_readers(alt_text(figure))
-    return png(figure), {"alt": alt_text(figure)}
+    return picture(figure)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a notebook stores it, without a margin; needs IPython."""
-    from IPython.core.pylabtools import print_figure
+def picture(figure: Figure) -> tuple[bytes, dict[str, Any]]:
+    """The figure as a notebook stores it, a PNG, and its metadata: its text, its size, its twin.
 
-    content: bytes = print_figure(figure, "png", bbox_inches="tight")
-    return content
+    The twin for phones is for pages: a person who works in a notebook does not wait for it. Needs
+    IPython.
+    """
+    content, metadata = page_figures.stored(figure, narrow=not is_interactive())
+    return content, {"alt": alt_text(figure)} | metadata
 
 
 def tell_screen_readers(alt: str) -> None:
@@ -177,6 +183,8 @@ def crossover(
         axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="ms per step")
         axis.set_xticks(batches, [f"{batch:,}" for batch in batches], fontsize=9)
         axis.xaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     lowest = min(axis.get_ylim()[0] for axis in axes)
     highest = max(axis.get_ylim()[1] for axis in axes)

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaetl_helpers import plots, recorded, study
+from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.output import is_interactive
 from vaetl_helpers.recorded import recorded_arrays
 from vaetl_helpers.vae_transfer import SOURCES, TITLES
@@ -131,6 +132,7 @@ def thresholds(
 
     To choose: method, labels a class, draw of labels and threshold.
     """
+    alt = full_text(alt)
     arrays, facts = recorded_arrays("04_thresholds")
     positive = arrays["validation_labels"] == 1
     other, name = facts["classes"]
@@ -232,6 +234,7 @@ def curves(
 
     To choose: the data, both methods and the number of labels.
     """
+    alt = full_text(alt)
     pairs = data_pairs()
 
     def draw(pair: str, method: str, against: str, labels: int) -> Figure:

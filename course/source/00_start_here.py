@@ -89,11 +89,7 @@ import matplotlib.pyplot as plt
 
 from vaetl_helpers.living.latent_plane import latent_plane
 
-latent_plane(
-    draw=False,
-    alt="Two planes full of coloured dots, one colour for each digit, and below each a "
-    "row of images that change step by step from a one to a zero.",
-)
+latent_plane(alt="00/plane", draw=False)
 plt.show()
 
 # %% [markdown]

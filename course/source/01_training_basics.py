@@ -135,8 +135,7 @@ plots.image_grid(
     data.train.images[:20],
     names,
     title="Twenty training images and their classes",
-    alt="Two rows of ten small grey pictures of clothes, each with the name of its "
-    "class above it.",
+    alt="01/twenty_images",
 )
 plt.show()
 
@@ -378,8 +377,7 @@ plots.lines(
     title="Two epochs of training, step by step",
     x="training step",
     y="loss (nats)",
-    alt="The loss starts near log 10, falls steeply in the first steps, then slowly "
-    "and with noise.",
+    alt="01/two_epochs",
 )
 plt.show()
 
@@ -509,8 +507,7 @@ plots.lines(
     x="training step",
     y="loss (nats), log scale",
     scale="log y",
-    alt="Both curves fall by a factor of more than ten; the one with shuffled labels "
-    "falls more slowly.",
+    alt="01/by_heart",
 )
 plt.show()
 
@@ -565,9 +562,7 @@ cases = {
 # %%
 axes = plots.panels(
     list(cases),
-    alt="Three panels of training and validation loss. A: both fall slowly and stay "
-    "high. B: training falls to nearly "
-    "zero while validation turns and rises. C: both fall and stay close together.",
+    alt="01/three_cases",
 )
 for axis, (title, one) in zip(axes, cases.items(), strict=True):
     both = {
@@ -622,11 +617,7 @@ for label, row in {"at the best validation loss": best, "at the end": -1}.items(
 # And which method comes furthest down in 60 steps, when you give each its best step size?
 
 # %%
-ball_in_valley(
-    alt="Paths of a ball in a long valley, drawn on ovals of equal loss. Gradient "
-    "descent below its limit jumps from side to side and comes to rest; above it, it "
-    "flies out of the picture. Momentum and Adam swing into the valley and along it."
-)
+ball_in_valley(alt="01/valley")
 plt.show()
 
 # %% [markdown]
@@ -686,9 +677,7 @@ axis = plots.lines(
     x="learning rate",
     y="loss, smoothed (nats)",
     scale="log x",
-    alt="Flat at log 10 for small rates, a steep fall around two thousandths, a "
-    "valley, and a wall near one tenth. A "
-    "vertical line marks the rate that we take, 0.004.",
+    alt="01/rate_sweep",
 )
 axis.axvline(4e-3, color="grey", linewidth=1)
 plt.show()
@@ -739,10 +728,7 @@ except NonFiniteLoss as error:
 # And at which rate do runs begin to diverge?
 
 # %%
-rate_study(
-    alt="Left: training and validation loss of five runs, epoch by epoch. Right: a "
-    "map of 54 settings, a number and a shade for the loss of each at the end."
-)
+rate_study(alt="01/rates")
 plt.show()
 
 # %%
@@ -856,8 +842,7 @@ plots.lines(
     title="Small CNN: accuracy epoch by epoch",
     x="epoch",
     y="accuracy (fraction)",
-    alt="Training and validation accuracy rise together and flatten; training ends a "
-    "little above validation.",
+    alt="01/cnn_accuracy",
 )
 plt.show()
 
@@ -940,8 +925,7 @@ plots.image_grid(
     data.validation.images[wrong[:20]],
     mistakes,
     title="Twenty mistakes: what the network said, and what it is",
-    alt="Twenty misclassified pictures. Many are shirts, coats, pullovers and "
-    "T-shirts taken for one another.",
+    alt="01/mistakes",
 )
 plt.show()
 
@@ -1028,8 +1012,7 @@ plots.lines(
     title="The same network, with and without the bugs",
     x="epoch",
     y="validation accuracy (fraction)",
-    alt="The repaired loop rises epoch by epoch; the buggy one starts lower and gets "
-    "worse.",
+    alt="01/bugs",
 )
 plt.show()
 
@@ -1134,10 +1117,7 @@ best = {
 }
 axes = plots.panels(
     [f"{name}: slope {slopes[name].mean():.2f}" for name in measured],
-    alt="Four panels on logarithmic axes, seconds against images, epochs, width and "
-    "batch size. The first two are "
-    "nearly straight lines of slope near one, the third rises less steeply than slope "
-    "one, the fourth falls.",
+    alt="01/proportion",
 )
 for axis, (name, values) in zip(axes, best.items(), strict=True):
     first = next(iter(values))
@@ -1232,8 +1212,7 @@ plots.bars(
     labels=[f"{value / 1e6:.1f} MB" for value in megabytes.values()],
     title="Memory to train the small CNN",
     x="megabytes",
-    alt="Weights, gradients and optimiser take a few megabytes; activations grow with "
-    "the batch and soon exceed them.",
+    alt="01/memory",
 )
 plt.show()
 
@@ -1325,9 +1304,7 @@ plots.bars(
     title="Training time on this machine, at the rate it reached here",
     x="years, log scale",
     log=True,
-    alt="Three points on a logarithmic scale, far apart: the CNN takes seconds, "
-    "ResNet-50 many million times as long, and "
-    "GPT-3 again about a hundred thousand times as long.",
+    alt="01/large_models",
 )
 plt.show()
 

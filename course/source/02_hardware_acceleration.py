@@ -242,9 +242,7 @@ print(
 
 # %%
 device_timeline(
-    alt="Two lanes of time. Python hands eight operations over in a short time, and the "
-    "device works on them for much longer, after some earlier work. The clock stops at "
-    "another place in each of three panels.",
+    alt="02/clocks",
     measured={"waiting": waiting, "without waiting": not_waiting},
     device=P.device.type,
 )
@@ -309,10 +307,7 @@ axis = plots.panels(
     [f"Roofline of this machine ({here}, {used})"],
     width=7.5,
     height=4.2,
-    alt="Attained FLOPs per second over FLOPs per byte. A rising line, the bandwidth, "
-    "meets a flat line, the peak. The "
-    "networks lie below; the small batches further to the left and lower than the "
-    "large ones.",
+    alt="02/roofline",
 )[0]
 intensity = [0.1, peak[here] / moved[here], 1000]
 axis.plot(
@@ -373,9 +368,7 @@ recorded = {width: hardware.recorded_steps(width) for width in P.widths}
 plots.crossover(
     own,
     recorded,
-    alt="For each width, milliseconds per step over the batch size on logarithmic "
-    "axes, one line for each device, "
-    "rising more slowly at small batches than at large ones.",
+    alt="02/devices",
 )
 plt.show()
 
@@ -497,8 +490,7 @@ measured_here = {
 plots.crossover(
     measured_here,
     {width: predicted[width] | recorded[width] for width in P.widths},
-    alt="Two panels, milliseconds per step over the batch size. This machine's line "
-    "rises with the batch; the lines of the GPUs stay flat until the work is large.",
+    alt="02/crossover",
 )
 plt.show()
 
@@ -728,8 +720,7 @@ axis = plots.bars(
     [""] * len(names),
     title="Levers together, against the DataLoader",
     x="times as fast as the DataLoader (mean and 95 % interval)",
-    alt="Horizontal bars with intervals, for the VAE and the CNN: how many times as "
-    "fast as the DataLoader each set of levers is.",
+    alt="02/levers",
 )
 ends = [
     [ratio - low for _, _, ratio, low, _ in rows],

@@ -78,12 +78,7 @@ import matplotlib.pyplot as plt
 
 from vaetl_helpers.living.latent_plane import latent_plane
 
-latent_plane(
-    alt="Two planes with the codes of a thousand digits as coloured dots. On the left "
-    "they lie close around the origin, on the right in streaks of unequal length. "
-    "Below each plane, images along a line across it: on the left digits that turn "
-    "into one another, on the right some blurs between them.",
-)
+latent_plane(alt="03/plane")
 plt.show()
 
 # %% [markdown]
@@ -167,8 +162,7 @@ plots.image_grid(
     torch.cat([grey[:10], back]),
     ["original", "reconstruction"],
     title="An autoencoder reconstructs",
-    alt="Ten digits in the upper row; the lower row shows nearly the same digits, a "
-    "little blurred.",
+    alt="03/autoencoder",
 )
 plt.show()
 
@@ -190,7 +184,7 @@ plots.image_grid(
     invented,
     None,
     title="Random codes through the same decoder",
-    alt="Ten blots made of pieces of strokes; few of them look like a digit.",
+    alt="03/random_codes",
 )
 plt.show()
 
@@ -245,8 +239,7 @@ plots.image_grid(
     ["grey", "drawn once", "drawn again"],
     title="Dynamic binarisation",
     columns=5,
-    alt="Five grey digits, and twice the same digits in black and white with ragged "
-    "edges that differ.",
+    alt="03/binarisation",
 )
 plt.show()
 
@@ -380,9 +373,7 @@ error = [2 * terms.std().item() / math.sqrt(n) for n in draws]
 axis = plots.panels(
     ["KL(N(1, 0.5²) ‖ N(0, 1)) by sampling"],
     width=6,
-    alt="Twenty dots for each number of draws scatter about the line of the closed "
-    "form, half as far with each step "
-    "to the right, where there are four times as many draws.",
+    alt="03/kl_by_sampling",
 )[0]
 for n in draws:
     axis.plot(
@@ -541,10 +532,7 @@ history = fit(
 # And what becomes of the heap in the middle?
 
 # %%
-film.show(
-    alt="Frames of a film. Left: 25 pictures, grey noise before training, later "
-    "strokes and digits. Right: dots in ten colours, at first in one heap."
-)
+film.show(alt="03/film")
 plt.show()
 
 # %% [markdown]
@@ -562,9 +550,7 @@ plt.show()
 # %%
 axes = plots.panels(
     ["minus ELBO", "its two parts, training"],
-    alt="Left: minus the ELBO over the epochs, for training and validation images. "
-    "Right: the reconstruction loss and "
-    "the KL over the epochs; one falls, the other rises and levels off.",
+    alt="03/curves",
 )
 both = {
     "training": (history["epoch"], history["loss"]),
@@ -621,8 +607,7 @@ plots.image_grid(
     pictures,
     ["original", "reconstruction", "sample"],
     title="The VAE trained here: reconstructions, and samples from the prior",
-    alt="Three rows of digits: originals, slightly blurred reconstructions, and "
-    "invented images, some of them legible, others only strokes.",
+    alt="03/samples",
 )
 plt.show()
 
@@ -738,8 +723,7 @@ plots.image_grid(
     pictures,
     ["original", "reconstruction", "sample"],
     title="The same VAE on clothes",
-    alt="Three rows of clothes: originals, reconstructions without their patterns, "
-    "and blurred invented garments.",
+    alt="03/clothes",
 )
 plt.show()
 
@@ -853,7 +837,7 @@ plots.image_grid(
     torch.cat([grey[:10], starved.eval().reconstruct(grey[:10])]),
     ["original", "reconstruction"],
     title="Trained with a mean over pixels: every reconstruction is the same",
-    alt="Ten digits, and below them ten times the same grey blur, the average digit.",
+    alt="03/mean_over_pixels",
 )
 plt.show()
 
@@ -910,9 +894,7 @@ plots.latent_scatter(
     centres,
     labels,
     title="Codes of the validation digits (loaded VAE)",
-    alt="Numerals around the origin, reaching three to four and a half units from it; "
-    "each class has a region of its own, "
-    "but those of 4 and 9 lie over each other.",
+    alt="03/codes",
 )
 plt.show()
 
@@ -947,8 +929,7 @@ plots.image_grid(
     large.picture(walk),
     [f"latent {int(i)}: {float(s):.1f}" for i in busiest for s in steps],
     title="Traversals: one latent moves, the others stay (loaded VAE)",
-    alt="Four rows of ten digits; along each row slant, width and shape change, and "
-    "at an end the digit becomes another.",
+    alt="03/traversals",
 )
 plt.show()
 
@@ -994,8 +975,7 @@ plots.image_grid(
     large.picture(paths),
     [f"{name} {float(t):.2f}" for name in ("straight", "spherical") for t in fractions],
     title="Interpolation between the codes of two digits (loaded VAE)",
-    alt="Two rows in which one digit turns gradually into another; the rows differ "
-    "little.",
+    alt="03/interpolation",
 )
 plt.show()
 
@@ -1025,8 +1005,7 @@ plots.image_grid(
     ["sample"] * 10 + [f"nearest: {value:.0f}" for value in distance],
     title="Samples (loaded VAE) and their nearest neighbours among the training "
     "images here",
-    alt="Ten invented digits and below each the most similar training image: mostly "
-    "alike in class, different in shape.",
+    alt="03/neighbours",
 )
 plt.show()
 
@@ -1047,8 +1026,7 @@ order = per_latent.argsort(descending=True).cpu()
 axis = plots.panels(
     ["KL of each latent, in order (loaded VAE)"],
     width=8,
-    alt="Some twenty bars that fall from about 2.6 nats; right of a dashed line the "
-    "others are too low to be seen.",
+    alt="03/kl_per_latent",
 )[0]
 axis.bar(
     range(len(order)),

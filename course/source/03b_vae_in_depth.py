@@ -255,8 +255,7 @@ axis = plots.lines(
     x="k, codes an image",
     y="nats (one x)",
     scale="log x",
-    alt="The mean bound rises towards the exact log-likelihood as k grows; the band "
-    "of single values reaches above it.",
+    alt="03b/bound",
 )
 low, high = (
     torch.stack([values[count].quantile(level) for count in ks])
@@ -490,8 +489,7 @@ axis = plots.lines(
     title="Rate and distortion for several β",
     x="rate: KL (nats per image)",
     y="distortion (nats per image)",
-    alt="Points on a falling convex curve: a large beta gives low rate and high "
-    "distortion, a small one the reverse.",
+    alt="03b/rate_distortion",
 )
 best = max(curve, key=lambda beta: curve[beta][0])
 total = curve[best][1] + curve[best][2]

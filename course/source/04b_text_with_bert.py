@@ -433,8 +433,7 @@ counted_words = torch.from_numpy(TfidfVectorizer().fit_transform(look.texts).toa
 planes = {"TF-IDF": plane(counted_words), "frozen encoder": plane(look_x)}
 axes = plots.panels(
     [f"{name}: two directions" for name in planes],
-    alt=f"sentences of the classes {', '.join(classes)} as points in two dimensions, "
-    "by TF-IDF and by the encoder",
+    alt="04b/plane",
     height=3.8,
 )
 for axis, points in zip(axes, planes.values()):
@@ -551,7 +550,7 @@ titles = [f"{data.source.split(',')[0].split(' of ')[0]}, run here"] + [
 ] * bool(recorded)
 axes = plots.panels(
     titles,
-    alt="test accuracy of each method over the number of labels, with bands",
+    alt="04b/labels",
     height=3.8,
 )
 plots.learning_curves(

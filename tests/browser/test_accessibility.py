@@ -20,8 +20,8 @@ from matplotlib.text import Text
 from test_site import CHROMIUM, PHONE, ROOT, chromium, course_site, site
 
 from vaetl_helpers import plots
+from vaetl_helpers.authoring.document import document
 from vaetl_helpers.authoring.lint import figures
-from vaetl_helpers.authoring.site import document
 
 __all__ = ["course_site", "site"]  # fixtures
 SOLUTIONS = sorted((ROOT / "course" / "solutions").glob("*.ipynb"))
@@ -244,7 +244,7 @@ def test_what_is_wrong_with_a_page_is_found(browser: Any, tmp_path: Path) -> Non
         '<h1>One</h1><h3>Three</h3><img src="data:,"><a href="#x"></a><p style="color: '
         '#999">pale</p>'
     )
-    text = document("Broken", "", "", body).replace('<html lang="en">', "<html>")
+    text = document("Broken", body).replace('<html lang="en">', "<html>")
     (tmp_path / "broken.html").write_text(text, encoding="utf-8")
     view = browser.new_page(viewport=PHONE)
     view.goto((tmp_path / "broken.html").as_uri())

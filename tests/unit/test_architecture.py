@@ -41,7 +41,7 @@ LAYERS = (
         "hardware",
         "samples",
     ),
-    ("plots", "widgets", "living"),
+    ("plots", "widgets", "living", "page_figures", "alt_texts"),
     ("exercises", "chapters"),
     ("app", "start"),
     ("authoring", "grading"),

@@ -17,10 +17,15 @@ import pytest
 from matplotlib.figure import Figure
 
 from vaetl_helpers import plots
-from vaetl_helpers.authoring.living_pages import figure_html, living_output, page_script, policy
+from vaetl_helpers.authoring.document import policy
+from vaetl_helpers.authoring.living_pages import figure_html, living_output, page_script
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.living import figure
 
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
 ALT = "A dot on a line, at a third of it."
 SMALL = "// A figure for tests.\nexport default { render() {} };\n"
 
@@ -64,7 +69,7 @@ def test_where_somebody_watches_it_is_a_widget_with_the_whole_script(
     figure.show("small", {"x": 1}, drawn(), ALT)
     [(bundle, metadata)] = shown
     assert set(bundle) == {"text/plain", "image/png", figure.WIDGET}
-    assert metadata == {"image/png": {"alt": ALT}}
+    assert metadata["image/png"]["alt"] == ALT
     view = bundle[figure.WIDGET]
     assert view["version_major"] == 2 and view["model_id"]
     model = ipywidgets.widgets.widget._instances[view["model_id"]]
@@ -82,7 +87,7 @@ def test_where_nobody_watches_it_is_a_picture_with_its_data(
     assert bundle[figure.LIVING] == {"module": "small", "data": {"x": 1}}
     assert figure.WIDGET not in bundle
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
-    assert metadata == {"image/png": {"alt": ALT}}
+    assert metadata["image/png"]["alt"] == ALT
 
 
 @pytest.mark.parametrize("what", ["no anywidget", "ipywidgets 7.7.1"])
@@ -141,7 +146,7 @@ def test_a_module_that_offers_nothing_is_named(scripts: Path) -> None:
 
 def test_no_text_can_end_the_data_of_a_figure() -> None:
     alt = 'a "b" </script><script>alert(1)</script>'
-    text = figure_html("small", {"x": "</script>"}, alt, "aGk=")
+    text = figure_html("small", {"x": "</script>"}, {"alt": alt}, PIXEL)
     content = re.search('<script type="application/json">(.*?)</script>', text)
     assert content is not None
     assert json.loads(content[1]) == {"data": {"x": "</script>"}, "alt": alt}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 import re
@@ -24,7 +25,7 @@ from vaetl_helpers.app.doctor import checkup
 from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.device import DeviceStatus, best_device
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import emit, is_interactive, report, say, user_path
+from vaetl_helpers.output import emit, is_interactive, number_texts, report, say, user_path
 from vaetl_helpers.settings import PROFILES, platform_name, profiles, setup, versions
 
 KNOBS = {
@@ -601,7 +602,7 @@ def test_report_shows_a_line_and_attaches_the_record(
     report("accuracy", 0.87654, "%", id="00/accuracy", low=0.86, high=0.89, n=5, data=data)
     assert displayed == [
         {
-            "text/plain": "accuracy = 0.8765 [0.86, 0.89] % (Fashion-MNIST, embedded, n = 5)",
+            "text/plain": "accuracy = 0.877 % [0.860, 0.890] (Fashion-MNIST, embedded, n = 5)",
             "application/vnd.vaetl.record+json": {
                 "id": "00/accuracy",
                 "name": "accuracy",
@@ -624,7 +625,7 @@ def test_report_takes_tensors_and_numpy_numbers(displayed: list[dict[str, Any]])
     report("loss", torch.tensor(2.5), low=np.float32(2), high=torch.tensor(3), n=np.int64(4))
     record = displayed[0]["application/vnd.vaetl.record+json"]
     assert (record["value"], record["low"], record["high"], record["n"]) == (2.5, 2.0, 3.0, 4)
-    assert displayed[0]["text/plain"] == "loss = 2.5 [2, 3] (n = 4)"
+    assert displayed[0]["text/plain"] == "loss = 2.5 [2.0, 3.0] (n = 4)"
 
 
 @pytest.mark.parametrize(
@@ -634,7 +635,7 @@ def test_report_takes_tensors_and_numpy_numbers(displayed: list[dict[str, Any]])
         ({"unit": "s"}, "x = 1.5 s"),
         ({"unit": "s", "data": "MNIST"}, "x = 1.5 s (MNIST)"),
         ({"unit": "s", "n": 3}, "x = 1.5 s (n = 3)"),
-        ({"low": 1, "high": 2, "data": "MNIST", "n": 3}, "x = 1.5 [1, 2] (MNIST, n = 3)"),
+        ({"low": 1, "high": 2, "data": "MNIST", "n": 3}, "x = 1.5 [1.0, 2.0] (MNIST, n = 3)"),
         ({"low": 1, "conditional": ["these 2 VAEs"]}, "x = 1.5 (conditional on these 2 VAEs)"),
         (
             {"conditional": ["these test images", "this model"], "n": 3},
@@ -647,6 +648,35 @@ def test_report_prints_a_line_in_a_plain_interpreter(
 ) -> None:
     report("x", 1.5, **named)
     assert capsys.readouterr().out == line + "\n"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "texts"),
+    [
+        ((1.14, 0.594, 1.68), ["1.14", "0.59", "1.68"]),
+        ((7, 1.94, 12.1), ["7.0", "1.9", "12.1"]),
+        ((1, 0, 2), ["1", "0", "2"]),
+        ((1766,), ["1,770"]),
+        ((999.6, -12), ["1,000", "−12"]),
+        ((9e9, 8.1e9, None), ["9.0 billion", "8.1 billion", "open"]),
+        ((2.11e12,), ["2.11 trillion"]),
+        ((-0.0675, 0.0978), ["−0.0675", "0.0978"]),
+        ((-0.0001, 2), ["0", "2"]),
+        ((1.2e-7, 0), ["1.2 × 10⁻⁷", "0"]),
+        ((0,), ["0"]),
+        ((math.inf, 1), ["inf", "1"]),
+        ((None,), ["open"]),
+    ],
+)
+def test_numbers_that_are_compared_have_the_same_decimals(
+    numbers: tuple[float | None, ...], texts: list[str]
+) -> None:
+    assert number_texts(*numbers) == texts
+
+
+def test_a_fraction_is_shown_as_per_cent(capsys: pytest.CaptureFixture[str]) -> None:
+    report("cnn_test_accuracy", 0.8805, "fraction", low=0.8739, high=0.8871, n=3)
+    assert capsys.readouterr().out == "cnn test accuracy = 88.0 % [87.4, 88.7] (n = 3)\n"
 
 
 def test_setup_attaches_the_facts_of_the_run(displayed: list[dict[str, Any]]) -> None:

@@ -211,7 +211,7 @@ def test_offline_reaches_the_kernels_and_the_browser(
 
     monkeypatch.setattr(lab.subprocess, "Popen", Server)
     monkeypatch.delenv("VAETL_OFFLINE", raising=False)
-    assert lab.serve(tmp_path, "/lab", False, 8888, local=offline, offline=offline) == 3
+    assert lab.serve(tmp_path, "/lab", False, 8888, offline=offline) == 3
     [(command, environment)] = started
     assert ("Content-Security-Policy" in " ".join(command)) == offline
     assert (
@@ -219,6 +219,30 @@ def test_offline_reaches_the_kernels_and_the_browser(
         == (environment.get("HF_HUB_OFFLINE") == "1")
         == offline
     )
+
+
+@pytest.mark.parametrize("instructor", [False, True])
+def test_only_instructors_see_the_graders_buttons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructor: bool
+) -> None:
+    commands: list[list[str]] = []
+
+    class Server:
+        def __init__(self, command: list[str], env: dict[str, str], cwd: Path) -> None:
+            commands.append(command)
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(lab.subprocess, "Popen", Server)
+    lab.serve(tmp_path, "/lab", False, 8888, offline=False, instructor=instructor)
+    config = json.loads((tmp_path / lab.OWN / "labconfig" / "page_config.json").read_text("utf-8"))
+    assert (lab.GRADERS in config["disabledExtensions"]) != instructor
+    assert lab.NEWS in config["disabledExtensions"]
+    # What an instructor opens may hold submissions: it loads from this server alone.
+    assert ("Content-Security-Policy" in " ".join(commands[0])) == instructor
+    style = tmp_path / lab.OWN / "custom" / "custom.css"
+    assert "max-width" in style.read_text("utf-8") and str(style.parent) in " ".join(commands[0])
 
 
 def test_offline_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

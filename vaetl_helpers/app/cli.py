@@ -419,18 +419,25 @@ def site(
     api: Annotated[
         bool, typer.Option("--api", help="also the package's functions, in OUT/api")
     ] = False,
+    address: Annotated[
+        str, typer.Option(help="where the pages will be published, for links that are shared")
+    ] = "",
 ) -> None:
     """Write the solved course as pages that need no network.
 
     \b
     vaetl site                       into ./site; open site/index.html
     vaetl site --api                 with pages of the package's functions in site/api
+    vaetl site --address https://example.org/course    links to it show a picture elsewhere
     """
+    from vaetl_helpers.authoring.preview import preview_png
     from vaetl_helpers.authoring.site import write_site
     from vaetl_helpers.chapters import chapters_in, course_dir
 
     notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
-    say(write_site(notebooks, out, "Training, acceleration, VAEs and transfer").absolute())
+    title = "Training, acceleration, VAEs and transfer"
+    picture = preview_png(title)
+    say(write_site(notebooks, out, title, address=address, picture=picture).absolute())
     if api:
         from vaetl_helpers.authoring.api import write_api
 

@@ -22,11 +22,21 @@ QUIET = (
     "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
 )
-# Nor shall it ask whether to fetch news.
-NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+# Nor shall it ask whether to fetch news; and the graders' buttons are no learner's.
+NEWS = "@jupyterlab/apputils-extension:announcements"
+GRADERS = "@jupyter/nbgrader"
+# The file browser has room for whole names, by which 03 and 03b can be told apart.
+SETTINGS = {"@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False}}
+FILES_IN_SIGHT = {
+    "collapsed": False,
+    "visible": True,
+    "current": "filebrowser",
+    "widgets": ["filebrowser", "running-sessions", "@jupyterlab/toc:plugin"],
+}
+FILES_WIDTH = 0.24  # of the window
 # The browser itself refuses what is not from this server: for submissions, and for --offline.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
-HEADERS = {"headers": {"Content-Security-Policy": POLICY}}
+HEADERS = {"Content-Security-Policy": POLICY}
 OFFLINE = {"VAETL_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "PIP_NO_INDEX": "1"}  # for the kernels
 OWN = ".jupyter-course"  # this folder's layout and settings: the user's other work keeps its own
 
@@ -41,7 +51,7 @@ def open_course(folder: Path, browser: bool, port: int, *, offline: bool) -> int
     layout = open_first(folder, names[:2])
     say(f"Your copy of the course: {folder}  (end with Ctrl-C)", flush=True)
     options = [f"--LabApp.workspaces_dir={layout}"]
-    return serve(folder, "/lab", browser, port, options, local=offline, offline=offline)
+    return serve(folder, "/lab", browser, port, options, offline=offline)
 
 
 def open_formgrader(folder: Path, browser: bool, port: int, *, offline: bool) -> int:
@@ -52,7 +62,7 @@ def open_formgrader(folder: Path, browser: bool, port: int, *, offline: bool) ->
         )
     say(f"Formgrader on {folder}  (end with Ctrl-C)", flush=True)
     # nbgrader's pages ask other machines for MathJax, and a submission could ask for more.
-    return serve(folder, "/lab?formgrader=true", browser, port, local=True, offline=offline)
+    return serve(folder, "/lab?formgrader=true", browser, port, offline=offline, instructor=True)
 
 
 def own_folder(folder: Path) -> Path:
@@ -82,7 +92,13 @@ def open_first(folder: Path, names: Sequence[str]) -> Path:
         return layouts
     tabs = [f"notebook:{name}" for name in names]
     area = {"type": "tab-area", "currentIndex": 0, "widgets": tabs}
-    data: dict[str, Any] = {"layout-restorer:data": {"main": {"dock": area, "current": tabs[0]}}}
+    data: dict[str, Any] = {
+        "layout-restorer:data": {
+            "main": {"dock": area, "current": tabs[0]},
+            "left": FILES_IN_SIGHT,
+            "relativeSizes": [FILES_WIDTH, 1 - FILES_WIDTH, 0],
+        }
+    }
     for tab, name in zip(tabs, names, strict=True):
         data[tab] = {"data": {"path": name, "factory": "Notebook"}}
     layout = {"data": data, "metadata": {"id": "default"}}
@@ -97,16 +113,18 @@ def serve(
     port: int,
     options: Sequence[str] = (),
     *,
-    local: bool,
     offline: bool,
+    instructor: bool = False,
 ) -> int:
     """Runs JupyterLab on a folder until it ends; returns its exit code.
 
-    With `local` the browser loads from this server alone, with `offline` the kernels, too, ask no
-    other machine.
+    An `instructor` sees the graders' buttons, and the browser loads from this server alone; with
+    `offline` it does so too, and the kernels ask no other machine.
     """
     own = own_folder(folder)
-    (own / "labconfig" / "page_config.json").write_text(json.dumps(NO_NEWS), encoding="utf-8")
+    tornado: dict[str, Any] = {"static_custom_path": [str(_dress(own, instructor))]}
+    if offline or instructor:
+        tornado["headers"] = HEADERS
     command = [
         # -P: what lies in the folder, such as a random.py, is not the server's.
         *(sys.executable, "-P", "-m", "jupyterlab"),
@@ -115,13 +133,13 @@ def serve(
         f"--LabApp.default_url={url}",
         *QUIET,
         *options,
+        "--LabApp.custom_css=True",
+        f"--ServerApp.tornado_settings={tornado}",
         # With a browser nobody need read thirty lines; without one the address must be seen.
         f"--Application.log_level={'WARN' if browser else 'INFO'}",
     ]
     if not browser:
         command.append("--no-browser")
-    if local:
-        command.append(f"--ServerApp.tornado_settings={HEADERS}")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     server = subprocess.Popen(command, env=_environment(own, offline), cwd=folder)
@@ -130,6 +148,22 @@ def serve(
             return server.wait()
         except KeyboardInterrupt:  # the server has received it too, and asks whether to stop
             continue
+
+
+def _dress(own: Path, instructor: bool) -> Path:
+    """Writes which extensions are off, the settings and the style; returns the style's folder."""
+    off = {NEWS: True}
+    if not instructor:
+        off[GRADERS] = True
+    written = {
+        own / "labconfig" / "page_config.json": json.dumps({"disabledExtensions": off}),
+        own / "labconfig" / "default_setting_overrides.json": json.dumps(SETTINGS),
+        own / "custom" / "custom.css": Path(__file__).with_name("lab.css").read_text("utf-8"),
+    }
+    for path, content in written.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return own / "custom"
 
 
 def _environment(own: Path, offline: bool) -> dict[str, str]:

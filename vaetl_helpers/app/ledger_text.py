@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from vaetl_helpers.claims import CONTRACT, LIVE, RATIOS, Row, comparisons
-from vaetl_helpers.output import format_table
+from vaetl_helpers.output import format_table, number_texts
 
 HEADER = ("data", "measure", "effect, 95 % interval", "n", "verdict", "source", "")
 
@@ -26,20 +26,13 @@ def interval_text(effect: float | None, low: float | None, high: float | None, u
         parts.append("at most")
     if high is None and low is not None:
         parts.append("at least")
-    parts.append(_rounded(effect))
+    value, lowest, highest = number_texts(effect, low, high)
+    parts.append(value)
     if unit:
         parts.append(unit)
     if low is not None or high is not None:
-        parts.append(f"[{_rounded(low)}, {_rounded(high)}]")
+        parts.append(f"[{lowest}, {highest}]")
     return " ".join(parts)
-
-
-def _rounded(number: float | None) -> str:
-    """Three digits, with commas between thousands."""
-    if number is None:
-        return "open"
-    three_digits = float(f"{number:.3g}")
-    return f"{three_digits:,g}"
 
 
 def sentence(row: Row) -> str:

@@ -28,7 +28,7 @@ from vaetl_helpers.chapters import (
     share,
 )
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import format_table, say, user_path, write_whole
+from vaetl_helpers.output import format_table, say, user_path, value_text, write_whole
 from vaetl_helpers.requirements import install_command, missing
 from vaetl_helpers.settings import versions
 
@@ -499,7 +499,8 @@ def outside(content: Mapping[str, Any]) -> list[str]:
 
 def close(run: Run, interrupted: bool) -> int:
     """Writes the pages, prints the closing tables and what to do next; returns the exit code."""
-    from vaetl_helpers.authoring.site import Table, write_site
+    from vaetl_helpers.authoring.index_page import Table
+    from vaetl_helpers.authoring.site import write_site
 
     tables = [Table("Chapters", ("chapter", "status", "seconds", "note"), chapter_rows(run))]
     if run.records:
@@ -538,18 +539,7 @@ def chapter_rows(run: Run) -> list[tuple[str, ...]]:
 
 
 def result_rows(run: Run) -> list[tuple[str, ...]]:
-    return [(record["chapter"], record["name"], shown(record)) for record in run.records]
-
-
-def shown(record: Mapping[str, Any]) -> str:
-    """A record's value with its interval and unit."""
-    value, low, high = record.get("value"), record.get("low"), record.get("high")
-    words = ["not finite" if value is None else f"{value:.4g}"]
-    if low is not None and high is not None:
-        words.append(f"[{low:.4g}, {high:.4g}]")
-    if record.get("unit"):
-        words.append(record["unit"])
-    return " ".join(words)
+    return [(record["chapter"], record["name"], value_text(record)) for record in run.records]
 
 
 def finished_notebooks(run: Run) -> list[Path]:

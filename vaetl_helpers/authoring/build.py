@@ -30,6 +30,7 @@ CELL_SECONDS = 600
 OPTIONS = stubs.OPTIONS | {"check", "tags", "lines_to_next_cell"}  # the last is jupytext's own
 MINUTES = {"reading": "reading", "exercises": "exercises", "cpu": "run on CPU", "gpu": "run on GPU"}
 ABOUT = {"chapter", "title", "minutes", "requires"}  # what a source says of itself
+NOWHERE = "ORG/REPO"  # the repository where there is none: links to it would lead nowhere
 # Links, not pictures: a notebook that is opened asks no other machine for anything.
 COLAB = "https://colab.research.google.com/github/{repository}/blob/{tag}/course/{name}.ipynb"
 KAGGLE = (
@@ -218,8 +219,10 @@ def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> Non
         )
     project = tomllib.loads((source.parents[2] / "pyproject.toml").read_text("utf-8"))
     address = project["tool"]["vaetl"]
-    badges = BADGES.format(name=source.stem, **address)
-    cells[0].source = cells[0].source.replace("{badges}", badges)
+    badges = ""
+    if address["repository"] != NOWHERE:
+        badges = BADGES.format(name=source.stem, **address)
+    cells[0].source = re.sub(r"\n*\{badges\}", f"\n\n{badges}", cells[0].source).strip()
     minutes = [f"{label} {about['minutes'][key]}" for key, label in MINUTES.items()]
     line = f"**Minutes** (runs measured, the rest estimated): {' · '.join(minutes)}"
     _cell_of_the_aims(cells).source += f"\n\n{line}"

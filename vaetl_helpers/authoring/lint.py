@@ -13,7 +13,6 @@ from vaetl_helpers import exercises
 
 ORDER = {  # what every notebook contains, in this order of first occurrence
     "a title": r"^# \S",
-    "badges": r"^\*\*Run it yourself:\*\* \[Open in Colab\]\(https://colab\.",
     "'What you will be able to do'": r"^#+ (?i:what you will be able to do)",
     "the line of measured minutes": r"^\*\*Minutes\*\*",
     "the bootstrap cell": r'^if not importlib\.util\.find_spec\("vaetl_helpers"\)',
@@ -136,7 +135,7 @@ def figures(notebook: NotebookNode) -> Iterator[str]:
         if (images or "plt.show" in calls) and not described:
             yield (
                 f"{where}: a figure has no alternative text; "
-                'give alt="..." to the function that draws it'
+                'give alt="03/name" to the function that draws it, and the text to alt_texts.yaml'
             )
         if any(_says_nothing(text, cell.source) for text in texts if text):
             yield (

@@ -1,43 +1,16 @@
-"""Living figures on pages: the outputs that hold one, the page's script, and what it may do."""
+"""Living figures on pages: the outputs that hold one, and the script that moves them."""
 
 from __future__ import annotations
 
-import base64
 import html
 import json
-from collections.abc import Iterable, Sequence
-from hashlib import sha256
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vaetl_helpers.authoring.pictures import picture_html
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.living.figure import LIVING, OFFER, common, script
-
-# The browser itself refuses whatever a page asks of any machine.
-POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; "
-    "connect-src 'none'"
-)
-
-
-def policy(scripts: Sequence[str]) -> str:
-    """The Content-Security-Policy of a page that runs exactly these scripts, and asks for nothing.
-
-    Without scripts none is allowed, by `default-src`.
-    """
-    if not scripts:
-        return POLICY
-    hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts)
-    return f"{POLICY}; script-src {hashes}"
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(sha256(text.encode()).digest()).decode()
-
-
-def script_tag(text: str) -> str:
-    """A script of the page, as a module: it runs when the page is there."""
-    return f'<script type="module">{text}</script>'
 
 
 def page_script(modules: Iterable[str]) -> str:
@@ -60,16 +33,19 @@ def _as_function_body(name: str) -> str:
     return text.replace(f"\n{OFFER}", "\nreturn", 1)
 
 
-def figure_html(module: str, data: Any, alt: str, png: str) -> str:
+def figure_html(module: str, data: Any, metadata: Mapping[str, Any], png: str) -> str:
     """A living figure as HTML: its picture (PNG in base64), and its data for the page's script.
+
+    `metadata` are the picture's, as in `pictures.picture_html`; its `alt` is the figure's text.
 
     The picture stays where no script runs, and in print.
     """
+    alt = metadata.get("alt", "")
     content = json.dumps({"data": data, "alt": alt}, ensure_ascii=False, separators=(",", ":"))
     content = content.replace("<", "\\u003c")  # else a text could end the script
     return (
         f'<figure class="living" data-module="{html.escape(module)}">'
-        f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{png}">'
+        f"{picture_html(png, metadata)}"
         f'<script type="application/json">{content}</script></figure>'
     )
 
@@ -80,6 +56,5 @@ def living_output(output: Any) -> str | None:
     if LIVING not in data:
         return None
     content = data[LIVING]
-    alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
-    png = data["image/png"].replace("\n", "")
-    return figure_html(content["module"], content["data"], alt, png)
+    metadata = output.get("metadata", {}).get("image/png", {})
+    return figure_html(content["module"], content["data"], metadata, data["image/png"])

@@ -1,451 +1,197 @@
-"""Executed notebooks as pages that need no network: no scripts, fonts or images from elsewhere.
-
-The only scripts are our own, inline and allowed by their hash (see `living_pages`).
-"""
+"""Executed notebooks as pages that need no network: no fonts, scripts or images from elsewhere."""
 
 from __future__ import annotations
 
-import copy
 import html
-import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import nbformat
-from bs4 import BeautifulSoup, Tag
-from jinja2 import pass_context
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from pygments.formatters import HtmlFormatter
-
-from vaetl_helpers.authoring.formulas import mathml
-from vaetl_helpers.authoring.living_pages import living_output, page_script, policy, script_tag
+from vaetl_helpers.authoring.document import (
+    GENERATOR,
+    Frame,
+    Preview,
+    course_script,
+    document,
+)
+from vaetl_helpers.authoring.index_page import Opening, Table, index_body, opening
+from vaetl_helpers.authoring.living_pages import page_script
+from vaetl_helpers.authoring.notebook_page import Page, read_page
+from vaetl_helpers.authoring.search_index import index_json
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
 
-RAW_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.DOTALL)
-RAW_CODE = re.compile(r"(<(?:code|pre)\b.*?</(?:code|pre)>|<[^>]+>)", re.DOTALL)
-SOLVED = re.compile(
-    r"^( *)### BEGIN SOLUTION\n(.*?\n) *### END SOLUTION$", re.MULTILINE | re.DOTALL
-)
-FOLDED = {
-    "solution": "A solution",
-    "bootstrap": "A cell that fetches the course's helpers where they are missing",
-}
-MINUTES = {"reading": "minutes to read", "exercises": "for exercises", "cpu": "to run on a laptop"}
-WIDE = 24  # letters; a formula in a line that has more may be wider than a phone
-GENERATOR = '<meta name="generator" content="vaetl">'
-LIVING_PLACE = "living-place"  # where a living figure goes once the page is swept
-ABOUT = """<p>Two articles claim that training needs enormous computing power, that accelerators
-are essential, that a network which tells dogs from cats learns to tell dogs from foxes with little
-work, and that variational autoencoders make such reuse better. They give no evidence. <strong>This
-course tests each claim with real data, repeated runs and intervals, and keeps the cases in which it
-fails.</strong></p>
-<p>These pages show every chapter after it was run, and need no network. Each exercise was solved
-before the run; its solution is folded: try first. To write and run the code yourself, follow “Open
-in Colab” below a chapter's title, or install the course as its README says and start JupyterLab on
-it: <code>.venv/bin/vaetl lab</code>.</p>"""
-NOWHERE = """<p>The course has no public address yet: until it has one, the links to Colab, Kaggle
-and Binder lead nowhere.</p>"""
+PREVIEW_ALT = "The course's title beside a map of handwritten digits that change into one another."
+SEARCH = '<button class="search" type="button" hidden>Search <kbd>/</kbd></button>'
+TOP = '<a class="top" href="#main">↑ Back to the top</a>'
 
 
-def head(scripts: Sequence[str] = ()) -> str:
-    """The first lines of a page's head.
+class Site:
+    """The pages of some notebooks: what each shows, and what stands around it on all of them.
 
-    The browser itself refuses whatever the sweep below might have missed: it runs these scripts
-    and no others.
-    """
-    return f"""<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy(scripts)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-{GENERATOR}
-<link rel="icon" href="data:,">"""
-
-
-class Table(NamedTuple):
-    """A table of the index page; the name of a notebook becomes a link to its page."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-class Page(NamedTuple):
-    """One notebook's page: file name without suffix, title, HTML, and what it is about.
-
-    Its sections are (id, text); `modules` are those of its living figures.
+    `address` is where the pages will be published, for links that are shared, and `picture` the
+    name of the picture that such a link shows.
     """
 
-    name: str
-    title: str
-    head: str
-    body: str
-    sections: list[tuple[str, str]]
-    aim: str
-    facts: Mapping[str, Any]
-    modules: Sequence[str] = ()
+    def __init__(self, pages: Sequence[Page], title: str, address: str = "", picture: str = ""):
+        self.pages = list(pages)
+        self.title = title
+        self.address = f"{address.rstrip('/')}/" if address else ""
+        self.picture = picture
+        entries = [(page.file, numbered(page), page.sections) for page in self.pages]
+        self.index = index_json(entries)
+
+    def page(self, place: int) -> str:
+        """A chapter's page."""
+        page = self.pages[place]
+        previous = self.pages[place - 1] if place else None
+        following = self.pages[place + 1] if place + 1 < len(self.pages) else None
+        home = link("index.html", self.title, ' class="home"')
+        frame = self._frame(home + _neighbours(previous, following, short=True), _contents(page))
+        below = _neighbours(previous, following, short=False)
+        frame = frame._replace(below=_below(below))
+        body = _kicker(page) + page.head + page.body
+        sentence = _text(page.aim)
+        return document(
+            f"{page.title} – {self.title}",
+            body,
+            frame,
+            self._preview(sentence, page.file),
+            [course_script(), page_script(page.modules)],
+        )
+
+    def start(self, tables: Sequence[Table]) -> str:
+        """The index page: `tables`, or without them what the course is, and its chapters."""
+        first = Opening() if tables else opening()
+        body = index_body(self.pages, self.title, tables, first)
+        home = "" if tables else link("#Chapters", "Chapters", ' class="home"')
+        frame = self._frame(home, "")._replace(below=_below(""))
+        sentence = "A course that tests what is said of training, accelerators and transfer."
+        preview = self._preview(sentence, "index.html")
+        return document(
+            self.title, body, frame, preview, [course_script(), page_script(first.modules)]
+        )
+
+    def _frame(self, links: str, contents: str) -> Frame:
+        navigation = f'<nav aria-label="Course">{links}</nav>'
+        return Frame(
+            bar=f'<header class="bar">{navigation}{SEARCH}</header>',
+            contents=contents,
+            index=f'<script type="application/json" id="search-index">{self.index}</script>',
+        )
+
+    def _preview(self, sentence: str, file: str) -> Preview:
+        if not self.picture:
+            return Preview(sentence)
+        picture = f"{self.address}{self.picture}"
+        return Preview(
+            sentence, picture, PREVIEW_ALT, f"{self.address}{file}" if self.address else ""
+        )
 
 
-class _Renderer(IPythonRenderer):
-    """nbconvert's Markdown, with formulas converted where it leaves them to a script."""
-
-    def block_math(self, body: str) -> str:
-        return f'<div class="formula" tabindex="0">{mathml(body, "block")}</div>'
-
-    def inline_math(self, body: str) -> str:
-        formula = mathml(body)
-        if len(re.sub(r"<[^>]+>|\s", "", formula)) <= WIDE:
-            return formula
-        return f'<span class="formula" tabindex="0">{formula}</span>'
-
-    def latex_environment(self, name: str, body: str) -> str:
-        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
-
-    def block_html(self, html: str) -> str:
-        pieces = RAW_CODE.split(html)
-        for place in range(0, len(pieces), 2):  # the pieces between are tags and code
-            pieces[place] = RAW_MATH.sub(self._raw_math, pieces[place])
-        return "".join(pieces)
-
-    def _raw_math(self, formula: re.Match[str]) -> str:
-        block, inline = formula.groups()
-        if block:
-            return self.block_math(html.unescape(block))
-        return self.inline_math(html.unescape(inline))
+def numbered(page: Page) -> str:
+    """A chapter's number and title, the start page's title alone."""
+    return f"{page.number} {page.title}".strip()
 
 
-class _Exporter(HTMLExporter):
-    """nbconvert's `basic` template (a fragment without scripts) with the Markdown above."""
-
-    @pass_context
-    def markdown2html(self, context: Any, source: str) -> str:
-        attachments = context.get("cell", {}).get("attachments", {})
-        renderer = _Renderer(escape=False, attachments=attachments, exclude_anchor_links=True)
-        return MarkdownWithMath(renderer=renderer).render(source)
+def link(address: str, text: str, attributes: str = "") -> str:
+    """A link in HTML."""
+    return f'<a href="{html.escape(address)}"{attributes}>{html.escape(text)}</a>'
 
 
-def read_page(path: Path, names: set[str]) -> Page:
-    """Converts one notebook; links to the notebooks in `names` become links to their pages."""
-    notebook = nbformat.read(path, as_version=4)
-    figures: list[str] = []
-    soup = BeautifulSoup(_fragment(notebook, figures), "html.parser")
-    _sweep(soup, names)
-    modules = _put_living(soup, figures)
-    sections = _sections(soup)
-    facts = notebook.metadata.get("vaetl", {})
-    heading = soup.h1
-    title = facts.get("title") or (heading.get_text() if heading else path.stem)
-    aim = soup.select_one("#What-you-will-be-able-to-do ~ ul > li")
-    sentence = ""
-    if aim:
-        sentence = f"You learn to {aim.decode_contents().strip().rstrip(';.')}."
-    cell = heading.find_parent(class_="cell") if heading else None
-    opening = str(cell.extract()) if cell else ""
-    return Page(path.stem, title, opening, str(soup), sections, sentence, facts, modules)
+def _text(fragment: str) -> str:
+    """The text of a piece of HTML, in which formulas are left out where they are no text."""
+    from bs4 import BeautifulSoup
+
+    return BeautifulSoup(fragment, "html.parser").get_text()
 
 
-def _fragment(notebook: Any, figures: list[str]) -> str:
-    """The notebook's cells as HTML, without what needs a script.
-
-    Living figures are added to `figures`, and leave an empty tag where they were.
-    """
-    notebook.metadata.pop("widgets", None)
-    notebook.cells = [page_cell for cell in notebook.cells for page_cell in _tried_first(cell)]
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            outputs = [_living_aside(output, figures) for output in cell.outputs]
-            cell.outputs = [_plain(output) for output in outputs if not _needs_script(output)]
-    quiet = logging.getLogger("vaetl.site")
-    quiet.setLevel(logging.ERROR)
-    body, _ = _Exporter(template_name="basic", log=quiet).from_notebook_node(notebook)
-    return body
-
-
-def _tried_first(cell: Any) -> list[Any]:
-    """A solved exercise as two cells: the stub that a learner gets, and the solution, folded."""
-    if cell.cell_type != "code" or not SOLVED.search(cell.source):
-        return [cell]
-    stub = copy.deepcopy(cell)
-    stub.id, stub.outputs = f"{cell.id}-stub", []
-    stub.source = SOLVED.sub(r"\1return ...  # your code", cell.source)
-    cell.source = SOLVED.sub(r"\2", cell.source)
-    cell.metadata.tags = [*cell.metadata.get("tags", []), "solution"]
-    return [stub, cell]
-
-
-def _needs_script(output: Any) -> bool:
-    return any("widget-view" in mime or "javascript" in mime for mime in output.get("data", {}))
-
-
-def _living_aside(output: Any, figures: list[str]) -> Any:
-    """A living figure's output as an empty tag: the sweep would take out the data of its script."""
-    figure = living_output(output)
-    if figure is None:
-        return output
-    figures.append(figure)
-    place = f'<div class="{LIVING_PLACE}"></div>'
-    return nbformat.v4.new_output("display_data", {"text/html": place})
-
-
-def _put_living(soup: BeautifulSoup, figures: Sequence[str]) -> tuple[str, ...]:
-    """Puts the figures in their places; returns the names of their modules."""
-    modules = []
-    for place, figure in zip(soup.select(f".{LIVING_PLACE}"), figures, strict=True):
-        content = BeautifulSoup(figure, "html.parser").figure
-        assert content is not None
-        modules.append(str(content["data-module"]))
-        place.replace_with(content)
-    return tuple(modules)
-
-
-def _plain(output: Any) -> Any:
-    """An output whose LaTeX, if it has any, is HTML."""
-    data = output.get("data", {})
-    if "text/latex" in data and "text/html" not in data:
-        data["text/html"] = RAW_MATH.sub(_as_block, data["text/latex"])
-    return output
-
-
-def _as_block(formula: re.Match[str]) -> str:
-    return mathml(formula[1] or formula[2], "block")
-
-
-def _sweep(soup: BeautifulSoup, names: set[str]) -> None:
-    """Takes out whatever would be fetched, and makes the rest work on any screen.
-
-    Solutions are folded, links mended, and wide tables and figures scroll.
-    """
-    for tag in soup(["script", "link", "meta", "form", "iframe", "object", "embed", "base"]):
-        tag.decompose()
-    for image in soup.select("img:not([src^='data:'])"):
-        image.replace_with(str(image.get("alt", "")))
-    badge = soup.select_one("p > a[href^='https://colab.research.google.com/github/']")
-    if badge and badge.parent:
-        badge.parent["class"] = "open"
-    for table in soup("table"):
-        _mend_table(table)
-        _let_scroll(soup, table, "scroll", "Table")
-    for image in soup.select(".output_png img"):
-        _let_scroll(soup, image, "scroll figure", "Figure")
-    for tag_name, summary in FOLDED.items():
-        for cell in soup.select(f".celltag_{tag_name}"):
-            fold = cell.wrap(soup.new_tag("details"))
-            fold.insert(0, BeautifulSoup(f"<summary>{summary}</summary>", "html.parser"))
-    for link in soup("a", href=True):
-        _mend_link(link, names)
-
-
-def _let_scroll(soup: BeautifulSoup, tag: Tag, style: str, label: str) -> None:
-    """Puts the tag into a box that scrolls, and can be reached by keyboard."""
-    attributes = {"class": style, "role": "group", "aria-label": label, "tabindex": "0"}
-    tag.wrap(soup.new_tag("div", attrs=attributes))
-
-
-def _mend_table(table: Tag) -> None:
-    """Says what each header belongs to.
-
-    Without column headers, the first cell of each row is a header.
-    """
-    heads = table.select("thead th")
-    for cell in heads:
-        cell["scope"] = "col"
-        if not cell.get_text(strip=True):
-            cell.name = "td"
-            del cell["scope"]
-    is_empty = all(cell.name == "td" for cell in heads)
-    if heads and table.thead and is_empty:
-        table.thead.decompose()
-        for cell in table.select("tr > td:first-child"):
-            cell.name = "th"
-            cell["scope"] = "row"
-
-
-def _mend_link(link: Tag, names: set[str]) -> None:
-    """Points a link to a notebook at its page; one to another file of the course keeps its text."""
-    href = str(link["href"])
-    if re.match(r"https?:|mailto:|#", href):
-        return
-    file, _, fragment = href.partition("#")
-    page = Path(file)
-    if page.suffix != ".ipynb" or page.stem not in names:
-        link.unwrap()
-        return
-    address = f"{page.stem}.html"
-    if fragment:
-        address += f"#{fragment}"
-    link["href"] = address
-
-
-def _sections(soup: BeautifulSoup) -> list[tuple[str, str]]:
-    """Gives each heading the id that JupyterLab would, and lists those of the second level."""
-    seen: set[str] = set()
-    sections = []
-    for heading in soup(["h1", "h2", "h3", "h4"]):
-        name = re.sub(r"\s+", "-", heading.get_text().strip())
-        while name in seen:
-            name += "-"
-        seen.add(name)
-        heading["id"] = name
-        if heading.name == "h2":
-            sections.append((name, heading.get_text().strip()))
-    return sections
-
-
-def styles() -> str:
-    """The style sheet and the colours of code, light and dark, as an HTML element.
-
-    Any page of this package may use it.
-    """
-    light = HtmlFormatter(style="xcode").get_style_defs(".highlight")
-    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    sheet = Path(__file__).with_name("site.css").read_text("utf-8")
-    in_the_dark = f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
-    return f"<style>\n{light}\n{in_the_dark}\n{sheet}</style>"
-
-
-def _link(name: str, text: str, attributes: str = "") -> str:
-    return f'<a href="{html.escape(name)}"{attributes}>{html.escape(text)}</a>'
-
-
-def document(
-    title: str, navigation: str, contents: str, body: str, scripts: Sequence[str] = ()
-) -> str:
-    """A whole page of HTML fragments (the title is text) that asks for nothing from elsewhere.
-
-    `scripts` are the texts of those that run on it.
-    """
-    scripts = [text for text in scripts if text]
-    lines = [
-        "<!doctype html>",
-        '<html lang="en">',
-        f"<head>\n{head(scripts)}\n<title>{html.escape(title)}</title>\n{styles()}\n</head>",
-        "<body>",
-        '<a class="skip" href="#main">Skip to the text</a>',
-        _navigation("Chapters", navigation),
-        contents,
-        f'<main id="main" tabindex="-1">\n{body}\n</main>',
-        _navigation("Chapters, again", navigation),
-        *map(script_tag, scripts),
-        "</body>",
-        "</html>\n",
-    ]
-    return "\n".join(lines)
-
-
-def _navigation(label: str, links: str) -> str:
-    if not links:
-        return ""
-    return f'<nav class="course" aria-label="{label}">{links}</nav>'
-
-
-def _page(page: Page, previous: Page | None, following: Page | None, title: str) -> str:
-    links = [_link("index.html", title)]
+def _neighbours(previous: Page | None, following: Page | None, short: bool) -> str:
+    """Links to the chapters before and after: their numbers alone, or with their titles."""
+    links = []
     if previous:
-        links.append(_link(f"{previous.name}.html", f"← {previous.title}", ' rel="prev"'))
+        name = previous.number or "Start" if short else numbered(previous)
+        links.append(_neighbour(previous, f"← {name}", "prev"))
     if following:
-        links.append(_link(f"{following.name}.html", f"{following.title} →", ' rel="next"'))
-    body = page.head + _contents(page.sections) + page.body
-    scripts = [page_script(page.modules)]
-    return document(f"{page.title} – {title}", " ".join(links), "", body, scripts)
+        name = following.number if short else numbered(following)
+        links.append(_neighbour(following, f"{name} →", "next"))
+    return "".join(links)
 
 
-def _contents(sections: Sequence[tuple[str, str]]) -> str:
-    """The folded list of a page's sections."""
-    items = "".join(f"<li>{_link('#' + name, text)}</li>" for name, text in sections)
+def _neighbour(page: Page, text: str, relation: str) -> str:
+    title = html.escape(page.title)
+    return link(page.file, text, f' rel="{relation}" title="{title}"')
+
+
+def _below(links: str) -> str:
+    """What stands below a page's text."""
+    navigation = ""
+    if links:
+        navigation = f'<nav class="around" aria-label="Chapters before and after">{links}</nav>'
+    return f"<footer>{navigation}{TOP}</footer>"
+
+
+def _kicker(page: Page) -> str:
+    """The line above a chapter's title."""
+    if not page.number:
+        return ""
+    deeper = " · goes deeper" if page.number[-1].isalpha() else ""
+    return f'<p class="kicker">Chapter {html.escape(page.number)}{deeper}</p>'
+
+
+def _contents(page: Page) -> str:
+    """The list of a page's sections, each with the list of those within it."""
+    items: list[tuple[str, list[str]]] = []
+    for level, name, text in page.headings:
+        entry = link(f"#{name}", text)
+        if level == 2 or not items:
+            items.append((entry, []))
+        else:
+            items[-1][1].append(entry)
     if not items:
         return ""
-    fold = f"<details><summary>On this page</summary><ul>{items}</ul></details>"
+    content = "".join(f"<li>{entry}{_list(within)}</li>" for entry, within in items)
+    fold = f"<details><summary>On this page</summary><ul>{content}</ul></details>"
     return f'<nav class="toc" aria-label="On this page">{fold}</nav>'
 
 
-def _index(pages: list[Page], title: str, tables: Sequence[Table]) -> str:
-    """The tables, which link to the pages; without tables, what the course is, and its chapters."""
-    titles = {page.name: page.title for page in pages}
-    body = f"<h1>{html.escape(title)}</h1>\n"
-    if not tables:
-        body += _chapters(pages)
-    for table in tables:
-        body += _table(table, titles)
-    return document(title, "", "", body)
+def _list(entries: Sequence[str]) -> str:
+    if not entries:
+        return ""
+    return f"<ul>{''.join(f'<li>{entry}</li>' for entry in entries)}</ul>"
 
 
-def _table(table: Table, titles: Mapping[str, str]) -> str:
-    """A table in HTML; the name of a notebook becomes its title, with a link to its page."""
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
-    rows = ""
-    for row in table.rows:
-        cells = "".join(f"<td>{_linked(text, titles)}</td>" for text in row)
-        rows += f"<tr>{cells}</tr>\n"
-    content = f"<caption>{html.escape(table.caption)}</caption><tr>{head}</tr>\n{rows}"
-    return f'<div class="scroll" tabindex="0"><table>{content}</table></div>\n'
-
-
-def _linked(text: str, titles: Mapping[str, str]) -> str:
-    if text in titles:
-        return _link(f"{text}.html", titles[text])
-    return html.escape(text)
-
-
-def _chapters(pages: list[Page]) -> str:
-    """What the course is, where to begin, and for each chapter what one learns and how long."""
-    items = "".join(f"<li>{_chapter(page)}</li>\n" for page in pages)
-    minutes = 0
-    for page in pages:
-        facts = page.facts.get("minutes", {})
-        minutes += facts.get("reading", 0) + facts.get("exercises", 0)
-    beginning = ""
-    if pages:
-        beginning = f"Begin with {_link(pages[0].name + '.html', pages[0].title)}. "
-    rest = (
-        "A chapter whose number has a letter goes deeper and can wait. "
-        f"All of it takes about {round(minutes / 60)} hours."
-    )
-    introduction = ABOUT
-    if any("/github/ORG/REPO/" in page.head for page in pages):
-        introduction += NOWHERE
-    return (
-        f'{introduction}\n<p>{beginning}{rest}</p>\n<h2>Chapters</h2><ul class="list">{items}</ul>'
-    )
-
-
-def _chapter(page: Page) -> str:
-    """A chapter in the list: title, what one learns, minutes."""
-    number = str(page.facts.get("chapter", "")).lstrip("0")
-    name = f"{number} {page.title}".strip()
-    text = f"<h3>{_link(page.name + '.html', name)}</h3>"
-    if page.aim:
-        text += f"<p>{page.aim}</p>"
-    minutes = page.facts.get("minutes", {})
-    words = [f"{minutes[kind]} {label}" for kind, label in MINUTES.items() if minutes.get(kind)]
-    if words:
-        text += f'<p class="faint">{", ".join(words)}</p>'
-    return text
-
-
-def write_site(notebooks: list[Path], out: Path, title: str, tables: Sequence[Table] = ()) -> Path:
+def write_site(
+    notebooks: list[Path],
+    out: Path,
+    title: str,
+    tables: Sequence[Table] = (),
+    address: str = "",
+    picture: bytes = b"",
+) -> Path:
     """Writes one page a notebook and an index page into `out`; returns the path of the index.
 
-    Raises CourseError for a formula that cannot be converted, for a folder with somebody's own
-    index.html, and where nothing can be written.
+    `address` is where they will be published, and `picture` a PNG that links to them show where
+    they are shared. Raises CourseError for a formula that cannot be converted, for a folder with
+    somebody's own index.html, and where nothing can be written.
     """
     index = out / "index.html"
     if index.exists() and GENERATOR not in index.read_text("utf-8", errors="replace"):
         raise CourseError(
             f"{index} is no page of this course and would be lost: choose another folder."
         )
-    pages = [read_page(path, {path.stem for path in notebooks}) for path in notebooks]
-    texts = {}
-    around = [None, *pages, None]
+    names = {path.stem for path in notebooks}
+    pages = [read_page(path, names) for path in notebooks]
+    site = Site(pages, title, address, "preview.png" if picture else "")
+    files: dict[str, str | bytes] = {}
     for place, page in enumerate(pages):
-        texts[f"{page.name}.html"] = _page(page, around[place], around[place + 2], title)
-    texts[index.name] = _index(pages, title, tables)
+        files[page.file] = site.page(place)
+    files[index.name] = site.start(tables)
+    if picture:
+        files[site.picture] = picture
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            write_whole(out / name, text)
+        for name, content in files.items():
+            write_whole(out / name, content)
     except OSError as error:
         reason = error.strerror or error
         raise CourseError(

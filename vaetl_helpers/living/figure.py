@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from packaging.version import Version
 
 from vaetl_helpers import plots
+from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.output import is_interactive, notebook_kernel
 
@@ -36,6 +37,7 @@ def show(module: str, data: Data, static: Figure, alt: str) -> None:
     cannot move anything, and `alt` the sentence that says what it shows. Raises CourseError for a
     module that is not there.
     """
+    alt = full_text(alt)
     script(module)  # an unknown name is told before anything is shown
     plots.describe(static, alt)
     if not notebook_kernel():
@@ -45,9 +47,10 @@ def show(module: str, data: Data, static: Figure, alt: str) -> None:
     widget = _widget(module, data, alt)
     if widget is None and is_interactive():
         plots.tell_screen_readers(alt)
+    png, metadata = plots.picture(static)
     bundle = {
         "text/plain": alt,
-        "image/png": base64.b64encode(plots.png(static)).decode(),
+        "image/png": base64.b64encode(png).decode(),
     }
     if widget is None:
         bundle[LIVING] = {"module": module, "data": data}
@@ -59,7 +62,7 @@ def show(module: str, data: Data, static: Figure, alt: str) -> None:
             "model_id": widget.model_id,
         }
     plt.close(static)  # else the kernel shows it a second time
-    display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+    display(bundle, metadata={"image/png": metadata}, raw=True)
 
 
 def can_move() -> bool:

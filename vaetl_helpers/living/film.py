@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaetl_helpers import plots
+from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.living import figure
@@ -112,7 +113,7 @@ class Film:
         Raises CourseError where nothing has been watched.
         """
         frames = self._chosen()
-        text = f"{alt} {_in_words(frames[-1])}"
+        text = f"{full_text(alt)} {_in_words(frames[-1])}"
         figure.show("film", self.data(), self._static(frames, self._planes(frames)), text)
 
     def data(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from vaetl_helpers import plots
+from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.living import figure
 from vaetl_helpers.recorded import recorded_arrays
 
@@ -28,7 +29,7 @@ def rate_study(alt: str, rate: float = 0.05, batch: int = 16) -> None:
     """
     arrays, facts = recorded_arrays("01_rates")
     row, column = facts["rates"].index(rate), facts["batches"].index(batch)
-    text = f"{alt} {in_words(rate, batch, arrays['validation'][row, column, :, -1])}"
+    text = f"{full_text(alt)} {in_words(rate, batch, arrays['validation'][row, column, :, -1])}"
     figure.show("rates", rates_data(rate, batch), _static(arrays, facts, row, column), text)
 
 

@@ -29,7 +29,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from vaetl_helpers.authoring.site import head, styles
+from vaetl_helpers.authoring.document import head, styles
 from vaetl_helpers.grading.notebooks import Assignment
 from vaetl_helpers.grading.result import UNGRADABLE, ExerciseResult, GradedBy, Result, Status
 from vaetl_helpers.plots import COLOURS, STYLE
