@@ -133,7 +133,8 @@ export default {
       const middle = top + high / 2;
       label(context, text, left + wide / 2, diverged ? middle - 7 : middle, { colour, align: "center", font });
       if (isBest) stroke(context, [[left + wide / 2 - 9, middle + 9], [left + wide / 2 + 9, middle + 9]], colour, { width: 1.5 });
-      if (diverged) label(context, `${diverged} of 5`, left + wide / 2, middle + 8, { colour: colours.series[1], align: "center", font: "9.5px system-ui, sans-serif" });
+      const lost = wide < 32 ? `${diverged}/5` : `${diverged} of 5`;
+      if (diverged) label(context, lost, left + wide / 2, middle + 8, { colour: colours.series[1], align: "center", font: "9.5px system-ui, sans-serif" });
     }
 
     // The rate with the lowest mean loss.
