@@ -29,7 +29,7 @@ flops            the operations of a training step, counted
 hardware         chapter 2: what this machine can do, and what a run costs on it
 claims           the ledger: which record decides which claim; no prose
 figures          diagrams: drawn ideas, a script each, light and dark
-plots            figures of results; widgets: figures with controls; living: figures that need no kernel
+plots            figures of results; widgets: those with controls; living: those that need no kernel
 page_figures     how a figure is stored: sharp, and stacked for phones; alt_texts: what it shows
 exercises        exercises: engine, toolkit, progress, one module a chapter, one block an exercise
 chapters         the notebooks as files: which there are, `find("3")`, a learner's own copy

@@ -12,7 +12,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -25,11 +25,19 @@ from torch import Tensor, nn
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.device import best_device, best_precision, devices, synchronise
 from vaetl_helpers.flops import count_flops
-from vaetl_helpers.output import emit, show_table
+from vaetl_helpers.nets import mlp_classifier
+from vaetl_helpers.output import emit, record, record_id, show_table
+from vaetl_helpers.recorded import recorded_by_measure
 from vaetl_helpers.settings import versions
-from vaetl_helpers.training.evaluation import History
+from vaetl_helpers.training.evaluation import (
+    History,
+    LossFunction,
+    classification_loss,
+    loss_and_monitored,
+)
 
 FLOAT_BYTES = 4
+STEP_SECONDS = "step_seconds"  # the measure of the records of steps
 ONLY_RESHAPE = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
@@ -48,6 +56,83 @@ def time_it(work: Callable[[], Any], device: torch.device, repeats: int = 5) -> 
         synchronise(device)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
+
+
+def training_step(
+    model: nn.Module, loss_fn: LossFunction, batch_size: int, device: torch.device
+) -> Callable[[], None]:
+    """A function that trains the model one step with Adam, each time it is called.
+
+    On one batch of random images [batch_size, 1, 28, 28] that stays on the device.
+    """
+    model = model.to(device)
+    images = torch.rand(batch_size, 1, 28, 28, device=device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    adam = torch.optim.Adam(model.parameters(), fused=True)
+
+    def step() -> None:
+        adam.zero_grad()
+        loss, _monitored = loss_and_monitored(loss_fn(model, images, labels))
+        loss.backward()
+        adam.step()
+
+    return step
+
+
+def step_seconds(
+    width: int, batch_size: int, device: torch.device, threads: int, repeats: int = 20
+) -> float:
+    """Median seconds of one training step of a fully connected classifier of chapter 1."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        step = training_step(mlp_classifier(width), classification_loss, batch_size, device)
+        return time_it(step, device, repeats)
+    finally:
+        torch.set_num_threads(before)
+
+
+def predicted_step(
+    width: int, batch_size: int, overhead: float, flops_rate: float, bytes_rate: float
+) -> float:
+    """Seconds of that step where a machine computes and moves so much per second.
+
+    overhead + max(FLOPs / rate of computing, bytes / rate of moving): the roofline, with what
+    Python and PyTorch need for a step in any case.
+    """
+    images = torch.zeros(batch_size, 1, 28, 28)
+    labels = torch.zeros(batch_size, dtype=torch.long)
+    flops = count_flops(mlp_classifier(width), images, labels)
+    moved = bytes_moved(mlp_classifier(width), images)
+    return overhead + max(flops / flops_rate, moved / bytes_rate)
+
+
+def step_records(times: Mapping[tuple[str, int], Sequence[float]], batches: Sequence[int]) -> Any:
+    """Measured seconds of a step by (configuration, width), one for each batch size, as records."""
+    records = []
+    for (name, width), seconds in times.items():
+        for batch_size, one in zip(batches, seconds, strict=True):
+            size = f"width {width}", f"batch {batch_size}"
+            id = record_id("02", STEP_SECONDS, name, *size)
+            records.append(record(f"step on {name}, {', '.join(size)}", one, "s", id=id))
+    return records
+
+
+def recorded_steps(width: int) -> dict[str, tuple[list[int], list[float]]]:
+    """What `step_records` of recorded runs say of a width: a line for each machine's configuration.
+
+    {"configuration, recorded (machine, date)": (batch sizes, seconds)}; empty where no recorded run
+    has measured steps.
+    """
+    lines: dict[str, tuple[list[int], list[float]]] = {}
+    for found in recorded_by_measure("02", STEP_SECONDS):
+        _chapter, _measure, name, of_width, of_batch = found["id"].split("/")
+        if of_width == f"width_{width}":
+            label = f"{name.replace('_', ' ')}, {found['label']}"
+            batches, seconds = lines.setdefault(label, ([], []))
+            batches.append(int(of_batch.removeprefix("batch_")))
+            seconds.append(found["value"])
+    return lines
 
 
 def peak_flops(device: torch.device, size: int = 1024, dtype: torch.dtype = torch.float32) -> float:

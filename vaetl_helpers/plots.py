@@ -165,6 +165,55 @@ def lines(
     return axis
 
 
+def crossover(
+    own: Mapping[int, Lines], others: Mapping[int, Lines], alt: str, height: float = 4.2
+) -> list[Axes]:
+    """Milliseconds per training step over the batch size: a panel for each width of a network.
+
+    `own` are the lines measured here, bold and in colour; `others` are those of other machines,
+    thin and grey. All are (batch sizes, seconds), and carry their names at their right ends.
+    """
+    axes = panels([f"width {width:,}" for width in own], alt, height)
+    for axis, width in zip(axes, own, strict=True):
+        for batches, seconds in others[width].values():
+            axis.plot(batches, _milliseconds(seconds), "--", color=GREY, linewidth=1)
+        for number, (batches, seconds) in enumerate(own[width].values()):
+            colour = COLOURS[number % len(COLOURS)]
+            axis.plot(batches, _milliseconds(seconds), "o-", color=colour, linewidth=2.5)
+        axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="ms per step")
+        axis.set_xticks(batches, [f"{batch:,}" for batch in batches], fontsize=9)
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    lowest = min(axis.get_ylim()[0] for axis in axes)
+    highest = max(axis.get_ylim()[1] for axis in axes)
+    for axis, width in zip(axes, own, strict=True):
+        axis.set_ylim(lowest, highest)  # one scale for all
+        _label_ends(axis, {**others[width], **own[width]}, own[width])
+    return axes
+
+
+def _milliseconds(seconds: Sequence[float]) -> list[float]:
+    return [1e3 * one for one in seconds]
+
+
+def _label_ends(axis: Axes, every: Lines, own: Lines) -> None:
+    """Names at the right ends of lines in seconds, moved apart where they would overlap."""
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(own)}
+    right = max(batches[-1] for batches, _ in every.values())
+    low, high = axis.get_ylim()
+    step = 0.055  # of the panel's height, about a line of letters
+    place = -math.inf
+    for name, (_, seconds) in sorted(every.items(), key=lambda line: line[1][1][-1]):
+        share = math.log(1e3 * seconds[-1] / low) / math.log(high / low)
+        place = max(share, place + step)
+        height = low * (high / low) ** place
+        weight = "bold" if name in own else "normal"
+        style: dict[str, Any] = {"color": colours.get(name, GREY), "fontweight": weight}
+        axis.text(1.15 * right, height, name, va="center", fontsize=9, **style)
+
+
 def image_grid(
     images: Tensor,
     titles: Sequence[str] | None,

@@ -90,68 +90,6 @@ def _panels(titles: Sequence[str], alt: str, origin: str) -> tuple[Figure, Axes,
     return figure, left, right
 
 
-# ---------------------------------------------------------------- learning rates (chapter 1)
-
-
-def rates(alt: str, rate: float = 0.05, batch: int = 16) -> None:
-    """Recorded loss curves for a learning rate and a batch size to choose.
-
-    Beside them stands the last loss for all rates.
-    """
-    alt = full_text(alt)
-    arrays, facts = recorded_arrays("01_rates")
-    rate_options, batch_options = facts["rates"], facts["batches"]
-
-    def draw(rate: float, batch: int) -> Figure:
-        row = rate_options.index(rate)
-        column = batch_options.index(batch)
-        last = arrays["validation"][:, column, :, -1]  # [rates, seeds]
-        converged = last[row] < math.log(10)  # false for nan, too
-        chosen = f"rate {rate:g}, batch size {batch}"
-        outcome = (
-            f"validation loss {last[row].mean():.2f} nats at the end, "
-            f"{(~converged).sum()} of {len(converged)} runs diverged"
-        )
-        titles = [chosen, f"batch size {batch}, all rates"]
-        figure, left, right = _panels(titles, f"{alt} {chosen}: {outcome}.", facts["label"])
-        for number, name in enumerate(("training", "validation")):
-            _draw_losses(left, arrays[name][row, column], name, number)
-        _draw_last_losses(right, rate_options, last, row)
-        for axis in (left, right):
-            axis.axhline(math.log(10), color="black", linestyle=":", label="log 10")
-            axis.legend(frameon=False, fontsize=9)
-        return figure
-
-    choices: Choices = {
-        "rate": ("learning rate", rate_options, rate),
-        "batch": ("batch size", batch_options, batch),
-    }
-    explore(draw, choices)
-
-
-def _draw_losses(axis: Axes, runs: np.ndarray, name: str, number: int) -> None:
-    """Mean and range of the losses of runs [seeds, epochs + 1]."""
-    epochs = range(runs.shape[1])
-    colour = plots.COLOURS[number]
-    label = f"{name} {runs[:, -1].mean():.2f}"
-    axis.plot(epochs, runs.mean(0), plots.STYLES[number], label=label, color=colour)
-    axis.fill_between(epochs, runs.min(0), runs.max(0), alpha=0.15, linewidth=0, color=colour)
-    axis.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, 3))
-
-
-def _draw_last_losses(axis: Axes, rates: Sequence[float], last: np.ndarray, row: int) -> None:
-    """The last losses [rates, seeds] over the rates, and the mean of one rate large."""
-    mean = last.mean(1)
-    axis.plot(rates, last, ".", color=RED)
-    axis.plot(rates, mean, "--", color=RED, label="mean of the runs")
-    label = f"rate {rates[row]:g}"
-    axis.plot(rates[row], mean[row], "o", color=RED, markersize=10, label=label)
-    axis.set(xscale="log", xlabel="learning rate", ylim=(0, 3))
-    axis.set_ylabel("validation loss at the end (nats)")
-    axis.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=8)
-    axis.set_xticks([], minor=True)
-
-
 # ---------------------------------------------------------------- thresholds (chapter 4)
 
 THRESHOLDS = [round(0.02 * step, 2) for step in range(1, 50)]

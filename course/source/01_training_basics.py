@@ -91,11 +91,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vaetl_helpers import hardware, plots, widgets
+from vaetl_helpers import hardware, plots
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.rates import rate_study
+from vaetl_helpers.living.valley import ball_in_valley
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.output import show_record
+from vaetl_helpers.recorded import recorded_arrays
 from vaetl_helpers.study import effect_of, mean_interval, recorded_value
 from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
 
@@ -599,6 +602,42 @@ for label, row in {"at the best validation loss": best, "at the end": -1}.items(
 # The network becomes more certain of everything, even of the images that it gets wrong, and the loss punishes being certain *and* wrong.
 # So look at both.
 #
+# ### Why a step can be too large
+#
+# The next test is about the learning rate, so let us first see what it does where everything can be drawn.
+# With only two parameters the loss is a landscape, and training is a ball that goes downhill in steps.
+# Near its lowest point a smooth landscape is mostly a *valley*, flat one way and steep the other.
+# How steep it is across is its *curvature* $\lambda$: the slope at distance 1 from the bottom line.
+#
+# In the figure the curvature is 1 along the valley and $\lambda$ across it, and each oval joins points of equal loss.
+# Gradient descent multiplies the distance across by $1 - \eta\lambda$ in each step.
+# That number is below $-1$ when $\eta > 2/\lambda$, and then each step overshoots by more than the last.
+#
+# The other two methods use the past as well.
+# *Momentum* adds up gradients, $v \leftarrow \beta v + g$, and moves by $-\eta v$, so that steps in the same direction grow and those that go to and fro cancel.
+# *Adam* does the same, and then divides by how large the gradients mostly are, for each parameter by itself.
+#
+# Move the sliders, drag the ring to start elsewhere, and look for three things.
+# At which step size does the path fly away?
+# What happens to that limit when the valley becomes steeper?
+# And which method comes furthest down in 60 steps, when you give each its best step size?
+
+# %%
+ball_in_valley(alt="01/valley")
+plt.show()
+
+# %% [markdown]
+# Just below $2/\lambda$ gradient descent jumps from one side to the other, and above it it flies away.
+# A steeper valley lowers the limit, and the flat direction has to pay for it, since the ball now crawls along the bottom.
+# With $\lambda = 20$ the best step size of the slider is 0.089, and after 60 steps the loss is $1.3\cdot10^{-5}$.
+# With $\lambda = 50$ the best is 0.035, and the loss is still 0.013.
+# Momentum of 0.7 with a step size of 0.063 gets down to $4\cdot10^{-8}$ in that valley, although 0.063 is beyond the limit of gradient descent: with momentum the limit is $2(1+\beta)/\lambda$.
+# Adam never flies away, but with a large step size it makes detours, and with a small one it is slow.
+#
+# A network has thousands of directions, a few steep and many flat.
+# So its learning rate has a limit too, set by the steepest one, and training below it is slow along the flat ones.
+
+# %% [markdown]
 # ### Third test: the learning rate
 #
 # The learning rate is the one setting that you must always choose.
@@ -681,12 +720,12 @@ except NonFiniteLoss as error:
 # We trained the network of section 2 with plain `SGD` for ten epochs and recorded the losses.
 # There were nine rates from 0.005 to 2 and six batch sizes from 16 to 512, with five runs each.
 #
-# In JupyterLab, move the two sliders with the mouse or the arrow keys.
-# On the left are the curves for your choice, as the mean of five runs and a band from the lowest to the highest.
-# On the right is the validation loss at the end for *all* rates at this batch size, with a dot for each run.
-# A run has *diverged* if it ends no better than a network that knows nothing, at $\log 10$ or above.
-# It may also end far above the best loss without having diverged.
-# A web page shows one setting only, but the table below the figure has the others.
+# Move the two sliders, or choose a setting on the map.
+# On the left are the curves for your choice: five thin ones, and a thick one for their mean.
+# On the right is the mean validation loss at the end for *all* settings, a column for each rate and a row for each batch size.
+# In each row the lowest mean is bold and underlined.
+# A run has *diverged* if it ends no better than a network that knows nothing, at $\log 10$ or above, and the map says how many of the five did.
+# A run may also end far above the best loss without having diverged.
 #
 # Guess first.
 # With a batch of 16, the rate 0.05 is best.
@@ -695,11 +734,11 @@ except NonFiniteLoss as error:
 # And at which rate do runs begin to diverge?
 
 # %%
-widgets.rates(alt="01/rates")
+rate_study(alt="01/rates")
 plt.show()
 
 # %%
-arrays, about = widgets.recorded_arrays("01_rates")
+arrays, about = recorded_arrays("01_rates")
 ends = torch.from_numpy(arrays["validation"][..., -1])  # [rates, batch sizes, runs]
 rows = []
 for column, batch in enumerate(about["batches"]):
@@ -745,7 +784,7 @@ print(about["label"])
 #   The best loss is 0.40 nats for 16, 0.49 for 128 and 0.56 for 512.
 #   For 256 it is 0.59, but five runs are too few to order 256 and 512.
 #
-# Near the best rate the curve on the right is flat, and the runs disagree: with a batch of 256 their own best rates go from 0.1 to 0.5.
+# Near the best rate a row of the map is flat, and the runs disagree: with a batch of 256 their own best rates go from 0.1 to 0.5.
 # So five runs fix the best rate only roughly, to within a factor of two to five.
 # Adam has other best rates, but what you do is the same: when you change the batch, look for the rate anew.
 

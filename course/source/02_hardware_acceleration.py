@@ -97,6 +97,7 @@ from torchvision.transforms import ToTensor
 from vaetl_helpers import hardware, nets, plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.timeline import device_timeline
 from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
@@ -234,6 +235,28 @@ print(
 )
 
 # %% [markdown]
+# What happens on a GPU, a figure can show on any machine.
+# It has two lanes of time, Python's and the device's, and a clock that is read at the orange lines.
+# It is a model: each operation takes the same time to hand over and the same time to compute, the device does one after the other, and the queue between them is never full.
+# When the clock starts, the device still has some earlier work to do (grey).
+# Choose when the clock waits, move the times, and look for a clock that is too short, one that is too long, and one that is right.
+
+# %%
+device_timeline(
+    alt="02/clocks",
+    measured={"waiting": waiting, "without waiting": not_waiting},
+    device=P.device.type,
+)
+plt.show()
+
+# %% [markdown]
+# The clock that never waits reads only how long the handing over took, 80 µs, and would read the same if the device computed for an hour.
+# The one that waits at the end alone reads 550 µs, because it also pays for what was in the queue before.
+# Only the clock that waits on both sides tells the true time, 410 µs.
+# Now make the device quick, so that it needs less time for each operation than Python needs to hand it over.
+# Then the device waits for Python, and a faster device would change nothing: that is the *overhead* of section 3.
+
+# %% [markdown]
 # ## 3. Two roofs
 #
 # A training step needs some FLOPs and moves some bytes.
@@ -258,24 +281,6 @@ print(
 
 
 # %%
-def training_step(model, loss_fn, batch_size, device):
-    """A function that trains the model one step on one batch of random images that
-    stays where it is.
-    """
-    model, x = model.to(device), torch.rand(batch_size, 1, 28, 28, device=device)
-    y = torch.zeros(batch_size, dtype=torch.long, device=device)
-    adam = torch.optim.Adam(model.parameters(), fused=True)
-
-    def step():
-        adam.zero_grad()
-        result = loss_fn(model, x, y)
-        loss = result[0] if isinstance(result, tuple) else result
-        loss.backward()
-        adam.step()
-
-    return step
-
-
 networks = {
     "MLP": (nets.mlp_classifier, classification_loss),
     "CNN": (nets.small_cnn, classification_loss),
@@ -290,7 +295,9 @@ for name, (build, loss_fn) in networks.items():
             hardware.bytes_moved(build(), x),
         )
         seconds = hardware.time_it(
-            training_step(build(), loss_fn, size, P.device), P.device, P.repeats
+            hardware.training_step(build(), loss_fn, size, P.device),
+            P.device,
+            P.repeats,
         )
         points[f"{name}, batch {size}"] = (flops / traffic, flops / seconds)
         needs[name, size] = flops, traffic, seconds
@@ -345,47 +352,25 @@ if (os.cpu_count() or 1) > 1:
     configurations[f"CPU, {os.cpu_count()} threads"] = (processor, os.cpu_count())
 if P.device.type != "cpu":
     configurations[P.device.type.upper()] = (P.device, threads)
-
-
-def step_seconds(width, batch_size, device, threads, repeats=4 * P.repeats):
-    """Median seconds of one training step of a fully connected classifier."""
-    torch.set_num_threads(threads)
-    step = training_step(
-        nets.mlp_classifier(width), classification_loss, batch_size, device
-    )
-    return hardware.time_it(step, device, repeats)
-
-
 times = {
-    (name, width): [step_seconds(width, size, *where) for size in P.batches]
+    (name, width): [
+        hardware.step_seconds(width, size, *where, 4 * P.repeats) for size in P.batches
+    ]
     for width in P.widths
     for name, where in configurations.items()
 }
-torch.set_num_threads(threads)
 
 # %%
-axes = plots.panels(
-    [f"width {width}" for width in P.widths],
+own = {
+    width: {name: (P.batches, times[name, width]) for name in configurations}
+    for width in P.widths
+}
+recorded = {width: hardware.recorded_steps(width) for width in P.widths}
+plots.crossover(
+    own,
+    recorded,
     alt="02/devices",
-    height=3.8,
 )
-for axis, width in zip(axes, P.widths):
-    lines = {
-        name: (P.batches, [1e3 * t for t in times[name, width]])
-        for name in configurations
-    }
-    plots.lines(
-        lines,
-        f"width {width}",
-        "batch size",
-        "ms per step",
-        alt="",
-        scale="log-log",
-        axis=axis,
-    )
-    axis.set_ylim(
-        0.8e3 * min(map(min, times.values())), 1.3e3 * max(map(max, times.values()))
-    )  # one scale for all
 plt.show()
 
 # %% [markdown]
@@ -410,9 +395,8 @@ def speedup(width, where):
     """How many times as fast as one thread, at the largest batch: an effect over turns."""
     size, ratios = P.batches[-1], []
     for _ in range(P.repeats):
-        slow = step_seconds(width, size, processor, 1, repeats=4)
-        ratios.append(slow / step_seconds(width, size, *where, repeats=4))
-    torch.set_num_threads(threads)
+        slow = hardware.step_seconds(width, size, processor, 1, repeats=4)
+        ratios.append(slow / hardware.step_seconds(width, size, *where, repeats=4))
     return study.effect_of(np.log(ratios))
 
 
@@ -438,6 +422,7 @@ show_table(
         f"at batch {P.batches[0]}",
         f"at batch {P.batches[-1]}",
     ),
+    records=hardware.step_records(times, P.batches),
 )
 
 # %% [markdown]
@@ -471,6 +456,50 @@ show_table(
 # %% [markdown]
 # This is a prediction, not a measurement, and an optimistic one, because it takes the vendor's peak for granted.
 # Yet it shows the pattern: in each network the large batch gains more than the small one.
+#
+# Now draw it for all batch sizes, on top of your own line.
+# The grey lines are other machines.
+# For the two GPUs of the data sheets they are predicted by the formula above, and for the machine of our recorded run by the formula with the rates that were measured there.
+# Look for the batch size from which a grey line leaves yours: left of it the device would not help you.
+
+# %%
+rates_of = {
+    "T4, predicted": data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"],
+    "H100, predicted": data_sheets["NVIDIA H100 SXM: data sheet"],
+    "our 2 cores, predicted": (
+        1e9 * study.recorded_value("02", "02/peak_gflops")["value"],
+        1e9 * study.recorded_value("02", "02/bandwidth")["value"],
+    ),
+}
+predicted = {
+    width: {
+        name: (
+            P.batches,
+            [
+                hardware.predicted_step(width, size, overhead, *rates)
+                for size in P.batches
+            ],
+        )
+        for name, rates in rates_of.items()
+    }
+    for width in P.widths
+}
+measured_here = {
+    width: {"this CPU, measured": (P.batches, times["CPU, 1 thread", width])}
+    for width in P.widths
+}
+plots.crossover(
+    measured_here,
+    {width: predicted[width] | recorded[width] for width in P.widths},
+    alt="02/crossover",
+)
+plt.show()
+
+# %% [markdown]
+# We gave every machine the overhead of this one's narrowest network, so that in the left panel all lines begin at about the same height.
+# There they stay together while the batch is small, and a GPU would hardly help.
+# For the wide network they part at once, since there is enough to compute and to move.
+# A faster GPU than the T4 changes little as long as both only wait for Python.
 #
 # ### The way to the device
 #

@@ -97,6 +97,7 @@ from torch.nn import functional as F
 from vaetl_helpers import plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.film import Film
 from vaetl_helpers.living.gap_machine import gap_machine
 from vaetl_helpers.living.toy_world import toy_world
 from vaetl_helpers.training import evaluate, fit
@@ -604,6 +605,7 @@ def negative_elbo(model, images, labels):
 
 
 adam = torch.optim.Adam(model.parameters(), lr=2e-3, fused=True)
+film = Film(digits.validation)
 history = fit(
     model,
     digits.train,
@@ -614,9 +616,34 @@ history = fit(
     validation=digits.validation,
     seed=P.seed,
     quiet=True,
+    watch=film,
 )
 
 # %% [markdown]
+# ### The training as a film
+#
+# `fit` calls what it is handed as `watch` after every epoch, and our `Film` keeps two pictures each time.
+# On the left are 25 codes, drawn once from the prior, and what the decoder makes of them.
+# On the right are 200 validation digits, each a dot where the encoder puts its $\mu$.
+# Of the many latents we see a plane, the one on which the ten classes lie furthest apart at the end; the labels choose this view and nothing else.
+#
+# Play the film, or move its slider.
+# When do the samples become strokes, and when digits?
+# And what becomes of the heap in the middle?
+
+# %%
+film.show(alt="03/film")
+plt.show()
+
+# %% [markdown]
+# Before training the decoder makes grey noise of every code, and the encoder puts all digits on one heap.
+# Most happens in the first few epochs, in which the heap opens, similar digits gather, and the noise turns into strokes.
+# Later epochs move little: the ink becomes sharper, and the cost goes on falling slowly.
+# Nobody told the network that there are ten classes; images that look alike get similar codes, because then one part of the decoder serves them all.
+
+# %% [markdown]
+# ### What becomes of the two terms
+#
 # On the right, look at the two parts of the loss separately.
 # Which rises?
 

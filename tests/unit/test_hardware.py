@@ -11,12 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers import hardware, output
+from vaetl_helpers import hardware, output, plots
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import DeviceStatus, synchronise
 from vaetl_helpers.errors import CourseError
@@ -624,3 +625,68 @@ def test_a_training_step_of_a_mobile_network_costs_three_times_its_forward_pass(
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     assert 2.9 < step / flops(model, x) <= 3
+
+
+# ---------------------------------------------------------------- the crossover
+
+
+def test_a_step_is_timed_with_these_threads_and_gives_them_back() -> None:
+    before, seen = torch.get_num_threads(), []
+
+    class Noted(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_num_threads())
+            return super().forward(x.flatten(1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hardware, "mlp_classifier", lambda width: Noted(784, 10))
+        assert hardware.step_seconds(4, 8, torch.device("cpu"), threads=2, repeats=2) > 0
+    assert set(seen) == {2} and torch.get_num_threads() == before
+
+
+def test_a_training_step_trains() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    before = model[1].weight.clone()
+    step = hardware.training_step(model, classification_loss, 8, torch.device("cpu"))
+    step()
+    step()
+    assert not torch.equal(before, model[1].weight)
+
+
+def test_a_predicted_step_is_the_slower_of_two_rates_and_the_overhead() -> None:
+    flops = hardware.count_flops(
+        mlp_classifier(64), torch.zeros(16, 1, 28, 28), torch.zeros(16, dtype=torch.long)
+    )
+    moved = hardware.bytes_moved(mlp_classifier(64), torch.zeros(16, 1, 28, 28))
+    computing = hardware.predicted_step(64, 16, 0.5, flops_rate=flops, bytes_rate=1e18)
+    moving = hardware.predicted_step(64, 16, 0.5, flops_rate=1e18, bytes_rate=moved / 2)
+    assert (computing, moving) == (pytest.approx(1.5), pytest.approx(2.5))
+
+
+def test_steps_that_were_recorded_come_back_as_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {("CPU, 1 thread", 64): [0.1, 0.2], ("CUDA", 64): [0.3, 0.3], ("CUDA", 8): [1, 2]}
+    records = hardware.step_records(times, [16, 256])
+    assert records[0]["id"] == "02/step_seconds/cpu_1_thread/width_64/batch_16"
+    for one in records:
+        one["label"] = "recorded (a machine, 2026-11-29)"
+    monkeypatch.setattr(hardware, "recorded_by_measure", lambda chapter, measure: records)
+    assert hardware.recorded_steps(64) == {
+        "cpu 1 thread, recorded (a machine, 2026-11-29)": ([16, 256], [0.1, 0.2]),
+        "cuda, recorded (a machine, 2026-11-29)": ([16, 256], [0.3, 0.3]),
+    }
+    assert hardware.recorded_steps(9) == {}
+
+
+def test_the_crossover_names_each_line_once_at_its_end() -> None:
+    own = {width: {"this machine": ([16, 64], [1e-3, 4e-3])} for width in (64, 1024)}
+    others = {width: {"a GPU": ([16, 64], [1e-3, 3.9e-3])} for width in (64, 1024)}
+    axes = plots.crossover(own, others, "Two panels with two lines each.")
+    for axis in axes:
+        names = {text.get_text(): text.get_position() for text in axis.texts}
+        assert set(names) == {"this machine", "a GPU"}
+        upper, lower = names["this machine"][1], names["a GPU"][1]
+        assert upper > 1.05 * lower, "two names that would overlap are moved apart"
+        assert [line.get_ydata()[-1] for line in axis.lines] == pytest.approx([3.9, 4.0])
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    plt.close(axes[0].figure)

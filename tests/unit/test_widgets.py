@@ -24,7 +24,6 @@ from vaetl_helpers import plots, recorded, study, widgets
 CONTROLS: dict[
     str, tuple[Callable[..., None], dict[str, Any]]
 ] = {  # each with another value of each of its choices
-    "rates": (widgets.rates, {"rate": 1.0, "batch": 512}),
     "thresholds": (
         widgets.thresholds,
         {"method": "scratch", "labels": 100, "draw": 5, "threshold": 0.1},
@@ -167,23 +166,6 @@ def test_recorded_arrays_carry_their_facts(name: str) -> None:
     assert path.stat().st_size < 200_000 and path.stat().st_mode & 0o044 == 0o044
 
 
-def test_the_losses_are_those_of_the_arrays(plain: Callable[[str], Any]) -> None:
-    arrays, facts = recorded.recorded_arrays("01_rates")
-    row, column = facts["rates"].index(1.0), facts["batches"].index(16)
-    last = [float(run[-1]) for run in arrays["validation"][row, column]]
-    failed = sum(not loss < math.log(10) for loss in last)
-    said = (
-        f"rate 1, batch size 16: validation loss {sum(last) / 5:.2f} nats at the end, {failed} of "
-        "5 runs diverged."
-    )
-    assert plain("rates").alt(rate=1.0, batch=16) == f"Lead. {said}"
-
-
-def test_an_untrained_network_starts_at_log_10() -> None:
-    arrays, _ = recorded.recorded_arrays("01_rates")
-    assert np.allclose(arrays["validation"][..., 0], math.log(10), atol=0.1)
-
-
 def test_the_confusion_table_is_that_of_the_arrays(plain: Callable[[str], Any]) -> None:
     arrays, _ = recorded.recorded_arrays("04_thresholds")
     shirt, odds = (
@@ -256,22 +238,6 @@ def test_what_was_not_run_is_said(plain: Callable[[str], Any]) -> None:
 
 
 # ---------------------------------------------------------------- what the chapters say of it
-
-
-def test_chapter_1_says_what_the_arrays_say() -> None:
-    arrays, facts = recorded.recorded_arrays("01_rates")
-    last, rates, batches = arrays["validation"][..., -1], facts["rates"], facts["batches"]
-    mean, failed = last.mean(2), (~(last < math.log(10))).sum(2)
-    best = {batch: rates[row] for batch, row in zip(batches, mean.argmin(0), strict=True)}
-    assert (best[16], best[128], best[512]) == (0.05, 0.2, 0.5) and list(best.values()) == sorted(
-        best.values()
-    )
-    assert [f"{mean[row, row]:.2f}" for row in range(3)] == ["0.53", "0.54", "0.54"]
-    assert (rates[:3], batches[:3]) == ([0.005, 0.01, 0.02], [16, 32, 64])
-    assert (mean[rates.index(1.0)] > 1.8).all()
-    assert (failed[rates.index(1.0), : batches.index(128) + 1] > 2.5).all()
-    assert failed[rates.index(2.0)].sum() >= 29 and not failed[: rates.index(0.5)].any()
-    assert (f"{mean[:, 0].min():.2f}", f"{mean[:, -1].min():.2f}") == ("0.40", "0.56")
 
 
 def test_chapter_4_says_what_the_arrays_say() -> None:

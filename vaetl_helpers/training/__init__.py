@@ -11,7 +11,7 @@ from vaetl_helpers.training.evaluation import (
     loss_and_monitored,
 )
 from vaetl_helpers.training.loop import fit, fit_best, training_epochs
-from vaetl_helpers.training.options import RunOptions
+from vaetl_helpers.training.options import RunOptions, Watch
 from vaetl_helpers.training.run import MicroBatch, Run
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.training.stopping import EarlyStopping
@@ -25,6 +25,7 @@ __all__ = [
     "NonFiniteLoss",
     "Run",
     "RunOptions",
+    "Watch",
     "classification_loss",
     "evaluate",
     "evaluating",

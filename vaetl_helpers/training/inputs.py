@@ -73,7 +73,7 @@ def check_loss(loss_fn: Any) -> None:
         problem = "takes logits and labels"
     elif isinstance(loss_fn, type) or not callable(loss_fn):
         problem = "is no function"
-    elif not _takes_three(loss_fn):
+    elif not _takes(loss_fn, 3):
         problem = "does not take three arguments"
     if problem:
         raise CourseError(
@@ -83,11 +83,12 @@ def check_loss(loss_fn: Any) -> None:
         )
 
 
-def _takes_three(function: Callable[..., Any]) -> bool:
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with so many arguments."""
     if isinstance(function, nn.Module):
         function = function.forward
     try:
-        inspect.signature(function).bind(None, None, None)
+        inspect.signature(function).bind(*[None] * count)
     except TypeError:
         return False
     except ValueError:  # it has no signature that could be read
@@ -103,6 +104,18 @@ def check_schedule(schedule: Any) -> None:
     raise CourseError(
         "A schedule must be a function from progress in [0, 1) to a factor of the learning rate, "
         f"not {kind}: write `lambda progress: 1 - progress`, or take training.one_cycle."
+    )
+
+
+def check_watch(watch: Any) -> None:
+    """Raises CourseError unless it can be called as watch(model, row), or is None."""
+    if watch is None or (callable(watch) and not isinstance(watch, type) and _takes(watch, 2)):
+        return
+    kind = watch.__name__ if isinstance(watch, type) else type(watch).__name__
+    raise CourseError(
+        "`watch` is called as watch(model, row) after each epoch, which cannot be done with "
+        f"{kind}: write `lambda model, row: print(row)`, or take a Film "
+        "of vaetl_helpers.living.film."
     )
 
 

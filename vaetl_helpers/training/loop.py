@@ -37,7 +37,7 @@ from vaetl_helpers.training.inputs import (
     check_optimiser,
     explained,
 )
-from vaetl_helpers.training.options import RunOptions
+from vaetl_helpers.training.options import RunOptions, Watch
 from vaetl_helpers.training.run import Run
 from vaetl_helpers.training.schedules import Schedule, one_cycle
 from vaetl_helpers.training.stopping import EarlyStopping
@@ -97,6 +97,7 @@ def fit(  # noqa: PLR0913  (notebooks give them by name)
     quiet: bool = False,
     micro_batch: int | None = None,
     precision: str | None = None,
+    watch: Watch | None = None,
 ) -> History:
     """Trains `model` in place and returns its history; the loop itself is `training_epochs`.
 
@@ -104,7 +105,9 @@ def fit(  # noqa: PLR0913  (notebooks give them by name)
     factor of the learning rate. With `checkpoint` (a .safetensors path) the same call continues a
     run that was cut off. `batch_size` counts the images of all processes; gradients are accumulated
     over micro-batches of `micro_batch` images. `precision`: "no", "bf16", "fp16"; by default what
-    suits the device.
+    suits the device. `watch(model, row)` is called before the first epoch, with the row
+    {"epoch": 0}, and after each one: the network is in eval mode then, and what `watch` draws at
+    random does not change the run. The row's seconds are those of the training alone.
 
     Raises NonFiniteLoss; CourseError for arguments that do not fit each other, and for a checkpoint
     that is damaged, cannot be written, or is of a run that would end otherwise: with other settings
@@ -122,6 +125,7 @@ def fit(  # noqa: PLR0913  (notebooks give them by name)
         quiet=quiet,
         micro_batch=micro_batch,
         precision=precision,
+        watch=watch,
     )
     history = History()
     for _row in training_epochs(model, train, loss_fn, options, history):

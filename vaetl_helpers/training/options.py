@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
 from torch.optim import Optimizer
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.seeds import whole_number, whole_seed
-from vaetl_helpers.training.inputs import check_images, check_path, check_schedule
+from vaetl_helpers.training.evaluation import Row
+from vaetl_helpers.training.inputs import (
+    check_images,
+    check_path,
+    check_schedule,
+    check_watch,
+)
 from vaetl_helpers.training.schedules import Schedule
 from vaetl_helpers.training.stopping import EarlyStopping
+
+Watch = Callable[[nn.Module, Row], None]  # called with the network and the epoch's row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +40,7 @@ class RunOptions:
     micro_batch: int | None = None
     precision: str | None = None
     stopping: EarlyStopping | None = None
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         wholes = {
@@ -43,5 +54,6 @@ class RunOptions:
             object.__setattr__(self, name, number)  # it is frozen for everybody else
         check_schedule(self.schedule)
         check_path(self.checkpoint, "checkpoint")
+        check_watch(self.watch)
         if self.validation is not None:
             check_images(self.validation, "validation")

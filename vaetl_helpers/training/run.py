@@ -34,6 +34,7 @@ from vaetl_helpers.training.evaluation import (
     NonFiniteLoss,
     Row,
     evaluate,
+    evaluating,
     history_line,
     loss_and_monitored,
 )
@@ -204,6 +205,8 @@ class Run:
 
     def begin_epoch(self) -> None:
         """Notes the state to fall back on, and seeds: a resumed run draws the same numbers."""
+        if self.epoch == 0:
+            self._let_watch({"epoch": 0})
         tensors = state_tensors(self.bare, self.optimizer)
         fallback = {name: value.to("cpu", copy=True) for name, value in tensors.items()}
         seed, epoch = self._seed()
@@ -368,7 +371,17 @@ class Run:
         is_whole = len(self.state.sizes) == self.steps
         if self.checkpoint and self.identity and is_whole:
             self._save(self.checkpoint, self.identity)
+        self._let_watch(row)
         return row
+
+    def _let_watch(self, row: Row) -> None:
+        """Shows `watch` the network in eval mode; what it draws at random leaves no trace."""
+        if self.options.watch is None or self.rank > 0:
+            return
+        random_state = _random_state(self.device)
+        with evaluating(self.bare), torch.no_grad():
+            self.options.watch(self.bare, row)
+        _set_random_state(self.device, random_state)
 
     def _means(self) -> Row:
         """Means over the epoch's images, after the epoch's one synchronisation with the device."""

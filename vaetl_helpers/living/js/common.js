@@ -44,6 +44,19 @@ const LIVING_STYLE = `
   font: inherit; color: inherit; background: var(--living-wash); border: 1px solid var(--living-line);
   border-radius: 8px; min-height: 44px; min-width: 44px; padding: 0.4rem 0.8rem; cursor: pointer;
 }
+.vaetl-living .controls { margin: 0.4rem 0 0; }
+.vaetl-living .controls label.slider { grid-template-columns: 11.5rem 1fr 4.5rem; }
+@container (max-width: 30rem) {
+  .vaetl-living .controls label.slider { grid-template-columns: 1fr 4.5rem; }
+  .vaetl-living .controls label.slider > span { grid-column: 1 / -1; margin-bottom: -0.9rem; padding-top: 0.4rem; }
+}
+.vaetl-living .player { display: flex; gap: 1rem; align-items: center; margin: 0.6rem 0 0; }
+.vaetl-living .player > button { flex: 0 0 5.5rem; }
+.vaetl-living .player > label.slider { flex: 1 1 10rem; grid-template-columns: auto 1fr 2.5rem; }
+.vaetl-living .number { font-size: 1.4rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.vaetl-living .row.numbers { gap: 0 0.8rem; }
+.vaetl-living .row.numbers > * { flex-basis: 5.5rem; }
+.vaetl-living .choice { display: flex; flex-wrap: wrap; gap: 0.4rem; margin: 0 0 0.5rem; }
 .vaetl-living button:hover { border-color: var(--living-accent); }
 .vaetl-living button[aria-pressed="true"] {
   border-color: var(--living-accent); box-shadow: inset 0 0 0 1px var(--living-accent);
@@ -201,22 +214,25 @@ function whenColoursChange(call) {
 
 // ---------------------------------------------------------------- canvas and controls
 
-// A canvas as wide as its parent and `ratio` times as high, sharp on every screen.
-// Returns {canvas, context, width, height, close}; width and height are in CSS pixels, and
-// `resized` is called whenever they change.
+// A canvas as wide as its parent and `ratio` times as high (a number, or a function of the width),
+// sharp on every screen. Returns {canvas, context, width, height, close}; width and height are in
+// CSS pixels, and `resized` is called whenever they change.
 function surface(parent, { ratio = 1, label = "", resized }) {
   const canvas = append(parent, "canvas", label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" });
-  canvas.style.aspectRatio = `1 / ${ratio}`;
   const result = { canvas, context: canvas.getContext("2d"), width: 0, height: 0, close: () => observer.disconnect() };
+  const ratioAt = typeof ratio === "function" ? ratio : () => ratio;
+  canvas.style.aspectRatio = `1 / ${ratioAt(parent.clientWidth)}`;
 
   function fit() {
     const width = canvas.clientWidth;
     if (!width) return;
     const scale = window.devicePixelRatio || 1;
+    const high = ratioAt(width);
+    canvas.style.aspectRatio = `1 / ${high}`;
     result.width = width;
-    result.height = width * ratio;
+    result.height = width * high;
     canvas.width = Math.round(width * scale);
-    canvas.height = Math.round(width * ratio * scale);
+    canvas.height = Math.round(width * high * scale);
     result.context.setTransform(scale, 0, 0, scale, 0, 0);
     resized();
   }
@@ -254,14 +270,14 @@ function button(parent, text, pressed) {
   return tag;
 }
 
-// A square plane with a point to move: by dragging, by a tap, and by the arrow keys (with Shift ten
-// times as far). `x` and `y` are [lowest, highest]; `moved(x, y)` is called with the new place.
-// A finger that swipes up or down beside the point scrolls the page. `isHollow`: what lies under
-// the point shows through.
+// A plane with a point to move, `ratio` times as high as wide: by dragging, by a tap, and by the
+// arrow keys (with Shift ten times as far). `x` and `y` are [lowest, highest]; `moved(x, y)` is
+// called with the new place. A finger that swipes up or down beside the point scrolls the page.
+// `isHollow`: what lies under the point shows through.
 // Returns {surface, place, pixel, close}.
-function pad(parent, { label, x, y, step, format, moved, resized, isHollow = false }) {
+function pad(parent, { label, x, y, step, ratio = 1, format, moved, resized, isHollow = false }) {
   const box = append(parent, "div", { class: "pad" });
-  const plane = surface(box, { resized: () => { put(); resized(); } });
+  const plane = surface(box, { ratio, resized: () => { put(); resized(); } });
   const handle = append(box, "div", {
     class: isHollow ? "handle hollow" : "handle", role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": x[0],
     "aria-valuemax": x[1], "aria-roledescription": "point on a plane",
@@ -519,4 +535,104 @@ function erf(value) {
   const series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
   const size = 1 - series * Math.exp(-value * value);
   return value < 0 ? -size : size;
+}
+
+// ---------------------------------------------------------------- charts
+
+const SMALL = "12px system-ui, sans-serif";
+
+// How a number in [lowest, highest] becomes a pixel in [start, end]; `log`: by its logarithm.
+function scale([lowest, highest], [start, end], log = false) {
+  const place = log ? Math.log : (value) => value;
+  const length = place(highest) - place(lowest);
+  return (value) => start + ((place(value) - place(lowest)) / length) * (end - start);
+}
+
+// The two axes of a chart in a box {left, top, right, bottom}. An axis is {at, ticks, title}: a
+// scale, [[number, text], …] and what is measured. Grid lines belong to the vertical axis alone.
+function chartAxes(context, colours, box, x, y) {
+  context.font = SMALL;
+  context.lineWidth = 1;
+  for (const [number, text] of y.ticks) {
+    const height = Math.round(y.at(number)) + 0.5;
+    stroke(context, [[box.left, height], [box.right, height]], colours.line);
+    label(context, text, box.left - 6, height, { colour: colours.faint, align: "right" });
+  }
+  for (const [number, text] of x.ticks) {
+    label(context, text, x.at(number), box.bottom + 12, { colour: colours.faint, align: "center" });
+  }
+  label(context, y.title, box.left, box.top - 12, { colour: colours.faint });
+  label(context, x.title, box.right, box.bottom + 28, { colour: colours.faint, align: "right" });
+}
+
+// A line through points [[x, y], …] in pixels.
+function stroke(context, points, colour, { width = 1, dash = [], alpha = 1 } = {}) {
+  context.save();
+  context.strokeStyle = colour;
+  context.lineWidth = width;
+  context.lineJoin = "round";
+  context.globalAlpha = alpha;
+  context.setLineDash(dash);
+  context.beginPath();
+  for (const [x, y] of points) context.lineTo(x, y);
+  context.stroke();
+  context.restore();
+}
+
+function disc(context, x, y, radius, colour) {
+  context.fillStyle = colour;
+  context.beginPath();
+  context.arc(x, y, radius, 0, 2 * Math.PI);
+  context.fill();
+}
+
+// A text at a place, its middle at this height. With a `halo` it can be read on lines.
+function label(context, text, x, y, { colour, align = "left", font = SMALL, halo = "" }) {
+  context.font = font;
+  context.textAlign = align;
+  context.textBaseline = "middle";
+  if (halo) {
+    context.strokeStyle = halo;
+    context.lineWidth = 4;
+    context.lineJoin = "round";
+    context.strokeText(text, x, y);
+  }
+  context.fillStyle = colour;
+  context.fillText(text, x, y);
+}
+
+// Draws inside a box only.
+function inside(context, { left, top, right, bottom }, draw) {
+  context.save();
+  context.beginPath();
+  context.rect(left, top, right - left, bottom - top);
+  context.clip();
+  draw();
+  context.restore();
+}
+
+// A row of buttons of which one is pressed. Returns {set}.
+function choice(parent, { label: name, options, value, chosen }) {
+  const row = append(parent, "div", { class: "choice", role: "group", "aria-label": name });
+  const buttons = options.map((option) => button(row, option, () => {
+    set(option);
+    chosen(option);
+  }));
+
+  function set(option) {
+    for (const tag of buttons) tag.setAttribute("aria-pressed", tag.textContent === option);
+  }
+
+  set(value);
+  return { set };
+}
+
+// A slider over a list of numbers or words, in their order.
+function listSlider(parent, { label: name, options, value, format = String, moved }) {
+  const start = options.indexOf(value);
+  return slider(parent, {
+    label: name, min: 0, max: options.length - 1, step: 1, value: start,
+    format: (place) => format(options[place]),
+    moved: (place) => moved(options[place]),
+  });
 }
