@@ -135,6 +135,33 @@ def record(  # noqa: PLR0913  (the options of the command)
     say(f"piece {shard} of {target} is done; with all of them: vaetl record {target} --join")
 
 
+@app.command("record-machine")
+def record_machine(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="the file, ending in .json [machine-NAME.json]", callback=expand_home),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="what the machine is [its GPU or processor]")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="smoke, cpu, gpu, paper or auto")] = "auto",
+    minutes: Annotated[float, typer.Option(help="how long it may take")] = 10.0,
+) -> None:
+    """Measure this machine as chapter 2 does, and keep it in one file.
+
+    \b
+    vaetl record-machine             at most ten minutes; the same command goes on after a kill
+    !vaetl record-machine            the same in a cell of a notebook on Colab or Kaggle
+    vaetl record-machine --out t4.json --name "Tesla T4, Colab"
+
+    Chapter 2 shows the file beside the recorded machines. It is written anew after each
+    measurement; what cannot be measured here is named in it with the reason.
+    """
+    from vaetl_helpers.machines import record_machine as measure
+
+    measure(out, name, profile, minutes)
+
+
 @app.command()
 def lab(
     folder: Annotated[
