@@ -485,3 +485,34 @@ def build(
         say("\n".join(faults) or "The notebooks are those of the sources.")
         raise typer.Exit(int(bool(faults)))
     builder.build(chapters or None, course_dir(), execute=execute)
+
+
+@app.command()
+def release(
+    check: Annotated[bool, typer.Option("--check", help="only say what is not ready")] = False,
+    repository: Annotated[
+        str | None, typer.Option(help="where it is published, owner/name [the git remote]")
+    ] = None,
+) -> None:
+    """For authors: give badges, first cells, pages and citation their address.
+
+    \b
+    vaetl release                              the address of the git remote
+    vaetl release --repository owner/name      another one
+    vaetl release --check                      exit code 1 if something is not ready
+
+    The address stands in pyproject.toml alone; docs/release.md is the checklist.
+    """
+    from vaetl_helpers.authoring import build as builder
+    from vaetl_helpers.authoring import release as releases
+    from vaetl_helpers.chapters import course_dir
+
+    root = course_dir().parent
+    if check:
+        found = releases.faults(root)
+        say("\n".join(found) or "Everything is ready: docs/release.md says what comes next.")
+        raise typer.Exit(int(bool(found)))
+    address = releases.set_address(root, repository)
+    builder.build(None, course_dir(), execute=False)
+    say(f"published at {address.url}, tag {address.tag}")
+    say("next: vaetl release --check")

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import tempfile
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ from nbformat import NotebookNode
 
 from vaetl_helpers import exercises
 from vaetl_helpers.authoring import stubs
+from vaetl_helpers.authoring.address import address_in
 from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.chapters import find_number, number_of
 from vaetl_helpers.errors import CourseError
@@ -216,8 +216,7 @@ def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> Non
         raise _faulty(
             source, "first cell needs a line {badges}; one cell, tagged bootstrap, must be pass"
         )
-    project = tomllib.loads((source.parents[2] / "pyproject.toml").read_text("utf-8"))
-    address = project["tool"]["vaetl"]
+    address = vars(address_in(source.parents[2]))
     badges = BADGES.format(name=source.stem, **address)
     cells[0].source = cells[0].source.replace("{badges}", badges)
     minutes = [f"{label} {about['minutes'][key]}" for key, label in MINUTES.items()]

@@ -17,6 +17,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
+from vaetl_helpers.authoring.address import PLACEHOLDER
 from vaetl_helpers.authoring.formulas import mathml
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
@@ -357,7 +358,7 @@ def _chapters(pages: list[Page]) -> str:
         f"All of it takes about {round(minutes / 60)} hours."
     )
     introduction = ABOUT
-    if any("/github/ORG/REPO/" in page.head for page in pages):
+    if any(f"/github/{PLACEHOLDER}/" in page.head for page in pages):
         introduction += NOWHERE
     return (
         f'{introduction}\n<p>{beginning}{rest}</p>\n<h2>Chapters</h2><ul class="list">{items}</ul>'

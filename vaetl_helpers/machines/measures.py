@@ -298,15 +298,18 @@ def precision(bench: Bench) -> Measured:
         data = load("fashion-mnist", device=bench.device)
     train = data.train.subset(slice(0, bench.settings["images"]))
     differences = []
+    seconds = 0.0
     for seed in range(3):
         accuracy = {}
-        bench.check_limit()
+        bench.check_limit(seconds)
+        started = time.monotonic()
         for kind in ("no", "bf16"):
             torch.manual_seed(seed)
             network = small_cnn().to(bench.device)
             fit(network, train, epochs=1, batch_size=64, seed=seed, precision=kind, quiet=True)
             accuracy[kind] = evaluate(network, data.validation)["accuracy"]
         differences.append(100 * (accuracy["bf16"] - accuracy["no"]))
+        seconds = time.monotonic() - started
     change = study.effect_of(differences)
     content = change.to_record(
         "accuracy of bf16 minus float32",
