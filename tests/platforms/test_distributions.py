@@ -89,6 +89,8 @@ def test_it_is_installed_and_works_in_a_clean_environment(
     assert "embedded subset" in run(scripts / "vaetl", "data", VAETL_DATA=str(tmp_path))
     claims = json.loads(run(scripts / "vaetl", "claims", "--json"))
     assert claims, "recorded runs and claims.yaml came along"
-    run(scripts / "vaetl", "site", "--out", tmp_path / "site")
+    # Jupyter's templates lie where its libraries are.
+    templates = str(Path(sys.prefix, "share", "jupyter"))
+    run(scripts / "vaetl", "site", "--out", tmp_path / "site", JUPYTER_PATH=templates)
     pages = list((tmp_path / "site").glob("*.html"))
     assert len(pages) == 1 + len(list((ROOT / "course").glob("*.ipynb")))

@@ -418,6 +418,81 @@ def claims(
 
 
 @app.command()
+def certificate(  # noqa: PLR0913  (the options of the command)
+    name: Annotated[str, typer.Option(help="whose certificate it is")] = "",
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", help="your notebooks [here, or ~/vaetl-course]", callback=expand_home
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="the files without .html and .pdf", callback=expand_home)
+    ] = Path("certificate"),
+    verify: Annotated[
+        Path | None,
+        typer.Option("--verify", help="a certificate to look at", callback=expand_home),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="with --verify: the instructor's key", callback=expand_home),
+    ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option("--sign", help="for instructors: the folder of grades", callback=expand_home),
+    ] = None,
+) -> None:
+    """Write down which exercises you have solved, as a page and as PDF.
+
+    \b
+    vaetl certificate --name "Ada Lovelace"            certificate.html and .pdf, self-checked
+    vaetl certificate --verify certificate.pdf         was it signed, and is it as it was signed?
+    vaetl certificate --verify FILE --key certificate.pub    and by whom?
+    vaetl certificate --sign teaching                  one for each student, from your grades
+
+    Exit code 1 where a certificate is not signed, was changed, or is of another key.
+    """
+    if verify is not None:
+        raise typer.Exit(_verify(verify, key))
+    if sign is not None:
+        _need("Signing", lab=EXECUTION, grading=(), certificate=())
+        from vaetl_helpers.grading.certificates import certify
+
+        say(*certify(sign), sep="\n")
+        say(f"the key to publish: {sign / 'certificate.pub'}; {sign / 'certificate.key'} is secret")
+        return
+    _need("A certificate", lab=("nbformat", "jinja2"))
+    from vaetl_helpers.app.certificate import own_statement, write_certificate
+
+    statement = own_statement(name, folder or _folder_of_notes())
+    say(*write_certificate(statement, out), sep="\n")
+
+
+def _verify(file: Path, key: Path | None) -> int:
+    from vaetl_helpers.app.certificate import verify
+    from vaetl_helpers.errors import CourseError
+
+    try:
+        verified = verify(file, key)
+    except CourseError as error:
+        say(error)
+        return 1
+    say(f"{file} is as it was signed, with the key {verified.fingerprint}.")
+    if verified.is_expected is None:
+        say("Compare the key with the one that the instructor has published (--key).")
+        return 0
+    say("It is the key you gave." if verified.is_expected else "It is NOT the key you gave.")
+    return int(not verified.is_expected)
+
+
+def _folder_of_notes() -> Path:
+    """Where the notes of the checks lie: here, or in the learner's copy of the course."""
+    from vaetl_helpers.exercises.progress import FILE
+
+    return Path() if Path(FILE).exists() else _home() / "vaetl-course"
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="for a bug report")] = False,
 ) -> None:

@@ -35,49 +35,39 @@ def in_child(
     """
     with TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
+        complaint = Path(folder, "stderr.txt")
         command = [sys.executable, "-m", *module, str(result), *arguments]
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # it closes where this process ends: see `end_with_parent`
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(environment or {})},
-            **OWN_GROUP,
-        )
-        try:
-            complaint = _wait(child, seconds)
-        finally:
-            _end(child)
+        with complaint.open("wb") as stderr:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,  # it closes where this process ends: see `end_with_parent`
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env={**os.environ, **(environment or {})},
+                **OWN_GROUP,
+            )
+            _wait(child, seconds)
         if child.returncode or not result.exists():
-            raise MeasurementError(_last_line(complaint) or "its process ended without a word")
+            said = _last_line(complaint.read_text("utf-8", errors="replace"))
+            raise MeasurementError(said or "its process ended without a word")
         content: dict[str, Any] = json.loads(result.read_text("utf-8"))
         return content
 
 
-def _wait(child: subprocess.Popen[str], seconds: float) -> str:
-    """What the child said on stderr; its stdin stays open until it is done."""
-    assert child.stderr is not None
-    said: list[str] = []
-    reader = threading.Thread(target=lambda: said.append(child.stderr.read()), daemon=True)
-    reader.start()
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
+    """Waits for the child; ends it with its own children where it takes longer, or on Ctrl-C."""
+    assert child.stdin is not None
     try:
         child.wait(max(1.0, seconds))
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"it took more than the {seconds:.0f} s that were left") from None
-    reader.join(5)
-    return "".join(said)
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    """Ends the child with its own children, where it still runs."""
-    assert child.stdin is not None
-    if child.poll() is None:
-        if os.name == "posix":
-            os.killpg(child.pid, signal.SIGKILL)
-        child.kill()
-        child.wait()
-    child.stdin.close()
+    finally:
+        if child.poll() is None:
+            if os.name == "posix":
+                os.killpg(child.pid, signal.SIGKILL)
+            child.kill()
+            child.wait()
+        child.stdin.close()
 
 
 def _last_line(text: str) -> str:
