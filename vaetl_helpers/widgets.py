@@ -480,11 +480,14 @@ def machines(own: Mapping[int, plots.Lines], alt: str, files: Sequence[Path] = (
 
     def draw(name: str) -> Figure:
         machine = offered[name]
-        axes = plots.panels([f"width {width}" for width in own], f"{alt} {machine.label}.", 3.8)
+        titles = [f"width {width}" for width in own]
+        axes = plots.panels(titles, f"{alt} {machine.label}.", 3.8)
         figure = plt.gcf()
         figure.suptitle(machine.label, fontsize=9, color=plots.GREY)
         for axis, (width, lines) in zip(axes, own.items(), strict=True):
             _draw_machine(axis, width, machine.crossover(width), lines)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
         return figure
 
     names = list(offered)
@@ -496,6 +499,7 @@ def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines)
     title = f"width {width}"
     plots.lines(theirs, title, "batch size", "ms per step", alt="", scale="log-log", axis=axis)
     for number, line in enumerate(axis.get_lines()):
+        line.set_label(f"recorded: {line.get_label()}")
         line.set(color=plots.GREY, linestyle=("--", ":", "-.")[number % 3], markersize=3)
     for number, (device, (batches, milliseconds)) in enumerate(own.items()):
         axis.plot(
@@ -503,10 +507,12 @@ def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines)
             milliseconds,
             marker="o",
             linewidth=2.5,
+            linestyle="-",
             color=plots.COLOURS[number],
             label=f"here: {device}",
         )
-    axis.legend(frameon=False, fontsize=9)
+    if axis.get_legend():
+        axis.get_legend().remove()  # one stands below all panels
 
 
 def machine_rows(files: Sequence[Path] = ()) -> list[tuple[str, ...]]:

@@ -586,7 +586,8 @@ def test_the_figure_shows_the_chosen_machine_and_ones_own_line_on_top(
     widgets.machines({64: {"CPU": ([16, 64], [1.0, 2.0])}}, "Steps.", files)
     assert chosen["choices"][:2] == ["Faked T4", "Another"]
     (axis,) = chosen["figure"].axes
-    assert [line.get_label() for line in axis.get_lines()] == ["CUDA", "here: CPU"]
+    assert axis.get_lines()[1].get_zorder() >= axis.get_lines()[0].get_zorder()
+    assert [line.get_label() for line in axis.get_lines()] == ["recorded: CUDA", "here: CPU"]
     assert widgets.machine_rows(files)[0] == (
         "(Faked T4, 2026-01-31)",
         "not measured",

@@ -85,7 +85,7 @@ def record_machine(
     if not todo:
         say(f"{path} is complete; remove it to measure {name} anew.")
         return path
-    say(f"{name}: {len(todo)} of {len(plan)} measurements to do, at most {minutes:g} minutes.")
+    say(f"{name}: {len(todo)} of {len(plan)} measurements to do, at most {minutes:.1f} minutes.")
     for number, measurement in enumerate(todo):
         left = until - time.monotonic()
         # What the others have not used is shared out.

@@ -19,8 +19,8 @@ from vaetl_helpers.output import say, write_whole
 
 COURSE = "Training, acceleration, VAEs and transfer learning"
 A4 = (8.27, 11.69)  # inches
-TOP, BOTTOM, LEFT = 0.93, 0.07, 0.11  # of the page
-CHARACTERS = 88  # of a line of text
+TOP, BOTTOM, LEFT, RIGHT = 0.93, 0.07, 0.11, 0.89  # of the page
+CHARACTERS = 80  # of a line of text
 INK, PALE = "#1a1a1a", "#5a5a5a"
 
 
@@ -58,6 +58,7 @@ class Line(NamedTuple):
     weight: str = "normal"
     colour: str = INK
     indent: float = 0
+    right: str = ""  # what stands at the end of the line
 
 
 def as_pdf(statement: Statement) -> bytes:
@@ -85,14 +86,10 @@ def _pages(lines: list[Line]) -> Iterator[Figure]:
             yield figure
             figure, y = Figure(figsize=A4), TOP
         y -= height
-        figure.text(
-            LEFT + line.indent,
-            y,
-            line.text,
-            fontsize=line.size,
-            fontweight=line.weight,
-            color=line.colour,
-        )
+        look = {"fontsize": line.size, "fontweight": line.weight, "color": line.colour}
+        figure.text(LEFT + line.indent, y, line.text, **look)
+        if line.right:
+            figure.text(RIGHT, y, line.right, ha="right", **look)
     yield figure
 
 
@@ -106,21 +103,22 @@ def _lines(statement: Statement) -> Iterator[Line]:
     solved = f"has solved {statement.solved} of {statement.count} exercises"
     yield Line(f"{solved}, {statement.period}." if statement.period else f"{solved}.", 12)
     yield Line("")
+    for text in _wrapped(statement.basis, CHARACTERS):
+        yield Line(text)
+    yield Line("")
     for part in statement.parts:
         if part.solved:
             count = f"{len(part.solved)} of {part.count}"
-            yield Line(f"{part.number}  {part.title}: {count}", 10.5, "bold")
+            title = f"{part.number}  {part.title}: {count}"
+            yield Line(title, 10.5, "bold", right=statement.day_of_each)
             for one in part.solved:
-                yield Line(f"{one.exercise}    {one.day}", 9, indent=0.03)
+                yield Line(one.exercise, 9, indent=0.03, right=one.day or "day not known")
     if statement.bets:
         yield Line("")
         yield Line("Bets that were kept", 10.5, "bold")
         for bet in statement.bets:
             for text in _wrapped(bet, CHARACTERS):
                 yield Line(text, 9, indent=0.03)
-    yield Line("")
-    for text in _wrapped(statement.basis, CHARACTERS):
-        yield Line(text)
     yield Line("")
     used = ", ".join(f"{name} {version}" for name, version in statement.versions.items())
     for text in _wrapped(f"Written on {statement.day} with {used}.", CHARACTERS):

@@ -56,6 +56,11 @@ class Statement:
     bets: tuple[str, ...] = ()
 
     @property
+    def day_of_each(self) -> str:
+        """What the day beside an exercise is."""
+        return "graded on" if self.basis == GRADED else "solved on"
+
+    @property
     def solved(self) -> int:
         return sum(len(part.solved) for part in self.parts)
 
