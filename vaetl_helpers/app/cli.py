@@ -117,7 +117,7 @@ def record(  # noqa: PLR0913  (the options of the command)
         Path | None, typer.Option(help="your own copies of the data", callback=expand_home)
     ] = None,
 ) -> None:
-    """For authors: run a long study in pieces that end within hours, and join them.
+    """For authors: run a long study in pieces, and join them.
 
     \b
     vaetl record digits --shard 3/8   the third of eight pieces; the same call goes on after a kill
@@ -148,15 +148,15 @@ def record_machine(
     profile: Annotated[str, typer.Option(help="smoke, cpu, gpu, paper or auto")] = "auto",
     minutes: Annotated[float, typer.Option(help="how long it may take")] = 10.0,
 ) -> None:
-    """Measure this machine as chapter 2 does, and keep it in one file.
+    """Measure this machine as chapter 2 does, in ten minutes.
 
     \b
     vaetl record-machine             at most ten minutes; the same command goes on after a kill
     !vaetl record-machine            the same in a cell of a notebook on Colab or Kaggle
     vaetl record-machine --out t4.json --name "Tesla T4, Colab"
 
-    Chapter 2 shows the file beside the recorded machines. It is written anew after each
-    measurement; what cannot be measured here is named in it with the reason.
+    The numbers are kept in one file, which chapter 2 shows beside recorded machines. It is written
+    anew after each measurement; what cannot be measured here is named in it with the reason.
     """
     import psutil
 
@@ -447,7 +447,7 @@ def certificate(  # noqa: PLR0913  (the options of the command)
         typer.Option("--sign", help="for instructors: the folder of grades", callback=expand_home),
     ] = None,
 ) -> None:
-    """Write down which exercises you have solved, as a page and as PDF.
+    """Write down what you have solved, as a page and as PDF.
 
     \b
     vaetl certificate --name "Ada Lovelace"            certificate.html and .pdf, self-checked
@@ -574,7 +574,7 @@ def release(
         str | None, typer.Option(help="where it is published, owner/name [the git remote]")
     ] = None,
 ) -> None:
-    """For authors: give badges, first cells, pages and citation their address.
+    """For authors: give the course its address, or check it.
 
     \b
     vaetl release                              the address of the git remote

@@ -15,8 +15,6 @@ from typing import Any
 
 from vaetl_helpers.errors import CourseError
 
-OWN_GROUP = {"start_new_session": True} if os.name == "posix" else {}
-
 
 class MeasurementError(CourseError):
     """A measurement cannot be made here, or was not made in time: says why."""
@@ -44,7 +42,7 @@ def in_child(
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 env={**os.environ, **(environment or {})},
-                **OWN_GROUP,
+                start_new_session=os.name == "posix",
             )
             _wait(child, seconds)
         if child.returncode or not result.exists():

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 from matplotlib import rc_context
@@ -86,7 +86,11 @@ def _pages(lines: list[Line]) -> Iterator[Figure]:
             yield figure
             figure, y = Figure(figsize=A4), TOP
         y -= height
-        look = {"fontsize": line.size, "fontweight": line.weight, "color": line.colour}
+        look: dict[str, Any] = {
+            "fontsize": line.size,
+            "fontweight": line.weight,
+            "color": line.colour,
+        }
         figure.text(LEFT + line.indent, y, line.text, **look)
         if line.right:
             figure.text(RIGHT, y, line.right, ha="right", **look)

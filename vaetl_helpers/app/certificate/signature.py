@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,11 +33,12 @@ class Verified(NamedTuple):
 
 def _ed25519() -> Any:
     try:
-        return importlib.import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
+        import cryptography.hazmat.primitives.asymmetric.ed25519 as ed25519
     except ModuleNotFoundError as error:
         raise CourseError(
             "Signatures need the package cryptography: pip install 'cryptography>=42.0'"
         ) from error
+    return ed25519
 
 
 def key_pair(folder: Path) -> tuple[Path, Path]:
@@ -109,11 +109,12 @@ def verify(path: Path, key: Path | None = None) -> Verified:
 
 def _is_sound(content: bytes, line: bytes) -> bool:
     library = _ed25519()
-    invalid = importlib.import_module("cryptography.exceptions").InvalidSignature
+    from cryptography.exceptions import InvalidSignature
+
     try:
         public, signature = (base64.b64decode(part, validate=True) for part in line.split())
         library.Ed25519PublicKey.from_public_bytes(public).verify(signature, content)
-    except (invalid, ValueError):  # binascii.Error is a ValueError
+    except (InvalidSignature, ValueError):  # binascii.Error is a ValueError
         return False
     return True
 
