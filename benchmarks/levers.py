@@ -24,11 +24,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from vae_epoch import Pictures, sixty_thousand
+from vae_epoch import sixty_thousand
 
 from vaetl_helpers import device, nets, vae
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import best_device
+from vaetl_helpers.machines.steps import Pictures
 from vaetl_helpers.training import classification_loss, fit
 
 DEVICE = best_device().device

@@ -29,7 +29,7 @@ from datetime import date
 from pathlib import Path
 
 PARTS = {"whole": [], "quick": ["-m", "not slow"]}
-EXTRAS = ".[lab,vision,text,detection,grading]"
+EXTRAS = ".[lab,vision,text,detection,grading,certificate]"
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 

@@ -25,13 +25,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import ToTensor
+from torch.utils.data import DataLoader
 
 from vaetl_helpers.data import ImageSet, load
+from vaetl_helpers.machines.steps import Pictures
 from vaetl_helpers.training import fit
 from vaetl_helpers.vae import VAE, mlp_vae, vae_loss
 
@@ -95,20 +94,6 @@ class Bare(Fit):
             self.adam.step()
             self.adam.zero_grad()
         return loss.item()
-
-
-class Pictures(Dataset):
-    """As torchvision's MNIST: one PIL image at a time, through a transform."""
-
-    def __init__(self, data: ImageSet) -> None:
-        self.images, self.labels, self.transform = data.images[:, 0], data.labels, ToTensor()
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = Image.fromarray(self.images[index].numpy())
-        return self.transform(picture), int(self.labels[index])
 
 
 class ClassicalVAE(nn.Module):

@@ -10,6 +10,7 @@ requirements     what the package asks for and what of it is installed
 bootstrap        a notebook's first cell on Colab and Kaggle: adds what is missing, moves nothing
 device           which devices work, and in which precision they compute
 output           lines, tables and numbers of a notebook; a file is written whole or not at all
+provenance       when, and from which commit, something was made
 settings         profiles, `setup`, the platform, the folder that outlives the machine
 recorded         what the authors have run: weights, records, tables, arrays
 nets             small networks
@@ -27,6 +28,7 @@ detection        chapter 4c: a detector and its measure
 samples          chapter 3: invented images, and how far they lie from real ones
 flops            the operations of a training step, counted
 hardware         chapter 2: what this machine can do, and what a run costs on it
+machines         `vaetl record-machine`: all that chapter 2 measures, kept in one file
 claims           the ledger: which record decides which claim; no prose
 figures          diagrams: drawn ideas, a script each, light and dark
 plots            figures of results; widgets: those with controls; living: those that need no kernel

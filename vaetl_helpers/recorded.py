@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,80 @@ def recorded_arrays(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         for key in file.keys():  # noqa: SIM118  # it is no dictionary
             arrays[key] = file.get_tensor(key)
     return arrays, facts | {"label": origin(facts)}
+
+
+@dataclass(frozen=True)
+class RecordedMachine:
+    """A machine as `vaetl record-machine` has measured it.
+
+    `content` is its file: facts, and by measurement records and rows of figures.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What the machine is."""
+        return str(self.content["machine"])
+
+    @property
+    def label(self) -> str:
+        """'recorded (machine, date)', and that it had other work where it had."""
+        label = origin(self.content)
+        load = self.content.get("load") or 0
+        if load > 1:
+            label += f", beside other work (load {load:g})"
+        return label
+
+    def value(self, id: str) -> float | None:
+        """The number with this id; None where it was not measured on this machine."""
+        for measured in self.content["measured"].values():
+            for record in measured["records"]:
+                if record["id"] == id:
+                    return float(record["value"])
+        return None
+
+    def rows(self, figure: str) -> list[dict[str, Any]]:
+        """The rows of a figure, "crossover" or "roofline"; none where it was not measured."""
+        rows: list[dict[str, Any]] = self.content["measured"].get(figure, {}).get(figure, [])
+        return rows
+
+    def crossover(self, width: int) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
+        """For each device of the machine the batch sizes, and milliseconds of a step at this width.
+
+        As `plots.lines` takes them.
+        """
+        lines = {}
+        for row in self.rows("crossover"):
+            if row["width"] == width:
+                lines[row["configuration"]] = row["batches"], row["milliseconds"]
+        return lines
+
+
+def recorded_machines(*more: Path) -> list[RecordedMachine]:
+    """Every recorded machine of the package, by name, and before them those of the files `more`.
+
+    Of a machine that stands twice the first is taken. Raises CourseError for a file that
+    `vaetl record-machine` has not written.
+    """
+    machines: dict[str, RecordedMachine] = {}
+    for path in [*more, *sorted((_folder() / "machines").glob("*.json"))]:
+        machine = _read_machine(path)
+        machines.setdefault(machine.name, machine)
+    return list(machines.values())
+
+
+def _read_machine(path: Path) -> RecordedMachine:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        for key in ("machine", "date", "measured"):
+            content[key]  # raises for another file
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CourseError(
+            f"{path} is no file of `vaetl record-machine`: make one with it, or leave it out."
+        ) from error
+    return RecordedMachine(path, content)
 
 
 def _folder() -> Path:

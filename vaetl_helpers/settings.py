@@ -175,9 +175,7 @@ def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> S
         raise unknown_name_error("profile", profile, [*PROFILES, "auto"])
     values = _filled(knobs, profiles()[chapter][profile])
     seed = whole_seed(seed)
-    _seed(seed)
-    _leave_a_core()
-    _flush_denormals()
+    prepare(seed)
     for sentence in filter(None, [problem, _hidden_figures()]):
         say(sentence)
     here = platform_name()
@@ -223,6 +221,13 @@ def _filled(knobs: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
         if value is not None:
             values[knob] = value
     return values
+
+
+def prepare(seed: int = 0) -> None:
+    """Seeds all generators, and sets PyTorch's threads and small numbers as the course has them."""
+    _seed(seed)
+    _leave_a_core()
+    _flush_denormals()
 
 
 def _seed(seed: int) -> None:

@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 
 from vaetl_helpers import plots, recorded, study
 from vaetl_helpers.alt_texts import full_text
-from vaetl_helpers.output import is_interactive
+from vaetl_helpers.output import is_interactive, say
 from vaetl_helpers.recorded import recorded_arrays
 from vaetl_helpers.vae_transfer import SOURCES, TITLES
 
@@ -308,3 +309,77 @@ def _draw_effects(axis: Axes, effects: Mapping[int, study.Effect], chosen: int) 
     marks, words = axis.get_legend_handles_labels()
     by_word = dict(zip(words, marks, strict=True))  # of equal words the last mark
     axis.legend(by_word.values(), by_word, frameon=False, fontsize=9)
+
+
+# ---------------------------------------------------------------- machines (chapter 2)
+
+
+def machines(own: Mapping[int, plots.Lines], alt: str, files: Sequence[Path] = ()) -> None:
+    """Steps over batch sizes: a recorded machine to choose, and this one's lines on top.
+
+    `own` are the lines measured here, {width: {device: (batch sizes, milliseconds)}}; `files` are
+    of `vaetl record-machine`, and are offered before the package's.
+    """
+    offered = {machine.name: machine for machine in recorded.recorded_machines(*files)}
+    if not offered:
+        say("No machine is recorded yet: `vaetl record-machine` makes a file of this one.")
+        return
+
+    def draw(name: str) -> Figure:
+        machine = offered[name]
+        titles = [f"width {width}" for width in own]
+        axes = plots.panels(titles, f"{alt} {machine.label}.", 3.8)
+        figure = plt.gcf()
+        figure.suptitle(machine.label, fontsize=9, color=plots.GREY)
+        for axis, (width, lines) in zip(axes, own.items(), strict=True):
+            _draw_machine(axis, width, machine.crossover(width), lines)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+        return figure
+
+    names = list(offered)
+    explore(draw, {"name": ("machine", names, names[0])})
+
+
+def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines) -> None:
+    """The recorded machine's lines dashed and thin, those of this one over them."""
+    title = f"width {width}"
+    plots.lines(theirs, title, "batch size", "ms per step", alt="", scale="log-log", axis=axis)
+    for number, line in enumerate(axis.get_lines()):
+        line.set_label(f"recorded: {line.get_label()}")
+        line.set(color=plots.GREY, linestyle=("--", ":", "-.")[number % 3], markersize=3)
+    for number, (device, (batches, milliseconds)) in enumerate(own.items()):
+        axis.plot(
+            batches,
+            milliseconds,
+            marker="o",
+            linewidth=2.5,
+            linestyle="-",
+            color=plots.COLOURS[number],
+            label=f"here: {device}",
+        )
+    if axis.get_legend():
+        axis.get_legend().remove()  # one stands below all panels
+
+
+def machine_rows(files: Sequence[Path] = ()) -> list[tuple[str, ...]]:
+    """For a table: what every recorded machine reaches.
+
+    Machine, peak, bandwidth, seconds of an epoch of the VAE, and how many times as fast as the
+    classical loop it is.
+    """
+    rows = []
+    for machine in recorded.recorded_machines(*files):
+        numbers = [
+            _shown(machine, "02/peak_gflops", ",.0f", " GFLOP/s"),
+            _shown(machine, "02/bandwidth", ",.0f", " GB/s"),
+            _shown(machine, "02/epoch/fit", ".2f", " s"),
+            _shown(machine, "02/epoch/ratio", ".1f", ""),
+        ]
+        rows.append((machine.label.removeprefix("recorded "), *numbers))
+    return rows
+
+
+def _shown(machine: recorded.RecordedMachine, id: str, form: str, unit: str) -> str:
+    value = machine.value(id)
+    return "not measured" if value is None else f"{value:{form}}{unit}"

@@ -94,7 +94,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from vaetl_helpers import hardware, nets, plots, study, vae
+from vaetl_helpers import hardware, nets, plots, study, vae, widgets
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.timeline import device_timeline
@@ -381,6 +381,43 @@ plt.show()
 # In the wide one it is mostly memory, because its 0.8 million weights, their gradients and Adam's numbers are some 33 MB to move, whatever the batch.
 # Then compare the lines: a device pays where its line is the lower one.
 # For a narrow network and small batches it may not pay, and then the honest answer to "is an accelerator essential?" is *no, it would not even help*.
+#
+# How do other machines compare?
+# `vaetl record-machine` makes every measurement of this chapter in at most ten minutes and keeps them in one file.
+# In a cell of a notebook, on Colab and Kaggle as well, write `!vaetl record-machine`.
+# If the machine is taken away, the same command goes on where it was.
+#
+# The next figure shows a recorded machine in grey, and on top of it the lines that you have just measured.
+# Look whose line is lower at your batch size, and where two lines cross.
+
+
+# %%
+own_files = sorted(Path().glob("machine-*.json"))  # of `vaetl record-machine`
+widgets.machines(
+    {
+        width: {
+            name: (P.batches, [1e3 * t for t in times[name, width]])
+            for name in configurations
+        }
+        for width in P.widths
+    },
+    "Milliseconds per step over the batch size, for two widths: dashed grey lines of "
+    "a recorded machine, and thick lines of this one.",
+    own_files,
+)
+show_table(
+    widgets.machine_rows(own_files),
+    header=(
+        "recorded machine",
+        "computes (float32)",
+        "moves",
+        "epoch of the VAE, batch 512",
+        "times as fast as a DataLoader",
+    ),
+)
+
+# %% [markdown]
+# The table says for each recorded machine what it computes and moves, and how long it takes for an epoch of 60,000 images.
 #
 # If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
 # The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as long.

@@ -21,7 +21,8 @@ from nbformat import NotebookNode
 
 from vaetl_helpers import exercises, figures
 from vaetl_helpers.authoring import build as builder
-from vaetl_helpers.authoring.build import NOWHERE, build, check, generate
+from vaetl_helpers.authoring.address import PLACEHOLDER
+from vaetl_helpers.authoring.build import build, check, generate
 from vaetl_helpers.authoring.lint import lint
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.figures.catalogue import PICTURES
@@ -614,7 +615,7 @@ def test_stored_notebooks_are_what_their_sources_give() -> None:
 
 def test_badges_of_the_course_lead_to_its_notebooks() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    has_address = project["tool"]["vaetl"]["repository"] != NOWHERE
+    has_address = project["tool"]["vaetl"]["repository"] != PLACEHOLDER
     for path in ROOT.glob("course/*.ipynb"):
         links = re.findall(
             r"\]\((https://[^)]+\.ipynb)\)", unquote(nbformat.read(path, 4).cells[0].source)

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "vaetl_helpers"
 # What stands further down may import what stands above it, and its own line; never the contrary.
 LAYERS = (
     ("errors", "seeds"),
-    ("requirements", "output", "device", "settings", "bootstrap", "runtime"),
+    ("requirements", "output", "provenance", "device", "settings", "bootstrap", "runtime"),
     ("recorded", "nets"),
     ("data", "tasks"),
     ("vae", "linear_gaussian"),
@@ -39,6 +39,7 @@ LAYERS = (
         "text",
         "detection",
         "hardware",
+        "machines",
         "samples",
     ),
     ("figures", "plots", "widgets", "living", "page_figures", "alt_texts"),

@@ -34,15 +34,18 @@ from vaetl_helpers.grading.sandbox import Limits
 COMMANDS = (
     "run",
     "record",
+    "record-machine",
     "lab",
     "data",
     "claims",
+    "certificate",
     "doctor",
     "site",
     "assign",
     "check-submission",
     "grade",
     "build",
+    "release",
 )
 
 

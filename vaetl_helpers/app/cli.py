@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -116,7 +117,7 @@ def record(  # noqa: PLR0913  (the options of the command)
         Path | None, typer.Option(help="your own copies of the data", callback=expand_home)
     ] = None,
 ) -> None:
-    """For authors: run a long study in pieces that end within hours, and join them.
+    """For authors: run a long study in pieces, and join them.
 
     \b
     vaetl record digits --shard 3/8   the third of eight pieces; the same call goes on after a kill
@@ -133,6 +134,37 @@ def record(  # noqa: PLR0913  (the options of the command)
         return
     record_study.record_target(target, Shard.from_text(shard), out, root=data_root)
     say(f"piece {shard} of {target} is done; with all of them: vaetl record {target} --join")
+
+
+@app.command("record-machine")
+def record_machine(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="the file, ending in .json [machine-NAME.json]", callback=expand_home),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="what the machine is [its GPU or processor]")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="smoke, cpu, gpu, paper or auto")] = "auto",
+    minutes: Annotated[float, typer.Option(help="how long it may take")] = 10.0,
+) -> None:
+    """Measure this machine as chapter 2 does, in ten minutes.
+
+    \b
+    vaetl record-machine             at most ten minutes; the same command goes on after a kill
+    !vaetl record-machine            the same in a cell of a notebook on Colab or Kaggle
+    vaetl record-machine --out t4.json --name "Tesla T4, Colab"
+
+    The numbers are kept in one file, which chapter 2 shows beside recorded machines. It is written
+    anew after each measurement; what cannot be measured here is named in it with the reason.
+    """
+    import psutil
+
+    from vaetl_helpers.machines import record_machine as measure
+
+    # On a busy machine the imports alone take a while, and the limit is for the whole command.
+    used = (time.time() - psutil.Process().create_time()) / 60
+    measure(out, name, profile, minutes - used if minutes > used else minutes)
 
 
 @app.command()
@@ -391,6 +423,81 @@ def claims(
 
 
 @app.command()
+def certificate(  # noqa: PLR0913  (the options of the command)
+    name: Annotated[str, typer.Option(help="whose certificate it is")] = "",
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", help="your notebooks [here, or ~/vaetl-course]", callback=expand_home
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="the files without .html and .pdf", callback=expand_home)
+    ] = Path("certificate"),
+    verify: Annotated[
+        Path | None,
+        typer.Option("--verify", help="a certificate to look at", callback=expand_home),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="with --verify: the instructor's key", callback=expand_home),
+    ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option("--sign", help="for instructors: the folder of grades", callback=expand_home),
+    ] = None,
+) -> None:
+    """Write down what you have solved, as a page and as PDF.
+
+    \b
+    vaetl certificate --name "Ada Lovelace"            certificate.html and .pdf, self-checked
+    vaetl certificate --verify certificate.pdf         was it signed, and is it as it was signed?
+    vaetl certificate --verify FILE --key certificate.pub    and by whom?
+    vaetl certificate --sign teaching                  one for each student, from your grades
+
+    Exit code 1 where a certificate is not signed, was changed, or is of another key.
+    """
+    if verify is not None:
+        raise typer.Exit(_verify(verify, key))
+    if sign is not None:
+        _need("Signing", lab=EXECUTION, grading=(), certificate=())
+        from vaetl_helpers.grading.certificates import certify
+
+        say(*certify(sign), sep="\n")
+        say(f"the key to publish: {sign / 'certificate.pub'}; {sign / 'certificate.key'} is secret")
+        return
+    _need("A certificate", lab=("nbformat", "jinja2"))
+    from vaetl_helpers.app.certificate import own_statement, write_certificate
+
+    statement = own_statement(name, folder or _folder_of_notes())
+    say(*write_certificate(statement, out), sep="\n")
+
+
+def _verify(file: Path, key: Path | None) -> int:
+    from vaetl_helpers.app.certificate import verify
+    from vaetl_helpers.errors import CourseError
+
+    try:
+        verified = verify(file, key)
+    except CourseError as error:
+        say(error)
+        return 1
+    say(f"{file} is as it was signed, with the key {verified.fingerprint}.")
+    if verified.is_expected is None:
+        say("Compare the key with the one that the instructor has published (--key).")
+        return 0
+    say("It is the key you gave." if verified.is_expected else "It is NOT the key you gave.")
+    return int(not verified.is_expected)
+
+
+def _folder_of_notes() -> Path:
+    """Where the notes of the checks lie: here, or in the learner's copy of the course."""
+    from vaetl_helpers.exercises.progress import FILE
+
+    return Path() if Path(FILE).exists() else _home() / "vaetl-course"
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="for a bug report")] = False,
 ) -> None:
@@ -465,3 +572,34 @@ def build(
         say("\n".join(faults) or "The notebooks are those of the sources.")
         raise typer.Exit(int(bool(faults)))
     builder.build(chapters or None, course_dir(), execute=execute)
+
+
+@app.command()
+def release(
+    check: Annotated[bool, typer.Option("--check", help="only say what is not ready")] = False,
+    repository: Annotated[
+        str | None, typer.Option(help="where it is published, owner/name [the git remote]")
+    ] = None,
+) -> None:
+    """For authors: give the course its address, or check it.
+
+    \b
+    vaetl release                              the address of the git remote
+    vaetl release --repository owner/name      another one
+    vaetl release --check                      exit code 1 if something is not ready
+
+    The address stands in pyproject.toml alone; docs/release.md is the checklist.
+    """
+    from vaetl_helpers.authoring import build as builder
+    from vaetl_helpers.authoring import release as releases
+    from vaetl_helpers.chapters import course_dir
+
+    root = course_dir().parent
+    if check:
+        found = releases.faults(root)
+        say("\n".join(found) or "Everything is ready: docs/release.md says what comes next.")
+        raise typer.Exit(int(bool(found)))
+    address = releases.set_address(root, repository)
+    builder.build(None, course_dir(), execute=False)
+    say(f"published at {address.url}, tag {address.tag}")
+    say("next: vaetl release --check")

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import tempfile
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ from nbformat import NotebookNode
 
 from vaetl_helpers import exercises, figures
 from vaetl_helpers.authoring import stubs
+from vaetl_helpers.authoring.address import PLACEHOLDER, address_in
 from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.chapters import find_number, number_of
 from vaetl_helpers.errors import CourseError
@@ -31,7 +31,6 @@ CELL_SECONDS = 600
 OPTIONS = stubs.OPTIONS | {"check", "tags", "lines_to_next_cell"}  # the last is jupytext's own
 MINUTES = {"reading": "reading", "exercises": "exercises", "cpu": "run on CPU", "gpu": "run on GPU"}
 ABOUT = {"chapter", "title", "minutes", "requires"}  # what a source says of itself
-NOWHERE = "ORG/REPO"  # the repository where there is none: links to it would lead nowhere
 # Links, not pictures: a notebook that is opened asks no other machine for anything.
 COLAB = "https://colab.research.google.com/github/{repository}/blob/{tag}/course/{name}.ipynb"
 KAGGLE = (
@@ -220,11 +219,10 @@ def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> Non
         raise _faulty(
             source, "first cell needs a line {badges}; one cell, tagged bootstrap, must be pass"
         )
-    project = tomllib.loads((source.parents[2] / "pyproject.toml").read_text("utf-8"))
-    address = project["tool"]["vaetl"]
+    address = address_in(source.parents[2])
     badges = ""
-    if address["repository"] != NOWHERE:
-        badges = BADGES.format(name=source.stem, **address)
+    if address.repository != PLACEHOLDER:
+        badges = BADGES.format(name=source.stem, **vars(address))
     cells[0].source = re.sub(r"\n*\{badges\}", f"\n\n{badges}", cells[0].source).strip()
     minutes = [f"{label} {about['minutes'][key]}" for key, label in MINUTES.items()]
     line = f"**Minutes** (runs measured, the rest estimated): {' · '.join(minutes)}"

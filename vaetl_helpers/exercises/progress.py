@@ -31,15 +31,30 @@ def solved(folder: Path | None = None) -> set[str]:
 
     Damaged lines are left out.
     """
+    return set(first_solved(folder))
+
+
+def first_solved(folder: Path | None = None) -> dict[str, str]:
+    """Each exercise that was correct at least once, and the day of the first time, as 2026-01-31.
+
+    The day is empty where the note has none; damaged lines are left out.
+    """
     path = (folder or Path()) / FILE
     try:
         lines = path.read_text("utf-8", errors="replace").splitlines()
     except OSError:
-        return set()
-    ids = set()
+        return {}
+    days: dict[str, str] = {}
     for line in lines:
         with contextlib.suppress(ValueError, KeyError, TypeError):
             entry = json.loads(line)
             if entry["status"] == "correct":
-                ids.add(str(entry["exercise"]))
-    return ids
+                days.setdefault(str(entry["exercise"]), _day(entry))
+    return days
+
+
+def _day(entry: dict[str, object]) -> str:
+    try:
+        return datetime.datetime.fromisoformat(str(entry.get("time"))).date().isoformat()
+    except ValueError:
+        return ""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import shlex
-import subprocess
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 
 from vaetl_helpers.data.images import ImageSet, image_hashes
+from vaetl_helpers.provenance import commit, today
 from vaetl_helpers.settings import versions
 
 PACKAGE = Path(__file__).parents[2]
@@ -36,17 +35,6 @@ def origin_of_command(command: str, machine: str) -> dict[str, Any]:
         "machine": machine,
         "versions": versions(),
     }
-
-
-def commit() -> str:
-    """The commit that is checked out, in short; nothing outside a checkout."""
-    command = ["git", "-C", str(PACKAGE), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
-def today() -> str:
-    """The date, as 2026-01-31."""
-    return datetime.date.today().isoformat()
 
 
 def this_machine() -> str:

@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vaetl_helpers.authoring.assets.facts import RECORDED, commit, today
+from vaetl_helpers.authoring.assets.facts import RECORDED
 from vaetl_helpers.output import say, write_whole
+from vaetl_helpers.provenance import commit, today
 
 
 def record(run: Path, machine: str, folder: Path = RECORDED) -> list[Path]:
