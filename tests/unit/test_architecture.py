@@ -20,7 +20,7 @@ PACKAGE = ROOT / "vaetl_helpers"
 # What stands further down may import what stands above it, and its own line; never the contrary.
 LAYERS = (
     ("errors", "seeds"),
-    ("requirements", "output", "device", "settings", "bootstrap", "runtime"),
+    ("requirements", "output", "progress", "device", "settings", "bootstrap", "runtime"),
     ("recorded", "nets"),
     ("data", "tasks"),
     ("vae", "linear_gaussian"),
@@ -43,6 +43,7 @@ LAYERS = (
     ),
     ("plots", "widgets"),
     ("exercises", "chapters"),
+    ("practice",),
     ("app", "start"),
     ("authoring", "grading"),
 )

@@ -1,0 +1,9 @@
+"""What makes a learner think before and after: bets, recall, quizzes and challenges.
+
+`curtain` withholds what would give a bet away, `panels` asks, and `vaetl_helpers.progress` keeps
+what was answered. The questions stand in bets.yaml and recall.yaml.
+"""
+
+from vaetl_helpers.practice.bets import calibration, my_bets, predict, settle
+
+__all__ = ["calibration", "my_bets", "predict", "settle"]
