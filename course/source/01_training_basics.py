@@ -96,6 +96,7 @@ from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.output import show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.study import effect_of, mean_interval, recorded_value
 from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
 
@@ -106,8 +107,6 @@ from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
 # In a notebook, what you miss comes back sooner than what you know.
 
 # %%
-from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
-
 recall("01")
 
 # %% [markdown]

@@ -97,6 +97,7 @@ from vaetl_helpers import hardware, nets, plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
@@ -110,8 +111,6 @@ processor = torch.device("cpu")
 # In a notebook, what you miss comes back sooner than what you know.
 
 # %%
-from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
-
 recall("02")
 
 # %% [markdown]

@@ -78,6 +78,7 @@ from torch.nn import functional as F
 from vaetl_helpers import plots, study, vae, widgets
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import evaluate, fit
 
 # %% [markdown]
@@ -87,8 +88,6 @@ from vaetl_helpers.training import evaluate, fit
 # In a notebook, what you miss comes back sooner than what you know.
 
 # %%
-from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
-
 recall("03")
 
 # %% [markdown]

@@ -71,6 +71,7 @@ from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.linear_gaussian import LinearGaussian
 from vaetl_helpers.output import record_id
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.study import mean_interval
 from vaetl_helpers.training import evaluate, fit
 
@@ -84,8 +85,6 @@ generator = torch.Generator().manual_seed(P.seed)
 # In a notebook, what you miss comes back sooner than what you know.
 
 # %%
-from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
-
 recall("03b")
 
 # %% [markdown]

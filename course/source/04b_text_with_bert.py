@@ -92,6 +92,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vaetl_helpers import plots, study, text, transfer
 from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 
 # %% [markdown]
 # ### Recall
@@ -100,8 +101,6 @@ from vaetl_helpers.output import record_id, show_record
 # In a notebook, what you miss comes back sooner than what you know.
 
 # %%
-from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
-
 recall("04b")
 
 # %% [markdown]

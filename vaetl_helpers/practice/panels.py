@@ -98,7 +98,7 @@ def _panel(  # noqa: PLR0913  # the parts of a panel
     from IPython.display import display
 
     button = ipywidgets.Button(description=label, button_style="primary")
-    said = ipywidgets.HTML()
+    said = ipywidgets.HTMLMath()
 
     def on_click(_: Any) -> None:
         value, sure = answer()
@@ -114,7 +114,7 @@ def _panel(  # noqa: PLR0913  # the parts of a panel
             control.disabled = True
 
     button.on_click(on_click)
-    parts = [ipywidgets.HTML(as_html(question, "b")), *controls, button, said]
+    parts = [ipywidgets.HTMLMath(as_html(question, "b")), *controls, button, said]
     panel = ipywidgets.VBox(parts, layout=BOX)
     display(panel)
     return panel
