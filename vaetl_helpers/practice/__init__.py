@@ -5,6 +5,7 @@ what was answered. The questions stand in bets.yaml and recall.yaml.
 """
 
 from vaetl_helpers.practice.bets import calibration, my_bets, predict, settle
+from vaetl_helpers.practice.challenges import challenge
 from vaetl_helpers.practice.repetition import quiz, recall
 
-__all__ = ["calibration", "my_bets", "predict", "quiz", "recall", "settle"]
+__all__ = ["calibration", "challenge", "my_bets", "predict", "quiz", "recall", "settle"]
