@@ -96,7 +96,7 @@ from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.output import show_record
-from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
+from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
 from vaetl_helpers.study import effect_of, mean_interval, recorded_value
 from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
 
@@ -1379,6 +1379,16 @@ report(
 # Read as "always" it would be wrong, because the network that you have just trained can do without an accelerator.
 # How much one would have helped is the question of chapter 2.
 # How much of the cost you can avoid by starting from a trained network is the question of chapter 4.
+
+# %% [markdown]
+# ## A challenge
+#
+# How small may a network be that still reads nine digits of ten?
+# The next cell says what is asked and shows a first answer, and what random settings have reached with as much time.
+# In a notebook, copy the answer into a new cell, make it better, and hand it over.
+
+# %%
+challenge("training.smallest")
 
 # %% [markdown]
 # ## Quiz

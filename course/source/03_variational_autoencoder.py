@@ -78,7 +78,7 @@ from torch.nn import functional as F
 from vaetl_helpers import plots, study, vae, widgets
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
-from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
+from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import evaluate, fit
 
 # %% [markdown]
@@ -1094,6 +1094,16 @@ print(
 # - Why their difference?
 #   Because it equals $\log p_\theta(x)$ minus that gap.
 #   That holds only if both terms are *sums*, over pixels and over latents, since even a mean over both is another objective, with β = D/d.
+
+# %% [markdown]
+# ## A challenge
+#
+# How good a VAE can you train in no more time than this?
+# The next cell says what is asked and shows a first answer, and what random settings have reached with as much time.
+# In a notebook, copy the answer into a new cell, make it better, and hand it over.
+
+# %%
+challenge("vae.minute")
 
 # %% [markdown]
 # ## Quiz
