@@ -10,6 +10,7 @@ requirements     what the package asks for and what of it is installed
 bootstrap        a notebook's first cell on Colab and Kaggle: adds what is missing, moves nothing
 device           which devices work, and in which precision they compute
 output           lines, tables and numbers of a notebook; a file is written whole or not at all
+progress         what a learner has answered: a line each in progress.jsonl, beside the notebooks
 settings         profiles, `setup`, the platform, the folder that outlives the machine
 recorded         what the authors have run: weights, records, tables, arrays
 nets             small networks
@@ -29,8 +30,9 @@ flops            the operations of a training step, counted
 hardware         chapter 2: what this machine can do, and what a run costs on it
 claims           the ledger: which record decides which claim; no prose
 plots            figures; widgets: figures with controls
-exercises        exercises: engine, toolkit, progress, one module a chapter, one block an exercise
+exercises        exercises: engine, toolkit, one module a chapter, one block an exercise
 chapters         the notebooks as files: which there are, `find("3")`, a learner's own copy
+practice         bets before runs, recall of earlier chapters, quizzes, challenges
 app              the commands: cli, running chapters, JupyterLab, start page, ledger in words
 authoring        for authors: sources to notebooks, lint, web pages, packaged weights and records
 grading          for instructors: submissions, sandbox, judge, results, gradebook, pages

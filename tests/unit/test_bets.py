@@ -345,7 +345,8 @@ def test_a_panel_stays_open_for_what_is_no_answer(monkeypatch: pytest.MonkeyPatc
         return f"got {bets.find(NUMBER).guess_of(guess)}"
 
     panel = panels.ask_interval("How far?", "points", on_answer)
-    _, low, high, button, said = panel.children
+    _, low, high, buttons, said = panel.children
+    [button] = buttons.children
     button.click()
     assert "Give both ends first" in said.value
     low.value, high.value = "3", "1"
@@ -354,6 +355,28 @@ def test_a_panel_stays_open_for_what_is_no_answer(monkeypatch: pytest.MonkeyPatc
     low.value, high.value = "0,5", "1"
     button.click()
     assert "got (0.5, 1.0)" in said.value and button.disabled and low.disabled
+
+
+def test_one_may_look_without_a_bet(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import IPython.display
+
+    asked: list[Any] = []
+    monkeypatch.setattr(IPython.display, "display", asked.append)
+    monkeypatch.setattr(panels, "have_widgets", lambda: True)
+    monkeypatch.setattr(panels, "notebook_kernel", lambda: None)
+    bets.predict(CHOICE)
+    bets.settle(CHOICE, 0.07)
+    [panel] = asked
+    _, radio, sure, buttons, said = panel.children
+    assert [label for label, _ in sure.options][0] == "guessing blindly (33 %)"
+    capsys.readouterr()
+    buttons.children[1].click()
+    assert "No bet" in said.value and radio.disabled and buttons.children[0].disabled
+    assert "below half a nat" in capsys.readouterr().out and bets.placed() == {}
+    bets.predict(CHOICE)  # it is not asked again
+    assert len(asked) == 1 and "You" not in capsys.readouterr().out
 
 
 def test_the_chapters_notebooks_hold_no_truth_of_a_bet() -> None:

@@ -170,7 +170,8 @@ def test_an_answer_is_noted_and_explained(here: Path, monkeypatch: pytest.Monkey
     assert len(asked) == len(items.quiz_items("01"))
     item = next(iter(items.quiz_items("01").values()))
     for panel, takes_right in zip(asked, (True, False), strict=False):
-        _, radio, button, said = panel.children
+        _, radio, buttons, said = panel.children
+        [button] = buttons.children
         number = [choice.is_right for choice in item.choices].index(takes_right)
         radio.value = str(number) if panel is asked[0] else _wrong(panel)
         button.click()

@@ -167,6 +167,11 @@ def placed(folder: Path | None = None) -> dict[str, Placed]:
     return by_id
 
 
+def skipped(folder: Path | None = None) -> set[str]:
+    """The bets that the learner did not want to make."""
+    return {str(entry["bet"]) for entry in progress.entries(folder) if entry.get("skipped") is True}
+
+
 def _placed(entry: Mapping[str, Any]) -> Placed | None:
     """None for a line that somebody has changed by hand."""
     try:
@@ -203,6 +208,8 @@ def predict(id: str, guess: Any = None, sure: float | None = None) -> None:
             say("A bet counts once: your first guess stays.")
     elif guess is not None:
         _place(bet, bet.guess_of(guess), _sureness(bet, sure))
+    elif id in skipped():
+        panels.show_text(_question(bet))
     else:
         _ask(bet)
 
@@ -242,12 +249,18 @@ def _ask(bet: Bet) -> None:
         _place(bet, bet.guess_of(guess), _sureness(bet, sure), is_quiet=True)
         return f"You said: {bet.words(placed()[bet.id].guess)}."
 
+    def on_skip() -> str:
+        """Shows what was withheld, without a bet."""
+        progress.add(bet=bet.id, skipped=True)
+        _reveal(bet)
+        return "No bet on this one."
+
     if bet.choices:
         levels = [(f"guessing blindly ({per_cent(bet.blind)})", bet.blind)]
         levels += [(f"{per_cent(sure)} sure", sure) for sure in SURE if sure > bet.blind]
-        panels.ask_choice(bet.question, bet.choices, levels, on_bet)
+        panels.ask_choice(bet.question, bet.choices, levels, on_bet, on_skip)
     else:
-        panels.ask_interval(bet.question, bet.unit, on_bet)
+        panels.ask_interval(bet.question, bet.unit, on_bet, on_skip)
 
 
 def _how_to_bet(bet: Bet) -> str:
@@ -270,6 +283,11 @@ def _place(bet: Bet, guess: Guess, sure: float, is_quiet: bool = False) -> None:
         say(f"You said: {bet.words(guess)}.")
     if bet.id in _truths:
         _note_outcome(bet, _truths[bet.id])
+    _reveal(bet)
+
+
+def _reveal(bet: Bet) -> None:
+    """Shows what was withheld for this bet, and what came of it if a cell has found that."""
     stage = curtain.stage()
     if stage is not None:
         stage.curtain.open(bet.id)
@@ -300,7 +318,7 @@ def settle(id: str, value: Any = None) -> None:
         panels.show_text(_outcome(bet, truth))
         return
     stage = curtain.stage()
-    if id in placed():
+    if id in placed() or id in skipped():
         _note_outcome(bet, truth)
         panels.show_text(_outcome(bet, truth))
     else:

@@ -67,9 +67,12 @@ def challenge(id: str, answer: Answer | None = None) -> None:
     if answer is None or not progress.is_learner_here():
         panels.show_text(_description(chosen, recorded))
         return
-    if not callable(answer):
+    if not callable(answer) or isinstance(answer, nn.Module):
         kind = type(answer).__name__
-        raise CourseError(f"challenge takes your function itself, without brackets, not: {kind}.")
+        raise CourseError(
+            "challenge takes your function itself, without brackets, and not what it returns "
+            f"({kind})."
+        )
     score = chosen.play(answer, limit(recorded))
     progress.add(challenge=id, score=score)
     say(f"{chosen.measure}: {score:,.4g}. {placed(chosen, score, recorded)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import notebook_kernel, say
@@ -44,11 +44,12 @@ def ask_choice(
     choices: Mapping[str, str],
     sureness: Sequence[tuple[str, float]],
     on_answer: Callable[[Any, float | None], str],
+    on_skip: Callable[[], str] | None = None,
 ) -> Any:
     """Shows a question with its choices, and how sure one is where `sureness` has levels.
 
-    `on_answer(name, sure)` is called once with the choice; the text that it returns takes the place
-    of the button. Returns the panel.
+    `on_answer(name, sure)` is called once with the choice, or `on_skip()` where one may do without;
+    the text that they return is shown below. Returns the panel.
     """
     import ipywidgets
 
@@ -64,10 +65,16 @@ def ask_choice(
         return radio.value, None if sure is None else sure.value
 
     label = "Bet" if sureness else "Answer"
-    return _panel(question, controls, label, answer, on_answer, "Choose one first.")
+    events = Events(answer, on_answer, on_skip, "Choose one first.")
+    return _panel(question, controls, label, events)
 
 
-def ask_interval(question: str, unit: str, on_answer: Callable[[Any, float | None], str]) -> Any:
+def ask_interval(
+    question: str,
+    unit: str,
+    on_answer: Callable[[Any, float | None], str],
+    on_skip: Callable[[], str] | None = None,
+) -> Any:
     """Shows a question about a number, with two fields for an interval one is 80 % sure of."""
     import ipywidgets
 
@@ -82,40 +89,49 @@ def ask_interval(question: str, unit: str, on_answer: Callable[[Any, float | Non
     asked = (
         f"{question} Give an interval that you are 80 % sure of{f', in {unit}' if unit else ''}."
     )
-    return _panel(asked, fields, "Bet", answer, on_answer, "Give both ends first.")
+    return _panel(asked, fields, "Bet", Events(answer, on_answer, on_skip, "Give both ends first."))
 
 
-def _panel(  # noqa: PLR0913  # the parts of a panel
-    question: str,
-    controls: Sequence[Any],
-    label: str,
-    answer: Callable[[], tuple[Any, float | None]],
-    on_answer: Callable[[Any, float | None], str],
-    missing: str,
-) -> Any:
-    """A framed question with a button; it is shown, and answers once."""
+class Events(NamedTuple):
+    """What the buttons of a panel do, and what is said where nothing was chosen."""
+
+    answer: Callable[[], tuple[Any, float | None]]
+    on_answer: Callable[[Any, float | None], str]
+    on_skip: Callable[[], str] | None
+    missing: str
+
+
+def _panel(question: str, controls: Sequence[Any], label: str, events: Events) -> Any:
+    """A framed question with its buttons; it is shown, and answers once."""
     import ipywidgets
     from IPython.display import display
 
-    button = ipywidgets.Button(description=label, button_style="primary")
+    buttons = [ipywidgets.Button(description=label, button_style="primary")]
+    if events.on_skip is not None:
+        buttons.append(ipywidgets.Button(description="Show without a bet"))
     said = ipywidgets.HTMLMath()
 
-    def on_click(_: Any) -> None:
-        value, sure = answer()
-        if value is None:
-            said.value = as_html(missing)
-            return
-        try:
-            said.value = as_html(on_answer(value, sure))
-        except CourseError as error:  # what was given is no answer: the panel stays open
-            said.value = as_html(str(error))
-            return
-        for control in (*controls, button):
+    def finish(text: str) -> None:
+        said.value = as_html(text)
+        for control in (*controls, *buttons):
             control.disabled = True
 
-    button.on_click(on_click)
-    parts = [ipywidgets.HTMLMath(as_html(question, "b")), *controls, button, said]
-    panel = ipywidgets.VBox(parts, layout=BOX)
+    def on_click(_: Any) -> None:
+        value, sure = events.answer()
+        if value is None:
+            said.value = as_html(events.missing)
+            return
+        try:
+            finish(events.on_answer(value, sure))
+        except CourseError as error:  # what was given is no answer: the panel stays open
+            said.value = as_html(str(error))
+
+    buttons[0].on_click(on_click)
+    if events.on_skip is not None:
+        skip = events.on_skip
+        buttons[1].on_click(lambda _: finish(skip()))
+    asked = ipywidgets.HTMLMath(as_html(question, "b"))
+    panel = ipywidgets.VBox([asked, *controls, ipywidgets.HBox(buttons), said], layout=BOX)
     display(panel)
     return panel
 
