@@ -160,7 +160,7 @@ def test_a_guess_after_the_cells_have_run_is_settled_at_once(
     bets.settle(NUMBER, 0.8)
     assert "still open" in capsys.readouterr().out and bets.placed() == {}
     bets.predict(NUMBER, guess=(0.2, 1))
-    assert "0.8 points. You were right, and 80 % sure." in capsys.readouterr().out
+    assert "**0.8 points.** You were right, and 80 % sure." in capsys.readouterr().out
     assert bets.placed()[NUMBER] == bets.Placed((0.2, 1.0), 0.8, True)
 
 

@@ -350,7 +350,7 @@ def _note_outcome(bet: Bet, truth: Truth) -> None:
 
 def _outcome(bet: Bet, truth: Truth) -> str:
     """What came of the bet, as Markdown."""
-    answer = f"**What came of the bet:** {bet.words(truth)}."
+    answer = f"*{bet.question}*\n\n**{bet.words(truth)}.**"
     mine = placed().get(bet.id) if progress.is_learner_here() else None
     if mine is None:
         return answer
@@ -410,11 +410,11 @@ def calibration(folder: Path | None = None) -> None:
     """Draws how often the learner was right over how sure they were, on all bets of all chapters.
 
     On the diagonal one is as often right as one says. Bars are 95 % intervals (Wilson's). Without a
-    settled bet it says where the first one is.
+    settled bet it says so.
     """
     by_level = levels(list(placed(folder).values()))
     if not by_level:
-        say("No bet is settled yet. Chapter 1 asks for the first ones; this cell then draws them.")
+        say("No bet is settled yet: place one in a notebook, and run this cell again.")
         return
     total = sum(level.count for level in by_level)
     right = sum(level.right for level in by_level)
@@ -425,7 +425,7 @@ def calibration(folder: Path | None = None) -> None:
     for level in by_level:
         _draw_level(axis, level)
     axis.set(xlabel="how sure you were (%)", ylabel="how often you were right (%)")
-    axis.set(xlim=(0, 104), ylim=(-4, 104))
+    axis.set(xlim=(0, 106), ylim=(-12, 104))  # below 0 stands how many bets there were
     axis.legend(frameon=False, loc="upper left")
     plt.show()
 
@@ -437,8 +437,7 @@ def _draw_level(axis: Any, level: Level) -> None:
     ends = [[100 * (share - low)], [100 * (high - share)]]
     x, y = 100 * level.sure, 100 * share
     axis.errorbar(x, y, yerr=ends, fmt="o", color=plots.COLOURS[0], capsize=3)
-    text = f"{level.right} of {level.count}"
-    axis.annotate(text, (x, y), xytext=(6, -12), textcoords="offset points", fontsize=9)
+    axis.text(x, -9, f"{level.right} of {level.count}", ha="center", fontsize=8)
 
 
 def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:

@@ -144,11 +144,13 @@ def _draw(chosen: Challenge, score: float, recorded: Recorded) -> None:
     where = placed(chosen, score, recorded)
     alt = f"A histogram of {len(reached)} recorded scores, with a line at {score:,.4g}. {where}"
     axis = plots.panels([f"Yours and {len(reached)} random settings"], alt, width=6)[0]
-    axis.hist([*reached], bins=24, color=plots.COLOURS[0], alpha=0.6, label="random settings")
+    is_wide = min(reached) > 0 and max(reached) > 20 * min(reached)
+    span = np.geomspace if is_wide else np.linspace
+    bins = span(min(*reached, score), max(*reached, score), 25)
+    axis.hist(reached, bins=bins, color=plots.COLOURS[0], alpha=0.6, label="random settings")
     axis.axvline(score, color=plots.COLOURS[1], linewidth=2, label=f"yours: {score:,.4g}")
     axis.set(xlabel=chosen.measure, ylabel="settings")
-    if chosen.is_lower_better and max(reached) > 20 * min(reached):
-        axis.set_xscale("log")
+    axis.set_xscale("log" if is_wide else "linear")
     axis.legend(frameon=False)
     plt.show()
 

@@ -16,7 +16,6 @@ import contextlib
 import json
 import math
 import random
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -290,12 +289,15 @@ def main() -> None:
     if len(lines) < options.settings and not options.partial:
         say(f"{options.settings - len(lines)} settings are missing: run the same command again.")
         return
+    # The command that gives this very list, in however many pieces it was made.
+    arguments = [options.id, "--settings", str(len(lines)), "--seconds", f"{options.seconds:g}"]
+    arguments += ["--machine", options.machine]
     content = {
         "challenge": options.id,
         "seconds": options.seconds,
         "scores": [line["score"] for line in lines],
         "settings": [{k: v for k, v in line.items() if k != "score"} for line in lines],
-        **origin("record_challenges", sys.argv[1:], options.machine),
+        **origin("record_challenges", arguments, options.machine),
     }
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{options.id}.json"

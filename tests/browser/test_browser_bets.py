@@ -46,7 +46,7 @@ def test_what_tells_is_hidden_until_the_bet_is_placed(
     assert page.locator(".jp-OutputArea >> text=and it ends").count() == 0
     assert page.locator(HIDDEN).count() == 2  # once a cell, for figures and lines
 
-    bet = page.get_by_role("button", name="Bet")
+    bet = page.get_by_role("button", name="Bet", exact=True)
     bet.click()
     page.wait_for_selector("text=Choose one first.")
     page.get_by_text("Yes: their loss ends below half a nat").first.click()
@@ -67,5 +67,8 @@ def test_what_tells_is_hidden_until_the_bet_is_placed(
     assert not [cell for cell in run_all(page) if cell["error"]]
     page.wait_for_selector("text=Your bet.")
     page.wait_for_selector(FIGURES)
-    assert page.locator(HIDDEN).count() == 0 and page.get_by_role("button", name="Bet").count() == 0
+    assert (
+        page.locator(HIDDEN).count() == 0
+        and page.get_by_role("button", name="Bet", exact=True).count() == 0
+    )
     assert not outside(page, address)
