@@ -11,6 +11,7 @@ bootstrap        a notebook's first cell on Colab and Kaggle: adds what is missi
 device           which devices work, and in which precision they compute
 output           lines, tables and numbers of a notebook; a file is written whole or not at all
 provenance       when, and from which commit, something was made
+progress         what a learner has answered: a line each in progress.jsonl, beside the notebooks
 settings         profiles, `setup`, the platform, the folder that outlives the machine
 recorded         what the authors have run: weights, records, tables, arrays
 nets             small networks
@@ -33,8 +34,9 @@ claims           the ledger: which record decides which claim; no prose
 figures          diagrams: drawn ideas, a script each, light and dark
 plots            figures of results; widgets: those with controls; living: those that need no kernel
 page_figures     how a figure is stored: sharp, and stacked for phones; alt_texts: what it shows
-exercises        exercises: engine, toolkit, progress, one module a chapter, one block an exercise
+exercises        exercises: engine, toolkit, one module a chapter, one block an exercise
 chapters         the notebooks as files: which there are, `find("3")`, a learner's own copy
+practice         bets before runs, recall of earlier chapters, quizzes, challenges
 app              the commands: cli, running chapters, JupyterLab, start page, ledger in words
 authoring        for authors: sources to notebooks, lint, web pages, packaged weights and records
 grading          for instructors: submissions, sandbox, judge, results, gradebook, pages

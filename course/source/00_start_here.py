@@ -197,7 +197,7 @@ hint("start.share_above")
 # **In JupyterLab**, which `vaetl lab` starts, you work on your own copy of the course, in the folder `vaetl-course` of your home unless you chose another.
 # Nothing that you have changed there is ever overwritten: when a newer version of the course arrives, its notebooks are put beside yours, as `NAME.new-VERSION.ipynb`.
 #
-# Every check adds a line to the file `progress.jsonl` beside the notebooks, and nowhere else.
+# Every check, bet and answer adds a line to the file `progress.jsonl` beside the notebooks, and nowhere else.
 # The table above reads this file, so delete it if you want to start from nothing.
 #
 # **On Colab and Kaggle** a session ends, and with it all that is not saved.
@@ -217,6 +217,49 @@ images = load("mnist")
 # %% [markdown]
 # These are the 5,000 digits that the package carries.
 # Every chapter prints such a line, which says which images are used and how many there are to train, to make choices, and to test.
+
+# %% [markdown]
+# ## Bets
+#
+# Before a run that decides something, a chapter asks for your bet.
+# You choose an answer and say how sure you are, or you give an interval that you are 80 % sure of.
+# What the cells below show stays hidden until you have bet, and then you see what came of it.
+# Nobody else sees your bets, and a wrong one costs nothing.
+#
+# Here are four bets to practise on, three of them about chance.
+
+# %%
+from vaetl_helpers.practice import calibration, my_bets, predict, quiz, settle
+
+predict("start.share")
+predict("start.heads")
+predict("start.birthdays")
+predict("start.ink")
+
+# %% [markdown]
+# Chance is simulated a hundred thousand times, and the ink is that of the digits from above.
+
+# %%
+numbers = torch.randn(100_000)
+settle("start.share", 100 * float(share_above_checked(numbers, 1.0)))
+
+heads = torch.randint(2, (100_000, 100)).sum(dim=1)
+settle("start.heads", 100 * (heads == 50).float().mean().item())
+
+days = torch.randint(365, (100_000, 23)).sort(dim=1).values
+shared = (days.diff(dim=1) == 0).any(dim=1)
+settle("start.birthdays", 100 * shared.float().mean().item())
+
+settle("start.ink", 100 * images.train.images.float().mean().item() / 255)
+
+# %% [markdown]
+# If you are 80 % sure of something, you should be right in 80 of 100 cases, and most people are right less often.
+# The next cell draws how it is with you, over the bets of all chapters.
+# Come back to it after each chapter, and run it again.
+
+# %%
+my_bets("00")
+calibration()
 
 # %% [markdown]
 # ## Quiz
@@ -248,6 +291,12 @@ images = load("mnist")
 #
 # Right, so set <code>profile = "cpu"</code> in the parameters cell and run all cells.
 # </details>
+
+# %% [markdown]
+# In a notebook you can answer the same questions here, so that what you miss comes back in a later chapter.
+
+# %%
+quiz("00")
 
 # %% [markdown]
 # ## Take-away

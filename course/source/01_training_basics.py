@@ -98,9 +98,19 @@ from vaetl_helpers.living.rates import rate_study
 from vaetl_helpers.living.valley import ball_in_valley
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.output import show_record
+from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
 from vaetl_helpers.recorded import recorded_arrays
 from vaetl_helpers.study import effect_of, mean_interval, recorded_value
 from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("01")
 
 # %% [markdown]
 # ## 1. The data
@@ -491,6 +501,9 @@ overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
 # Guess first: will the network learn *random* labels?
 
 # %%
+predict("training.random_labels")
+
+# %%
 few_images, few_labels = next(data.train.batches(64, seed=P.seed))
 random_labels = few_labels[
     torch.randperm(64, generator=torch.Generator().manual_seed(P.seed)).to(P.device)
@@ -516,6 +529,9 @@ plots.lines(
     alt="01/by_heart",
 )
 plt.show()
+
+# %%
+settle("training.random_labels", curves["shuffled labels"][1][-1])
 
 # %% [markdown]
 # Both losses fall towards zero.
@@ -587,6 +603,9 @@ plt.show()
 # Ask one more thing about B: does its *accuracy* get worse while its loss rises?
 
 # %%
+predict("training.overfit_accuracy")
+
+# %%
 overfitted = cases["B: width 512, 300 images"]
 best = min(
     range(len(overfitted)), key=lambda epoch: overfitted["validation_loss"][epoch]
@@ -596,6 +615,10 @@ for label, row in {"at the best validation loss": best, "at the end": -1}.items(
         f"B {label:28} loss {overfitted['validation_loss'][row]:.3f} nats, "
         f"accuracy {overfitted['validation_accuracy'][row]:.1%}"
     )
+
+# %%
+accuracies = overfitted["validation_accuracy"]
+settle("training.overfit_accuracy", 100 * (accuracies[-1] - accuracies[best]))
 
 # %% [markdown]
 # The loss rises a lot, but the accuracy hardly moves.
@@ -734,6 +757,9 @@ except NonFiniteLoss as error:
 # And at which rate do runs begin to diverge?
 
 # %%
+predict("training.batch_rate")
+
+# %%
 rate_study(alt="01/rates")
 plt.show()
 
@@ -765,6 +791,10 @@ show_table(
     ),
 )
 print(about["label"])
+
+# %%
+best_rates = {batch: float(rate) for batch, rate, *_ in rows}
+settle("training.batch_rate", best_rates[128])
 
 # %% [markdown]
 # The recorded runs show three things.
@@ -861,6 +891,9 @@ plt.show()
 # Now we use the test images, and only this once:
 
 # %%
+predict("training.seeds")
+
+# %%
 test_accuracies = [evaluate(network, data.test)["accuracy"] for network, _, _ in runs]
 mean, low, high = mean_interval(test_accuracies)
 print(
@@ -877,6 +910,9 @@ report(
     n=len(runs),
     data=data.source,
 )
+
+# %%
+settle("training.seeds", 100 * (max(test_accuracies) - min(test_accuracies)))
 
 # %% [markdown]
 # The brackets hold a 95 % interval for the mean accuracy over all possible seeds.
@@ -1073,6 +1109,10 @@ print(
 # A slope below 1 means that part of the time does not depend on what we change, or that larger pieces run more efficiently.
 # In the first three panels of the figure, compare the measured times with the dashed line, which has slope 1 and goes through the first measured point.
 
+# %%
+predict("training.width")
+predict("training.cost")
+
 
 # %%
 TURNS = 5
@@ -1156,6 +1196,12 @@ for name in ("images", "epochs", "width"):
     id = f"01/proportion/{name}"
     show_record(e.to_record(title, "times", id=id, data="this machine"))
 
+# %%
+doubled = {name: 2 ** float(slopes[name].mean()) for name in slopes}  # times as long
+claimed = ("images", "epochs", "width")
+settle("training.width", doubled["width"])
+settle("training.cost", sum(1.8 < doubled[name] < 2.2 for name in claimed))
+
 # %% [markdown]
 # *Images* and *epochs* give nearly straight lines, with slopes close to 1 on a machine that does nothing else meanwhile.
 # The printed ratios say it with an interval: the seconds for twice as many, divided by two, where 1 is in proportion.
@@ -1237,6 +1283,9 @@ plt.show()
 # The price is a round number of our own, as if *this* computer were rented at 0.35 dollars per hour.
 
 # %%
+predict("training.seconds")
+
+# %%
 bill = hardware.receipt(cnn_history, cnn, data.train, cnn_meter, P.batch_size)
 bill.show("the CNN, trained once")
 report(
@@ -1253,6 +1302,9 @@ report(
     id="01/training_flops/cnn",
     data=data.source,
 )
+
+# %%
+settle("training.seconds", bill.seconds)
 
 # %% [markdown]
 # ### And a large model?
@@ -1355,6 +1407,16 @@ report(
 # How much of the cost you can avoid by starting from a trained network is the question of chapter 4.
 
 # %% [markdown]
+# ## A challenge
+#
+# How small may a network be that still reads nine digits of ten?
+# The next cell says what is asked and shows a first answer, and what random settings have reached with as much time.
+# In a notebook, copy the answer into a new cell, make it better, and hand it over.
+
+# %%
+challenge("training.smallest")
+
+# %% [markdown]
 # ## Quiz
 #
 # Open each choice to see whether it is right, and why.
@@ -1433,6 +1495,14 @@ report(
 #
 # No, they take some memory, but what a step needs grows with the batch and not with the number of batches.
 # </details>
+
+# %% [markdown]
+# In a notebook you can answer the same questions here, so that what you miss comes back in a later chapter.
+# The line below them says how your bets in this chapter came out.
+
+# %%
+quiz("01")
+my_bets("01")
 
 # %% [markdown]
 # ## Take-away

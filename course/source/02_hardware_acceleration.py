@@ -99,11 +99,21 @@ from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.timeline import device_timeline
 from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
 train = data.train.subset(slice(0, P.images))
 processor = torch.device("cpu")
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("02")
 
 # %% [markdown]
 # ## 1. What can your machine do?
@@ -125,6 +135,9 @@ print("To get an accelerator:", advice())
 # A product of two $n\times n$ matrices takes $2n^3$ FLOPs, because each of its $n^2$ results needs $n$ multiplications and $n$ additions.
 # A copy reads and writes every byte once.
 # We measure both rates on every device.
+
+# %%
+predict("hardware.peak")
 
 # %%
 present = {"CPU": processor} | (
@@ -157,6 +170,9 @@ show_table(
 )
 report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s", id="02/peak_gflops")
 report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
+
+# %%
+settle("hardware.peak", peak[list(present)[-1]] / 1e9)
 
 # %% [markdown]
 # The last column is the first rate divided by the second: the number of operations the device can do while it fetches one byte.
@@ -279,6 +295,9 @@ plt.show()
 # In the figure each colour is a network, with a dot for its small batch and a square for its large one.
 # Look how far to the right each point lies, and how close it comes to the roofs.
 
+# %%
+predict("hardware.batch")
+
 
 # %%
 networks = {
@@ -329,6 +348,9 @@ axis.set(
 axis.legend(frameon=False, loc="lower right")
 plt.show()
 
+# %%
+settle("hardware.batch", needs["MLP", 512][2] / needs["MLP", 8][2])
+
 # %% [markdown]
 # The large batch lies further right than the small one, because the weights are read once and used for more images.
 # A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
@@ -344,6 +366,9 @@ plt.show()
 #
 # There is a small version of the question on *every* machine with two cores or more: does it pay to let a second core help?
 # For each operation the cores have to agree on who does what, and that is the same trade of overhead against speed.
+
+# %%
+predict("hardware.essential")
 
 # %%
 threads = torch.get_num_threads()
@@ -461,6 +486,9 @@ show_table(
     ),
     records=hardware.step_records(times, P.batches),
 )
+
+# %%
+settle("hardware.essential")
 
 # %% [markdown]
 # ### Estimate before you rent
@@ -688,6 +716,9 @@ def compare(**levers):
 #   Many convolution routines read in that order.
 
 # %%
+predict("hardware.resident")
+
+# %%
 vae_loss = vae.vae_loss()
 vae_seconds = compare(
     **{
@@ -769,6 +800,9 @@ axis.axvline(1, color="grey", linewidth=1)
 axis.margins(y=0.03)
 plt.show()
 
+# %%
+settle("hardware.resident", ratios(vae_seconds)["resident"].times[0])
+
 # %% [markdown]
 # A bar at 1 gains nothing.
 # Each bar is a *set* of levers, so compare "resident, bf16" with "resident" to see bf16 alone.
@@ -819,6 +853,9 @@ else:
 # We train the same CNN from the same seeds in float32 and in bfloat16, and compare the accuracy on validation images seed by seed.
 
 # %%
+predict("hardware.bf16")
+
+# %%
 accuracies = {"no": [], "bf16": []}
 for number in range(3):
     for precision, values in accuracies.items():
@@ -852,6 +889,9 @@ report(
     n=3,
     data=data.source,
 )
+
+# %%
+settle("hardware.bf16", change)
 
 # %% [markdown]
 # If the interval includes 0, three seeds cannot tell the two apart.
@@ -964,6 +1004,9 @@ print("the same weights, up to rounding:", gap < 1e-6)
 # It works without any GPU, so here are two processes on the CPU, beside the same program in one process.
 
 # %%
+predict("hardware.two_processes")
+
+# %%
 PROGRAM = """
 import os, sys, torch
 from safetensors.torch import save_file
@@ -1028,6 +1071,9 @@ def largest_difference(kind):
 print(
     f"largest difference between one process and two: {largest_difference('plain'):.1e}"
 )
+
+# %%
+settle("hardware.two_processes", largest_difference("plain"))
 
 # %% [markdown]
 # The weights agree up to rounding, because sums are taken in another order.
@@ -1282,6 +1328,14 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_p
 #
 # Right, and so the result is that of one process.
 # </details>
+
+# %% [markdown]
+# In a notebook you can answer the same questions here, so that what you miss comes back in a later chapter.
+# The line below them says how your bets in this chapter came out.
+
+# %%
+quiz("02")
+my_bets("02")
 
 # %% [markdown]
 # ## Take-away

@@ -100,7 +100,17 @@ from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.film import Film
 from vaetl_helpers.living.gap_machine import gap_machine
 from vaetl_helpers.living.toy_world import toy_world
+from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import evaluate, fit
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("03")
 
 # %% [markdown]
 # The images are digits this time, **MNIST**, with 28 × 28 pixels between 0 and 1.
@@ -592,6 +602,10 @@ print(
 # The loss also returns its two parts, so that we can watch them.
 # `fit` is the loop of chapter 1.
 
+# %%
+predict("vae.which_rises")
+predict("vae.kl_at_the_end")
+
 
 # %%
 def negative_elbo(model, images, labels):
@@ -665,6 +679,13 @@ plots.lines(
 plt.show()
 
 # %%
+rising = [
+    part for part in ("reconstruction", "kl") if history[part][-1] > history[part][0]
+]
+settle("vae.which_rises", rising[0] if rising else "neither")
+settle("vae.kl_at_the_end", history["kl"][-1])
+
+# %%
 elbo_here = -evaluate(model, digits.test, vae.vae_loss())["loss"]
 report(
     "mnist_test_elbo",
@@ -733,6 +754,9 @@ plt.show()
 # Before you look: which of the four comes closest to real digits?
 
 # %%
+predict("vae.invention")
+
+# %%
 WAYS = {
     "autoencoder, each latent by itself": "autoencoder",
     "autoencoder, full covariance": "autoencoder_full_covariance",
@@ -773,6 +797,9 @@ try:
     show_table(rows, header)
 except CourseError as error:
     print(error)
+
+# %%
+settle("vae.invention")
 
 # %% [markdown]
 # INVENTION_TEXT
@@ -843,6 +870,9 @@ plt.show()
 # Even a perfect decoder, $\pi_i = x_i$, cannot bring it to 0, because the entropy of the binarisation remains, $H = -\sum_i \big(x_i\log x_i + (1-x_i)\log(1-x_i)\big)$.
 # The next cell computes that floor for the digits and for the clothes.
 
+# %%
+predict("vae.grey_floor")
+
 
 # %%
 def floor(images):
@@ -872,6 +902,9 @@ report(
     id="03/entropy/grey_clothes",
     data=clothes.source,
 )
+
+# %%
+settle("vae.grey_floor", floor(clothes.test.images))
 
 # %% [markdown]
 # For clothes the floor is most of the loss of section 5!
@@ -903,6 +936,9 @@ report(
 #
 # With a price like that of (b) no code is worth buying.
 # We try it:
+
+# %%
+predict("vae.starved")
 
 
 # %%
@@ -940,6 +976,9 @@ plots.image_grid(
     alt="03/mean_over_pixels",
 )
 plt.show()
+
+# %%
+settle("vae.starved", starved_history["kl"][-1])
 
 # %% [markdown]
 # The code carries nothing, so every image is reconstructed as the average digit.
@@ -1094,6 +1133,9 @@ plt.show()
 # The yardstick is the same distance for real digits.
 
 # %%
+predict("vae.copies")
+
+# %%
 samples = large.sample(10, generator)
 rows, distance = vae.nearest(samples, digits.train.images)
 _, real = vae.nearest(grey[:200], digits.train.images)
@@ -1108,6 +1150,9 @@ plots.image_grid(
     alt="03/neighbours",
 )
 plt.show()
+
+# %%
+settle("vae.copies", (distance.median() / real.median()).item())
 
 # %% [markdown]
 # The neighbours resemble the samples, most in class too.
@@ -1170,6 +1215,16 @@ print(
 #   That holds only if both terms are *sums*, over pixels and over latents, since even a mean over both is another objective, with β = D/d.
 
 # %% [markdown]
+# ## A challenge
+#
+# How good a VAE can you train in no more time than this?
+# The next cell says what is asked and shows a first answer, and what random settings have reached with as much time.
+# In a notebook, copy the answer into a new cell, make it better, and hand it over.
+
+# %%
+challenge("vae.minute")
+
+# %% [markdown]
 # ## Quiz
 #
 # **1.
@@ -1218,6 +1273,14 @@ print(
 #
 # That comes later, because even a tiny network does better than the average image.
 # </details>
+
+# %% [markdown]
+# In a notebook you can answer the same questions here, so that what you miss comes back in a later chapter.
+# The line below them says how your bets in this chapter came out.
+
+# %%
+quiz("03")
+my_bets("03")
 
 # %% [markdown]
 # ## Take-away

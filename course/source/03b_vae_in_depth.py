@@ -72,11 +72,21 @@ from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.linear_gaussian import LinearGaussian
 from vaetl_helpers.living.beta_dial import beta_dial
 from vaetl_helpers.output import record_id
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.study import mean_interval
 from vaetl_helpers.training import evaluate, fit
 
 digits = load("mnist", full=P.full_data, root=P.data_root, device=P.device)
 generator = torch.Generator().manual_seed(P.seed)
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("03b")
 
 # %% [markdown]
 # ## 1. Two gradients through a random draw
@@ -97,6 +107,9 @@ generator = torch.Generator().manual_seed(P.seed)
 #
 # The expectation of each is the true gradient, so both are *unbiased*, but how much do *single draws* scatter?
 # We take $f(z) = \log p(x\mid z)$ for one digit and draw 4,000 codes.
+
+# %%
+predict("vae.score_variance")
 
 # %%
 model, facts = vae.pretrained("vae-mnist")
@@ -154,6 +167,9 @@ for name, g in (("score", score), ("baseline", with_baseline)):
         n=4000,
         data="one digit, loaded VAE",
     )
+
+# %%
+settle("vae.score_variance", (score.var(0).sum() / path.var(0).sum()).item())
 
 # %% [markdown]
 # Check the means in the table first.
@@ -234,6 +250,9 @@ iw_checked = check("vae.iw_bound", iw_bound)
 # Watch the mean, and then the two edges of the band.
 
 # %%
+predict("vae.above_the_truth")
+
+# %%
 x = (
     general.decode(torch.randn(1, 3, dtype=torch.float64))
     + 0.5 * torch.randn(1, 1, 1, 8, dtype=torch.float64)
@@ -279,6 +298,9 @@ for count in (1, 50):
         "of single estimates above log p(x)"
     )
 
+# %%
+settle("vae.above_the_truth", 100 * (values[50] > truth).double().mean().item())
+
 # %% [markdown]
 # The *mean* stays below the truth and rises with $k$.
 # At $k=1$ its distance from the truth should be the gap of the best diagonal $q$ computed above, within two standard errors or so.
@@ -321,6 +343,10 @@ print(
 # Which of them can help?
 # Judge by the *bound at β = 1*, not by the KL.
 # A higher KL is easily bought, and it is worth nothing unless the reconstruction gains more than it costs.
+
+# %%
+predict("vae.warm_up")
+predict("vae.free_bits")
 
 
 # %%
@@ -424,6 +450,15 @@ show_table(
     ),
 )
 
+# %%
+bounds = {
+    name: sum(run[0] for run in runs) / len(runs) for name, runs in measured.items()
+}
+collapsed = bounds["β = 20 (collapse)"]
+lost = bounds["β = 1"] - collapsed
+settle("vae.warm_up", (bounds["β = 20, warm-up"] - collapsed) / lost)
+settle("vae.free_bits", (bounds["β = 20, free bits 0.5"] - collapsed) / lost)
+
 # %% [markdown]
 # Read two columns of the table together, the KL *and* the bound.
 #
@@ -448,6 +483,9 @@ show_table(
 # The loaded VAE of section 1 has 50 latents, more than it needs, so we remove those that are not active and compare the bounds at the same noise.
 
 # %%
+predict("vae.cut_out")
+
+# %%
 shown = vae.binarise(digits.validation.images.float() / 255, "static")
 with torch.no_grad():
     posterior = model.encode(shown)
@@ -465,6 +503,9 @@ print(
     f"bound: {whole:.3f} nats before, {part:.3f} after, a change of "
     f"{part - whole:+.3f} (its sign means nothing)"
 )
+
+# %%
+settle("vae.cut_out", part - whole)
 
 # %% [markdown]
 # More than half of its latents are unused, and the bound hardly notices their removal, so this model does not need them.
@@ -647,6 +688,9 @@ show_table(
 # We let $k$ grow on the same images.
 
 # %%
+predict("vae.looseness")
+
+# %%
 few = digits.test.images[:200]
 loose = {
     count: -vae.held_out_bound(model, few, k=count, count=200, seed=P.seed)
@@ -658,6 +702,9 @@ show_table(
     [(count, f"{value:.1f}") for count, value in loose.items()],
     header=("k", "−L_k (nats), 200 images"),
 )
+
+# %%
+settle("vae.looseness", loose[1] - loose[100])
 
 # %% [markdown]
 # Some nats lie between $k = 1$ and $k = 100$, and the ELBO is at least that far below $\log p(x)$.
@@ -782,6 +829,14 @@ for name, patient, second in (
 # It says more about the same model.
 # Between models, compare bounds with the same k.
 # </details>
+
+# %% [markdown]
+# In a notebook you can answer the same questions here, so that what you miss comes back in a later chapter.
+# The line below them says how your bets in this chapter came out.
+
+# %%
+quiz("03b")
+my_bets("03b")
 
 # %% [markdown]
 # ## Take-away

@@ -92,6 +92,16 @@ from torch.utils.checkpoint import checkpoint
 
 from vaetl_helpers import plots, study, text, transfer
 from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("04b")
 
 # %% [markdown]
 # ## 1. Sentences from docstrings or film reviews
@@ -377,6 +387,9 @@ report(
 # Which of the two lists is closer in *meaning*?
 
 # %%
+predict("text.neighbours")
+
+# %%
 query = 1
 by_words = TfidfVectorizer().fit(pool.texts)
 likeness = {  # one row a sentence to look at, one column a sentence of the pool
@@ -412,6 +425,10 @@ shares = ", ".join(
 print(
     f"Neighbours of the same class, over all {len(look)} sentences to look at: {shares}"
 )
+
+# %%
+hits = {name: float(values.float().mean()) for name, values in same.items()}
+settle("text.neighbours", 100 * (hits["encoder"] - hits["TF-IDF"]))
 
 # %% [markdown]
 # TF-IDF finds sentences that share words with ours, rare ones first.
@@ -468,6 +485,10 @@ plt.show()
 #   It has the same budget: seven values of $C$, chosen in the same way inside the labels.
 # - The **random encoder**, in longer runs only, is the same network with weights that were drawn and never trained.
 #   It tells whether the *training* of the encoder matters, or any large network would do.
+
+# %%
+predict("text.fewest")
+predict("text.films")
 
 
 # %%
@@ -690,6 +711,10 @@ show_recorded(
     "film reviews",
 )
 
+# %%
+settle("text.fewest", effects[0].effect)
+settle("text.films")
+
 # %% [markdown]
 # How can we explain these results, and how far do they reach?
 #
@@ -719,6 +744,9 @@ show_recorded(
 # So let us set a task on the same sentences that its training did not ask for: *does the sentence contain the word "the"?*
 # The vectors are the same, and only the labels are new.
 # Before you look, guess which method should win.
+
+# %%
+predict("text.the")
 
 
 # %%
@@ -764,6 +792,9 @@ print(
     f"{mean('TF-IDF', 40, the_table):.1f} %"
 )
 print(f"On this task, {sayings[study.verdict(effect)]}.")
+
+# %%
+settle("text.the", effect.effect)
 
 # %% [markdown]
 # For TF-IDF the answer is one column of its table, while the encoder spreads it over 384 numbers, mixed with the subject of the sentence.
@@ -847,6 +878,10 @@ def fine_tune(labelled, features, rate=RATE, seed=0):
 # %% [markdown]
 # Fine-tuning costs a training and a new pass over the test sentences for every draw, so this run uses a part of the test sentences and, in some profiles, fewer draws.
 # The frozen probe is measured on the same draws and sentences, so its number differs from that of section 5.
+
+# %%
+predict("text.fine_tuning")
+predict("text.too_fast")
 
 # %%
 exam = test.first(P.tune_test)
@@ -974,6 +1009,10 @@ if known := recorded_table("tuning"):
         "guessing gives 50 %."
     )
 
+# %%
+settle("text.fine_tuning", gains[-1].effect)
+settle("text.too_fast")
+
 # %% [markdown]
 # Whether fine-tuning pays depends on three things.
 #
@@ -1037,6 +1076,14 @@ if known := recorded_table("tuning"):
 # Right.
 # Choose inside the training labels, with the same budget for every method, or fix the recipe beforehand.
 # </details>
+
+# %% [markdown]
+# In a notebook you can answer the same questions here, so that what you miss comes back in a later chapter.
+# The line below them says how your bets in this chapter came out.
+
+# %%
+quiz("04b")
+my_bets("04b")
 
 # %% [markdown]
 # ## Take-away

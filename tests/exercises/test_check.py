@@ -7,9 +7,9 @@ import pytest
 import torch
 from right import combine, hardware, start, training, transfer, vae
 
-from vaetl_helpers import exercises
+from vaetl_helpers import exercises, progress
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.exercises import check, evaluate, get, progress
+from vaetl_helpers.exercises import check, evaluate, get
 
 IDS = exercises.all_ids()
 RIGHT = {}

@@ -20,7 +20,16 @@ PACKAGE = ROOT / "vaetl_helpers"
 # What stands further down may import what stands above it, and its own line; never the contrary.
 LAYERS = (
     ("errors", "seeds"),
-    ("requirements", "output", "provenance", "device", "settings", "bootstrap", "runtime"),
+    (
+        "requirements",
+        "output",
+        "progress",
+        "provenance",
+        "device",
+        "settings",
+        "bootstrap",
+        "runtime",
+    ),
     ("recorded", "nets"),
     ("data", "tasks"),
     ("vae", "linear_gaussian"),
@@ -44,6 +53,7 @@ LAYERS = (
     ),
     ("figures", "plots", "widgets", "living", "page_figures", "alt_texts"),
     ("exercises", "chapters"),
+    ("practice",),
     ("app", "start"),
     ("authoring", "grading"),
 )

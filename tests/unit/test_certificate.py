@@ -25,9 +25,9 @@ from vaetl_helpers.app.certificate import (
 from vaetl_helpers.app.certificate.pages import as_html, as_pdf
 from vaetl_helpers.app.certificate.statement import GRADED, SELF_CHECKED, ChapterPart, Solved
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.exercises.progress import FILE, first_solved, solved
 from vaetl_helpers.grading.certificates import certify
 from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
+from vaetl_helpers.progress import FILE, first_solved, solved
 
 NOTES = [
     {"time": "2026-01-30T10:00:00+01:00", "exercise": "training.step", "status": "incorrect"},

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaetl_helpers import chapters, data, device, training, vae
+from vaetl_helpers import chapters, data, device, progress, training, vae
 from vaetl_helpers.app import lab, start
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.exercises import check, progress
+from vaetl_helpers.exercises import check
 
 
 @pytest.fixture

@@ -492,7 +492,7 @@ def _verify(file: Path, key: Path | None) -> int:
 
 def _folder_of_notes() -> Path:
     """Where the notes of the checks lie: here, or in the learner's copy of the course."""
-    from vaetl_helpers.exercises.progress import FILE
+    from vaetl_helpers.progress import FILE
 
     return Path() if Path(FILE).exists() else _home() / "vaetl-course"
 

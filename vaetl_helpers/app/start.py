@@ -17,8 +17,8 @@ from vaetl_helpers.bootstrap import hosted_platform
 from vaetl_helpers.chapters import Chapter, chapters_in, course_dir
 from vaetl_helpers.device import best_device
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.exercises.progress import solved
 from vaetl_helpers.output import say, show_table
+from vaetl_helpers.progress import solved
 from vaetl_helpers.requirements import extras, install_command, missing
 from vaetl_helpers.settings import versions
 from vaetl_helpers.training.evaluation import evaluate

@@ -228,7 +228,7 @@ def _fill(cells: list[NotebookNode], about: dict[str, Any], source: Path) -> Non
     line = f"**Minutes** (runs measured, the rest estimated): {' · '.join(minutes)}"
     _cell_of_the_aims(cells).source += f"\n\n{line}"
     extras = ", ".join(f'"{extra}"' for extra in about["requires"])
-    tagged[0].source = BOOTSTRAP.format(extras=extras, **address)
+    tagged[0].source = BOOTSTRAP.format(extras=extras, **vars(address))
 
 
 def _draw(cells: list[NotebookNode], source: Path) -> None:

@@ -1,7 +1,7 @@
 """Exercises: in notebooks `check`, `hint` and `solution`; for graders and tests the rest.
 
-`engine` runs an exercise, `toolkit` has what exercises are made of, `progress` notes what is
-solved, and each other module holds the exercises of a chapter, one block each.
+`engine` runs an exercise, `toolkit` has what exercises are made of, and each other module holds the
+exercises of a chapter, one block each. `vaetl_helpers.progress` notes what is solved.
 """
 
 from vaetl_helpers.exercises.engine import (

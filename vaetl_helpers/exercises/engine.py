@@ -30,8 +30,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vaetl_helpers import progress
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.exercises import progress
 from vaetl_helpers.exercises.forms import Form, as_it_is
 from vaetl_helpers.exercises.watch import Answer, InPlace, calls_of, code_of
 from vaetl_helpers.output import is_on, say

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vaetl_helpers.chapters import Chapter, chapters_in, course_dir
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.exercises.progress import FILE, first_solved
+from vaetl_helpers.progress import FILE, first_solved
 from vaetl_helpers.provenance import today
 from vaetl_helpers.settings import versions
 
