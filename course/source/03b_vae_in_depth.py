@@ -629,8 +629,7 @@ show_table(
 # ## 6. Clinic: three objectives with a bug each
 #
 # Here are three objectives that run without an error, each with one bug that is easy to make.
-# Copy the body of each into the function `repaired_…` below it, then change it.
-# If you are stuck, `hint("vae.clinic_a")` helps.
+# The cell below each holds its body as comments: take away the `#` and the last line, then change it.
 # Every function returns the negative ELBO of a batch, in nats per image, **summed** over pixels and latents and averaged over images.
 #
 # `logits` and `images` have the shape `[batch, channels, height, width]`.

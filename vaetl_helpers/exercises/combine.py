@@ -47,6 +47,9 @@ LEARNING = "parameters that can learn afterwards"
 
 @exercise(
     id="combine.features",
+    level=2,
+    after="The same images have the same features now, whoever asks and in whatever mode the "
+    "model is.",
     minutes=8,
     points=2,
     hints=(
@@ -212,6 +215,9 @@ SEEDS = 24  # each seed draws half of the images or more, so all together draw e
 
 @exercise(
     id="combine.few_labels",
+    level=3,
+    after="Each draw is balanced and comes back with its seed, so methods can be compared on "
+    "equal terms.",
     minutes=12,
     points=3,
     hints=(
@@ -510,6 +516,10 @@ QUANTILE = "stats.t.ppf(0.975, n - 1)"
 
 @exercise(
     id="combine.paired_interval",
+    level=2,
+    after="Pairing takes out what a draw does to both methods, and so the interval becomes "
+    "narrower.",
+    alternative="scipy.stats.ttest_rel(a, b).confidence_interval()",
     minutes=8,
     points=2,
     hints=(
@@ -658,6 +668,8 @@ ENDS = POSITIVE_ENDS + [(-high, -low) for low, high in POSITIVE_ENDS]
 
 @exercise(
     id="combine.verdict",
+    level=2,
+    after="An interval that holds 0 is no proof of equality: that takes one within the margin.",
     minutes=8,
     points=2,
     hints=(
@@ -805,6 +817,9 @@ COMPONENTS = 4
 
 @exercise(
     id="combine.leakage",
+    level=3,
+    after="An accuracy that is too good is a reason to look for copies, for peeking, and for a "
+    "choice made on the test set.",
     minutes=15,
     points=4,
     hints=(

@@ -77,6 +77,9 @@ STILL_LEARNS = (
 
 @exercise(
     id="transfer.freeze",
+    level=2,
+    after="Two things were to be stopped: gradients, and running statistics, which move "
+    "without any.",
     minutes=12,
     points=3,
     hints=(
@@ -245,6 +248,8 @@ FREE, PARTLY, FROZEN = 0, 1, 2
 
 @exercise(
     id="transfer.param_groups",
+    level=2,
+    after="The early layers now move least, since they hold what both tasks share.",
     minutes=10,
     points=3,
     hints=(
@@ -483,6 +488,9 @@ PREDICTED = "the predicted labels"
 
 @exercise(
     id="transfer.linear_probe",
+    level=2,
+    after="The strength was chosen on the validation images, so the test set is still untouched.",
+    alternative="sklearn's LogisticRegressionCV chooses by cross-validation.",
     minutes=15,
     points=3,
     hints=(
@@ -727,6 +735,9 @@ ONE_SIDED = "whether all numbers of new rows have one sign"
 
 @exercise(
     id="transfer.new_head",
+    level=2,
+    after="What is kept of the old head is knowledge as well, and only the new class starts "
+    "from chance.",
     minutes=12,
     points=3,
     hints=(
@@ -931,6 +942,10 @@ RESULT = "the images for the backbone"
 
 @exercise(
     id="transfer.normalise",
+    level=1,
+    after="A network expects the scale on which it was trained, and would not complain about "
+    "another one.",
+    alternative="torchvision.transforms.functional.normalize(images / 255, mean, std)",
     minutes=6,
     points=2,
     hints=(
@@ -1028,6 +1043,9 @@ HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
 
 @exercise(
     id="transfer.clinic",
+    level=3,
+    after="The body stayed the same bit for bit: frozen weights, an optimiser without them, "
+    "and statistics at rest.",
     minutes=15,
     points=4,
     hints=(

@@ -1,5 +1,6 @@
 """Right answers of chapter 4."""
 
+import copy
 from types import MethodType
 
 import numpy as np
