@@ -216,8 +216,13 @@ SEEDS = 24  # each seed draws half of the images or more, so all together draw e
 @exercise(
     id="combine.few_labels",
     level=3,
-    after="Each draw is balanced and comes back with its seed, so methods can be compared on "
-    "equal terms.",
+    steps=(
+        "for each class: the rows of its images; ValueError where there are too few",
+        "a random order of them, cut into one hand for each draw",
+        "one index tensor for each draw: the hands of all classes together",
+    ),
+    after="Each class has as many images in each draw, and no image is in two: the draws share "
+    "nothing but the task.",
     minutes=12,
     points=3,
     hints=(

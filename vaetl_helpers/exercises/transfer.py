@@ -488,6 +488,11 @@ PREDICTED = "the predicted labels"
 
 @exercise(
     id="transfer.linear_probe",
+    steps=(
+        "standardise both by the mean and standard deviation of train_x",
+        "fit a logistic regression for each strength, from the smallest on",
+        "keep the one that is best on validation, and what it predicts there",
+    ),
     level=2,
     after="The strength was chosen on the validation images, so the test set is still untouched.",
     alternative="sklearn's LogisticRegressionCV chooses by cross-validation.",
