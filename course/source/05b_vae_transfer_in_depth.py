@@ -1216,7 +1216,7 @@ for seed in range(10):
 
 
 def compare(probe):
-    """Test accuracies (%) of a probe on the trained VAE and on a random encoder, by draw."""
+    """Test accuracies (%) on the trained VAE and on a random encoder, by draw."""
     pairs = []
     for rows, random in zip(two_each, of_random):
         pair = []
@@ -1228,7 +1228,7 @@ def compare(probe):
 
 
 def line(name, probe):
-    """A row of the table: both means, and the paired difference with its 95 % interval."""
+    """A row of the table: both means, and their difference with its interval."""
     accuracies = compare(probe)
     difference, low, high = study.mean_interval(accuracies[:, 0] - accuracies[:, 1])
     trained, random = accuracies.mean(0)
@@ -1252,7 +1252,7 @@ show_table(
 )
 
 # %% [markdown]
-# It is there again, and so is the clue.
+# It is there again, if smaller, and so is the clue.
 # Two classifiers look at the same numbers, and one of them finds them worse than noise.
 #
 # ### Question the witness
@@ -1279,6 +1279,8 @@ axis.set(
 )
 axis.legend(frameon=False)
 plt.show()
+
+# %%
 active = vae.active_units(of_trained[0])
 print(f"active latents of the trained VAE: {int(active.sum())} of {len(active)}")
 

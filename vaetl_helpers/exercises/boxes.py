@@ -35,7 +35,7 @@ from vaetl_helpers.exercises.toolkit import exercise, whole_number
     form=tensor,
 )
 def iou(a, b):
-    """The intersection over union of all boxes a [n, 4] with all boxes b [m, 4]: [n, m].
+    """Intersection over union of each box of a [n, 4] with each of b [m, 4]: [n, m].
 
     A box is (left, upper, right, lower), in pixels; y grows downwards.
     """

@@ -311,7 +311,7 @@ m2_sum.wrong(
     form=number,
 )
 def debiased_cka(x, y):
-    """CKA of the features x [n, d1] and y [n, d2] of the same n images, by unbiased HSIC."""
+    """CKA of features x [n, d1] and y [n, d2] of the same images, by unbiased HSIC."""
     n = len(x)
     k = (x @ x.T).fill_diagonal_(0)
     m = (y @ y.T).fill_diagonal_(0)

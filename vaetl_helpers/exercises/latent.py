@@ -507,7 +507,7 @@ def _(bound, images, count, draws):
     form=tensor,
 )
 def view(pixels, reach):
-    """What a decoder may see of the image: 1 where pixel i (row) sees pixel j (column).
+    """What a decoder may see: 1 where pixel i (row) sees pixel j (column).
 
     It sees the `reach` pixels before it in reading order; shape [pixels, pixels].
     """
@@ -537,7 +537,7 @@ view.compare("the view", says="each pixel must see the `reach` pixels before it,
     says="a pixel sees itself, and the pixels that follow it: only those before it may be seen",
 )
 def view_of_both_sides(pixels, reach):
-    """What a decoder may see of the image: 1 where pixel i (row) sees pixel j (column)."""
+    """What a decoder may see: 1 where pixel i (row) sees pixel j (column)."""
     position = torch.arange(pixels)
     back = position[:, None] - position
     return (back.abs() <= reach).float()

@@ -718,7 +718,11 @@ judged_by_gradients(repaired_a, learned=("logits", "mu", "log_var"), not_finite=
 @repaired_a.broken("patient A", says=LATENTS_AVERAGED)
 def objective_a(logits, images, mu, log_var):
     """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = F.binary_cross_entropy_with_logits(
+        logits,
+        images,
+        reduction="sum",
+    )
     reconstruction = reconstruction / len(images)
     kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).mean()
     return reconstruction + kl
@@ -747,7 +751,11 @@ repaired_b.wrong("patient A", says=LATENTS_AVERAGED, function=objective_a)
 @repaired_b.broken("patient B", says=NOT_HALVED)
 def objective_b(logits, images, mu, log_var):
     """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = F.binary_cross_entropy_with_logits(
+        logits,
+        images,
+        reduction="sum",
+    )
     kl = -torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
     return (reconstruction + kl) / len(images)
 
@@ -787,7 +795,11 @@ judged_by_gradients(repaired_c, learned=("logits", "mu", "sigma"))
 )
 def objective_c(logits, images, mu, sigma):
     """mu and sigma: [batch, latent]; sigma > 0."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = F.binary_cross_entropy_with_logits(
+        logits,
+        images,
+        reduction="sum",
+    )
     reconstruction = reconstruction / len(images)
     kl = 0.5 * (mu**2 + sigma.exp() - 1 - sigma).sum() / len(images)
     return reconstruction + kl
