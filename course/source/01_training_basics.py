@@ -1016,7 +1016,8 @@ print(
 # %% broken="training.debug_loop"
 
 # %% [markdown]
-# Copy the function and repair it.
+# The cell below holds the function as comments.
+# Take away the `#` and the last line, and repair it.
 # `train_batches` and `test_batches` are lists of pairs, each of images and their labels.
 # Keep everything that is right: the accuracies come back as a list of floats, one per epoch.
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04b"
 #     title: Text with BERT
-#     minutes: {reading: 25, exercises: 0, cpu: 2.5, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 6, cpu: 2.5, gpu: not yet measured}
 #     requires: [text]
 # ---
 
@@ -91,6 +91,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vaetl_helpers import plots, study, text, transfer
+from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 
@@ -313,17 +314,25 @@ show_table(
 #
 # $$s = \frac{\sum_{t=1}^{T} m_t\, h_t}{\sum_{t=1}^{T} m_t}, \qquad m_t \in \{0, 1\}\ \text{the attention mask.}$$
 #
-# In the code, $h$ is `hidden` and $m$ is `mask`, and `text.mean_pool` has two lines:
-#
-# ```python
-# weights = mask.unsqueeze(-1).to(hidden.dtype)
-# return (hidden * weights).sum(1) / weights.sum(1)
-# ```
-#
 # Why do we need the mask?
 # Padding tokens have vectors as well.
 # If they counted, the vector of a sentence would depend on the longest sentence that happens to be in its batch.
-# To see this, the next cell encodes "Good." alone, and again beside a longer sentence.
+#
+# ### Exercise 1: mean pooling with a mask · 6 minutes
+#
+# Write the formula for a whole batch.
+# `hidden` holds the vectors $h_t$ of $n$ sentences, `[n, tokens, d]`, and `mask` their $m_t$, `[n, tokens]`, as whole numbers.
+# Return one vector per sentence, `[n, d]`.
+
+
+# %% exercise="sentences.mean_pool"
+
+# %% check="sentences.mean_pool"
+mean_pool_checked = check("sentences.mean_pool", mean_pool)
+
+# %% [markdown]
+# Does the mask matter?
+# The next cell encodes "Good." alone, and again beside a longer sentence, with your function.
 
 # %% tags=["nbval-check-output"]
 with torch.no_grad():
@@ -332,8 +341,8 @@ with torch.no_grad():
         ["Good.", "This film was far longer than any film should ever be."]
     )
     hidden = encoder.body(**both).last_hidden_state
-    masked = text.mean_pool(hidden, both["attention_mask"])
-    counted = text.mean_pool(hidden, torch.ones_like(both["attention_mask"]))
+    masked = mean_pool_checked(hidden, both["attention_mask"])
+    counted = mean_pool_checked(hidden, torch.ones_like(both["attention_mask"]))
 print(
     "with the mask the vector is the same:",
     bool((masked[:1] - alone).abs().max() < 1e-4),
@@ -345,6 +354,7 @@ print(
 
 # %% [markdown]
 # With the mask, padding changes nothing beyond rounding.
+# The course's own encoder uses `text.mean_pool`, which is the same formula.
 #
 # Now take the three sentences from above again, and a fourth on another subject.
 # The bag of words gave 0 for the first and the third; what does the encoder give?

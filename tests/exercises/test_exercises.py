@@ -58,6 +58,19 @@ def test_it_is_complete(id):
     assert len(exercise.wrong) >= 4 and all(len(wrong.says) > 10 for wrong in exercise.wrong)
 
 
+@pytest.mark.parametrize("id", IDS)
+def test_it_says_how_hard_it_is_and_what_was_shown(id):
+    exercise = get(id)
+    assert exercise.stars in ("●○○", "●●○", "●●●")
+    assert exercise.after.endswith(".") and len(exercise.after.split()) > 6
+    is_long = len(source_of(exercise.reference).splitlines()) > 15
+    assert exercise.steps or exercise.broken or not is_long
+
+
+def test_each_level_has_some_exercises():
+    assert Counter(get(id).stars for id in IDS).keys() == {"●○○", "●●○", "●●●"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "seeds",
@@ -230,6 +243,16 @@ def test_check_returns_the_function_if_correct_and_the_reference_otherwise(capsy
             out.startswith(f"{mark} training.cross_entropy: ")
             and "use the reference solution" in out
         )
+
+
+def test_a_right_answer_is_told_what_it_has_shown_and_another_way(capsys):
+    exercise = get("training.cross_entropy")
+    check(exercise.id, F.cross_entropy)
+    printed = capsys.readouterr().out
+    assert exercise.after in printed and exercise.alternative in printed
+    check(exercise.id, cross_entropy_naive)
+    printed = capsys.readouterr().out
+    assert exercise.after not in printed and exercise.alternative not in printed
 
 
 def test_a_crash_shows_type_reason_and_line(capsys):

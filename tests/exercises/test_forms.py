@@ -1,14 +1,26 @@
 """Right answers in many forms are correct, and what `check` hands on works in later cells."""
 
 import pytest
-from right import combine, hardware, start, training, transfer, uses, vae
+from right import (
+    boxes,
+    combine,
+    hardware,
+    joint,
+    latent,
+    sentences,
+    start,
+    training,
+    transfer,
+    uses,
+    vae,
+)
 
 from vaetl_helpers import exercises
 from vaetl_helpers.exercises import evaluate, get
 from vaetl_helpers.exercises.watch import Answer
 
 RIGHT = {}
-for chapter in (start, training, hardware, vae, transfer, combine):
+for chapter in (start, training, hardware, vae, latent, transfer, sentences, boxes, combine, joint):
     RIGHT |= chapter.RIGHT
 ANSWERS = [
     pytest.param(id, function, id=f"{id}-{number}-{getattr(function, '__name__', 'object')}")

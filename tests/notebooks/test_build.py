@@ -47,6 +47,8 @@ SOURCE = """\
 # ## What you will be able to do
 #
 # Double a number.
+#
+# ### Double it · 5 minutes
 
 # %% tags=["bootstrap"]
 pass
@@ -109,7 +111,15 @@ def halved(x):
     return x / 2
 
 
-DEMO = SimpleNamespace(id="demo.double", points=3, reference=double, broken=halved)
+DEMO = SimpleNamespace(
+    id="demo.double",
+    points=3,
+    minutes=5,
+    stars="●●○",
+    reference=double,
+    broken=halved,
+    steps=(),
+)
 
 
 @pytest.fixture
@@ -165,13 +175,58 @@ def find(notebook: NotebookNode, id: str) -> NotebookNode:
 def test_stub_is_valid_python_and_returns_ellipsis(course: Path) -> None:
     learner, solution = generate(course / "source" / "01_small.py")
     stub = find(learner, "c01-demo-double").source
-    assert stub == 'def double(x):\n    """Twice x."""\n    return ...  # your code'
+    assert stub.startswith('def double(x):\n    """Twice x."""\n    # ')
+    assert stub.endswith("\n    return ...  # your code")
     answers = []
     for source in (stub, find(solution, "c01-demo-double").source):
         scope: dict = {}
         exec(source, scope)
         answers.append(scope["double"](4))
     assert answers == [..., 8]
+
+
+def test_the_code_to_be_repaired_stands_in_the_stub_as_comments(course: Path) -> None:
+    learner, solution = generate(course / "source" / "01_small.py")
+    lines = find(learner, "c01-demo-double").source.splitlines()
+    assert lines[-2:] == ["    # return x / 2", "    return ...  # your code"]
+    assert "x / 2" not in find(solution, "c01-demo-double").source
+
+
+def test_a_long_function_s_stub_has_its_steps(course: Path, monkeypatch) -> None:
+    steps = ("think", "a step whose description is so long that it does not fit on a line " * 2)
+    monkeypatch.setattr(DEMO, "broken", None)
+    monkeypatch.setattr(DEMO, "steps", steps)
+    learner, _ = generate(course / "source" / "01_small.py")
+    lines = find(learner, "c01-demo-double").source.splitlines()
+    assert lines[2] == "    # 1. think" and lines[3].startswith("    # 2. a step whose")
+    assert lines[4].startswith("    #    ") and max(map(len, lines)) <= 88
+
+
+def test_a_cell_for_hints_follows_each_check_of_the_learner_s_notebook(course: Path) -> None:
+    learner, solution = generate(course / "source" / "01_small.py")
+    ids = [cell.id for cell in learner.cells]
+    assert ids[ids.index("c01-demo-double-check") + 1] == "c01-demo-double-hint"
+    hint = find(learner, "c01-demo-double-hint").source
+    assert '# hint("demo.double")' in hint.splitlines()
+    exec(hint, {})  # it does nothing before it is asked
+    assert "c01-demo-double-hint" not in [cell.id for cell in solution.cells]
+
+
+def test_a_title_says_how_hard_its_exercise_is(course: Path) -> None:
+    for notebook in generate(course / "source" / "01_small.py"):
+        text = "\n".join(cell.source for cell in notebook.cells)
+        assert "### Double it · 5 minutes · ●●○\n" in text
+
+
+@pytest.mark.parametrize(
+    ("title", "fault"), [("· 7 minutes", "says 7 minutes where demo.double has 5"), ("", "title")]
+)
+def test_a_title_with_other_minutes_than_its_exercise_is_refused(
+    course: Path, title: str, fault: str
+) -> None:
+    source = edit(course, "· 5 minutes", title)
+    with pytest.raises(CourseError, match=fault):
+        generate(source)
 
 
 def test_solution_stands_between_its_marks(course: Path) -> None:
@@ -275,7 +330,8 @@ def test_ids_are_stable_valid_and_shared(built: Path) -> None:
     build(["01"], built)
     assert (built / "01_small.ipynb").read_bytes() == first
     ids = [cell.id for cell in read(built).cells]
-    assert ids == [cell.id for cell in read(built, "solutions/01_small.ipynb").cells]
+    solved = [cell.id for cell in read(built, "solutions/01_small.ipynb").cells]
+    assert [id for id in ids if not id.endswith("-hint")] == solved
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", id) for id in ids) and len({*ids}) == len(ids)
 
 
@@ -376,7 +432,7 @@ HOME = nbformat.v4.new_output("stream", text="saved in /home/ada/x\n")
             "cell 5 .*: metadata differ",
         ),
         (LEARNER, lambda nb: nb.cells[5].update(id="other"), "cell 5 .*id differ"),
-        (LEARNER, lambda nb: nb.cells.pop(2), "it has 10 cells where the source gives 11"),
+        (LEARNER, lambda nb: nb.cells.pop(2), "it has 11 cells where the source gives 12"),
         (LEARNER, lambda nb: nb.cells.pop(2), "must carry the tag 'parameters', not 0"),
         (LEARNER, lambda nb: nb.metadata.pop("kaggle"), "metadata differ"),
         (

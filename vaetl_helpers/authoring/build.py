@@ -171,18 +171,49 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
             cells.append(cell)
     _fill(cells, about, source)
     _draw(cells, source)
+    _mark_levels(cells, source)
     solution = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA) | {"vaetl": about})
     solution.cells = [_cell(cell, i, source) for i, cell in enumerate(cells)]
     if len({cell.id for cell in solution.cells}) < len(cells):
         raise _faulty(source, "cells name an exercise or a check twice")
     learner = copy.deepcopy(solution)
     for cell in learner.cells:
-        cell.source = stubs.stub_text(cell.source)
+        cell.source = stubs.learners_text(cell)
         tags = [tag for tag in cell.metadata.pop("tags", []) if tag != "nbval-check-output"]
         if tags:
             cell.metadata["tags"] = tags
+    learner.cells = [cell for one in learner.cells for cell in _with_hint(one)]
     nbformat.validate(solution)
     return learner, solution
+
+
+def _with_hint(cell: NotebookNode) -> list[NotebookNode]:
+    """A check of a learner's notebook, and below it a cell that gives hints when it is asked to."""
+    id = cell.metadata.get("vaetl", {}).get("check")
+    if id is None:
+        return [cell]
+    below = cell.id.removesuffix("-check") + "-hint"
+    return [cell, nbformat.v4.new_code_cell(stubs.hint_text(id), id=below)]
+
+
+def _mark_levels(cells: list[NotebookNode], source: Path) -> None:
+    """Adds to the title above each exercise how hard it is: authors write it in the block only."""
+    above = None
+    for cell in cells:
+        if cell.cell_type == "markdown" and stubs.TITLE.search(cell.source):
+            above = cell
+        if "exercise" not in cell.metadata:
+            continue
+        exercise = exercises.get(cell.metadata["exercise"])
+        if above is None:
+            raise _faulty(
+                source, f"exercise {exercise.id} needs a title, as in ### Sum · 5 minutes"
+            )
+        try:
+            above.source = stubs.with_level(above.source, exercise)
+        except ValueError as error:
+            raise _faulty(source, f"text {error}") from error
+        above = None
 
 
 def _about(text: NotebookNode, source: Path) -> dict[str, Any]:

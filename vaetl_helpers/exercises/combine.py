@@ -47,6 +47,9 @@ LEARNING = "parameters that can learn afterwards"
 
 @exercise(
     id="combine.features",
+    level=2,
+    after="The same images have the same features now, whoever asks and in whatever mode the "
+    "model is.",
     minutes=8,
     points=2,
     hints=(
@@ -212,6 +215,14 @@ SEEDS = 24  # each seed draws half of the images or more, so all together draw e
 
 @exercise(
     id="combine.few_labels",
+    level=3,
+    steps=(
+        "for each class: the rows of its images; ValueError where there are too few",
+        "a random order of them, cut into one hand for each draw",
+        "one index tensor for each draw: the hands of all classes together",
+    ),
+    after="Each class has as many images in each draw, and no image is in two: the draws share "
+    "nothing but the task.",
     minutes=12,
     points=3,
     hints=(
@@ -510,6 +521,10 @@ QUANTILE = "stats.t.ppf(0.975, n - 1)"
 
 @exercise(
     id="combine.paired_interval",
+    level=2,
+    after="Pairing takes out what a draw does to both methods, and so the interval becomes "
+    "narrower.",
+    alternative="scipy.stats.ttest_rel(a, b).confidence_interval()",
     minutes=8,
     points=2,
     hints=(
@@ -658,6 +673,8 @@ ENDS = POSITIVE_ENDS + [(-high, -low) for low, high in POSITIVE_ENDS]
 
 @exercise(
     id="combine.verdict",
+    level=2,
+    after="An interval that holds 0 is no proof of equality: that takes one within the margin.",
     minutes=8,
     points=2,
     hints=(
@@ -805,6 +822,9 @@ COMPONENTS = 4
 
 @exercise(
     id="combine.leakage",
+    level=3,
+    after="An accuracy that is too good is a reason to look for copies, for peeking, and for a "
+    "choice made on the test set.",
     minutes=15,
     points=4,
     hints=(

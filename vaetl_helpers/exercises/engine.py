@@ -36,7 +36,19 @@ from vaetl_helpers.exercises.forms import Form, as_it_is
 from vaetl_helpers.exercises.watch import Answer, InPlace, calls_of, code_of
 from vaetl_helpers.output import is_on, say
 
-CHAPTERS = ("start", "training", "hardware", "vae", "transfer", "combine")
+CHAPTERS = (
+    "start",
+    "training",
+    "hardware",
+    "vae",
+    "latent",
+    "transfer",
+    "sentences",
+    "boxes",
+    "combine",
+    "joint",
+)
+LEVELS = ("●○○", "●●○", "●●●")
 MARKS = {"correct": "[ok]", "incorrect": "[no]", "crashed": "[!!]", "not attempted": "[--]"}
 
 Values = dict[str, Any]  # tensors, numbers and strings: `pack` refuses anything else
@@ -87,7 +99,9 @@ class Exercise:
     """`draw` gives inputs for a seed, `drive` outputs of a function, `judge` None or what is wrong.
 
     `broken` is the function that is to be repaired, where there is one. `form` is that of results
-    for later cells; `drive` sees them in it.
+    for later cells; `drive` sees them in it. `level` is 1 to 3; `steps` are the comments of a stub
+    for a long function. A right answer is told what it has shown, `after`, and where there is one
+    an `alternative`.
     """
 
     id: str
@@ -101,6 +115,15 @@ class Exercise:
     wrong: tuple[Wrong, ...]
     broken: Function | None = None
     form: Form = as_it_is
+    level: int = 1
+    steps: tuple[str, ...] = ()
+    after: str = ""
+    alternative: str = ""
+
+    @property
+    def stars(self) -> str:
+        """How hard it is, as a title shows it."""
+        return LEVELS[self.level - 1]
 
 
 # Values as bytes.
@@ -317,11 +340,20 @@ def check(id: str, function: Function) -> Function:
     progress.note(id, outcome.status)
     if isinstance(answer, Answer) and outcome.status == "correct":
         say("     Later cells use your function.")
+        _say_more(exercise)
         return answer.handed_on()
     say(f'     Later cells use the reference solution. For help: hint("{id}").')
     if _counts_exceptions():
         raise CourseError(line)
     return exercise.reference
+
+
+def _say_more(exercise: Exercise) -> None:
+    """What a right answer has shown, and another way to write it."""
+    if exercise.after:
+        say(f"     {exercise.after}")
+    if exercise.alternative:
+        say(f"     Another way: {exercise.alternative}")
 
 
 def _counts_exceptions() -> bool:
@@ -389,7 +421,7 @@ def chapter_exercises(chapter: str) -> list[Exercise]:
     if chapter not in CHAPTERS:
         return []
     importlib.import_module(f"vaetl_helpers.exercises.{chapter}")
-    return [block.exercise for block in _blocks[chapter].values()]
+    return [block.exercise for block in _blocks.get(chapter, {}).values()]
 
 
 def all_ids() -> list[str]:

@@ -173,11 +173,12 @@ def index_rows(result: Any, arguments: Sequence[Any] = ()) -> Any:
     found = list(result) if isinstance(result, Tensor) and result.dim() else items(result)
     if found is None:
         return result
-    rows = [_indices(row) for row in found]
+    rows = [indices(row) for row in found]
     return _unless_equal(rows, result)
 
 
-def _indices(row: Any) -> Any:
+def indices(row: Any, arguments: Sequence[Any] = ()) -> Any:
+    """A vector of whole numbers, as an int64 tensor."""
     values = joined(row)
     is_whole = isinstance(values, Tensor) and values.dtype in (
         torch.uint8,

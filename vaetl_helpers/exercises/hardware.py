@@ -49,6 +49,9 @@ training_step = step.reference  # without its judge, which must not be sent into
 
 @exercise(
     id="hardware.flops_linear",
+    level=1,
+    after="A training step costs about three times the forward pass, because each of the two "
+    "gradients is a product of the same size.",
     minutes=5,
     points=2,
     hints=(
@@ -209,6 +212,10 @@ class Device:
 
 @exercise(
     id="hardware.time_it",
+    level=2,
+    after="Warm up, wait for the device, take the median: any measurement that leaves one of "
+    "these out may be wrong.",
+    alternative="torch.utils.benchmark.Timer does all three.",
     minutes=12,
     points=3,
     hints=(
@@ -409,6 +416,9 @@ class LargestFloats(TorchFunctionMode):
 
 @exercise(
     id="hardware.batches_resident",
+    level=2,
+    after="Pixels stay one byte each until their batch is needed, which takes a quarter of the "
+    "memory.",
     minutes=10,
     points=3,
     hints=(
@@ -611,6 +621,9 @@ EXCESS = "images beyond micro_batch at once"
 
 @exercise(
     id="hardware.accumulate",
+    level=3,
+    after="The gradient is that of the whole batch, so memory limits the micro-batch and no "
+    "longer the batch.",
     minutes=12,
     points=3,
     hints=(
@@ -806,6 +819,9 @@ class Training:
 
 @exercise(
     id="hardware.resume",
+    level=2,
+    after="Weights alone are not enough: without the optimiser's state and the random numbers, "
+    "the run goes on as another one.",
     minutes=12,
     points=3,
     hints=(

@@ -11,6 +11,9 @@ from vaetl_helpers.exercises.toolkit import exercise, whole_number
 
 @exercise(
     id="start.share_above",
+    level=1,
+    after="A comparison gives True and False, and their mean is a share: you will meet this "
+    "again as accuracy.",
     minutes=3,
     points=1,
     hints=(

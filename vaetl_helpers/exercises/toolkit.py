@@ -271,6 +271,10 @@ class Block:
     judge_function: Judge | None = None
     broken_function: Function | None = None
     form: Form = as_it_is
+    level: int = 1
+    steps: tuple[str, ...] = ()
+    after: str = ""
+    alternative: str = ""
     stages: list[Stage] = field(default_factory=list)
     wrong_answers: list[Wrong] = field(default_factory=list)
 
@@ -375,10 +379,14 @@ class Block:
             wrong=tuple(self.wrong_answers),
             broken=self.broken_function,
             form=self.form,
+            level=self.level,
+            steps=self.steps,
+            after=self.after,
+            alternative=self.alternative,
         )
 
 
-def exercise(
+def exercise(  # noqa: PLR0913  # what a chapter says of an exercise, by name
     *,
     id: str,
     minutes: int,
@@ -386,17 +394,37 @@ def exercise(
     hints: Iterable[str],
     returns: str = "the result",
     form: Form = as_it_is,
+    level: int = 1,
+    steps: Iterable[str] = (),
+    after: str = "",
+    alternative: str = "",
 ) -> Callable[[Function], Block]:
     """Makes the decorated function the reference of an exercise, and returns the exercise's block.
 
     `returns` is what messages call the result, where the block has no `drive` of its own. `form` is
-    what later cells expect a result to be; answers in other forms are converted.
+    what later cells expect a result to be; answers in other forms are converted. `level`, 1 to 3,
+    says how hard it is; `steps` stand as comments in the stub of a long function. A right answer is
+    answered by the sentence `after` and, where there is one, by an `alternative`.
     """
+    if level not in (1, 2, 3):
+        raise ValueError(f"{id}: a level is 1, 2 or 3, not {level!r}")
 
     def decorate(reference: Function) -> Block:
         parameters = tuple(inspect.signature(reference).parameters)
         drive = partial(call, parameters, returns)
-        block = Block(id, minutes, points, tuple(hints), reference, drive, form=form)
+        block = Block(
+            id,
+            minutes,
+            points,
+            tuple(hints),
+            reference,
+            drive,
+            form=form,
+            level=level,
+            steps=tuple(steps),
+            after=after,
+            alternative=alternative,
+        )
         register(id, block)
         return block
 

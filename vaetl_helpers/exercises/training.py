@@ -44,6 +44,8 @@ def statistics_of(model: nn.Sequential) -> Tensor:
 
 @exercise(
     id="training.step",
+    level=1,
+    after="These four lines are the heart of every training run in this course.",
     minutes=10,
     points=2,
     hints=(
@@ -200,6 +202,9 @@ ROUNDED = (
 
 @exercise(
     id="training.cross_entropy",
+    level=2,
+    after="Your loss is safe for logits of any size, as PyTorch's own is.",
+    alternative="F.cross_entropy(logits, labels) does it all in one call.",
     minutes=15,
     points=3,
     hints=(
@@ -377,6 +382,11 @@ cross_entropy.wrong(
 
 @exercise(
     id="training.accuracy",
+    level=2,
+    after="It counts images and not batches, so a smaller last batch weighs no more than it "
+    "should.",
+    alternative="torchmetrics.functional.accuracy counts for you, once you have collected the "
+    "labels.",
     minutes=15,
     points=3,
     hints=(
@@ -550,6 +560,9 @@ accuracy.wrong(
 
 @exercise(
     id="training.overfit_one_batch",
+    level=1,
+    after="A network that learns one batch by heart can learn: loop, loss and gradients belong "
+    "together.",
     minutes=10,
     points=2,
     hints=(
@@ -677,6 +690,8 @@ STUCK = "the model does not go back to train mode after the first evaluation"
 
 @exercise(
     id="training.debug_loop",
+    level=3,
+    after="None of the three bugs raised an error: a strange curve is all the warning one gets.",
     minutes=20,
     points=4,
     hints=(

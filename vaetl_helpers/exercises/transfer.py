@@ -77,6 +77,9 @@ STILL_LEARNS = (
 
 @exercise(
     id="transfer.freeze",
+    level=2,
+    after="Two things were to be stopped: gradients, and running statistics, which move "
+    "without any.",
     minutes=12,
     points=3,
     hints=(
@@ -245,6 +248,8 @@ FREE, PARTLY, FROZEN = 0, 1, 2
 
 @exercise(
     id="transfer.param_groups",
+    level=2,
+    after="The early layers now move least, since they hold what both tasks share.",
     minutes=10,
     points=3,
     hints=(
@@ -483,6 +488,14 @@ PREDICTED = "the predicted labels"
 
 @exercise(
     id="transfer.linear_probe",
+    steps=(
+        "standardise both by the mean and standard deviation of train_x",
+        "fit a logistic regression for each strength, from the smallest on",
+        "keep the one that is best on validation, and what it predicts there",
+    ),
+    level=2,
+    after="The strength was chosen on the validation images, so the test set is still untouched.",
+    alternative="sklearn's LogisticRegressionCV chooses by cross-validation.",
     minutes=15,
     points=3,
     hints=(
@@ -727,6 +740,9 @@ ONE_SIDED = "whether all numbers of new rows have one sign"
 
 @exercise(
     id="transfer.new_head",
+    level=2,
+    after="What is kept of the old head is knowledge as well, and only the new class starts "
+    "from chance.",
     minutes=12,
     points=3,
     hints=(
@@ -931,6 +947,10 @@ RESULT = "the images for the backbone"
 
 @exercise(
     id="transfer.normalise",
+    level=1,
+    after="A network expects the scale on which it was trained, and would not complain about "
+    "another one.",
+    alternative="torchvision.transforms.functional.normalize(images / 255, mean, std)",
     minutes=6,
     points=2,
     hints=(
@@ -1028,6 +1048,9 @@ HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
 
 @exercise(
     id="transfer.clinic",
+    level=3,
+    after="The body stayed the same bit for bit: frozen weights, an optimiser without them, "
+    "and statistics at rest.",
     minutes=15,
     points=4,
     hints=(
@@ -1174,3 +1197,163 @@ def drifting_train_head(body, head, images, labels, steps, rate):
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+# transfer.fine_tune
+
+TUNED = "the logits of the fine-tuned model"
+SOURCE = "the source model"
+
+
+@exercise(
+    id="transfer.fine_tune",
+    level=3,
+    minutes=15,
+    points=4,
+    hints=(
+        "Four steps: copy the source, put the new head in place of its last layer, make one "
+        "optimiser with two groups, and loop over the batches.",
+        "copy.deepcopy(source) leaves the source as it is; model[-1] = head exchanges the head; "
+        'a group is {"params": model[:-1].parameters(), "lr": body_rate}.',
+        "In the loop: zero_grad, F.cross_entropy(model(images), labels).backward(), step; "
+        "model.train() stands above it.",
+    ),
+    steps=(
+        "a copy of the source, with the new head in place of its last layer",
+        "SGD with two groups: all but the head, and the head",
+        "one step per batch, in train mode",
+    ),
+    after="That is transfer: all weights move, they only start from somewhere better than chance.",
+    alternative="transfer.fine_tune of the package does the same and stops by the validation set.",
+)
+def fine_tune(source, head, batches, body_rate, head_rate):
+    """A fine-tuned copy of source, whose last layer is replaced by head.
+
+    source is an nn.Sequential. Everything is trained by plain SGD on the cross-entropy
+    of batches, pairs (images, labels): the head at head_rate, the rest at body_rate.
+    The source itself stays as it is.
+    """
+    model = copy.deepcopy(source)
+    model[-1] = head
+    body = {"params": model[:-1].parameters(), "lr": body_rate}
+    optimizer = torch.optim.SGD([body, {"params": head.parameters(), "lr": head_rate}])
+    model.train()
+    for images, labels in batches:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+@fine_tune.draw
+def _(seed: int) -> Values:
+    return problem(seed, batches=4)
+
+
+@fine_tune.drive
+def _(function: Function, inputs: Values) -> Values:
+    source = network(inputs, norm=True)
+    head = nn.Linear(inputs["hidden"], inputs["classes"])
+    generator = torch.Generator().manual_seed(inputs["batch_size"])
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
+    source.eval()  # as it would be after it was tested
+    leave_gradients(source)
+    model = function(source, head, batches_of(inputs), 0.3, 0.9)
+    outputs: Values = {SOURCE: state_of(source)}
+    if not callable(model):
+        return outputs | {RETURNED: f"the fine-tuned model was expected, got {plain(model)!s:.80}"}
+    if isinstance(model, nn.Module):
+        model.eval()
+    with torch.no_grad():
+        outputs[TUNED] = plain(model(inputs["images"]))
+    return outputs
+
+
+fine_tune.compare(
+    SOURCE, says="the source model has changed: train a copy of it, as copy.deepcopy makes one"
+)
+fine_tune.compare(
+    TUNED, says="these are not the logits of the source, fine-tuned in train mode at two rates"
+)
+
+fine_tune.wrong(
+    "source trained",
+    says="the source model has changed: train a copy of it, as copy.deepcopy makes one",
+    edit={"model = copy.deepcopy(source)": "model = source"},
+)
+fine_tune.wrong(
+    "shallow copy",
+    says="the source model has changed",
+    edit={"model = copy.deepcopy(source)": "model = nn.Sequential(*source)"},
+)
+fine_tune.wrong(
+    "head alone",
+    says="the body has not moved: give its parameters to the optimiser, too",
+    edit={
+        'body = {"params": model[:-1].parameters(), "lr": body_rate}': (
+            'body = {"params": model[:-1].parameters(), "lr": 0.0}'
+        )
+    },
+)
+fine_tune.wrong(
+    "body alone",
+    says="the head has not moved: give its parameters to the optimiser, too",
+    edit={
+        'optimizer = torch.optim.SGD([body, {"params": head.parameters(), "lr": head_rate}])': (
+            "optimizer = torch.optim.SGD([body])"
+        )
+    },
+)
+fine_tune.wrong(
+    "rates exchanged",
+    says="the rates are exchanged: head_rate is that of the head",
+    edit={
+        'body = {"params": model[:-1].parameters(), "lr": body_rate}': (
+            'body = {"params": model[:-1].parameters(), "lr": head_rate}'
+        ),
+        'optimizer = torch.optim.SGD([body, {"params": head.parameters(), "lr": head_rate}])': (
+            'optimizer = torch.optim.SGD([body, {"params": head.parameters(), "lr": body_rate}])'
+        ),
+    },
+)
+fine_tune.wrong(
+    "one rate",
+    says="everything was trained at body_rate: the head has a group and a rate of its own",
+    edit={
+        'optimizer = torch.optim.SGD([body, {"params": head.parameters(), "lr": head_rate}])': (
+            "optimizer = torch.optim.SGD(model.parameters(), lr=body_rate)"
+        )
+    },
+)
+fine_tune.wrong(
+    "eval mode",
+    says="it was trained in eval mode, as the source came: call model.train() before the loop",
+    edit={"model.train()": "model.eval()"},
+)
+fine_tune.wrong(
+    "gradients add up",
+    says="the gradients add up from step to step: optimizer.zero_grad() is missing",
+    edit={"optimizer.zero_grad()": ""},
+)
+fine_tune.wrong(
+    "old head",
+    says="the old head is still in use: model[-1] = head puts the new one in its place",
+    edit={
+        "model[-1] = head": "head = model[-1]",
+    },
+)
+fine_tune.wrong(
+    "from scratch",
+    says="the body does not start from the source's weights",
+    edit={
+        "model = copy.deepcopy(source)": (
+            "model = copy.deepcopy(source)\n"
+            "for layer in model.modules():\n"
+            "    if isinstance(layer, nn.Linear):\n"
+            "        nn.init.ones_(layer.weight)"
+        )
+    },
+)

@@ -143,6 +143,11 @@ def linear_coders(arguments: Values) -> dict[str, Function]:
 
 @exercise(
     id="vae.bernoulli_log_likelihood",
+    level=1,
+    after="Your function is exact for any logit, where a logarithm of a sigmoid would run out "
+    "of range.",
+    alternative='-F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum((1, 2, '
+    "3))",
     minutes=8,
     points=2,
     hints=(
@@ -219,6 +224,10 @@ bernoulli_log_likelihood.wrong(
 
 @exercise(
     id="vae.kl",
+    level=1,
+    after="This is the price of a code in nats, and it is 0 only for a posterior that is the "
+    "prior.",
+    alternative="torch.distributions.kl_divergence(Normal(mu, sigma), Normal(0.0, 1.0)).sum(1)",
     minutes=10,
     points=2,
     hints=(
@@ -308,6 +317,9 @@ kl.wrong(
 
 @exercise(
     id="vae.reparameterise",
+    level=1,
+    after="The randomness now comes from outside, so the gradient passes as through any other sum.",
+    alternative="torch.distributions.Normal(mu, sigma).rsample() draws the noise itself.",
     minutes=8,
     points=2,
     hints=(
@@ -398,6 +410,8 @@ reparameterise_checked = reparameterise.reference
 
 @exercise(
     id="vae.elbo",
+    level=2,
+    after="Two numbers are all there is to it: what the code explains, minus what it costs.",
     minutes=10,
     points=3,
     hints=(
@@ -493,6 +507,9 @@ def _(encode, decode, images, noise):
 
 @exercise(
     id="vae.decoder_shape",
+    level=2,
+    after="Height and width kept their places, which square maps would never have shown you.",
+    alternative='F.interpolate(maps, scale_factor=2, mode="nearest") enlarges as well.',
     minutes=12,
     points=3,
     hints=(
@@ -560,6 +577,9 @@ grow.wrong(
 
 @exercise(
     id="vae.iw_bound",
+    level=2,
+    after="The mean is taken of the weights and the logarithm afterwards: that is the whole "
+    "difference from the ELBO.",
     minutes=8,
     points=3,
     hints=(
@@ -674,6 +694,8 @@ def terms_confused(block: Block) -> None:
 
 @exercise(
     id="vae.clinic_a",
+    level=2,
+    after="A mean over latents is a β below 1, and nothing but a known value shows it.",
     minutes=5,
     points=1,
     hints=(
@@ -696,7 +718,11 @@ judged_by_gradients(repaired_a, learned=("logits", "mu", "log_var"), not_finite=
 @repaired_a.broken("patient A", says=LATENTS_AVERAGED)
 def objective_a(logits, images, mu, log_var):
     """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = F.binary_cross_entropy_with_logits(
+        logits,
+        images,
+        reduction="sum",
+    )
     reconstruction = reconstruction / len(images)
     kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).mean()
     return reconstruction + kl
@@ -704,6 +730,8 @@ def objective_a(logits, images, mu, log_var):
 
 @exercise(
     id="vae.clinic_b",
+    level=2,
+    after="The ½ is easy to lose, and without it the price of the code is doubled.",
     minutes=5,
     points=1,
     hints=(*CLINIC_HINTS, "The KL begins with -0.5 *, not with -."),
@@ -723,7 +751,11 @@ repaired_b.wrong("patient A", says=LATENTS_AVERAGED, function=objective_a)
 @repaired_b.broken("patient B", says=NOT_HALVED)
 def objective_b(logits, images, mu, log_var):
     """mu and log_var: [batch, latent]."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = F.binary_cross_entropy_with_logits(
+        logits,
+        images,
+        reduction="sum",
+    )
     kl = -torch.sum(1 + log_var - mu.pow(2) - log_var.exp())
     return (reconstruction + kl) / len(images)
 
@@ -733,6 +765,9 @@ repaired_a.wrong("patient B", says=NOT_HALVED, function=objective_b)
 
 @exercise(
     id="vae.clinic_c",
+    level=3,
+    after="The name of a variable is not its meaning: ask whether a head gives σ, σ² or its "
+    "logarithm.",
     minutes=5,
     points=1,
     hints=(
@@ -760,7 +795,11 @@ judged_by_gradients(repaired_c, learned=("logits", "mu", "sigma"))
 )
 def objective_c(logits, images, mu, sigma):
     """mu and sigma: [batch, latent]; sigma > 0."""
-    reconstruction = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    reconstruction = F.binary_cross_entropy_with_logits(
+        logits,
+        images,
+        reduction="sum",
+    )
     reconstruction = reconstruction / len(images)
     kl = 0.5 * (mu**2 + sigma.exp() - 1 - sigma).sum() / len(images)
     return reconstruction + kl

@@ -1,5 +1,6 @@
 """Right answers of chapter 4."""
 
+import copy
 from types import MethodType
 
 import numpy as np
@@ -282,7 +283,85 @@ def train_head_into_an_array(*args):
     return np.fromiter(train_head_on_features(*args), dtype=np.float32)
 
 
+# transfer.fine_tune
+
+
+def fine_tune(source, head, batches, body_rate, head_rate):
+    model = nn.Sequential(*copy.deepcopy(source)[:-1], head)
+    groups = [
+        {"params": list(model[:-1].parameters())},
+        {"params": list(model[-1].parameters()), "lr": head_rate},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=body_rate)
+    for images, labels in batches:
+        model.train()
+        loss = nn.CrossEntropyLoss()(model(images), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+def fine_tune_with_two_optimisers(source, head, batches, body_rate, head_rate):
+    body = copy.deepcopy(source[:-1]).train()
+    optimizers = [
+        torch.optim.SGD(body.parameters(), lr=body_rate),
+        torch.optim.SGD(head.parameters(), lr=head_rate),
+    ]
+    for images, labels in batches:
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        nn.functional.cross_entropy(head(body(images)), labels).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    return nn.Sequential(body, head)
+
+
+def fine_tune_by_hand(source, head, batches, body_rate, head_rate):
+    model = copy.deepcopy(source)
+    model[-1] = copy.deepcopy(head)
+    model.train()
+    for images, labels in batches:
+        parameters = list(model.parameters())
+        loss = nn.functional.cross_entropy(model(images), labels)
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for number, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
+                p -= (head_rate if number >= len(parameters) - 2 else body_rate) * g
+    return model
+
+
+def fine_tune_by_state(source, head, batches, body_rate, head_rate):
+    model = type(source)(*copy.deepcopy(list(source)))
+    model.load_state_dict(source.state_dict())
+    model[len(model) - 1] = head
+    is_of_head = {id(parameter) for parameter in head.parameters()}
+    groups = []
+    for parameter in model.parameters():
+        rate = head_rate if id(parameter) in is_of_head else body_rate
+        groups.append({"params": [parameter], "lr": rate})
+    optimizer = torch.optim.SGD(groups)
+    model.train()
+    for images, labels in batches:
+        model.zero_grad()
+        nn.functional.nll_loss(model(images).log_softmax(1), labels).backward()
+        optimizer.step()
+    return model
+
+
+def fine_tune_in_eval_after(*arguments):
+    return fine_tune(*arguments).eval()
+
+
 RIGHT = {
+    "transfer.fine_tune": [
+        fine_tune,
+        fine_tune_with_two_optimisers,
+        fine_tune_by_hand,
+        fine_tune_by_state,
+        fine_tune_in_eval_after,
+        *ways.all_ways(fine_tune),
+    ],
     "transfer.freeze": [
         freeze,
         freeze_by_method,

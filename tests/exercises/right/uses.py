@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from vaetl_helpers import nets, vae
+from vaetl_helpers import nets, text, vae
 from vaetl_helpers.exercises import combine
 
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -128,6 +128,45 @@ def iw_bound(answer):
     assert isinstance(values.mean().item(), float)
 
 
+def kl_by_width(answer):
+    """The numbers stand in a table, beside the widths."""
+
+    def build(width):
+        return vae.mlp_vae(latent=width, widths=(8,))
+
+    images = torch.rand(5, 1, 28, 28).round()
+    prices = answer(build, lambda model: model.train(), vae.kl, images, [2, 5, 3])
+    assert [f"{price:.1f}" for price in prices] and len(prices) == 3
+
+
+def interpolate(answer):
+    codes = answer(torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 3.0, 0.0]), 5)
+    pictures = vae.mlp_vae(latent=3, widths=(8,)).picture(codes)
+    assert pictures.shape == (5, 1, 28, 28) and float(codes[2].norm()) > 2.9
+
+
+def sample(answer):
+    model = vae.mlp_vae(latent=3, widths=(8,))
+    with torch.no_grad():
+        pictures = answer(model.decode, torch.randn(6, 3), 0.5)
+    assert pictures.dtype == torch.float32 and torch.cat([pictures, pictures]).max() <= 1
+
+
+def strangest(answer):
+    images = torch.rand(9, 1, 4, 4)
+    rows = answer(lambda x: x.flatten(1).sum(1), images, 3, 2)
+    nats = images[rows].flatten(1).sum(1)
+    assert nats.tolist() == sorted(nats.tolist()) and images[rows].shape == (3, 1, 4, 4)
+
+
+def view(answer):
+    seen = answer(784, 1)
+    weight = torch.nn.Parameter(torch.ones(784, 784))
+    images = torch.rand(2, 1, 28, 28)
+    logits = (images.flatten(1) @ (weight * seen).T).view_as(images)
+    torch.testing.assert_close(logits[0, 0, 3, 5], images[0, 0, 3, 4])
+
+
 def patient(answer):
     blank, ones = torch.zeros(1, 1, 28, 28), torch.ones(1, 10)
     assert f"{answer(blank, blank, ones, 0 * ones).item():.2f}" == "548.43"
@@ -184,6 +223,55 @@ def clinic(answer):
     body = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4))
     losses = answer(body, nn.Linear(4, 3), IMAGES, LABELS, 5, 0.01)
     assert sum(losses) > 0 and len(losses) == 5
+
+
+def fine_tune(answer):
+    source = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    before = copy.deepcopy(source.state_dict())
+    tuned = answer(source, nn.Linear(8, 3), [(IMAGES, LABELS)] * 40, 0.05, 0.5).eval()
+    with torch.no_grad():
+        assert (tuned(IMAGES).argmax(1) == LABELS).float().mean() > 0.5
+    assert all(value.equal(before[name]) for name, value in source.state_dict().items())
+
+
+def mean_pool(answer):
+    hidden, mask = torch.randn(3, 5, 4), torch.tensor([[1] * 5, [1, 1, 0, 0, 0], [1] * 4 + [0]])
+    torch.testing.assert_close(answer(hidden, mask), text.mean_pool(hidden, mask))
+
+
+def iou(answer):
+    table = answer(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[2.0, 0, 6, 4], [9, 9, 10, 10]]))
+    assert [f"{value:.2f}" for value in table[0]] == ["0.33", "0.00"]
+
+
+def average_precision(answer):
+    assert f"{100 * answer(torch.tensor([1.0, 0.0, 1.0, 0.0]), 3):.2f}" == "55.45"
+
+
+def surgery(answer):
+    model = vae.mlp_vae(latent=4, widths=(8,))
+    network = answer(model, nn.Linear(4, 3))
+    logits = network(torch.rand(6, 1, 28, 28))
+    nn.functional.cross_entropy(logits, LABELS).backward()
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def m2_sum(answer):
+    logits = torch.randn(4, 3, requires_grad=True)
+    bounds = answer(logits, torch.randn(4, 3))
+    bounds.mean().backward()
+    assert bounds.shape == (4,) and logits.grad is not None
+
+
+def cka(answer):
+    x = torch.randn(50, 9, dtype=torch.float64)
+    assert f"{answer(x, 2 * x):.2f}" == "1.00"
+
+
+def random_beat_trained(answer):
+    x = torch.randn(30, 3) + 2 * LABELS.repeat(5)[:, None]
+    called = answer(x[:20], LABELS.repeat(5)[:20], x[20:], 1.0)
+    assert (called == LABELS.repeat(5)[20:]).float().mean() > 0.3
 
 
 def features(answer):
@@ -248,12 +336,25 @@ USES = {
     "vae.clinic_a": patient,
     "vae.clinic_b": patient,
     "vae.clinic_c": patient_of_sigma,
+    "latent.kl_by_width": kl_by_width,
+    "latent.interpolate": interpolate,
+    "latent.sample": sample,
+    "latent.view": view,
+    "latent.strangest": strangest,
     "transfer.freeze": freeze,
     "transfer.param_groups": param_groups,
     "transfer.linear_probe": linear_probe,
     "transfer.new_head": new_head,
     "transfer.normalise": normalise,
     "transfer.clinic": clinic,
+    "transfer.fine_tune": fine_tune,
+    "sentences.mean_pool": mean_pool,
+    "boxes.iou": iou,
+    "boxes.average_precision": average_precision,
+    "joint.surgery": surgery,
+    "joint.m2_sum": m2_sum,
+    "joint.cka": cka,
+    "joint.random_beat_trained": random_beat_trained,
     "combine.features": features,
     "combine.few_labels": few_labels,
     "combine.paired_interval": paired_interval,

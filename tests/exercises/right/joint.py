@@ -1,0 +1,189 @@
+"""Right answers of the later parts of chapters 5 and 5b."""
+
+import copy
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+from torch.nn import functional as F
+
+from vaetl_helpers.representations import debiased_cka as cka_of_the_package
+
+from . import ways
+
+# joint.surgery
+
+
+def classifier(model, head):
+    encoder = copy.deepcopy(model.encoder)
+    return nn.Sequential(encoder.body, encoder.mu, head)
+
+
+def classifier_with_names(model, head):
+    parts = OrderedDict(body=model.encoder.body, mu=model.encoder.mu)
+    return nn.Sequential(OrderedDict(**copy.deepcopy(parts), head=head))
+
+
+def classifier_of_a_copy(model, head):
+    whole = copy.deepcopy(model)
+    return nn.Sequential(*whole.encoder.body, whole.encoder.mu, head)
+
+
+class Cut(nn.Module):
+    def __init__(self, model, head):
+        super().__init__()
+        self.encoder = copy.deepcopy(model.encoder)
+        del self.encoder.log_var
+        self.head = head
+
+    def forward(self, images):
+        return self.head(self.encoder.mu(self.encoder.body(images)))
+
+
+def classifier_by_class(model, head):
+    return Cut(model, head)
+
+
+def classifier_by_append(model, head):
+    network = nn.Sequential()
+    network.append(copy.deepcopy(model.encoder.body))
+    network.append(copy.deepcopy(model.encoder.mu))
+    return network.append(copy.deepcopy(head))
+
+
+# joint.m2_sum
+
+
+def m2_sum(logits, bounds):
+    q = F.softmax(logits, 1)
+    return (q * bounds).sum(1) + torch.distributions.Categorical(logits=logits).entropy()
+
+
+def m2_by_einsum(logits, bounds):
+    log_q = F.log_softmax(logits, 1)
+    return torch.einsum("nc,nc->n", log_q.exp(), bounds - log_q)
+
+
+def m2_by_loop(logits, bounds):
+    rows = []
+    for row, bound in zip(logits, bounds, strict=True):
+        log_q = row - row.logsumexp(0)
+        rows.append((log_q.exp() * (bound - log_q)).sum())
+    return rows
+
+
+def m2_in_place(logits, bounds):
+    log_q = logits.log_softmax(1)
+    bounds -= log_q
+    return (log_q.exp() * bounds).sum(-1)
+
+
+def m2_by_divergence(logits, bounds):
+    """The entropy as log C minus the divergence from the uniform distribution."""
+    log_q = logits.log_softmax(1)
+    classes = logits.shape[1]
+    divergence = (log_q.exp() * (log_q + np.log(classes))).sum(1)
+    return (log_q.exp() * bounds).sum(1) + np.log(classes) - divergence
+
+
+# joint.cka
+
+
+def cka_by_numpy(x, y):
+    def gram(features):
+        matrix = features.numpy() @ features.numpy().T
+        np.fill_diagonal(matrix, 0)
+        return matrix
+
+    def hsic(k, m):
+        n, ones = len(k), np.ones(len(k))
+        sums = (ones @ k @ ones) * (ones @ m @ ones) / (n - 1) / (n - 2)
+        total = np.trace(k @ m) + sums - 2 / (n - 2) * (ones @ k @ m @ ones)
+        return total / (n * (n - 3))
+
+    k, m = gram(x), gram(y)
+    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+
+
+def cka_of_centred_features(x, y):
+    """The mean changes nothing in the debiased estimate."""
+    return cka_by_numpy(x - x.mean(0), y - y.mean(0))
+
+
+def cka_by_masks(x, y):
+    n = len(x)
+    apart = 1 - torch.eye(n, dtype=x.dtype)
+    k, m = (x @ x.mT) * apart, (y @ y.mT) * apart
+
+    def hsic(a, b):
+        rows = (a @ b).sum()
+        return (a * b).sum() + a.sum() * b.sum() / (n - 1) / (n - 2) - 2 / (n - 2) * rows
+
+    return float(hsic(k, m) / torch.sqrt(hsic(k, k) * hsic(m, m)))
+
+
+# joint.random_beat_trained
+
+
+def probe(train_mu, train_labels, test_mu, strength):
+    regression = LogisticRegression(C=strength, max_iter=2000)
+    return regression.fit(train_mu, train_labels).predict(test_mu)
+
+
+def probe_by_probability(train_mu, train_labels, test_mu, strength):
+    regression = LogisticRegression(C=strength, max_iter=2000).fit(train_mu, train_labels)
+    return torch.tensor(regression.predict_proba(test_mu)).argmax(1)
+
+
+def probe_of_centred_latents(train_mu, train_labels, test_mu, strength):
+    """The offset does not matter, only the scale."""
+    centre = train_mu.mean(0)
+    return probe(train_mu - centre, train_labels, test_mu - centre, strength)
+
+
+def probe_of_lists(train_mu, train_labels, test_mu, strength):
+    return probe(train_mu, train_labels, test_mu, strength).tolist()
+
+
+def probe_in_double(train_mu, train_labels, test_mu, strength):
+    return probe(train_mu.double(), train_labels, test_mu.double(), strength)
+
+
+RIGHT = {
+    "joint.surgery": [
+        classifier,
+        classifier_with_names,
+        classifier_of_a_copy,
+        classifier_by_class,
+        classifier_by_append,
+        *ways.all_ways(classifier),
+    ],
+    "joint.m2_sum": [
+        m2_sum,
+        m2_by_einsum,
+        m2_by_loop,
+        m2_in_place,
+        m2_by_divergence,
+        ways.then(m2_sum, ways.double),
+        *ways.all_ways(m2_by_einsum),
+    ],
+    "joint.cka": [
+        cka_of_the_package,
+        cka_by_numpy,
+        cka_of_centred_features,
+        cka_by_masks,
+        ways.then(cka_by_masks, torch.tensor),
+        ways.then(cka_by_masks, np.float64),
+        *ways.all_ways(cka_by_masks),
+    ],
+    "joint.random_beat_trained": [
+        probe,
+        probe_by_probability,
+        probe_of_centred_latents,
+        probe_of_lists,
+        probe_in_double,
+        *ways.all_ways(probe),
+    ],
+}

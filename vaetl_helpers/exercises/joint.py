@@ -1,0 +1,509 @@
+"""Chapters 5 and 5b: a classifier cut out of a VAE, M2's sum over classes, CKA, and a clinic.
+
+The clinic is the course's own mistake: a probe that made every latent as loud as the others.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from vaetl_helpers.exercises.combine import small_vae
+from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import indices, number, tensor
+from vaetl_helpers.exercises.toolkit import (
+    RETURNED,
+    array,
+    exercise,
+    plain,
+    problem,
+    state_of,
+    whole_number,
+)
+from vaetl_helpers.exercises.watch import copied
+
+RESULT = "the result"
+NAN = "NaN or infinity where finite numbers were expected"
+
+# joint.surgery
+
+LOGITS = "the logits"
+TRAINED = "the numbers that train"
+VAE_AFTER = "the VAE after a step of the classifier"
+LOGITS_AFTER = "the logits after a step"
+
+
+@exercise(
+    id="joint.surgery",
+    level=2,
+    minutes=10,
+    points=3,
+    hints=(
+        "Three parts, one after the other: the encoder's body, its layer for the mean, the head.",
+        "The parts are model.encoder.body and model.encoder.mu. The decoder and the layer "
+        "model.encoder.log_var stay behind.",
+        "copy.deepcopy both, and put them and the head into nn.Sequential.",
+    ),
+    after="The decoder was only a teacher: half of the VAE's weights are not in your classifier.",
+    alternative="vae_transfer.classifier(model.encoder, classes, seed) is what the studies use.",
+)
+def classifier_of(model, head):
+    """A classifier from a trained VAE: images → posterior mean → head → logits.
+
+    It holds copies of the encoder's parts that it needs, and of nothing else, so that
+    training it leaves the VAE as it is. All of it can learn.
+    """
+    body = copy.deepcopy(model.encoder.body)
+    mu = copy.deepcopy(model.encoder.mu)
+    return nn.Sequential(body, mu, head)
+
+
+@classifier_of.draw
+def _(seed: int) -> Values:
+    return problem(seed, batches=1) | {"latent": 3 + seed % 3, "seed": seed % 997}
+
+
+@classifier_of.drive
+def _(function: Function, inputs: Values) -> Values:
+    model = small_vae(inputs).eval()
+    head = nn.Linear(inputs["latent"], inputs["classes"])
+    result = function(model, head)
+    if not isinstance(result, nn.Module):
+        return {RETURNED: f"a network was expected, got {plain(result)!s:.80}"}
+    result.eval()
+    images = inputs["images"]
+    torch.manual_seed(0)  # a code that is sampled is then that of the wrong answer, and is named
+    logits = result(images)
+    learning = [parameter for parameter in result.parameters() if parameter.requires_grad]
+    F.cross_entropy(logits, inputs["labels"]).backward()
+    with torch.no_grad():
+        for parameter in learning:
+            if parameter.grad is not None:
+                parameter -= 0.5 * parameter.grad
+        torch.manual_seed(0)
+        after = result(images)
+    return {
+        LOGITS: plain(logits),
+        TRAINED: float(sum(parameter.numel() for parameter in learning)),
+        VAE_AFTER: state_of(model),
+        LOGITS_AFTER: plain(after),
+    }
+
+
+classifier_of.compare(LOGITS, says="those are not the logits of the head on the posterior mean")
+classifier_of.compare(
+    VAE_AFTER, says="training the classifier changes the VAE: its parts must be copies"
+)
+classifier_of.compare(
+    TRAINED,
+    says="another number of weights trains: the body, the layer for the mean and the head, all of "
+    "them and nothing else",
+)
+classifier_of.compare(LOGITS_AFTER, says="after a step the logits are not those expected")
+
+classifier_of.wrong(
+    "shared",
+    says="training the classifier changes the VAE",
+    last_line="return nn.Sequential(model.encoder.body, model.encoder.mu, head)",
+)
+classifier_of.wrong(
+    "variance",
+    says="that is the layer for log σ²: the classifier reads the mean, model.encoder.mu",
+    edit={
+        "mu = copy.deepcopy(model.encoder.mu)": "mu = copy.deepcopy(model.encoder.log_var)",
+    },
+)
+classifier_of.wrong(
+    "frozen",
+    says="the encoder is frozen: here all of it is to learn",
+    last_line="return nn.Sequential(body.requires_grad_(False), mu.requires_grad_(False), head)",
+)
+classifier_of.wrong(
+    "frozen body",
+    says="the body is frozen: here all of it is to learn",
+    last_line="return nn.Sequential(body.requires_grad_(False), mu, head)",
+)
+
+
+@classifier_of.wrong(
+    "sampled", says="the head reads a sampled code: give it the posterior mean, without noise"
+)
+def _(model, head):
+    class Sampled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = copy.deepcopy(model.encoder.body)
+            self.mu = copy.deepcopy(model.encoder.mu)
+            self.log_var = copy.deepcopy(model.encoder.log_var).requires_grad_(False)
+            self.head = head
+
+        def forward(self, images):
+            hidden = self.body(images)
+            mu, log_var = self.mu(hidden), self.log_var(hidden)
+            return self.head(mu + (0.5 * log_var).exp() * torch.randn_like(mu))
+
+    return Sampled()
+
+
+@classifier_of.wrong(
+    "all of the encoder",
+    says="the layer for log σ² is still in it, and the head does not read it: leave it behind",
+)
+def _(model, head):
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = copy.deepcopy(model.encoder)
+            self.head = head
+
+        def forward(self, images):
+            return self.head(self.encoder(images)[0])
+
+    return Whole()
+
+
+# joint.m2_sum
+
+
+@exercise(
+    id="joint.m2_sum",
+    level=2,
+    minutes=10,
+    points=3,
+    hints=(
+        "An expectation over the classes is a sum, weighted by q(y|x); the entropy is one as well.",
+        "logits.log_softmax(dim=1) is log q, safe for huge logits, and its exp is q.",
+        "(q * (bounds - log_q)).sum(dim=1), since the entropy is -Σ q log q.",
+    ),
+    after="The price of not knowing the label is that sum: each class is tried, weighted by how "
+    "probable q finds it.",
+    alternative="torch.distributions.Categorical(logits=logits).entropy() is the second term.",
+    form=tensor,
+)
+def m2_sum(logits, bounds):
+    """The bound of each image without a label in nats: Σ_y q(y|x) bound(x, y) + H(q).
+
+    logits [n, classes] are those of q(y|x); bounds [n, classes] is the bound of each
+    image with each class; the result is [n].
+    """
+    log_q = logits.log_softmax(dim=1)
+    return (log_q.exp() * (bounds - log_q)).sum(dim=1)
+
+
+@m2_sum.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    count, classes = (whole_number(low, low + 4, generator) for low in (5, 3))
+    logits = 2 * torch.randn(count, classes, generator=generator)
+    logits[0] = torch.linspace(-300, 300, classes)
+    bounds = 5 * torch.randn(count, classes, generator=generator) - 100
+    return {"logits": logits, "bounds": bounds}
+
+
+FOR_LOGITS = "the gradient for logits"
+FOR_BOUNDS = "the gradient for bounds"
+
+
+@m2_sum.drive
+def _(function: Function, inputs: Values) -> Values:
+    leaves = [inputs[name].clone().requires_grad_() for name in ("logits", "bounds")]
+    result = function(*copied(leaves))
+    gradients = [torch.zeros_like(leaf) for leaf in leaves]
+    if isinstance(result, Tensor) and result.requires_grad:
+        gradients = torch.autograd.grad(
+            result.sum(), leaves, allow_unused=True, materialize_grads=True
+        )
+    return {RESULT: plain(result), FOR_LOGITS: gradients[0], FOR_BOUNDS: gradients[1]}
+
+
+m2_sum.compare(RESULT, says="those are not Σ_y q(y|x) bound(x, y) + H(q(y|x)) of each image")
+m2_sum.compare(
+    FOR_LOGITS, FOR_BOUNDS, says="the values are right, but their gradient is not: is it detached?"
+)
+
+
+@m2_sum.judge
+def _(inputs: Values, outputs: Values) -> str | None:
+    refusal = m2_sum.compared(inputs, outputs)
+    if refusal == f"{RESULT}: {NAN}":
+        return f"{refusal}; {LOG_OF_ZERO}"
+    return refusal
+
+
+LOG_OF_ZERO = "the logarithm of a probability that is 0: logits.log_softmax(dim=1) is safe"
+
+m2_sum.wrong(
+    "without entropy",
+    says="the entropy of q is missing: add -Σ q log q",
+    last_line="return (log_q.exp() * bounds).sum(dim=1)",
+)
+m2_sum.wrong(
+    "entropy subtracted",
+    says="the entropy is subtracted: it is added to the bound",
+    last_line="return (log_q.exp() * (bounds + log_q)).sum(dim=1)",
+)
+m2_sum.wrong(
+    "mean over classes",
+    says="you averaged over the classes: weight them by q(y|x)",
+    last_line="return (bounds - log_q.exp() * log_q).mean(dim=1)",
+)
+m2_sum.wrong(
+    "best class",
+    says="that is the bound of the most probable class alone: sum over all of them",
+    last_line="return bounds.gather(1, log_q.argmax(1, keepdim=True)).squeeze(1)",
+)
+m2_sum.wrong(
+    "tightest",
+    says="that is the logarithm of the sum over classes, the tightest bound, in which q does not "
+    "occur: here q(y|x) weights them, since it is to learn",
+    last_line="return bounds.logsumexp(dim=1)",
+)
+m2_sum.wrong(
+    "logits as weights",
+    says="the logits are not probabilities: softmax makes them so",
+    edit={"log_q = logits.log_softmax(dim=1)": "log_q = logits"},
+)
+m2_sum.wrong(
+    "wrong dimension",
+    says="q sums to 1 over the images: the classes are dimension 1",
+    edit={"log_q = logits.log_softmax(dim=1)": "log_q = logits.log_softmax(dim=0)"},
+)
+m2_sum.wrong(
+    "log of 0",
+    says=LOG_OF_ZERO,
+    edit={"log_q = logits.log_softmax(dim=1)": "log_q = logits.softmax(dim=1).log()"},
+)
+m2_sum.wrong(
+    "detached",
+    says="no gradient reaches the logits: q has to learn, too",
+    edit={"log_q = logits.log_softmax(dim=1)": "log_q = logits.detach().log_softmax(dim=1)"},
+)
+
+
+# joint.cka
+
+
+@exercise(
+    id="joint.cka",
+    level=3,
+    minutes=20,
+    points=4,
+    hints=(
+        "The Gram matrix of x is x @ x.T; set its diagonal to 0, since an image's product with "
+        "itself is what biases the estimate.",
+        "Write hsic(k, m) first, with its three terms: (k * m).sum(), the product of the two total "
+        "sums, and k.sum(0) @ m.sum(0). The factor 1/(n(n-3)) cancels in the ratio.",
+        "Return hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt().",
+    ),
+    steps=(
+        "Gram matrices of x and y, their diagonals 0",
+        "hsic(k, m): trace + product of the sums - twice the product of the row sums",
+        "the ratio that makes it 1 for equal features",
+    ),
+    after="On independent features of any width it is about 0, where the naive estimate is near 1.",
+    form=number,
+)
+def debiased_cka(x, y):
+    """CKA of features x [n, d1] and y [n, d2] of the same images, by unbiased HSIC."""
+    n = len(x)
+    k = (x @ x.T).fill_diagonal_(0)
+    m = (y @ y.T).fill_diagonal_(0)
+
+    def hsic(k, m):
+        trace = (k * m).sum()
+        sums = k.sum() * m.sum() / ((n - 1) * (n - 2))
+        cross = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)
+        return trace + sums - cross
+
+    return hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()
+
+
+@debiased_cka.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    images, first, second = (whole_number(low, low + 4, generator) for low in (12, 9, 5))
+    x = torch.randn(images, first, generator=generator, dtype=torch.float64) + 0.5
+    mix = torch.randn(first, second, generator=generator, dtype=torch.float64)
+    noise = torch.randn(images, second, generator=generator, dtype=torch.float64)
+    return {"x": x, "y": x @ mix / 3 + 0.5 * noise}
+
+
+debiased_cka.compare(RESULT, says="that is not the debiased CKA of these features")
+
+debiased_cka.wrong(
+    "diagonal kept",
+    says="the diagonals are still in the Gram matrices: fill them with 0",
+    edit={
+        "k = (x @ x.T).fill_diagonal_(0)": "k = x @ x.T",
+        "m = (y @ y.T).fill_diagonal_(0)": "m = y @ y.T",
+    },
+)
+
+
+@debiased_cka.wrong(
+    "naive", says="that is the usual, biased CKA: set the diagonals to 0 and use the three terms"
+)
+def _(x, y):
+    x, y = x - x.mean(0), y - y.mean(0)
+    return (x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
+
+
+debiased_cka.wrong(
+    "without root",
+    says="the square root in the denominator is missing",
+    last_line="return hsic(k, m) / (hsic(k, k) * hsic(m, m))",
+)
+debiased_cka.wrong(
+    "not divided",
+    says="that is HSIC itself, which grows with the scale of the features: divide it",
+    last_line="return hsic(k, m)",
+)
+debiased_cka.wrong(
+    "not debiased in full",
+    says="only the first of the three terms is there: the sums and the row sums belong to it",
+    edit={"return trace + sums - cross": "return trace"},
+)
+debiased_cka.wrong(
+    "sign of the row sums",
+    says="the row sums are added: subtract them",
+    edit={"return trace + sums - cross": "return trace + sums + cross"},
+)
+debiased_cka.wrong(
+    "row sums once",
+    says="the row sums count twice in the third term",
+    edit={
+        "cross = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)": ("cross = (k.sum(0) @ m.sum(0)) / (n - 2)")
+    },
+)
+debiased_cka.wrong(
+    "columns",
+    says="you compared features, not images: the Gram matrix of n images is x @ x.T, [n, n]",
+    edit={
+        "n = len(x)": "width = min(x.shape[1], y.shape[1])\nx, y = x[:, :width].T, y[:, :width].T\n"
+        "n = len(x)",
+    },
+)
+
+
+# joint.random_beat_trained: the clinic
+
+
+@exercise(
+    id="joint.random_beat_trained",
+    level=3,
+    minutes=20,
+    points=4,
+    hints=(
+        "Print train_mu.std(0) of the trained VAE: which latents move with the images, and which "
+        "hardly do?",
+        "A VAE has chosen the scale of its latents: one that says little lies near 0 on purpose. "
+        "What does dividing by its standard deviation do to such a latent?",
+        "Leave the scaler out: fit the logistic regression on train_mu as it is.",
+    ),
+    after="The clue was in the published table: neighbours and SVM on the same μ never had a "
+    "scaler, and never lost to a random encoder.",
+    form=indices,
+)
+def probe(train_mu, train_labels, test_mu, strength):
+    """What a linear probe on posterior means calls the test images: labels [m], int64.
+
+    A logistic regression with C = strength, on the latents as the encoder gives them.
+    """
+    regression = LogisticRegression(C=strength, max_iter=5000)
+    regression.fit(train_mu.numpy(), train_labels.numpy())
+    return torch.from_numpy(regression.predict(test_mu.numpy()))
+
+
+@probe.draw
+def _(seed: int) -> Values:
+    """Two latents that tell the classes apart, and many that hardly move."""
+    generator = torch.Generator().manual_seed(seed)
+    idle = whole_number(24, 30, generator)
+    classes, per_class, tested = 3, whole_number(4, 6, generator), 60
+    angles = 2 * math.pi * torch.arange(classes) / classes
+    centres = 2 * torch.stack([angles.cos(), angles.sin()], dim=1)
+
+    def draw(labels: Tensor, spread: float) -> Tensor:
+        busy = centres[labels] + spread * torch.randn(len(labels), 2, generator=generator)
+        still = 0.01 * torch.randn(len(labels), idle, generator=generator)
+        return torch.cat([busy, still], dim=1)[:, order]
+
+    order = torch.randperm(2 + idle, generator=generator)
+    train_labels = torch.arange(classes).repeat(per_class)
+    test_labels = torch.arange(classes).repeat(tested // classes)
+    return {
+        "train_mu": draw(train_labels, 0.3),
+        "train_labels": train_labels,
+        "test_mu": draw(test_labels, 0.3),
+        "strength": 1.0,
+    }
+
+
+CALLED = "the labels"
+
+
+@probe.drive
+def _(function: Function, inputs: Values) -> Values:
+    names = ("train_mu", "train_labels", "test_mu", "strength")
+    return {CALLED: array(function(*(copied(inputs[name]) for name in names)))}
+
+
+probe.compare(CALLED, says="the probe calls images otherwise than one on the latents as they are")
+
+
+@probe.broken(
+    "the published one",
+    says="every latent is still as loud as the others: the scaler blows up those that say nothing",
+)
+def published_probe(train_mu, train_labels, test_mu, strength):
+    """The probe behind the published table."""
+    regression = LogisticRegression(C=strength, max_iter=5000)
+    scaled = make_pipeline(StandardScaler(), regression)
+    scaled.fit(train_mu.numpy(), train_labels.numpy())
+    return torch.from_numpy(scaled.predict(test_mu.numpy()))
+
+
+probe.wrong(
+    "scaled apart",
+    says="training and test latents are each scaled by their own spread: use them as they are",
+    edit={
+        "regression.fit(train_mu.numpy(), train_labels.numpy())": (
+            "train_mu = (train_mu - train_mu.mean(0)) / train_mu.std(0, correction=0)\n"
+            "test_mu = (test_mu - test_mu.mean(0)) / test_mu.std(0, correction=0)\n"
+            "regression.fit(train_mu.numpy(), train_labels.numpy())"
+        )
+    },
+)
+probe.wrong(
+    "busiest thrown away",
+    says="the latents that move were thrown away: they say what the image is",
+    edit={
+        "regression.fit(train_mu.numpy(), train_labels.numpy())": (
+            "keep = train_mu.std(0) < 0.1\n"
+            "train_mu, test_mu = train_mu[:, keep], test_mu[:, keep]\n"
+            "regression.fit(train_mu.numpy(), train_labels.numpy())"
+        )
+    },
+)
+probe.wrong(
+    "signs alone",
+    says="only the signs are left: how far a latent lies from 0 matters as well",
+    edit={
+        "regression.fit(train_mu.numpy(), train_labels.numpy())": (
+            "train_mu, test_mu = train_mu.sign(), test_mu.sign()\n"
+            "regression.fit(train_mu.numpy(), train_labels.numpy())"
+        )
+    },
+)
+probe.wrong(
+    "training labels",
+    says="those are labels of the training images: predict those of test_mu",
+    last_line="return torch.from_numpy(regression.predict(train_mu.numpy()))",
+)
