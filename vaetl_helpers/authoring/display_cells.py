@@ -12,7 +12,9 @@ from vaetl_helpers.authoring.lint import statements
 # What shows: the first parts of the names that are called.
 SHOWS = {"plots", "plt", "widgets", "show_table", "print", "report", "show_record", "display"}
 # What a reader should see happen.
-HAPPENS = re.compile(r"(^|_)(fit|train|evaluate|check|hint|solution|predict|run_study|measure|time)")
+HAPPENS = re.compile(
+    r"(^|_)(fit|train|evaluate|check|hint|solution|predict|run_study|measure|time)"
+)
 LEAST_LINES = 4  # fewer need no fold
 
 
