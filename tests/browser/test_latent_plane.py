@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
 from in_browser import CHROMIUM, SCREENS
 from living_page import ALT, PHONE, VIOLATIONS, median_answer, opened, page_of, settled, state
 
@@ -191,10 +192,17 @@ def test_without_a_script_and_in_print_there_is_the_picture(plane_page: Path) ->
     with opened(plane_page, java_script_enabled=False) as view:
         assert view.get_by_alt_text(ALT).is_visible()
     with opened(plane_page) as view:
-        picture = view.locator("figure.living > img")
+        picture = view.locator("figure.living img")
         assert not picture.is_visible()
         view.emulate_media(media="print")
         assert picture.is_visible() and not view.locator(".vaetl-living").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(plane_page: Path, scheme: str) -> None:
+    with opened(plane_page, color_scheme=scheme) as view:
+        violations = Axe().run(view, context=".vaetl-living").response["violations"]
+        assert not [(found["id"], found["nodes"][0]["html"][:90]) for found in violations]
 
 
 def test_the_page_is_light(plane_page: Path, tmp_path: Path) -> None:

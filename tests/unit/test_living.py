@@ -17,6 +17,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from vaetl_helpers import plots
+from vaetl_helpers.authoring.build import without_machine_paths
 from vaetl_helpers.authoring.document import policy
 from vaetl_helpers.authoring.living_pages import figure_html, living_output, page_script
 from vaetl_helpers.errors import CourseError
@@ -155,6 +156,12 @@ def test_no_text_can_end_the_data_of_a_figure() -> None:
 
 def test_other_outputs_are_none() -> None:
     assert living_output({"data": {"image/png": "aGk="}}) is None
+
+
+def test_a_build_takes_paths_out_of_texts_and_leaves_data_alone() -> None:
+    output = {figure.LIVING: {"data": "/here/a"}, "text/plain": "/here/a"}
+    cleaned = without_machine_paths(output, {"/here": "there"})
+    assert cleaned == {figure.LIVING: {"data": "/here/a"}, "text/plain": "there/a"}
 
 
 @pytest.mark.parametrize("name", figure.modules())

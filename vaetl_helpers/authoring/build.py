@@ -23,6 +23,7 @@ from vaetl_helpers.authoring import stubs
 from vaetl_helpers.authoring.lint import WIDGET, lint
 from vaetl_helpers.chapters import find_number, number_of
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.living.figure import LIVING
 from vaetl_helpers.output import say, write_whole
 
 # Always a limit: without one, a widget can hang an execution for ever (nbclient#312).
@@ -335,18 +336,24 @@ def machine_paths(course: Path) -> dict[str, str]:
 
 
 def without_machine_paths(value: Any, replacements: dict[str, str]) -> Any:
-    """An output without paths of this machine; images stay, since their letters are no text."""
+    """An output without paths of this machine.
+
+    Images and the data of living figures stay, since their letters are no text.
+    """
     if isinstance(value, dict):
         cleaned = NotebookNode()
         for key, inner in value.items():
             is_image = key.startswith("image/") and isinstance(inner, str)
-            cleaned[key] = inner if is_image else without_machine_paths(inner, replacements)
+            stays = is_image or key == LIVING
+            cleaned[key] = inner if stays else without_machine_paths(inner, replacements)
         return cleaned
     if isinstance(value, list):
         return [without_machine_paths(inner, replacements) for inner in value]
     if not isinstance(value, str):
         return value
-    text = re.sub(r"\S*/ipykernel_\d+/\d+\.py", "<cell>", value)
+    text = value
+    if "/ipykernel_" in text:  # to search takes minutes in a picture's one long word
+        text = re.sub(r"\S*/ipykernel_\d+/\d+\.py", "<cell>", text)
     for folder, name in replacements.items():
         text = text.replace(folder, name)
     return text

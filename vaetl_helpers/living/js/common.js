@@ -7,7 +7,7 @@ const LIVING_STYLE = `
   --living-ink: var(--ink, var(--jp-content-font-color1, #1b1f24));
   --living-faint: var(--faint, var(--jp-content-font-color2, #57606a));
   --living-line: var(--line, var(--jp-border-color2, #d0d7de));
-  --living-wash: var(--code, var(--jp-layout-color1, #f5f6f8));
+  --living-wash: var(--code, var(--jp-layout-color2, #f5f6f8));
   --living-accent: var(--link, var(--jp-content-link-color, #0b57b0));
   container-type: inline-size; color: var(--living-ink); font: 0.92rem/1.45 system-ui, sans-serif;
   max-width: 62rem; margin: 0.5rem 0;
