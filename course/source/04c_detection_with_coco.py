@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04c"
 #     title: Detection with COCO
-#     minutes: {reading: 25, exercises: 0, cpu: 3, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 25, cpu: 3, gpu: not yet measured}
 #     requires: [detection]
 # ---
 
@@ -79,6 +79,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from vaetl_helpers import detection, plots, study
 from vaetl_helpers.data import load
+from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.transfer import freeze, trainable
 
@@ -201,21 +202,29 @@ plt.show()
 #
 # the area that they share, divided by the area that they cover together, both in square pixels.
 # It is 1 if they are equal, and 0 if they do not meet.
-# In code `A` holds three boxes, `[3, 4]`, and `B` one, `[1, 4]`.
-# Torchvision's `box_iou` gives a table of every box of `A` with every box of `B`.
+#
+# ### Exercise 1: intersection over union · 10 minutes
+#
+# Write it for all pairs of boxes at once.
+# `a` holds $n$ boxes and `b` holds $m$, each as left, upper, right and lower edge in pixels, and the answer is a table `[n, m]`.
+# The shared part of two boxes is a box too, whose corners you can read off theirs.
+# Take care of boxes that do not meet.
+
+
+# %% exercise="boxes.iou"
+
+# %% check="boxes.iou"
+iou_checked = check("boxes.iou", iou)
+
+# %% [markdown]
+# Three boxes against one, by your function and by torchvision's `box_iou`:
 
 # %% tags=["nbval-check-output"]
 B = torch.tensor([[20.0, 20.0, 60.0, 60.0]])
 A = torch.tensor(
     [[24.0, 22.0, 62.0, 62.0], [20.0, 34.0, 60.0, 74.0], [42.0, 42.0, 82.0, 82.0]]
 )
-shared = (
-    (torch.minimum(A[:, 2:], B[:, 2:]) - torch.maximum(A[:, :2], B[:, :2]))
-    .clamp(min=0)
-    .prod(1)
-)
-together = (A[:, 2:] - A[:, :2]).prod(1) + (B[:, 2:] - B[:, :2]).prod(1) - shared
-print("by hand:     " + ", ".join(f"{value:.2f}" for value in shared / together))
+print("yours:       " + ", ".join(f"{value:.2f}" for value in iou_checked(A, B)[:, 0]))
 print("torchvision: " + ", ".join(f"{value:.2f}" for value in box_iou(A, B)[:, 0]))
 
 # %% [markdown]
@@ -275,7 +284,35 @@ plt.show()
 #
 # $$\mathrm{AP} = (34 + 33 \cdot 2/3) / 101 = 56/101 = 55.45\,\% .$$
 #
-# In code $p(r)$ is `best`.
+# ### Exercise 2: average precision · 15 minutes
+#
+# Write it for one class.
+# `hit` holds 1.0 for each hit and 0.0 for each false alarm, the highest score first, and `objects` is the number of true boxes, found or not.
+# Return a number from 0 to 1.
+
+
+# %% exercise="boxes.average_precision"
+
+# %% check="boxes.average_precision"
+average_precision_checked = check("boxes.average_precision", average_precision)
+
+# %% [markdown]
+# Here is the example again, by your function.
+# What would it be worth to drop the false alarm in second place, or the one at the end?
+
+# %% tags=["nbval-check-output"]
+for name, hits in {
+    "as it was": [1.0, 0.0, 1.0, 0.0],
+    "without the false alarm in second place": [1.0, 1.0, 0.0],
+    "without the one at the end": [1.0, 0.0, 1.0],
+}.items():
+    value = 100 * average_precision_checked(torch.tensor(hits), 3)
+    print(f"{name}: AP {value:.2f} %")
+
+# %% [markdown]
+# A false alarm costs what stands below it in the list, so the last one costs nothing.
+#
+# Now the example in steps, with $p(r)$ as `best`, and by the code that COCO publishes:
 
 # %% tags=["nbval-check-output"]
 hit = torch.tensor([1.0, 0.0, 1.0, 0.0])
