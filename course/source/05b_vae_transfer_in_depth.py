@@ -1279,9 +1279,7 @@ axis = plots.panels(
 )[0]
 for name, spread in spreads.items():
     axis.plot(range(1, 51), spread, ".-", label=name)
-axis.set(
-    xlabel="rank of the latent", ylabel="standard deviation of μ", yscale="log"
-)
+axis.set(xlabel="rank of the latent", ylabel="standard deviation of μ", yscale="log")
 axis.legend(frameon=False)
 plt.show()
 

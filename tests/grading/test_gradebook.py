@@ -43,6 +43,7 @@ CHAPTERS = ("01", "02", "03", "03b", "04", "05")
 CHAPTER = find_assignment("03")
 FILE = CHAPTER.file_name
 POINTS = {exercise.id: exercise.points for exercise in CHAPTER.exercises}
+TOTAL = sum(POINTS.values())
 BWRAP = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
 # nbgrader's own, where the tests call it.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
@@ -328,10 +329,10 @@ def test_nbgraders_own_interface_finds_the_course(
 def test_points_and_outcomes_reach_the_gradebook(course: Path) -> None:
     everything = result("ada", *POINTS, name='Ada "../x"')
     gradebook.record(CHAPTER, course, [everything, result("bob", "vae.kl"), result("eve")])
-    assert scores(course) == {"ada": 12, "bob": 2, "eve": 0}
+    assert scores(course) == {"ada": TOTAL, "bob": 2, "eve": 0}
     with gradebook.open_book(course) as book:
         assert book.find_student("ada").last_name == 'Ada "../x"'
-        assert book.find_assignment("03").max_score == sum(POINTS.values()) == 12
+        assert book.find_assignment("03").max_score == TOTAL
         comments = {
             id: book.find_comment(id, CHAPTER.name, "03", "bob").comment
             for id in ("vae-kl", "vae-elbo")
@@ -395,7 +396,7 @@ def test_export_gives_a_table_and_leaves_ours(course: Path) -> None:
         (row["assignment"], row["student_id"], float(row["score"]), float(row["max_score"]))
         for row in rows
     ]
-    assert found == [("03", "ada", 2, 12), ("03", "bob", 0, 12)]
+    assert found == [("03", "ada", 2, TOTAL), ("03", "bob", 0, TOTAL)]
     assert (course / "grades.csv").read_text("utf-8") == "ours"
 
 
@@ -483,9 +484,9 @@ def test_what_was_collected_is_graded_and_given_back(
     (collected,) = (out / "submitted").iterdir()
     assert scores(out) == {collected.name: 5}
     with gradebook.open_book(out) as book:
-        assert book.find_submission("03", collected.name).max_score == 12
+        assert book.find_submission("03", collected.name).max_score == TOTAL
     said = capsys.readouterr()
-    assert "5 of 12 points" in said.out and said.err == ""
+    assert f"5 of {TOTAL} points" in said.out and said.err == ""
     (row,) = NbGraderAPI(config=gradebook.configure(Config(), out)).get_submissions("03")
     assert (row["autograded"], row["score"], row["timestamp"] is None) == (True, 5, False)
     released = nbgrader("release_feedback", "03", cwd=out)
@@ -494,7 +495,9 @@ def test_what_was_collected_is_graded_and_given_back(
     )
     (page,) = (home / "03").rglob("*.html")
     assert released and fetched
-    assert "5 of 12 points" in BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text()
+    assert (
+        f"5 of {TOTAL} points" in BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text()
+    )
 
 
 # ---------------------------------------------------------------- Formgrader's autograde button
