@@ -160,7 +160,7 @@ def record_machine(
     """
     import psutil
 
-    from vaetl_helpers.machines import record_machine as measure
+    from vaetl_helpers.machines.recording import record_machine as measure
 
     # On a busy machine the imports alone take a while, and the limit is for the whole command.
     used = (time.time() - psutil.Process().create_time()) / 60

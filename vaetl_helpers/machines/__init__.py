@@ -1,5 +1,4 @@
-"""What a whole machine can do, measured in ten minutes and kept in one file."""
+"""What a whole machine can do, measured in ten minutes and kept in one file.
 
-from vaetl_helpers.machines.recording import machine_name, record_machine
-
-__all__ = ["machine_name", "record_machine"]
+It hands nothing on, so that a process that needs `children` alone imports no PyTorch.
+"""
