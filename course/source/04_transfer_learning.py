@@ -91,6 +91,14 @@ from vaetl_helpers.data.shifts import SHIFTS, shifted
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.hardware import count_flops
 from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.practice import (
+    challenge,
+    my_bets,
+    predict,
+    quiz,
+    recall,
+    settle,
+)
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
 T = tasks.load_task(P.task, P.data_root, P.device)
@@ -100,6 +108,15 @@ print(
     f"source task: {old[0]} or {old[1]}; target task: {new[0]} or {new[1]}; shared: "
     f"{shared}"
 )
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("04")
 
 # %% [markdown]
 # ## 1. Two tasks and a model
@@ -195,6 +212,9 @@ for name, part in source.named_children():
 #
 # Guess first: how many of the target's test images are right, if blind guessing gets 50 %?
 
+# %%
+predict("transfer.zero_labels")
+
 
 # %%
 @torch.no_grad()
@@ -210,6 +230,7 @@ print(
     f"{old[1]} called {new[1]}: {mean:.1f} % of the test images are right "
     f"[{low:.1f}, {high:.1f}], over {len(sources)} source models"
 )
+settle("transfer.zero_labels", mean)
 
 # %% [markdown]
 # A good part of the task is solved before it begins, because the model has seen thousands of labelled images of the shared class.
@@ -335,6 +356,9 @@ for name, see in views.items():
 # Before you look: should either of them change?
 
 # %%
+predict("transfer.drift")
+
+# %%
 source = source.to(P.device, memory_format=torch.channels_last)
 passed, passing = range(0, 21, 2), T.pool.images[T.pool.labels == 1] / 255
 still = transfer.features(source[:-1], T.source_test, 200)
@@ -376,6 +400,8 @@ for name in moved:
         f"{name}: features moved by {moved[name][-1]:.1f} %, accuracy "
         f"{accuracy[name][0]:.1f} % → {accuracy[name][-1]:.1f} %"
     )
+drifting = accuracy["only gradients off"]
+settle("transfer.drift", drifting[-1] - drifting[0])
 
 # %% [markdown]
 # The frozen network stays where it was.
@@ -1084,6 +1110,9 @@ for a, b, n in primary:
 # Before you look, guess which line starts highest, and how far the untouched source model gets, which has no label at all.
 
 # %%
+predict("transfer.foxes")
+
+# %%
 OF_ANIMALS = (
     "ImageNet probe",
     "fine-tuned",
@@ -1333,6 +1362,9 @@ print(made["label"])
 # The first table sets training against transfer.
 
 # %%
+predict("transfer.clothes")
+
+# %%
 COSTS = ("steps", "FLOPs", "seconds")
 
 
@@ -1495,6 +1527,8 @@ kept_costs = (
 )
 saved_by = [saving_id(cost, m, n) for n in (10, 100) for cost, m in kept_costs]
 show_recorded(other_story, saved_by + [repaid_id(n) for n in (10, 100)])
+settle("transfer.clothes")
+settle("transfer.foxes")
 
 # %% [markdown]
 # So there are two honest readings of "much more easily and quickly".
@@ -1505,6 +1539,9 @@ show_recorded(other_story, saved_by + [repaid_id(n) for n in (10, 100)])
 # **Labels** are the other saving.
 # How many labels does each method need for the accuracy that scratch reaches with the most labels?
 # Between two counts we interpolate on the logarithmic axis.
+
+# %%
+predict("transfer.labels")
 
 # %%
 if more:
@@ -1535,6 +1572,7 @@ for name in ("tops", "animals"):
     show_recorded(
         name, ["04/labels/scratch-fine_tuned", "04/labels/scratch-linear_probe"]
     )
+settle("transfer.labels")
 
 # %% [markdown]
 # ## 7. Where no gain is seen, and a control
@@ -2158,6 +2196,20 @@ for name, train_it in (
     print(f"{name}: {len(moved)} of {len(start)} tensors of the body moved")
 
 # %% [markdown]
+# ## Two challenges
+#
+# How well can you read digits after twenty labels?
+# And how cheaply can you fine-tune a source model until it tells 81 % of pullovers and shirts?
+# Each cell says what is asked and shows a first answer, and what random settings have reached.
+# In a notebook, copy the answer into a new cell, make it better, and hand it over.
+
+# %%
+challenge("transfer.twenty_labels")
+
+# %%
+challenge("transfer.cheapest")
+
+# %% [markdown]
 # ## Quiz
 #
 # **1.
@@ -2220,6 +2272,10 @@ for name, train_it in (
 # Right.
 # "Better than scratch" can also mean that scratch is poor.
 # </details>
+
+# %%
+quiz("04")
+my_bets("04")
 
 # %% [markdown]
 # ## Take-away

@@ -81,6 +81,7 @@ from vaetl_helpers import detection, plots, study
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.transfer import freeze, trainable
 
 clothes, digits = load("fashion-mnist"), load("mnist")
@@ -88,6 +89,15 @@ TRUE, FOUND = plots.ON_GREY  # of true boxes (solid) and of a detector's (dashed
 jobs = (
     2 if P.profile == "cpu" else None
 )  # how many runs of a study go on at the same time
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("04c")
 
 # %% [markdown]
 # ## 1. A detector says what, and where
@@ -232,6 +242,9 @@ print("torchvision: " + ", ".join(f"{value:.2f}" for value in box_iou(A, B)[:, 0
 # Guess first which of them deserves to be called *found*.
 
 # %%
+predict("detection.middle_box")
+
+# %%
 axes = plots.panels(
     [f"IoU = {value:.2f}" for value in box_iou(A, B)[:, 0]],
     alt="Three pairs of squares: a solid true box and a dashed found box that lies "
@@ -249,6 +262,7 @@ for axis, found in zip(axes, A):
         (found[None], FOUND, "--"),
     )
 plt.show()
+settle("detection.middle_box", box_iou(A, B)[1, 0].item())
 
 # %% [markdown]
 # IoU is strict: the box in the middle is off by a third of its side, and its IoU is below 0.5 already.
@@ -616,6 +630,9 @@ for method, value in single.items():
 # As in chapter 4 we run a *study*: for each number of training scenes it takes several **draws** from the pool, the same for both methods.
 # Each draw also has 100 test scenes of its own, again the same for both methods, and we look at the *differences* within a draw.
 
+# %%
+predict("detection.five_scenes")
+
 
 # %%
 def learner(name, split="test", rate=None, times=1, label=None):
@@ -842,6 +859,12 @@ show_table(rows, header=header)
 # A profile with `longer` > 0 runs all this here.
 
 # %%
+settle("detection.five_scenes")
+predict("detection.more_steps_few")
+predict("detection.more_steps_many")
+predict("detection.freezing")
+
+# %%
 if P.longer:
     ends = [min(P.counts), max(P.counts)]
     more = run_study("longer", [learner(LONGER, times=4)], ends, P.longer, P.seed)
@@ -970,6 +993,9 @@ print(
         "label"
     ]
 )
+settle("detection.more_steps_few")
+settle("detection.more_steps_many")
+settle("detection.freezing")
 
 # %% [markdown]
 # The rows with four times the steps have only the first five of the ten draws.
@@ -1263,6 +1289,10 @@ if source_coco is not None:
 # Right.
 # A result at 5 scenes says little about 10,000.
 # </details>
+
+# %%
+quiz("04c")
+my_bets("04c")
 
 # %% [markdown]
 # ## Take-away

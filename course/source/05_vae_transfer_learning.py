@@ -117,7 +117,17 @@ from vaetl_helpers import (
 from vaetl_helpers.app import ledger_text
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.output import show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.tuned import tuned_settings
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("05")
 
 # %% [markdown]
 # ## 1. Which kind of transfer?
@@ -422,6 +432,9 @@ print(
 #
 # Before you look: how often will it happen if one VAE serves all draws?
 
+# %%
+predict("combine.one_vae")
+
 
 # %% tags=["nbval-check-output"]
 def false_claims(models, draws=10, studies=1000):
@@ -446,6 +459,9 @@ for models, count in claimed.items():
         f"{models} VAE{'s' * (models > 1)} for ten draws: {count} of 1,000 studies "
         "claim an effect that is not there"
     )
+
+# %%
+settle("combine.one_vae", claimed[1])
 
 # %% [markdown]
 # With a fresh VAE for each draw the interval keeps its promise.
@@ -720,6 +736,10 @@ def show_study(name, alt):
 #
 # This source and this target are related, because strokes are strokes.
 # Guess first: by how many points will the VAE help at 50 labels, ten of each digit?
+# The bet is about the longer, recorded run of section 9.
+
+# %%
+predict("combine.performance")
 
 # %%
 if "digits" in targets:
@@ -728,6 +748,7 @@ if "digits" in targets:
 # %%
 if "digits" in targets:
     main_effects("digits")
+settle("combine.performance")
 
 # %% [markdown]
 # The square brackets hold the interval, and the round ones say what to know about it.
@@ -838,6 +859,9 @@ for name in ("tops", "animals"):
 # In the figure, time runs from right to left.
 # Look at which line lies lower where both have come equally far down in the training loss.
 
+# %%
+predict("combine.overfitting")
+
 
 # %%
 def show_paths(name, labels):
@@ -869,6 +893,7 @@ def show_paths(name, labels):
 
 
 show_paths(example, vae_comparisons.MAIN_LABELS[example])
+settle("combine.overfitting")
 
 # %% [markdown]
 # The measure is the mean vertical distance between the two lines of a draw, over all training losses that both reach.
@@ -883,6 +908,10 @@ show_paths(example, vae_comparisons.MAIN_LABELS[example])
 # The label cost is defined the same way: how many labels does fine-tuning need to match the test accuracy of scratch at 100?
 # Between two numbers of labels we draw a straight line over their logarithm.
 # If a method gets there with the fewest labels already, or never, one end of the interval is left *open*.
+
+# %%
+predict("combine.efficiency")
+predict("combine.fewer_labels")
 
 
 # %%
@@ -912,6 +941,8 @@ for r in LIVE:
     ):
         shown = ledger_text.interval_text(r["value"], r["low"], r["high"], r["unit"])
         print(f"{r['name']}: {shown}")
+settle("combine.efficiency")
+settle("combine.fewer_labels")
 
 # %% [markdown]
 # The number of *tasks* answers the question that the ratio leaves out, since somebody has to train the VAE.
@@ -1038,6 +1069,9 @@ recorded_effects(
 # "supervised" is again a source network trained with labels.
 # Chapter 4's network is another one (three convolutions with BatchNorm), so compare within a chapter first.
 
+# %%
+predict("combine.foxes")
+
 
 # %%
 def beside_chapter_4(name):
@@ -1079,6 +1113,7 @@ recorded_effects(
     ("pullover/coat → pullover/shirt", "dog/cat → dog/fox"),
     counts=(20, 50, 100, 200),
 )
+settle("combine.foxes")
 
 # %% [markdown]
 # What to see in the recorded tables:
@@ -1491,6 +1526,10 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 # Right.
 # A method that is not at the target with the most labels leaves one end open.
 # </details>
+
+# %%
+quiz("05")
+my_bets("05")
 
 # %% [markdown]
 # ## Take-away

@@ -87,6 +87,7 @@ from vaetl_helpers import (
 from vaetl_helpers.data import shapes
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import evaluate, fit
 
 digits = data.load("mnist", device=P.device)
@@ -111,6 +112,15 @@ def recorded_lines(*measures):
 
 
 # %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("05b")
+
+# %% [markdown]
 # ## 1. Is the best β for likelihood the best for transfer?
 #
 # A β-VAE weighs the KL with $\beta$ (chapter 3), so a small $\beta$ means precise codes and a large $\beta$ means codes near the prior.
@@ -127,6 +137,9 @@ print(
     f"one latent with μ = 1 and σ = 0.5 costs {price:.3f} nats; "
     + ", ".join(f"β = {b}: {b * price:.3f}" for b in (0.1, 1, 4))
 )
+
+# %%
+predict("combine.best_beta")
 
 # %%
 target = vae_transfer.load_target("mnist", P.full_data, P.data_root).to(P.device)
@@ -253,6 +266,7 @@ recorded_lines(
     "probe_accuracy_at_best_beta",
     "best_beta",
 )
+settle("combine.best_beta")
 
 # %% [markdown]
 # (Recorded: five VAEs for each β, on all of MNIST, and probes from 100 labels, ten of each digit.
@@ -419,7 +433,11 @@ print(
 # The longer runs are recorded:
 
 # %%
+predict("combine.all_fine_tuned")
+
+# %%
 recorded_lines("test_bound")
+settle("combine.all_fine_tuned")
 
 # %% [markdown]
 # What to see in the recorded rows, ten draws of 200 images: conditional on three source VAEs (images of the package): keeping the encoder and training a new decoder is 18 to 22 nats better than the reverse.
@@ -610,6 +628,9 @@ show_table(
 # With *one stage*, the joint loss is trained for as many passes over the unlabelled images as the VAE of the two stages had, and the epoch is chosen on the same validation images.
 
 # %%
+predict("combine.one_stage")
+
+# %%
 alpha, passes = 20.0, 2 if small else 8
 live = P.draws if "parts" in P.parts else 2 if small else 3
 drawn = study.draw_labels(digits.train.labels, per_class=10, draws=live, seed=P.seed)
@@ -704,6 +725,7 @@ show_record(
 )
 print(f"Is one stage better? {study.verdict(gain, delta=1)}")
 recorded_lines("accuracy")
+settle("combine.one_stage")
 
 # %% [markdown]
 # A few draws decide little, so `study.verdict` says "undecided" below five.
@@ -995,6 +1017,9 @@ if "m2" in P.parts:
 # No test image is used in either.
 
 # %%
+predict("combine.m2_error")
+
+# %%
 PAPER = {
     "M1+TSVM": (11.82, 4.24),
     "M2": (11.97, 3.60),
@@ -1007,19 +1032,10 @@ rows = [
 try:
     table = study.recorded_table("05", "mnist")
     for method in ("SVM on μ", "SVM on pixels", "VAE fine-tuned", "scratch"):
-        found = [
-            study.mean_interval(list(table.values(method, "test accuracy", n).values()))
-            for n in (100, 1000)
-        ]
-        rows.append(
-            (
-                f"{method}, recorded",
-                *(
-                    f"{100 - m:.2f} [{100 - high:.2f}, {100 - low:.2f}]"
-                    for m, low, high in found
-                ),
-            )
-        )
+        found = table.values(method, "test accuracy", 100).values()
+        m, low, high = study.mean_interval(list(found))
+        error = f"{100 - m:.2f} [{100 - high:.2f}, {100 - low:.2f}]"
+        rows.append((f"{method}, recorded", error, "–"))
 except CourseError as error:
     print(error)
 ids = [
@@ -1037,6 +1053,7 @@ for r in study.find_recorded("05b", ids):
         )
     )
 show_table(rows, ("test error on MNIST (%)", "100 labels", "1,000 labels"))
+settle("combine.m2_error")
 
 
 # %% [markdown]
@@ -1366,6 +1383,10 @@ show_table(
 # Right.
 # $-\mathcal U(x)$ is largest where $q(y\mid x)$ is the softmax of the ten $-\mathcal L(x,y)$, which gives most probability to the class with the largest bound.
 # </details>
+
+# %%
+quiz("05b")
+my_bets("05b")
 
 # %% [markdown]
 # ## Take-away
