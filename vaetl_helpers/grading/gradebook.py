@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -38,6 +39,7 @@ CELL_SECONDS = 120
 # What nbgrader's exchange leaves in a submission, and needs beside the feedback to return it.
 EXCHANGE_FILES = ("timestamp.txt", "submission_secret.txt")
 STUB = {"python": "return ...  # your code"}
+SOLUTION = re.compile(r"(?ms)^ *### BEGIN SOLUTION$.*?^ *### END SOLUTION$")
 TO_LOOK_AT_IT = (
     "> **Before you hand in:** run `vaetl check-submission {}` in a terminal. "
     "It runs the exercises one by one and says what a grader would look at. "
@@ -168,20 +170,23 @@ def assign(assignment: Assignment, out: Path) -> Path:
 
 
 def _source_notebook(assignment: Assignment) -> NotebookNode:
-    """The solved notebook of the chapter without what came of its execution."""
-    path = course_dir() / "solutions" / assignment.file_name
-    notebook = nbformat.read(path, as_version=4)
+    """The learner's notebook with solutions in it, of which nbgrader makes the learner's again."""
+    notebook = nbformat.read(course_dir() / assignment.file_name, as_version=4)
+    solutions = {exercise.grade_id: exercise.solution for exercise in assignment.exercises}
     for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = []
-            cell.execution_count = None
-        tags = cell.metadata.get("tags", [])
-        if "nbval-check-output" in tags:
-            tags.remove("nbval-check-output")
-    for key in ("executed", "profile"):
-        notebook.metadata.vaetl.pop(key, None)
+        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
+        if grade_id in solutions:
+            cell.source = _solved(cell.source, solutions[grade_id])
     notebook.cells[0].source += "\n\n" + TO_LOOK_AT_IT.format(assignment.file_name)
     return notebook
+
+
+def _solved(stub: str, solution: str) -> str:
+    """A stub with the marked solution in place of its last line; what stands above it stays."""
+    marked = SOLUTION.search(solution)
+    if marked is None:
+        return stub
+    return stub.replace(f"    {STUB['python']}", marked[0])
 
 
 def open_book(out: Path) -> Gradebook:
