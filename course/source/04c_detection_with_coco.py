@@ -262,6 +262,8 @@ for axis, found in zip(axes, A):
         (found[None], FOUND, "--"),
     )
 plt.show()
+
+# %%
 settle("detection.middle_box", box_iou(A, B)[1, 0].item())
 
 # %% [markdown]
