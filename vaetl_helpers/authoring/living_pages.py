@@ -38,9 +38,10 @@ def figure_html(module: str, data: Any, metadata: Mapping[str, Any], png: str) -
 
     `metadata` are the picture's, as in `pictures.picture_html`; its `alt` is the figure's text.
 
-    The picture stays where no script runs, and in print.
+    The picture stays where no script runs, and in print, so it needs no second one for phones.
     """
     alt = metadata.get("alt", "")
+    metadata = {name: value for name, value in metadata.items() if "narrow" not in name}
     content = json.dumps({"data": data, "alt": alt}, ensure_ascii=False, separators=(",", ":"))
     content = content.replace("<", "\\u003c")  # else a text could end the script
     return (

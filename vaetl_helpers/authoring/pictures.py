@@ -28,19 +28,23 @@ def picture_html(png: str, metadata: Mapping[str, Any]) -> str:
 
     Of its metadata, `alt` is its text, `width` and `height` are in pixels of the page, `narrow` is
     a PNG for phones, and `photographs` and `narrow_photographs` are boxes that keep their colours
-    in the dark.
+    in the dark. Without photographs the page's style makes it dark, which halves the page.
     """
     image = decoded(png)
     size = page_size(image, metadata)
+    photographs = metadata.get("photographs", ())
     sources = []
     if "narrow" in metadata:
         narrow = decoded(metadata["narrow"])
-        dark = dark_twin(narrow, metadata.get("narrow_photographs", ()))
-        sources.append(_source(f"{NARROW} and (prefers-color-scheme: dark)", dark))
+        if photographs:
+            dark = dark_twin(narrow, metadata.get("narrow_photographs", ()))
+            sources.append(_source(f"{NARROW} and (prefers-color-scheme: dark)", dark))
         sources.append(_source(NARROW, narrow))
-    sources.append(_source(DARK, dark_twin(image, metadata.get("photographs", ()))))
+    if photographs:
+        sources.append(_source(DARK, dark_twin(image, photographs)))
     alt = html.escape(metadata.get("alt", ""))
-    shown = f'<img src="{data_url(image)}" alt="{alt}" width="{size[0]}" height="{size[1]}">'
+    style = "" if photographs else ' class="ink"'
+    shown = f'<img src="{data_url(image)}" alt="{alt}" width="{size[0]}" height="{size[1]}"{style}>'
     return f"<picture>{''.join(sources)}{shown}</picture>"
 
 

@@ -168,7 +168,8 @@ class Film:
         colours = [plots.COLOURS[label % len(plots.COLOURS)] for label in self._labels()]
         for upper, lower, place in zip(axes, axes[len(places) :], places, strict=False):
             upper.imshow(tiled(frames[place].samples), cmap="gray_r", vmin=0, vmax=255)
-            for (x, y), label, colour in zip(planes[place], self._labels(), colours, strict=True):
+            shown = zip(planes[place], self._labels(), colours, strict=True)
+            for (x, y), label, colour in list(shown)[::3]:  # a picture of a third is legible
                 style: dict[str, Any] = {"color": colour, "fontsize": 7, "clip_on": True}
                 lower.text(x, y, str(label), ha="center", va="center", **style)
             lower.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal")
