@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaetl_helpers import nets, study, vae
 from vaetl_helpers.authoring.assets.facts import RECORDED, origin
