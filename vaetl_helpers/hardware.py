@@ -27,7 +27,7 @@ from vaetl_helpers.device import best_device, best_precision, devices, synchroni
 from vaetl_helpers.flops import count_flops
 from vaetl_helpers.nets import mlp_classifier
 from vaetl_helpers.output import emit, record, record_id, show_table
-from vaetl_helpers.recorded import recorded_by_measure
+from vaetl_helpers.recorded import recorded_machines
 from vaetl_helpers.settings import versions
 from vaetl_helpers.training.evaluation import (
     History,
@@ -37,7 +37,6 @@ from vaetl_helpers.training.evaluation import (
 )
 
 FLOAT_BYTES = 4
-STEP_SECONDS = "step_seconds"  # the measure of the records of steps
 ONLY_RESHAPE = (nn.Flatten, nn.Unflatten, nn.Identity)
 
 
@@ -113,25 +112,21 @@ def step_records(times: Mapping[tuple[str, int], Sequence[float]], batches: Sequ
     for (name, width), seconds in times.items():
         for batch_size, one in zip(batches, seconds, strict=True):
             size = f"width {width}", f"batch {batch_size}"
-            id = record_id("02", STEP_SECONDS, name, *size)
+            id = record_id("02", "step_seconds", name, *size)
             records.append(record(f"step on {name}, {', '.join(size)}", one, "s", id=id))
     return records
 
 
-def recorded_steps(width: int) -> dict[str, tuple[list[int], list[float]]]:
-    """What `step_records` of recorded runs say of a width: a line for each machine's configuration.
+def recorded_steps(width: int) -> dict[str, tuple[list[float], list[float]]]:
+    """Steps of this width on the package's recorded machines, a line for each of their devices.
 
-    {"configuration, recorded (machine, date)": (batch sizes, seconds)}; empty where no recorded run
-    has measured steps.
+    {"device, recorded (machine, date)": (batch sizes, seconds)}; empty where none is recorded.
     """
-    lines: dict[str, tuple[list[int], list[float]]] = {}
-    for found in recorded_by_measure("02", STEP_SECONDS):
-        _chapter, _measure, name, of_width, of_batch = found["id"].split("/")
-        if of_width == f"width_{width}":
-            label = f"{name.replace('_', ' ')}, {found['label']}"
-            batches, seconds = lines.setdefault(label, ([], []))
-            batches.append(int(of_batch.removeprefix("batch_")))
-            seconds.append(found["value"])
+    lines = {}
+    for machine in recorded_machines():
+        for name, (batches, milliseconds) in machine.crossover(width).items():
+            seconds = [one / 1000 for one in milliseconds]
+            lines[f"{name}, {machine.label}"] = list(batches), seconds
     return lines
 
 

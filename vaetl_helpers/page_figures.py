@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
+from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.text import Text
 from PIL import Image
 
@@ -88,19 +89,26 @@ def _is_coloured(image: Any) -> bool:
 
 def _needs_narrow(figure: Figure) -> bool:
     """Whether the figure is wider than a phone, and its panels can be put elsewhere."""
-    specs = [axis.get_subplotspec() for axis in figure.axes]
-    if not specs or any(spec is None or spec.num1 != spec.num2 for spec in specs):
+    specs = _places(figure)
+    is_in_cells = all(spec.num1 == spec.num2 for spec in specs)
+    if not specs or len(specs) < len(figure.axes) or not is_in_cells:
         return False
     grids = {spec.get_gridspec() for spec in specs}
-    is_equal = all(len(set(grid.get_height_ratios())) == 1 for grid in grids)
-    return len(grids) == 1 and is_equal and figure.get_figwidth() > NARROW
+    heights = {height for grid in grids for height in np.ravel(grid.get_height_ratios())}
+    return len(grids) == 1 and len(heights) == 1 and figure.get_figwidth() > NARROW
+
+
+def _places(figure: Figure) -> list[SubplotSpec]:
+    """Where the panels stand in their grids; those that stand in none are left out."""
+    specs = [axis.get_subplotspec() for axis in figure.axes]
+    return [spec for spec in specs if spec is not None]
 
 
 @contextmanager
 def narrowed(figure: Figure) -> Iterator[None]:
     """The figure as a phone shows it: panels below each other, five pictures in a row at most."""
     size = tuple(figure.get_size_inches())
-    specs = {axis: axis.get_subplotspec() for axis in figure.axes}
+    specs = dict(zip(figure.axes, _places(figure), strict=True))
     texts = {text: text.get_text() for text in _long_texts(figure)}
     names = _names_of_rows(figure)
     if _is_grid(figure.axes):
@@ -130,13 +138,13 @@ def _is_grid(axes: Sequence[Axes]) -> bool:
 
 def _stack(figure: Figure) -> None:
     """Panels in one column, in the order in which they are read."""
-    rows = figure.axes[0].get_subplotspec().get_gridspec().nrows
-    height = figure.get_figheight() / rows
-    grid = GridSpec(len(figure.axes), 1, figure=figure)
-    ordered = sorted(figure.axes, key=lambda axis: axis.get_subplotspec().num1)
-    for place, axis in enumerate(ordered):
-        axis.set_subplotspec(grid[place])
-    figure.set_size_inches(NARROW, height * len(ordered))
+    specs = _places(figure)
+    height = figure.get_figheight() / specs[0].get_gridspec().nrows
+    grid = GridSpec(len(specs), 1, figure=figure)
+    order = sorted(range(len(specs)), key=lambda number: specs[number].num1)
+    for place, number in enumerate(order):
+        figure.axes[number].set_subplotspec(grid[place])
+    figure.set_size_inches(NARROW, height * len(specs))
 
 
 def _fold_grid(figure: Figure) -> None:
@@ -146,13 +154,14 @@ def _fold_grid(figure: Figure) -> None:
     right half of the grid goes below its left half. A name beside a row goes above it.
     """
     names = _names_of_rows(figure)
-    old = figure.axes[0].get_subplotspec().get_gridspec()
+    specs = _places(figure)
+    old = specs[0].get_gridspec()
     blocks = math.ceil(old.ncols / MOST_PICTURES)
     columns = math.ceil(old.ncols / blocks)
     beside = figure.get_figheight() / old.nrows - figure.get_figwidth() / old.ncols  # for titles
     grid = GridSpec(blocks * old.nrows, columns, figure=figure)
-    for axis in figure.axes:
-        row, column = divmod(axis.get_subplotspec().num1, old.ncols)
+    for axis, spec in zip(figure.axes, specs, strict=True):
+        row, column = divmod(spec.num1, old.ncols)
         block, column = divmod(column, columns)
         axis.set_subplotspec(grid[block * old.nrows + row, column])
         if column == 0 and row in names:
@@ -167,8 +176,7 @@ def _names_of_rows(figure: Figure) -> dict[int, Text]:
     """The texts at the left of a grid's rows, by row."""
     names = {}
     if _is_grid(figure.axes):
-        for axis in figure.axes:
-            spec = axis.get_subplotspec()
+        for axis, spec in zip(figure.axes, _places(figure), strict=True):
             row, column = divmod(spec.num1, spec.get_gridspec().ncols)
             if column == 0 and axis.texts:
                 names[row] = axis.texts[0]
@@ -177,7 +185,8 @@ def _names_of_rows(figure: Figure) -> dict[int, Text]:
 
 def _long_texts(figure: Figure) -> list[Text]:
     """The titles and the names of the axes."""
-    texts = [figure._suptitle] if getattr(figure, "_suptitle", None) else []
+    title = getattr(figure, "_suptitle", None)  # Matplotlib 3.7 has no public way to it
+    texts = [title] if title else []
     if not _is_grid(figure.axes):
         for axis in figure.axes:
             texts += [axis.title, axis.xaxis.label, axis.yaxis.label]
@@ -186,6 +195,6 @@ def _long_texts(figure: Figure) -> list[Text]:
 
 def _wrap(text: Text) -> None:
     """Breaks a text into lines that a phone has room for."""
-    letters = int(0.85 * NARROW * 72 / (0.55 * text.get_fontsize()))
+    letters = int(0.85 * NARROW * 72 / (0.55 * float(text.get_fontsize())))
     lines = [textwrap.fill(line, letters) for line in text.get_text().splitlines()]
     text.set_text("\n".join(lines))

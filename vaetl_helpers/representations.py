@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor
 
-from vaetl_helpers import vae
+from vaetl_helpers import nets, vae
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.transfer.freezing import freeze
 
@@ -65,6 +66,11 @@ def _hsic(k: Tensor, m: Tensor) -> float:
     return total / (n * (n - 3))
 
 
+def _latents(model: vae.VAE) -> int:
+    """How many numbers its codes have."""
+    return cast(nets.Encoder, model.encoder).mu.out_features
+
+
 def reuse(source: vae.VAE, fresh: vae.VAE, part: str) -> vae.VAE:
     """`fresh` with a frozen copy of the source's "encoder" or "decoder" in place of its own.
 
@@ -73,8 +79,7 @@ def reuse(source: vae.VAE, fresh: vae.VAE, part: str) -> vae.VAE:
     """
     if part not in ("encoder", "decoder"):
         raise unknown_name_error("part of a VAE", part, ("encoder", "decoder"))
-    latents = source.encoder.mu.out_features
-    fresh_latents = fresh.encoder.mu.out_features
+    latents, fresh_latents = _latents(source), _latents(fresh)
     if latents != fresh_latents:
         raise CourseError(
             f"Codes of {latents} and {fresh_latents} latents do not fit together: "

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -155,6 +155,11 @@ def untrained_vae(shape: Sequence[int], seed: int) -> VAE:
         return conv_vae(LATENT, 8, shape)
 
 
+def _encoder(model: VAE) -> nets.Encoder:
+    """The encoder of one of the chapter's VAEs, whose parts have names."""
+    return cast(nets.Encoder, model.encoder)
+
+
 def pretrain(
     source: ImageSet,
     seed: int,
@@ -205,7 +210,8 @@ def _pretrained_vae(  # noqa: PLR0913  # what decided the weights is told in ful
     origin = f"beta {beta}, {_origin(source, seed, presentations)}"
     flops = _flops_an_image(model, source, vae_loss(beta, binarisation=None))
     flops *= len(source) * len(history)
-    return Pretrained(model.eval().encoder, history.seconds, steps, flops, model, origin)
+    encoder = _encoder(model.eval())
+    return Pretrained(encoder, history.seconds, steps, flops, model, origin)
 
 
 def pretrain_supervised(
@@ -216,10 +222,11 @@ def pretrain_supervised(
     Nothing is learned for its log variance.
     """
     untrained = untrained_vae(source.images.shape[1:], seed)
-    encoder = untrained.encoder.to(source.device)
+    encoder = _encoder(untrained).to(source.device)
     model = classifier(encoder, len(source.classes), seed)
     history = _fit_encoder(model, source, classification_loss, seed, presentations, checkpoint)
-    encoder.body, encoder.mu = model.body, model.mu
+    body, mu, _head = model
+    encoder.body, encoder.mu = body, cast(nn.Linear, mu)
     steps = int(sum(history["steps"]))
     origin = f"supervised, {_origin(source, seed, presentations)}"
     flops = _flops_an_image(model, source, classification_loss) * len(source) * len(history)
@@ -346,7 +353,7 @@ def scratch(
     """The untrained network, on the labels alone."""
     shape, device = target.train.images.shape[1:], target.train.device
     untrained = [
-        Pretrained(untrained_vae(shape, draw.seed).encoder.to(device), seconds=0.0, steps=0)
+        Pretrained(_encoder(untrained_vae(shape, draw.seed)).to(device), seconds=0.0, steps=0)
         for draw in draws
     ]
     return _train(target, untrained, draws, rate, steps)
@@ -462,7 +469,7 @@ def hidden_of(pretrained: InitialEncoders, images: ImageSet, draw: Draw) -> Tens
 
 def random_mu(images: ImageSet, draw: Draw) -> Tensor:
     """The same as `mu_of`, by an encoder that was never trained."""
-    encoder = untrained_vae(images.images.shape[1:], draw.seed).encoder
+    encoder = _encoder(untrained_vae(images.images.shape[1:], draw.seed))
     untrained = Pretrained(encoder, seconds=0.0, steps=0)
     return mu_of({draw.pretrain_seed: untrained}, images, draw)
 

@@ -358,8 +358,9 @@ def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines)
             color=plots.COLOURS[number],
             label=f"here: {device}",
         )
-    if axis.get_legend():
-        axis.get_legend().remove()  # one stands below all panels
+    legend = axis.get_legend()
+    if legend:
+        legend.remove()  # one stands below all panels
 
 
 def machine_rows(files: Sequence[Path] = ()) -> list[tuple[str, ...]]:

@@ -12,7 +12,17 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from in_browser import CHROMIUM, SCREENS
-from living_page import ALT, PHONE, VIOLATIONS, median_answer, opened, page_of, settled, state
+from living_page import (
+    ALT,
+    PHONE,
+    VIOLATIONS,
+    drag_by_finger,
+    median_answer,
+    opened,
+    page_of,
+    settled,
+    state,
+)
 
 from vaetl_helpers import vae
 from vaetl_helpers.living import latent_plane, weights
@@ -122,19 +132,10 @@ def test_it_is_moved_by_the_mouse_and_says_so(plane_page: Path) -> None:
 
 def test_it_is_moved_by_a_finger_and_a_swipe_beside_the_point_scrolls(plane_page: Path) -> None:
     with opened(plane_page, viewport=PHONE, has_touch=True, is_mobile=True) as view:
-        client = view.context.new_cdp_session(view)
         handle(view, 0).scroll_into_view_if_needed()
         before, place = state(view), handle(view, 0).bounding_box()
         x, y = place["x"] + 22, place["y"] + 22
-
-        def touch(kind: str, *points: tuple[float, float]) -> None:
-            content = [{"x": across, "y": down} for across, down in points]
-            client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": content})
-
-        touch("touchStart", (x, y))
-        for step in range(1, 6):
-            touch("touchMove", (x - 6 * step, y - 6 * step))
-        touch("touchEnd")
+        drag_by_finger(view, [(x - 6 * step, y - 6 * step) for step in range(6)])
         after = settled(view, before)
         assert after["vae"]["z"][0] < before["vae"]["z"][0] - 0.3
         assert after["vae"]["z"][1] > before["vae"]["z"][1] + 0.3

@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from in_browser import CHROMIUM, SCREENS
-from living_page import ALT, FIGURE, PHONE, median_answer, opened, page_of, settled, state
+from living_page import (
+    ALT,
+    FIGURE,
+    PHONE,
+    drag_by_finger,
+    median_answer,
+    opened,
+    page_of,
+    settled,
+    state,
+)
 
 from vaetl_helpers.living import beta_dial, gap_machine, toy_world
 
@@ -127,18 +137,9 @@ def test_the_two_points_of_the_curve_are_moved_by_the_mouse(page: Callable[[str]
 
 def test_a_finger_moves_the_curve_and_keys_move_the_sliders(page: Callable[[str], Path]) -> None:
     with opened(page("gap_machine"), viewport=PHONE, has_touch=True, is_mobile=True) as view:
-        client = view.context.new_cdp_session(view)
         view.locator(".handle").first.scroll_into_view_if_needed()
         before, (x, y) = state(view), handle(view, 0)
-
-        def touch(kind: str, *points: tuple[float, float]) -> None:
-            content = [{"x": across, "y": down} for across, down in points]
-            client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": content})
-
-        touch("touchStart", (x, y))
-        for step in range(1, 6):
-            touch("touchMove", (x + 10 * step, y))
-        touch("touchEnd")
+        drag_by_finger(view, [(x + 10 * step, y) for step in range(6)])
         after = settled(view, before)
         assert after["mu"] > before["mu"] + 0.5 and after["sigma"] == before["sigma"]
         slider(view, 1).press("ArrowLeft")

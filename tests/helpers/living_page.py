@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,16 @@ def settled(view: Any, before: Any) -> Any:
     )
     view.wait_for_timeout(150)
     return state(view)
+
+
+def drag_by_finger(view: Any, way: Sequence[tuple[float, float]]) -> None:
+    """A finger is put down at the first of these points, moved along the others, and lifted."""
+    client = view.context.new_cdp_session(view)
+    kinds = ["touchStart"] + ["touchMove"] * (len(way) - 1)
+    for kind, (x, y) in zip(kinds, way, strict=True):
+        points = [{"x": x, "y": y}]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def median_answer(view: Any, selector: str, acts: tuple[str, ...], name: str) -> float:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers import hardware, output, plots
+from vaetl_helpers import hardware, output, plots, recorded
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import DeviceStatus, synchronise
 from vaetl_helpers.errors import CourseError
@@ -664,16 +664,28 @@ def test_a_predicted_step_is_the_slower_of_two_rates_and_the_overhead() -> None:
     assert (computing, moving) == (pytest.approx(1.5), pytest.approx(2.5))
 
 
-def test_steps_that_were_recorded_come_back_as_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {("CPU, 1 thread", 64): [0.1, 0.2], ("CUDA", 64): [0.3, 0.3], ("CUDA", 8): [1, 2]}
+def test_a_measured_step_is_a_record_of_its_configuration() -> None:
+    times = {("CPU, 1 thread", 64): [0.1, 0.2], ("CUDA", 64): [0.3, 0.4]}
     records = hardware.step_records(times, [16, 256])
-    assert records[0]["id"] == "02/step_seconds/cpu_1_thread/width_64/batch_16"
-    for one in records:
-        one["label"] = "recorded (a machine, 2026-11-29)"
-    monkeypatch.setattr(hardware, "recorded_by_measure", lambda chapter, measure: records)
+    assert [(one["id"], one["value"]) for one in records] == [
+        ("02/step_seconds/cpu_1_thread/width_64/batch_16", 0.1),
+        ("02/step_seconds/cpu_1_thread/width_64/batch_256", 0.2),
+        ("02/step_seconds/cuda/width_64/batch_16", 0.3),
+        ("02/step_seconds/cuda/width_64/batch_256", 0.4),
+    ]
+
+
+def test_steps_of_recorded_machines_are_lines_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"configuration": "CPU", "width": 64, "batches": [16, 256], "milliseconds": [100, 250]},
+        {"configuration": "CUDA", "width": 8, "batches": [16, 256], "milliseconds": [1, 2]},
+    ]
+    measured = {"crossover": {"records": [], "crossover": rows}}
+    content = {"machine": "a machine", "date": "2026-11-29", "measured": measured}
+    machine = recorded.RecordedMachine(Path("machine.json"), content)
+    monkeypatch.setattr(hardware, "recorded_machines", lambda: [machine])
     assert hardware.recorded_steps(64) == {
-        "cpu 1 thread, recorded (a machine, 2026-11-29)": ([16, 256], [0.1, 0.2]),
-        "cuda, recorded (a machine, 2026-11-29)": ([16, 256], [0.3, 0.3]),
+        "CPU, recorded (a machine, 2026-11-29)": ([16, 256], [0.1, 0.25])
     }
     assert hardware.recorded_steps(9) == {}
 

@@ -115,8 +115,8 @@ def test_a_terminal_keeps_the_figure_for_plt_show(scripts: Path) -> None:
 def test_an_unknown_figure_is_named_before_anything_is_shown(
     scripts: Path, shown: list[Any]
 ) -> None:
-    with pytest.raises(CourseError, match="living figure.*smal.*small"):
-        figure.show("smal", {}, Figure(), ALT)
+    with pytest.raises(CourseError, match="living figure.*unknown.*small"):
+        figure.show("unknown", {}, Figure(), ALT)
     assert not shown
 
 

@@ -37,10 +37,11 @@ NAMES = ("a", "b", "c", "d")
 
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Looked at quickly, and left as it was."""
+    """Looked at quickly, as busy at each look, and left as it was."""
     threads = torch.get_num_threads()
     facts = {"processor": "Some processor"}
     monkeypatch.setattr(recording.hardware, "machine", lambda: facts)
+    monkeypatch.setattr(recording, "_load", lambda: None)
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
@@ -99,8 +100,7 @@ print(record(Path(sys.argv[1]), Plan({"c": lambda bench: time.sleep(float(sys.ar
 
 
 @pytest.mark.slow
-def test_killed_by_the_system_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "_load", lambda: None)
+def test_killed_by_the_system_it_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "killed.json"
     command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent), "600"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

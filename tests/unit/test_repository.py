@@ -29,20 +29,36 @@ def test_readme_starts_with_two_commands_that_make_the_same_environment() -> Non
     assert first.endswith("vaetl run")
     assert second.endswith("-m pytest")
     for command in (first, second):
-        assert {"vision", "text", "detection"} <= set(
-            re.search(r"\[(.*?)\]", command)[1].split(",")
-        )
         assert command.startswith("python3 -m venv .venv && ")
 
 
-def test_every_extra_in_use_exists() -> None:
+def extras_in(text: str) -> set[str]:
+    """The extras of the package that a command installs, as in ".[lab,text]"."""
+    (names,) = re.findall(r"\.\[([a-z,]+)\]", text)
+    return set(names.split(","))
+
+
+def test_all_ways_to_install_agree_on_the_extras() -> None:
     extras = set(PROJECT["project"]["optional-dependencies"])
-    texts = [
-        (ROOT / name).read_text("utf-8")
-        for name in ("README.md", "environment.yml", "binder/postBuild")
+    for_learners, for_tests = bash_commands()
+    install = (ROOT / "scripts" / "install").read_text("utf-8")
+    for text in (for_tests, install):
+        assert extras_in(text) == extras and "--group dev" in text
+    for name in ("environment.yml", "binder/postBuild"):
+        assert extras_in((ROOT / name).read_text("utf-8")) == extras_in(for_learners)
+    assert extras_in(for_learners) == extras - {"grading", "certificate"}
+
+
+def test_what_binder_installs_first_is_new_enough_for_the_package() -> None:
+    requirements = [
+        *PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"]["lab"],
     ]
-    for used in re.findall(r"\.\[([a-z,]+)\]", " ".join(texts)):
-        assert set(used.split(",")) <= extras
+    binder = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text("utf-8"))
+    bounds = [line for line in binder["dependencies"] if ">=" in line]
+    assert bounds
+    for bound in bounds:
+        assert bound.replace("pytorch-cpu", "torch") in requirements
 
 
 def test_dependencies_have_lower_bounds_only() -> None:
@@ -86,10 +102,11 @@ def test_every_chapter_has_every_profile() -> None:
 
 
 def test_package_data_are_small_and_noticed() -> None:
-    files = [path for folder in ("assets", "recorded") for path in (PACKAGE / folder).iterdir()]
+    files = [path for folder in ("assets", "recorded") for path in (PACKAGE / folder).rglob("*")]
     assert sum(path.stat().st_size for path in files) < 30e6
     notices = (ROOT / "DATA_NOTICES.md").read_text("utf-8")
-    assert all(path.name in notices for path in files if path.suffix == ".npz")
+    assert all(path.name in notices for path in (PACKAGE / "assets").glob("*.npz"))
+    assert "`vaetl_helpers/recorded/`" in notices
 
 
 @pytest.mark.parametrize("word", ["raises-exception", "nbval-skip"])

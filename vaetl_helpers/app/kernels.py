@@ -139,7 +139,7 @@ class ForkingProvisioner(LocalProvisioner):
         forked = fork(cmd, kwargs)
         if forked is None:
             return await super().launch_kernel(cmd, **kwargs)
-        self.process = forked
+        self.process = forked  # type: ignore[assignment]  # it has what is asked of a Popen
         self.pid = forked.pid
         self.pgid = forked.pid  # it leads a session of its own
         self.cwd = kwargs.get("cwd", Path.cwd())

@@ -76,7 +76,7 @@ class Frame(NamedTuple):
     bar: str = ""
     contents: str = ""
     below: str = ""
-    index: str = ""
+    search: str = ""
 
 
 class Preview(NamedTuple):
@@ -113,7 +113,7 @@ def document(
         f'<div class="frame">\n{frame.contents}',
         f'<main id="main" tabindex="-1">\n{body}\n</main>\n</div>',
         frame.below,
-        frame.index,
+        frame.search,
         *map(script_tag, scripts),
         "</body>",
         "</html>\n",

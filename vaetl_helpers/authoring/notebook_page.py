@@ -261,7 +261,7 @@ def _let_scroll(soup: BeautifulSoup, tag: Tag, style: str, label: str) -> None:
 def _fold_code(soup: BeautifulSoup, cell: Tag) -> None:
     """Folds a cell's code under its first line; what it shows stays in sight."""
     code = cell.select_one(".input:has(pre)")
-    if not code:
+    if code is None or code.pre is None:
         return
     first_line = code.pre.get_text().strip().partition("\n")[0]
     if first_line.endswith(("(", "[", "{")):

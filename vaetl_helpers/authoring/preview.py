@@ -97,8 +97,9 @@ def _key(rows: Sequence[claims.Row]) -> list[Line2D]:
 
 
 def _handle(marker: str, colour: str, label: str, face: str | None = None) -> Line2D:
-    mark = {"color": colour, "mfc": face or colour, "linestyle": "none"}
-    return Line2D([], [], marker=marker, label=label, **mark)
+    line = Line2D([], [], marker=marker, label=label, color=colour, linestyle="none")
+    line.set_markerfacecolor(face or colour)
+    return line
 
 
 def _show_plane(axis: Axes, pixels: np.ndarray) -> None:

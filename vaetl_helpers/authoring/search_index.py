@@ -29,7 +29,8 @@ def sections_of(soup: BeautifulSoup, title: str) -> list[Section]:
     Prose and names in its code in a line count; cells of code and what they printed do not.
     """
     sections = []
-    place, heading, texts = "", title, []
+    place, heading = "", title
+    texts: list[str] = []
     for tag in soup.find_all(["h2", "h3", "p", "li", "td", "th", "summary"]):
         if tag.find_parent(class_=["code_cell"]):
             continue

@@ -76,7 +76,7 @@ class Site:
         return Frame(
             bar=f'<header class="bar">{navigation}{SEARCH}</header>',
             contents=contents,
-            index=f'<script type="application/json" id="search-index">{self.index}</script>',
+            search=f'<script type="application/json" id="search-index">{self.index}</script>',
         )
 
     def _preview(self, sentence: str, file: str) -> Preview:

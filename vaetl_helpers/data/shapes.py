@@ -56,4 +56,6 @@ def bars_task(factor: str, train: int = 6000, test: int = 2000, seed: int = 0) -
             share = (column - MARGIN) / (SIZE - 2 * MARGIN)
         labels = (BINS * share).long().clamp(0, BINS - 1)
         sets.append(ImageSet(images, labels, tuple(f"{n + 1}/{BINS}" for n in range(BINS))))
-    return Splits(*sets, f"bars: {factor}, {train:,}/{50 * BINS}/{test:,}")
+    training, validation, testing = sets
+    source = f"bars: {factor}, {train:,}/{50 * BINS}/{test:,}"
+    return Splits(training, validation, testing, source)

@@ -86,7 +86,7 @@ def _(function: Function, inputs: Values) -> Values:
     with torch.no_grad():
         for parameter in learning:
             if parameter.grad is not None:
-                parameter -= 0.5 * parameter.grad
+                parameter.sub_(parameter.grad, alpha=0.5)
         torch.manual_seed(0)
         after = result(images)
     return {
@@ -215,7 +215,7 @@ FOR_BOUNDS = "the gradient for bounds"
 def _(function: Function, inputs: Values) -> Values:
     leaves = [inputs[name].clone().requires_grad_() for name in ("logits", "bounds")]
     result = function(*copied(leaves))
-    gradients = [torch.zeros_like(leaf) for leaf in leaves]
+    gradients = tuple(torch.zeros_like(leaf) for leaf in leaves)
     if isinstance(result, Tensor) and result.requires_grad:
         gradients = torch.autograd.grad(
             result.sum(), leaves, allow_unused=True, materialize_grads=True

@@ -122,7 +122,7 @@ def static(recorded: Dial) -> Figure:
     """Rate and distortion of all β, and plane and reconstructions at three of them."""
     with plt.rc_context(plots.STYLE):
         drawing = plt.figure(figsize=(10, 4.8))
-        curve, rest = drawing.subfigures(1, 2, width_ratios=(1, 1.45))
+        curve, rest = drawing.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.45))[0]
         _draw_curve(curve.subplots(), recorded)
         axes = rest.subplots(3, 3, height_ratios=(2.5, 1, 1))
         for column, beta in zip(axes.T, PANELS, strict=True):
@@ -156,14 +156,15 @@ def _draw_curve(axis: Axes, recorded: Dial) -> None:
 def _draw_plane(axis: Axes, recorded: Dial, row: int) -> None:
     palette = plt.get_cmap("tab10")
     colours = [palette(label) for label in recorded.labels]
-    axis.scatter(*recorded.means[row].T, c=colours, s=3, linewidths=0)
+    first, second = recorded.means[row].T
+    axis.scatter(first, second, c=colours, s=3, linewidths=0)
     axis.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
     axis.tick_params(labelbottom=False, labelleft=False, length=0)
 
 
 def _draw_pictures(axis: Axes, pictures: np.ndarray) -> None:
     """Ten pictures in two rows of five."""
-    rows = [np.hstack(pictures[:5]), np.hstack(pictures[5:])]
+    rows = [np.hstack(list(pictures[:5])), np.hstack(list(pictures[5:]))]
     axis.imshow(np.vstack(rows), cmap="gray_r", vmin=0, vmax=255)
     axis.grid(False)
     axis.set(xticks=[], yticks=[])

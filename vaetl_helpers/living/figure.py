@@ -48,7 +48,7 @@ def show(module: str, data: Data, static: Figure, alt: str) -> None:
     if widget is None and is_interactive():
         plots.tell_screen_readers(alt)
     png, metadata = plots.picture(static)
-    bundle = {
+    bundle: dict[str, Any] = {
         "text/plain": alt,
         "image/png": base64.b64encode(png).decode(),
     }

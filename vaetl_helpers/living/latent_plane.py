@@ -47,7 +47,7 @@ def plane_data(draw: bool) -> dict[str, Any]:
     """What the script reads; `draw`: with the VAE's encoder, which makes it twice as large."""
     digits = _test_digits()
     first, second = planes()
-    data = {
+    data: dict[str, Any] = {
         "vae": _packed(first) | {"start": [0.3, -1.1]},
         "autoencoder": _packed(second) | {"start": _hole(second)},
         "labels": "".join(map(str, digits.labels.tolist())),
@@ -181,7 +181,8 @@ def _draw_plane(axis: Axes, plane: Plane, labels: np.ndarray) -> None:
         x, y = plane.codes[labels == label].T
         axis.plot(x, y, ".", color=colours[label], markersize=3, alpha=0.6)
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "linewidth": 0}
-        axis.text(*middle, str(label), color=colours[label], ha="center", va="center", bbox=box)
+        x, y = middle
+        axis.text(x, y, str(label), color=colours[label], ha="center", va="center", bbox=box)
     start, end = middles[1], middles[0]
     line = np.linspace(start, end, STEPS)
     axis.plot(line[:, 0], line[:, 1], "-", color="black", linewidth=1)

@@ -331,7 +331,7 @@ def epoch(bench: Bench) -> Measured:
     count = bench.epoch_images
     images = repeated_digits(count).to(bench.device)
     classical = Levers(batch_size=EPOCH_BATCH, resident=False, fused=False, waits=True)
-    passes = {
+    passes: dict[str, Timed] = {
         "fit": EpochByFit(images, EPOCH_BATCH),
         "classical": Pass(NETWORKS["VAE"], images, classical),
     }

@@ -141,8 +141,8 @@ class Pass:
         self.model = network.build().to(self.device)
         if levers.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)
-        fused = {"fused": True} if levers.fused else {}
-        self.adam = torch.optim.Adam(self.model.parameters(), **fused)
+        fused = True if levers.fused else None  # None: as PyTorch chooses
+        self.adam = torch.optim.Adam(self.model.parameters(), fused=fused)
         self.source = self._source(images)
         self.first = self._source(first_part(images))
 

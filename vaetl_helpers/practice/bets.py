@@ -88,7 +88,7 @@ class Bet:
 
     def is_right(self, guess: Guess, truth: Truth) -> bool:
         """Whether the guess was the truth, or the interval holds it."""
-        if isinstance(truth, str):
+        if isinstance(truth, str) or isinstance(guess, str):
             return guess == truth
         low, high = guess
         return float(low) <= truth <= float(high)
@@ -393,7 +393,7 @@ class Level(NamedTuple):
     """The bets of one confidence: how many there were, and how many were right."""
 
     sure: float
-    count: int
+    bets: int
     right: int
 
 
@@ -416,9 +416,9 @@ def calibration(folder: Path | None = None) -> None:
     if not by_level:
         say("No bet is settled yet: place one in a notebook, and run this cell again.")
         return
-    total = sum(level.count for level in by_level)
+    total = sum(level.bets for level in by_level)
     right = sum(level.right for level in by_level)
-    parts = [f"{per_cent(level.sure)} sure: {level.right} of {level.count}" for level in by_level]
+    parts = [f"{per_cent(level.sure)} sure: {level.right} of {level.bets}" for level in by_level]
     alt = f"Share of bets that were right over how sure you were. {'; '.join(parts)}."
     axis = plots.panels([f"Your {total} bets: {right} right"], alt, height=4.2, width=5.2)[0]
     axis.plot([0, 100], [0, 100], color=plots.GREY, linewidth=1, label="as often as you say")
@@ -432,12 +432,12 @@ def calibration(folder: Path | None = None) -> None:
 
 def _draw_level(axis: Any, level: Level) -> None:
     """A dot for the bets of one confidence, its interval, and how many there are."""
-    share = level.right / level.count
-    low, high = wilson(level.right, level.count)
+    share = level.right / level.bets
+    low, high = wilson(level.right, level.bets)
     ends = [[100 * (share - low)], [100 * (high - share)]]
     x, y = 100 * level.sure, 100 * share
     axis.errorbar(x, y, yerr=ends, fmt="o", color=plots.COLOURS[0], capsize=3)
-    axis.text(x, -9, f"{level.right} of {level.count}", ha="center", fontsize=8)
+    axis.text(x, -9, f"{level.right} of {level.bets}", ha="center", fontsize=8)
 
 
 def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:

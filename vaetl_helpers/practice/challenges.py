@@ -146,7 +146,7 @@ def _draw(chosen: Challenge, score: float, recorded: Recorded) -> None:
     axis = plots.panels([f"Yours and {len(reached)} random settings"], alt, width=6)[0]
     is_wide = min(reached) > 0 and max(reached) > 20 * min(reached)
     span = np.geomspace if is_wide else np.linspace
-    bins = span(min(*reached, score), max(*reached, score), 25)
+    bins = span(min(*reached, score), max(*reached, score), 25).tolist()
     axis.hist(reached, bins=bins, color=plots.COLOURS[0], alpha=0.6, label="random settings")
     axis.axvline(score, color=plots.COLOURS[1], linewidth=2, label=f"yours: {score:,.4g}")
     axis.set(xlabel=chosen.measure, ylabel="settings")

@@ -66,7 +66,8 @@ def as_pdf(statement: Statement) -> bytes:
     content = io.BytesIO()
     facts = {"Title": f"Certificate of {statement.name}", "Subject": COURSE, "CreationDate": None}
     # Text stays text, and a dollar sign begins no formula.
-    style = {"pdf.fonttype": 42, "text.parse_math": False, "font.family": ["DejaVu Sans"]}
+    style: dict[Any, Any] = {"pdf.fonttype": 42, "text.parse_math": False}
+    style["font.family"] = ["DejaVu Sans"]
     with rc_context(style), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         with PdfPages(content, metadata=facts) as pages:

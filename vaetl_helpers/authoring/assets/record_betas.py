@@ -16,6 +16,7 @@ import json
 import sys
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -31,7 +32,7 @@ from vaetl_helpers.output import say, write_whole
 from vaetl_helpers.training.loop import fit
 
 BETAS = (0.1, 0.3, 1, 2, 4, 6, 9, 13, 20, 30)
-ARCHITECTURE = {"latent": 2, "widths": [256, 256], "activation": "GELU"}
+ARCHITECTURE: dict[str, Any] = {"latent": 2, "widths": [256, 256], "activation": "GELU"}
 EPOCHS = 10
 BATCH_SIZE = 256
 RATE = 2e-3

@@ -19,7 +19,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,8 @@ def _features(setting: Setting) -> Callable[[Tensor], Tensor]:
         *_, axes = torch.pca_lowrank(pool, setting["components"], niter=4)
         return lambda images: (images.flatten(1).float() / 255 - centre) @ axes
     model, _ = vae.pretrained("vae-mnist")
-    network = model.encoder.body if setting["features"] == "vae hidden" else _Mean(model)
+    is_hidden = setting["features"] == "vae hidden"
+    network = model.encoder.get_submodule("body") if is_hidden else _Mean(model)
     return lambda images: transfer.features(network, images)
 
 
@@ -174,7 +175,8 @@ def cheapest_answer(setting: Setting) -> Answer:
     def adapt(source: nn.Sequential, labelled: ImageSet) -> nn.Module:
         keep = {0: 0} if setting["keep"] else {}
         generator = torch.Generator().manual_seed(0)
-        source.head = transfer.new_head(source.head, keep, 2, generator)
+        old = cast(nn.Linear, source.get_submodule("head"))
+        source.head = transfer.new_head(old, keep, 2, generator)
         parts = list(source)
         fixed = {"head": parts[:-1], "last block": parts[:-2], "all": []}[setting["trained"]]
         for part in fixed:

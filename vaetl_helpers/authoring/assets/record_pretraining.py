@@ -65,7 +65,7 @@ class Coder(nn.Module):
         return mu, log_var
 
 
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Tensor, Tensor], Tensor]  # of a Coder, images and labels
 
 
 def vae_loss(beta: float) -> Loss:
@@ -74,7 +74,7 @@ def vae_loss(beta: float) -> Loss:
     One variance for all pixels, which has a closed form (Rybkin et al. 2021, arXiv 2006.13202).
     """
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(model: Coder, images: Tensor, labels: Tensor) -> Tensor:
         mu, log_var = model(images)
         log_var = log_var.clamp(*vae.LOG_VAR_RANGE)
         z = mu + (0.5 * log_var).exp() * torch.randn_like(mu)
@@ -89,7 +89,7 @@ def vae_loss(beta: float) -> Loss:
 def autoencoder_loss(noise: float) -> Loss:
     """Squared error per image, of images to which noise was added first."""
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(model: Coder, images: Tensor, labels: Tensor) -> Tensor:
         seen = images + noise * torch.randn_like(images) if noise else images
         mu, _ = model(seen)
         return (model.behind(mu).sigmoid() - images).square().flatten(1).sum(1).mean()
@@ -97,13 +97,13 @@ def autoencoder_loss(noise: float) -> Loss:
     return loss
 
 
-def supervised_loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def supervised_loss(model: Coder, images: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the source's labels."""
     mu, _ = model(images)
     return F.cross_entropy(model.behind(mu), labels)
 
 
-def simclr_loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def simclr_loss(model: Coder, images: Tensor, labels: Tensor) -> Tensor:
     """NT-Xent of two views of each image (Chen et al. 2020, arXiv 2002.05709, eq. 1)."""
     views = torch.cat([view_of(images), view_of(images)])
     mu, _ = model(views)
@@ -229,12 +229,12 @@ def run(
     """Pretrains for each pair of seeds, then runs the studies of the targets."""
     source = tasks.source_data("animals", root).train
     seeds = [FIRST_SEED + number for number in range(pairs)]
-    encoders: dict[str, dict[int, vae_transfer.Pretrained]] = {}
+    encoders: dict[str, vae_transfer.InitialEncoders] = {}
     started = time.monotonic()
     for number, way in enumerate((UNTRAINED, *WAYS)):
-        encoders[way] = {}
-        for seed in seeds:
-            encoders[way][seed] = pretrained(way, source, seed, out / "encoders", views)
+        encoders[way] = {
+            seed: pretrained(way, source, seed, out / "encoders", views) for seed in seeds
+        }
         minutes = (time.monotonic() - started) / 60
         left = minutes / max(number, 1) * (len(WAYS) - number)
         say(f"{way}: {pairs} encoders, {minutes:.1f} min so far, about {left:.0f} to go")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from vaetl_helpers import nets, study, vae
 from vaetl_helpers.authoring.assets.facts import RECORDED, origin
+from vaetl_helpers.authoring.assets.pretrain_autoencoder import squared_error
 from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.data.registry import load
 from vaetl_helpers.output import record, record_id, say, write_whole
@@ -52,11 +53,6 @@ PLANS = (
     Plan(full=False, epochs=60, batch_size=64, seeds=20),  # profile cpu of chapter 3
     Plan(full=True, epochs=15, batch_size=128, seeds=10),
 )
-
-
-def squared_error(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Chapter 3's loss of an autoencoder."""
-    return (model(images).sigmoid() - images).square().sum(dim=(1, 2, 3)).mean()
 
 
 def train(model: nn.Module, images: ImageSet, loss: Callable[..., Any], plan: Plan, seed: int):

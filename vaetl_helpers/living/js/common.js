@@ -444,10 +444,6 @@ function int8Of(base64) {
   return new Int8Array(bytesOf(base64).buffer);
 }
 
-function float32Of(base64) {
-  return new Float32Array(bytesOf(base64).buffer);
-}
-
 // ---------------------------------------------------------------- small networks
 
 // Promises a network that living/weights.py has packed, ready to run.
