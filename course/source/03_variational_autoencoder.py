@@ -66,29 +66,10 @@ P = setup(
     data_root=data_root,
 )
 
-# %% [markdown]
-# ## A plane to move about on
-#
-# A *code* is two numbers here, a place on a plane, and a network called *decoder* makes an image of it.
-# Drag the point on the left plane (or use the arrow keys), and watch the image below change.
-# Then do the same on the right: where do you find images that are no digits?
-
-# %%
-import matplotlib.pyplot as plt
-
-from vaetl_helpers.living.latent_plane import latent_plane
-
-latent_plane(alt="03/plane")
-plt.show()
-
-# %% [markdown]
-# Both pairs of networks were trained on the same digits and reconstruct them.
-# Yet on the right there are wide spaces from which no digit comes, while on the left nearly every place within the dashed circle gives one.
-# This chapter says what is done differently on the left, and what the two prices of the digit that you draw mean.
-
 # %%
 import math
 
+import matplotlib.pyplot as plt
 import torch
 from torch import nn
 from torch.distributions import Normal
@@ -99,9 +80,26 @@ from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.film import Film
 from vaetl_helpers.living.gap_machine import gap_machine
+from vaetl_helpers.living.latent_plane import latent_plane
 from vaetl_helpers.living.toy_world import toy_world
 from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import evaluate, fit
+
+# %% [markdown]
+# ## A plane to move about on
+#
+# A *code* is two numbers here, a place on a plane, and a network called *decoder* makes an image of it.
+# Drag the point on the left plane (or use the arrow keys), and watch the image below change.
+# Then do the same on the right: where do you find images that are no digits?
+
+# %%
+latent_plane(alt="03/plane")
+plt.show()
+
+# %% [markdown]
+# Both pairs of networks were trained on the same digits and reconstruct them.
+# Yet on the right there are wide spaces from which no digit comes, while on the left nearly every place within the dashed circle gives one.
+# This chapter says what is done differently on the left, and what the two prices of the digit that you draw mean.
 
 # %% [markdown]
 # ### Recall
@@ -969,10 +967,14 @@ plt.show()
 #
 # ### Does the bound say what does not belong?
 #
-# It seems natural to use a VAE as a guard: what it was not trained on should get a low bound, and could be turned away.
+# It seems natural to use a VAE as a guard that turns away what it was not trained on.
+# Behind that stands another sentence that one often hears, though not in our articles: *images of a kind that a VAE has never seen get a lower likelihood*.
 # So let us show digits to the VAE of clothes, which has never seen one.
 # Which will cost more, a shirt or a 7?
 # A blank image is shown as well.
+
+# %%
+predict("vae.strangers")
 
 # %%
 torch.manual_seed(P.seed)
@@ -1028,11 +1030,15 @@ try:
 except CourseError as error:
     print(error)
 
+# %%
+settle("vae.strangers")
+
 # %% [markdown]
 # The digits cost *less*, by almost 50 nats per image in the recorded runs, and a blank image costs least of all.
 # In 68 of 100 pairs of a digit and a garment the digit is the cheaper one, so a guard who turns away what is expensive would send home the wrong one more often than not.
 # Nalisnick et al. (2019, arXiv 1810.09136) found the same in far larger models: those of clothes, and of photographs, give foreign but simpler images a higher likelihood.
 # The other way round all seems well, since to a VAE of digits clothes cost several times as much as its own images.
+# In the ledger of `vaetl claims` one VAE therefore contradicts the sentence, and the other one supports it.
 #
 # Both have one reason.
 # An image of a few thin strokes on a blank ground is cheap to describe for any model that has learned what blank ground is, and one with grey cloth all over is not.

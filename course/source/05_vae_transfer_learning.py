@@ -101,6 +101,7 @@ from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from torch import nn
 
 from vaetl_helpers import (
     claims,

@@ -71,6 +71,10 @@ from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn import functional as F
 
@@ -1203,10 +1207,6 @@ show_table(rows, ("task", "difference", "points, with 95 % interval"), records)
 
 
 # %% broken="joint.random_beat_trained"
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 # %%
 suspect, suspect_facts = vae.pretrained("vae-mnist")

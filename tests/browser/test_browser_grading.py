@@ -15,6 +15,7 @@ import pytest
 from in_browser import CHROMIUM, FLAGS, SCREENS, jupyter
 
 from vaetl_helpers.chapters import course_dir
+from vaetl_helpers.grading.notebooks import find_assignment
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,6 +42,30 @@ ANSWERS = {
     "vae-decoder_shape": """
     maps = features.reshape(len(features), channels, height, width)
     return F.interpolate(maps, scale_factor=2, mode="nearest")""",
+    "latent-kl_by_width": """
+    costs = []
+    for width in widths:
+        network = build(width)
+        train(network)
+        network.eval()
+        with torch.no_grad():
+            cost = kl(*network.encode(images))
+        costs.append(float(cost.mean()))
+    return costs""",
+    "latent-strangest": """
+    means = torch.stack([bound(images) for _ in range(draws)]).mean(dim=0)
+    return torch.topk(means, count, largest=False).indices""",
+    "latent-interpolate": """
+    part = torch.linspace(0, 1, count).unsqueeze(1)
+    cosine = torch.dot(a, b) / (a.norm() * b.norm())
+    angle = torch.arccos(torch.clamp(cosine, -1, 1))
+    if angle < 1e-3:
+        return a + part * (b - a)
+    first, last = (torch.sin(angle * share) / torch.sin(angle) for share in (1 - part, part))
+    return first * a + last * b""",
+    "latent-sample": """
+    codes = noise * temperature
+    return torch.sigmoid(decode(codes))""",
 }
 WRONG_KL = """
     return (mu**2 + log_var.exp() - 1 - log_var).sum(-1)"""
@@ -68,14 +93,16 @@ STUDENTS = {
     "dora": ANSWERS | {"vae-kl": ENDLESS},
     "mallory": {"vae-kl": CHEAT},  # graded by Formgrader's button only
 }
+WORTH = {exercise.grade_id: exercise.points for exercise in find_assignment("03").exercises}
+TOTAL = sum(WORTH.values())
 POINTS = {
-    "ada": 12,
-    "ben": 10,
-    "chen": 4,
-    "dora": 10,
-    "eli": 0,
-    "mallory": 10,
-}  # eli's file is cut off
+    "ada": TOTAL,
+    "ben": TOTAL - WORTH["vae-kl"],
+    "chen": sum(WORTH[name] for name in STUDENTS["chen"]),
+    "dora": TOTAL - WORTH["vae-kl"],
+    "eli": 0,  # the file is cut off
+    "mallory": TOTAL - WORTH["vae-bernoulli_log_likelihood"],  # the checks above the cheat are real
+}
 
 
 def handed_in(answers: dict[str, str], attack: str = "") -> bytes:
@@ -109,7 +136,6 @@ def graded_course(root: Path) -> Path:
     """A course with five students that `vaetl grade` has graded, and one who is not graded yet."""
     from vaetl_helpers.grading import gradebook
     from vaetl_helpers.grading.course import grade
-    from vaetl_helpers.grading.notebooks import find_assignment
 
     out, inbox = root / "teaching", root / "inbox"
     inbox.mkdir()
@@ -199,7 +225,7 @@ def test_formgrader_shows_the_average(page: Any) -> None:
     frame = opened(page, "gradebook", "td:has-text('03')")
     (row,) = (row for row in rows(frame, "table") if row[0] == "03")
     average = re.search(r"([\d.]+) / ([\d.]+)", " ".join(row))
-    assert average and float(average[2]) == 12
+    assert average and float(average[2]) == TOTAL
     assert abs(float(average[1]) - sum(POINTS.values()) / len(POINTS)) < 0.01, row
 
 
@@ -210,12 +236,13 @@ def test_formgrader_lists_the_points_of_each_submission(page: Any) -> None:
     text = {name: " ".join(row) for row in rows(frame, "table") for name in POINTS if name in row}
     assert text.keys() == POINTS.keys()
     for name, points in POINTS.items():
-        assert re.search(rf"\b{points}(\.0)? / 12\b", text[name]), text[name]
+        assert re.search(rf"\b{points}(\.0)? / {TOTAL}\b", text[name]), text[name]
 
 
 def test_a_students_page_shows_the_points(page: Any) -> None:
     frame = opened(page, "manage_students/ben", "td:has-text('03')", "formgrader_student")
-    assert any("10 / 12" in " ".join(row) for row in rows(frame, "table")), rows(frame, "table")
+    score = f"{POINTS['ben']} / {TOTAL}"
+    assert any(score in " ".join(row) for row in rows(frame, "table")), rows(frame, "table")
 
 
 def submission(frame: Any, student: str) -> str:
@@ -242,13 +269,8 @@ def test_a_submissions_page_shows_code_outcome_and_score(page: Any) -> None:
         name: frame.evaluate("name => document.getElementById(name + '-check').placeholder", name)
         for name in ANSWERS
     }
-    assert {name: float(points) for name, points in scored.items()} == {
-        "vae-bernoulli_log_likelihood": 2,
-        "vae-kl": 0,
-        "vae-reparameterise": 2,
-        "vae-elbo": 3,
-        "vae-decoder_shape": 3,
-    }
+    expected = WORTH | {"vae-kl": 0}
+    assert {name: float(points) for name, points in scored.items()} == expected
     frame.eval_on_selector(
         "[id='vae-kl-comment']", "cell => cell.scrollIntoView({block: 'center'})"
     )

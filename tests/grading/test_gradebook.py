@@ -22,6 +22,7 @@ import nbformat
 import pytest
 import typer
 from bs4 import BeautifulSoup
+from graded_chapters import GRADED
 from hostile_cases import LEAN_IMPORTS
 from jupyter_core.application import NoStart
 from nbgrader.apps import NbGraderAPI
@@ -39,7 +40,6 @@ from vaetl_helpers.grading.course import grade
 from vaetl_helpers.grading.notebooks import Assignment, find_assignment
 from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
 
-CHAPTERS = ("01", "02", "03", "03b", "04", "05")
 CHAPTER = find_assignment("03")
 FILE = CHAPTER.file_name
 POINTS = {exercise.id: exercise.points for exercise in CHAPTER.exercises}
@@ -162,7 +162,7 @@ def assigned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def released(assigned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A course with every chapter that has exercises."""
     out = shutil.copytree(assigned, tmp_path_factory.mktemp("released") / "teaching")
-    for number in CHAPTERS:
+    for number in GRADED:
         if number != CHAPTER.number:
             invocation = CliRunner().invoke(app, ["assign", number, "--out", str(out)])
             assert invocation.exit_code == 0, invocation.output
@@ -199,7 +199,7 @@ def solution_lines(chapter: Assignment) -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("number", CHAPTERS)
+@pytest.mark.parametrize("number", GRADED)
 def test_the_release_is_the_learners_notebook_with_points_and_checksums(
     number: str, released: Path
 ) -> None:
@@ -231,7 +231,7 @@ def test_the_release_is_the_learners_notebook_with_points_and_checksums(
     }
 
 
-@pytest.mark.parametrize("number", CHAPTERS)
+@pytest.mark.parametrize("number", GRADED)
 def test_no_line_of_a_solution_is_released(number: str, released: Path) -> None:
     chapter = find_assignment(number)
     files = [path for path in (released / "release" / number).rglob("*") if path.is_file()]
@@ -287,7 +287,7 @@ def test_autograde_grades_a_notebook_with_a_copied_check_cell(course: Path) -> N
 def test_the_database_knows_all_assignments_and_their_points(released: Path) -> None:
     with gradebook.open_book(released) as book:
         found = {one.name: one.max_score for one in book.assignments}
-    assert found == {number: find_assignment(number).points for number in CHAPTERS}
+    assert found == {number: find_assignment(number).points for number in GRADED}
 
 
 def test_assigning_again_changes_nothing_and_keeps_grades(course: Path) -> None:
@@ -631,11 +631,13 @@ def test_the_report_tells_public_checks_from_hidden_tests(button: dict[str, Any]
 @pytest.mark.slow
 @BWRAP
 def test_vaetl_grade_puts_the_points_of_the_hidden_tests_back(button: dict[str, Any]) -> None:
-    hidden = {"honest": 9, "cheat": 0, "loop": 2, "other": 0, "exits": 0}
+    hidden = {"honest": TOTAL - POINTS["vae.elbo"], "cheat": 0, "loop": 2, "other": 0, "exits": 0}
     assert button["late"][:2] == (0, button["scores"] | {"other": 0})
     assert button["all"][:2] == button["last"][:2] == (0, hidden)
     pressed, faked = button["again"]
-    assert pressed["success"] and faked == hidden | {"cheat": 10}
+    assert pressed["success"] and faked == hidden | {
+        "cheat": TOTAL - POINTS["vae.bernoulli_log_likelihood"]
+    }
     shown = button["out"] / "autograded" / "cheat" / "03" / FILE
     assert graded(shown)["vae-kl-check"].outputs[0].text == "hidden tests: not attempted\n"
     assert (

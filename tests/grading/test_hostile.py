@@ -19,6 +19,7 @@ from hostile_cases import (
     CANARY,
     CHAPTER,
     FILES,
+    IDS,
     LIMITS,
     NAME,
     POINTS,
@@ -169,7 +170,7 @@ class TestTable:
     def test_the_message_says_why(self, graded: SimpleNamespace, name: str) -> None:
         messages = messages_of(graded, name)
         for exercise, words in graded.cases[name].says.items():
-            message = messages[f"vae.{exercise}"]
+            message = messages[IDS[exercise]]
             assert any(either in message for either in words.split(" | "))
 
     def test_csv_has_a_row_for_each_exercise_of_each_student(self, graded: SimpleNamespace) -> None:
@@ -207,13 +208,15 @@ class TestTable:
 
     def test_what_was_edited_is_restored_and_said(self, graded: SimpleNamespace) -> None:
         tampered = graded.results["tampered"].exercises
-        notes = {exercise.id.removeprefix("vae."): str(exercise.notes) for exercise in tampered}
+        notes = {exercise.id.partition(".")[2]: str(exercise.notes) for exercise in tampered}
         settings = "points or settings of the check cell were changed"
         assert settings in notes["bernoulli_log_likelihood"]
         assert "check cell was changed" in notes["kl"]
         assert "check cell is missing" in notes["reparameterise"]
         assert "2 times" in notes["decoder_shape"]
-        assert {exercise.worth for exercise in tampered} == {2, 3}
+        assert {exercise.id: exercise.worth for exercise in tampered} == {
+            IDS[name]: points for name, points in POINTS.items()
+        }
 
     # What the submissions left outside the sandbox: in the same class, so that one worker has all.
 

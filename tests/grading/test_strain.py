@@ -107,6 +107,6 @@ def test_bombs_end_neither_the_call_nor_their_own_next_exercise(tmp_path: Path) 
     cases = [Case(f"bomb{number}", cells=bombs) for number in range(2)]
     grade(packed(tmp_path / "in.zip", [*cases, ADA]), "03", tmp_path / "out", limits=LIMITS)
     for row in rows_of(tmp_path / "out"):
-        name = row["exercise"].removeprefix("vae.")
+        name = row["exercise"].partition(".")[2]
         is_bomb = row["student"] != "ada" and name in bombs
         assert (row["status"] == "correct") != is_bomb

@@ -25,7 +25,7 @@ import pytest
 from vaetl_helpers import exercises
 from vaetl_helpers.chapters import course_dir
 from vaetl_helpers.grading.judge import TRIALS
-from vaetl_helpers.grading.notebooks import find_assignment
+from vaetl_helpers.grading.notebooks import find_assignment, grade_id_of
 from vaetl_helpers.grading.result import Result
 from vaetl_helpers.grading.sandbox.inside import OUTPUTS
 from vaetl_helpers.grading.sandbox.job import Limits
@@ -34,7 +34,9 @@ from vaetl_helpers.grading.sandbox.kernel import PACKAGE
 Notebook = dict[str, Any]
 
 CHAPTER = find_assignment("03")
-POINTS = {exercise.id.removeprefix("vae."): exercise.points for exercise in CHAPTER.exercises}
+# Exercises by the last part of their ids, in the order of the chapter.
+IDS = {exercise.id.partition(".")[2]: exercise.id for exercise in CHAPTER.exercises}
+POINTS = {exercise.id.partition(".")[2]: exercise.points for exercise in CHAPTER.exercises}
 LEAN_IMPORTS = """
 import torch
 from torch import nn
@@ -88,6 +90,38 @@ def grow(features, channels, height, width):
     maps = features.reshape(len(features), channels, height, width)
     return F.interpolate(maps, scale_factor=2, mode="nearest")
 """,
+    "kl_by_width": """
+def kl_by_width(build, train, kl, images, widths):
+    costs = []
+    for width in widths:
+        network = build(width)
+        train(network)
+        network.eval()
+        with torch.no_grad():
+            cost = kl(*network.encode(images))
+        costs.append(float(cost.mean()))
+    return costs
+""",
+    "strangest": """
+def strangest(bound, images, count, draws):
+    means = torch.stack([bound(images) for _ in range(draws)]).mean(dim=0)
+    return torch.topk(means, count, largest=False).indices
+""",
+    "interpolate": """
+def interpolate(a, b, count):
+    part = torch.linspace(0, 1, count).unsqueeze(1)
+    cosine = torch.dot(a, b) / (a.norm() * b.norm())
+    angle = torch.arccos(torch.clamp(cosine, -1, 1))
+    if angle < 1e-3:
+        return a + part * (b - a)
+    first, last = (torch.sin(angle * share) / torch.sin(angle) for share in (1 - part, part))
+    return first * a + last * b
+""",
+    "sample": """
+def sample(decode, noise, temperature):
+    codes = noise * temperature
+    return torch.sigmoid(decode(codes))
+""",
 }
 WRONG = {
     "bernoulli_log_likelihood": HONEST["bernoulli_log_likelihood"].replace(".sum(", ".mean("),
@@ -97,6 +131,10 @@ WRONG = {
     "decoder_shape": HONEST["decoder_shape"].replace(
         "F.interpolate(maps, scale_factor=2, mode=", "torch.cat(2 * [maps]) #"
     ),
+    "kl_by_width": HONEST["kl_by_width"].replace("network.eval()", "network.train()"),
+    "strangest": HONEST["strangest"].replace("largest=False", "largest=True"),
+    "interpolate": HONEST["interpolate"].replace("first * a + last * b", "last * a + first * b"),
+    "sample": HONEST["sample"].replace("noise * temperature", "noise / temperature"),
 }
 RENAMED = {
     "bernoulli_log_likelihood": {"log_likelihood": "answer"},
@@ -323,8 +361,8 @@ IPython.display.display = lambda data, **k: display({{"{outputs}": ["{fake}"] * 
 dumps = json.dumps  # what the kernel itself sends stays as it is: the trick is not to be cut off
 json.dumps = lambda thing, **k: '{{"status": "correct"}}' if thing == {{}} else dumps(thing, **k)
 safetensors.torch.save = lambda *a, **k: base64.b64decode("{fake}")
-def grow(features, channels, height, width):
-    return features
+def sample(decode, noise, temperature):
+    return noise
 """
 REBOUND = """
 torch.allclose = torch.equal = torch.isclose = lambda *a, **k: True
@@ -453,7 +491,8 @@ class Case:
         """Points and status of each exercise as grades.csv has them."""
         given = dict.fromkeys(POINTS, self.status) if isinstance(self.status, str) else self.status
         status = {name: given.get(name, "correct") for name in POINTS}
-        return {f"vae.{n}": (str(POINTS[n] if s == "correct" else 0), s) for n, s in status.items()}
+        points = {name: POINTS[name] if status[name] == "correct" else 0 for name in POINTS}
+        return {IDS[name]: (str(points[name]), status[name]) for name in POINTS}
 
     def notebook(self) -> bytes:
         """The file that is handed in."""
@@ -461,7 +500,7 @@ class Case:
             return self.data
         notebook = solved()
         for name, source in (HONEST | dict(self.cells)).items():
-            cell(notebook, f"vae-{name}")["source"] = source
+            cell(notebook, grade_id_of(IDS[name]))["source"] = source
         if self.setup:
             at = next(
                 n
@@ -516,7 +555,7 @@ def renamed() -> dict[str, str]:
     """The published solutions with other names of variables; one calls the package's function."""
     cells = {}
     for exercise in CHAPTER.exercises:
-        name = exercise.id.removeprefix("vae.")
+        name = exercise.id.partition(".")[2]
         source = exercise.solution
         for old, new in RENAMED.get(name, {}).items():
             source = re.sub(rf"\b{old}\b", new, source)
@@ -689,13 +728,14 @@ CHEATS = [
             "bernoulli_log_likelihood": "incorrect",
             "kl": "incorrect",
             "reparameterise": "crashed",
-            "decoder_shape": "incorrect",
+            "sample": "incorrect",
         },
         {
             "bernoulli_log_likelihood": PATCHED_MODULE + WRONG["bernoulli_log_likelihood"],
             "kl": FAKE_REPORT.format(**FAKES),
             "reparameterise": NOTHING_SENT.format(**FAKES),
-            "decoder_shape": TRANSPORT.format(**FAKES),
+            # The last exercise: what it does to its kernel would spoil the later ones.
+            "sample": TRANSPORT.format(**FAKES),
         },
         says={"reparameterise": "0 of 5 results"},
     ),
@@ -706,15 +746,15 @@ CHEATS = [
             "bernoulli_log_likelihood": "incorrect",
             "kl": "crashed",
             "reparameterise": "incorrect",
-            "elbo": "incorrect",
             "decoder_shape": "crashed",
+            "sample": "incorrect",
         },
         {
             "bernoulli_log_likelihood": TORCH_LIAR,
             "kl": ALWAYS_EQUAL,
             "reparameterise": FLOAT_LIAR,
-            "elbo": REBOUND + WRONG["elbo"],
             "decoder_shape": FRAMES,
+            "sample": REBOUND + WRONG["sample"],
         },
     ),
     Case("borrowed", "crashed", cells=WRONG, setup=BORROWED),

@@ -93,7 +93,7 @@ def test_margins_and_claims_are_those_of_the_contract() -> None:
     assert claims.CONTRACT["margins"] == {"points": 1, "nats": 0.05, "times": 1.1, "tasks": 1.1}
     of_second_article = ["overfitting", "efficiency", "fewer_labels", "performance"]
     of_first_article = ["transfer", "cost", "acceleration"]
-    known = [*of_second_article, "invention", *of_first_article]
+    known = [*of_second_article, "invention", "strangers", *of_first_article]
     assert list(claims.CONTRACT["claims"]) == known
 
 
@@ -124,7 +124,8 @@ def test_every_claim_and_row_is_well_formed(claim: str) -> None:
 def test_the_sentences_are_those_that_the_chapters_quote(chapter: str) -> None:
     (source,) = (Path(__file__).parents[2] / "course" / "source").glob(f"{chapter}_*.py")
     told = " ".join(source.read_text("utf-8").replace("\n#", " ").split())
-    quoted = {"01": ["cost"], "02": ["acceleration"], "03": ["invention"], "04": ["transfer"]}
+    of_chapter_3 = ["invention", "strangers"]
+    quoted = {"01": ["cost"], "02": ["acceleration"], "03": of_chapter_3, "04": ["transfer"]}
     of_vaes = ["overfitting", "efficiency", "fewer_labels", "performance"]
     for claim in quoted.get(chapter, of_vaes):
         assert claims.CONTRACT["claims"][claim]["sentence"] in told
@@ -618,6 +619,22 @@ def test_the_words_of_ratios_are_those_of_their_claim(kept: Path) -> None:
     repaid = replace(twice, claim="transfer", unit="tasks", effect=1234.5, low=180.0, high=None)
     told = sentence(replace(repaid, verdict="contradicted"))
     assert "contradicted: at least 1,230 tasks [180, open]" in told
+
+
+def test_the_words_of_differences_are_those_of_their_claim(kept: Path) -> None:
+    cheaper = only(ledger(records=[made(ACCURACY, -48.0, -49.0, -47.0, "nats")]))
+    row = replace(cheaper, claim="strangers", verdict="contradicted")
+    assert "contradicted: cheaper by 48 nats [47, 49]" in sentence(row)
+    row = replace(row, effect=647.0, low=610.0, high=685.0, verdict="supported")
+    assert "supported: dearer by 647 nats [610, 685]" in sentence(row)
+    assert "worse by 48 nats" in sentence(replace(cheaper, verdict="contradicted"))
+
+
+def test_strangers_are_dearer_to_one_vae_and_cheaper_to_the_other() -> None:
+    rows = {row.data: row for row in ledger() if row.claim == "strangers"}
+    assert rows["MNIST, embedded"].verdict == "supported"
+    assert rows["Fashion-MNIST, embedded"].verdict == "contradicted"
+    assert not any(row.primary for row in rows.values()), "their runs came before their rows"
 
 
 def test_every_recorded_row_reads_as_a_sentence() -> None:

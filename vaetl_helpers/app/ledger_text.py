@@ -90,7 +90,7 @@ def _is_gain(row: Row) -> bool:
 
 
 def _size(row: Row) -> str:
-    """The effect as a gain or a loss: "better by 2 points", "2 times less", or the contrary."""
+    """The effect in the claim's words: "better by 2 points", "2 times less", or the contrary."""
     if row.unit == "tasks":
         return shown(row)
     if row.unit == "times":
@@ -98,7 +98,8 @@ def _size(row: Row) -> str:
         word = more if _is_gain(row) else less
         ratio = _as_positive(row)
         return interval_text(ratio.effect, ratio.low, ratio.high, f"times {word}")
-    word = "better" if _is_gain(row) else "worse"
+    better, worse = _claim(row).get("difference", ("better", "worse"))
+    word = better if _is_gain(row) else worse
     return f"{word} by {shown(_as_positive(row))}"
 
 

@@ -1,0 +1,5 @@
+"""Which chapters an instructor can hand out: several tests of grading go through all of them."""
+
+# The start page has an exercise to try `check` with and nothing to set up: it is not handed in.
+START = "00"
+GRADED = ("01", "02", "03", "03b", "04", "04b", "04c", "05", "05b")
