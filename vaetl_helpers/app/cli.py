@@ -321,6 +321,9 @@ def grade(  # noqa: PLR0913  (the options of the command)
     processes: Annotated[
         int, typer.Option(help="processes and threads that it may start", min=32)
     ] = 128,
+    only: Annotated[
+        str | None, typer.Option(help="judge this exercise again, such as vae.kl; the others stay")
+    ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe-no-sandbox", help="run with your own rights: dangerous")
     ] = False,
@@ -331,6 +334,7 @@ def grade(  # noqa: PLR0913  (the options of the command)
     vaetl grade submissions.zip --assignment 03 --out teaching
     vaetl grade teaching/submitted --assignment 03 --out teaching --jobs 8
     vaetl grade inbox --assignment 03 --out teaching -p seed=7    other data, other hidden tests
+    vaetl grade inbox --assignment 03 --out teaching --only vae.kl    after its check was mended
 
     Writes grades.csv, report.html, feedback pages and nbgrader's gradebook. What is graded stays
     graded: after Ctrl-C, or when late submissions have come, run the same command again.
@@ -356,6 +360,7 @@ def grade(  # noqa: PLR0913  (the options of the command)
             parameters=parameters,
             limits=limits,
             sandboxed=not unsafe,
+            only=only,
         )
     )
 

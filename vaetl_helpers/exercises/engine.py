@@ -110,6 +110,7 @@ class Exercise:
     for later cells; `drive` sees them in it. `level` is 1 to 3; `steps` are the comments of a stub
     for a long function. A right answer is told what it has shown, `after`, and where there is one
     an `alternative`. `parts_right` counts of outputs how many `parts` are right, from the first on.
+    `says` are sentences of the judge about what differs, beside those of the wrong answers.
     """
 
     id: str
@@ -129,6 +130,7 @@ class Exercise:
     alternative: str = ""
     parts: tuple[Part, ...] = ()
     parts_right: PartsRight | None = None
+    says: tuple[str, ...] = ()
 
     @property
     def stars(self) -> str:

@@ -453,6 +453,7 @@ class Block:
             alternative=self.alternative,
             parts=tuple(self.parts),
             parts_right=self.parts_right,
+            says=tuple(stage.says for stage in self.stages),
         )
 
 

@@ -78,6 +78,10 @@ class Assignment:
         return sum(exercise.points for exercise in self.exercises)
 
     @property
+    def ids(self) -> list[str]:
+        return [exercise.id for exercise in self.exercises]
+
+    @property
     def file_name(self) -> str:
         return f"{self.name}.ipynb"
 

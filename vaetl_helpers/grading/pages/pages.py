@@ -30,6 +30,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from vaetl_helpers.authoring.document import head, styles
+from vaetl_helpers.grading.class_view import ClassView
 from vaetl_helpers.grading.notebooks import Assignment
 from vaetl_helpers.grading.result import UNGRADABLE, ExerciseResult, GradedBy, Result, Status
 from vaetl_helpers.plots import COLOURS, STYLE
@@ -84,6 +85,12 @@ LOOKS = {
     Status.CORRECT: Look("green", "✓", "The function returned what was asked for."),
     Status.INCORRECT: Look(
         "red", "✗", "The function ran, and what it returned is not what was asked for.", HINT
+    ),
+    Status.PARTLY_CORRECT: Look(
+        "yellow",
+        "◐",
+        "The function ran; a part of what was asked for is right, and earns its points.",
+        HINT,
     ),
     Status.CRASHED: Look("red", "!", "The cell or its function stopped with an error.", HINT),
     Status.NOT_ATTEMPTED: Look(
@@ -266,6 +273,21 @@ def report_page(
         about_flags=ABOUT_FLAGS,
         about_public_checks=ABOUT_PUBLIC_CHECKS,
     )
+
+
+def class_page(results: Iterable[Result], assignments: Mapping[str, Assignment]) -> str:
+    """A page to show to the class: what went wrong, how often, and nobody's name.
+
+    Of what students have written themselves nothing is on it, unless two have the same error.
+    """
+    by_number: dict[str, list[Result]] = {number: [] for number in sorted(assignments)}
+    for result in results:
+        by_number[result.assignment].append(result)
+    classes = []
+    for number, of_assignment in by_number.items():
+        if of_assignment:
+            classes.append(ClassView(number, assignments[number].title, of_assignment))
+    return _render("class.html", classes=classes)
 
 
 def _render(template: str, **values: object) -> str:
