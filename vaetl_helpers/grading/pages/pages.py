@@ -30,13 +30,16 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from vaetl_helpers.authoring.document import head, styles
+from vaetl_helpers.grading.class_claims import Joined
 from vaetl_helpers.grading.class_view import ClassView
 from vaetl_helpers.grading.notebooks import Assignment
+from vaetl_helpers.grading.pages.forest import forest_alt, forest_picture
 from vaetl_helpers.grading.result import UNGRADABLE, ExerciseResult, GradedBy, Result, Status
 from vaetl_helpers.plots import COLOURS, STYLE
 
 MOST_CODE = 20_000  # characters that are shown of a cell
 MOST_TEXT = 2_000  # and of anything else
+MOST_LEFT_OUT = 200  # reasons on the page of a class
 EVERYWHERE = "all exercises"
 SETUP = "setup cells"
 WHOLE_NOTEBOOK = ""
@@ -290,6 +293,11 @@ def class_page(results: Iterable[Result], assignments: Mapping[str, Assignment])
     return _render("class.html", classes=classes)
 
 
+def claims_page(joined: Joined) -> str:
+    """The pooled rows of a class, each with its forest plot, and what was left out."""
+    return _render("claims.html", joined=joined, most_left_out=MOST_LEFT_OUT)
+
+
 def _render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(values)
 
@@ -312,6 +320,8 @@ def _environment() -> jinja2.Environment:
         "looks": LOOKS,
         "most_code": MOST_CODE,
         "feedback_address": feedback_address,
+        "forest_alt": forest_alt,
+        "forest_picture": forest_picture,
         "highlighted": _highlighted,
     }
     return environment
