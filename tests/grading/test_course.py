@@ -107,10 +107,12 @@ def expected_table(out: Path, cases: list[Case]) -> str:
     rows = []
     for case in cases:
         for exercise, (points, status) in case.expected().items():
-            rows.append((results[case.name].student, exercise, points, status))
+            parts = [part.text for part in results[case.name].exercise(exercise).parts]
+            row = (results[case.name].student, exercise, points, status, "; ".join(parts))
+            rows.append(row)
     rows.sort(key=lambda row: row[0])
     lines = [",".join(row) for row in rows]
-    return "\n".join(["student,exercise,points,status", *lines, ""])
+    return "\n".join(["student,exercise,points,status,parts", *lines, ""])
 
 
 @pytest.mark.slow

@@ -176,7 +176,7 @@ class TestGraded:
 
 def test_an_exercise_that_is_not_in_the_chapter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CourseError, match="vae.kl"):
-        grade(tmp_path, "03", tmp_path / "out", only="vae.kll", sandboxed=False)
+        grade(tmp_path / "in", "03", tmp_path / "out", only="vae.kll", sandboxed=False)
 
 
 def kept_in(folder: Path, settings: str = "", **tests: str) -> KeptRuns:

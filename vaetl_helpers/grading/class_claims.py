@@ -298,7 +298,7 @@ def _take(  # noqa: PLR0913  (what is known, and where things go)
     found: dict[Key, list[StudentEffect]],
     reasons: Counter[tuple[str, str]],
 ) -> None:
-    """Adds a row to what was found, or to the reasons; a row that answers nothing is passed over."""
+    """Adds a row to what was found, or to the reasons; passes over what answers no question."""
     if not isinstance(row, dict) or row.get("source", "live") != "live":
         return  # the package's own rows are in each ledger
     id, data = row.get("id"), row.get("data")

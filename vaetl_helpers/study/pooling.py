@@ -107,7 +107,7 @@ def _reml(y: Floats, variances: Floats) -> float:
     It is looked for on a grid first, since the likelihood may have two maxima.
     """
     scale = float(y.var(ddof=1) + variances.max())
-    grid = np.concatenate([[0.0], np.geomspace(1e-8, 10, 200) * scale])
+    grid = np.concatenate([[0.0], np.geomspace(1e-8, 10, 60) * scale])
     losses = [_restricted_loss(value, y, variances) for value in grid]
     best = int(np.argmin(losses))
     if best == 0:

@@ -1,4 +1,4 @@
-"""The forest plot of a class: a line for each student, the mean below, and where others would lie."""
+"""The forest plot of a class: a line for each student, their mean, and where others would lie."""
 
 from __future__ import annotations
 
