@@ -44,8 +44,11 @@ def test_the_same_finding_is_counted_wherever_its_line_stands() -> None:
         answer(Status.CRASHED, f"{name_error} (line 7 of kl: x = kll(1))"),
         answer(Status.CORRECT, points=2),
         answer(Status.CRASHED, f"{name_error} (line 1 of kl)"),
+        answer(Status.CRASHED, "KeyError: 1 (line 1 of kl: d[(1)]); advice"),
+        answer(Status.CRASHED, "KeyError: 1 (line 2 of kl); advice"),
+        answer(Status.NOT_ATTEMPTED),
     )
-    assert rows == [(name_error, 3), (NO_HALF, 1)]
+    assert rows == [(name_error, 3), ("KeyError: 1; advice", 2), (NO_HALF, 1)]
 
 
 def test_what_one_student_alone_has_written_is_not_shown() -> None:
@@ -55,7 +58,7 @@ def test_what_one_student_alone_has_written_is_not_shown() -> None:
         answer(Status.INCORRECT, "the result: expected one number, got Ada is silly"),
         answer(Status.UNREADABLE, "no notebook, only Ada is silly.pdf"),
     )
-    texts = {("RuntimeError", 1), (OWN_WORDS, 1), (OTHER_FINDING, 1), ("", 1)}
+    texts = {("RuntimeError", 1), (OWN_WORDS, 1), (OTHER_FINDING, 1)}
     assert set(rows) == texts
 
 

@@ -12,10 +12,11 @@ from vaetl_helpers import exercises
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading.result import ExerciseResult, Result, Status
 
-# The end of a message that quotes a line of somebody's own code.
-PLACE = re.compile(r" \(line \d+ of .*\)$", re.DOTALL)
+# Where a message quotes a line of somebody's own code; advice of the grader's may follow.
+PLACE = re.compile(r" \(line \d+ of .*\)(?=;|$)", re.DOTALL)
 OWN_WORDS = "an error of its own"
 OTHER_FINDING = "another finding, of one student only"
+# The others say all by themselves.
 WITH_MESSAGE = (Status.INCORRECT, Status.PARTLY_CORRECT, Status.CRASHED)
 
 
@@ -102,8 +103,8 @@ def _parts(answers: Sequence[ExerciseResult]) -> list[PartOfClass]:
 def _findings(id: str, answers: Sequence[ExerciseResult]) -> list[Finding]:
     messages: Counter[tuple[Status, str]] = Counter()
     for answer in answers:
-        if answer.status != Status.CORRECT:
-            messages[answer.status, _without_place(answer)] += 1
+        if answer.status in WITH_MESSAGE:
+            messages[answer.status, PLACE.sub("", answer.message)] += 1
     ours = _sentences(id)
     shown: Counter[tuple[Status, str]] = Counter()
     for (status, message), count in messages.items():
@@ -115,17 +116,10 @@ def _findings(id: str, answers: Sequence[ExerciseResult]) -> list[Finding]:
     return findings
 
 
-def _without_place(answer: ExerciseResult) -> str:
-    """What was found, without the line of code; empty where the status says all."""
-    if answer.status not in WITH_MESSAGE:
-        return ""
-    return PLACE.sub("", answer.message)
-
-
 def _in_our_words(status: Status, message: str) -> str:
     """For what one student alone has: their own words are on no page that a class is shown."""
     if status != Status.CRASHED:
-        return OTHER_FINDING if message else ""
+        return OTHER_FINDING
     kind = message.partition(":")[0]
     error = getattr(builtins, kind, None)
     is_error = isinstance(error, type) and issubclass(error, Exception)

@@ -241,15 +241,17 @@ def _grade(
     to_grade = submissions
     if grader.only is None:
         to_grade = _changed(submissions, grader.assignment, folder, digests)
-    to_run = sum(bool(grader.plan(submission).driven) for submission in to_grade)
+    for submission in to_grade:
+        if _load(folder.result(grader.assignment, submission.student)):
+            grader.graded.add(submission.student)
+    plans = {submission.student: grader.plan(submission) for submission in to_grade}
+    to_run = sum(bool(plan.driven) for plan in plans.values())
     say(
         f"{len(submissions)} submissions of {grader.assignment.name}, {len(to_grade)} to grade, "
         f"{to_run} to run, results in {folder.path}",
         flush=True,
     )
     changes: list[tuple[str, str, str]] = []
-    # Those of whom the other exercises stay.
-    partly = {one.student for one in to_grade if grader.kept and grader.kept.of(one)}
     has_terminal = sys.stderr.isatty()
     bar = tqdm(total=len(to_grade), unit="submission", disable=not has_terminal)
     with bar, closing(grade_all(grader, to_grade, jobs)) as results:
@@ -258,7 +260,8 @@ def _grade(
             before = _load(path)
             if not result.broken:  # otherwise it is graded anew by the next call
                 result = result.with_digest(digests[result.student])
-            if before and grader.only and result.student in partly:
+            is_whole = plans[result.student].judged == grader.ids
+            if before and grader.only and not is_whole:
                 result = _with_new_judgement(before, result, grader.only)
             changes += _changes(before, result)
             _save(path, result)
@@ -367,8 +370,7 @@ def _left_out(path: Path) -> list[str]:
 def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
     rows = []
     for result in results:
-        failures = [f"{exercise.id}: {exercise.status}" for exercise in result.not_correct]
-        rows.append((result.student, result.score, ", ".join(failures)))
+        rows.append((result.student, result.score, ", ".join(_failures(result))))
     say("\n" + format_table(("student", "points", "not correct"), rows))
     say(f"\ngrades: {folder.grades}")
     say(f"report: {folder.report}")
@@ -381,6 +383,14 @@ def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
             "The same command tries again."
         )
     say(f"next: vaetl lab --instructor --dir {folder.path}  (Formgrader, with the same points)")
+
+
+def _failures(result: Result) -> list[str]:
+    """What is not correct, exercise by exercise; in one word where it is the same for all."""
+    statuses = result.status_counts()
+    if len(statuses) == 1 and result.not_correct:
+        return [f"all: {status}" for status in statuses]
+    return [f"{exercise.id}: {exercise.status}" for exercise in result.not_correct]
 
 
 def grades_table(results: Iterable[Result]) -> str:

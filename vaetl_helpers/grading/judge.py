@@ -89,10 +89,11 @@ class Ended(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What earlier runs of a submission have given, and the exercises that are to be driven now."""
+    """What earlier runs of a submission have given; the exercises to be driven and judged now."""
 
     earlier: SubmissionRun
     driven: set[str]
+    judged: set[str]
 
 
 class HiddenTests:
@@ -145,7 +146,7 @@ class HiddenTests:
         return Outcome(Status.CORRECT)
 
     def parts(self, id: str, outcome: Outcome, outputs: Sequence[str]) -> list[PartResult]:
-        """How the points of an exercise are made up; empty where it has no parts.
+        """How the points of an exercise are made up; empty where it has no parts, or did not run.
 
         A part is earned where it and all before it are right on every input.
         """
@@ -153,8 +154,10 @@ class HiddenTests:
         count = 0
         if outcome.status == Status.CORRECT:
             count = len(exercise.parts)
-        elif outcome.status == Status.INCORRECT and exercise.parts:
-            count = self._parts_right(id, outputs)
+        elif outcome.status == Status.INCORRECT:
+            count = self._parts_right(id, outputs) if exercise.parts else 0
+        else:
+            return []
         parts = []
         for number, part in enumerate(exercise.parts):
             points = part.points if number < count else 0
@@ -276,7 +279,7 @@ class Grader:
     """Runs the submissions of an assignment, each in a process and a sandbox; judges them here.
 
     What came back from runs that are `kept` is judged without another run. With `only` the other
-    exercises of a submission whose run is kept are not driven again.
+    exercises of students who are `graded`, and whose run is kept, are neither driven nor judged.
     """
 
     def __init__(
@@ -292,6 +295,7 @@ class Grader:
         self.assignment = assignment
         self.kept = kept
         self.only = only
+        self.graded: set[str] = set()
         self.tests = tests
         self.parameters = parameters
         self.limits = limits
@@ -307,11 +311,11 @@ class Grader:
         """What is to be driven of a submission, and what is kept of earlier runs."""
         kept = self.kept.of(submission) if self.kept else None
         if self.kept is None or kept is None:
-            return Plan(SubmissionRun(), self.ids)
-        stale = self.kept.stale(kept)
-        if self.only is not None:
-            stale &= {self.only}
-        return Plan(kept.run, stale)
+            return Plan(SubmissionRun(), self.ids, self.ids)
+        judged = self.ids
+        if self.only is not None and submission.student in self.graded:
+            judged = {self.only}
+        return Plan(kept.run, self.kept.stale(kept) & judged, judged)
 
     def keep(self, submission: Submission, plan: Plan, run: SubmissionRun) -> SubmissionRun:
         """The kept run with what was driven now, which is written down where nothing has failed."""
@@ -431,14 +435,20 @@ class Grader:
         content: Content | Outcome,
         run: SubmissionRun,
         tests: GradedBy = GradedBy.HIDDEN_TESTS,
+        judged: Collection[str] | None = None,
     ) -> Result:
-        """The result of one submission; whatever was wrong with it is said there."""
+        """The result of one submission; whatever was wrong with it is said there.
+
+        It has all exercises, or those that are to be `judged`.
+        """
         outcome_of_all = None
         if isinstance(content, Outcome):
             outcome_of_all = content
             content = Content()
         results = []
         for exercise in self.assignment.exercises:
+            if judged is not None and exercise.id not in judged:
+                continue
             outcome = outcome_of_all or self._outcome(exercise, content, run)
             cells = self._other_cells(exercise, content)
             of_exercise = run.exercises.get(exercise.id)
@@ -600,7 +610,7 @@ def grade_all(
                 kept.append((submission, content, plan))
         try:
             for submission, content, plan in kept:
-                yield grader.judge(submission, content, plan.earlier, tests)
+                yield grader.judge(submission, content, plan.earlier, tests, plan.judged)
             for future in as_completed(futures):
                 submission, content, plan = futures[future]
                 run = future.result()
@@ -609,13 +619,13 @@ def grade_all(
                     continue
                 # Not in the threads: a judge sets random states and default types for a while.
                 whole = grader.keep(submission, plan, run)
-                yield grader.judge(submission, content, whole, tests)
+                yield grader.judge(submission, content, whole, tests, plan.judged)
             if broken and len(broken) == len(submissions):
                 pool.submit(grader.try_out).result()
             for submission, content, plan in broken:
                 run = pool.submit(grader.run, content, plan.driven).result()
                 whole = grader.keep(submission, plan, run)
-                yield grader.judge(submission, content, whole, tests)
+                yield grader.judge(submission, content, whole, tests, plan.judged)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             grader.stop()

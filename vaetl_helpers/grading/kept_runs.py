@@ -23,7 +23,7 @@ from vaetl_helpers.grading.sandbox.job import SubmissionRun
 from vaetl_helpers.grading.submissions import Submission
 from vaetl_helpers.output import write_whole
 
-MOST_KEPT = 10 * 10**6  # bytes; what is larger is run again
+MOST_KEPT = 2 * 10**6  # bytes, of some hundred thousand at most; what is larger is run again
 # What belongs to a judge alone, or is found again in the inputs: by the block's method.
 NOT_DRIVING = {"compare", "part", "wrong", "judge", "properties", "draw"}
 

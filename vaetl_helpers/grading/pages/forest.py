@@ -13,6 +13,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator
 from scipy import stats
 
 from vaetl_helpers.claims import RATIOS
@@ -71,6 +72,7 @@ def _frame(axis: Axes, row: JoinedRow) -> None:
     axis.axvspan(null.low, null.high, color=GREY, alpha=0.2, linewidth=0)
     axis.set_xlabel(f"{row.unit} (grey: too little to be worth having)")
     if row.unit in RATIOS:
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.xaxis.set_minor_formatter(lambda value, _: "")
 
@@ -79,7 +81,7 @@ def _student(axis: Axes, y: int, student: StudentEffect, weight: float, unit: st
     """An effect whose square is as large as its weight; 1 is the mean weight."""
     half = float(stats.t.ppf(0.975, student.n - 1)) * student.se
     ends = in_unit(Ends(student.effect, student.effect - half, student.effect + half), unit)
-    axis.plot([ends.low, ends.high], [y, y], color=COLOURS[0], linewidth=1)
+    axis.plot([ends.low, ends.high], [y, y], "-", color=COLOURS[0], linewidth=1)
     axis.scatter([ends.effect], [y], s=22 * max(weight, 0.1), marker="s", color=COLOURS[0])
 
 
@@ -91,4 +93,4 @@ def _summary(axis: Axes, y: int, row: JoinedRow) -> None:
     axis.fill(xs, [y, y - 0.3, y, y + 0.3], color=COLOURS[1])
     if row.prediction is not None:
         ends = [row.prediction.low, row.prediction.high]
-        axis.plot(ends, [y + 1, y + 1], color=COLOURS[1], linewidth=4, alpha=0.5)
+        axis.plot(ends, [y + 1, y + 1], "-", color=COLOURS[1], linewidth=4, alpha=0.5)
