@@ -76,6 +76,12 @@ class JoinedRow:
     result: Pooled
 
     @property
+    def claim_text(self) -> str:
+        """The claim as the ledger reads it."""
+        text: str = CONTRACT["claims"][self.comparison.claim]["text"]
+        return text
+
+    @property
     def margin(self) -> float:
         """What a gain must be worth, on the scale of the effects."""
         return DELTAS.get(self.unit, 0.0)

@@ -58,7 +58,7 @@ class KeptRuns:
             kept = KeptRun(
                 content["submission"], content["tests"], SubmissionRun.from_dict(content["run"])
             )
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # it is run again
         return kept if kept.submission == self._digest(submission) else None
 
