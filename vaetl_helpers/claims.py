@@ -56,6 +56,7 @@ class Comparison:
 class Row:
     """An answer to a comparison; `row["unit"]` is the same as `row.unit`.
 
+    `se` is the standard error, of a ratio's logarithm, and `df` its degrees of freedom.
     An end of the interval that is None is open. `measure` says what the interval is conditional on,
     `question` is the same without it.
     """
@@ -74,6 +75,8 @@ class Row:
     id: str
     question: str
     conditional: tuple[str, ...] = ()
+    se: float | None = None
+    df: float | None = None
 
     def __getitem__(self, field: str) -> Any:
         return getattr(self, field)
@@ -180,6 +183,8 @@ class _Answer:
             id=comparison.id,
             question=comparison.measure,
             conditional=conditional,
+            se=finite_or_none(record.get("se")),
+            df=finite_or_none(record.get("df")),
         )
 
     def _verdict(self) -> str:

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pickletools
+import re
 import subprocess
 import sys
 import time
@@ -109,10 +110,12 @@ def expected_table(out: Path, cases: list[Case]) -> str:
     rows = []
     for case in cases:
         for exercise, (points, status) in case.expected().items():
-            rows.append((results[case.name].student, exercise, points, status))
+            parts = [part.text for part in results[case.name].exercise(exercise).parts]
+            row = (results[case.name].student, exercise, points, status, "; ".join(parts))
+            rows.append(row)
     rows.sort(key=lambda row: row[0])
     lines = [",".join(row) for row in rows]
-    return "\n".join(["student,exercise,points,status", *lines, ""])
+    return "\n".join(["student,exercise,points,status,parts", *lines, ""])
 
 
 @pytest.mark.slow
@@ -430,6 +433,13 @@ class TestChapters:
         words = {word for _, word, _ in pickletools.genops(pickled) if isinstance(word, str)}
         for exercise in assignment.exercises:
             assert exercises.get(exercise.id).reference.__doc__ not in words
+
+    @pytest.mark.parametrize("number", GRADED)
+    def test_the_setup_has_what_answers_are_written_with(self, number: str) -> None:
+        """Setup cells end at the first text: what is imported below it is not there."""
+        setup = "\n".join(find_assignment(number).setup)
+        assert re.search(r"^from vaetl_helpers.exercises import .*\bcheck\b", setup, re.MULTILINE)
+        assert "import torch" in setup
 
     @pytest.mark.parametrize("number", GRADED)
     def test_the_sandbox_gets_nothing_that_judges(self, number: str) -> None:

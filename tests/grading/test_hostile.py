@@ -175,7 +175,7 @@ class TestTable:
 
     def test_csv_has_a_row_for_each_exercise_of_each_student(self, graded: SimpleNamespace) -> None:
         text = (graded.out / "grades.csv").read_text("utf-8")
-        assert text.startswith("student,exercise,points,status\n")
+        assert text.startswith("student,exercise,points,status,parts\n")
         assert len(graded.rows) == len(ROWS) * len(POINTS) == len(text.splitlines()) - 1
         assert all(row["student"][0] not in "=+-@" for row in graded.rows)
         assert graded.code == 0

@@ -36,7 +36,7 @@ from vaetl_helpers.grading.notebooks import (
     ProblemKind,
     find_assignment,
 )
-from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
+from vaetl_helpers.grading.result import ExerciseResult, GradedBy, PartResult, Result, Status
 from vaetl_helpers.grading.sandbox.job import Ending, ExerciseRun, Limits, SubmissionRun
 from vaetl_helpers.grading.submissions import Submission
 
@@ -241,14 +241,17 @@ def test_only_a_correct_answer_has_points(
 
 def test_grades_show_the_points_reached() -> None:
     half = ExerciseResult("vae.kl", points=1.5, worth=2, status=Status.INCORRECT)
+    values = PartResult("the values", 1.5, 2)
     missing = ExerciseResult("vae.elbo", points=0, worth=3, status=Status.MISSING)
-    hidden = Result("03", "bob", "Bob", GradedBy.HIDDEN_TESTS, [half, missing])
+    hidden = Result(
+        "03", "bob", "Bob", GradedBy.HIDDEN_TESTS, [replace(half, parts=[values]), missing]
+    )
     public = Result("03", "ada", "Ada", GradedBy.PUBLIC_CHECKS, [half])
     assert grades_table([hidden, public]).splitlines() == [
-        "student,exercise,points,status",
-        'ada,vae.kl,1.5,"incorrect, by public checks only"',
-        "bob,vae.kl,1.5,incorrect",
-        "bob,vae.elbo,0,missing",
+        "student,exercise,points,status,parts",
+        'ada,vae.kl,1.5,"incorrect, by public checks only",',
+        "bob,vae.kl,1.5,incorrect,the values: 1.5 of 2",
+        "bob,vae.elbo,0,missing,",
     ]
 
 

@@ -46,6 +46,7 @@ def test_the_names_in_a_file_are_these() -> None:
         "code": "",
         "flags": ["uses os"],
         "notes": [],
+        "parts": [],
     }
     assert len(fields(Result)) == len(stored)
     assert len(fields(ExerciseResult)) == len(stored["exercises"][0])

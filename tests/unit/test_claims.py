@@ -350,6 +350,8 @@ def test_a_row_is_its_record(kept: Path, tmp_path: Path) -> None:
         "verdict": "in this run",
         "source": "live",
         "primary": False,
+        "se": 1e-09,
+        "df": 9.0,
     }
     run_of(run, made(ACCURACY, -2.1, -3.8, -0.4, n=12))
     row = only(ledger(run))

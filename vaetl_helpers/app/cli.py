@@ -321,6 +321,9 @@ def grade(  # noqa: PLR0913  (the options of the command)
     processes: Annotated[
         int, typer.Option(help="processes and threads that it may start", min=32)
     ] = 128,
+    only: Annotated[
+        str | None, typer.Option(help="judge this exercise again, such as vae.kl; the others stay")
+    ] = None,
     unsafe: Annotated[
         bool, typer.Option("--unsafe-no-sandbox", help="run with your own rights: dangerous")
     ] = False,
@@ -331,6 +334,7 @@ def grade(  # noqa: PLR0913  (the options of the command)
     vaetl grade submissions.zip --assignment 03 --out teaching
     vaetl grade teaching/submitted --assignment 03 --out teaching --jobs 8
     vaetl grade inbox --assignment 03 --out teaching -p seed=7    other data, other hidden tests
+    vaetl grade inbox --assignment 03 --out teaching --only vae.kl    after its check was mended
 
     Writes grades.csv, report.html, feedback pages and nbgrader's gradebook. What is graded stays
     graded: after Ctrl-C, or when late submissions have come, run the same command again.
@@ -356,6 +360,7 @@ def grade(  # noqa: PLR0913  (the options of the command)
             parameters=parameters,
             limits=limits,
             sandboxed=not unsafe,
+            only=only,
         )
     )
 
@@ -403,6 +408,13 @@ def claims(
         typer.Argument(metavar="RUN", help="a folder that `vaetl run` wrote", callback=expand_home),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for a program: a list of rows")] = False,
+    join: Annotated[
+        Path | None,
+        typer.Option("--join", help="a folder with the files of a class", callback=expand_home),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="with --join: the page to write", callback=expand_home)
+    ] = Path("class-claims.html"),
 ) -> None:
     """Weigh the claims of the course's sources.
 
@@ -410,7 +422,13 @@ def claims(
     vaetl claims                     from the recorded runs
     vaetl claims runs/DIR            with the numbers of your own run beside them
     vaetl claims runs/DIR --json     the same for a program
+    vaetl claims --join handed-in    for instructors: the runs of a class, pooled
+
+    For --join each student hands in the metrics.json of a run, or what --json prints.
     """
+    if join is not None:
+        _join_claims(join, out)
+        return
     from vaetl_helpers.app.ledger_text import text
     from vaetl_helpers.claims import ledger
 
@@ -420,6 +438,18 @@ def claims(
         return
     listed = [asdict(row) for row in rows]
     say(json.dumps(listed, indent=1, allow_nan=False))
+
+
+def _join_claims(folder: Path, out: Path) -> None:
+    _need("Pooling", lab=EXECUTION, grading=())
+    from vaetl_helpers.grading.class_claims import join
+    from vaetl_helpers.grading.pages import claims_page
+    from vaetl_helpers.output import write_whole
+
+    joined = join(folder)
+    write_whole(out, claims_page(joined))
+    say(joined.text())
+    say(f"{joined.students} students, {len(joined.rows)} questions pooled: {out}")
 
 
 @app.command()

@@ -132,7 +132,9 @@ def _(function: Function, inputs: Values) -> Values:
     return {name: torch.stack([case[name] for case in cases]) for name in names}
 
 
+features.part("the features", points=1)
 features.compare(MEANS, says="these are not the posterior means in eval mode")
+features.part("the model as it was, and no graph", points=1)
 features.compare(
     STATE,
     says="parameters or buffers moved: without eval mode BatchNorm's running statistics do",
@@ -374,6 +376,7 @@ def _(inputs: Values, outputs: Values) -> Values:
     }
 
 
+few_labels.part("disjoint draws with as many of each class", points=1)
 few_labels.compare(
     UNEVEN,
     says="a draw has another number of a class: draw from each class apart, per_class images",
@@ -385,6 +388,7 @@ few_labels.compare(
     SHARED,
     says="an image is in two draws: shuffle each class once and cut it, instead of drawing anew",
 )
+few_labels.part("what the seed decides", points=1)
 few_labels.compare(
     DIFFER,
     says="the same seed gives other draws: torch.randperm needs your generator, seeded with seed",
@@ -398,6 +402,7 @@ few_labels.compare(
     NEVER,
     says="some images are in no draw of any seed: shuffle all images of the class before you cut",
 )
+few_labels.part("no other random numbers, and too small a pool refused", points=1)
 few_labels.compare(
     NEXT,
     says="the global random numbers moved: use a generator of your own, "
@@ -568,7 +573,9 @@ def _(function: Function, inputs: Values) -> Values:
     return {EFFECT: effect, LOW: low, HIGH: high}
 
 
+paired_interval.part("the effect", points=1)
 paired_interval.compare(EFFECT, says="the effect is not the mean of a - b")
+paired_interval.part("its interval", points=1)
 paired_interval.compare(
     LOW,
     HIGH,
@@ -738,11 +745,13 @@ def _(function: Function, inputs: Values) -> Values:
     }
 
 
+verdict.part("where nothing is claimed", points=1)
 verdict.compare(FEWER, says="below 5 repeats nothing is claimed: undecided, whatever the interval")
 verdict.compare(
     SPANNING,
     says="where 0 is inside, or an end, nothing is claimed: no gain if both ends are inside ±delta",
 )
+verdict.part("where something is", points=1)
 verdict.compare(
     BEYOND,
     says="an interval above 0 is supported, one below 0 contradicted, from 5 repeats on, unless it "
@@ -1033,6 +1042,7 @@ def accuracies_with_ruler_of(inputs: Values, draw: Tensor, described: Tensor) ->
     return torch.stack([accuracies[first], accuracies[last]]), int(is_raw)
 
 
+honest_study.part("what the pretraining sees", points=2)
 honest_study.compare(
     COPIED,
     says="pretrain is given copies of test images: leave out the unlabelled images that are in "
@@ -1044,6 +1054,7 @@ honest_study.compare(
     says="pretrain is given some unlabelled images, not all the others: only copies of test images "
     "go",
 )
+honest_study.part("the ruler, and the accuracies", points=2)
 honest_study.compare(
     RULER, says="what fit is given changes with the test images: make the ruler without them"
 )

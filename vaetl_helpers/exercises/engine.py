@@ -56,6 +56,7 @@ Function = Callable[..., Any]
 Draw = Callable[[int], Values]
 Drive = Callable[[Function, Values], Values]
 Judge = Callable[[Values, Values], str | None]
+PartsRight = Callable[[Values, Values], int]
 
 NOT_ATTEMPTED = "not attempted"
 CRASHED = "crashed"
@@ -87,6 +88,13 @@ class Wrong(NamedTuple):
     says: str
 
 
+class Part(NamedTuple):
+    """A part of an exercise that earns points of its own: what it is, in words, and its points."""
+
+    name: str
+    points: int
+
+
 class Outcome(NamedTuple):
     """A status (a key of MARKS) and, of an incorrect or crashed answer, what is the matter."""
 
@@ -101,7 +109,8 @@ class Exercise:
     `broken` is the function that is to be repaired, where there is one. `form` is that of results
     for later cells; `drive` sees them in it. `level` is 1 to 3; `steps` are the comments of a stub
     for a long function. A right answer is told what it has shown, `after`, and where there is one
-    an `alternative`.
+    an `alternative`. `parts_right` counts of outputs how many `parts` are right, from the first on.
+    `says` are sentences of the judge about what differs, beside those of the wrong answers.
     """
 
     id: str
@@ -119,6 +128,9 @@ class Exercise:
     steps: tuple[str, ...] = ()
     after: str = ""
     alternative: str = ""
+    parts: tuple[Part, ...] = ()
+    parts_right: PartsRight | None = None
+    says: tuple[str, ...] = ()
 
     @property
     def stars(self) -> str:
@@ -293,6 +305,18 @@ def verdict(exercise: Exercise, inputs: Values, outputs: Values) -> Outcome:
         return Outcome("crashed", f"{crash}; {switched}" if switched else crash)
     message = exercise.judge(inputs, outputs) or switched
     return Outcome("correct") if message is None else Outcome("incorrect", message)
+
+
+@isolated()
+def parts_right(exercise: Exercise, inputs: Values, outputs: Values) -> int:
+    """How many parts of a refused attempt are right, from the first on; never all of them.
+
+    What the judge has refused lacks something, and that belongs to the last part.
+    """
+    refused = {NOT_ATTEMPTED, REFERENCE_CALLED, CRASHED}
+    if exercise.parts_right is None or refused & outputs.keys():
+        return 0
+    return min(exercise.parts_right(inputs, outputs), len(exercise.parts) - 1)
 
 
 @isolated()

@@ -92,10 +92,12 @@ def _(function: Function, inputs: Values) -> Values:
     }
 
 
+flops_linear.part("a first layer", points=1)
 flops_linear.compare(
     "FLOPs of first layers",
     says="a first layer takes 4 · batch · inputs · outputs: forward, and one gradient",
 )
+flops_linear.part("a later layer", points=1)
 flops_linear.compare(
     "FLOPs of later layers",
     says="a later layer takes 6 · batch · inputs · outputs: forward, and two gradients",

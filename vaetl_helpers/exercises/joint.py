@@ -97,10 +97,13 @@ def _(function: Function, inputs: Values) -> Values:
     }
 
 
+classifier_of.part("the logits", points=1)
 classifier_of.compare(LOGITS, says="those are not the logits of the head on the posterior mean")
+classifier_of.part("parts that are copies", points=1)
 classifier_of.compare(
     VAE_AFTER, says="training the classifier changes the VAE: its parts must be copies"
 )
+classifier_of.part("all that trains, and nothing else", points=1)
 classifier_of.compare(
     TRAINED,
     says="another number of weights trains: the body, the layer for the mean and the head, all of "
@@ -223,7 +226,9 @@ def _(function: Function, inputs: Values) -> Values:
     return {RESULT: plain(result), FOR_LOGITS: gradients[0], FOR_BOUNDS: gradients[1]}
 
 
+m2_sum.part("the values", points=2)
 m2_sum.compare(RESULT, says="those are not Σ_y q(y|x) bound(x, y) + H(q(y|x)) of each image")
+m2_sum.part("the gradients", points=1)
 m2_sum.compare(
     FOR_LOGITS, FOR_BOUNDS, says="the values are right, but their gradient is not: is it detached?"
 )

@@ -222,7 +222,9 @@ def _(function: Function, inputs: Values) -> Values:
     }
 
 
+interpolate.part("the codes on the arc", points=2)
 interpolate.compare(FROM_A_TO_B, says="those codes do not lie on the arc from a to b")
+interpolate.part("the way from a code to itself", points=1)
 interpolate.compare(
     FROM_A_TO_A, says="between a code and itself there is only that code: return it each time"
 )

@@ -28,6 +28,8 @@ from vaetl_helpers.exercises.engine import (
     Exercise,
     Function,
     Judge,
+    Part,
+    PartsRight,
     Values,
     Wrong,
     pack,
@@ -230,6 +232,38 @@ def recomputed(
     return judge
 
 
+def parts_in_order(
+    memory: Memory, reference: Function, stages_of_parts: Sequence[Sequence[Stage]]
+) -> PartsRight:
+    """Counts the parts whose stages, all of them, agree with the reference, from the first on."""
+
+    def right(inputs: Values, outputs: Values) -> int:
+        try:
+            refuse_words(outputs)
+            outputs = memory.properties(inputs, outputs)
+        except Exception:  # the outputs may be anything
+            return 0
+        expected = memory.outputs(reference, inputs)
+        count = 0
+        for stages in stages_of_parts:
+            if not all(_agrees(outputs, expected, stage) for stage in stages):
+                return count
+            count += 1
+        return count
+
+    return right
+
+
+def _agrees(outputs: Values, expected: Values, stage: Stage) -> bool:
+    """Whether the stage's outputs are floats of the right shapes, and those expected."""
+    try:
+        for name in stage.outputs:
+            floats(outputs, name, torch.as_tensor(expected[name]).shape)
+        return same(outputs, expected, stage.outputs, stage.tolerance)
+    except Exception:  # the outputs may be anything
+        return False
+
+
 def refuse_words(outputs: Values) -> None:
     """Raises Refused where `drive` told in words that nothing can be made of the result."""
     words = outputs.get(RETURNED)
@@ -276,6 +310,8 @@ class Block:
     after: str = ""
     alternative: str = ""
     stages: list[Stage] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    stages_of_parts: list[list[Stage]] = field(default_factory=list)
     wrong_answers: list[Wrong] = field(default_factory=list)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -302,9 +338,22 @@ class Block:
         self.properties_function = function
         return function
 
+    def part(self, name: str, *, points: int) -> None:
+        """Begins a part that earns points by itself: the comparisons that follow belong to it.
+
+        An answer earns the parts that are right from the first on, so that a part may take for
+        granted what those before it ask for. The first one must be none that an empty function
+        passes. The points of all parts are those of the exercise.
+        """
+        self.parts.append(Part(name, points))
+        self.stages_of_parts.append([])
+
     def compare(self, *outputs: str, says: str, tolerance: float = 1e-3) -> None:
         """Compares these outputs with those of the reference, after what was named before."""
-        self.stages.append(Stage(outputs, says, tolerance))
+        stage = Stage(outputs, says, tolerance)
+        self.stages.append(stage)
+        if self.parts:
+            self.stages_of_parts[-1].append(stage)
 
     def judge(self, function: Judge) -> Judge:
         """Decorates what judges outputs, where more is to say than `compared` does."""
@@ -361,12 +410,31 @@ class Block:
         return recomputed(self.memory, self.reference, self.stages, self.wrong_answers)
 
     @functools.cached_property
+    def parts_right(self) -> PartsRight | None:
+        """What counts the parts that are right; None where there are no parts."""
+        if not self.parts:
+            return None
+        return parts_in_order(self.memory, self.reference, self.stages_of_parts)
+
+    def _check_parts(self) -> None:
+        """TypeError where the parts do not divide the exercise."""
+        if not self.parts:
+            return
+        total = sum(part.points for part in self.parts)
+        compared = sum(map(len, self.stages_of_parts))
+        if total != self.points:
+            raise TypeError(f"{self.id} has {self.points} points, and its parts have {total}")
+        if compared != len(self.stages) or not all(self.stages_of_parts):
+            raise TypeError(f"{self.id}: each comparison belongs to a part, and each part has one")
+
+    @functools.cached_property
     def exercise(self) -> Exercise:
         """The exercise, once all is said about it."""
         if self.draw_function is None:
             raise TypeError(f"{self.id} has no draw: decorate a function of the seed with it")
         if self.judge_function is None and not self.stages:
             raise TypeError(f"{self.id} has no judge: say what to `compare`, or decorate a `judge`")
+        self._check_parts()
         return Exercise(
             id=self.id,
             minutes=self.minutes,
@@ -383,6 +451,9 @@ class Block:
             steps=self.steps,
             after=self.after,
             alternative=self.alternative,
+            parts=tuple(self.parts),
+            parts_right=self.parts_right,
+            says=tuple(stage.says for stage in self.stages),
         )
 
 

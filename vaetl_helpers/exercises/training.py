@@ -100,11 +100,13 @@ def _(function: Function, inputs: Values) -> Values:
     }
 
 
+step.part("the update of the weights", points=1)
 step.compare(
     "weights",
     "updates",
     says="the weights are not those after zero_grad, loss, backward, step",
 )
+step.part("the loss that is returned, and the mode that is left", points=1)
 step.compare(
     "the returned losses",
     says="the returned loss is not the batch's mean loss before the update",
@@ -256,11 +258,14 @@ def _(function: Function, inputs: Values) -> Values:
     return outputs
 
 
+cross_entropy.part("the loss of ordinary logits", points=1)
 cross_entropy.compare(LOSSES[0], says="it is not the mean of log(sum(exp(logits))) - logits[label]")
+cross_entropy.part("the loss of huge logits", points=1)
 cross_entropy.compare(
     LOSSES[1],
     says="only huge logits go wrong: no clamp, and no small number inside the logarithm",
 )
+cross_entropy.part("the gradients", points=1)
 cross_entropy.compare(
     *GRADIENTS, says="the gradient is not (softmax - one-hot) / n: is a part of it detached?"
 )

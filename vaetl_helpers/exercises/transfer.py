@@ -157,6 +157,7 @@ def _(function: Function, inputs: Values) -> Values:
     }
 
 
+freeze.part("weights that stay in training", points=1)
 freeze.compare(
     IN_CLASSES,
     says="a class was changed, and with it every network that has such a part: give the body "
@@ -167,12 +168,14 @@ freeze.compare(
     says="parameters of the body moved in training: body.requires_grad_(False) turns off all "
     "gradients",
 )
+freeze.part("BatchNorm and dropout as in eval mode", points=1)
 freeze.compare(BUFFERS, says="BatchNorm's running statistics moved: the body ran in train mode")
 freeze.compare(
     AT_ONCE,
     IN_TRAIN_MODE,
     says="the body does not give what it gives in eval mode: BatchNorm or dropout still acts",
 )
+freeze.part("nothing else: no gradients for the optimiser, and a head that learns", points=1)
 freeze.compare(
     ASKING,
     says="parameters of the body still require gradients, so an optimiser would be given them",
@@ -343,12 +346,15 @@ def groups_fault(groups: Any) -> str | None:
     return None
 
 
+param_groups.part("which parameters train", points=1)
 param_groups.compare(
     TIMES, says="each parameter that trains is to be in one group, and no frozen one in any"
 )
+param_groups.part("their rates", points=1)
 param_groups.compare(
     RATES, says="the rates are not rate / factor ** (parts between this part and the end)"
 )
+param_groups.part("one group for each part, in order", points=1)
 param_groups.compare(
     RETURNED,
     COUNT,
@@ -837,6 +843,7 @@ def _(inputs: Values, outputs: Values) -> Values:
     }
 
 
+new_head.part("the rows and biases that are kept", points=1)
 new_head.compare(
     KEPT_ROWS,
     says="the kept rows are not the old ones: weight[new] = old_weight[old] for old, new in "
@@ -845,8 +852,10 @@ new_head.compare(
 new_head.compare(
     KEPT_BIASES, says="the kept biases are not the old ones: bias[new] = old_bias[old]"
 )
+new_head.part("the size of the new rows, and their biases", points=1)
 new_head.compare(NORMS, says="a new row's norm is not the mean norm of the old rows")
 new_head.compare(NEW_BIASES, says="the bias of a new row is the mean of the old biases")
+new_head.part("the random directions of the new rows", points=1)
 new_head.compare(
     REPEATS,
     says="the new rows differ although the generator is the same: draw the directions with the "

@@ -45,17 +45,21 @@ def judged_by_gradients(
 ) -> None:
     """Gives the block inputs, a call and a judge;
     a gradient must reach the `learned` arguments. `not_finite` is the advice on NaN.
+
+    Of more points than one the last is for the gradients, all others are for the values.
     """
     parameters = tuple(inspect.signature(block.reference).parameters)
     task = " ".join(str(inspect.getdoc(block.reference)).split())
     asked_for = f"asked for: {task}"
     block.draw(partial(named_inputs, parameters))
     block.drive(partial(result_and_gradients, parameters, tuple(learned)))
+    has_parts = block.points > 1
+    if has_parts:
+        block.part("the values", points=block.points - 1)
     block.compare(RESULT, says=f"other numbers than {asked_for}")
-    block.compare(
-        *(GRADIENT + name for name in learned),
-        says=DETACHED,
-    )
+    if has_parts:
+        block.part("the gradients", points=1)
+    block.compare(*(GRADIENT + name for name in learned), says=DETACHED)
 
     @block.judge
     def _(inputs: Values, outputs: Values) -> str | None:

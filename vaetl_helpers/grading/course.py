@@ -34,6 +34,7 @@ from vaetl_helpers.grading.judge import (
     parameters_source,
     secret_of,
 )
+from vaetl_helpers.grading.kept_runs import KeptRuns, tests_digests
 from vaetl_helpers.grading.notebooks import (
     Assignment,
     Content,
@@ -44,6 +45,7 @@ from vaetl_helpers.grading.notebooks import (
     read,
 )
 from vaetl_helpers.grading.pages import (
+    class_page,
     feedback_page,
     problem_sentences,
     report_page,
@@ -87,12 +89,20 @@ class CourseFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def class_view(self) -> Path:
+        return self.path / "class.html"
+
     def graded(self, assignment: Assignment) -> Path:
         """The folder of the assignment's results."""
         return self.path / "graded" / assignment.number
 
     def result(self, assignment: Assignment, student: str) -> Path:
         return self.graded(assignment) / f"{student}.json"
+
+    def runs(self, assignment: Assignment) -> Path:
+        """The folder of what the sandbox has sent back."""
+        return self.graded(assignment) / "runs"
 
     def left_out(self, assignment: Assignment) -> Path:
         """What lay among the submissions of the last call and is nobody's."""
@@ -108,7 +118,7 @@ class CourseFolder:
         return self.path / "release" / assignment.number / assignment.file_name
 
 
-def grade(
+def grade(  # noqa: PLR0913  (the options of the command)
     source: Path,
     chapter: str,
     out: Path,
@@ -117,17 +127,21 @@ def grade(
     parameters: Mapping[str, str] | None = None,
     limits: Limits | None = None,
     sandboxed: bool = True,
+    only: str | None = None,
 ) -> int:
     """Grades what lies in `source` into the course folder `out`; returns the exit code.
 
     That is 0, or 130 after Ctrl-C. A submission that is graded stays so until it, the tests, the
-    parameters, the limits or the course change. Raises CourseError where there can be no sandbox,
-    and for wrong use.
+    parameters, the limits or the course change. With `only`, the id of an exercise, this one is
+    judged again for everybody, and the others of a graded submission stay as they are. Raises
+    CourseError where there can be no sandbox, and for wrong use.
     """
     from vaetl_helpers.grading import gradebook
 
     _refuse_or_warn(sandboxed, source, out)
     assignment = find_assignment(chapter)
+    if only is not None and only not in assignment.ids:
+        raise unknown_name_error("exercise", only, assignment.ids)
     submissions, left_out = collect(source, assignment)
     values = _parameters(assignment, parameters or {})
     folder = CourseFolder(out)
@@ -143,7 +157,8 @@ def grade(
         digests[submission.student] = fingerprint(submission, assignment, secret, settings)
     exit_code = 0
     with hidden_tests(assignment, hidden_seeds(assignment, secret)) as tests:
-        grader = Grader(assignment, tests, cell, limits, sandboxed)
+        kept = KeptRuns(folder.runs(assignment), assignment, tests_digests(tests.inputs), settings)
+        grader = Grader(assignment, tests, cell, limits, sandboxed, kept, only)
         try:
             if _are_lowered(grader.limits):
                 grader.try_out()
@@ -223,22 +238,58 @@ def _grade(
     digests: Mapping[str, str],
 ) -> None:
     """Grades what has changed, and keeps each result at once."""
-    to_grade = _changed(submissions, grader.assignment, folder, digests)
+    to_grade = submissions
+    if grader.only is None:
+        to_grade = _changed(submissions, grader.assignment, folder, digests)
+    for submission in to_grade:
+        if _load(folder.result(grader.assignment, submission.student)):
+            grader.graded.add(submission.student)
+    plans = {submission.student: grader.plan(submission) for submission in to_grade}
+    to_run = sum(bool(plan.driven) for plan in plans.values())
     say(
         f"{len(submissions)} submissions of {grader.assignment.name}, {len(to_grade)} to grade, "
-        f"results in {folder.path}",
+        f"{to_run} to run, results in {folder.path}",
         flush=True,
     )
+    changes: list[tuple[str, str, str]] = []
     has_terminal = sys.stderr.isatty()
     bar = tqdm(total=len(to_grade), unit="submission", disable=not has_terminal)
     with bar, closing(grade_all(grader, to_grade, jobs)) as results:
         for number, result in enumerate(results, start=1):
+            path = folder.result(grader.assignment, result.student)
+            before = _load(path)
             if not result.broken:  # otherwise it is graded anew by the next call
                 result = result.with_digest(digests[result.student])
-            _save(folder.result(grader.assignment, result.student), result)
+            is_whole = plans[result.student].judged == grader.ids
+            if before and grader.only and not is_whole:
+                result = _with_new_judgement(before, result, grader.only)
+            changes += _changes(before, result)
+            _save(path, result)
             bar.update()
             if not has_terminal:
                 say(f"{number}/{len(to_grade)} {result.student}: {result.score}", flush=True)
+    if changes:
+        header = ("student", "exercise", "points before and now")
+        say("\nother points than before:\n" + format_table(header, sorted(changes)))
+
+
+def _with_new_judgement(before: Result, now: Result, id: str) -> Result:
+    """The stored result with one exercise as it is judged now; as it was where nothing has run."""
+    if now.broken:
+        say(f"{now.student} could not be run and keeps its points: {now.exercise(id).message}")
+        return before
+    return before.with_exercise(now.exercise(id))
+
+
+def _changes(before: Result | None, now: Result) -> list[tuple[str, str, str]]:
+    """Student, exercise and points of what is worth another number of points than before."""
+    changes = []
+    earlier = {exercise.id: exercise.points for exercise in before.exercises} if before else {}
+    for exercise in now.exercises:
+        points = earlier.get(exercise.id, exercise.points)
+        if points != exercise.points:
+            changes.append((now.student, exercise.id, f"{points:g} → {exercise.points:g}"))
+    return changes
 
 
 def _load(path: Path) -> Result | None:
@@ -299,6 +350,7 @@ def _hand_over(
     write_whole(folder.grades, table)
     report = report_page(results_of_course, assignments, left_out)
     write_whole(folder.report, report)
+    write_whole(folder.class_view, class_page(results_of_course, assignments))
     _print_summary(folder, results)
     if left_out[assignment.number]:
         say(f"left out, being nobody's notebook: {listed(left_out[assignment.number])}")
@@ -318,11 +370,11 @@ def _left_out(path: Path) -> list[str]:
 def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
     rows = []
     for result in results:
-        failures = [f"{exercise.id}: {exercise.status}" for exercise in result.not_correct]
-        rows.append((result.student, result.score, ", ".join(failures)))
+        rows.append((result.student, result.score, ", ".join(_failures(result))))
     say("\n" + format_table(("student", "points", "not correct"), rows))
     say(f"\ngrades: {folder.grades}")
     say(f"report: {folder.report}")
+    say(f"to show in class, without names: {folder.class_view}")
     say(f"feedback: {folder.path / 'feedback'}")
     not_run = [result.name for result in results if result.broken]
     if not_run:
@@ -333,17 +385,26 @@ def _print_summary(folder: CourseFolder, results: Iterable[Result]) -> None:
     say(f"next: vaetl lab --instructor --dir {folder.path}  (Formgrader, with the same points)")
 
 
+def _failures(result: Result) -> list[str]:
+    """What is not correct, exercise by exercise; in one word where it is the same for all."""
+    statuses = result.status_counts()
+    if len(statuses) == 1 and result.not_correct:
+        return [f"all: {status}" for status in statuses]
+    return [f"{exercise.id}: {exercise.status}" for exercise in result.not_correct]
+
+
 def grades_table(results: Iterable[Result]) -> str:
     """The table of all points as CSV, always in the same order."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("student", "exercise", "points", "status"))
+    writer.writerow(("student", "exercise", "points", "status", "parts"))
     for result in sorted(results, key=lambda result: (result.assignment, result.student)):
         for exercise in result.exercises:
             status = str(exercise.status)
             if result.tests == GradedBy.PUBLIC_CHECKS:
                 status += ", by public checks only"
-            writer.writerow((result.student, exercise.id, f"{exercise.points:g}", status))
+            parts = "; ".join(part.text for part in exercise.parts)
+            writer.writerow((result.student, exercise.id, f"{exercise.points:g}", status, parts))
     return text.getvalue()
 
 

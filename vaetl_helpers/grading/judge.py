@@ -12,7 +12,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,6 +24,7 @@ from vaetl_helpers import exercises
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises import Exercise, Outcome
 from vaetl_helpers.grading.flags import flags
+from vaetl_helpers.grading.kept_runs import KeptRuns
 from vaetl_helpers.grading.notebooks import (
     AssignedExercise,
     Assignment,
@@ -32,7 +33,13 @@ from vaetl_helpers.grading.notebooks import (
     read,
 )
 from vaetl_helpers.grading.pages import problem_sentences, unknown_cells_sentences
-from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
+from vaetl_helpers.grading.result import (
+    ExerciseResult,
+    GradedBy,
+    PartResult,
+    Result,
+    Status,
+)
 from vaetl_helpers.grading.sandbox.job import (
     LOG,
     Ending,
@@ -79,6 +86,14 @@ class Ended(NamedTuple):
     @property
     def by_signal(self) -> bool:
         return self.code < 0
+
+
+class Plan(NamedTuple):
+    """What earlier runs of a submission have given; the exercises to be driven and judged now."""
+
+    earlier: SubmissionRun
+    driven: set[str]
+    judged: set[str]
 
 
 class HiddenTests:
@@ -129,6 +144,39 @@ class HiddenTests:
             if outcome.status != Status.CORRECT:
                 return outcome
         return Outcome(Status.CORRECT)
+
+    def parts(self, id: str, outcome: Outcome, outputs: Sequence[str]) -> list[PartResult]:
+        """How the points of an exercise are made up; empty where it has no parts, or did not run.
+
+        A part is earned where it and all before it are right on every input.
+        """
+        exercise = self.exercises[id]
+        count = 0
+        if outcome.status == Status.CORRECT:
+            count = len(exercise.parts)
+        elif outcome.status == Status.INCORRECT:
+            count = self._parts_right(id, outputs) if exercise.parts else 0
+        else:
+            return []
+        parts = []
+        for number, part in enumerate(exercise.parts):
+            points = part.points if number < count else 0
+            parts.append(PartResult(part.name, points, part.points))
+        return parts
+
+    def _parts_right(self, id: str, outputs: Sequence[str]) -> int:
+        """The smallest number of parts that are right over the inputs; 0 on anything strange."""
+        if len(outputs) != len(self.inputs[id]):
+            return 0
+        counts = []
+        for inputs, text in zip(self.inputs[id], outputs, strict=True):
+            try:
+                values = exercises.unpack(base64.b64decode(text))
+                inputs_values = exercises.unpack(inputs)
+                counts.append(exercises.parts_right(self.exercises[id], inputs_values, values))
+            except Exception:  # the outputs may be anything
+                return 0
+        return min(counts, default=0)
 
 
 @contextmanager
@@ -228,7 +276,11 @@ def parameters_source(assignment: Assignment, parameters: Mapping[str, Any]) -> 
 
 
 class Grader:
-    """Runs the submissions of an assignment, each in a process and a sandbox; judges them here."""
+    """Runs the submissions of an assignment, each in a process and a sandbox; judges them here.
+
+    What came back from runs that are `kept` is judged without another run. With `only` the other
+    exercises of students who are `graded`, and whose run is kept, are neither driven nor judged.
+    """
 
     def __init__(
         self,
@@ -237,8 +289,13 @@ class Grader:
         parameters: str,
         limits: Limits,
         sandboxed: bool = True,
+        kept: KeptRuns | None = None,
+        only: str | None = None,
     ) -> None:
         self.assignment = assignment
+        self.kept = kept
+        self.only = only
+        self.graded: set[str] = set()
         self.tests = tests
         self.parameters = parameters
         self.limits = limits
@@ -246,19 +303,45 @@ class Grader:
         self.running: set[subprocess.Popen[bytes]] = set()
         self.stopped = False
 
-    def run(self, content: Content | Outcome) -> SubmissionRun:
-        """What becomes of each exercise in the sandbox; several threads may call it at once."""
+    @property
+    def ids(self) -> set[str]:
+        return {exercise.id for exercise in self.assignment.exercises}
+
+    def plan(self, submission: Submission) -> Plan:
+        """What is to be driven of a submission, and what is kept of earlier runs."""
+        kept = self.kept.of(submission) if self.kept else None
+        if self.kept is None or kept is None:
+            return Plan(SubmissionRun(), self.ids, self.ids)
+        judged = self.ids
+        if self.only is not None and submission.student in self.graded:
+            judged = {self.only}
+        return Plan(kept.run, self.kept.stale(kept) & judged, judged)
+
+    def keep(self, submission: Submission, plan: Plan, run: SubmissionRun) -> SubmissionRun:
+        """The kept run with what was driven now, which is written down where nothing has failed."""
+        whole = plan.earlier.with_exercises_of(run, plan.driven)
+        if self.kept and whole.broken is None:
+            self.kept.keep(submission, whole, plan.driven)
+        return whole
+
+    def run(
+        self, content: Content | Outcome, driven: Collection[str] | None = None
+    ) -> SubmissionRun:
+        """What becomes of each exercise in the sandbox; several threads may call it at once.
+
+        Of all exercises, or of those that are to be `driven`.
+        """
         if isinstance(content, Outcome) or not content.cells:
             return SubmissionRun()
         parent = SHORT if self.sandboxed else None
         try:
             with tempfile.TemporaryDirectory(prefix="vaetl-job-", dir=parent) as name:
-                return self._run(content, Path(name))
+                return self._run(content, Path(name), self.ids if driven is None else driven)
         except OSError as error:  # no room in the temporary folder, no process
             return SubmissionRun(broken=f"{error.strerror or error} ({error.filename or 'system'})")
 
-    def _run(self, content: Content, folder: Path) -> SubmissionRun:
-        self._job(content).write(folder)
+    def _run(self, content: Content, folder: Path, driven: Collection[str]) -> SubmissionRun:
+        self._job(content, driven).write(folder)
         # -P: a file of a student's in the current folder, such as random.py, is not imported.
         ended = self.run_process([sys.executable, "-P", "-m", RUNNER, str(folder)], folder)
         run = SubmissionRun.read(folder)
@@ -292,13 +375,22 @@ class Grader:
             "or free some of this machine; `vaetl doctor` looks at it."
         )
 
-    def _job(self, content: Content) -> Job:
+    def _job(self, content: Content, driven: Collection[str]) -> Job:
         jobs = []
         for exercise in self.assignment.exercises:
             cells = list(content.cells.get(exercise.id, ()))
             check_cell = with_reference(exercise)
             reference = self.tests.references[exercise.id]
-            jobs.append(ExerciseJob(exercise.id, cells, exercise.function, check_cell, reference))
+            jobs.append(
+                ExerciseJob(
+                    exercise.id,
+                    cells,
+                    exercise.function,
+                    check_cell,
+                    reference,
+                    is_driven=exercise.id in driven,
+                )
+            )
         return Job(
             parameters=self.parameters,
             own_setup=list(content.setup or ()),
@@ -343,17 +435,28 @@ class Grader:
         content: Content | Outcome,
         run: SubmissionRun,
         tests: GradedBy = GradedBy.HIDDEN_TESTS,
+        judged: Collection[str] | None = None,
     ) -> Result:
-        """The result of one submission; whatever was wrong with it is said there."""
+        """The result of one submission; whatever was wrong with it is said there.
+
+        It has all exercises, or those that are to be `judged`.
+        """
         outcome_of_all = None
         if isinstance(content, Outcome):
             outcome_of_all = content
             content = Content()
         results = []
         for exercise in self.assignment.exercises:
+            if judged is not None and exercise.id not in judged:
+                continue
             outcome = outcome_of_all or self._outcome(exercise, content, run)
             cells = self._other_cells(exercise, content)
-            results.append(_exercise_result(exercise, _explained(outcome), content, run, cells))
+            of_exercise = run.exercises.get(exercise.id)
+            outputs = of_exercise.outputs if of_exercise else ()
+            parts = self.tests.parts(exercise.id, outcome, outputs)
+            results.append(
+                _exercise_result(exercise, _explained(outcome), parts, content, run, cells)
+            )
         number = self.assignment.number
         unknown_cells = unknown_cells_sentences(content.unknown_cells, number)
         result = Result(
@@ -416,23 +519,29 @@ class Grader:
 def _exercise_result(
     exercise: AssignedExercise,
     outcome: Outcome,
+    parts: list[PartResult],
     content: Content,
     run: SubmissionRun,
     other_cells: Sequence[str],
 ) -> ExerciseResult:
     cells = content.cells.get(exercise.id, ())
     code = "\n\n".join(cells)
-    is_correct = outcome.status == Status.CORRECT
+    status = Status(outcome.status)
+    points: float = exercise.points if status == Status.CORRECT else 0
+    if status == Status.INCORRECT:
+        points = sum(part.points for part in parts)
+        status = Status.PARTLY_CORRECT if points else status
     return ExerciseResult(
         id=exercise.id,
-        points=exercise.points if is_correct else 0,
+        points=points,
         worth=exercise.points,
-        status=Status(outcome.status),
+        status=status,
         message=outcome.message,
         seconds=run.exercises[exercise.id].seconds if exercise.id in run.exercises else 0.0,
         code=code,
         flags=flags(code, exercise.solution, exercise.stub, other_cells),
         notes=problem_sentences(content.problems_of(exercise)),
+        parts=parts,
     )
 
 
@@ -487,26 +596,36 @@ def grade_all(
     What the machine has failed is tried again at the end, alone. It ends all processes where it is
     left early.
     """
-    contents = [readable(submission, grader.assignment) for submission in submissions]
     broken = []
     with ThreadPoolExecutor(jobs) as pool:
         futures = {}
-        for submission, content in zip(submissions, contents, strict=True):
-            futures[pool.submit(grader.run, content)] = (submission, content)
+        kept = []
+        for submission in submissions:
+            content = readable(submission, grader.assignment)
+            plan = grader.plan(submission)
+            if plan.driven:
+                future = pool.submit(grader.run, content, plan.driven)
+                futures[future] = (submission, content, plan)
+            else:
+                kept.append((submission, content, plan))
         try:
+            for submission, content, plan in kept:
+                yield grader.judge(submission, content, plan.earlier, tests, plan.judged)
             for future in as_completed(futures):
-                submission, content = futures[future]
+                submission, content, plan = futures[future]
                 run = future.result()
                 if run.broken is not None:
-                    broken.append((submission, content))
+                    broken.append((submission, content, plan))
                     continue
                 # Not in the threads: a judge sets random states and default types for a while.
-                yield grader.judge(submission, content, run, tests)
+                whole = grader.keep(submission, plan, run)
+                yield grader.judge(submission, content, whole, tests, plan.judged)
             if broken and len(broken) == len(submissions):
                 pool.submit(grader.try_out).result()
-            for submission, content in broken:
-                run = pool.submit(grader.run, content).result()
-                yield grader.judge(submission, content, run, tests)
+            for submission, content, plan in broken:
+                run = pool.submit(grader.run, content, plan.driven).result()
+                whole = grader.keep(submission, plan, run)
+                yield grader.judge(submission, content, whole, tests, plan.judged)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             grader.stop()

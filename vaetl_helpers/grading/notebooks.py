@@ -78,6 +78,10 @@ class Assignment:
         return sum(exercise.points for exercise in self.exercises)
 
     @property
+    def ids(self) -> list[str]:
+        return [exercise.id for exercise in self.exercises]
+
+    @property
     def file_name(self) -> str:
         return f"{self.name}.ipynb"
 
@@ -230,6 +234,11 @@ def find_assignment(text: str, course: Path | None = None) -> Assignment:
     for cell in stubs.values():
         if "exercise" in cell.vaetl:
             check = stubs[cell.grade_id + CHECK]
+            if cell.grade_id not in solutions:
+                raise CourseError(
+                    f"solutions/{path.name} has no solution of {cell.vaetl['exercise']}, being "
+                    f"older than the notebook: run `vaetl build {number}`."
+                )
             exercises.append(_assigned(cell, check, solutions[cell.grade_id].source))
     notebook = parse(path.read_bytes())
     cells = _cells(notebook)

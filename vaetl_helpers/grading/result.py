@@ -15,6 +15,7 @@ class Status(StrEnum):
     """What has become of an exercise; the values are the words of grades.csv and of all pages."""
 
     CORRECT = "correct"
+    PARTLY_CORRECT = "partly correct"
     INCORRECT = "incorrect"
     CRASHED = "crashed"
     NOT_ATTEMPTED = "not attempted"
@@ -36,11 +37,26 @@ class GradedBy(StrEnum):
 
 
 @dataclass(frozen=True)
+class PartResult:
+    """A part of an exercise: its name, the points that it has earned, and those it can give."""
+
+    name: str
+    points: float
+    worth: float
+
+    @property
+    def text(self) -> str:
+        """As in "the gradients: 0 of 1"."""
+        return f"{self.name}: {self.points:g} of {self.worth:g}"
+
+
+@dataclass(frozen=True)
 class ExerciseResult:
     """One exercise of a submission.
 
     `worth` are the points that it can give, `seconds` what its cells and tests took, `code` its
-    cells as they were handed in, `flags` what a person should look at, `notes` what was restored.
+    cells as they were handed in, `flags` what a person should look at, `notes` what was restored,
+    `parts` how its points are made up, where it has parts.
     """
 
     id: str
@@ -52,9 +68,13 @@ class ExerciseResult:
     code: str = ""
     flags: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    parts: list[PartResult] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The exercise as it is stored, where `worth` is called "of"."""
+        parts = []
+        for part in self.parts:
+            parts.append({"name": part.name, "points": part.points, "of": part.worth})
         return {
             "id": self.id,
             "points": self.points,
@@ -65,11 +85,15 @@ class ExerciseResult:
             "code": self.code,
             "flags": self.flags,
             "notes": self.notes,
+            "parts": parts,
         }
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> ExerciseResult:
         """The exercise that `to_dict` wrote; KeyError, TypeError or ValueError on anything else."""
+        parts = []
+        for part in fields.get("parts", []):
+            parts.append(PartResult(part["name"], part["points"], part["of"]))
         return cls(
             id=fields["id"],
             points=fields["points"],
@@ -80,6 +104,7 @@ class ExerciseResult:
             code=fields["code"],
             flags=fields["flags"],
             notes=fields["notes"],
+            parts=parts,
         )
 
     @property
@@ -131,6 +156,15 @@ class Result:
 
     def with_digest(self, digest: str) -> Result:
         return dataclasses.replace(self, digest=digest)
+
+    def exercise(self, id: str) -> ExerciseResult:
+        """The exercise of this id, which must be there."""
+        return next(exercise for exercise in self.exercises if exercise.id == id)
+
+    def with_exercise(self, other: ExerciseResult) -> Result:
+        """The result with this one in the place of the exercise that has the same id."""
+        exercises = [other if each.id == other.id else each for each in self.exercises]
+        return dataclasses.replace(self, exercises=exercises)
 
     def cleaned(self) -> Result:
         """The same with every text fit for a database and a page."""

@@ -1,6 +1,11 @@
 """What people read of a grading: a student's feedback, the instructor's report, sentences."""
 
-from vaetl_helpers.grading.pages.pages import feedback_page, report_page
+from vaetl_helpers.grading.pages.pages import (
+    claims_page,
+    class_page,
+    feedback_page,
+    report_page,
+)
 from vaetl_helpers.grading.pages.sentences import (
     problem_sentence,
     problem_sentences,
@@ -8,6 +13,8 @@ from vaetl_helpers.grading.pages.sentences import (
 )
 
 __all__ = [
+    "claims_page",
+    "class_page",
     "feedback_page",
     "problem_sentence",
     "problem_sentences",

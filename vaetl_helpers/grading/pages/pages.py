@@ -30,12 +30,16 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from vaetl_helpers.authoring.document import head, styles
+from vaetl_helpers.grading.class_claims import Joined
+from vaetl_helpers.grading.class_view import ClassView
 from vaetl_helpers.grading.notebooks import Assignment
+from vaetl_helpers.grading.pages.forest import forest_alt, forest_picture
 from vaetl_helpers.grading.result import UNGRADABLE, ExerciseResult, GradedBy, Result, Status
 from vaetl_helpers.plots import COLOURS, STYLE
 
 MOST_CODE = 20_000  # characters that are shown of a cell
 MOST_TEXT = 2_000  # and of anything else
+MOST_LEFT_OUT = 200  # reasons on the page of a class
 EVERYWHERE = "all exercises"
 SETUP = "setup cells"
 WHOLE_NOTEBOOK = ""
@@ -84,6 +88,12 @@ LOOKS = {
     Status.CORRECT: Look("green", "✓", "The function returned what was asked for."),
     Status.INCORRECT: Look(
         "red", "✗", "The function ran, and what it returned is not what was asked for.", HINT
+    ),
+    Status.PARTLY_CORRECT: Look(
+        "yellow",
+        "◐",
+        "The function ran; a part of what was asked for is right, and earns its points.",
+        HINT,
     ),
     Status.CRASHED: Look("red", "!", "The cell or its function stopped with an error.", HINT),
     Status.NOT_ATTEMPTED: Look(
@@ -268,6 +278,26 @@ def report_page(
     )
 
 
+def class_page(results: Iterable[Result], assignments: Mapping[str, Assignment]) -> str:
+    """A page to show to the class: what went wrong, how often, and nobody's name.
+
+    Of what students have written themselves nothing is on it, unless two have the same error.
+    """
+    by_number: dict[str, list[Result]] = {number: [] for number in sorted(assignments)}
+    for result in results:
+        by_number[result.assignment].append(result)
+    classes = []
+    for number, of_assignment in by_number.items():
+        if of_assignment:
+            classes.append(ClassView(number, assignments[number].title, of_assignment))
+    return _render("class.html", classes=classes)
+
+
+def claims_page(joined: Joined) -> str:
+    """The pooled rows of a class, each with its forest plot, and what was left out."""
+    return _render("claims.html", joined=joined, most_left_out=MOST_LEFT_OUT)
+
+
 def _render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(values)
 
@@ -290,6 +320,8 @@ def _environment() -> jinja2.Environment:
         "looks": LOOKS,
         "most_code": MOST_CODE,
         "feedback_address": feedback_address,
+        "forest_alt": forest_alt,
+        "forest_picture": forest_picture,
         "highlighted": _highlighted,
     }
     return environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +63,14 @@ class SubmissionRun:
     exercises: dict[str, ExerciseRun] = field(default_factory=dict)
     broken: str | None = None
 
+    def with_exercises_of(self, other: SubmissionRun, ids: Collection[str]) -> SubmissionRun:
+        """This run with what has become of these exercises in another one, and its notes."""
+        exercises = {id: run for id, run in self.exercises.items() if id not in ids}
+        for id in ids:
+            if id in other.exercises:
+                exercises[id] = other.exercises[id]
+        return SubmissionRun(other.notes, exercises, other.broken)
+
     def write(self, folder: Path) -> None:
         """Leaves it in the job's folder, whole or not at all: the writer may be killed."""
         write_whole(folder / OUTCOME, json.dumps(asdict(self)).encode())
@@ -73,6 +82,11 @@ class SubmissionRun:
             content = json.loads((folder / OUTCOME).read_text("utf-8"))
         except (OSError, ValueError):
             return cls()
+        return cls.from_dict(content)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> SubmissionRun:
+        """The run that was written down; KeyError, TypeError or ValueError on anything else."""
         exercises = {
             id: ExerciseRun(**(facts | {"ending": Ending(facts["ending"])}))
             for id, facts in content["exercises"].items()
@@ -84,7 +98,8 @@ class SubmissionRun:
 class ExerciseJob:
     """An exercise to run: its cells as handed in, its function's name, the check cell below it.
 
-    `reference` is pickled, in base64: the sandbox gets it when the exercise is done.
+    `reference` is pickled, in base64: the sandbox gets it when the exercise is done. The cells of
+    an exercise that is not driven are run for those that follow.
     """
 
     id: str
@@ -92,6 +107,7 @@ class ExerciseJob:
     function: str
     check_cell: str
     reference: str = ""
+    is_driven: bool = True
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,9 @@ class SubmissionRunner:
 
     def _open_exercises(self) -> list[job.ExerciseJob]:
         return [
-            exercise for exercise in self.job.exercises if exercise.id not in self.run.exercises
+            exercise
+            for exercise in self.job.exercises
+            if exercise.is_driven and exercise.id not in self.run.exercises
         ]
 
     def _seconds(self, times: int = 1) -> float:
@@ -283,7 +285,7 @@ class SubmissionRunner:
             self.exercise_began = time.monotonic()
             if exercise.id not in self.deadly:
                 cells_run = await self._define(kernel, exercise)
-                if exercise.id not in self.run.exercises:
+                if exercise.is_driven and exercise.id not in self.run.exercises:
                     await self._drive(kernel, exercise, cells_run)
             await kernel.run(_call("learn", exercise.id, exercise.reference), self._seconds())
             await kernel.run(exercise.check_cell, self._seconds())
