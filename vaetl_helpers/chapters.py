@@ -22,7 +22,7 @@ from vaetl_helpers.output import say, user_path, write_whole
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "list": list}
 # Parameters that may name a folder.
-FOLDERS = {"data_root", "photos", "model"}
+FOLDERS = {"data_root", "photos", "pictures", "model", "task"}
 # How a value of each type is written on the command line.
 EXAMPLES = {
     "int": "3",
