@@ -68,7 +68,7 @@ def take(folders: Sequence[ClassFolder], number: int, address: str) -> int:
 
 def script() -> str:
     """The camera's script, an ES module that hands over `render` and `photograph`."""
-    return resources.files("vaetl_helpers").joinpath("collecting", "camera.js").read_text("utf-8")
+    return resources.files("vaetl_helpers").joinpath("collecting", "webcam.js").read_text("utf-8")
 
 
 def _show_widget(folders: Sequence[ClassFolder]) -> None:
