@@ -28,7 +28,7 @@
 # - measure what a network forgets, and make it forget less.
 #
 # You need chapter 1 for training and chapter 2 for FLOPs.
-# Two short companions follow, `04b` on text and `04c` on detection.
+# Short companions follow: `04b` on text, `04c` on detection, and `04d` on ten pictures of your own.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
