@@ -1156,7 +1156,7 @@ def show_recorded(task, ids, data=None):
         show_table(rows, header=(title, "value [95 % interval]", "the interval", "n"))
 
 
-other_story = "animals" if T.name == "tops" else "tops"
+other_story = "animals" if T.source_task == "tops" else "tops"
 show_recorded(other_story, [accuracy_id(a, b, n) for n in (10, 100) for a, b in pairs])
 
 # %% [markdown]
@@ -1175,7 +1175,7 @@ more_methods = [
     ("ImageNet probe", "fine-tuned"),
 ]
 show_recorded(
-    T.name, [accuracy_id(a, b, n) for n in (10, 100) for a, b in more_methods]
+    T.source_task, [accuracy_id(a, b, n) for n in (10, 100) for a, b in more_methods]
 )
 
 # %% [markdown]
@@ -1360,7 +1360,7 @@ def means_to_target(method, other, n):
 
 rows = [
     (
-        f"the source model, once ({T.name})",
+        f"the source model, once ({T.source_task})",
         "",
         "",
         *(f"{facts[cost.lower()]:,.3g}" for cost in COSTS),
