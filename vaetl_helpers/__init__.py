@@ -33,6 +33,7 @@ machines         `vaetl record-machine`: all that chapter 2 measures, kept in on
 claims           the ledger: which record decides which claim; no prose
 figures          diagrams: drawn ideas, a script each, light and dark
 plots            figures of results; widgets: those with controls; living: those that need no kernel
+collecting       pictures that come through the browser: chosen files, the camera
 page_figures     how a figure is stored: sharp, and stacked for phones; alt_texts: what it shows
 exercises        exercises: engine, toolkit, one module a chapter, one block an exercise
 chapters         the notebooks as files: which there are, `find("3")`, a learner's own copy

@@ -22,7 +22,7 @@ from vaetl_helpers.output import say, user_path, write_whole
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "list": list}
 # Parameters that may name a folder.
-FOLDERS = {"data_root", "photos", "model"}
+FOLDERS = {"data_root", "photos", "pictures", "model", "task"}
 # How a value of each type is written on the command line.
 EXAMPLES = {
     "int": "3",
@@ -138,6 +138,15 @@ def is_path(text: str) -> bool:
     """Whether a person means a file, and not the name of a chapter."""
     separators = {os.sep, os.altsep or "/"}
     return text.endswith((".ipynb", ".py")) or any(separator in text for separator in separators)
+
+
+def is_folder_path(text: str) -> bool:
+    """Whether a task is somebody's folder of pictures or a zip file, and not one of the course's.
+
+    A name alone is the course's: a folder of that name is written ./NAME.
+    """
+    separators = {os.sep, os.altsep or "/"}
+    return text.endswith(".zip") or any(separator in text for separator in separators)
 
 
 def number_of_own_file(text: str, paths: Mapping[str, Path]) -> str | None:
@@ -324,6 +333,8 @@ def _absolute(name: str, folder: Any) -> Any:
         return folder
     path = user_path(folder).absolute()
     if name == "model" and not path.is_dir():  # a name on the Hugging Face hub
+        return folder
+    if name == "task" and not is_folder_path(str(folder)):  # the name of a task
         return folder
     return str(path)
 

@@ -129,7 +129,7 @@ course_map()
 # - **3** What is a variational autoencoder?
 #   **3b** Is its mathematics right, and how good is it?
 # - **4** What does it save to reuse a trained network?
-#   **4b** asks the same for text, and **4c** for finding objects in pictures.
+#   **4b** asks the same for text, **4c** for finding objects in pictures, and **4d** for pictures that you take yourself.
 # - **5** Does what a variational autoencoder has learned help another task?
 #   **5b** Why, and which part of it?
 #

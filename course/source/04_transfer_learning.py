@@ -28,7 +28,7 @@
 # - measure what a network forgets, and make it forget less.
 #
 # You need chapter 1 for training and chapter 2 for FLOPs.
-# Two short companions follow, `04b` on text and `04c` on detection.
+# Short companions follow: `04b` on text, `04c` on detection, and `04d` on ten pictures of your own.
 
 # %% [markdown]
 # ## The claim that this chapter looks at
@@ -52,7 +52,7 @@ pass
 # %% tags=["parameters"]
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
 seed: int = 0  # start of every random number
-task: str | None = None  # tops (clothes), animals (cats, dogs, foxes), or auto
+task: str | None = None  # tops (clothes), animals, auto, or ./FOLDER of your pictures
 counts: list | None = None  # labels of each class in the study
 draws: int | None = None  # times that labels are drawn anew
 steps: int | None = None  # optimiser steps of a training, about and at most
@@ -78,6 +78,7 @@ P = setup(
 import copy
 import time
 from functools import cache, partial
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -103,10 +104,10 @@ from vaetl_helpers.training import classification_loss, evaluate, fit
 
 T = tasks.load_task(P.task, P.data_root, P.device)
 old, new = T.rehearsal.classes, T.pool.classes
+P.counts = T.counts(P.counts)
 shared = new[0] if new[0] in old else "no class"
 print(
-    f"source task: {old[0]} or {old[1]}; target task: {new[0]} or {new[1]}; shared: "
-    f"{shared}"
+    f"source task: {' or '.join(old)}; target task: {' or '.join(new)}; shared: {shared}"
 )
 
 # %% [markdown]
@@ -135,6 +136,7 @@ recall("04")
 #
 # In both stories one class is shared and one is new.
 # The line above says which of them you see.
+# You can also run all of it on pictures of your own, with `task="./FOLDER"` and a folder of 24 or more pictures for each class; then the source has nothing to do with the target, and the cell above says what that leaves out.
 # Numbers from the other story, or from a longer run, are marked *recorded*.
 
 # %%
@@ -161,10 +163,7 @@ plt.show()
 # The one overlap is in the clothes story, where the source's test images and the images of section 8 share their pullovers with the target sets.
 
 # %%
-made = [
-    tasks.source_model(T.name, number)
-    for number in range(tasks.number_of_models(T.name))
-]
+made = tasks.source_models(T)
 sources = [model.to(P.device) for model, _ in made]
 source, facts = made[0]
 show_table(
@@ -221,7 +220,10 @@ predict("transfer.zero_labels")
 def correct(model, images):
     """Whether each image gets its label: bool [images]."""
     model.eval()
-    return torch.cat([model(x)[:, :2].argmax(1) == y for x, y in images.batches(200)])
+    count = len(images.classes)
+    return torch.cat(
+        [model(x)[:, :count].argmax(1) == y for x, y in images.batches(200)]
+    )
 
 
 for_nothing = [100 * correct(one, T.test).float().mean().item() for one in sources]
@@ -266,7 +268,7 @@ axes = plots.panels(
 for axis, x in zip(axes, views.values()):
     x = (x - x.mean(0)) / (x.std(0) + 1e-6)
     plane = x @ torch.linalg.svd(x, full_matrices=False).Vh[:2].T
-    for c, marker in enumerate("o^"):
+    for c, marker in zip(range(len(new)), cycle("o^sDvPX")):
         chosen = images.labels.cpu() == c
         axis.scatter(
             *plane[chosen].T,
@@ -274,7 +276,7 @@ for axis, x in zip(axes, views.values()):
             marker=marker,
             alpha=0.6,
             label=new[c],
-            color=plots.COLOURS[c],
+            color=plots.COLOURS[c % len(plots.COLOURS)],
         )
     axis.set(xlabel="first component", ylabel="second component")
     axis.legend(frameon=False)
@@ -361,6 +363,7 @@ predict("transfer.drift")
 # %%
 source = source.to(P.device, memory_format=torch.channels_last)
 passed, passing = range(0, 21, 2), T.pool.images[T.pool.labels == 1] / 255
+passing = passing[torch.arange(352) % len(passing)]
 still = transfer.features(source[:-1], T.source_test, 200)
 moved, accuracy = {}, {}
 for name in ("only gradients off", "frozen"):
@@ -519,14 +522,18 @@ print(
 HEAD_EPOCHS = 5
 
 
-def with_new_head(source, keep, seed):
-    """A copy of a source model with a head for two target classes that keeps the rows
-    of `keep`.
+def with_new_head(source, task, seed):
+    """A copy of a source model with a head for a task's classes, which keeps the rows
+    of the shared ones.
     """
     model = copy.deepcopy(source).to(P.device, memory_format=torch.channels_last)
     old, generator = model.head, torch.Generator().manual_seed(seed)
     weight, bias = new_head_checked(
-        old.weight.detach().cpu(), old.bias.detach().cpu(), keep, 2, generator
+        old.weight.detach().cpu(),
+        old.bias.detach().cpu(),
+        task.keep,
+        len(task.pool.classes),
+        generator,
     )
     model.head = nn.Linear(*weight.T.shape).to(P.device)
     model.head.weight.data, model.head.bias.data = (
@@ -536,7 +543,7 @@ def with_new_head(source, keep, seed):
     return model
 
 
-model = with_new_head(source, T.keep, P.seed)
+model = with_new_head(source, T, P.seed)
 hits = {"before": correct(model, T.test)}
 how = study.training_options(len(ten), P.steps)  # small batches where images are few
 model, _ = transfer.fine_tune(
@@ -601,10 +608,12 @@ def ten_steps_at_a_time(start, head, rounds=8):
     return curve
 
 
-kept = with_new_head(source, T.keep, P.seed).head
+kept = with_new_head(source, T, P.seed).head
 torch.manual_seed(P.seed)
 channels = T.test.images.shape[1]
-nobody = nets.transfer_cnn(channels).to(P.device)  # the same network, never trained
+nobody = nets.transfer_cnn(channels, len(new)).to(
+    P.device
+)  # the same network, never trained
 curves = {
     "fine-tuned": ten_steps_at_a_time(source, kept),
     "from scratch": ten_steps_at_a_time(nobody, copy.deepcopy(nobody[-1])),
@@ -673,12 +682,13 @@ TUNED = {  # rates of scratch, and of the head in fine-tuning
 # Not tuned again:
 TUNED |= dict.fromkeys(("dresses", "shirts"), TUNED["tops"])
 TUNED["wolves"] = TUNED["animals"]
+TUNED.setdefault(T.name, TUNED[T.source_task])
 RATES = TUNED[T.name]
 one = T.pool.images[:1] / 255, T.pool.labels[:1]
-head_only = with_new_head(source, T.keep, 0)
+head_only = with_new_head(source, T, 0)
 transfer.freeze(head_only[:-1])
 work = {
-    "all": count_flops(with_new_head(source, T.keep, 0), *one),
+    "all": count_flops(with_new_head(source, T, 0), *one),
     "head": count_flops(head_only, *one),
 }  # for one image
 print(
@@ -732,7 +742,9 @@ def options(images, draw):
 def untrained(task):
     """The source model's network, with random weights."""
     model = nets.transfer_cnn(
-        task.pool.images.shape[1], 2, facts["architecture"]["width"]
+        task.pool.images.shape[1],
+        len(task.pool.classes),
+        facts["architecture"]["width"],
     )
     return model.to(P.device, memory_format=torch.channels_last)
 
@@ -754,7 +766,7 @@ def scratch(task, source, draw, rate=None):
 
 
 def fine_tuned(task, source, draw, rate=None):
-    model, images = with_new_head(source, task.keep, draw.seed), labelled(task, draw)
+    model, images = with_new_head(source, task, draw.seed), labelled(task, draw)
     how = options(images, draw) | {"parts": list(model), "head_epochs": HEAD_EPOCHS}
     how["rate"] = rate or TUNED[task.name]["fine-tuned"]
     model, (first, second) = transfer.fine_tune(model, images, task.validation, **how)
@@ -845,7 +857,7 @@ def lp_ft(task, source, draw):
 
 
 def last_block(task, source, draw):
-    model = with_new_head(source, task.keep, draw.seed)
+    model = with_new_head(source, task, draw.seed)
     transfer.freeze(model.block1), transfer.freeze(model.block2)
     adam = torch.optim.Adam(
         transfer.param_groups(list(model), RATES["fine-tuned"], model=model), fused=True
@@ -872,7 +884,7 @@ def self_training(task, source, draw):
 @cache
 def of_imagenet(name):
     """Features of a task's images, by a network that was trained on ImageNet."""
-    task = tasks.load_task(name, P.data_root, P.device)
+    task = T if name == T.name else tasks.load_task(name, P.data_root, P.device)
     large = transfer.backbone("efficientnet-lite0").to(P.device)
     sets = {"pool": task.pool, "validation": task.validation, "test": task.test}
     sets |= {kind: shifted(task.test, kind) for kind in SHIFTS}
@@ -944,7 +956,7 @@ if P.deep:
         )
         for name, rate in tried
     ]
-    sizes = [2 * count for count in (10, 100)]
+    sizes = [len(new) * count for count in (10, 100)]
     tuning = study.run_study(
         f"{T.name}: tuning",
         candidates,
@@ -982,7 +994,7 @@ how = {
     "seed": P.seed,
     "pretrain_seeds": range(len(sources)),
 }
-few, *more = [2 * count for count in P.counts]  # of both classes together
+few, *more = [len(new) * count for count in P.counts]  # of all classes together
 table = study.run_study(
     T.name, METHODS, [few], P.draws, out=P.table_path(f"{T.name}/{few}"), **how
 )
@@ -1000,7 +1012,10 @@ if kept := P.table_path(T.name):
     table.write(kept)
 
 # %%
-PRIMARY = [("linear probe", "scratch", 20), ("fine-tuned", "scratch", 200)]
+PRIMARY = [
+    ("linear probe", "scratch", 10 * len(new)),
+    ("fine-tuned", "scratch", 100 * len(new)),
+]
 pairs = [
     (a, b)
     for a in ("linear probe", "fine-tuned")
@@ -1025,8 +1040,8 @@ def accuracy_id(a, b, count):
 
 def difference(a, b, n, e, data):
     """The record of a difference in test accuracy at n labels of both classes."""
-    name = f"{a} − {b}, {n // 2} a class"
-    return e.to_record(name, "points", id=accuracy_id(a, b, n // 2), data=data)
+    name = f"{a} − {b}, {n // len(new)} a class"
+    return e.to_record(name, "points", id=accuracy_id(a, b, n // len(new)), data=data)
 
 
 verdicts = {key: f"{study.verdict(e)} (exploratory)" for key, e in effects.items()}
@@ -1036,7 +1051,7 @@ show_table(
     [
         (
             f"{a} − {b}",
-            n // 2,
+            n // len(new),
             f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]",
             e.n,
             verdicts[a, b, n],
@@ -1097,7 +1112,7 @@ SAID = {
 for a, b, n in primary:
     e, said = effects[a, b, n], SAID[verdicts[a, b, n]].format(a=a, b=b)
     print(
-        f"{n // 2} labels a class: {said} ({e.effect:+.1f} points [{e.low:+.1f}, "
+        f"{n // len(new)} labels a class: {said} ({e.effect:+.1f} points [{e.low:+.1f}, "
         f"{e.high:+.1f}])."
     )
 
@@ -1170,7 +1185,7 @@ def show_recorded(task, ids, data=None):
         show_table(rows, header=(title, "value [95 % interval]", "the interval", "n"))
 
 
-other_story = "animals" if T.name == "tops" else "tops"
+other_story = "animals" if T.source_task == "tops" else "tops"
 show_recorded(other_story, [accuracy_id(a, b, n) for n in (10, 100) for a, b in pairs])
 
 # %% [markdown]
@@ -1189,7 +1204,7 @@ more_methods = [
     ("ImageNet probe", "fine-tuned"),
 ]
 show_recorded(
-    T.name, [accuracy_id(a, b, n) for n in (10, 100) for a, b in more_methods]
+    T.source_task, [accuracy_id(a, b, n) for n in (10, 100) for a, b in more_methods]
 )
 
 # %% [markdown]
@@ -1212,7 +1227,7 @@ show_table(
         (name, *(f"{table.mean(name, metric, last_count):.1f}" for metric in columns))
         for name in (*SHOWN, "raw pixels")
     ],
-    (f"accuracy (%), {last_count // 2} labels a class", "clean", *SHIFTS),
+    (f"accuracy (%), {last_count // len(new)} labels a class", "clean", *SHIFTS),
 )
 
 # %%
@@ -1225,12 +1240,12 @@ for a, b in SHIFT_PAIRS:
         clean = study.paired(table, a, b, "test accuracy", n)
         e = study.paired(table, a, b, "shifted accuracy", n)
         both = (f"{x.effect:+.1f} [{x.low:+.1f}, {x.high:+.1f}]" for x in (clean, e))
-        rows.append((f"{a} − {b}", n // 2, *both))
+        rows.append((f"{a} − {b}", n // len(new), *both))
         records.append(
             e.to_record(
-                f"{a} − {b} on shifted images, {n // 2} a class",
+                f"{a} − {b} on shifted images, {n // len(new)} a class",
                 "points",
-                id=record_id("04", "shifted", (a, b), f"{n // 2} a class"),
+                id=record_id("04", "shifted", (a, b), f"{n // len(new)} a class"),
                 data=T.name,
             )
         )
@@ -1377,7 +1392,7 @@ def means_to_target(method, other, n):
 
 rows = [
     (
-        f"the source model, once ({T.name})",
+        f"the source model, once ({T.source_task})",
         "",
         "",
         *(f"{facts[cost.lower()]:,.3g}" for cost in COSTS),
@@ -1387,7 +1402,7 @@ for n in (few, *more):
     for method, other in (("scratch", "fine-tuned"), ("fine-tuned", "scratch")):
         accuracy = table.mean(method, "test accuracy", n)
         spent = means_to_target(method, other, n)
-        rows.append((method, n // 2, f"{accuracy:.1f} %", *spent))
+        rows.append((method, n // len(new), f"{accuracy:.1f} %", *spent))
 show_table(
     rows,
     header=("training against transfer", "labels a class", "test accuracy", *COSTS),
@@ -1429,13 +1444,15 @@ def saving_id(cost, method, count):
 
 def saved(cost, method, n, e):
     """The record of a saving at n labels of both classes."""
-    name = f"{cost} saved by {method}, {n // 2} a class"
-    return e.to_record(name, "times", id=saving_id(cost, method, n // 2), data=T.name)
+    name = f"{cost} saved by {method}, {n // len(new)} a class"
+    return e.to_record(
+        name, "times", id=saving_id(cost, method, n // len(new)), data=T.name
+    )
 
 
 show_table(
     [
-        (method, n // 2, cost, ratio(e), e.label)
+        (method, n // len(new), cost, ratio(e), e.label)
         for (method, cost, n), e in savings.items()
     ],
     header=(
@@ -1479,13 +1496,13 @@ for n in (few, *more):
         table, "fine-tuned", "scratch", "FLOPs", n, facts["flops"]
     )
     if repaid is None:
-        rows.append((n // 2, "none: the mean saving is not above 0"))
+        rows.append((n // len(new), "none: the mean saving is not above 0"))
         continue
-    name = f"break-even in FLOPs, {n // 2} a class"
-    found = repaid.to_record(name, "tasks", id=repaid_id(n // 2), data=T.name)
+    name = f"break-even in FLOPs, {n // len(new)} a class"
+    found = repaid.to_record(name, "tasks", id=repaid_id(n // len(new)), data=T.name)
     ends = [found[end] or float("inf") for end in ("low", "high")]
     k, low, high = map(tasks_of, (found["value"], *ends))
-    rows.append((n // 2, f"{k} [{low}, {high}]"))
+    rows.append((n // len(new), f"{k} [{low}, {high}]"))
     records.append(found)
 show_table(rows, ("labels a class", "tasks that repay the source model"), records)
 
@@ -1498,7 +1515,7 @@ for method in ("scratch", "fine-tuned"):
 crossing = facts["flops"] / (of_a_task["scratch"] - of_a_task["fine-tuned"])
 many = np.linspace(0, 2 * abs(crossing), 50)
 axis = plots.panels(
-    [f"{few // 2} labels a class: what many tasks cost in all"],
+    [f"{few // len(new)} labels a class: what many tasks cost in all"],
     alt="two rising lines, from scratch beginning at nothing, with a source model higher "
     "and flatter, and the number of tasks at which they cross",
 )[0]
@@ -1547,7 +1564,7 @@ predict("transfer.labels")
 if more:
     goal = table.mean("scratch", "test accuracy", more[-1])
     print(
-        f"scratch with {more[-1] // 2} labels a class reaches {goal:.1f} % on average"
+        f"scratch with {more[-1] // len(new)} labels a class reaches {goal:.1f} % on average"
     )
     rows, records = [], []
     for method in ("fine-tuned", "linear probe"):
@@ -1703,16 +1720,20 @@ def remember(remedy, task, source, draw):
     with the saved head.
     """
     model, images, loss = (
-        with_new_head(source, task.keep, draw.seed),
+        with_new_head(source, task, draw.seed),
         labelled(task, draw),
         classification_loss,
     )
     if remedy == "rehearsal":
         generator = torch.Generator().manual_seed(draw.seed)
-        model.head = transfer.new_head(source.head, {0: 0, 1: 2}, 3, generator)
-        classes = (*task.pool.classes, task.rehearsal.classes[1])
+        places, classes = task.keep.copy(), list(task.pool.classes)
+        for row, name in enumerate(task.rehearsal.classes):
+            if row not in places:  # the source's other class gets a row behind
+                places[row] = len(classes)
+                classes.append(name)
+        model.head = transfer.new_head(source.head, places, len(classes), generator)
         images = transfer.rehearsal(
-            images, task.rehearsal, len(images), {0: 0, 1: 2}, classes, draw.seed
+            images, task.rehearsal, len(images), places, classes, draw.seed
         )
     if remedy == "L2-SP":
         loss = transfer.l2_sp(loss, model, ALPHA, head=model.head)
@@ -1761,12 +1782,12 @@ for remedy in remedies:
         )
     )
     e = study.effect_of([value - untouched for value in both[0]])
-    name = f"forgetting, remedy {remedy}, {most // 2} a class"
-    id = record_id("04", "forgetting", remedy, f"{most // 2} a class")
+    name = f"forgetting, remedy {remedy}, {most // len(new)} a class"
+    id = record_id("04", "forgetting", remedy, f"{most // len(new)} a class")
     records.append(e.to_record(name, "points", id=id, data=T.name))
 rows.append(("the untouched source model", f"{untouched:.1f}", ""))
 header = (
-    f"remedy ({most // 2} labels a class)",
+    f"remedy ({most // len(new)} labels a class)",
     "source accuracy (%), saved head",
     "target accuracy (%)",
 )
@@ -1788,8 +1809,10 @@ for remedy in remedies[1:]:
                 study.verdict(e),
             )
         )
-        name = f"{remedy} − none, {metric}, {most // 2} a class"
-        id = record_id("04", MEASURES[metric], (remedy, "none"), f"{most // 2} a class")
+        name = f"{remedy} − none, {metric}, {most // len(new)} a class"
+        id = record_id(
+            "04", MEASURES[metric], (remedy, "none"), f"{most // len(new)} a class"
+        )
         records.append(e.to_record(name, "points", id=id, data=T.name))
 show_table(rows, ("difference", "points, with 95 % interval", "verdict"), records)
 
@@ -2026,7 +2049,8 @@ few_draws = max(2, P.draws // 2)
 drawn = [
     draw.indices for draw in study.draw_labels(T.pool.labels, 10, few_draws, P.seed + 1)
 ]
-(test_draw,) = study.draw_labels(T.test.labels, 10 * few_draws, 1, P.seed)
+tests = min(10 * few_draws, int(T.test.labels.bincount().min()))
+(test_draw,) = study.draw_labels(T.test.labels, tests, 1, P.seed)
 tested = T.test.subset(test_draw.indices.to(P.device))
 pool = T.pool.subset(torch.cat(drawn).unique().to(P.device))
 place = {index: row for row, index in enumerate(torch.cat(drawn).unique().tolist())}
@@ -2182,7 +2206,7 @@ for name, train_it in (
     start = copy.deepcopy(model[:-1].state_dict())
     train_it(
         model[:-1],
-        nn.Linear(64, 2).to(P.device),
+        nn.Linear(64, len(new)).to(P.device),
         ten.images / 255,
         ten.labels,
         20,

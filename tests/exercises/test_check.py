@@ -5,7 +5,19 @@ import functools
 import numpy as np
 import pytest
 import torch
-from right import boxes, combine, hardware, joint, latent, sentences, start, training, transfer, vae
+from right import (
+    boxes,
+    combine,
+    hardware,
+    joint,
+    latent,
+    own,
+    sentences,
+    start,
+    training,
+    transfer,
+    vae,
+)
 
 from vaetl_helpers import exercises, progress
 from vaetl_helpers.errors import CourseError
@@ -13,7 +25,19 @@ from vaetl_helpers.exercises import check, evaluate, get
 
 IDS = exercises.all_ids()
 RIGHT = {}
-for chapter in (start, training, hardware, vae, latent, transfer, sentences, boxes, combine, joint):
+for chapter in (
+    start,
+    training,
+    hardware,
+    vae,
+    latent,
+    transfer,
+    sentences,
+    boxes,
+    own,
+    combine,
+    joint,
+):
     RIGHT |= chapter.RIGHT
 
 

@@ -7,6 +7,7 @@ from right import (
     hardware,
     joint,
     latent,
+    own,
     sentences,
     start,
     training,
@@ -20,7 +21,19 @@ from vaetl_helpers.exercises import evaluate, get
 from vaetl_helpers.exercises.watch import Answer
 
 RIGHT = {}
-for chapter in (start, training, hardware, vae, latent, transfer, sentences, boxes, combine, joint):
+for chapter in (
+    start,
+    training,
+    hardware,
+    vae,
+    latent,
+    transfer,
+    sentences,
+    boxes,
+    own,
+    combine,
+    joint,
+):
     RIGHT |= chapter.RIGHT
 ANSWERS = [
     pytest.param(id, function, id=f"{id}-{number}-{getattr(function, '__name__', 'object')}")

@@ -51,7 +51,7 @@ LAYERS = (
         "machines",
         "samples",
     ),
-    ("figures", "plots", "widgets", "living", "page_figures", "alt_texts"),
+    ("figures", "plots", "widgets", "living", "collecting", "page_figures", "alt_texts"),
     ("exercises", "chapters"),
     ("practice",),
     ("app", "start"),

@@ -39,6 +39,7 @@ COVERS = {
     "04": "test accuracy over the number of labels",
     "04b": "test accuracy of each method",
     "04c": "Two rows of the same four test scenes",
+    "04d": "A row of ten pictures for each class",
     "05": "Left: accuracy of two methods",
     "05b": "Six rows",
 }

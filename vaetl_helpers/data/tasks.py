@@ -7,6 +7,7 @@ the order of a download.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from vaetl_helpers.data.files import Dataset, evidence_of, find_arrays, search_places
 from vaetl_helpers.data.images import ImageSet, Splits, image_hashes
+from vaetl_helpers.data.own import own_pictures
 from vaetl_helpers.data.pictures import find_pictures
 from vaetl_helpers.data.readers import Arrays, read_class_folders
 from vaetl_helpers.data.registry import CIFAR10, CIFAR100, load
@@ -49,7 +51,8 @@ class Task:
 
     `pool`, `validation` and `test` hold the target classes, `rehearsal` and `source_test` the
     source's. Clothes of the shared class are in `pool` and `rehearsal` alike, and in `test` and
-    `source_test`; no animal is in two sets.
+    `source_test`; no animal is in two sets. `source_task` names the task whose source models it
+    starts from: another one's where `is_own`, the target being somebody's own pictures.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Task:
     validation: ImageSet
     test: ImageSet
     source: str
+    source_task: str
+    is_own: bool = False
 
     @property
     def keep(self) -> dict[int, int]:
@@ -69,6 +74,23 @@ class Task:
             if name in source_classes:
                 rows[source_classes.index(name)] = new_row
         return rows
+
+    def counts(self, wanted: Sequence[int]) -> list[int]:
+        """The numbers of labels a class, of those wanted, that can be drawn twice from the pool.
+
+        Says which are left out; where none is left, it is half of the pool.
+        """
+        if not self.is_own:
+            return list(wanted)
+        half = int(self.pool.labels.bincount().min()) // 2
+        possible = [count for count in wanted if count <= half]
+        if len(possible) < len(wanted):
+            possible = possible or [half]
+            say(
+                f"At most {half} labels a class can be drawn twice from your pictures, so the "
+                f"studies run with {', '.join(map(str, possible))}: more need more pictures."
+            )
+        return possible
 
 
 def available(root: Path | str | None = None) -> str:
@@ -89,14 +111,18 @@ def load_task(
     """Loads a task of CLASSES onto `device`, prints its sizes; animals may download CIFAR.
 
     "auto" downloads nothing: where its animals cannot be read, it says so and takes the clothes.
-    Raises CourseError for an unknown name and where the pictures cannot be had.
+    The path of a folder or a zip file makes a task of the pictures in it, see `own_task`. Raises
+    CourseError for an unknown name and where the pictures cannot be had.
     """
     if name == "auto":
         name, sets = _sets_on_this_machine(root)
     elif name in CLASSES:
         sets = _sets(name, root, download=True)
+    elif is_place(name):
+        return own_task(name, root, device)
     else:
-        raise unknown_name_error("task", name, (*CLASSES, "auto"))
+        unknown = unknown_name_error("task", name, (*CLASSES, "auto"))
+        raise CourseError(f"{unknown} Your own pictures are named by their path, ./{name}.")
     old, new = CLASSES[name]
     collection = "Fashion-MNIST, embedded" if name in CLOTHES else "CIFAR-10 and CIFAR-100"
     sizes = "/".join(f"{len(sets[purpose]):,}" for purpose in ("pool", "validation", "test"))
@@ -104,7 +130,7 @@ def load_task(
     line = f"{name}: {classes}; {collection}, target {sizes}"
     emit(line, "data", {"source": line})
     on_device = {purpose: images.to(device) for purpose, images in sets.items()}
-    return Task(name, **on_device, source=line)
+    return Task(name, **on_device, source=line, source_task=name)
 
 
 def _sets_on_this_machine(root: Path | str | None) -> tuple[str, dict[str, ImageSet]]:
@@ -125,7 +151,84 @@ def _sets(name: str, root: Path | str | None, download: bool) -> dict[str, Image
     return _animals(old, new, animal_images(root, download))
 
 
+# ---------------------------------------------------------------- your own pictures
+
+FEWEST_OF_OWN = 24  # pictures of a class: 12 to draw labels from, 4 to validate, 8 to test
+OWN_PARTS = {"pool": (0, 3), "validation": (3, 4), "test": (4, 6)}  # in sixths
+OWN_SIZES = {"animals": 32, "tops": 28}  # pixels a side, as each source model has learned
+
+
+def is_place(name: str) -> bool:
+    """Whether the name of a task is the path of a folder or of a zip file."""
+    return "/" in name or "\\" in name or name.endswith(".zip") or Path(name).is_dir()
+
+
+def own_task(place: str, root: Path | str | None, device: torch.device | str) -> Task:
+    """A task of somebody's own pictures, FOLDER/CLASS/PICTURE, with a source that is not related.
+
+    The source is that of "auto". Of each class the first half in the order of names is the pool,
+    the next sixth validates and the rest tests, so that most bursts stay in one part. Raises
+    CourseError for fewer than FEWEST_OF_OWN pictures of a class, and as `own_pictures` does.
+    """
+    source_task, sets = _sets_on_this_machine(root)
+    pictures = own_pictures(place, OWN_SIZES[source_task], most=None)
+    counts = pictures.images.labels.bincount().tolist()
+    for name, count in zip(pictures.images.classes, counts, strict=True):
+        if count < FEWEST_OF_OWN:
+            raise CourseError(
+                f"There are {count} pictures of {name}, and chapter 4 needs {FEWEST_OF_OWN} of "
+                "each class, to draw labels from, to validate and to test: take more, or run "
+                "chapter 4d, which does with ten."
+            )
+    for purpose, sixths in OWN_PARTS.items():
+        sets[purpose] = pictures.images.subset(_part_of_each(counts, sixths))
+    on_device = {}
+    for purpose, images in sets.items():
+        colours = images.images.expand(-1, 3, -1, -1)
+        on_device[purpose] = ImageSet(colours, images.labels, images.classes).to(device)
+    old, size = sets["rehearsal"].classes, OWN_SIZES[source_task]
+    say(
+        f"No source model is related to your pictures, so one that tells {' from '.join(old)} "
+        f"stands in, and they are read at {size} × {size} pixels. What zero labels, a shared row "
+        "of the head and the saving of a related source are worth cannot be shown with them: see "
+        "the recorded numbers. Section 10 has the network that most people would reuse."
+    )
+    name = Path(pictures.source.partition(",")[0]).stem
+    return Task(name, **on_device, source=pictures.source, source_task=source_task, is_own=True)
+
+
+def _part_of_each(counts: Sequence[int], sixths: tuple[int, int]) -> Tensor:
+    """The rows of a part of each class, where the rows stand class by class."""
+    rows, start = [], 0
+    for count in counts:
+        first, last = (count * part // 6 for part in sixths)
+        rows.append(torch.arange(start + first, start + last))
+        start += count
+    return torch.cat(rows)
+
+
 # ---------------------------------------------------------------- what was learned before
+
+
+def source_models(task: Task) -> list[tuple[nn.Sequential, dict[str, Any]]]:
+    """All source models of a task with their facts, for images with as many channels as its own."""
+    models = []
+    for number in range(number_of_models(task.source_task)):
+        model, facts = source_model(task.source_task, number)
+        if task.pool.images.shape[1] > facts["architecture"]["channels"]:
+            model = _for_colour(model)
+        models.append((model, facts))
+    return models
+
+
+def _for_colour(model: nn.Sequential) -> nn.Sequential:
+    """The same network for three channels: it makes of a picture what it makes of their mean."""
+    coloured = copy.deepcopy(model)
+    filters = coloured.block1[0]
+    weight = filters.weight.detach().expand(-1, 3, -1, -1) / 3
+    filters.weight = nn.Parameter(weight.clone())
+    filters.in_channels = 3
+    return coloured
 
 
 def source_name(task: str, number: int = 0) -> str:

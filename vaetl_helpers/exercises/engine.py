@@ -45,6 +45,7 @@ CHAPTERS = (
     "transfer",
     "sentences",
     "boxes",
+    "own",
     "combine",
     "joint",
 )

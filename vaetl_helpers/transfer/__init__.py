@@ -4,6 +4,15 @@ from vaetl_helpers.nets import trainable
 from vaetl_helpers.training.loop import fit_best
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.transfer.backbones import BACKBONES, Backbone, Preprocessing, backbone
+from vaetl_helpers.transfer.few_pictures import (
+    Interval,
+    bursts,
+    distances,
+    leave_one_out,
+    share_interval,
+    verdict_on,
+    with_middle_covered,
+)
 from vaetl_helpers.transfer.finetuning import fine_tune, grey_filters, l2_sp, new_head, rehearsal
 from vaetl_helpers.transfer.freezing import (
     freeze,
@@ -25,10 +34,13 @@ __all__ = [
     "BACKBONES",
     "Backbone",
     "GRID",
+    "Interval",
     "Preprocessing",
     "Probe",
     "SCALINGS",
     "backbone",
+    "bursts",
+    "distances",
     "features",
     "fine_tune",
     "fit_best",
@@ -37,12 +49,16 @@ __all__ = [
     "gradual_unfreezing",
     "grey_filters",
     "l2_sp",
+    "leave_one_out",
     "linear_probe",
     "new_head",
     "one_cycle",
     "param_groups",
     "penalty_path",
     "rehearsal",
+    "share_interval",
     "trainable",
     "unfreeze",
+    "verdict_on",
+    "with_middle_covered",
 ]

@@ -160,8 +160,9 @@ def linear_probe(  # noqa: PLR0913  # two sets, and what is chosen between
 
     The best have the highest accuracy on validation or, without it, in 5-fold cross-validation
     inside train (fewer folds where a class has fewer rows), scaled in each fold anew; the smallest
-    C wins a tie, then the first scaling. Raises CourseError for a single class, lengths that
-    differ, features that are not finite and an unknown scaling.
+    C wins a tie, then the first scaling. Where there is one setting alone, nothing is chosen.
+    Raises CourseError for a single class, lengths that differ, features that are not finite and an
+    unknown scaling.
     """
     from sklearn.model_selection import PredefinedSplit, StratifiedKFold
 
@@ -173,6 +174,9 @@ def linear_probe(  # noqa: PLR0913  # two sets, and what is chosen between
         )
     _, counts = np.unique(y, return_counts=True)
     fewest = int(counts.min())
+    is_fixed = len(grid) == len(scalings) == 1  # nothing to choose, and no labels to choose by
+    if is_fixed and len(counts) > 1:
+        return Probe(_pipeline(grid[0], scalings[0]).fit(x, y), grid[0], scalings[0])
     if len(counts) < 2 or (validation_x is None and fewest < 2):
         raise CourseError(
             "A probe needs two classes or more, and two rows of each to cross-validate: add labels."
