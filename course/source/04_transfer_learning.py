@@ -30,7 +30,7 @@
 # You need chapter 1 for training and chapter 2 for FLOPs.
 # Two short companions follow, `04b` on text and `04c` on detection.
 
-# %% [markdown]
+# %% [markdown] slide="The claim: a dog-or-cat model learns foxes easily"
 # ## The claim that this chapter looks at
 #
 # The first article behind this course says, in our translation: *a model that tells dogs from cats learns to tell dogs from foxes much more easily and quickly.*
@@ -120,7 +120,7 @@ print(
 # The line above says which of them you see.
 # Numbers from the other story, or from a longer run, are marked *recorded*.
 
-# %%
+# %% slide="Two tasks and a model"
 shown = {f"{old[1]} (source only)": T.source_test.images[T.source_test.labels == 1]}
 shown |= {
     f"{name} (target)": T.test.images[T.test.labels == number]
@@ -143,7 +143,7 @@ plt.show()
 # The target has a pool from which labels are drawn, a validation set and a test set, and these three share no image.
 # The one overlap is in the clothes story, where the source's test images and the images of section 8 share their pullovers with the target sets.
 
-# %%
+# %% slide="What you get for nothing"
 made = [
     tasks.source_model(T.name, number)
     for number in range(tasks.number_of_models(T.name))
@@ -230,7 +230,7 @@ print(
 # Compare the two panels.
 # In which one would a straight line separate the classes better?
 
-# %%
+# %% slide="A linear probe looks at the features"
 images = T.test
 views = {
     "pixels": images.images.flatten(1).cpu() / 255,
@@ -334,7 +334,7 @@ for name, see in views.items():
 # The left panel shows how far the features have moved, as the length of the change divided by the length of the features, and the right one the accuracy.
 # Before you look: should either of them change?
 
-# %%
+# %% slide="Frozen means frozen"
 source = source.to(P.device, memory_format=torch.channels_last)
 passed, passing = range(0, 21, 2), T.pool.images[T.pool.labels == 1] / 255
 still = transfer.features(source[:-1], T.source_test, 200)
@@ -632,7 +632,7 @@ plt.show()
 # Their verdicts are adjusted for each other (Holm 1979), but the intervals are not.
 # All others are **exploratory** and give hints for another study.
 
-# %% [markdown]
+# %% [markdown] slide="Where does each part begin, and is it trained?"
 # Compare the rows by two questions: where does each part begin, and is it trained?
 # The last method comes further down.
 #
@@ -1032,7 +1032,7 @@ show_table(
 # Full points were run here, and open ones are recorded, with more counts.
 # Look at which lines start high on the left, and whether they meet on the right.
 
-# %%
+# %% slide="Transfer and scratch, compared fairly"
 curves = {"run here": table}
 try:
     curves["recorded"] = study.recorded_table("04", T.name)
@@ -1083,7 +1083,7 @@ for a, b, n in primary:
 # Beside our own small source model stands the network that was trained on ImageNet.
 # Before you look, guess which line starts highest, and how far the untouched source model gets, which has no label at all.
 
-# %%
+# %% slide="The article's own example: dogs and foxes"
 OF_ANIMALS = (
     "ImageNet probe",
     "fine-tuned",
@@ -1457,7 +1457,7 @@ for n in (few, *more):
     records.append(found)
 show_table(rows, ("labels a class", "tasks that repay the source model"), records)
 
-# %%
+# %% slide="After how many tasks is the source repaid?"
 targets = study.shared_targets(table, "fine-tuned", "scratch", few)
 of_a_task = {}
 for method in ("scratch", "fine-tuned"):
@@ -1858,7 +1858,7 @@ if P.deep:
         id = record_id("04", "layers gain", network)
         show_record(e.to_record(f"{network} − B alone", "points", id=id, data=T.name))
 
-# %%
+# %% slide="Which layers transfer?"
 try:
     axes = plots.panels(
         ["tops, recorded", "animals, recorded"],
