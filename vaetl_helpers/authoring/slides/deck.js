@@ -2,11 +2,10 @@
 
 const slides = [...document.querySelectorAll("section.slide")];
 const root = document.documentElement;
-const controls = document.querySelector("nav.controls");
+const bar = document.querySelector("nav.deck-bar");
 const isSpeaker = new URLSearchParams(location.search).has("speaker");
 const SIZES = [1.3, 1.2, 1.1, 1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45];
 let now = 0;
-let fitting = 0; // how often the sizes were looked for
 let other = isSpeaker ? window.opener : null; // the window that shows the same slide
 const started = Date.now();
 
@@ -17,11 +16,12 @@ function go(place, tell = true) {
   slides.forEach((slide, number) => slide.classList.toggle("now", number === now));
   history.replaceState(null, "", `#${now + 1}`);
   showPlace();
+  fit(slides[now]);
   if (tell) other?.postMessage({ slide: now }, "*"); // a file has no origin to name
 }
 
 function showPlace() {
-  const place = controls.querySelector(".place");
+  const place = bar.querySelector(".place");
   place.textContent = `${now + 1} / ${slides.length}`;
   if (isSpeaker) place.textContent += ` · ${clock()} · ${planned()}next: ${titleOf(now + 1)}`;
 }
@@ -46,48 +46,52 @@ function planned() {
 
 // Each slide shows its content as large as it fits, so that nothing is ever cut. Text is zoomed; a
 // living figure is made narrower, since it draws itself as high as its width asks for.
-async function fit(slide) {
-  const room = slide.querySelector(".room");
-  const content = room.firstElementChild;
-  const figure = content.querySelector("figure.living > div");
+function fit(slide) {
+  const content = slide.querySelector(".content");
+  if (content.querySelector("figure.living")) return; // the watcher below does it
   const isPicture = content.querySelector("figure") !== null;
-  const sizes = isPicture ? SIZES.filter((size) => size <= 1) : SIZES;
-  for (const size of sizes) {
-    if (figure) figure.style.width = `${100 * size}%`;
-    else content.style.zoom = size;
+  for (const size of SIZES) {
+    if (isPicture && size > 1) continue;
+    content.style.zoom = size;
     slide.dataset.size = size;
-    if (figure) await drawnAnew();
-    if (!isTooLarge(room, content)) break;
+    if (!isTooLarge(content)) break;
   }
 }
 
-async function fitAll() {
-  fitting += 1;
-  const mine = fitting;
-  delete root.dataset.fitted;
-  for (const slide of [slides[now], ...slides]) {
-    await fit(slide);
-    if (mine !== fitting) return; // the window has changed once more
+function isTooLarge(content) {
+  const limit = content.parentElement.getBoundingClientRect().bottom;
+  const isTooHigh = content.getBoundingClientRect().bottom > limit + 1;
+  return isTooHigh || content.scrollWidth > content.clientWidth + 1;
+}
+
+// Figures draw when they can, and may grow when they are moved: whenever one is found too large, it
+// becomes one size smaller, until it fits.
+const watcher = new ResizeObserver((entries) => {
+  for (const { target } of entries) requestAnimationFrame(() => narrow(target));
+});
+
+function narrow(content) {
+  const slide = content.closest("section.slide");
+  const smaller = SIZES.find((size) => size < Number(slide.dataset.size));
+  if (smaller && isTooLarge(content)) setWidth(slide, smaller);
+}
+
+function setWidth(slide, size) {
+  slide.dataset.size = size;
+  slide.querySelector("figure.living").style.width = `${100 * size}%`;
+}
+
+function watchFigures() {
+  for (const figure of document.querySelectorAll("figure.living")) {
+    setWidth(figure.closest("section.slide"), 1);
+    watcher.observe(figure.closest(".content"));
   }
-  root.dataset.fitted = "yes";
 }
 
-// The page's other script brings the figures to life, or leaves their pictures where it cannot.
-async function whenFiguresMove() {
-  const moving = () => document.querySelectorAll("figure.living.moves > div[data-state]").length;
-  const all = document.querySelectorAll("figure.living").length;
-  for (let frame = 0; frame < 120 && moving() < all; frame += 1) await drawnAnew();
-}
-
-// A figure hears of its new width after one frame, and has drawn by the next.
-async function drawnAnew() {
-  for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
-}
-
-function isTooLarge(room, content) {
-  const limit = room.getBoundingClientRect();
-  const size = content.getBoundingClientRect();
-  return size.bottom > limit.bottom + 1 || content.scrollWidth > content.clientWidth + 1;
+function onResize() {
+  watcher.disconnect();
+  watchFigures();
+  fit(slides[now]);
 }
 
 // ---------------------------------------------------------------- keys, buttons, windows
@@ -131,14 +135,13 @@ function onMessage(event) {
 
 root.classList.add("deck");
 root.classList.toggle("speaker", isSpeaker);
-controls.hidden = false;
-controls.querySelector(".back").addEventListener("click", () => go(now - 1));
-controls.querySelector(".next").addEventListener("click", () => go(now + 1));
+bar.hidden = false;
+bar.querySelector(".back").addEventListener("click", () => go(now - 1));
+bar.querySelector(".next").addEventListener("click", () => go(now + 1));
 addEventListener("keydown", onKey);
 addEventListener("message", onMessage);
-addEventListener("resize", fitAll);
+addEventListener("resize", onResize);
 addEventListener("hashchange", () => go(Number(location.hash.slice(1)) - 1));
 if (isSpeaker) setInterval(showPlace, 1000);
+watchFigures();
 go((Number(location.hash.slice(1)) || 1) - 1, false);
-if (document.querySelector("figure.living")) await whenFiguresMove();
-fitAll();

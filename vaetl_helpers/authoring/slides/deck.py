@@ -56,7 +56,7 @@ def deck_page(deck: Deck) -> str:
         "<main>",
         *sections,
         "</main>",
-        _controls(deck.title),
+        _bar(deck.title),
         *map(script_tag, scripts),
         "</body>",
         "</html>\n",
@@ -78,10 +78,10 @@ def _section(slide: Slide, place: int, total: int) -> str:
     )
 
 
-def _controls(title: str) -> str:
+def _bar(title: str) -> str:
     """The line below the slides: what the deck is, how it is moved, and where one is."""
     return (
-        '<nav class="controls" aria-label="Slides" hidden>'
+        '<nav class="deck-bar" aria-label="Slides" hidden>'
         f'<span class="deck-title">{html.escape(title)}</span>'
         f'<details><summary>Keys</summary><p class="keys">{HELP}</p></details>'
         '<button type="button" class="back" aria-label="Previous slide">←</button>'
