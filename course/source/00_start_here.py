@@ -26,7 +26,7 @@
 #
 # You need Python, a little NumPy, and the idea that a function has a slope, and each chapter says what else it builds on.
 
-# %% [markdown]
+# %% [markdown] slide="Two articles make claims; this course tests them"
 # ## What this course is
 #
 # Two articles stand behind this course, and they claim that training needs enormous computing power and that accelerators are therefore essential.
@@ -84,7 +84,7 @@ P = setup("00", profile, seed=seed)
 # In this one, each place on a plane is turned into a digit by a network that chapter 3 explains.
 # Drag the point, or press Tab until it is marked and use the arrow keys.
 
-# %%
+# %% slide="A plane of digits that nobody wrote"
 import matplotlib.pyplot as plt
 
 from vaetl_helpers.living.latent_plane import latent_plane
@@ -161,7 +161,7 @@ from vaetl_helpers.exercises import check, hint, solution
 # %% check="start.share_above"
 share_above_checked = check("start.share_above", share_above)
 
-# %% [markdown]
+# %% [markdown] slide="What a check can say"
 # The check says one of four things:
 #
 # | mark | meaning |

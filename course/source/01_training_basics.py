@@ -26,7 +26,7 @@
 #
 # You need Python, the idea that a function has a slope, and a little NumPy, that is, arrays, their shapes and sums along an axis.
 
-# %% [markdown]
+# %% [markdown] slide="The claim: training needs enormous computing power"
 # ## The claim that this chapter tests
 #
 # This course grew out of two articles.
@@ -139,7 +139,7 @@ for number, name in enumerate(data.train.classes):
 # Always look at the data before you train.
 # In these pictures, look for two classes that *you* would confuse.
 
-# %%
+# %% slide="Twenty images, ten kinds of clothes"
 names = [data.train.classes[label] for label in data.train.labels[:20]]
 plots.image_grid(
     data.train.images[:20],
@@ -186,7 +186,7 @@ print(
     t.mean().item(),
 )
 
-# %% [markdown]
+# %% [markdown] slide="One training step"
 # Here is the whole step in one picture; its parts follow one by one.
 # Go round with the numbers 1 to 4: where does the loss need the labels, and what does it change in the end?
 #
@@ -384,7 +384,7 @@ losses = train_by_hand(
 # In this way each parameter has a step size of its own, and a learning rate near 0.001 often works.
 # In the figure, look at where the curve starts, and at how it shakes.
 
-# %%
+# %% slide="The loss starts at log 10 and falls step by step"
 plots.lines(
     {
         "loss of each step": (range(1, len(losses) + 1), losses),
@@ -503,7 +503,7 @@ overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
 # %%
 predict("training.random_labels")
 
-# %%
+# %% slide="First test: learn 64 images by heart"
 few_images, few_labels = next(data.train.batches(64, seed=P.seed))
 random_labels = few_labels[
     torch.randperm(64, generator=torch.Generator().manual_seed(P.seed)).to(P.device)
@@ -581,7 +581,7 @@ cases = {
     "C: width 128, 9,000 images": train_and_compare(128, 9000, P.epochs),
 }
 
-# %%
+# %% slide="Two curves tell underfitting from overfitting"
 axes = plots.panels(
     list(cases),
     alt="01/three_cases",
@@ -645,7 +645,7 @@ settle("training.overfit_accuracy", 100 * (accuracies[-1] - accuracies[best]))
 # What happens to that limit when the valley becomes steeper?
 # And which method comes furthest down in 60 steps, when you give each its best step size?
 
-# %%
+# %% slide="Why a step can be too large"
 ball_in_valley(alt="01/valley")
 plt.show()
 
@@ -672,7 +672,7 @@ plt.show()
 # We do it for the network that section 5 explains and trains, a small *convolutional network* (CNN).
 
 
-# %%
+# %% slide="Where is the best learning rate?"
 def endless_batches():
     """The shuffled training batches of one epoch after another, without end."""
     for epoch in itertools.count():
@@ -759,7 +759,7 @@ except NonFiniteLoss as error:
 # %%
 predict("training.batch_rate")
 
-# %%
+# %% slide="Learning rate and batch belong together"
 rate_study(alt="01/rates")
 plt.show()
 
@@ -956,7 +956,7 @@ print(
 # We look at *validation* images, because looking at the test images would tempt us to tune for them.
 # Look for the classes that you found hard in section 1.
 
-# %%
+# %% slide="What does it still get wrong?"
 names_of = data.validation.classes
 with torch.no_grad():
     seen, truth = next(data.validation.batches(len(data.validation)))
@@ -1033,7 +1033,7 @@ train_and_evaluate_checked = check("training.debug_loop", train_and_evaluate)
 # It has *dropout*, which sets random units to zero while training.
 # Compare where the two curves start and where they go.
 
-# %%
+# %% slide="The same network, with and without the bugs"
 train_batches = list(data.train.subset(slice(2000)).batches(64, seed=P.seed))
 validation_batches = list(data.validation.batches(250))
 results = {}
@@ -1154,7 +1154,7 @@ measured = {
     "batch size": {32 * 2**i: seconds_to_train(batch=32 * 2**i) for i in doublings},
 }
 
-# %%
+# %% slide="How the time grows"
 slopes = {}  # of each turn; 1 would mean: in proportion
 for name, values in measured.items():
     x, y = np.log(list(values)), np.log(list(values.values()))  # y: [points, turns]
@@ -1323,7 +1323,7 @@ settle("training.seconds", bill.seconds)
 # As a more generous throughput we take that of one large matrix product, the best case for any computer.
 
 
-# %%
+# %% slide="And a large model?"
 def about(years):
     """A time in words, with one significant digit."""
     units = {
@@ -1385,7 +1385,7 @@ report(
 # And GPT-3 would not fit into this machine's memory, because its weights alone take 0.7 TB in 32 bits, and training with Adam four times that.
 # What counts is the order of magnitude, and between the CNN and GPT-3 lie some eleven powers of ten.
 
-# %% [markdown]
+# %% [markdown] slide="So, was the claim right?"
 # ## 8. So, was the claim right?
 #
 # | what the article says | what we found |

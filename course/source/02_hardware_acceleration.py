@@ -28,7 +28,7 @@
 #
 # You need chapter 1 for the training loop, FLOPs, batch and epoch.
 
-# %% [markdown]
+# %% [markdown] slide="The claim: an accelerator is essential"
 # ## The claim that this chapter looks at
 #
 # The first article behind this course says, in our translation: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms make one available.*
@@ -139,7 +139,7 @@ print("To get an accelerator:", advice())
 # %%
 predict("hardware.peak")
 
-# %%
+# %% slide="Two rates describe a processor"
 present = {"CPU": processor} | (
     {} if P.device.type == "cpu" else {P.device.type.upper(): P.device}
 )
@@ -257,7 +257,7 @@ print(
 # When the clock starts, the device still has some earlier work to do (grey).
 # Choose when the clock waits, move the times, and look for a clock that is too short, one that is too long, and one that is right.
 
-# %%
+# %% slide="Python hands work over and goes on"
 device_timeline(
     alt="02/clocks",
     measured={"waiting": waiting, "without waiting": not_waiting},
@@ -272,7 +272,7 @@ plt.show()
 # Now make the device quick, so that it needs less time for each operation than Python needs to hand it over.
 # Then the device waits for Python, and a faster device would change nothing: that is the *overhead* of section 3.
 
-# %% [markdown]
+# %% [markdown] slide="A step is limited by computing or by moving"
 # ## 3. Two roofs
 #
 # A training step needs some FLOPs and moves some bytes.
@@ -321,7 +321,7 @@ for name, (build, loss_fn) in networks.items():
         points[f"{name}, batch {size}"] = (flops / traffic, flops / seconds)
         needs[name, size] = flops, traffic, seconds
 
-# %%
+# %% slide="Where our networks lie under the roof"
 here = list(present)[-1]
 axis = plots.panels(
     [f"Roofline of this machine ({here}, {used})"],
@@ -385,7 +385,7 @@ times = {
     for name, where in configurations.items()
 }
 
-# %%
+# %% slide="When does more hardware help?"
 own = {
     width: {name: (P.batches, times[name, width]) for name in configurations}
     for width in P.widths
@@ -527,7 +527,7 @@ show_table(
 # For the two GPUs of the data sheets they are predicted by the formula above, and for the machine of our recorded run by the formula with the rates that were measured there.
 # Look for the batch size from which a grey line leaves yours: left of it the device would not help you.
 
-# %%
+# %% slide="Estimate before you rent"
 rates_of = {
     "T4, predicted": data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"],
     "H100, predicted": data_sheets["NVIDIA H100 SXM: data sheet"],
@@ -781,7 +781,7 @@ show_table(
     ),
 )
 
-# %%
+# %% slide="Pull the free levers first"
 names = [f"{network}: {name}" for network, name, *_ in rows]
 values = [ratio for _, _, ratio, _, _ in rows]
 axis = plots.bars(
@@ -1260,7 +1260,7 @@ bill = hardware.receipt(final_history, final, train, meter, peak=peak[here])
 bill.show("the CNN, one pass")
 report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_peak")
 
-# %% [markdown]
+# %% [markdown] slide="So, was the claim right?"
 # Look at the share of the peak: it says how much of what the cores in use *can* do the network really used.
 #
 # ## 9. So, was the claim right?

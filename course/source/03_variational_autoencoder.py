@@ -27,7 +27,7 @@
 #
 # You need chapter 1 (loss, gradient, epoch) and, from probability, the normal distribution, expectation, independence, conditional probability and Bayes' rule.
 
-# %% [markdown]
+# %% [markdown] slide="The claim: maximise the likelihood, minimise the KL"
 # ## The claim that this chapter looks at
 #
 # The second article behind this course says, in our translation: *a VAE has an encoder and a decoder, and its objective is to maximise the likelihood and to minimise the Kullback–Leibler divergence.*
@@ -92,7 +92,7 @@ from vaetl_helpers.training import evaluate, fit
 # Drag the point on the left plane (or use the arrow keys), and watch the image below change.
 # Then do the same on the right: where do you find images that are no digits?
 
-# %%
+# %% slide="Two planes of codes: which one can you draw from?"
 latent_plane(alt="03/plane")
 plt.show()
 
@@ -165,7 +165,7 @@ autoencoder_history = fit(
 # %% [markdown]
 # Compare the two rows: ten digits that were not trained on, and what comes back.
 
-# %%
+# %% slide="An autoencoder gives back what it is shown"
 with torch.no_grad():
     back = autoencoder(grey[:10]).sigmoid()
 plots.image_grid(
@@ -183,7 +183,7 @@ plt.show()
 # Let us draw ten codes at random, with the mean and the spread of real codes, and decode them.
 # How many of them become digits?
 
-# %%
+# %% slide="Yet random codes are no digits"
 with torch.no_grad():
     codes = encoder(grey)
     random_codes = codes.mean(0) + codes.std(0) * torch.randn(
@@ -207,7 +207,7 @@ plt.show()
 # A VAE sets out to mend this.
 # It does not add a trick to the autoencoder, but starts from another question.
 
-# %% [markdown]
+# %% [markdown] slide="Another question: how probable is this image?"
 # ## 2. Another question: how probable is this image?
 #
 # We assume that every image was made in two steps:
@@ -247,7 +247,7 @@ plt.show()
 # The two bars say what the guess makes of $\log p(x)$, and section 3 derives them.
 # For now find out two things: what never changes, and for which guess the hatched bar vanishes.
 
-# %%
+# %% slide="A world small enough to do by hand"
 toy_world(
     alt="Two guesses q of the code behind the image with ink in both pixels, each with "
     "bars of its three probabilities. If q is the prior, the ELBO is −2.02 and the gap "
@@ -393,7 +393,7 @@ print(f"function:     {cost.item():.2f} nats")
 # 3. Watch the line below the bar while you make $q$ narrower at its best place.
 #    Which of the two terms gains, and which one pays?
 
-# %%
+# %% slide="The gap, in your hands"
 gap_machine(
     alt="Three normal curves q before the true posterior of one pixel, a single hill near "
     "z = 0.2. For q = the prior the gap is 6.11 nats; for a q at the right place that is "
@@ -421,7 +421,7 @@ plt.show()
 # The one in the objective, to the prior, is the *price* of the code, and it is not small in a good model.
 # The one that should be as small as possible, to the true posterior, never appears in the program.
 
-# %% [markdown]
+# %% [markdown] slide="The ELBO and its gap"
 # Both derivations in one picture: the two columns have the same length.
 # Which of the four pieces can training make shorter, and which of them does it see?
 #
@@ -494,7 +494,7 @@ plt.show()
 # Nearly all lie within two standard errors, as they should.
 # The closed form needs no draws at all, so that is what we train with.
 
-# %% [markdown]
+# %% [markdown] slide="A gradient through a dice roll"
 # ## 4. A gradient through a dice roll
 #
 # The first term of the ELBO is an expectation over codes drawn from $q$.
@@ -507,7 +507,7 @@ plt.show()
 # This $z$ has the same distribution as before, but now it is an ordinary function of $\mu$ and $\sigma$, with ordinary derivatives.
 # One draw per image is a noisy but unbiased estimate of the expectation, and the batch averages much of the noise away.
 
-# %% [markdown]
+# %% [markdown] slide="Reparameterisation opens the way back"
 # Follow the dashed arrows, the way of the gradient back to the encoder: where does the left graph stop them?
 #
 # {diagram: reparameterisation}
@@ -572,7 +572,7 @@ model = vae.mlp_vae(latent=P.latent).to(P.device)
 print(model.encoder)
 print(model.decoder)
 
-# %% [markdown]
+# %% [markdown] slide="A VAE, with the terms of its loss"
 # The same as a drawing, with the two terms of the loss below the halves that they come from:
 #
 # {diagram: vae}
@@ -643,7 +643,7 @@ history = fit(
 # When do the samples become strokes, and when digits?
 # And what becomes of the heap in the middle?
 
-# %%
+# %% slide="The training as a film"
 film.show(alt="03/film")
 plt.show()
 
@@ -659,7 +659,7 @@ plt.show()
 # On the right, look at the two parts of the loss separately.
 # Which rises?
 
-# %%
+# %% slide="The loss falls, and the KL rises"
 axes = plots.panels(
     ["minus ELBO", "its two parts, training"],
     alt="03/curves",
@@ -774,7 +774,7 @@ show_table(
 # The model makes black-and-white images, but we show its probabilities $\pi$, which is why they look soft.
 # How many of the samples can you read?
 
-# %%
+# %% slide="It reconstructs, and it invents"
 model.eval()
 with torch.no_grad():
     pictures = torch.cat(
@@ -976,7 +976,7 @@ plt.show()
 # %%
 predict("vae.strangers")
 
-# %%
+# %% slide="Digits are cheaper than clothes, to a VAE of clothes"
 torch.manual_seed(P.seed)
 strangers = {
     "clothes": garments,
@@ -1127,7 +1127,7 @@ settle("vae.grey_floor", floor(clothes.test.images))
 predict("vae.starved")
 
 
-# %%
+# %% slide="A mean in place of a sum: every digit the same"
 def loss_with_means(model, images, labels):
     """The mean over pixels plus the sum over latents: looks harmless, is beta = 784."""
     terms = vae.elbo(model, vae.binarise(images))
@@ -1236,7 +1236,7 @@ plt.show()
 # What does each of the four *busiest* latents do, those with the largest mean KL?
 # The codes are those of digits made black and white *statically*, with a 1 where the grey exceeds ½, so that the result does not change from run to run.
 
-# %%
+# %% slide="One latent at a time"
 with torch.no_grad():
     posterior = large.encode(vae.binarise(grey, "static"))
     per_latent = vae.kl_per_latent(*posterior).mean(0)
@@ -1447,7 +1447,7 @@ print(
 # Unused latents cost nothing.
 # Whether they are a disease or a good choice is a question for chapter 3b.
 
-# %% [markdown]
+# %% [markdown] slide="So, was the claim right?"
 # ## 8. So, was the claim right?
 #
 # *Maximise the likelihood and minimise the KL.*

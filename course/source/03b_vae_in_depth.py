@@ -89,7 +89,7 @@ generator = torch.Generator().manual_seed(P.seed)
 # %%
 recall("03b")
 
-# %% [markdown]
+# %% [markdown] slide="Two gradients through a random draw"
 # ## 1. Two gradients through a random draw
 #
 # Chapter 3 used the *reparameterisation* $z = \mu + \sigma\varepsilon$ to send gradients through a random draw.
@@ -186,7 +186,7 @@ settle("vae.score_variance", (score.var(0).sum() / path.var(0).sum()).item())
 #
 # The score function keeps its place for a discrete $z$, where there is nothing to differentiate.
 
-# %% [markdown]
+# %% [markdown] slide="A model in which the truth is known"
 # ## 2. A model in which the truth is known
 #
 # Is the ELBO a good bound?
@@ -217,7 +217,7 @@ print(
     f"{general.gap:.3f} nats"
 )
 
-# %% [markdown]
+# %% [markdown] slide="The importance-weighted bound"
 # ### The importance-weighted bound
 #
 # Draw $k$ codes instead of one, and average *inside* the logarithm (Burda et al. 2015, equation 8):
@@ -253,7 +253,7 @@ iw_checked = check("vae.iw_bound", iw_bound)
 # %%
 predict("vae.above_the_truth")
 
-# %%
+# %% slide="The bound closes in on the truth"
 x = (
     general.decode(torch.randn(1, 3, dtype=torch.float64))
     + 0.5 * torch.randn(1, 1, 1, 8, dtype=torch.float64)
@@ -411,7 +411,7 @@ for name in ("β = 20 (collapse)", "β = 20, warm-up", "β = 20, free bits 0.5")
 # The table calls the KL *rate* and minus the reconstruction term *distortion*, and section 4 says why.
 # A latent counts as *active* if the variance of its mean over the images exceeds 0.01.
 
-# %%
+# %% slide="Collapse, and what helps against it"
 rows = []
 for name, runs in measured.items():
     bound, distortion, rate, active = (sum(column) / len(runs) for column in zip(*runs))
@@ -617,7 +617,7 @@ settle("vae.cut_out", part - whole)
 # %%
 curve = {beta: measure(train_vae(beta=beta)) for beta in P.betas}
 
-# %%
+# %% slide="Every β buys another mixture"
 rates, distortions = (
     [row[2] for row in curve.values()],
     [row[1] for row in curve.values()],
@@ -687,7 +687,7 @@ show_table(
 #
 # The two axes of each plane were swapped and mirrored to match its neighbour, which changes neither the prior nor the bound.
 
-# %%
+# %% slide="The price, on a dial"
 beta_dial(
     alt="Left: rate and distortion of ten VAEs, a falling convex curve from β = 0.1 at "
     "10.8 and 140 nats to β = 30 at 0.1 and 204 nats. Right: codes, reconstructions and "

@@ -30,7 +30,7 @@
 # You need chapter 1 for training and chapter 2 for FLOPs.
 # Short companions follow: `04b` on text, `04c` on detection, and `04d` on ten pictures of your own.
 
-# %% [markdown]
+# %% [markdown] slide="The claim: a dog-or-cat model learns foxes easily"
 # ## The claim that this chapter looks at
 #
 # The first article behind this course says, in our translation: *a model that tells dogs from cats learns to tell dogs from foxes much more easily and quickly.*
@@ -139,7 +139,7 @@ recall("04")
 # You can also run all of it on pictures of your own, with `task="./FOLDER"` and a folder of 24 or more pictures for each class; then the source has nothing to do with the target, and the cell above says what that leaves out.
 # Numbers from the other story, or from a longer run, are marked *recorded*.
 
-# %%
+# %% slide="Two tasks and a model"
 shown = {f"{old[1]} (source only)": T.source_test.images[T.source_test.labels == 1]}
 shown |= {
     f"{name} (target)": T.test.images[T.test.labels == number]
@@ -162,7 +162,7 @@ plt.show()
 # The target has a pool from which labels are drawn, a validation set and a test set, and these three share no image.
 # The one overlap is in the clothes story, where the source's test images and the images of section 8 share their pullovers with the target sets.
 
-# %%
+# %% slide="What you get for nothing"
 made = tasks.source_models(T)
 sources = [model.to(P.device) for model, _ in made]
 source, facts = made[0]
@@ -253,7 +253,7 @@ settle("transfer.zero_labels", mean)
 # Compare the two panels.
 # In which one would a straight line separate the classes better?
 
-# %%
+# %% slide="A linear probe looks at the features"
 images = T.test
 views = {
     "pixels": images.images.flatten(1).cpu() / 255,
@@ -360,7 +360,7 @@ for name, see in views.items():
 # %%
 predict("transfer.drift")
 
-# %%
+# %% slide="Frozen means frozen"
 source = source.to(P.device, memory_format=torch.channels_last)
 passed, passing = range(0, 21, 2), T.pool.images[T.pool.labels == 1] / 255
 passing = passing[torch.arange(352) % len(passing)]
@@ -667,7 +667,7 @@ plt.show()
 # Their verdicts are adjusted for each other (Holm 1979), but the intervals are not.
 # All others are **exploratory** and give hints for another study.
 
-# %% [markdown]
+# %% [markdown] slide="Where does each part begin, and is it trained?"
 # Compare the rows by two questions: where does each part begin, and is it trained?
 # The last method comes further down.
 #
@@ -1073,7 +1073,7 @@ show_table(
 # Full points were run here, and open ones are recorded, with more counts.
 # Look at which lines start high on the left, and whether they meet on the right.
 
-# %%
+# %% slide="Transfer and scratch, compared fairly"
 curves = {"run here": table}
 try:
     curves["recorded"] = study.recorded_table("04", T.name)
@@ -1127,7 +1127,7 @@ for a, b, n in primary:
 # %%
 predict("transfer.foxes")
 
-# %%
+# %% slide="The article's own example: dogs and foxes"
 OF_ANIMALS = (
     "ImageNet probe",
     "fine-tuned",
@@ -1506,7 +1506,7 @@ for n in (few, *more):
     records.append(found)
 show_table(rows, ("labels a class", "tasks that repay the source model"), records)
 
-# %%
+# %% slide="After how many tasks is the source repaid?"
 targets = study.shared_targets(table, "fine-tuned", "scratch", few)
 of_a_task = {}
 for method in ("scratch", "fine-tuned"):
@@ -1919,7 +1919,7 @@ if P.deep:
         id = record_id("04", "layers gain", network)
         show_record(e.to_record(f"{network} − B alone", "points", id=id, data=T.name))
 
-# %%
+# %% slide="Which layers transfer?"
 try:
     axes = plots.panels(
         ["tops, recorded", "animals, recorded"],

@@ -29,7 +29,7 @@
 # You need the training loop of chapter 1, and the linear probe and fine-tuning of chapter 4.
 # This is a short chapter without exercises.
 
-# %% [markdown]
+# %% [markdown] slide="The claim: transfer is the usual practice for BERT"
 # ## The claim that this chapter looks at
 #
 # The second article behind this course names BERT as a model *where transfer learning is applied*, but it gives no number.
@@ -169,7 +169,7 @@ print(
     f"{len(files[0] & files[1] | files[0] & files[2] | files[1] & files[2])}"
 )
 
-# %% [markdown]
+# %% [markdown] slide="Counting words"
 # ## 2. Counting words
 #
 # A **bag of words** describes a sentence by how often each word occurs in it, and forgets the order.
@@ -449,7 +449,7 @@ settle("text.neighbours", 100 * (hits["encoder"] - hits["TF-IDF"]))
 # In which panel do the classes lie apart?
 
 
-# %%
+# %% slide="Two ways to place a sentence"
 def plane(x):
     """The rows of x along the two directions of most variance: [n, d] to [n, 2]."""
     centred = x - x.mean(dim=0)
@@ -558,7 +558,7 @@ table = study.run_study(
 # Which line is higher on the left, and do they meet on the right?
 
 
-# %%
+# %% slide="Which is better with few labels?"
 def recorded_table(name):
     """The table of the recorded run, or None where there is none in this package."""
     try:
@@ -1023,7 +1023,7 @@ if known := recorded_table("tuning"):
 settle("text.fine_tuning", gains[-1].effect)
 settle("text.too_fast")
 
-# %% [markdown]
+# %% [markdown] slide="When does fine-tuning pay?"
 # Whether fine-tuning pays depends on three things.
 #
 # - The price.

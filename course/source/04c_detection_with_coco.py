@@ -179,7 +179,7 @@ print(
 # In the scenes below, the boxes are the labels.
 # Which garments without a box look most like a boot?
 
-# %%
+# %% slide="A detector says what, and where"
 with_boot = sum(len(target["boxes"]) > 0 for target in pool.targets[:6])
 axes = plots.panels(
     [f"scene {number}" for number in range(6)],
@@ -244,7 +244,7 @@ print("torchvision: " + ", ".join(f"{value:.2f}" for value in box_iou(A, B)[:, 0
 # %%
 predict("detection.middle_box")
 
-# %%
+# %% slide="Does a box fit? Intersection over union"
 axes = plots.panels(
     [f"IoU = {value:.2f}" for value in box_iou(A, B)[:, 0]],
     alt="Three pairs of squares: a solid true box and a dashed found box that lies "
@@ -368,7 +368,7 @@ print(f"torchmetrics: {detection.average_precision(said, truth):.2f} %")
 # The figure draws the state after each box as a dot and $p(r)$ as a line.
 # How large is the area under it?
 
-# %%
+# %% slide="One number for a detector"
 axis = plots.lines(
     {"p(r), the best precision from there on": (levels.tolist(), best.tolist())},
     title="Precision and recall of the four boxes",
@@ -416,7 +416,7 @@ plt.show()
 # Both detectors of this chapter are built in the same way.
 # The next cell only counts parameters, so random weights are enough for the COCO detector, and nothing is downloaded.
 
-# %% [markdown]
+# %% [markdown] slide="Inside a detector"
 # The parts as a drawing; its colours say what section 5 will freeze and what it will train.
 #
 # {diagram: detector}
@@ -715,7 +715,7 @@ def precision_id(compared, count):
     return record_id("04c", "ap50", compared, f"{count} scenes")
 
 
-# %%
+# %% slide="How many scenes does it take?"
 axis = plots.learning_curves(
     table,
     METRIC,

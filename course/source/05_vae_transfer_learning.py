@@ -30,7 +30,7 @@
 # The companion `05b` goes deeper into which part of a VAE transfers, which β is best, and whether one stage can replace two.
 # The capstone at the end takes hours of your own.
 
-# %% [markdown]
+# %% [markdown] slide="Four claims for a VAE with transfer"
 # ## The claim that this chapter looks at
 #
 # The second article behind this course makes four claims for a VAE together with transfer learning.
@@ -174,7 +174,7 @@ for name in P.targets:
             ).to(P.device)
 size = "full" if P.full_data else "embedded"
 
-# %%
+# %% slide="One source, one target"
 example, own = P.targets[0], vae_transfer.SOURCES[P.targets[0]][0]
 rows = {f"source: {own}": sources[own], "target": targets[example].test}
 shown = {
@@ -247,7 +247,7 @@ for source, images in sources.items():
 # What does a VAE make of images of a kind that it has never seen?
 # Look at the lower row: is it still the digit of the upper row?
 
-# %%
+# %% slide="Foreign images through the VAE"
 unseen = (
     targets[example].test.images[
         torch.linspace(0, len(targets[example].test) - 1, 10).long().to(P.device)
@@ -560,7 +560,7 @@ for unit in ("points", "nats", "times"):
 # So `training.fit_together` stacks the weights of ten networks and trains them in one go, each on its own draw.
 # A test of the package makes sure that each ends as it would alone.
 
-# %% [markdown]
+# %% [markdown] slide="From a VAE to a classifier"
 # How *VAE fine-tuned* gets its network, as a drawing: which parts of the VAE go along?
 #
 # {diagram: surgery}
@@ -760,7 +760,7 @@ settle("combine.performance")
 # In the left panel of the figure, which lines are above *raw pixels*?
 # In the right panel, look whether the difference shrinks as labels grow, as one would expect.
 
-# %%
+# %% slide="Digits 0–4 to 5–9"
 show_study(
     example,
     alt="accuracy of five methods over the number of labels; paired differences with "
@@ -963,7 +963,7 @@ settle("combine.fewer_labels")
 # - **SVM**: a support vector machine with a Gaussian kernel, on $\mu$ or on pixels.
 
 
-# %% [markdown]
+# %% [markdown] slide="What is made anew in each repeat"
 # What is made anew in each repeat, and what do the two methods of a repeat share?
 #
 # {diagram: draws}
@@ -1288,7 +1288,7 @@ for name, accuracies in told.items():
 # A live row gets no verdict: it holds for this run and its few VAEs.
 # Positive effects, and ratios above 1, speak for the claim.
 
-# %% [markdown]
+# %% [markdown] slide="From a run to a verdict"
 # The way of a number from the run to its verdict; note what stood there before the run.
 #
 # {diagram: ledger}
@@ -1336,7 +1336,7 @@ print(
 # Look at the mark and its colour: they are the verdict.
 # How many primary rows of a claim are supported, how many contradicted?
 
-# %%
+# %% slide="The claims ledger"
 plots.forest(
     main_rows,
     "The claims, tested",

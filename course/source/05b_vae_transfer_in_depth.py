@@ -199,7 +199,7 @@ for beta in P.betas:
         for part, images in (("validation", target.validation), ("test", target.test))
     }
 
-# %%
+# %% slide="The best β for one goal is not the best for the other"
 axes = plots.panels(
     ["Bound on validation images", "Probe on μ, validation"],
     alt="bound and probe accuracy over β; each has its own best β",
@@ -555,7 +555,7 @@ panels = {
     "0–4 and an untrained network": likeness(low_vaes[0], new_vae(51).eval()),
 }
 
-# %%
+# %% slide="How alike are two representations?"
 stages = list(layers(low_vaes[0]))
 axes = plots.panels(
     list(panels),
@@ -790,7 +790,7 @@ print(
     f"certain of the first class: -U = {class_bounds[0]:.2f} nats, its labelled bound"
 )
 
-# %% [markdown]
+# %% [markdown] slide="M2: the class as a part of the code"
 # The story and the guesses as graphs; the third graph is the stacked model of the end of this section.
 #
 # {diagram: m2}
@@ -887,7 +887,7 @@ for when in train_m2(digits.train, labelled, epochs, P.seed, m2_model, alpha=1.0
 # We take the style $z$ of six test images and draw *every* digit in it.
 # Look along a row: do the slant and the thickness of the first column stay, and does the digit change?
 
-# %%
+# %% slide="The same style, ten digits"
 m2_model.eval()
 with torch.no_grad():
     x = vae.binarise(digits.test.images[:6] / 255, "static")
@@ -1282,7 +1282,7 @@ show_table(
 # How far does each latent move from image to image?
 # Look at the two curves: what distinguishes the latents of the trained VAE from one another, and what does the probe do to that difference?
 
-# %%
+# %% slide="The day random beat trained"
 spreads = {
     "trained VAE": of_trained[0].std(0).sort(descending=True).values,
     "random encoder": of_random[0][0].std(0).sort(descending=True).values,

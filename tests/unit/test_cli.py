@@ -41,6 +41,7 @@ COMMANDS = (
     "certificate",
     "doctor",
     "site",
+    "slides",
     "assign",
     "check-submission",
     "grade",

@@ -582,6 +582,33 @@ def site(
 
 
 @app.command()
+def slides(
+    decks: Annotated[
+        list[str] | None, typer.Argument(metavar="CHAPTER|talk", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="the folder of the slides", callback=expand_home)
+    ] = Path("slides"),
+) -> None:
+    """Write slides of the chapters, with speaker's notes, that need no network.
+
+    \b
+    vaetl slides 03      chapter 3, into ./slides
+    vaetl slides talk    a talk of twenty minutes over the whole course
+    vaetl slides         the talk and every chapter
+
+    Open a file in a browser: the arrow keys move, N shows notes, S opens the speaker's window.
+    """
+    from vaetl_helpers.authoring.slides import write_slides
+    from vaetl_helpers.chapters import chapters_in, course_dir
+
+    solutions = chapters_in(course_dir() / "solutions")
+    files = {number: chapter.path for number, chapter in solutions.items()}
+    for path in write_slides(decks or (), files, out):
+        say(path.absolute())
+
+
+@app.command()
 def build(
     chapters: Chapters = None,
     check: Annotated[bool, typer.Option("--check", help="only say what is stale")] = False,

@@ -28,7 +28,8 @@ from vaetl_helpers.output import say, write_whole
 
 # Always a limit: without one, a widget can hang an execution for ever (nbclient#312).
 CELL_SECONDS = 600
-OPTIONS = stubs.OPTIONS | {"check", "tags", "lines_to_next_cell"}  # the last is jupytext's own
+SLIDE = "slide"  # the option whose text is a slide's title; the cell is what the slide shows
+OPTIONS = stubs.OPTIONS | {"check", "tags", SLIDE, "lines_to_next_cell"}  # the last is jupytext's
 MINUTES = {"reading": "reading", "exercises": "exercises", "cpu": "run on CPU", "gpu": "run on GPU"}
 ABOUT = {"chapter", "title", "minutes", "requires"}  # what a source says of itself
 # Links, not pictures: a notebook that is opened asks no other machine for anything.
@@ -182,9 +183,18 @@ def generate(source: Path) -> tuple[NotebookNode, NotebookNode]:
         tags = [tag for tag in cell.metadata.pop("tags", []) if tag != "nbval-check-output"]
         if tags:
             cell.metadata["tags"] = tags
+        _forget_slide(cell)
     learner.cells = [cell for one in learner.cells for cell in _with_hint(one)]
     nbformat.validate(solution)
     return learner, solution
+
+
+def _forget_slide(cell: NotebookNode) -> None:
+    """Slides are made of the solutions: learners' notebooks need no titles of slides."""
+    marks = cell.metadata.get("vaetl", {})
+    marks.pop(SLIDE, None)
+    if not marks:
+        cell.metadata.pop("vaetl", None)
 
 
 def _with_hint(cell: NotebookNode) -> list[NotebookNode]:
@@ -284,17 +294,19 @@ def _cell(raw: NotebookNode, ordinal: int, source: Path) -> NotebookNode:
     """A cell with a derived id; nbgrader's metadata (schema 3) take the place of its options."""
     unknown = set(raw.metadata) - OPTIONS
     if unknown:
-        options = "exercise, broken, check and tags"
+        options = "exercise, broken, check, slide and tags"
         raise _faulty(source, f"cell {ordinal} has the option {unknown} (known: {options})")
     name, metadata = f"{ordinal:03d}", {"tags": raw.metadata.tags} if "tags" in raw.metadata else {}
     metadata |= FOLDED if "bootstrap" in metadata.get("tags", ()) else {}
+    if SLIDE in raw.metadata:
+        metadata |= {"vaetl": {SLIDE: raw.metadata[SLIDE]}}
     for kind in {"exercise", "check"} & set(raw.metadata):
         exercise, grade = exercises.get(raw.metadata[kind]), kind == "check"
         name = exercise.id.replace(".", "-") + ("-check" if grade else "")
         flags = {"grade": grade, "locked": grade, "solution": not grade, "task": False}
         points = {"points": exercise.points} if grade else {}
         metadata |= {"nbgrader": {"schema_version": 3, "grade_id": name} | flags | points}
-        metadata |= {"vaetl": {kind: exercise.id}}
+        metadata |= {"vaetl": metadata.get("vaetl", {}) | {kind: exercise.id}}
     new = nbformat.v4.new_code_cell if raw.cell_type == "code" else nbformat.v4.new_markdown_cell
     cell_id = f"c{number_of(source)}-{name}"
     try:

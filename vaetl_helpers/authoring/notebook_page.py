@@ -112,10 +112,7 @@ def read_page(path: Path, names: set[str]) -> Page:
     """Converts one notebook; links to the notebooks in `names` become links to their pages."""
     notebook = nbformat.read(path, as_version=4)
     figures = _figures(notebook)
-    living: list[str] = []
-    soup = BeautifulSoup(_fragment(notebook, living), "html.parser")
-    _sweep(soup, names)
-    modules = _put_living(soup, living)
+    soup, modules = rendered(notebook, names)
     headings = _headings(soup)
     facts = notebook.metadata.get("vaetl", {})
     heading = soup.h1
@@ -139,6 +136,23 @@ def read_page(path: Path, names: set[str]) -> Page:
         facts=facts,
         modules=modules,
     )
+
+
+def rendered(notebook: Any, names: set[str]) -> tuple[BeautifulSoup, tuple[str, ...]]:
+    """The cells of an executed notebook as HTML, and the modules of its living figures.
+
+    Links to the notebooks in `names` lead to their pages. The notebook is changed on the way.
+    """
+    living: list[str] = []
+    soup = BeautifulSoup(_fragment(notebook, living), "html.parser")
+    _sweep(soup, names)
+    return soup, _put_living(soup, living)
+
+
+def text_html(text: str) -> str:
+    """A text in Markdown as HTML, with formulas as the pages show them."""
+    renderer = _Renderer(escape=False, exclude_anchor_links=True)
+    return str(MarkdownWithMath(renderer=renderer).render(text))
 
 
 def _figures(notebook: Any) -> list[tuple[str, Mapping[str, Any]]]:
