@@ -102,6 +102,14 @@ print(
 )
 
 # %% [markdown]
+# The claim of "Differenza tra Training e Transfer Learning nel machine learning" on a card, before anything is measured.
+
+# %%
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
+
+question_cards("transfer")
+
+# %% [markdown]
 # ## 1. Two tasks and a model
 #
 # Somebody with plenty of data has trained a network on a **source task**.
@@ -2156,6 +2164,14 @@ for name, train_it in (
         if not value.equal(start[key])
     ]
     print(f"{name}: {len(moved)} of {len(start)} tensors of the body moved")
+
+# %% [markdown]
+# ## The verdict
+#
+# Written by code from the recorded rows of the ledger; the axis is the one that was empty at the top.
+
+# %%
+verdict_cards("transfer")
 
 # %% [markdown]
 # ## Quiz
