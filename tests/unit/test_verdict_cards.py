@@ -185,7 +185,7 @@ def test_marks_stand_on_the_axis_and_ticks_are_round(claim: str) -> None:
 
 
 def test_an_open_interval_reaches_the_end_of_the_axis_with_an_arrow(kept: Path) -> None:
-    keep(kept, made("transfer", 3.0, 8.0, 20.0, low=None, unit="times"))
+    keep(kept, made("transfer", 3.0, 8.0, 20.0) | {"low": None})
     bar = shown("transfer").select_one(".vc-bar")
     assert bar is not None and "vc-open-left" in bar["class"]
     assert "left:0.0%" in str(bar["style"])
