@@ -38,7 +38,7 @@ page_figures     how a figure is stored: sharp, and stacked for phones; alt_text
 exercises        exercises: engine, toolkit, one module a chapter, one block an exercise
 chapters         the notebooks as files: which there are, `find("3")`, a learner's own copy
 practice         bets before runs, recall of earlier chapters, quizzes, challenges
-app              the commands: cli, running chapters, JupyterLab, start page, ledger in words
+app              the commands: cli, running chapters, JupyterLab, start page, ledger in words, cards
 authoring        for authors: sources to notebooks, lint, web pages, packaged weights and records
 grading          for instructors: submissions, sandbox, judge, results, gradebook, pages
 

@@ -30,7 +30,9 @@
 # ## The claim that this chapter tests
 #
 # This course grew out of two articles.
-# The first says, in our translation: *training is repeated over every object of the data set, many times, through large matrices, and may need enormous computing power.*
+# One is Vito Lavecchia's "Differenza tra Training e Transfer Learning nel machine learning", the other "VAE e Transfer Learning: Un Approfondimento Specialistico".
+# The first says, in our summary: *for a data set of considerable size training needs enormous computing power, because operations that may involve matrices of many dimensions are repeated for every object, over and over.*
+# A card below has its own words.
 #
 # It gives no number, so we ask three questions and answer each by a measurement:
 #
@@ -92,6 +94,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vaetl_helpers import hardware, plots
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.rates import rate_study
@@ -102,6 +105,13 @@ from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, se
 from vaetl_helpers.recorded import recorded_arrays
 from vaetl_helpers.study import effect_of, mean_interval, recorded_value
 from vaetl_helpers.training import NonFiniteLoss, evaluate, fit
+
+# %% [markdown]
+# The claim, on a card.
+# The axis below it is still empty; where will our three marks fall?
+
+# %%
+question_cards("cost")
 
 # %% [markdown]
 # ### Recall
@@ -1190,12 +1200,14 @@ for name, of_turns in slopes.items():
         n=TURNS,
         data="this machine",
     )
+proportions = []
 for name in ("images", "epochs", "width"):
     # Twice as many take 2^slope times as long, and half of that is 1 in proportion.
     e = effect_of((slopes[name] - 1) * np.log(2))
     title = f"seconds for twice the {name}, divided by two"
     id = f"01/proportion/{name}"
-    show_record(e.to_record(title, "times", id=id, data="this machine"))
+    proportions.append(e.to_record(title, "times", id=id, data="this machine"))
+    show_record(proportions[-1])
 
 # %%
 doubled = {name: 2 ** float(slopes[name].mean()) for name in slopes}  # times as long
@@ -1390,10 +1402,10 @@ report(
 #
 # | what the article says | what we found |
 # | --- | --- |
-# | repeated over every object | time is proportional to the number of images |
-# | many times | time is proportional to the number of epochs |
-# | through large matrices | operations are proportional to the width of this network; time grows more slowly (section 7 prints the slope) |
-# | *may* need enormous power | true of the largest models; a useful classifier took what the receipt says |
+# | repeated for every object | time is proportional to the number of images |
+# | over and over | time is proportional to the number of epochs |
+# | *may* involve matrices of many dimensions | operations are proportional to the width of this network; time grows more slowly (section 7 prints the slope) |
+# | enormous power *is needed* | true of the largest models; a useful classifier took what the receipt says |
 #
 # 1. *Does the cost grow with images, repetitions and matrices?*
 #    Yes, in proportion to the first two and more slowly with the third.
@@ -1402,10 +1414,13 @@ report(
 # 3. *What would a really large model cost here?*
 #    More than a lifetime, and more memory than there is.
 #
-# The claim holds as it is written, with "may".
-# Read as "always" it would be wrong, because the network that you have just trained can do without an accelerator.
+# The article's "may" belongs to the matrices; of the power it says that it is needed, for a data set of considerable size.
+# So the reasons hold and the conclusion depends on what is considerable, because the network that you have just trained can do without an accelerator.
 # How much one would have helped is the question of chapter 2.
 # How much of the cost you can avoid by starting from a trained network is the question of chapter 4.
+
+# %%
+verdict_cards("cost", records=proportions)
 
 # %% [markdown]
 # ## A challenge

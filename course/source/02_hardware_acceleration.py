@@ -31,8 +31,9 @@
 # %% [markdown] slide="The claim: an accelerator is essential"
 # ## The claim that this chapter looks at
 #
-# The first article behind this course says, in our translation: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms make one available.*
-# Of the platforms its words are "mettono a disposizione", so that what they charge is our addition: Colab and Kaggle lend one free of charge, for a limited time.
+# The first article behind this course, Vito Lavecchia's "Differenza tra Training e Transfer Learning nel machine learning", says, in our summary: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms make one available.*
+# A card below has its own words.
+# Of the platforms they are "mettono a disposizione", so that what they charge is our addition: Colab and Kaggle lend one free of charge, for a limited time.
 #
 # A **GPU**, or graphics processing unit, is a processor with thousands of simple arithmetic units.
 # A **TPU**, or tensor processing unit, is one made for matrix products.
@@ -95,6 +96,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 from vaetl_helpers import hardware, nets, plots, study, vae, widgets
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.timeline import device_timeline
@@ -105,6 +107,12 @@ from vaetl_helpers.training import classification_loss, evaluate, fit
 data = load("fashion-mnist", full=P.full_data, device=P.device)
 train = data.train.subset(slice(0, P.images))
 processor = torch.device("cpu")
+
+# %% [markdown]
+# The claim, on a card; what decides it is a step of a wide network on a GPU, against one thread of a CPU.
+
+# %%
+question_cards("acceleration")
 
 # %% [markdown]
 # ### Recall
@@ -462,7 +470,7 @@ def speedup(width, where):
     return study.effect_of(np.log(ratios))
 
 
-report_rows = []
+report_rows, speedups = [], []
 for width in P.widths:
     one = times["CPU, 1 thread", width]
     for name in list(configurations)[1:]:
@@ -474,7 +482,8 @@ for width in P.widths:
         id = record_id("02", "speedup", name, *size)
         measured = speedup(width, configurations[name])
         title = f"speedup of {name}, {', '.join(size)}"
-        show_record(measured.to_record(title, "times", id=id))
+        speedups.append(measured.to_record(title, "times", id=id))
+        show_record(speedups[-1])
 show_table(
     report_rows,
     header=(
@@ -1278,6 +1287,9 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_p
 #   Your table says what resident data, the batch, precision and layout are worth on this machine.
 # - *Some platforms make one available* is true, with a time limit.
 #   So save after every epoch.
+
+# %%
+verdict_cards("acceleration", records=speedups)
 
 # %% [markdown]
 # ## Quiz

@@ -30,7 +30,8 @@
 # %% [markdown] slide="The claim: maximise the likelihood, minimise the KL"
 # ## The claim that this chapter looks at
 #
-# The second article behind this course says, in our translation: *a VAE has an encoder and a decoder, and its objective is to maximise the likelihood and to minimise the Kullback–Leibler divergence.*
+# The second article behind this course, "VAE e Transfer Learning: Un Approfondimento Specialistico", says, in our summary: *a VAE has an encoder and a decoder, and its objective is to maximise the likelihood and to minimise the Kullback–Leibler divergence.*
+# Its own words for the objective are "Massimizza la likelihood dei dati e minimizza la divergenza KL".
 #
 # That is nearly right, and the "nearly" matters.
 # The likelihood of *what*?
@@ -76,6 +77,7 @@ from torch.distributions import Normal
 from torch.nn import functional as F
 
 from vaetl_helpers import plots, study, vae
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.film import Film
@@ -100,6 +102,11 @@ plt.show()
 # Both pairs of networks were trained on the same digits and reconstruct them.
 # Yet on the right there are wide spaces from which no digit comes, while on the left nearly every place within the dashed circle gives one.
 # This chapter says what is done differently on the left, and what the two prices of the digit that you draw mean.
+#
+# What one often hears of a VAE can be measured, too, and section 5 does so.
+
+# %%
+question_cards("invention")
 
 # %% [markdown]
 # ### Recall
@@ -1461,6 +1468,11 @@ print(
 # - Why their difference?
 #   Because it equals $\log p_\theta(x)$ minus that gap.
 #   That holds only if both terms are *sums*, over pixels and over latents, since even a mean over both is another objective, with β = D/d.
+#
+# And what is often said of a VAE's inventions:
+
+# %%
+verdict_cards("invention")
 
 # %% [markdown]
 # ## A challenge

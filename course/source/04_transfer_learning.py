@@ -111,6 +111,14 @@ print(
 )
 
 # %% [markdown]
+# The claim of "Differenza tra Training e Transfer Learning nel machine learning" on a card, before anything is measured.
+
+# %%
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
+
+question_cards("transfer")
+
+# %% [markdown]
 # ### Recall
 #
 # Four questions from earlier chapters, before this one begins.
@@ -2218,6 +2226,14 @@ for name, train_it in (
         if not value.equal(start[key])
     ]
     print(f"{name}: {len(moved)} of {len(start)} tensors of the body moved")
+
+# %% [markdown]
+# ## The verdict
+#
+# Written by code from the recorded rows of the ledger; the axis is the one that was empty at the top.
+
+# %%
+verdict_cards("transfer")
 
 # %% [markdown]
 # ## Two challenges

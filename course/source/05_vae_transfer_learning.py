@@ -122,6 +122,14 @@ from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.tuned import tuned_settings
 
 # %% [markdown]
+# The four claims of "VAE e Transfer Learning: Un Approfondimento Specialistico" on cards, before anything is measured.
+
+# %%
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
+
+question_cards("overfitting", "efficiency", "fewer_labels", "performance")
+
+# %% [markdown]
 # ### Recall
 #
 # Four questions from earlier chapters, before this one begins.
@@ -1383,6 +1391,12 @@ print({verdict: primary.count(verdict) for verdict in plots.VERDICTS}, "primary 
 # One guess: it describes *everything* in the image, and what the label asks for is a small part of that.
 # Another: with one hidden layer there is little to transfer.
 # Both can be tested, and the capstone invites you to.
+
+# %% [markdown]
+# The four verdicts, written by code from the primary rows; the axes are those that were empty at the top.
+
+# %%
+verdict_cards("overfitting", "efficiency", "fewer_labels", "performance")
 
 # %% [markdown]
 # ## 12. Where this is used today

@@ -569,12 +569,15 @@ def site(
     """
     from vaetl_helpers.authoring.preview import preview_png
     from vaetl_helpers.authoring.site import write_site
+    from vaetl_helpers.authoring.text_pages import texts_beside
     from vaetl_helpers.chapters import chapters_in, course_dir
 
     notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
     title = "Training, acceleration, VAEs and transfer"
     picture = preview_png(title)
-    say(write_site(notebooks, out, title, address=address, picture=picture).absolute())
+    texts = texts_beside(course_dir())
+    index = write_site(notebooks, out, title, address=address, picture=picture, texts=texts)
+    say(index.absolute())
     if api:
         from vaetl_helpers.authoring.api import write_api
 

@@ -57,11 +57,11 @@ def _claim(row: Row) -> dict[str, Any]:
 
 
 def _supported(row: Row) -> str:
-    return f"supported: {_size(row)}"
+    return f"supported: {size(row)}"
 
 
 def _contradicted(row: Row) -> str:
-    return f"contradicted: {_size(row)}"
+    return f"contradicted: {size(row)}"
 
 
 def _no_gain(row: Row) -> str:
@@ -89,7 +89,7 @@ def _is_gain(row: Row) -> bool:
     return row.effect is not None and row.effect > _null(row)
 
 
-def _size(row: Row) -> str:
+def size(row: Row) -> str:
     """The effect in the claim's words: "better by 2 points", "2 times less", or the contrary."""
     if row.unit == "tasks":
         return shown(row)

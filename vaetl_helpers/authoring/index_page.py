@@ -16,6 +16,7 @@ from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.authoring.living_pages import figure_html
 from vaetl_helpers.authoring.notebook_page import VERDICTS, Page
 from vaetl_helpers.authoring.pictures import DARK, dark_twin, data_url, decoded, thumbnail
+from vaetl_helpers.authoring.text_pages import SHEET
 from vaetl_helpers.claims import Row, comparisons, ledger
 from vaetl_helpers.living.latent_plane import plane_data, static_figure
 
@@ -73,15 +74,41 @@ def opening() -> Opening:
 
 
 def index_body(
-    pages: Sequence[Page], title: str, tables: Sequence[Table], first: Opening | None = None
+    pages: Sequence[Page],
+    title: str,
+    tables: Sequence[Table],
+    first: Opening | None = None,
+    texts: Sequence[Page] = (),
 ) -> str:
-    """The tables, which link to the pages; without tables, what the course is, and its chapters."""
+    """The tables, which link to the pages; without tables, what the course is, and its chapters.
+
+    `texts` are the pages beside the chapters.
+    """
     heading = f"<h1>{html.escape(title)}</h1>\n"
     if tables:
         titles = {page.name: page.title for page in pages}
         return heading + "".join(_table(table, titles) for table in tables)
     figure = first.figure if first else ""
-    return f"{heading}{LEDE}\n{figure}\n{_about(pages)}\n{_chapters(pages)}"
+    return f"{heading}{LEDE}\n{figure}\n{_about(pages)}\n{_chapters(pages)}\n{_beside(texts)}"
+
+
+def _beside(texts: Sequence[Page]) -> str:
+    """Links to the pages beside the chapters: sheets in a line, the others in a list."""
+    sheets = [page for page in texts if page.name.startswith(SHEET)]
+    others = [page for page in texts if not page.name.startswith(SHEET)]
+    content = ""
+    for page in others:
+        content += f'<li><a href="{page.file}">{html.escape(page.title)}</a></li>'
+    if others:
+        content = f'<ul class="texts">{content}</ul>'
+    if sheets:
+        numbers = [page.name.removeprefix(SHEET).lstrip("0") for page in sheets]
+        links = " ".join(
+            f'<a href="{page.file}">{number}</a>'
+            for page, number in zip(sheets, numbers, strict=True)
+        )
+        content += f'<p class="sheets">Cheat sheets, one page per chapter: {links}</p>'
+    return f'<h2 id="Beside">Beside the chapters</h2>\n{content}' if content else ""
 
 
 def _table(table: Table, titles: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from vaetl_helpers.authoring.diagram_pages import show_diagrams
 from vaetl_helpers.authoring.display_cells import display_cells
 from vaetl_helpers.authoring.formulas import mathml
+from vaetl_helpers.authoring.glossary import Term, is_glossary, link_terms, mark_entries
 from vaetl_helpers.authoring.living_pages import living_output
 from vaetl_helpers.authoring.pictures import picture_html
 from vaetl_helpers.authoring.search_index import Section, sections_of
@@ -108,9 +109,13 @@ class _Exporter(HTMLExporter):
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
-def read_page(path: Path, names: set[str]) -> Page:
-    """Converts one notebook; links to the notebooks in `names` become links to their pages."""
-    notebook = nbformat.read(path, as_version=4)
+def read_page(path: Path, names: set[str], terms: Sequence[Term] = ()) -> Page:
+    """Converts one notebook, or a text in Markdown.
+
+    Links to the files in `names` (without suffix) become links to their pages, and the first use
+    of each of the glossary's `terms` becomes one to its entry.
+    """
+    notebook = _notebook_of(path)
     figures = _figures(notebook)
     soup, modules = rendered(notebook, names)
     headings = _headings(soup)
@@ -118,6 +123,10 @@ def read_page(path: Path, names: set[str]) -> Page:
     heading = soup.h1
     title = facts.get("title") or (heading.get_text() if heading else path.stem)
     sections = sections_of(soup, title)
+    if is_glossary(soup):
+        mark_entries(soup)
+    else:
+        link_terms(soup, terms)
     aim = soup.select_one("#What-you-will-be-able-to-do ~ ul > li")
     sentence = ""
     if aim:
@@ -153,6 +162,15 @@ def text_html(text: str) -> str:
     """A text in Markdown as HTML, with formulas as the pages show them."""
     renderer = _Renderer(escape=False, exclude_anchor_links=True)
     return str(MarkdownWithMath(renderer=renderer).render(text))
+
+
+def _notebook_of(path: Path) -> Any:
+    """The notebook in a file; a text in Markdown is one with a cell for its title and one more."""
+    if path.suffix != ".md":
+        return nbformat.read(path, as_version=4)
+    title, _, text = path.read_text("utf-8").partition("\n")
+    cells = [nbformat.v4.new_markdown_cell(title), nbformat.v4.new_markdown_cell(text)]
+    return nbformat.v4.new_notebook(cells=cells)
 
 
 def _figures(notebook: Any) -> list[tuple[str, Mapping[str, Any]]]:
@@ -329,7 +347,7 @@ def _mend_link(link: Tag, names: set[str]) -> None:
         return
     file, _, fragment = href.partition("#")
     page = Path(file)
-    if page.suffix != ".ipynb" or page.stem not in names:
+    if page.suffix not in (".ipynb", ".md") or page.stem not in names:
         link.unwrap()
         return
     address = f"{page.stem}.html"

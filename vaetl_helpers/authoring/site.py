@@ -13,10 +13,12 @@ from vaetl_helpers.authoring.document import (
     course_script,
     document,
 )
+from vaetl_helpers.authoring.glossary import read_terms
 from vaetl_helpers.authoring.index_page import Opening, Table, index_body, opening
 from vaetl_helpers.authoring.living_pages import page_script
 from vaetl_helpers.authoring.notebook_page import Page, read_page
 from vaetl_helpers.authoring.search_index import index_json
+from vaetl_helpers.authoring.text_pages import SHEET, Texts, sheet_of
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
 
@@ -32,12 +34,20 @@ class Site:
     name of the picture that such a link shows.
     """
 
-    def __init__(self, pages: Sequence[Page], title: str, address: str = "", picture: str = ""):
+    def __init__(
+        self,
+        pages: Sequence[Page],
+        title: str,
+        address: str = "",
+        picture: str = "",
+        texts: Sequence[Page] = (),
+    ):
         self.pages = list(pages)
+        self.texts = list(texts)
         self.title = title
         self.address = f"{address.rstrip('/')}/" if address else ""
         self.picture = picture
-        entries = [(page.file, numbered(page), page.sections) for page in self.pages]
+        entries = [(page.file, numbered(page), page.sections) for page in [*pages, *texts]]
         self.index = index_json(entries)
 
     def page(self, place: int) -> str:
@@ -48,7 +58,7 @@ class Site:
         home = link("index.html", self.title, ' class="home"')
         frame = self._frame(home + _neighbours(previous, following, short=True), _contents(page))
         below = _neighbours(previous, following, short=False)
-        frame = frame._replace(below=_below(below))
+        frame = frame._replace(below=_below(below, self._beside(page)))
         body = _kicker(page) + page.head + page.body
         sentence = _text(page.aim)
         return document(
@@ -59,10 +69,30 @@ class Site:
             [course_script(), page_script(page.modules)],
         )
 
+    def text(self, page: Page) -> str:
+        """A page of text beside the chapters."""
+        home = link("index.html", self.title, ' class="home"')
+        frame = self._frame(home, _contents(page))._replace(below=_below("", self._beside(page)))
+        kind = "sheet" if page.name.startswith(SHEET) else "text"
+        body = f'<div class="{kind}">{page.head}{page.body}</div>'
+        preview = self._preview(page.title, page.file)
+        return document(f"{page.title} – {self.title}", body, frame, preview, [course_script()])
+
+    def _beside(self, page: Page) -> str:
+        """Links to the page's cheat sheet and to the glossary, where there are any."""
+        sheet = sheet_of(str(page.facts.get("chapter", "")))
+        labels = {sheet: "Cheat sheet of this chapter", "glossary": "Glossary"}
+        links = [
+            link(text.file, labels[text.name])
+            for text in self.texts
+            if text.name in labels and text.name != page.name
+        ]
+        return f'<p class="beside">{" · ".join(links)}</p>' if links else ""
+
     def start(self, tables: Sequence[Table]) -> str:
         """The index page: `tables`, or without them what the course is, and its chapters."""
         first = Opening() if tables else opening()
-        body = index_body(self.pages, self.title, tables, first)
+        body = index_body(self.pages, self.title, tables, first, self.texts)
         home = "" if tables else link("#Chapters", "Chapters", ' class="home"')
         frame = self._frame(home, "")._replace(below=_below(""))
         sentence = "A course that tests what is said of training, accelerators and transfer."
@@ -122,12 +152,12 @@ def _neighbour(page: Page, text: str, relation: str) -> str:
     return link(page.file, text, f' rel="{relation}" title="{title}"')
 
 
-def _below(links: str) -> str:
-    """What stands below a page's text."""
+def _below(links: str, beside: str = "") -> str:
+    """What stands below a page's text: what belongs to it, and the chapters before and after."""
     navigation = ""
     if links:
         navigation = f'<nav class="around" aria-label="Chapters before and after">{links}</nav>'
-    return f"<footer>{navigation}{TOP}</footer>"
+    return f"<footer>{beside}{navigation}{TOP}</footer>"
 
 
 def _kicker(page: Page) -> str:
@@ -167,24 +197,30 @@ def write_site(
     tables: Sequence[Table] = (),
     address: str = "",
     picture: bytes = b"",
+    texts: Texts | None = None,
 ) -> Path:
-    """Writes one page a notebook and an index page into `out`; returns the path of the index.
+    """Writes one page per notebook and an index page into `out`; returns the path of the index.
 
     `address` is where they will be published, and `picture` a PNG that links to them show where
-    they are shared. Raises CourseError for a formula that cannot be converted, for a folder with
-    somebody's own index.html, and where nothing can be written.
+    they are shared; `texts` become pages beside them. Raises CourseError for a formula that cannot
+    be converted, for a folder with somebody's own index.html, and where nothing can be written.
     """
     index = out / "index.html"
     if index.exists() and GENERATOR not in index.read_text("utf-8", errors="replace"):
         raise CourseError(
             f"{index} is no page of this course and would be lost: choose another folder."
         )
-    names = {path.stem for path in notebooks}
-    pages = [read_page(path, names) for path in notebooks]
-    site = Site(pages, title, address, "preview.png" if picture else "")
+    texts = texts or Texts()
+    names = {path.stem for path in [*notebooks, *texts.paths]}
+    terms = read_terms(texts.glossary) if texts.glossary else []
+    pages = [read_page(path, names, terms) for path in notebooks]
+    beside = [read_page(path, names, terms) for path in texts.paths]
+    site = Site(pages, title, address, "preview.png" if picture else "", beside)
     files: dict[str, str | bytes] = {}
     for place, page in enumerate(pages):
         files[page.file] = site.page(place)
+    for page in beside:
+        files[page.file] = site.text(page)
     files[index.name] = site.start(tables)
     if picture:
         files[site.picture] = picture
