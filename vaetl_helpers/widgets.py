@@ -239,8 +239,6 @@ def machines(own: Mapping[int, plots.Lines], alt: str, files: Sequence[Path] = (
         figure.suptitle(machine.label, fontsize=9, color=plots.GREY)
         for axis, (width, lines) in zip(axes, own.items(), strict=True):
             _draw_machine(axis, width, machine.crossover(width), lines)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
         return figure
 
     names = list(offered)
@@ -252,7 +250,7 @@ def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines)
     title = f"width {width}"
     plots.lines(theirs, title, "batch size", "ms per step", alt="", scale="log-log", axis=axis)
     for number, line in enumerate(axis.get_lines()):
-        line.set_label(f"recorded: {line.get_label()}")
+        line.set_label(f"recorded {line.get_label()}")
         line.set(color=plots.GREY, linestyle=("--", ":", "-.")[number % 3], markersize=3)
     for number, (device, (batches, milliseconds)) in enumerate(own.items()):
         axis.plot(
@@ -262,10 +260,9 @@ def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines)
             linewidth=2.5,
             linestyle="-",
             color=plots.COLOURS[number],
-            label=f"here: {device}",
+            label=f"{device} here",
         )
-    if axis.get_legend():
-        axis.get_legend().remove()  # one stands below all panels
+    plots.label_lines(axis)
 
 
 def machine_rows(files: Sequence[Path] = ()) -> list[tuple[str, ...]]:

@@ -791,6 +791,20 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
+# Ten samples can be lucky, so here are a hundred.
+# Count those that you can read without doubt.
+
+# %%
+of_its_own = torch.Generator().manual_seed(P.seed)
+with torch.no_grad():
+    plots.sheet(
+        model.sample(100, of_its_own),
+        title="A hundred samples from the prior, as they came",
+        alt="03/hundred",
+    )
+plt.show()
+
+# %% [markdown]
 # ### Does a VAE invent better than an autoencoder?
 #
 # One often reads that *a VAE invents better images than an autoencoder*, though in neither of our articles.
