@@ -19,7 +19,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
@@ -60,6 +60,11 @@ VERDICTS = {
     "in this run": ("P", COLOURS[3]),  # no verdict: what the reader's own run gave
 }
 ALT_TEXTS: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
+# Letters on lines and dots.
+ON_LINES: dict[str, Any] = {
+    "color": GREY,
+    "bbox": {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
+}
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y)
 Tables = Table | Mapping[str, Table]  # one, or several named by their origin
 Row = Any  # of the claims ledger: row["effect"], row["low"], row["verdict"], …
@@ -167,7 +172,7 @@ def lines(
     return axis
 
 
-LINE_OF_LETTERS = 13  # points from one name to the next
+LINE_OF_LETTERS = 16  # points from one name to the next, before the panel is fitted to its page
 
 
 def label_lines(axis: Axes) -> None:
@@ -179,6 +184,7 @@ def label_lines(axis: Axes) -> None:
     for text in list(axis.texts):
         if text.get_gid() == NAME_OF_LINE:
             text.remove()
+    axis.get_xlim(), axis.get_ylim()  # until they are asked for, the scales are those of no data
     named = [line for line in axis.get_lines() if _is_named(line)]
     ends = [_end_of(line) for line in named]
     heights = [axis.transData.transform(end)[1] * 72 / axis.figure.dpi for end in ends]
@@ -339,16 +345,19 @@ def image_grid(
     alt: str,
     columns: int = 10,
     scale: float = 0.86,
+    tops: Sequence[str] = (),
 ) -> Figure:
     """Images [n, channels, height, width], uint8 or in [0, 1].
 
-    There is one title per image, or one per row, at its left. `scale` is in inches: with ten
-    columns the grid is as wide as a page's text, so that its letters are not made smaller.
+    There is one title per image, or one per row, at its left, and then `tops` above the columns.
+    `scale` is in inches: with ten columns the grid is as wide as a page's text, so that its letters
+    are not made smaller.
     """
     rows = math.ceil(len(images) / columns)
     titles = titles or [""] * len(images)
     one_a_row = len(titles) == rows < len(images)
-    size = (scale * columns, (scale + 0.25) * rows + 0.4)
+    height = (scale + 0.06) * rows + 0.7 if one_a_row else (scale + 0.25) * rows + 0.4
+    size = (scale * columns, height)
     with plt.rc_context(STYLE | {"axes.grid": False, "font.size": 9}):
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
         for axis in axes.flat:
@@ -360,6 +369,8 @@ def image_grid(
         if one_a_row:
             for axis, text in zip(axes[:, 0], titles, strict=False):
                 _label_row(axis, text)
+            for axis, text in zip(axes[0], tops, strict=False):
+                axis.set_title(text, fontsize=9)
         figure.suptitle(title, fontsize=12)
     return describe(figure, alt)
 
@@ -631,18 +642,49 @@ def _mark(marker: str, label: str, colour: str, face: str) -> Line2D:
 
 
 def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
-    """Codes [n, 2], each drawn as the numeral of its class."""
+    """Codes [n, 2] as dots by class, each class named in the middle of its dots.
+
+    The circles are the prior's at one and two standard deviations, which hold 39 and 86 % of it.
+    """
     palette = plt.get_cmap("tab10")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.5, 6.5))
+        for radius in (1, 2):
+            circle = Circle((0, 0), radius, fill=False, edgecolor=GREY, linestyle="--")
+            axis.add_patch(circle)
+            axis.annotate(f"{radius} σ", (0, -radius), ha="center", va="center", **ON_LINES)
         for label in labels.unique().tolist():
-            x, y = codes[labels == label].T
+            points = codes[labels == label]
             # As they are, some of the palette's colours are too pale.
             colour = [0.75 * channel for channel in palette(label % 10)[:3]]
-            axis.scatter(x, y, color=colour, marker=f"${label}$", s=32, linewidths=0.2)
+            axis.scatter(*points.T, color=colour, s=12, linewidths=0, alpha=0.6)
+            place = points.median(dim=0).values.tolist()
+            style = ON_LINES | {"color": colour, "fontsize": 20, "fontweight": "bold"}
+            axis.annotate(str(label), place, ha="center", va="center", **style)
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
         axis.set_aspect("equal")
     describe(figure, alt)
+    return axis
+
+
+def stacked(parts: Lines, title: str, x: str, y: str, alt: str, axis: Axes | None = None) -> Axes:
+    """Parts of a sum as areas on top of each other, each named where it ends.
+
+    All parts have the same places on the x axis.
+    """
+    if axis is None:
+        axis = panels([title], alt, width=6)[0]
+    below: Any = 0
+    for number, (name, (places, values)) in enumerate(parts.items()):
+        above = below + np.asarray(values, float)
+        colour = COLOURS[number % len(COLOURS)]
+        axis.fill_between(places, below, above, color=colour, alpha=0.35, linewidth=0)
+        axis.plot(places, above, "-", color=colour)
+        middle = (above + below)[-1] / 2
+        place: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+        axis.annotate(name, (places[-1], middle), color=colour, annotation_clip=False, **place)
+        below = above
+    axis.set(title=title, xlabel=x, ylabel=y, ylim=(0, None))
     return axis
 
 

@@ -599,6 +599,8 @@ cases = {
 axes = plots.panels(
     list(cases),
     alt="01/three_cases",
+    width=3.6,
+    columns=3,
 )
 for axis, (title, one) in zip(axes, cases.items(), strict=True):
     both = {
@@ -606,6 +608,7 @@ for axis, (title, one) in zip(axes, cases.items(), strict=True):
         "validation": (one["epoch"], one["validation_loss"]),
     }
     plots.lines(both, title, "epoch", "loss (nats)", alt="", axis=axis)
+    axis.fill_between(*both["training"], one["validation_loss"], alpha=0.15)
     axis.set_ylim(0, 2.4)
 plt.show()
 
@@ -723,6 +726,7 @@ axis = plots.lines(
     alt="01/rate_sweep",
 )
 axis.axvline(4e-3, color="grey", linewidth=1)
+axis.annotate("0.004, our choice ", (4e-3, axis.get_ylim()[1]), ha="right", va="top")
 plt.show()
 
 # %% [markdown]
