@@ -546,7 +546,7 @@ def forest(
     units = list(dict.fromkeys(row["unit"] for row in rows))
     rows_by_unit = {unit: [row for row in rows if row["unit"] == unit] for unit in units}
     heights = [len(of_unit) + 1.5 for of_unit in rows_by_unit.values()]
-    size = (11, 0.42 * sum(heights) + 1.3)
+    size = (8.6, 0.66 * sum(heights) + 1.3)  # as wide as a page's text
     with plt.rc_context(STYLE | {"font.size": 9}):
         figure, axes = plt.subplots(len(units), figsize=size, squeeze=False, height_ratios=heights)
         for axis, unit in zip(axes.flat, units, strict=True):
@@ -584,14 +584,14 @@ def _forest_panel(axis: Axes, rows: Sequence[Row], null: int, margin: float | No
     axis.set_xlim(limits)
     if null:
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axis.set_yticks(range(len(rows)), [_forest_label(row) for row in rows], fontsize=8)
+    axis.set_yticks(range(len(rows)), [_forest_label(row) for row in rows], fontsize=9)
     axis.set_ylim(len(rows) - 0.4, -0.6)
 
 
 def _forest_label(row: Row) -> str:
-    """Claim, data and source in a line, and below it the question."""
-    question = textwrap.fill(row["question"], 80)
-    return f"{row['claim']}: {row['data']} ({row['source']})\n{question}"
+    """Claim, data and source, and below them the question."""
+    lines = [f"{row['claim']}: {row['data']} ({row['source']})", row["question"]]
+    return "\n".join(textwrap.fill(line, 46) for line in lines)
 
 
 def _forest_row(axis: Axes, y: int, row: Row, limits: tuple[float, float]) -> None:
@@ -600,6 +600,8 @@ def _forest_row(axis: Axes, y: int, row: Row, limits: tuple[float, float]) -> No
         axis.text(0.02, y, "no number", va="center", transform=axis.get_yaxis_transform())
         return
     marker, colour = VERDICTS[row["verdict"]]
+    place: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
+    axis.text(1.02, y, row["verdict"], color=colour, fontsize=9, **place)
     _forest_interval(axis, y, row, limits, colour)
     face = colour if row["primary"] else "white"
     axis.plot(row["effect"], y, marker, color=colour, mfc=face, markersize=8)

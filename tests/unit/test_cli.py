@@ -41,6 +41,7 @@ COMMANDS = (
     "certificate",
     "doctor",
     "site",
+    "book",
     "assign",
     "check-submission",
     "grade",
