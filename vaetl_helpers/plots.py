@@ -15,9 +15,11 @@ from weakref import WeakKeyDictionary
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
@@ -58,6 +60,11 @@ VERDICTS = {
     "in this run": ("P", COLOURS[3]),  # no verdict: what the reader's own run gave
 }
 ALT_TEXTS: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
+# Letters on lines and dots.
+ON_LINES: dict[str, Any] = {
+    "color": GREY,
+    "bbox": {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
+}
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y)
 Tables = Table | Mapping[str, Table]  # one, or several named by their origin
 Row = Any  # of the claims ledger: row["effect"], row["low"], row["verdict"], …
@@ -161,7 +168,124 @@ def lines(
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.yaxis.set_minor_locator(NullLocator())
     if len(curves) > 1:
-        axis.legend(frameon=False)
+        label_lines(axis)
+    return axis
+
+
+LINE_OF_LETTERS = 16  # points from one name to the next, before the panel is fitted to its page
+
+
+def label_lines(axis: Axes) -> None:
+    """Puts the name of each line at its right end, in its colour, in place of a legend.
+
+    Names that would overlap are moved apart. A line without a name gets none, nor does an upright
+    one; what is no line, such as a band, stays in a legend. To be called once all is drawn.
+    """
+    for text in list(axis.texts):
+        if text.get_gid() == NAME_OF_LINE:
+            text.remove()
+    axis.get_xlim(), axis.get_ylim()  # until they are asked for, the scales are those of no data
+    named = [line for line in axis.get_lines() if _is_named(line)]
+    ends = [_end_of(line) for line in named]
+    heights = [axis.transData.transform(end)[1] * 72 / axis.figure.dpi for end in ends]
+    order = sorted(range(len(named)), key=lambda number: heights[number])
+    places = moved_apart([heights[number] for number in order], LINE_OF_LETTERS)
+    for number, place in zip(order, places, strict=True):
+        axis.annotate(
+            textwrap.fill(str(named[number].get_label()), 22),
+            ends[number],
+            xytext=(7, place - heights[number]),
+            textcoords="offset points",
+            va="center",
+            fontsize=10,
+            color=named[number].get_color(),
+            annotation_clip=False,
+            gid=NAME_OF_LINE,
+        )
+    _legend_of_the_rest(axis)
+
+
+NAME_OF_LINE = "name-of-line"
+
+
+def _is_named(line: Line2D) -> bool:
+    x = np.asarray(line.get_xdata(), float)
+    is_upright = len(x) > 1 and len(set(x.tolist())) == 1
+    return len(x) > 0 and not is_upright and not str(line.get_label()).startswith("_")
+
+
+def _end_of(line: Line2D) -> tuple[float, float]:
+    """The last point of a line that is a number, in the axis's data."""
+    x, y = (np.asarray(data, float) for data in (line.get_xdata(), line.get_ydata()))
+    if line.get_transform() != line.axes.transData:  # of axhline, from side to side
+        return line.axes.get_xlim()[1], float(y[-1])
+    last = np.flatnonzero(np.isfinite(x) & np.isfinite(y))[-1]
+    return float(x[last]), float(y[last])
+
+
+def moved_apart(heights: Sequence[float], step: float) -> list[float]:
+    """Rising heights, moved as little as can be (least squares) until `step` is between them.
+
+    Neighbours that are too near form a group, which keeps its mean (pool adjacent violators).
+    """
+    groups: list[list[float]] = []  # each: sum of the heights less their steps, and how many
+    for number, height in enumerate(heights):
+        groups.append([height - number * step, 1])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
+            total, count = groups.pop()
+            groups[-1][0] += total
+            groups[-1][1] += count
+    means = [total / count for total, count in groups for _ in range(int(count))]
+    return [mean + number * step for number, mean in enumerate(means)]
+
+
+def _legend_of_the_rest(axis: Axes) -> None:
+    """A legend of what has a name and is no line, if there is any."""
+    handles, names = axis.get_legend_handles_labels()
+    rest = {}
+    for handle, name in zip(handles, names, strict=True):
+        if not (isinstance(handle, Line2D) and _is_named(handle)):
+            rest[name] = handle
+    if axis.get_legend():
+        axis.get_legend().remove()
+    if rest:
+        axis.legend(rest.values(), rest, frameon=False, fontsize=10)
+
+
+def roofline(
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    bandwidth: float,
+    peak: float,
+    title: str,
+    alt: str,
+) -> Axes:
+    """What networks reach below the two roofs of a machine, an arrow from small batch to large.
+
+    `points` are by network (FLOPs per byte, FLOPs per second), the small batch first; `bandwidth`
+    is in bytes and `peak` in FLOPs per second.
+    """
+    axis = panels([title], alt, width=8.6, height=4.6)[0]
+    ridge = peak / bandwidth
+    ends = [min(0.1, ridge / 3), max(1000.0, 3 * ridge)]
+    axis.plot([ends[0], ridge], [bandwidth * ends[0], peak], "-", color=GREY, linewidth=2)
+    axis.plot([ridge, ends[1]], [peak, peak], "-", color=GREY, linewidth=2)
+    axis.axvspan(ends[0], ridge, color=GREY, alpha=0.08, linewidth=0)
+    axis.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs per byte)")
+    axis.set(ylabel="FLOPs per second", xlim=ends)
+    style: dict[str, Any] = {"textcoords": "offset points", "color": GREY, "fontsize": 10}
+    left = (ends[0] * ridge) ** 0.5
+    slope = f"memory moves {bandwidth / 1e9:,.0f} GB/s"
+    axis.annotate(slope, (left, bandwidth * left), xytext=(-8, 10), ha="right", **style)
+    flat = f"computing ends at {peak / 1e9:,.0f} GFLOP/s"
+    axis.annotate(flat, (ends[1], peak), xytext=(0, 8), ha="right", **style)
+    for number, (name, of_network) in enumerate(points.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        small, large = of_network[0], of_network[-1]
+        arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.5, "shrinkB": 4}
+        axis.annotate("", large, small, arrowprops=arrow)
+        axis.plot(*zip(*of_network, strict=True), "o", color=colour, markersize=7)
+        axis.annotate(name, large, xytext=(9, -3), **(style | {"color": colour, "fontsize": 11}))
+    axis.margins(y=0.15)
     return axis
 
 
@@ -220,16 +344,20 @@ def image_grid(
     title: str,
     alt: str,
     columns: int = 10,
-    scale: float = 1.15,
+    scale: float = 0.86,
+    tops: Sequence[str] = (),
 ) -> Figure:
     """Images [n, channels, height, width], uint8 or in [0, 1].
 
-    There is one title an image, or one a row, at its left.
+    There is one title per image, or one per row, at its left, and then `tops` above the columns.
+    `scale` is in inches: with ten columns the grid is as wide as a page's text, so that its letters
+    are not made smaller.
     """
     rows = math.ceil(len(images) / columns)
     titles = titles or [""] * len(images)
     one_a_row = len(titles) == rows < len(images)
-    size = (scale * columns, (scale + 0.25) * rows + 0.4)
+    height = (scale + 0.06) * rows + 0.7 if one_a_row else (scale + 0.25) * rows + 0.4
+    size = (scale * columns, height)
     with plt.rc_context(STYLE | {"axes.grid": False, "font.size": 9}):
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
         for axis in axes.flat:
@@ -237,10 +365,12 @@ def image_grid(
         for number, image in enumerate(images):
             axis = axes.flat[number]
             _show_image(axis, image)
-            axis.set_title("" if one_a_row else titles[number], fontsize=8)
+            axis.set_title("" if one_a_row else titles[number], fontsize=9)
         if one_a_row:
             for axis, text in zip(axes[:, 0], titles, strict=False):
                 _label_row(axis, text)
+            for axis, text in zip(axes[0], tops, strict=False):
+                axis.set_title(text, fontsize=9)
         figure.suptitle(title, fontsize=12)
     return describe(figure, alt)
 
@@ -250,6 +380,113 @@ def _show_image(axis: Axes, image: Tensor) -> None:
     picture = image.detach().cpu().permute(1, 2, 0).numpy()
     brightest = 255 if picture.dtype == np.uint8 else 1
     axis.imshow(picture, cmap="gray_r", vmin=0, vmax=brightest)
+
+
+def sheet(images: Tensor, title: str, alt: str, columns: int = 10, size: float = 5.2) -> Figure:
+    """Many images [n, channels, height, width] close together, as one picture without titles.
+
+    A hundred in ten rows show what ten cannot: how often something comes out, and how varied.
+    `size` is the sheet's width in inches.
+    """
+    pictures = images.detach().cpu().float()
+    if images.dtype == torch.uint8:
+        pictures = pictures / 255
+    pictures = torch.nn.functional.pad(pictures, (1, 1, 1, 1))
+    count, channels, height, width = pictures.shape
+    rows = math.ceil(count / columns)
+    empty = pictures.new_zeros(rows * columns - count, channels, height, width)
+    cells = torch.cat([pictures, empty]).reshape(rows, columns, channels, height, width)
+    whole = cells.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axis = plt.subplots(figsize=(size, size * rows * height / columns / width + 0.4))
+        axis.axis("off")
+        _show_image(axis, whole)
+        axis.set_title(title, fontsize=12)
+    return describe(figure, alt)
+
+
+RIGHT, WRONG = COLOURS[2], COLOURS[1]
+
+
+def predictions(
+    images: Tensor,
+    predicted: Tensor,
+    truth: Tensor,
+    classes: Sequence[str],
+    title: str,
+    alt: str,
+    columns: int = 10,
+) -> Figure:
+    """Images [n, channels, height, width] with what a network says [n] and what is true [n].
+
+    Right ones have a thin frame and one name; wrong ones a thick frame and both names, so that
+    nobody needs to see colours.
+    """
+    names = []
+    for said, is_of in zip(predicted.tolist(), truth.tolist(), strict=True):
+        names.append(classes[said] if said == is_of else f"{classes[said]}\nis {classes[is_of]}")
+    figure = image_grid(images, names, title, alt, columns)
+    for axis, said, is_of in zip(figure.axes, predicted.tolist(), truth.tolist(), strict=False):
+        colour, width = (RIGHT, 1) if said == is_of else (WRONG, 3)
+        axis.title.set_color(colour)
+        frame: dict[str, Any] = {"transform": axis.transAxes, "clip_on": False, "fill": False}
+        axis.add_patch(Rectangle((0, 0), 1, 1, edgecolor=colour, linewidth=width, **frame))
+    return figure
+
+
+def confusion_matrix(
+    predicted: Tensor, truth: Tensor, classes: Sequence[str], title: str, alt: str
+) -> Axes:
+    """How many images [n] of each class (rows) were called what (columns).
+
+    What is right lies on the diagonal and is grey; mistakes are the darker the more of their row
+    they are, so that a few among many can be seen.
+    """
+    from sklearn.metrics import confusion_matrix as count
+
+    counts = count(truth.cpu(), predicted.cpu(), labels=range(len(classes)))
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    mistakes = np.where(np.eye(len(classes), dtype=bool), 0, shares)
+    size = 0.62 * len(classes) + 1.8
+    axis = panels([title], alt, height=size, width=size + 0.6)[0]
+    axis.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(mistakes.max(), 1e-9))
+    for (row, column), number in np.ndenumerate(counts):
+        dark = mistakes[row, column] > 0.6 * mistakes.max() > 0
+        colour = "white" if dark else GREY if row == column else "black"
+        if number:
+            weight = "normal" if row == column else "bold"
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontweight": weight}
+            axis.text(column, row, f"{number:,}", color=colour, fontsize=10, **style)
+    axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set(xlabel="the network says", ylabel="it is")
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    return axis
+
+
+def weight_grid(
+    weights: Tensor, title: str, alt: str, names: Sequence[str] | None = None, columns: int = 5
+) -> Figure:
+    """Weights of units [units, height, width] as pictures: blue for ink against, orange for.
+
+    One scale of colours for all, with white at 0.
+    """
+    values = weights.detach().cpu().numpy()
+    largest = float(np.abs(values).max())
+    rows = math.ceil(len(values) / columns)
+    scale = 8.6 / max(columns, 5)
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        size = (scale * columns, (scale + 0.15) * rows + 0.5)
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+        for number, of_unit in enumerate(values):
+            axis = axes.flat[number]
+            axis.imshow(of_unit, cmap="PuOr_r", vmin=-largest, vmax=largest)
+            axis.set_title(names[number] if names else "", fontsize=10)
+        figure.suptitle(title, fontsize=12)
+    return describe(figure, alt)
 
 
 def _label_row(axis: Axes, text: str) -> None:
@@ -309,7 +546,7 @@ def forest(
     units = list(dict.fromkeys(row["unit"] for row in rows))
     rows_by_unit = {unit: [row for row in rows if row["unit"] == unit] for unit in units}
     heights = [len(of_unit) + 1.5 for of_unit in rows_by_unit.values()]
-    size = (11, 0.42 * sum(heights) + 1.3)
+    size = (8.6, 0.66 * sum(heights) + 1.3)  # as wide as a page's text
     with plt.rc_context(STYLE | {"font.size": 9}):
         figure, axes = plt.subplots(len(units), figsize=size, squeeze=False, height_ratios=heights)
         for axis, unit in zip(axes.flat, units, strict=True):
@@ -347,14 +584,14 @@ def _forest_panel(axis: Axes, rows: Sequence[Row], null: int, margin: float | No
     axis.set_xlim(limits)
     if null:
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axis.set_yticks(range(len(rows)), [_forest_label(row) for row in rows], fontsize=8)
+    axis.set_yticks(range(len(rows)), [_forest_label(row) for row in rows], fontsize=9)
     axis.set_ylim(len(rows) - 0.4, -0.6)
 
 
 def _forest_label(row: Row) -> str:
-    """Claim, data and source in a line, and below it the question."""
-    question = textwrap.fill(row["question"], 80)
-    return f"{row['claim']}: {row['data']} ({row['source']})\n{question}"
+    """Claim, data and source, and below them the question."""
+    lines = [f"{row['claim']}: {row['data']} ({row['source']})", row["question"]]
+    return "\n".join(textwrap.fill(line, 46) for line in lines)
 
 
 def _forest_row(axis: Axes, y: int, row: Row, limits: tuple[float, float]) -> None:
@@ -363,6 +600,8 @@ def _forest_row(axis: Axes, y: int, row: Row, limits: tuple[float, float]) -> No
         axis.text(0.02, y, "no number", va="center", transform=axis.get_yaxis_transform())
         return
     marker, colour = VERDICTS[row["verdict"]]
+    place: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}
+    axis.text(1.02, y, row["verdict"], color=colour, fontsize=9, **place)
     _forest_interval(axis, y, row, limits, colour)
     face = colour if row["primary"] else "white"
     axis.plot(row["effect"], y, marker, color=colour, mfc=face, markersize=8)
@@ -405,18 +644,49 @@ def _mark(marker: str, label: str, colour: str, face: str) -> Line2D:
 
 
 def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
-    """Codes [n, 2], each drawn as the numeral of its class."""
+    """Codes [n, 2] as dots by class, each class named in the middle of its dots.
+
+    The circles are the prior's at one and two standard deviations, which hold 39 and 86 % of it.
+    """
     palette = plt.get_cmap("tab10")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7.5, 6.5))
+        for radius in (1, 2):
+            circle = Circle((0, 0), radius, fill=False, edgecolor=GREY, linestyle="--")
+            axis.add_patch(circle)
+            axis.annotate(f"{radius} σ", (0, -radius), ha="center", va="center", **ON_LINES)
         for label in labels.unique().tolist():
-            x, y = codes[labels == label].T
+            points = codes[labels == label]
             # As they are, some of the palette's colours are too pale.
             colour = [0.75 * channel for channel in palette(label % 10)[:3]]
-            axis.scatter(x, y, color=colour, marker=f"${label}$", s=32, linewidths=0.2)
+            axis.scatter(*points.T, color=colour, s=12, linewidths=0, alpha=0.6)
+            place = points.median(dim=0).values.tolist()
+            style = ON_LINES | {"color": colour, "fontsize": 20, "fontweight": "bold"}
+            axis.annotate(str(label), place, ha="center", va="center", **style)
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
         axis.set_aspect("equal")
     describe(figure, alt)
+    return axis
+
+
+def stacked(parts: Lines, title: str, x: str, y: str, alt: str, axis: Axes | None = None) -> Axes:
+    """Parts of a sum as areas on top of each other, each named where it ends.
+
+    All parts have the same places on the x axis.
+    """
+    if axis is None:
+        axis = panels([title], alt, width=6)[0]
+    below: Any = 0
+    for number, (name, (places, values)) in enumerate(parts.items()):
+        above = below + np.asarray(values, float)
+        colour = COLOURS[number % len(COLOURS)]
+        axis.fill_between(places, below, above, color=colour, alpha=0.35, linewidth=0)
+        axis.plot(places, above, "-", color=colour)
+        middle = (above + below)[-1] / 2
+        place: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+        axis.annotate(name, (places[-1], middle), color=colour, annotation_clip=False, **place)
+        below = above
+    axis.set(title=title, xlabel=x, ylabel=y, ylim=(0, None))
     return axis
 
 
@@ -442,20 +712,37 @@ def learning_curves(
     if axis is None:
         axis = panels([title], alt, width=6)[0]
     counts: set[int] = set()
-    for number, (origin, table) in enumerate(tables.items()):
+    for number, table in enumerate(tables.values()):
         fill = "none" if number else "full"
         counts |= set(table.known("labels"))
         for method in methods:
             if method in table.known("method"):
                 place = methods.index(method)
-                label = f"{method}, {origin}" if origin else method
+                # The longest line carries the name, the others of the method go without.
+                label = method if table is _longest(tables, method) else f"_{method}"
                 _learning_curve(axis, table, method, metric, place, label=label, fillstyle=fill)
     axis.set(title=title, xlabel="labels", ylabel=y, xscale="log")
     ticks = sorted(counts)
     axis.set_xticks(ticks, [f"{count:,}" for count in ticks], fontsize=9)
     axis.set_xticks([], minor=True)
-    axis.legend(frameon=False)
+    label_lines(axis)
+    if len(tables) > 1:
+        _key_of_origins(axis, list(tables))
     return axis
+
+
+def _key_of_origins(axis: Axes, origins: Sequence[str]) -> None:
+    """Says below the axis which points are whose: full ones of the first table, hollow the rest."""
+    key = [_mark("o", origins[0], GREY, GREY)]
+    key += [_mark("o", origin, GREY, "white") for origin in origins[1:]]
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.2)}
+    axis.legend(handles=key, frameon=False, fontsize=10, **place)
+
+
+def _longest(tables: Mapping[str, Table], method: str) -> Table:
+    """Of the tables that have the method the one with the most numbers of labels."""
+    having = [table for table in tables.values() if method in table.known("method")]
+    return max(having, key=lambda table: len(table.known("labels")))
 
 
 def _learning_curve(

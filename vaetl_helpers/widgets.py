@@ -193,18 +193,7 @@ def _draw_trade_off(axis: Axes, positive: np.ndarray, runs: np.ndarray, bold: in
     axis.set(xlim=(0, 103), ylim=(0, 103))
 
 
-# ---------------------------------------------------------------- learning curves (chapter 5)
-
-COMPARED = (
-    "scratch",
-    "VAE fine-tuned",
-    "probe on μ",
-    "supervised",
-    "random encoder",
-    "raw pixels",
-    "SVM on pixels",
-)
-LABELS = (20, 50, 100, 200, 500, 1000)
+# ---------------------------------------------------------------- recorded pairs (chapter 5)
 
 
 def data_pairs() -> dict[str, tuple[str, str]]:
@@ -226,89 +215,6 @@ def accuracies(name: str) -> study.Table:
     is_needed = table.frame["metric"].isin(["test accuracy", study.SHARED])
     by_image = {key: of for key, of in table.images.items() if key[-1] == "test accuracy"}
     return study.Table(table.frame[is_needed], by_image)
-
-
-def curves(
-    alt: str, method: str = "VAE fine-tuned", against: str = "scratch", labels: int = 100
-) -> None:
-    """Recorded learning curves of two methods and their paired difference.
-
-    To choose: the data, both methods and the number of labels.
-    """
-    alt = full_text(alt)
-    pairs = data_pairs()
-
-    def draw(pair: str, method: str, against: str, labels: int) -> Figure:
-        name, suffix = pairs[pair]
-        origin = recorded.origin(recorded.recorded("05", name))
-        table = accuracies(name)
-        a = _full_name(table, method, suffix)
-        b = _full_name(table, against, suffix)
-        if a is None or b is None:
-            problem = f"{method} or {against} was not run for it"
-            return _panels([pair, problem], f"{alt} {pair}: {problem}.", origin)[0]
-        counts = table.known("labels")
-        count = max(known for known in counts if known <= labels)
-        effects = {n: study.paired(table, a, b, "test accuracy", n) for n in counts}
-        effect = effects[count]
-        chosen = f"{method} − {against}, {count:,} labels"
-        if count != labels:
-            chosen += f" ({labels:,} not recorded)"
-        outcome = (
-            f"{effect.effect:+.1f} points [{effect.low:+.1f}, {effect.high:+.1f}], "
-            f"{study.verdict(effect)}"
-        )
-        text = f"{alt} {pair}. {chosen}: {outcome} ({effect.label})."
-        figure, left, right = _panels([pair, f"{chosen}:\n{outcome}"], text, origin)
-        plots.learning_curves(table, "test accuracy", pair, "test accuracy (%)", "", left, [a, b])
-        left.set_xlabel("labels in all (log scale)")
-        _draw_effects(right, effects, count)
-        return figure
-
-    choices: Choices = {
-        "pair": ("source → target", list(pairs), next(iter(pairs))),
-        "method": ("method", COMPARED, method),
-        "against": ("compared with", COMPARED, against),
-        "labels": ("labels in all", LABELS, labels),
-    }
-    explore(draw, choices)
-
-
-def _full_name(table: study.Table, method: str, suffix: str) -> str | None:
-    """The method's name with the source, or without where it has none; None if it was not run."""
-    known = table.known("method")
-    for name in (method + suffix, method):
-        if name in known:
-            return name
-    return None
-
-
-def _draw_effects(axis: Axes, effects: Mapping[int, study.Effect], chosen: int) -> None:
-    """Differences with intervals over the number of labels, marked by their verdicts.
-
-    That of `chosen` labels is large.
-    """
-    for count, effect in effects.items():
-        verdict = study.verdict(effect)
-        marker, colour = plots.VERDICTS[verdict]
-        axis.errorbar(
-            count,
-            effect.effect,
-            [[effect.effect - effect.low], [effect.high - effect.effect]],
-            fmt=marker,
-            color=colour,
-            markersize=13 if count == chosen else 6,
-            capsize=4,
-            label=verdict,
-        )
-    axis.axhline(0, color="black", linestyle="--")
-    axis.axhspan(-1, 1, color=plots.GREY, alpha=0.15, linewidth=0)
-    axis.set(xscale="log", xlabel="labels in all (log scale)", ylabel="difference (points)")
-    axis.set_xticks(list(effects), [f"{count:,}" for count in effects], fontsize=9)
-    axis.set_xticks([], minor=True)
-    marks, words = axis.get_legend_handles_labels()
-    by_word = dict(zip(words, marks, strict=True))  # of equal words the last mark
-    axis.legend(by_word.values(), by_word, frameon=False, fontsize=9)
 
 
 # ---------------------------------------------------------------- machines (chapter 2)
@@ -333,8 +239,6 @@ def machines(own: Mapping[int, plots.Lines], alt: str, files: Sequence[Path] = (
         figure.suptitle(machine.label, fontsize=9, color=plots.GREY)
         for axis, (width, lines) in zip(axes, own.items(), strict=True):
             _draw_machine(axis, width, machine.crossover(width), lines)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
         return figure
 
     names = list(offered)
@@ -346,7 +250,7 @@ def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines)
     title = f"width {width}"
     plots.lines(theirs, title, "batch size", "ms per step", alt="", scale="log-log", axis=axis)
     for number, line in enumerate(axis.get_lines()):
-        line.set_label(f"recorded: {line.get_label()}")
+        line.set_label(f"recorded {line.get_label()}")
         line.set(color=plots.GREY, linestyle=("--", ":", "-.")[number % 3], markersize=3)
     for number, (device, (batches, milliseconds)) in enumerate(own.items()):
         axis.plot(
@@ -356,11 +260,9 @@ def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines)
             linewidth=2.5,
             linestyle="-",
             color=plots.COLOURS[number],
-            label=f"here: {device}",
+            label=f"{device} here",
         )
-    legend = axis.get_legend()
-    if legend:
-        legend.remove()  # one stands below all panels
+    plots.label_lines(axis)
 
 
 def machine_rows(files: Sequence[Path] = ()) -> list[tuple[str, ...]]:

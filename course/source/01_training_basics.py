@@ -435,6 +435,20 @@ history = fit(
     validation=data.validation,
 )
 
+# %% [markdown]
+# What has the network learned?
+# Its first layer has 784 weights for each of 128 hidden units, so that a unit's weights can be shown as a picture: orange where ink speaks for the unit, violet where it speaks against.
+# Look for the outline of a garment.
+
+# %%
+plots.weight_grid(
+    by_hand[1].weight[:20].reshape(-1, 28, 28),
+    title="The weights of twenty hidden units after two epochs",
+    alt="01/weights",
+    columns=10,
+)
+plt.show()
+
 # %%
 same = [
     torch.equal(a, b)
@@ -595,6 +609,8 @@ cases = {
 axes = plots.panels(
     list(cases),
     alt="01/three_cases",
+    width=3.6,
+    columns=3,
 )
 for axis, (title, one) in zip(axes, cases.items(), strict=True):
     both = {
@@ -602,6 +618,7 @@ for axis, (title, one) in zip(axes, cases.items(), strict=True):
         "validation": (one["epoch"], one["validation_loss"]),
     }
     plots.lines(both, title, "epoch", "loss (nats)", alt="", axis=axis)
+    axis.fill_between(*both["training"], one["validation_loss"], alpha=0.15)
     axis.set_ylim(0, 2.4)
 plt.show()
 
@@ -719,6 +736,7 @@ axis = plots.lines(
     alt="01/rate_sweep",
 )
 axis.axvline(4e-3, color="grey", linewidth=1)
+axis.annotate("0.004, our choice ", (4e-3, axis.get_ylim()[1]), ha="right", va="top")
 plt.show()
 
 # %% [markdown]
@@ -972,12 +990,30 @@ with torch.no_grad():
     seen, truth = next(data.validation.batches(len(data.validation)))
     predicted = cnn(seen).argmax(dim=1)
 wrong = (predicted != truth).nonzero().flatten()
-mistakes = [f"{names_of[predicted[i]]}\n(is {names_of[truth[i]]})" for i in wrong[:20]]
-plots.image_grid(
-    data.validation.images[wrong[:20]],
-    mistakes,
-    title="Twenty mistakes: what the network said, and what it is",
+right = (predicted == truth).nonzero().flatten()
+shown = torch.cat([right[:10], wrong[truth[wrong].argsort(stable=True)][:20]])
+plots.predictions(
+    data.validation.images[shown],
+    predicted[shown],
+    truth[shown],
+    names_of,
+    title="Ten that the network got right, and twenty that it got wrong",
     alt="01/mistakes",
+)
+plt.show()
+
+# %% [markdown]
+# Which class is taken for which?
+# In the next figure a row is what the images *are*, and a column what the network *says*; the darker a cell off the diagonal, the more of its row went there.
+# Look for the darkest row.
+
+# %%
+plots.confusion_matrix(
+    predicted,
+    truth,
+    names_of,
+    title="Validation images: what they are, and what the network says",
+    alt="01/confusion",
 )
 plt.show()
 

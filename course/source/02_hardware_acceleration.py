@@ -313,7 +313,7 @@ networks = {
     "CNN": (nets.small_cnn, classification_loss),
     "VAE": (vae.mlp_vae, vae.vae_loss()),
 }
-points, needs = {}, {}
+points, needs = {name: [] for name in networks}, {}
 for name, (build, loss_fn) in networks.items():
     for size in (8, 512):
         x, y = torch.rand(size, 1, 28, 28), torch.zeros(size, dtype=torch.long)
@@ -326,34 +326,18 @@ for name, (build, loss_fn) in networks.items():
             P.device,
             P.repeats,
         )
-        points[f"{name}, batch {size}"] = (flops / traffic, flops / seconds)
+        points[name].append((flops / traffic, flops / seconds))
         needs[name, size] = flops, traffic, seconds
 
 # %% slide="Where our networks lie under the roof"
 here = list(present)[-1]
-axis = plots.panels(
-    [f"Roofline of this machine ({here}, {used})"],
-    width=7.5,
-    height=4.2,
+plots.roofline(
+    points,
+    moved[here],
+    peak[here],
+    title=f"This machine ({here}, {used}): arrows from batch 8 to batch 512",
     alt="02/roofline",
-)[0]
-intensity = [0.1, peak[here] / moved[here], 1000]
-axis.plot(
-    intensity,
-    [min(peak[here], moved[here] * i) for i in intensity],
-    color="grey",
-    label=f"bandwidth {moved[here] / 1e9:.0f} GB/s, peak {peak[here] / 1e9:,.0f} "
-    "GFLOP/s",
 )
-for number, (name, (x, y)) in enumerate(points.items()):
-    axis.plot(x, y, "os"[number % 2], color=plots.COLOURS[number // 2], label=name)
-axis.set(
-    xlabel="arithmetic intensity (FLOPs per byte)",
-    ylabel="FLOPs per second",
-    xscale="log",
-    yscale="log",
-)
-axis.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %%

@@ -676,11 +676,13 @@ both = {
     "validation": (history["epoch"], history["validation_loss"]),
 }
 plots.lines(both, "minus ELBO", "epoch", "nats per image", alt="", axis=axes[0])
-parts = {"reconstruction loss": "reconstruction", "KL": "kl"}
+parts = {"KL": "kl", "reconstruction": "reconstruction"}
 parts = {label: (history["epoch"], history[name]) for label, name in parts.items()}
-plots.lines(
+plots.stacked(
     parts, "its two parts, training", "epoch", "nats per image", alt="", axis=axes[1]
 )
+for axis in axes:
+    axis.set_xscale("log")  # most happens in the first epochs
 plt.show()
 
 # %%
@@ -793,6 +795,20 @@ plots.image_grid(
     title="The VAE trained here: reconstructions, and samples from the prior",
     alt="03/samples",
 )
+plt.show()
+
+# %% [markdown]
+# Ten samples can be lucky, so here are a hundred.
+# Count those that you can read without doubt.
+
+# %%
+of_its_own = torch.Generator().manual_seed(P.seed)
+with torch.no_grad():
+    plots.sheet(
+        model.sample(100, of_its_own),
+        title="A hundred samples from the prior, as they came",
+        alt="03/hundred",
+    )
 plt.show()
 
 # %% [markdown]
@@ -1215,7 +1231,8 @@ show_table(
 #
 # ### Where do the digits lie?
 #
-# Each numeral stands at the posterior mean $\mu$ of one digit and shows its class, which the VAE has never seen.
+# Each dot is the posterior mean $\mu$ of one digit, in the colour of its class, which the VAE has never seen; the class stands in the middle of its dots.
+# The circles are the prior's, at one and two standard deviations.
 # Look at which classes are neighbours, and which overlap.
 
 # %%
@@ -1259,7 +1276,9 @@ with torch.no_grad():
     )
 plots.image_grid(
     large.picture(walk),
-    [f"latent {int(i)}: {float(s):.1f}" for i in busiest for s in steps],
+    [f"latent {int(i)}" for i in busiest],
+    columns=len(steps),
+    tops=[f"{float(s):+.1f}".replace("-", "−") for s in steps],
     title="Traversals: one latent moves, the others stay (loaded VAE)",
     alt="03/traversals",
 )
@@ -1306,7 +1325,8 @@ straight = torch.lerp(a, b, fractions[:, None])
 paths = torch.cat([straight, interpolate_checked(a, b, len(fractions))])
 plots.image_grid(
     large.picture(paths),
-    [f"{name} {float(t):.2f}" for name in ("straight", "arc") for t in fractions],
+    ["straight", "arc"],
+    tops=[f"{float(t):.2f}" for t in fractions],
     title="Interpolation between the codes of two digits (loaded VAE)",
     alt="03/interpolation",
 )
@@ -1433,14 +1453,14 @@ axis.bar(
     per_latent[order].cpu(),
     color=plots.COLOURS[0],
 )
-axis.axvline(
-    int(active.sum()) - 0.5,
-    color="grey",
-    linestyle="--",
-    label=f"{int(active.sum())} active latents to the left",
+edge = int(active.sum()) - 0.5
+axis.axvline(edge, color="grey", linestyle="--")
+axis.annotate(
+    f" {int(active.sum())} active latents to the left",
+    (edge, 0.9 * float(per_latent.max())),
+    fontsize=10,
 )
 axis.set(xlabel="rank of the latent by its KL", ylabel="mean KL (nats)")
-axis.legend(frameon=False)
 plt.show()
 
 # %%

@@ -283,7 +283,7 @@ low, high = (
     for level in (0.05, 0.95)
 )
 axis.fill_between(ks, low, high, alpha=0.2, label="90 % of single estimates")
-axis.legend(frameon=False)
+plots.label_lines(axis)
 plt.show()
 
 # %%
@@ -643,7 +643,7 @@ for beta, rate, distortion in zip(curve, rates, distortions):
         f"β = {beta:g}", (rate, distortion), xytext=(6, 5), textcoords="offset points"
     )
 axis.margins(x=0.14)
-axis.legend(frameon=False)
+plots.label_lines(axis)
 plt.show()
 
 # %%

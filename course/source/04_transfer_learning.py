@@ -91,6 +91,7 @@ from vaetl_helpers.data import tasks
 from vaetl_helpers.data.shifts import SHIFTS, shifted
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.hardware import count_flops
+from vaetl_helpers.living.labels import labels_and_bill
 from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.practice import (
     challenge,
@@ -1561,6 +1562,14 @@ settle("transfer.foxes")
 # If you must train it first, $K$ says how many tasks like this one it takes.
 # That is why source models are trained once and shared.
 #
+# The figure below has all methods of the recorded runs, and their bills.
+# Move the budget of labels, and watch which method leads; then look at who paid for its source.
+
+# %%
+labels_and_bill("04/bill", chapter="04", method="fine-tuned", labels=20)
+plt.show()
+
+# %% [markdown]
 # **Labels** are the other saving.
 # How many labels does each method need for the accuracy that scratch reaches with the most labels?
 # Between two counts we interpolate on the logarithmic axis.

@@ -572,7 +572,7 @@ def add_chance(axis, number_of_classes):
     axis.axhline(100 / number_of_classes, color="grey", linestyle=":", label="chance")
     axis.set_xlabel("labelled sentences, all classes together")
     axis.set_ylim(bottom=min(axis.get_ylim()[0], 100 / number_of_classes - 2))
-    axis.legend(frameon=False)
+    plots.label_lines(axis)
 
 
 recorded = recorded_table("labels")

@@ -117,6 +117,7 @@ from vaetl_helpers import (
 )
 from vaetl_helpers.app import ledger_text
 from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.labels import labels_and_bill
 from vaetl_helpers.output import show_record
 from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.tuned import tuned_settings
@@ -1141,13 +1142,13 @@ settle("combine.foxes")
 # %% [markdown]
 # ### All pairs, to look through
 #
-# In JupyterLab, choose a pair of source and target, two methods and a number of labels; the arrow keys work, too.
-# Left are the two learning curves with 95 % intervals of their means, right the paired differences with theirs.
-# The large mark is for the chosen number of labels, and its verdict stands above it.
-# The grey band is the margin of one point.
-# An interval that lies inside the band is *no gain*, even where it excludes 0; one that reaches beyond it is *supported* or *contradicted* if it excludes 0, and otherwise *undecided*.
-# (Where a number of labels was not recorded, the next smaller one is shown.
-# A web page shows one setting only; the table below the figure has what the question needs.)
+# Choose a pair of source and target, two methods and a budget of labels.
+# Each method's mark shows its accuracy with its 95 % interval, so that one sees who leads with few labels and who with many.
+# Beside it stand the paired differences of your two methods.
+# The grey band is the margin of one point: an interval inside it is *no gain*, even where it excludes 0; one that reaches beyond it is *supported* or *contradicted* if it excludes 0, and otherwise *undecided*.
+# Below stands the bill.
+# It has the labels, the work of one task, the work that the source took once, and who paid for that; the lines show after how many tasks the source is repaid.
+# Two networks are compared by the FLOPs until both have the lower of their best accuracies, anything else by the seconds of a whole run.
 #
 # A question to answer with it.
 # An *SVM on pixels* needs no VAE and no network.
@@ -1155,10 +1156,7 @@ settle("combine.foxes")
 # Guess first.
 
 # %%
-widgets.curves(
-    alt="Left: accuracy of two methods over the number of labels. Right: their paired "
-    "difference with intervals and a line at 0."
-)
+labels_and_bill("05/bill", chapter="05", method="VAE fine-tuned")
 plt.show()
 
 # %%
@@ -1185,7 +1183,7 @@ show_table(
 # Now choose *scratch* again, and go through the pairs.
 # The gains are found from 100 labels on (the one exception, barely, is digits 0–4 → 5–9 with 50).
 # On dog or fox every mean lies below 0.
-# There the control says *contradicted* at 20, 50 and 100 labels; the ledger of section 11, which adjusts its primary row for all the others, says *undecided*.
+# There the figure says *contradicted* at 20, 50 and 100 labels; the ledger of section 11, which adjusts its primary row for all the others, says *undecided*.
 # And one more: *probe on μ* against *random encoder*, Fashion-MNIST → Fashion-MNIST.
 # With 20 and 50 labels the trained encoder is worse, with 500 and 1,000 better.
 #

@@ -1,4 +1,4 @@
-"""The controls of chapters 4 and 5 in a real JupyterLab, moved by the keyboard alone."""
+"""The controls of chapter 4 in a real JupyterLab, moved by the keyboard alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from test_browser import lab, page  # noqa: F401  (fixtures)
 
 pytestmark = [pytest.mark.slow, pytest.mark.debian("chromium", CHROMIUM)]
 FIRST = "import torch\ntorch.set_num_threads(1)\nfrom vaetl_helpers import widgets"
-CONTROLS = {"thresholds": 4, "curves": 4}  # how many there are of each
+CONTROLS = {"thresholds": 4}  # how many there are of each
 LABEL = (
     "document.activeElement.closest('.widget-inline-hbox')"
     "?.querySelector('.widget-label')?.textContent"

@@ -740,8 +740,9 @@ def test_the_forest_has_every_row_by_unit(every_kind: list[Row]) -> None:
             "log" if unit in ("times", "tasks") else "linear"
         )
         for y, (row, name) in enumerate(zip(own, names, strict=True)):
-            assert name.startswith(f"{row['claim']}: {row['data']} ({row['source']})\n")
-            assert " ".join(name.split()).endswith(row["measure"])
+            words = " ".join(name.split())
+            assert words.startswith(f"{row['claim']}: {row['data']} ({row['source']}) ")
+            assert words.endswith(row["measure"])
             (mark,) = marks(axis, row, y) if row["effect"] is not None else [None]
             assert not mark or (to_hex(mark.get_markerfacecolor()) == "#ffffff") == (
                 not row["primary"]
@@ -811,7 +812,9 @@ def test_forty_rows_stay_readable(every_kind: list[Row]) -> None:
         assert all(a.y0 >= b.y1 - 1 for a, b in zip(boxes, boxes[1:], strict=False)), (
             "labels overlap"
         )
-        assert axis.get_window_extent().width > 0.4 * figure.bbox.width
+        assert axis.get_window_extent().width > 0.35 * figure.bbox.width
+        for label in [*axis.get_yticklabels(), *axis.texts]:
+            assert label.get_fontsize() >= 9 and label.get_window_extent().x1 <= figure.bbox.x1
     plt.close(figure)
 
 

@@ -42,6 +42,7 @@ COMMANDS = (
     "doctor",
     "site",
     "slides",
+    "book",
     "assign",
     "check-submission",
     "grade",

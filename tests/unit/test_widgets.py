@@ -17,7 +17,6 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from scipy import stats
 
 from vaetl_helpers import plots, recorded, study, widgets
 
@@ -27,15 +26,6 @@ CONTROLS: dict[
     "thresholds": (
         widgets.thresholds,
         {"method": "scratch", "labels": 100, "draw": 5, "threshold": 0.1},
-    ),
-    "curves": (
-        widgets.curves,
-        {
-            "pair": "dog/cat → dog/fox",
-            "method": "raw pixels",
-            "against": "random encoder",
-            "labels": 20,
-        },
     ),
 }
 each = pytest.mark.parametrize("name", CONTROLS)
@@ -203,38 +193,6 @@ def test_the_probabilities_are_those_of_the_recorded_study() -> None:
             known = table.values(method, "test accuracy", 2 * count)
             for draw, odds in enumerate(arrays["test"][m, c]):
                 assert 100 * ((odds > 0) == shirt).mean() == pytest.approx(known[draw])
-
-
-def test_the_difference_is_students_interval_over_draws(plain: Callable[[str], Any]) -> None:
-    table = study.recorded_table("05", "mnist")
-    assert all(
-        row["value"] == 0
-        for row in table.rows
-        if row["metric"] == study.SHARED and row["labels"] == 500
-    )
-    a, b = (
-        np.array(list(table.values(method, "test accuracy", 500).values()))
-        for method in ("VAE fine-tuned (Fashion-MNIST)", "SVM on pixels")
-    )
-    low, high = stats.ttest_rel(a, b).confidence_interval()
-    said = (
-        f"VAE fine-tuned − SVM on pixels, 500 labels: {(a - b).mean():+.1f} points [{low:+.1f}, "
-        f"{high:+.1f}]"
-    )
-    asked = {"pair": "Fashion-MNIST → MNIST", "against": "SVM on pixels", "labels": 500}
-    assert (
-        plain("curves")
-        .alt(**asked)
-        .startswith(f"Lead. Fashion-MNIST → MNIST. {said}, contradicted (for")
-    )
-
-
-def test_what_was_not_run_is_said(plain: Callable[[str], Any]) -> None:
-    asked = {"pair": "MNIST → MNIST (M1-style)", "method": "supervised"}
-    said = "Lead. MNIST → MNIST (M1-style): supervised or scratch was not run for it."
-    assert plain("curves").alt(**asked) == said
-    said = plain("curves").alt(pair="dog/cat → dog/fox", labels=1000)
-    assert "VAE fine-tuned − scratch, 200 labels (1,000 not recorded): " in said
 
 
 # ---------------------------------------------------------------- what the chapters say of it

@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+TITLE = "Training, acceleration, VAEs and transfer"
 data_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
@@ -573,10 +574,9 @@ def site(
     from vaetl_helpers.chapters import chapters_in, course_dir
 
     notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
-    title = "Training, acceleration, VAEs and transfer"
-    picture = preview_png(title)
+    picture = preview_png(TITLE)
     texts = texts_beside(course_dir())
-    index = write_site(notebooks, out, title, address=address, picture=picture, texts=texts)
+    index = write_site(notebooks, out, TITLE, address=address, picture=picture, texts=texts)
     say(index.absolute())
     if api:
         from vaetl_helpers.authoring.api import write_api
@@ -609,6 +609,31 @@ def slides(
     files = {number: chapter.path for number, chapter in solutions.items()}
     for path in write_slides(decks or (), files, out):
         say(path.absolute())
+
+
+@app.command()
+def book(
+    out: Annotated[Path, typer.Option(help="the folder of the book", callback=expand_home)] = Path(
+        "book"
+    ),
+    epub: Annotated[bool, typer.Option(help="write course.epub")] = True,
+    pdf: Annotated[bool, typer.Option(help="write course.pdf; needs Chromium")] = True,
+) -> None:
+    """Write the solved course as a book, for paper and for readers of books.
+
+    \b
+    vaetl book                       book/course.epub and book/course.pdf
+    vaetl book --no-pdf              the EPUB alone, which needs no browser
+    """
+    from vaetl_helpers.authoring.book import write_book
+    from vaetl_helpers.authoring.preview import preview_png
+    from vaetl_helpers.chapters import chapters_in, course_dir
+
+    notebooks = [chapter.path for chapter in chapters_in(course_dir() / "solutions").values()]
+    cover = preview_png(TITLE)
+    for path in write_book(notebooks, out, TITLE, cover, epub=epub, pdf=pdf):
+        if path:
+            say(path.absolute())
 
 
 @app.command()

@@ -1,0 +1,153 @@
+"""Figures of results: names at lines, counts in tables, frames round pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from vaetl_helpers import plots
+
+SMALLEST = 9  # points, of the letters of a figure
+
+
+@pytest.fixture(autouse=True)
+def no_figure_is_left() -> Iterator[None]:
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
+def names_at_lines(axis: plt.Axes) -> dict[str, plt.Annotation]:
+    return {text.get_text(): text for text in axis.texts}
+
+
+@pytest.mark.parametrize(
+    ("heights", "moved"),
+    [
+        ([], []),
+        ([5.0], [5.0]),
+        ([0.0, 30.0], [0.0, 30.0]),
+        ([0.0, 4.0], [-3.0, 7.0]),
+        ([0.0, 0.0, 0.0, 50.0], [-10.0, 0.0, 10.0, 50.0]),
+    ],
+)
+def test_names_are_moved_apart_and_no_further(heights: list[float], moved: list[float]) -> None:
+    assert plots.moved_apart(heights, 10) == pytest.approx(moved)
+
+
+def test_names_keep_their_order_and_their_distance() -> None:
+    heights = np.sort(np.random.default_rng(0).uniform(0, 100, 12)).tolist()
+    gaps = np.diff(plots.moved_apart(heights, 10))
+    assert (gaps > 10 - 1e-9).all()
+
+
+def test_a_line_has_its_name_at_its_end_and_in_its_colour() -> None:
+    curves = {"one": ([1, 2, 3], [3.0, 2.0, 1.0]), "two": ([1, 2], [3.0, np.nan])}
+    axis = plots.lines(curves, "Lines", "x", "y", "alt")
+    names = names_at_lines(axis)
+    assert axis.get_legend() is None and names.keys() == curves.keys()
+    assert names["one"].xy == (3, 1.0) and names["two"].xy == (1, 3.0)
+    assert [name.get_color() for name in names.values()] == [
+        line.get_color() for line in axis.get_lines()
+    ]
+
+
+def test_names_of_equal_lines_do_not_overlap() -> None:
+    curves = {name: ([1, 2], [1.0, 1.0 + shift / 50]) for shift, name in enumerate("abcdef")}
+    axis = plots.lines(curves, "Lines", "x", "y", "alt")
+    axis.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axis.texts]
+    boxes.sort(key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 + 1 for low, high in zip(boxes, boxes[1:], strict=False))
+
+
+def test_a_band_keeps_a_legend_and_a_second_call_adds_nothing() -> None:
+    axis = plots.panels(["Lines"], "alt")[0]
+    axis.plot([1, 2], [1, 2], label="line")
+    axis.axhline(1.5, label="chance")
+    axis.axvline(1.5, label="upright")
+    axis.fill_between([1, 2], 0, 1, label="band")
+    for _ in range(2):
+        plots.label_lines(axis)
+    assert sorted(names_at_lines(axis)) == ["chance", "line"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["upright", "band"]
+
+
+def test_the_confusion_matrix_counts() -> None:
+    truth = torch.tensor([0, 0, 0, 1, 1, 2])
+    predicted = torch.tensor([0, 1, 1, 1, 0, 2])
+    axis = plots.confusion_matrix(predicted, truth, ["a", "b", "c"], "Counts", "alt")
+    counts = {text.get_position(): text.get_text() for text in axis.texts}
+    assert counts == {(0, 0): "1", (1, 0): "2", (0, 1): "1", (1, 1): "1", (2, 2): "1"}
+    mistakes = axis.images[0].get_array()
+    assert mistakes[0, 1] == pytest.approx(2 / 3) and not np.diag(mistakes).any()
+
+
+def test_a_network_without_mistakes_has_a_matrix_too() -> None:
+    labels = torch.arange(3)
+    axis = plots.confusion_matrix(labels, labels, ["a", "b", "c"], "Counts", "alt")
+    assert [text.get_text() for text in axis.texts] == ["1"] * 3
+
+
+def test_right_and_wrong_predictions_differ_without_colour() -> None:
+    images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    said, truth = torch.tensor([1, 0]), torch.tensor([1, 1])
+    figure = plots.predictions(images, said, truth, ["shirt", "coat"], "Said", "alt", columns=2)
+    right, wrong = figure.axes
+    assert (right.get_title(), wrong.get_title()) == ("coat", "shirt\nis coat")
+    assert wrong.patches[0].get_linewidth() > right.patches[0].get_linewidth()
+
+
+@pytest.mark.parametrize(("count", "rows"), [(6, 2), (5, 2)])
+def test_a_sheet_has_every_picture_in_its_place(count: int, rows: int) -> None:
+    images = torch.arange(count, dtype=torch.float32).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4) / 9
+    figure = plots.sheet(images, "Sheet", "alt", columns=3)
+    shown = np.squeeze(figure.axes[0].images[0].get_array())
+    assert shown.shape == (6 * rows, 18)
+    middles = shown[3::6, 3::6].flatten()
+    assert middles[:count] == pytest.approx(np.arange(count) / 9)
+    assert not middles[count:].any()
+
+
+def test_stacked_parts_end_at_their_sum() -> None:
+    parts = {"a": ([1, 2], [1.0, 2.0]), "b": ([1, 2], [3.0, 5.0])}
+    axis = plots.stacked(parts, "Parts", "x", "y", "alt")
+    assert [line.get_ydata()[-1] for line in axis.get_lines()] == [2.0, 7.0]
+    assert {text.get_text(): text.xy[1] for text in axis.texts} == {"a": 1.0, "b": 4.5}
+
+
+def test_a_roofline_bends_where_memory_and_computing_meet() -> None:
+    points = {"MLP": [(1.0, 1e9), (50.0, 4e10)]}
+    axis = plots.roofline(points, bandwidth=1e10, peak=1e11, title="Roofs", alt="alt")
+    slope, flat = axis.get_lines()[:2]
+    assert (slope.get_xdata()[-1], slope.get_ydata()[-1]) == (10, 1e11)
+    assert set(flat.get_ydata()) == {1e11}
+    assert {"MLP", "memory moves 10 GB/s"} <= names_at_lines(axis).keys()
+
+
+def test_columns_and_rows_of_a_grid_are_named_once() -> None:
+    figure = plots.image_grid(
+        torch.zeros(6, 1, 4, 4), ["first", "second"], "Grid", "alt", columns=3, tops=list("abc")
+    )
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", "", "", ""]
+    rows = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert rows == ["first", "second"]
+
+
+def test_letters_are_large_enough() -> None:
+    images = torch.zeros(4, 1, 4, 4)
+    codes, labels = torch.randn(50, 2), torch.arange(50) % 10
+    drawn = [
+        plots.image_grid(images, list("abcd"), "Grid", "alt", columns=4),
+        plots.latent_scatter(codes, labels, "Codes", "alt").figure,
+        plots.weight_grid(torch.randn(4, 3, 3), "Weights", "alt", names=list("abcd")),
+        plots.confusion_matrix(labels, labels, list("abcdefghij"), "Counts", "alt").figure,
+    ]
+    for figure in drawn:
+        for text in figure.findobj(plt.Text):
+            if text.get_text():
+                assert text.get_fontsize() >= SMALLEST, text.get_text()
