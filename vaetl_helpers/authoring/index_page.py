@@ -33,6 +33,7 @@ HOSTED = "follow “Open in Colab” below a chapter's title, or "
 # Which of a chapter's figures stands for it: words of its alternative text. The first by default.
 COVERS = {
     "01": "Two rows of ten small grey pictures",
+    "01c": "Four panels on logarithmic axes",
     "02": "Attained FLOPs per second",
     "03": "Two planes with the codes",
     "03b": "falling convex curve",

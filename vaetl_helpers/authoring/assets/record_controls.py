@@ -2,7 +2,7 @@
 
     python -m vaetl_helpers.authoring.assets.record_controls NAME MACHINE
 
-NAME is 01_rates (minutes) or 04_thresholds (a quarter of an hour), MACHINE says in a few words what
+NAME is 01b_rates (minutes) or 04_thresholds (a quarter of an hour), MACHINE says in a few words what
 it ran on. Writes recorded/NAME.safetensors: the arrays, with the command, commit, date, machine and
 versions. Embedded images only.
 """
@@ -177,7 +177,7 @@ def thresholds() -> Recording:
     return arrays, facts
 
 
-RECORDINGS = {"01_rates": rates, "04_thresholds": thresholds}
+RECORDINGS = {"01b_rates": rates, "04_thresholds": thresholds}
 
 
 def main(name: str, machine: str) -> None:
