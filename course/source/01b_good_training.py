@@ -527,7 +527,7 @@ report(
     "cnn_test_accuracy",
     mean,
     "fraction",
-    id="01b/test_accuracy/cnn",
+    id="01/test_accuracy/cnn",
     low=low,
     high=high,
     n=len(runs),
@@ -774,7 +774,7 @@ my_bets("01b")
 # We trained the same CNN on it and recorded the result:
 
 # %%
-full = recorded_value("01b", "01b/test_accuracy/cnn")
+full = recorded_value("01b", "01/test_accuracy/cnn")
 print(f"these runs: {mean:.1%} [{low:.1%}, {high:.1%}], n = {len(runs)}, {data.source}")
 print(
     f"{full['label']}: {full['value']:.1%} [{full['low']:.1%}, {full['high']:.1%}], n "

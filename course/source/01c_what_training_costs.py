@@ -251,7 +251,7 @@ for name, of_turns in slopes.items():
     report(
         f"slope_{slug}",
         mean,
-        id=f"01c/slope/{slug}",
+        id=f"01/slope/{slug}",
         low=low,
         high=high,
         n=TURNS,
@@ -261,7 +261,7 @@ for name in ("images", "epochs", "width"):
     # Twice as many take 2^slope times as long, and half of that is 1 in proportion.
     e = effect_of((slopes[name] - 1) * np.log(2))
     title = f"seconds for twice the {name}, divided by two"
-    id = f"01c/proportion/{name}"
+    id = f"01/proportion/{name}"
     show_record(e.to_record(title, "times", id=id, data="this machine"))
 
 # %%
@@ -316,14 +316,14 @@ report(
     "cnn_training_seconds",
     bill.seconds,
     "s",
-    id="01c/training_seconds/cnn",
+    id="01/training_seconds/cnn",
     data=data.source,
 )
 report(
     "cnn_training_flops",
     bill.flops,
     "FLOPs",
-    id="01c/training_flops/cnn",
+    id="01/training_flops/cnn",
     data=data.source,
 )
 
@@ -465,11 +465,11 @@ report(
     "years_for_resnet50",
     years["ResNet-50"],
     "years",
-    id="01c/years/resnet50",
+    id="01/years/resnet50",
     data="this machine",
 )
 report(
-    "years_for_gpt3", years["GPT-3"], "years", id="01c/years/gpt3", data="this machine"
+    "years_for_gpt3", years["GPT-3"], "years", id="01/years/gpt3", data="this machine"
 )
 
 # %% [markdown]

@@ -40,11 +40,11 @@ NAME = "vaetl_helpers/authoring/convert_records.py"
 Record = dict[str, Any]
 
 EXACT = {
-    "cnn_test_accuracy": "01b/test_accuracy/cnn",
-    "cnn_training_seconds": "01c/training_seconds/cnn",
-    "cnn_training_flops": "01c/training_flops/cnn",
-    "years_for_resnet50": "01c/years/resnet50",
-    "years_for_gpt3": "01c/years/gpt3",
+    "cnn_test_accuracy": "01/test_accuracy/cnn",
+    "cnn_training_seconds": "01/training_seconds/cnn",
+    "cnn_training_flops": "01/training_flops/cnn",
+    "years_for_resnet50": "01/years/resnet50",
+    "years_for_gpt3": "01/years/gpt3",
     "peak_gflops": "02/peak_gflops",
     "bandwidth": "02/bandwidth",
     "share_of_peak": "02/share_of_peak",
@@ -65,7 +65,7 @@ EXACT = {
 
 # By chapter: a pattern of the whole name, and the parts of the id from the pattern's groups.
 PATTERNS: dict[str, dict[str, Callable[[re.Match[str]], str]]] = {
-    "01": {r"slope_(\w+)": lambda m: record_id("01c", "slope", m[1])},
+    "01": {r"slope_(\w+)": lambda m: record_id("01", "slope", m[1])},
     "02": {
         r"speedup of (.+), (width \d+), (batch \d+)": lambda m: record_id(
             "02", "speedup", m[1], m[2], m[3]
