@@ -41,41 +41,12 @@
 #
 # A notebook is a page of text and of *cells* that hold code.
 # To run a cell, click into it and press **Shift+Enter**, and while it is running, `[*]` stands beside it.
-# `Run > Run All Cells` runs all of them from top to bottom, and `Ctrl+S` saves.
-# If everything hangs, choose `Kernel > Restart Kernel` and run the cells again from the top.
 #
-# The next three cells stand at the top of every chapter.
-# The first fetches the course's helpers where they are not installed, as on Colab and Kaggle.
-# Its long lines are folded, and a click on the three dots (on a web page: the triangle) shows them.
-# You need not read them, just run the cell.
+# The next cell fetches the course's helpers where they are not installed, as on Colab and Kaggle.
+# Its long lines are folded, and a click on the three dots shows them.
 
 # %% tags=["bootstrap"]
 pass
-
-# %% [markdown]
-# The second cell holds the parameters, of which `profile` says how much is computed:
-#
-# | profile | made for | a chapter takes |
-# |---|---|---|
-# | `smoke` | a first look, and Binder | about half a minute; the curves are too short to show much |
-# | `cpu` | a laptop | up to 3 minutes; the numbers in the text come from it |
-# | `gpu` | a graphics processor, as Colab and Kaggle lend one | not yet measured |
-# | `paper` | the long runs whose results are stored | hours; you need not run it |
-#
-# On Binder `auto` takes `smoke`, and elsewhere it takes `gpu` if the machine has one, and otherwise `cpu`.
-# The other, `seed`, is the start of all random numbers, so another seed shows you what changes by chance alone.
-
-# %% tags=["parameters"]
-profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
-seed: int = 0  # start of every random number
-
-# %% [markdown]
-# The third cell reads the parameters and says where the notebook runs.
-
-# %%
-from vaetl_helpers.runtime import setup
-
-P = setup("00", profile, seed=seed)
 
 # %% [markdown]
 # ## A figure to move
@@ -94,7 +65,39 @@ plt.show()
 
 # %% [markdown]
 # On the left, nearly every place gives a digit, and on the right there are gaps between them; chapter 3 says why.
+
+# %% [markdown]
+# ## The cells at the top of every chapter
 #
+# `Run > Run All Cells` runs all cells from top to bottom, and `Ctrl+S` saves.
+# If everything hangs, choose `Kernel > Restart Kernel` and run the cells again from the top.
+#
+# The next cell holds the parameters, of which `profile` says how much is computed:
+#
+# | profile | made for | a chapter takes |
+# |---|---|---|
+# | `smoke` | a first look, and Binder | about half a minute; the curves are too short to show much |
+# | `cpu` | a laptop | up to 3 minutes; the numbers in the text come from it |
+# | `gpu` | a graphics processor, as Colab and Kaggle lend one | not yet measured |
+# | `paper` | the long runs whose results are stored | hours; you need not run it |
+#
+# On Binder `auto` takes `smoke`, and elsewhere it takes `gpu` if the machine has one, and otherwise `cpu`.
+# The other, `seed`, is the start of all random numbers, so another seed shows you what changes by chance alone.
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+
+# %% [markdown]
+# The cell after it reads the parameters and says where the notebook runs.
+# The cell that fetches the helpers, this one and the one above stand at the top of every chapter.
+
+# %%
+from vaetl_helpers.runtime import setup
+
+P = setup("00", profile, seed=seed)
+
+# %% [markdown]
 # ## Is this machine ready?
 #
 # The next cell tries what the chapters need: the packages, the device that computes, the images, and the folder that keeps your work.

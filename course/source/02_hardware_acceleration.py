@@ -34,10 +34,7 @@
 # A **GPU**, or graphics processing unit, is a processor with thousands of simple arithmetic units.
 # A **TPU**, or tensor processing unit, is one made for matrix products.
 # The **CPU** is the processor that every computer has.
-# We ask what an accelerator is essential *for*, how many times faster it is and for which network, and what can be gained without one.
-#
-# Every measurement below is made on *your* machine.
-# Numbers from other machines are recorded runs or vendors' specifications, and are marked as such.
+# We ask what an accelerator is essential *for*, and for which network.
 
 # %% [markdown]
 # ## Set-up
@@ -169,6 +166,8 @@ show_table(hardware.machine(), header=("this machine", ""))
 print("To get an accelerator:", advice())
 
 # %% [markdown]
+# Every measurement is made on *your* machine, and numbers from other machines are marked as such.
+#
 # Two rates describe a processor:
 #
 # - how fast it *computes*, in **FLOPs per second**, at its best in a product of two large matrices;

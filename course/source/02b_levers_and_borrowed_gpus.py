@@ -84,7 +84,7 @@ from torchvision.transforms import ToTensor
 from vaetl_helpers import hardware, nets, plots, study, vae
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
-from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.output import record_id
 from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
@@ -242,11 +242,11 @@ def lever_id(network, name):
     return record_id("02", "levers", network, name)
 
 
-rows = []
+rows, records = [], []
 for network, seconds in (("VAE", vae_seconds), ("CNN", cnn_seconds)):
     for name, e in ratios(seconds).items():
         id = lever_id(network, name)
-        show_record(e.to_record(f"{network}: {name}", "times", id=id))
+        records.append(e.to_record(f"{network}: {name}", "times", id=id))
         rows.append((network, name, *e.times))
 show_table(
     [
@@ -258,6 +258,7 @@ show_table(
         "levers",
         f"times as fast as the DataLoader (95 % interval, {P.repeats} turns)",
     ),
+    records=records,
 )
 
 # %%
