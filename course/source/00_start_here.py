@@ -124,19 +124,24 @@ ready = self_test()
 course_map()
 
 # %% [markdown]
-# Chapters 1 to 5 build on each other, while the chapters with a letter go deeper into one of them and can wait.
-# Each answers a question:
+# Each line is one sitting of about an hour, and asks one question.
 #
-# - **1** What does training cost, and what does good training look like?
-# - **2** What does an accelerator buy, and when?
+# - **1** What happens in a training step?
+#   **1b** How do you see that training goes well?
+#   **1c** What does it cost?
+# - **2** When does an accelerator help?
+#   **2b** What can be had without one, and how do you keep your work on a borrowed one?
 # - **3** What is a variational autoencoder?
+#   **3a** Does it invent better than an autoencoder?
 #   **3b** Is its mathematics right, and how good is it?
+#   **3c** What does its bound say, and what not?
 # - **4** What does it save to reuse a trained network?
 #   **4b** asks the same for text, and **4c** for finding objects in pictures.
 # - **5** Does what a variational autoencoder has learned help another task?
 #   **5b** Why, and which part of it?
 #
-# If you are short of time, read 1 and 3, then 5, and for transfer learning alone, read 1, then 4.
+# Chapters 1, 1b, 1c, 2, 3, 3a, 4 and 5 build on each other, and the others can wait.
+# If you are short of time, read 1, 1b and 3, then 5, and for transfer learning alone, read 1 and 1b, then 4.
 # If you have no time at all, read the table of claims in chapter 5, section 11.
 
 # %% [markdown]
@@ -206,11 +211,11 @@ hint("start.share_above")
 # **On Colab and Kaggle** a session ends, and with it all that is not saved.
 # So save a copy of the notebook early (Colab: `File > Save a copy in Drive`; Kaggle: *Save Version*).
 # That copy lacks `progress.jsonl`, so download it from the panel of files, or run the checks anew.
-# Chapter 2 shows how to keep a training run, too.
+# Chapter 2b shows how to keep a training run, too.
 #
 # **Without a network**, once the course is installed, everything in the profiles `smoke` and `cpu` runs, because the images come with the package.
 # `vaetl lab --offline` asks no other machine for anything.
-# The first cell does need the network on Colab; on Kaggle it can take the course from an attached data set, as chapter 2 shows in section 7.
+# The first cell does need the network on Colab; on Kaggle it can take the course from an attached data set, as the appendix of chapter 2b shows.
 
 # %% tags=["nbval-check-output"]
 from vaetl_helpers.data import load
@@ -308,7 +313,7 @@ quiz("00")
 # - Try an exercise first, then `check`, `hint`, and only then `solution`.
 # - The chapters run without a network, without a GPU, and with unsolved exercises.
 #
-# Go on with [chapter 1](01_training_basics.ipynb).
+# Go on with [chapter 1](01_training_step.ipynb).
 
 # %% [markdown]
 # ## Further reading

@@ -493,10 +493,8 @@ predict("hardware.batchnorm")
 print(f"the same with BatchNorm: {largest_difference('with BatchNorm'):.1e}")
 
 # %%
-settle(
-    "hardware.batchnorm",
-    largest_difference("with BatchNorm") / max(largest_difference("plain"), 1e-12),
-)
+rounding = max(largest_difference("plain"), 1e-12)
+settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 
 # %% [markdown]
 # This difference is more than a hundred thousand times larger.

@@ -45,10 +45,10 @@ from vaetl_helpers.grading.result import Status
 from vaetl_helpers.grading.sandbox import Limits, inside, kernel, runner
 
 BWRAP = pytest.mark.debian("bubblewrap", "/usr/bin/bwrap")
-CHAPTERS = ("01", "02", "03", "03b", "04", "05")
+CHAPTERS = ("01", "01b", "02", "02b", "03", "03a", "03b", "03c", "04", "05")
 TOTAL = sum(POINTS.values())
 WHOLE_CHAPTER = "05"  # it needs most; the table of hostile submissions grades chapter 03
-NIGHTLY_CHAPTERS = ("01", "02", "03b", "04")
+NIGHTLY_CHAPTERS = ("01", "01b", "02", "02b", "03a", "03b", "03c", "04")
 BY_NAME = {case.name: case for case in EASY}
 THREE = [BY_NAME["ada"], BY_NAME["partly right"], BY_NAME["unsolved"]]
 # `vaetl grade` in a process of its own, with the notebooks of another folder.

@@ -39,7 +39,7 @@ from vaetl_helpers.grading.course import grade
 from vaetl_helpers.grading.notebooks import Assignment, find_assignment
 from vaetl_helpers.grading.result import ExerciseResult, GradedBy, Result, Status
 
-CHAPTERS = ("01", "02", "03", "03b", "04", "05")
+CHAPTERS = ("01", "01b", "02", "02b", "03", "03a", "03b", "03c", "04", "05")
 CHAPTER = find_assignment("03")
 FILE = CHAPTER.file_name
 POINTS = {exercise.id: exercise.points for exercise in CHAPTER.exercises}

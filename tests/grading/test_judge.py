@@ -172,7 +172,7 @@ def test_parameters_are_injected_below_the_courses_own() -> None:
 def test_later_cells_get_the_reference_whatever_the_answer_was() -> None:
     kl = ASSIGNMENT.exercises[1]
     assert judge.with_reference(kl) == 'kl_checked = check("vae.kl", None)'
-    for number in ("01", "02", "03b", "04", "05"):
+    for number in ("01", "01b", "02", "02b", "03a", "03b", "03c", "04", "05"):
         for exercise in find_assignment(number).exercises:
             assert judge.with_reference(exercise) != exercise.check_cell
 
