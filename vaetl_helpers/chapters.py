@@ -181,8 +181,8 @@ def examples(paths: Mapping[str, Path]) -> str:
 def number_in_name(name: str, paths: Mapping[str, Path]) -> str | None:
     """The chapter that a file's name speaks of, whatever was put around it; None for none.
 
-    Colab saves "Copy of 01_training_basics.ipynb", Kaggle "01-training-basics.ipynb", JupyterLab
-    "01_training_basics-Copy1.ipynb", a browser "01_training_basics (1).ipynb".
+    Colab saves "Copy of 01_training_step.ipynb", Kaggle "01-training-step.ipynb", JupyterLab
+    "01_training_step-Copy1.ipynb", a browser "01_training_step (1).ipynb".
     """
     words = plain_words(name)
     for number, path in paths.items():

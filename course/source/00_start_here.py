@@ -41,41 +41,12 @@
 #
 # A notebook is a page of text and of *cells* that hold code.
 # To run a cell, click into it and press **Shift+Enter**, and while it is running, `[*]` stands beside it.
-# `Run > Run All Cells` runs all of them from top to bottom, and `Ctrl+S` saves.
-# If everything hangs, choose `Kernel > Restart Kernel` and run the cells again from the top.
 #
-# The next three cells stand at the top of every chapter.
-# The first fetches the course's helpers where they are not installed, as on Colab and Kaggle.
-# Its long lines are folded, and a click on the three dots (on a web page: the triangle) shows them.
-# You need not read them, just run the cell.
+# The next cell fetches the course's helpers where they are not installed, as on Colab and Kaggle.
+# Its long lines are folded, and a click on the three dots shows them.
 
 # %% tags=["bootstrap"]
 pass
-
-# %% [markdown]
-# The second cell holds the parameters, of which `profile` says how much is computed:
-#
-# | profile | made for | a chapter takes |
-# |---|---|---|
-# | `smoke` | a first look, and Binder | about half a minute; the curves are too short to show much |
-# | `cpu` | a laptop | up to 3 minutes; the numbers in the text come from it |
-# | `gpu` | a graphics processor, as Colab and Kaggle lend one | not yet measured |
-# | `paper` | the long runs whose results are stored | hours; you need not run it |
-#
-# On Binder `auto` takes `smoke`, and elsewhere it takes `gpu` if the machine has one, and otherwise `cpu`.
-# The other, `seed`, is the start of all random numbers, so another seed shows you what changes by chance alone.
-
-# %% tags=["parameters"]
-profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
-seed: int = 0  # start of every random number
-
-# %% [markdown]
-# The third cell reads the parameters and says where the notebook runs.
-
-# %%
-from vaetl_helpers.runtime import setup
-
-P = setup("00", profile, seed=seed)
 
 # %% [markdown]
 # ## A figure to move
@@ -94,7 +65,39 @@ plt.show()
 
 # %% [markdown]
 # On the left, nearly every place gives a digit, and on the right there are gaps between them; chapter 3 says why.
+
+# %% [markdown]
+# ## The cells at the top of every chapter
 #
+# `Run > Run All Cells` runs all cells from top to bottom, and `Ctrl+S` saves.
+# If everything hangs, choose `Kernel > Restart Kernel` and run the cells again from the top.
+#
+# The next cell holds the parameters, of which `profile` says how much is computed:
+#
+# | profile | made for | a chapter takes |
+# |---|---|---|
+# | `smoke` | a first look, and Binder | about half a minute; the curves are too short to show much |
+# | `cpu` | a laptop | up to 3 minutes; the numbers in the text come from it |
+# | `gpu` | a graphics processor, as Colab and Kaggle lend one | not yet measured |
+# | `paper` | the long runs whose results are stored | hours; you need not run it |
+#
+# On Binder `auto` takes `smoke`, and elsewhere it takes `gpu` if the machine has one, and otherwise `cpu`.
+# The other, `seed`, is the start of all random numbers, so another seed shows you what changes by chance alone.
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+
+# %% [markdown]
+# The cell after it reads the parameters and says where the notebook runs.
+# The cell that fetches the helpers, this one and the one above stand at the top of every chapter.
+
+# %%
+from vaetl_helpers.runtime import setup
+
+P = setup("00", profile, seed=seed)
+
+# %% [markdown]
 # ## Is this machine ready?
 #
 # The next cell tries what the chapters need: the packages, the device that computes, the images, and the folder that keeps your work.
@@ -121,19 +124,24 @@ ready = self_test()
 course_map()
 
 # %% [markdown]
-# Chapters 1 to 5 build on each other, while the chapters with a letter go deeper into one of them and can wait.
-# Each answers a question:
+# Each line is one sitting of about an hour, and asks one question.
 #
-# - **1** What does training cost, and what does good training look like?
-# - **2** What does an accelerator buy, and when?
+# - **1** What happens in a training step?
+#   **1b** How do you see that training goes well?
+#   **1c** What does it cost?
+# - **2** When does an accelerator help?
+#   **2b** What can be had without one, and how do you keep your work on a borrowed one?
 # - **3** What is a variational autoencoder?
+#   **3a** Does it invent better than an autoencoder?
 #   **3b** Is its mathematics right, and how good is it?
+#   **3c** What does its bound say, and what not?
 # - **4** What does it save to reuse a trained network?
 #   **4b** asks the same for text, **4c** for finding objects in pictures, and **4d** for pictures that you take yourself.
 # - **5** Does what a variational autoencoder has learned help another task?
 #   **5b** Why, and which part of it?
 #
-# If you are short of time, read 1 and 3, then 5, and for transfer learning alone, read 1, then 4.
+# Chapters 1, 1b, 1c, 2, 3, 3a, 4 and 5 build on each other, and the others can wait.
+# If you are short of time, read 1, 1b and 3, then 5, and for transfer learning alone, read 1 and 1b, then 4.
 # If you have no time at all, read the table of claims in chapter 5, section 11.
 
 # %% [markdown]
@@ -203,11 +211,11 @@ hint("start.share_above")
 # **On Colab and Kaggle** a session ends, and with it all that is not saved.
 # So save a copy of the notebook early (Colab: `File > Save a copy in Drive`; Kaggle: *Save Version*).
 # That copy lacks `progress.jsonl`, so download it from the panel of files, or run the checks anew.
-# Chapter 2 shows how to keep a training run, too.
+# Chapter 2b shows how to keep a training run, too.
 #
 # **Without a network**, once the course is installed, everything in the profiles `smoke` and `cpu` runs, because the images come with the package.
 # `vaetl lab --offline` asks no other machine for anything.
-# The first cell does need the network on Colab; on Kaggle it can take the course from an attached data set, as chapter 2 shows in section 7.
+# The first cell does need the network on Colab; on Kaggle it can take the course from an attached data set, as the appendix of chapter 2b shows.
 
 # %% tags=["nbval-check-output"]
 from vaetl_helpers.data import load
@@ -305,7 +313,7 @@ quiz("00")
 # - Try an exercise first, then `check`, `hint`, and only then `solution`.
 # - The chapters run without a network, without a GPU, and with unsolved exercises.
 #
-# Go on with [chapter 1](01_training_basics.ipynb).
+# Go on with [chapter 1](01_training_step.ipynb).
 
 # %% [markdown]
 # ## Further reading

@@ -27,7 +27,7 @@
 # - say what transfer saves in time, work and labels, who paid for it, and when it does not help;
 # - measure what a network forgets, and make it forget less.
 #
-# You need chapter 1 for training and chapter 2 for FLOPs.
+# You need chapters 1 and 1b for training and chapter 1c for FLOPs.
 # Short companions follow: `04b` on text, `04c` on detection, and `04d` on ten pictures of your own.
 
 # %% [markdown] slide="The claim: a dog-or-cat model learns foxes easily"

@@ -225,7 +225,7 @@ for name, target in targets.items():
 #
 # The VAE is small, so that its training can be repeated.
 # Its encoder goes 784 pixels → 256 hidden numbers → 32 latents, and its decoder is the mirror image.
-# The pixels stay grey, so the bound is not a likelihood of the grey images (chapter 3), but it serves to train.
+# The pixels stay grey, so the bound is not a likelihood of the grey images (chapter 3c), but it serves to train.
 #
 # One VAE is one throw of the dice, because its start and the order of its images are random.
 # So each source gets several VAEs, from different **pretraining seeds**.

@@ -127,7 +127,7 @@ recall("05b")
 # %% [markdown]
 # ## 1. Is the best β for likelihood the best for transfer?
 #
-# A β-VAE weighs the KL with $\beta$ (chapter 3), so a small $\beta$ means precise codes and a large $\beta$ means codes near the prior.
+# A β-VAE weighs the KL with $\beta$ (chapter 3b), so a small $\beta$ means precise codes and a large $\beta$ means codes near the prior.
 # The bound on the likelihood always counts with $\beta = 1$, so we expect it to be best near 1.
 # Must the features be best there, too?
 #

@@ -85,7 +85,7 @@ def test_the_course_opens_with_the_start_page_and_the_first_chapter(
     titles = page.eval_on_selector_all(
         "#jp-main-dock-panel .lm-TabBar-tabLabel", "tabs => tabs.map(t => t.innerText)"
     )
-    assert titles == ["00_start_here.ipynb", "01_training_basics.ipynb"]
+    assert titles == ["00_start_here.ipynb", "01_training_step.ipynb"]
     kernel = page.evaluate(
         "window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.name"
     )

@@ -107,7 +107,7 @@ def press(view: Any, target: Any, *keys: str) -> Any:
 
 def test_rates_are_those_of_the_recorded_runs(pages: dict[str, Path]) -> None:
     """Within the half thousandth of a nat to which losses are rounded."""
-    arrays, facts = recorded_arrays("01_rates")
+    arrays, facts = recorded_arrays("01b_rates")
     with opened(pages["rates"]) as view:
         for label, key in (("learning rate", "ArrowRight"), ("batch size", "End")):
             shown = press(view, slider(view, label), key)

@@ -42,7 +42,7 @@ from vaetl_helpers.grading.submissions import (
 ASSIGNMENT = find_assignment("03")
 NAME = "03_variational_autoencoder"
 LEARNER = (course_dir() / f"{NAME}.ipynb").read_bytes()
-OTHER = (course_dir() / "01_training_basics.ipynb").read_bytes()
+OTHER = (course_dir() / "01_training_step.ipynb").read_bytes()
 MOODLE = "assignsubmission_file"
 SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,59}")
 
@@ -1126,10 +1126,10 @@ def test_an_answer_in_the_cell_of_another_exercise_is_taken_where_its_own_is_gon
 @pytest.mark.parametrize(
     ("metadata", "name", "number"),
     [
-        ({"vaetl": {"chapter": "03"}}, "01_training_basics.ipynb", "03"),
-        ({}, "Copy of 01_training_basics.ipynb", "01"),
-        ({}, "01-training-basics.ipynb", "01"),
-        ({}, "01_training_basics (1).ipynb", "01"),
+        ({"vaetl": {"chapter": "03"}}, "01_training_step.ipynb", "03"),
+        ({}, "Copy of 01_training_step.ipynb", "01"),
+        ({}, "01-training-step.ipynb", "01"),
+        ({}, "01_training_step (1).ipynb", "01"),
         ({"vaetl": {"chapter": "99"}}, "ada_03b_vae_in_depth.ipynb", "03b"),
         ({"vaetl": 3}, "03_mine.ipynb", "03"),
     ],
@@ -1142,7 +1142,7 @@ def test_metadata_decide_on_the_chapter_and_then_the_name(
 
 def test_graded_cells_decide_on_the_chapter_before_the_name() -> None:
     data = changed(lambda notebook: notebook.update(metadata={}))
-    assert chapter_of(data, "01_training_basics.ipynb") == "03"
+    assert chapter_of(data, "01_training_step.ipynb") == "03"
 
 
 def test_a_notebook_of_no_chapter_is_to_be_given_with_one() -> None:

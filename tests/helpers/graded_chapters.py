@@ -2,4 +2,7 @@
 
 # The start page has an exercise to try `check` with and nothing to set up: it is not handed in.
 START = "00"
-GRADED = ("01", "02", "03", "03b", "04", "04b", "04c", "05", "05b")
+GRADED = (
+    *("01", "01b", "02", "02b", "03", "03a", "03b", "03c"),
+    *("04", "04b", "04c", "04d", "05", "05b"),
+)

@@ -621,7 +621,7 @@ FILES = [
     Case(
         "other chapter",
         "wrong notebook",
-        data=(course_dir() / "01_training_basics.ipynb").read_bytes(),
+        data=(course_dir() / "01_training_step.ipynb").read_bytes(),
     ),
 ]
 

@@ -15,7 +15,7 @@ import pytest
 from vaetl_helpers.authoring.build import check
 
 ROOT = Path(__file__).parents[2]
-NAME = "01_training_basics.ipynb"
+NAME = "01_training_step.ipynb"
 
 
 @pytest.fixture

@@ -466,16 +466,16 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 
 
 def test_chapters_have_several_names(tmp_path: Path) -> None:
-    for name in ("01_training_basics", "03_vae", "03b_vae_in_depth"):
+    for name in ("01_training_step", "03_vae", "03b_vae_in_depth"):
         write(tmp_path, name)
     known = chapters_in(tmp_path)
     for name in (
         "01",
         "1",
-        "01_training_basics",
-        "training_basics",
-        "01_TRAINING_basics",
-        str(tmp_path / "01_training_basics.ipynb"),
+        "01_training_step",
+        "training_step",
+        "01_TRAINING_step",
+        str(tmp_path / "01_training_step.ipynb"),
     ):
         assert [chapter.number for chapter in choose([name], known)] == ["01"]
     assert [chapter.number for chapter in choose(["3b", "1"], known)] == ["01", "03b"]
@@ -491,7 +491,7 @@ def test_chapters_have_several_names(tmp_path: Path) -> None:
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A course of three chapters with solutions and a source, from whose folder one works."""
-    for name in ("00_start_here", "01_training_basics", "03_vae"):
+    for name in ("00_start_here", "01_training_step", "03_vae"):
         write(tmp_path / "course", name, "# One", "print('the course')")
         write(tmp_path / "course" / "solutions", name, "# One", "print('solved')")
     (tmp_path / "course" / "source").mkdir()
@@ -504,7 +504,7 @@ def test_the_start_page_is_called_0_as_well(three: Path) -> None:
     assert [chapter.number for chapter in choose(["0", "3"], chapters_in(three))] == ["00", "03"]
 
 
-@pytest.mark.parametrize("text", ["nowhere/01_training_basics.ipynb", "03_vae.ipynb", "mine/"])
+@pytest.mark.parametrize("text", ["nowhere/01_training_step.ipynb", "03_vae.ipynb", "mine/"])
 def test_a_path_without_a_file_is_an_error_for_every_command(three: Path, text: str) -> None:
     known = chapters_in(three)
     for command in (choose, chapters.choose_or_read):
@@ -526,18 +526,18 @@ def test_files_of_the_course_are_its_chapters_and_others_are_not(three: Path) ->
 @pytest.mark.parametrize(
     "name",
     [
-        "01_training_basics",
-        "Copy of 01_training_basics",
-        "01-training-basics",
-        "01_training_basics (1)",
-        "01_training_basics-Copy1",
-        "ada lovelace - 01_Training_Basics",
+        "01_training_step",
+        "Copy of 01_training_step",
+        "01-training-step",
+        "01_training_step (1)",
+        "01_training_step-Copy1",
+        "ada lovelace - 01_Training_Step",
     ],
 )
 def test_names_that_platforms_give_still_say_the_chapter(three: Path, name: str) -> None:
     paths = chapters.files_of(chapters_in(three))
     assert chapters.number_in_name(name, paths) == "01"
-    assert chapters.number_in_name("01_training_basicst", paths) is None
+    assert chapters.number_in_name("01_training_stept", paths) is None
     assert chapters.number_in_name("Untitled", paths) is None
 
 
@@ -556,11 +556,11 @@ def test_the_file_that_is_named_is_the_file_that_is_run(
     three: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, out = three.parent / "mine", three.parent / "out"
-    copy = mine / "Copy of 01_training_basics.ipynb"
-    write(mine, "01_training_basics", "# One", "print('mine')").rename(copy)
+    copy = mine / "Copy of 01_training_step.ipynb"
+    write(mine, "01_training_step", "# One", "print('mine')").rename(copy)
     path = str(copy)
     assert running.run([path, "3"], out=out, course=three) == 0
-    assert printed(out, "Copy of 01_training_basics.ipynb") == "mine\n"
+    assert printed(out, "Copy of 01_training_step.ipynb") == "mine\n"
     assert printed(out, "03_vae.ipynb") == "the course\n"
     assert metrics(out)["run"]["asked"]["chapters"] == [path, "03"]
     capsys.readouterr()
@@ -598,7 +598,7 @@ def test_the_shells_variables_do_not_empty_the_pages(
     monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
     drawing = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint(__debug__)"
-    for name in ("00_start_here", "01_training_basics"):
+    for name in ("00_start_here", "01_training_step"):
         write(three, name, "# One", drawing)
     (three / "03_vae.ipynb").unlink()
     assert running.run(chosen, out=tmp_path / "out", course=three) == 0

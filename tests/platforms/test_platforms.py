@@ -292,7 +292,7 @@ def test_without_a_network_the_cell_is_one_sentence_and_stops(tmp_path: Path) ->
     """The cell in a real shell of IPython, in which the package seems to be absent; pip is only
     rehearsing.
     """
-    cell = cell_of(generate(ROOT / "course" / "source" / "01_training_basics.py")[0])
+    cell = cell_of(generate(ROOT / "course" / "source" / "01_training_step.py")[0])
     code = f"""import importlib.util
 from IPython.core.interactiveshell import InteractiveShell
 importlib.util.find_spec = lambda name: None
@@ -666,7 +666,7 @@ figure.find_spec = lambda name: "there"  # even where anywidget is
 latent_plane("Two planes full of dots.")"""
     colab = lent.marks()
     first, *_, loaded, moved, still = lent.open(
-        "01_training_basics", "load(", control, plane, **colab
+        "01_training_step", "load(", control, plane, **colab
     )
     assert re.match(r"Course helpers \S+: added jaxtyping \S+, wadler-lindig \S+\.\n$", first)
     assert "Fashion-MNIST, embedded" in loaded and "widget-view" in moved
@@ -674,7 +674,7 @@ latent_plane("Two planes full of dots.")"""
     after, files = lent.versions(), lent.files()
     assert unmoved(before, after) and after.keys() - before.keys() == MISSING
     assert not any("[!!]" in text for text in lent.open("00_start_here", "course_map()", **colab))
-    (again,) = lent.open("01_training_basics", "ensure_installed(", **colab)
+    (again,) = lent.open("01_training_step", "ensure_installed(", **colab)
     assert re.match(r"Course helpers \S+: everything is there\.\n$", again)
     assert lent.versions() == after and lent.files() == files and lent.would_install() == set()
 
@@ -702,14 +702,14 @@ def test_without_internet_and_without_wheels_there_is_one_sentence_and_no_change
 ) -> None:
     lent.pip("uninstall", "-q", "-y", *MISSING)
     before, offline = lent.versions(), OFFLINE | {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
-    (said,) = lent.open("01_training_basics", "ensure_installed(", **offline)
+    (said,) = lent.open("01_training_step", "ensure_installed(", **offline)
     assert re.match(
         r"UsageError: The course's helpers could not be fetched: .*Settings > Internet on.*\.\n$",
         said,
     )
     assert lent.versions() == before
     wheels = str(lent.home / "wheels" / "vaetl_helpers-*.whl")  # without those that it needs
-    (said,) = lent.open("01_training_basics", "ensure_installed(", VAETL_SOURCE=wheels, **offline)
+    (said,) = lent.open("01_training_step", "ensure_installed(", VAETL_SOURCE=wheels, **offline)
     assert re.match(
         r"\s*The course needs jaxtyping\S+, which could not be added: .*Internet on.*\.\s*$", said
     )

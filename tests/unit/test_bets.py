@@ -185,7 +185,7 @@ def test_where_nobody_works_bets_answer_themselves(
         monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     bets.predict(CHOICE)
     bets.settle(CHOICE, 0.07)
-    bets.my_bets("01")
+    bets.my_bets("01b")
     bets.calibration()
     said = capsys.readouterr().out
     assert "shuffled labels" in said and "below half a nat" in said and "You" not in said
@@ -299,7 +299,7 @@ def test_my_bets_counts_what_is_settled(here: Path, capsys: pytest.CaptureFixtur
     bets.settle(NUMBER, 0.8)
     bets.predict("training.width", "twice")  # not settled yet
     capsys.readouterr()
-    bets.my_bets("01")
+    bets.my_bets("01b")
     said = capsys.readouterr().out
     assert "right in 1 of 2 bets" in said and "at least 80 % sure, in 1 of 2" in said
     assert "Not placed: training.overfit_accuracy" in said and "training.width" not in said

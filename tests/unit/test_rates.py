@@ -24,7 +24,7 @@ def test_a_run_without_a_loss_has_diverged() -> None:
 
 
 def test_the_text_says_what_the_arrays_say() -> None:
-    arrays, facts = recorded.recorded_arrays("01_rates")
+    arrays, facts = recorded.recorded_arrays("01b_rates")
     row, column = facts["rates"].index(1.0), facts["batches"].index(16)
     last = [float(run[-1]) for run in arrays["validation"][row, column]]
     failed = sum(not loss < math.log(10) for loss in last)
@@ -52,12 +52,12 @@ def test_a_rate_that_was_not_recorded_is_refused() -> None:
 
 
 def test_an_untrained_network_starts_at_log_10() -> None:
-    arrays, _ = recorded.recorded_arrays("01_rates")
+    arrays, _ = recorded.recorded_arrays("01b_rates")
     assert np.allclose(arrays["validation"][..., 0], math.log(10), atol=0.1)
 
 
 def test_chapter_1_says_what_the_arrays_say() -> None:
-    arrays, facts = recorded.recorded_arrays("01_rates")
+    arrays, facts = recorded.recorded_arrays("01b_rates")
     last, rates, batches = arrays["validation"][..., -1], facts["rates"], facts["batches"]
     mean, failed = last.mean(2), (~(last < math.log(10))).sum(2)
     best = {batch: rates[row] for batch, row in zip(batches, mean.argmin(0), strict=True)}

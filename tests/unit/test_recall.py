@@ -75,7 +75,7 @@ def test_the_quiz_of_a_notebook_is_read(chapter: str) -> None:
 
 def test_unknown_chapters_are_refused(here: Path) -> None:
     with pytest.raises(CourseError, match="03b"):
-        items.quiz_items("03c")
+        items.quiz_items("03d")
     with pytest.raises(CourseError, match="no chapter before"):
         repetition.recall("00")
 

@@ -79,14 +79,14 @@ def test_the_map_counts_what_is_solved(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress.note("training.step", "correct")
-    progress.note("training.debug_loop", "correct")
+    progress.note("training.cross_entropy", "correct")
     progress.note("training.accuracy", "incorrect")
     progress.note("gone.away", "correct")  # an exercise of an older version
     start.course_map()
     said = capsys.readouterr().out
-    row = next(line for line in said.splitlines() if "01_training_basics.ipynb" in line)
+    row = next(line for line in said.splitlines() if "01_training_step.ipynb" in line)
     assert row.startswith(
-        "| [01 Training basics](01_training_basics.ipynb) | ■■□□□ 2 of 5 | 53 | 70 |"
+        "| [01 The training step](01_training_step.ipynb) | ■■□ 2 of 3 | 20 | 40 |"
     )
     every = [
         id

@@ -135,7 +135,7 @@ def test_the_ends_of_every_choice_can_be_drawn(name: str, plain: Callable[[str],
 # ---------------------------------------------------------------- what was recorded
 
 SHAPES = {
-    "01_rates": {"training": (9, 6, 5, 11), "validation": (9, 6, 5, 11)},
+    "01b_rates": {"training": (9, 6, 5, 11), "validation": (9, 6, 5, 11)},
     "04_thresholds": {
         "validation": (3, 5, 5, 100),
         "test": (3, 5, 5, 400),

@@ -17,7 +17,7 @@ from vaetl_helpers.authoring.living_pages import figure_html
 from vaetl_helpers.authoring.notebook_page import VERDICTS, Page
 from vaetl_helpers.authoring.pictures import DARK, dark_twin, data_url, decoded, thumbnail
 from vaetl_helpers.authoring.text_pages import SHEET
-from vaetl_helpers.claims import Row, comparisons, ledger
+from vaetl_helpers.claims import CONTRACT, Comparison, Row, comparisons, ledger
 from vaetl_helpers.living.latent_plane import plane_data, static_figure
 
 MINUTES = {"reading": "minutes to read", "exercises": "for exercises", "cpu": "to run on a laptop"}
@@ -34,6 +34,7 @@ HOSTED = "follow “Open in Colab” below a chapter's title, or "
 # Which of a chapter's figures stands for it: words of its alternative text. The first by default.
 COVERS = {
     "01": "Two rows of ten small grey pictures",
+    "01c": "Four panels on logarithmic axes",
     "02": "Attained FLOPs per second",
     "03": "Two planes with the codes",
     "03b": "falling convex curve",
@@ -140,23 +141,26 @@ def _about(pages: Sequence[Page]) -> str:
     for page in pages:
         facts = page.facts.get("minutes", {})
         minutes += facts.get("reading", 0) + facts.get("exercises", 0)
-    rest = (
-        "A chapter whose number has a letter goes deeper and can wait. "
-        f"All of it takes about {round(minutes / 60)} hours."
-    )
+    rest = f"A page is one sitting, and all of them take about {round(minutes / 60)} hours."
     return f"{ABOUT.format(hosted=hosted)}\n<p>{beginning}{rest}</p>"
+
+
+def _answered_in(question: Comparison | Row) -> str:
+    """The number of the chapter that answers a question of the ledger."""
+    claim = CONTRACT["claims"][question.claim]
+    return str(claim.get("chapter", question.id.partition("/")[0]))
 
 
 def _chapters(pages: Sequence[Page]) -> str:
     """A card for each chapter."""
     rows = ledger()
-    asked = {comparison.id.partition("/")[0] for comparison in comparisons() if comparison.primary}
+    asked = {_answered_in(comparison) for comparison in comparisons() if comparison.primary}
     cards = ""
     for page in pages:
         chapter = str(page.facts.get("chapter", ""))
         verdict = ""
         if chapter in asked:
-            verdict = verdict_line([row for row in rows if row.id.startswith(f"{chapter}/")])
+            verdict = verdict_line([row for row in rows if _answered_in(row) == chapter])
         cards += f"<li>{_card(page, verdict)}</li>\n"
     return f'<h2 id="Chapters">Chapters</h2>\n<ul class="cards">{cards}</ul>'
 

@@ -164,8 +164,7 @@ def _kicker(page: Page) -> str:
     """The line above a chapter's title."""
     if not page.number:
         return ""
-    deeper = " · goes deeper" if page.number[-1].isalpha() else ""
-    return f'<p class="kicker">Chapter {html.escape(page.number)}{deeper}</p>'
+    return f'<p class="kicker">Chapter {html.escape(page.number)}</p>'
 
 
 def _contents(page: Page) -> str:

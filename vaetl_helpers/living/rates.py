@@ -27,7 +27,7 @@ def rate_study(alt: str, rate: float = 0.05, batch: int = 16) -> None:
 
     The setting's ten epochs in five runs, and beside them the mean loss at the end of all settings.
     """
-    arrays, facts = recorded_arrays("01_rates")
+    arrays, facts = recorded_arrays("01b_rates")
     row, column = facts["rates"].index(rate), facts["batches"].index(batch)
     text = f"{full_text(alt)} {in_words(rate, batch, arrays['validation'][row, column, :, -1])}"
     figure.show("rates", rates_data(rate, batch), _static(arrays, facts, row, column), text)
@@ -35,7 +35,7 @@ def rate_study(alt: str, rate: float = 0.05, batch: int = 16) -> None:
 
 def rates_data(rate: float = 0.05, batch: int = 16) -> dict[str, Any]:
     """What the script reads: the choices, what is chosen at first, and all losses."""
-    arrays, facts = recorded_arrays("01_rates")
+    arrays, facts = recorded_arrays("01b_rates")
     validation = arrays["validation"]  # [rates, batches, seeds, epochs + 1]
     return {
         "rates": facts["rates"],

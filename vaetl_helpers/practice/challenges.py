@@ -340,7 +340,7 @@ CHALLENGES = {
         ),
         Challenge(
             id="training.smallest",
-            chapter="01",
+            chapter="01c",
             task=(
                 "Train the smallest network that gets 90 % of the test digits right, in "
                 "{seconds} s of one CPU core. Your function gets the digits and the seconds, and "

@@ -1,10 +1,10 @@
-"""Records what the controls of chapters 1 and 4 show.
+"""Records what the controls of chapters 1b and 4 show.
 
     python -m vaetl_helpers.authoring.assets.record_controls NAME MACHINE
 
-NAME is 01_rates (minutes) or 04_thresholds (a quarter of an hour), MACHINE says in a few words what
-it ran on. Writes recorded/NAME.safetensors: the arrays, with the command, commit, date, machine and
-versions. Embedded images only.
+NAME is 01b_rates (minutes) or 04_thresholds (a quarter of an hour), MACHINE says in a few words
+what it ran on. Writes recorded/NAME.safetensors: the arrays, with the command, commit, date,
+machine and versions. Embedded images only.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def thresholds() -> Recording:
     return arrays, facts
 
 
-RECORDINGS = {"01_rates": rates, "04_thresholds": thresholds}
+RECORDINGS = {"01b_rates": rates, "04_thresholds": thresholds}
 
 
 def main(name: str, machine: str) -> None:
