@@ -39,7 +39,7 @@ exercises        exercises: engine, toolkit, one module a chapter, one block an 
 chapters         the notebooks as files: which there are, `find("3")`, a learner's own copy
 practice         bets before runs, recall of earlier chapters, quizzes, challenges
 app              the commands: cli, running chapters, JupyterLab, start page, ledger in words, cards
-authoring        for authors: sources to notebooks, lint, web pages, packaged weights and records
+authoring        for authors: sources to notebooks, lint, web pages, slides, weights and records
 grading          for instructors: submissions, sandbox, judge, results, gradebook, pages
 
 `runtime` gathers what a notebook's first cells import. `tasks`, `combine`, `joint` and `start` are

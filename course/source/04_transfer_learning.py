@@ -1566,7 +1566,7 @@ settle("transfer.foxes")
 # Move the budget of labels, and watch which method leads; then look at who paid for its source.
 
 # %%
-labels_and_bill("04/bill", chapter="04", method="fine-tuned", labels=20)
+labels_and_bill(alt="04/bill", chapter="04", method="fine-tuned", labels=20)
 plt.show()
 
 # %% [markdown]

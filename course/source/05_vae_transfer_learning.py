@@ -1156,7 +1156,7 @@ settle("combine.foxes")
 # Guess first.
 
 # %%
-labels_and_bill("05/bill", chapter="05", method="VAE fine-tuned")
+labels_and_bill(alt="05/bill", chapter="05", method="VAE fine-tuned")
 plt.show()
 
 # %%

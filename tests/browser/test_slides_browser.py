@@ -26,7 +26,7 @@ SOLUTIONS = {
     for path in sorted((Path(__file__).parents[2] / "course/solutions").glob("*.ipynb"))
 }
 SCREEN = {"width": 1280, "height": 720}
-SMALLEST = 0.45  # of the sizes that the deck tries
+SMALLEST = 0.4  # of the sizes that the deck tries
 LONG = "A sentence that has more words than a slide should have, to see that all of it is shown. "
 # Whether what the present slide shows lies within its room, and its notes are there.
 LOOK = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vaetl_helpers.authoring import build
 from vaetl_helpers.authoring.slides import chapter_slides, deck_page, talk, write_slides
 from vaetl_helpers.chapters import number_of
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.living.figure import LIVING
 
 COURSE = Path(__file__).parents[2] / "course"
 SLIDE = re.compile(r'(?m)^# %%.* slide="([^"]*)"')
@@ -56,6 +58,17 @@ def test_a_figure_stands_on_its_slide_and_the_text_around_it_in_the_notes(tmp_pa
     assert 'alt="A black pixel, for a test."' in slide.content
     assert "Look at the pixel." in slide.notes and "It is black." in slide.notes
     assert "Other text." not in slide.notes and "draw()" not in slide.content
+
+
+def test_the_sheet_to_draw_on_stays_on_the_page(tmp_path: Path) -> None:
+    data = {"vae": {"encoder": "e", "decoder": "a < b & c"}, "digits": "d"}
+    bundle = {"image/png": PIXEL, LIVING: {"module": "latent_plane", "data": data}}
+    output = new_output("display_data", bundle, metadata={"image/png": {"alt": "A plane."}})
+    path = solved(tmp_path, titled(new_code_cell("plane()", outputs=[output]), "A plane"))
+    deck = chapter_slides(path)
+    assert list(deck.modules) == ["latent_plane"]
+    script = BeautifulSoup(deck.slides[0].content, "html.parser").select_one("figure script")
+    assert json.loads(script.string)["data"] == {"vae": {"decoder": "a < b & c"}}
 
 
 def test_a_formula_comes_with_the_sentence_that_leads_to_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import html
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import nbformat
 from bs4 import BeautifulSoup, Tag
+from bs4.element import Script
 
 from vaetl_helpers import exercises
 from vaetl_helpers.authoring.build import SLIDE
@@ -30,6 +32,8 @@ SHOWN = "figure.living, figure.plot, .output_html .scroll"  # of a code cell's o
 PRINTED = ".output_stream pre, .output_text pre"
 BLOCKS = "div.formula, ul, ol, .scroll, blockquote, .highlight"  # of a text without diagrams
 EXERCISE = re.compile(r"(?m)^#+ (?P<title>.*) · (?P<minutes>\d+) minutes(?P<level>.*)$")
+# What a living figure has on a page and a slide has no room for: the sheet to draw a digit on.
+PAGES_ONLY = {"latent_plane": (("vae", "encoder"), ("digits",))}
 PREDICT = re.compile(r'(?m)^predict\("([\w.]+)"')
 SETTLE = r'(?m)^settle\("{id}"'
 
@@ -265,11 +269,27 @@ def _texts(tags: Sequence[Tag]) -> str:
     return "".join(_clean(tag) for tag in tags if tag.name not in ("figure", *HEADINGS))
 
 
+def _for_slides(figure: Tag) -> None:
+    """Takes out of a living figure's data what is for pages only."""
+    for *holders, name in PAGES_ONLY.get(str(figure["data-module"]), ()):
+        script = figure.select_one("script")
+        assert script is not None
+        content = json.loads(str(script.string))
+        place = content["data"]
+        for holder in holders:
+            place = place[holder]
+        place.pop(name, None)
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        script.string = Script(text.replace("<", "\\u003c"))  # as in living_pages.figure_html
+
+
 def _clean(tag: Tag) -> str:
     """An element as HTML without its ids, which must not be on a page twice."""
     twin = copy.copy(tag)
     for element in (twin, *twin.find_all(True)):
         del element["id"]
+    if "living" in twin.get_attribute_list("class"):
+        _for_slides(twin)
     for link in twin.select("a[href^='#']"):  # leads to a section, and there is none
         link.unwrap()
     return str(twin)

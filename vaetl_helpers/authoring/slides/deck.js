@@ -4,7 +4,8 @@ const slides = [...document.querySelectorAll("section.slide")];
 const root = document.documentElement;
 const bar = document.querySelector("nav.deck-bar");
 const isSpeaker = new URLSearchParams(location.search).has("speaker");
-const SIZES = [1.3, 1.2, 1.1, 1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45];
+const SIZES = [1.3, 1.2, 1.1, 1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4];
+const NARROWEST = 0.7;
 let now = 0;
 let other = isSpeaker ? window.opener : null; // the window that shows the same slide
 const started = Date.now();
@@ -73,17 +74,21 @@ const watcher = new ResizeObserver((entries) => {
 function narrow(content) {
   const slide = content.closest("section.slide");
   const smaller = SIZES.find((size) => size < Number(slide.dataset.size));
-  if (smaller && isTooLarge(content)) setWidth(slide, smaller);
+  if (!smaller || !isTooLarge(content)) return;
+  setSize(slide, smaller);
+  requestAnimationFrame(() => narrow(content));
 }
 
-function setWidth(slide, size) {
+// Below a width at which its parts would stand one below the other, all of the figure is shrunk.
+function setSize(slide, size) {
   slide.dataset.size = size;
-  slide.querySelector("figure.living").style.width = `${100 * size}%`;
+  slide.querySelector("figure.living").style.width = `${100 * Math.max(size, NARROWEST)}%`;
+  slide.querySelector(".content").style.scale = Math.min(1, size / NARROWEST);
 }
 
 function watchFigures() {
   for (const figure of document.querySelectorAll("figure.living")) {
-    setWidth(figure.closest("section.slide"), 1);
+    setSize(figure.closest("section.slide"), 1);
     watcher.observe(figure.closest(".content"));
   }
 }
