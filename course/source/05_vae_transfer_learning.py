@@ -116,6 +116,7 @@ from vaetl_helpers import (
     widgets,
 )
 from vaetl_helpers.app import ledger_text
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.living.labels import labels_and_bill
 from vaetl_helpers.output import show_record
@@ -126,8 +127,6 @@ from vaetl_helpers.tuned import tuned_settings
 # The four claims of "VAE e Transfer Learning: Un Approfondimento Specialistico" on cards, before anything is measured.
 
 # %%
-from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
-
 question_cards("overfitting", "efficiency", "fewer_labels", "performance")
 
 # %% [markdown]

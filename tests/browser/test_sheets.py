@@ -58,6 +58,18 @@ def test_every_page_fits_a_phone(texts: Path, browser: Any) -> None:
     page.close()
 
 
+def test_no_formula_of_a_sheet_is_cut(texts: Path, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    for path in sorted(texts.glob("sheet_*.html")):
+        page.goto(path.as_uri())
+        cut = page.evaluate(
+            "[...document.querySelectorAll('.formula')]"
+            ".filter(box => box.scrollWidth > box.clientWidth + 1).length"
+        )
+        assert not cut, f"{path.name}: {cut} formulas are wider than their column"
+    page.close()
+
+
 def test_a_link_leads_to_the_entry(texts: Path, browser: Any) -> None:
     page = browser.new_page()
     page.goto((texts / "after_8_vtab.html").as_uri())

@@ -72,8 +72,10 @@ class Site:
     def text(self, page: Page) -> str:
         """A page of text beside the chapters."""
         home = link("index.html", self.title, ' class="home"')
-        frame = self._frame(home, _contents(page))._replace(below=_below("", self._beside(page)))
-        kind = "sheet" if page.name.startswith(SHEET) else "text"
+        is_sheet = page.name.startswith(SHEET)
+        contents = "" if is_sheet else _contents(page)  # of a single page there is no need
+        frame = self._frame(home, contents)._replace(below=_below("", self._beside(page)))
+        kind = "sheet" if is_sheet else "text"
         body = f'<div class="{kind}">{page.head}{page.body}</div>'
         preview = self._preview(page.title, page.file)
         return document(f"{page.title} – {self.title}", body, frame, preview, [course_script()])
