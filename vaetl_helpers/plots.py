@@ -719,7 +719,7 @@ def learning_curves(
             if method in table.known("method"):
                 place = methods.index(method)
                 # The longest line carries the name, the others of the method go without.
-                label = method if table is _longest(tables, method) else f"_{method}"
+                label = method if number == _longest(tables, method) else f"_{method}"
                 _learning_curve(axis, table, method, metric, place, label=label, fillstyle=fill)
     axis.set(title=title, xlabel="labels", ylabel=y, xscale="log")
     ticks = sorted(counts)
@@ -739,10 +739,13 @@ def _key_of_origins(axis: Axes, origins: Sequence[str]) -> None:
     axis.legend(handles=key, frameon=False, fontsize=10, **place)
 
 
-def _longest(tables: Mapping[str, Table], method: str) -> Table:
-    """Of the tables that have the method the one with the most numbers of labels."""
-    having = [table for table in tables.values() if method in table.known("method")]
-    return max(having, key=lambda table: len(table.known("labels")))
+def _longest(tables: Mapping[str, Table], method: str) -> int:
+    """The place, among the tables, of that in which the method has the most numbers of labels."""
+    lengths = []
+    for table in tables.values():
+        has_it = method in table.known("method")
+        lengths.append(len(table.known("labels")) if has_it else 0)
+    return lengths.index(max(lengths))
 
 
 def _learning_curve(

@@ -106,7 +106,7 @@ def test_right_and_wrong_predictions_differ_without_colour() -> None:
 def test_a_sheet_has_every_picture_in_its_place(count: int, rows: int) -> None:
     images = torch.arange(count, dtype=torch.float32).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4) / 9
     figure = plots.sheet(images, "Sheet", "alt", columns=3)
-    shown = np.squeeze(figure.axes[0].images[0].get_array())
+    shown = np.asarray(figure.axes[0].images[0].get_array()).squeeze()
     assert shown.shape == (6 * rows, 18)
     middles = shown[3::6, 3::6].flatten()
     assert middles[:count] == pytest.approx(np.arange(count) / 9)

@@ -1434,7 +1434,7 @@ def test_learning_curves_show_means_with_bands() -> None:
         "Alt.",
         methods=["probe", "kNN"],
     )
-    assert [line.get_label() for line in few.lines] == ["probe, here", "probe, there"]
+    assert [line.get_label() for line in few.lines] == ["probe", "_probe"]
     with pytest.raises(CourseError, match="Unknown metric"):
         learning_curves(table, "accuracy", "Curves", "%", "Alt.")
 

@@ -619,7 +619,7 @@ def book(
     epub: Annotated[bool, typer.Option(help="write course.epub")] = True,
     pdf: Annotated[bool, typer.Option(help="write course.pdf; needs Chromium")] = True,
 ) -> None:
-    """Write the solved course as a book, for paper and for readers of books.
+    """Write the solved course as a book: PDF and EPUB.
 
     \b
     vaetl book                       book/course.epub and book/course.pdf
