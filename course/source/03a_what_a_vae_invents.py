@@ -116,7 +116,7 @@ decoder = nn.Sequential(
 )
 autoencoder = nn.Sequential(encoder, decoder).to(P.device)
 adam = torch.optim.Adam(autoencoder.parameters(), lr=2e-3, fused=True)
-fit(
+autoencoder_history = fit(
     autoencoder,
     digits.train,
     autoencoder_loss,
@@ -133,7 +133,7 @@ fit(
 # %%
 torch.manual_seed(P.seed)
 model = vae.mlp_vae(latent=P.latent).to(P.device)
-fit(
+vae_history = fit(
     model,
     digits.train,
     vae.vae_loss(),
@@ -143,7 +143,6 @@ fit(
     seed=P.seed,
     quiet=True,
 )
-model.eval()
 
 # %% [markdown]
 # To invent, one needs only a code, because the decoder makes an image of it.
@@ -152,6 +151,7 @@ model.eval()
 # Rows 1 and 2 show that both reconstruct; how many of the invented digits in rows 3 and 4 can you read?
 
 # %%
+model.eval()
 with torch.no_grad():
     codes = encoder(grey)
     random_codes = codes.mean(0) + codes.std(0) * torch.randn(
