@@ -71,7 +71,6 @@ P = setup(
 )
 
 # %%
-import math
 import time
 
 import matplotlib.pyplot as plt
@@ -82,7 +81,6 @@ from torch.nn import functional as F
 from vaetl_helpers import hardware, plots
 from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
 from vaetl_helpers.data import load
-from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.output import show_record
 from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle

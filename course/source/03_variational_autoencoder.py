@@ -52,7 +52,7 @@ full_data: bool | None = None  # all of MNIST and Fashion-MNIST
 data_root: str | None = None  # a folder with your own copies
 
 # %%
-from vaetl_helpers.runtime import CourseError, report, setup, show_table
+from vaetl_helpers.runtime import report, setup
 
 P = setup(
     "03",

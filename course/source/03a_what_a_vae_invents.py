@@ -50,7 +50,7 @@ full_data: bool | None = None  # all of MNIST and Fashion-MNIST
 data_root: str | None = None  # a folder with your own copies
 
 # %%
-from vaetl_helpers.runtime import CourseError, report, setup, show_table
+from vaetl_helpers.runtime import CourseError, setup, show_table
 
 P = setup(
     "03a",
@@ -123,7 +123,7 @@ decoder = nn.Sequential(
 )
 autoencoder = nn.Sequential(encoder, decoder).to(P.device)
 adam = torch.optim.Adam(autoencoder.parameters(), lr=2e-3, fused=True)
-fit(
+autoencoder_history = fit(
     autoencoder,
     digits.train,
     autoencoder_loss,
@@ -140,7 +140,7 @@ fit(
 # %%
 torch.manual_seed(P.seed)
 model = vae.mlp_vae(latent=P.latent).to(P.device)
-fit(
+vae_history = fit(
     model,
     digits.train,
     vae.vae_loss(),
@@ -150,7 +150,6 @@ fit(
     seed=P.seed,
     quiet=True,
 )
-model.eval()
 
 # %% [markdown]
 # To invent, one needs only a code, because the decoder makes an image of it.
@@ -159,6 +158,7 @@ model.eval()
 # Rows 1 and 2 show that both reconstruct; how many of the invented digits in rows 3 and 4 can you read?
 
 # %% slide="Yet random codes are no digits"
+model.eval()
 with torch.no_grad():
     codes = encoder(grey)
     random_codes = codes.mean(0) + codes.std(0) * torch.randn(

@@ -52,7 +52,7 @@ full_data: bool | None = None  # all of MNIST and Fashion-MNIST
 data_root: str | None = None  # a folder with your own copies
 
 # %%
-from vaetl_helpers.runtime import CourseError, report, setup, show_table
+from vaetl_helpers.runtime import CourseError, report, setup
 
 P = setup(
     "03c",
@@ -77,6 +77,7 @@ from vaetl_helpers.training import evaluate, fit
 
 digits = load("mnist", full=P.full_data, root=P.data_root, device=P.device)
 clothes = load("fashion-mnist", full=P.full_data, root=P.data_root, device=P.device)
+generator = torch.Generator().manual_seed(P.seed)
 
 # %% [markdown]
 # ### Recall

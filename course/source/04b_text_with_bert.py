@@ -934,7 +934,7 @@ if P.too_fast:
     lost = study.paired(
         fast_table, "too fast", "frozen encoder", "test accuracy", tune_labels[0]
     )
-    show_difference(f"{short} too fast", "frozen", P.tune_counts[0], lost)
+    show_record(difference(f"{short} too fast", "frozen", P.tune_counts[0], lost))
 
 # %%
 sayings = {
