@@ -72,7 +72,16 @@ import torch
 from vaetl_helpers import collecting, data, plots, transfer
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.output import record_id
-from vaetl_helpers.practice import my_bets, predict, quiz, settle
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("04d")
 
 # %% [markdown]
 # ## 1. Twenty pictures

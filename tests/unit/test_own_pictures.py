@@ -6,12 +6,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from vaetl_helpers import chapters, data
+from vaetl_helpers import chapters, data, plots
 from vaetl_helpers.data import own, tasks
 from vaetl_helpers.errors import CourseError
 
@@ -271,3 +272,13 @@ def test_the_name_of_a_task_is_no_folder_and_a_path_is_made_absolute(
         assert chapters.share({"task": text}, [chapter])["04"]["task"] == expected
     with pytest.raises(CourseError, match=r"Unknown task 'mugs'.*named by their path, \./mugs"):
         tasks.load_task("mugs")
+
+
+def test_titles_of_small_pictures_leave_out_the_middle_of_long_names() -> None:
+    titles = ["ants/1269756697_0bce92cdab.jpg\ndistance 0.65", "two words"]
+    figure = plots.image_grid(torch.zeros(2, 3, 8, 8), titles, "Two", alt="Two black pictures.")
+    first, second = (axis.get_title() for axis in figure.axes[:2])
+    name, distance = first.split("\n")
+    assert name.startswith("ants/1") and name.endswith("ab.jpg") and "…" in name
+    assert len(name) <= 15 and distance == "distance 0.65" and second == "two words"
+    plt.close(figure)
