@@ -384,9 +384,7 @@ for row, (*estimates, truth) in enumerate(outcomes):
     )
 axis.set(xlabel="right (%), with 95 % interval", ylabel="photographer", xlim=(0, 102))
 axis.set_yticks(range(1, len(outcomes) + 1))
-axis.legend(
-    frameon=False, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3, fontsize=9
-)
+axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=9)
 plt.show()
 
 # %%

@@ -50,7 +50,7 @@ def test_chapter_4_runs_on_a_folder_of_three_classes(tmp_path: Path) -> None:
     records, shown = ran("04", "task=./mine", tmp_path)
     assert "target task: bag or dress or trouser; shared: no class" in shown
     assert "No source model is related to your pictures" in shown
-    own = {record["id"] for record in records if record["data"] == "mine"}
+    own = {record["id"] for record in records if record["data"] == "own_mine"}
     assert "04/accuracy/linear_probe-scratch/10_a_class" in own
     assert "04/forgetting/rehearsal/10_a_class" in own
     assert "04/accuracy/imagenet-our_source/10_a_class" in own

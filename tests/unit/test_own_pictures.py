@@ -63,6 +63,7 @@ def test_a_zip_file_is_read_with_whatever_folders_are_around(around: str, tmp_pa
     plain = data.own_pictures(folder)
     assert zipped.images.images.equal(plain.images.images)
     assert zipped.images.classes == ("bag", "shirt")
+    assert zipped.source == "mine, your pictures: bag 4, shirt 4"
 
 
 def test_a_turned_picture_is_upright(tmp_path: Path) -> None:
@@ -116,6 +117,15 @@ def test_an_archive_that_leads_outside_is_refused(name: str, tmp_path: Path) -> 
     with pytest.raises(CourseError, match="mine.zip holds .*evil.png, which leads out"):
         data.own_pictures(archive)
     assert not list(tmp_path.rglob("evil.png"))
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    archive = unsafe_zip(tmp_path / "mine.zip", "bag/0.png")
+    content = archive.read_bytes()
+    place = content.rindex(b"PK\x01\x02")
+    archive.write_bytes(content[:place] + b"PK\x01\x03" + content[place + 4 :])
+    with pytest.raises(CourseError, match="mine.zip is damaged"):
+        data.own_pictures(archive)
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused(
@@ -217,7 +227,7 @@ def test_a_folder_becomes_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[s
     task = tasks.load_task(str(folder))
     said = capsys.readouterr().out
     assert "No source model is related" in said and "cannot be shown" in said
-    assert (task.name, task.source_task, task.is_own) == ("mine", "tops", True)
+    assert (task.name, task.source_task, task.is_own) == ("own_mine", "tops", True)
     assert task.pool.classes == ("bag", "shirt", "trouser")
     assert task.pool.labels.bincount().tolist() == [15, 12, 12]
     assert task.validation.labels.bincount().tolist() == [5, 4, 4]
