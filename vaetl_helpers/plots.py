@@ -365,7 +365,12 @@ def image_grid(
         for number, image in enumerate(images):
             axis = axes.flat[number]
             _show_image(axis, image)
+<<<<<<< HEAD
             axis.set_title("" if one_a_row else titles[number], fontsize=9)
+=======
+            text = "" if one_a_row else _fitting(titles[number], int(LETTERS * scale))
+            axis.set_title(text, fontsize=8)
+>>>>>>> next-o
         if one_a_row:
             for axis, text in zip(axes[:, 0], titles, strict=False):
                 _label_row(axis, text)
@@ -373,6 +378,22 @@ def image_grid(
                 axis.set_title(text, fontsize=9)
         figure.suptitle(title, fontsize=12)
     return describe(figure, alt)
+
+
+LETTERS = 13  # of a small title, side by side on an inch
+
+
+def _fitting(title: str, longest: int) -> str:
+    """The title with the middle of words that are too long, such as names of files, left out."""
+    lines = []
+    for line in title.split("\n"):
+        words = []
+        for word in line.split(" "):
+            half = (longest - 1) // 2
+            is_long = len(word) > longest
+            words.append(f"{word[:half]}…{word[-half:]}" if is_long else word)
+        lines.append(" ".join(words))
+    return "\n".join(lines)
 
 
 def _show_image(axis: Axes, image: Tensor) -> None:

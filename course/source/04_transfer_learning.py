@@ -1096,12 +1096,12 @@ for where, runs in curves.items():
 axis = plots.learning_curves(
     curves,
     "test accuracy",
-    f"{new[0]} or {new[1]}",
+    " or ".join(new),
     "test accuracy (%)",
     alt="test accuracy over the number of labels for scratch, fine-tuning, a linear "
     "probe and raw pixels",
 )
-axis.set_xlabel("training labels of both classes together")
+axis.set_xlabel("training labels of all classes together")
 axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
@@ -1156,7 +1156,7 @@ try:
         "raw pixels",
         methods=OF_ANIMALS,
     )
-    axis.set_xlabel("training labels of both classes together")
+    axis.set_xlabel("training labels of all classes together")
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 except CourseError as error:
     print(error)

@@ -72,7 +72,16 @@ import torch
 from vaetl_helpers import collecting, data, plots, transfer
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.output import record_id
-from vaetl_helpers.practice import my_bets, predict, quiz, settle
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("04d")
 
 # %% [markdown]
 # ## 1. Twenty pictures
@@ -375,9 +384,7 @@ for row, (*estimates, truth) in enumerate(outcomes):
     )
 axis.set(xlabel="right (%), with 95 % interval", ylabel="photographer", xlim=(0, 102))
 axis.set_yticks(range(1, len(outcomes) + 1))
-axis.legend(
-    frameon=False, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3, fontsize=9
-)
+axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.14), fontsize=9)
 plt.show()
 
 # %%

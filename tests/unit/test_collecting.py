@@ -103,7 +103,7 @@ def test_buttons_keep_what_arrives(
         }
     )
     assert (here / "own_pictures" / "glass" / "one.jpg").read_bytes() == JPEG
-    assert told.value == "1 pictures of glass"
+    assert told.value == "1 picture of glass"
 
 
 def test_colab_asks_by_its_own_dialogue(

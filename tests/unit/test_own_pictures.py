@@ -6,12 +6,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from vaetl_helpers import chapters, data
+from vaetl_helpers import chapters, data, plots
 from vaetl_helpers.data import own, tasks
 from vaetl_helpers.errors import CourseError
 
@@ -62,6 +63,7 @@ def test_a_zip_file_is_read_with_whatever_folders_are_around(around: str, tmp_pa
     plain = data.own_pictures(folder)
     assert zipped.images.images.equal(plain.images.images)
     assert zipped.images.classes == ("bag", "shirt")
+    assert zipped.source == "mine, your pictures: bag 4, shirt 4"
 
 
 def test_a_turned_picture_is_upright(tmp_path: Path) -> None:
@@ -115,6 +117,15 @@ def test_an_archive_that_leads_outside_is_refused(name: str, tmp_path: Path) -> 
     with pytest.raises(CourseError, match="mine.zip holds .*evil.png, which leads out"):
         data.own_pictures(archive)
     assert not list(tmp_path.rglob("evil.png"))
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    archive = unsafe_zip(tmp_path / "mine.zip", "bag/0.png")
+    content = archive.read_bytes()
+    place = content.rindex(b"PK\x01\x02")
+    archive.write_bytes(content[:place] + b"PK\x01\x03" + content[place + 4 :])
+    with pytest.raises(CourseError, match="mine.zip is damaged"):
+        data.own_pictures(archive)
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused(
@@ -216,7 +227,7 @@ def test_a_folder_becomes_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[s
     task = tasks.load_task(str(folder))
     said = capsys.readouterr().out
     assert "No source model is related" in said and "cannot be shown" in said
-    assert (task.name, task.source_task, task.is_own) == ("mine", "tops", True)
+    assert (task.name, task.source_task, task.is_own) == ("own_mine", "tops", True)
     assert task.pool.classes == ("bag", "shirt", "trouser")
     assert task.pool.labels.bincount().tolist() == [15, 12, 12]
     assert task.validation.labels.bincount().tolist() == [5, 4, 4]
@@ -271,3 +282,13 @@ def test_the_name_of_a_task_is_no_folder_and_a_path_is_made_absolute(
         assert chapters.share({"task": text}, [chapter])["04"]["task"] == expected
     with pytest.raises(CourseError, match=r"Unknown task 'mugs'.*named by their path, \./mugs"):
         tasks.load_task("mugs")
+
+
+def test_titles_of_small_pictures_leave_out_the_middle_of_long_names() -> None:
+    titles = ["ants/1269756697_0bce92cdab.jpg\ndistance 0.65", "two words"]
+    figure = plots.image_grid(torch.zeros(2, 3, 8, 8), titles, "Two", alt="Two black pictures.")
+    first, second = (axis.get_title() for axis in figure.axes[:2])
+    name, distance = first.split("\n")
+    assert name.startswith("ants/1") and name.endswith("ab.jpg") and "…" in name
+    assert len(name) <= 15 and distance == "distance 0.65" and second == "two words"
+    plt.close(figure)

@@ -70,7 +70,8 @@ def _row(folder: ClassFolder, ipywidgets: Any) -> Any:
 
 
 def _told(folder: ClassFolder) -> str:
-    return f"{folder.count} pictures of {folder.name}"
+    count = folder.count
+    return f"{count} {'picture' if count == 1 else 'pictures'} of {folder.name}"
 
 
 def _keep(folder: ClassFolder, files: Iterable[tuple[str, Any]]) -> None:

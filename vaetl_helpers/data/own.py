@@ -85,12 +85,18 @@ def own_pictures(place: Path | str, size: int = SIZE, most: int | None = MOST) -
     counts = Counter(listing.classes[label] for label in listing.labels)
     sizes = ", ".join(f"{name} {count}" for name, count in counts.items())
     names = tuple(str(path.relative_to(folder)) for path in listing.paths)
-    return _announced(OwnPictures(images, names, f"{folder.name}, your pictures: {sizes}"))
+    return _announced(OwnPictures(images, names, f"{name_of(place)}, your pictures: {sizes}"))
 
 
 def _announced(pictures: OwnPictures) -> OwnPictures:
     emit(pictures.source, "data", {"source": pictures.source})
     return pictures
+
+
+def name_of(place: Path | str) -> str:
+    """What to call the pictures: as their folder, or as the zip file without its ending."""
+    path = user_path(place).absolute()
+    return path.name if path.is_dir() else path.stem
 
 
 def folder_of(place: Path | str) -> Path:
@@ -116,8 +122,13 @@ def folder_of(place: Path | str) -> Path:
 
 def _refuse_unsafe(archive: Path) -> None:
     """Says what is wrong with an archive whose files would land elsewhere, or fill the disk."""
-    with zipfile.ZipFile(archive) as opened:
-        content = opened.infolist()
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            content = opened.infolist()
+    except zipfile.BadZipFile as error:
+        raise CourseError(
+            f"{archive.name} is damaged ({error}): pack your pictures anew."
+        ) from error
     for file in content:
         name = PurePosixPath(file.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in name.parts[:1]:

@@ -8,6 +8,7 @@ the order of a download.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from vaetl_helpers.data.files import Dataset, evidence_of, find_arrays, search_places
 from vaetl_helpers.data.images import ImageSet, Splits, image_hashes
-from vaetl_helpers.data.own import own_pictures
+from vaetl_helpers.data.own import name_of, own_pictures
 from vaetl_helpers.data.pictures import find_pictures
 from vaetl_helpers.data.readers import Arrays, read_class_folders
 from vaetl_helpers.data.registry import CIFAR10, CIFAR100, load
@@ -193,7 +194,7 @@ def own_task(place: str, root: Path | str | None, device: torch.device | str) ->
         "of the head and the saving of a related source are worth cannot be shown with them: see "
         "the recorded numbers. Section 10 has the network that most people would reuse."
     )
-    name = Path(pictures.source.partition(",")[0]).stem
+    name = re.sub(r"[^\w.-]+", "_", f"own {name_of(place)}")  # of a folder of tables, too
     return Task(name, **on_device, source=pictures.source, source_task=source_task, is_own=True)
 
 
