@@ -365,12 +365,8 @@ def image_grid(
         for number, image in enumerate(images):
             axis = axes.flat[number]
             _show_image(axis, image)
-<<<<<<< HEAD
-            axis.set_title("" if one_a_row else titles[number], fontsize=9)
-=======
             text = "" if one_a_row else _fitting(titles[number], int(LETTERS * scale))
             axis.set_title(text, fontsize=8)
->>>>>>> next-o
         if one_a_row:
             for axis, text in zip(axes[:, 0], titles, strict=False):
                 _label_row(axis, text)
