@@ -1507,7 +1507,7 @@ show_recorded(other_story, saved_by + [repaid_id(n) for n in (10, 100)])
 # Move the budget of labels, and watch which method leads; then look at who paid for its source.
 
 # %%
-labels_and_bill("04/bill", chapter="04", method="fine-tuned", labels=20)
+labels_and_bill(alt="04/bill", chapter="04", method="fine-tuned", labels=20)
 plt.show()
 
 # %% [markdown]

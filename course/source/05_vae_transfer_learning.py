@@ -1112,7 +1112,7 @@ recorded_effects(
 # Guess first.
 
 # %%
-labels_and_bill("05/bill", chapter="05", method="VAE fine-tuned")
+labels_and_bill(alt="05/bill", chapter="05", method="VAE fine-tuned")
 plt.show()
 
 # %%
