@@ -118,6 +118,8 @@ def test_the_texts_beside_the_chapters_link_terms_and_each_other(tmp_path: Path)
 
 
 def test_an_entry_gets_the_id_that_links_lead_to() -> None:
-    soup = BeautifulSoup("<ul><li><strong>AP@50, average precision</strong> x</li></ul>", "lxml")
+    soup = BeautifulSoup(
+        "<ul><li><strong>AP@50, average precision</strong> x</li></ul>", "html.parser"
+    )
     mark_entries(soup)
     assert soup.li is not None and soup.li["id"] == "term-ap-50-average-precision"
