@@ -70,6 +70,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from vaetl_helpers import plots, study, vae
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
@@ -78,6 +79,12 @@ from vaetl_helpers.training import evaluate, fit
 digits = load("mnist", full=P.full_data, root=P.data_root, device=P.device)
 clothes = load("fashion-mnist", full=P.full_data, root=P.data_root, device=P.device)
 generator = torch.Generator().manual_seed(P.seed)
+
+# %% [markdown]
+# What many people hope of a bound, on a card, before anything is measured:
+
+# %%
+question_cards("strangers")
 
 # %% [markdown]
 # ### Recall
@@ -242,7 +249,6 @@ plt.show()
 
 # %%
 dearer = (by_kind["digits"].mean() - by_kind["clothes"].mean()).item()
-settle("vae.strangers", dearer)
 
 # %%
 report(
@@ -410,6 +416,9 @@ settle("vae.starved", starved_history["kl"][-1])
 # It says how many nats this model needs to describe this image, and so how *simple* the image is for it.
 # It does not say whether the image belongs to what the model has learned.
 # It can be compared between two models of the same binary images, and not between data sets, nor with a number that was computed on grey pixels or with a mean in place of a sum.
+
+# %%
+verdict_cards("strangers")
 
 # %% [markdown]
 # ## Quiz

@@ -20,9 +20,10 @@ from vaetl_helpers.errors import CourseError
 
 COURSE = Path(__file__).parents[2] / "course" / "source"
 OF_CHAPTER = {
-    "01": ["cost"],
+    "01c": ["cost"],
     "02": ["acceleration"],
-    "03": ["invention"],
+    "03a": ["invention"],
+    "03c": ["strangers"],
     "04": ["transfer"],
     "05": ["overfitting", "efficiency", "fewer_labels", "performance"],
 }
