@@ -249,8 +249,6 @@ plt.show()
 
 # %%
 dearer = (by_kind["digits"].mean() - by_kind["clothes"].mean()).item()
-
-# %%
 report(
     "digits_minus_clothes",
     dearer,
