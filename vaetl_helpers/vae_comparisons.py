@@ -62,6 +62,8 @@ WITHOUT = (
     "random encoder",
     "self-training on PCA",
 )
+# Made of the images of the target's own source alone, so no part of a comparison with another one.
+OF_OWN_SOURCE = ("SVM on μ", "self-training on μ", "PCA", "self-training on PCA")
 # Labels of the comparison that decides: those that a pair of classes has at ten a class, or 100.
 MAIN_LABELS = {"digits": 100, "mnist": 100, "fashion": 100, "tops": 20, "animals": 20}
 COSTS = {"steps": "steps", "flops": "FLOPs"}  # of adaptation, by id
@@ -141,7 +143,8 @@ class _StudyOfSource:
         """Adds the best method with a VAE and the best without one, each chosen on validation."""
         groups = {"best with a VAE": WITH_A_VAE, "best without": WITHOUT}
         for best, candidates in groups.items():
-            names = [self.name(method) for method in candidates]
+            fitting = set(candidates) - set(OF_OWN_SOURCE if self.source else ())
+            names = [self.name(method) for method in candidates if method in fitting]
             names = [method for method in names if self.has(method)]
             if len(names) > 1 and not self.has(self.name(best)):
                 add_best(self.table, self.name(best), names)

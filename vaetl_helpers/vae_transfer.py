@@ -575,6 +575,7 @@ OF_A_SOURCE = (  # methods that a study has once for each source
     "probe on μ",
     "supervised",
     "best with a VAE",
+    "best without",
 )
 
 
