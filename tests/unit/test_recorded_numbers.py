@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import math
 import random
+import re
 import zlib
 from collections import defaultdict
 from pathlib import Path
