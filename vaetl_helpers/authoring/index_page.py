@@ -43,7 +43,8 @@ COVERS = {
     "04c": "Two rows of the same four test scenes",
     "04d": "A row of ten pictures for each class",
     "05": "Left: accuracy of two methods",
-    "05b": "Six rows",
+    "05b": "Two panels over β",
+    "05c": "Six rows",
 }
 COVER_SIZE = 304, 176  # pixels of the page
 

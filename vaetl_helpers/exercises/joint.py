@@ -1,4 +1,4 @@
-"""Chapters 5 and 5b: a classifier cut out of a VAE, M2's sum over classes, CKA, and a clinic.
+"""Chapters 5, 5b and 5c: a classifier cut out of a VAE, M2's sum over classes, CKA, and a clinic.
 
 The clinic is the course's own mistake: a probe that made every latent as loud as the others.
 """

@@ -1,4 +1,4 @@
-"""Chapter 5b: M2, and M2 on the codes of another VAE."""
+"""Chapter 5c: M2, and M2 on the codes of another VAE."""
 
 from vaetl_helpers.figures.diagram import Diagram
 from vaetl_helpers.figures.drawing import Drawing
