@@ -503,6 +503,9 @@ print(
 # Look along the diagonals.
 
 # %%
+predict("combine.untrained_likeness")
+
+# %%
 shown = digits.test.subset(slice(0, 500))
 x = shown.images / 255
 
@@ -575,6 +578,10 @@ for axis, values in zip(axes, panels.values()):
             )
 plt.show()
 
+# %%
+control = panels["0–4 and an untrained network"]
+settle("combine.untrained_likeness", control[1, 1].item())
+
 # %% [markdown]
 # The stage "pixels" is 1 by construction, because the images are the same.
 # For the others, look at the *difference* from the third panel.
@@ -620,6 +627,9 @@ plt.show()
 # The same VAEs serve both tasks, since the images are the same and they see no label.
 # Before you look: for which of the two tasks will a classifier on $\mu$ gain more over one on pixels?
 # And will fine-tuning the whole network be better than a classifier on $\mu$?
+
+# %%
+predict("combine.bars")
 
 # %%
 bar_labels = [40] if small else [40, 160]  # in all, of eight classes
@@ -701,6 +711,10 @@ axis.axvline(0, color="grey", linestyle="--")
 axis.invert_yaxis()
 axis.set(xlabel="test accuracy, difference (points, 95 % interval)")
 plt.show()
+
+# %%
+of_direction = dict(gains)["orientation, 40 labels: SVM on μ − SVM on pixels"]
+settle("combine.bars", of_direction.effect)
 
 # %% [markdown]
 # BARS_TEXT

@@ -280,6 +280,9 @@ print(
 #
 # Now we train a small M2 on the digits of the package, with 100 labels.
 
+# %%
+predict("combine.few_images")
+
 
 # %%
 def black_and_white(images):
@@ -339,11 +342,11 @@ labelled = digits.train.subset(drawn[0].indices)
 torch.manual_seed(P.seed)
 latent, width, epochs = (10, 32, (1, 1, 1)) if small else (20, 128, (1, 3, 7))
 m2_model = m2.M2(10, latent, width, classifier=unsure_classifier(784, width))
+accuracies = []
 for when in train_m2(digits.train, labelled, epochs, P.seed, m2_model, alpha=1.0):
-    print(
-        f"q(y|x) {when}: test accuracy "
-        f"{m2_accuracy(m2_model, digits.test, black_and_white):.1f} % (one draw)"
-    )
+    accuracies.append(m2_accuracy(m2_model, digits.test, black_and_white))
+    print(f"q(y|x) {when}: test accuracy {accuracies[-1]:.1f} % (one draw)")
+settle("combine.few_images", accuracies[-1] - accuracies[0])
 
 # %% [markdown]
 # Did the images without labels help in this draw?
@@ -685,6 +688,9 @@ probe_checked = check("joint.random_beat_trained", probe)
 # And now the table again.
 # To see whether the idle latents are all of it, the third row keeps the scaler and gives it the active latents alone.
 
+# %%
+predict("combine.without_scaler")
+
 
 # %%
 def active_but_scaled(train_mu, train_labels, test_mu, strength):
@@ -703,6 +709,11 @@ show_table(
     ],
     header=HEADER,
 )
+
+# %%
+with_and_without = compare(probe_checked)
+ahead = (with_and_without[:, 0] - with_and_without[:, 1]).mean()
+settle("combine.without_scaler", float(ahead))
 
 # %% [markdown]
 # The ranking turns.
