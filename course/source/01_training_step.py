@@ -508,6 +508,15 @@ settle("training.two_epochs", 100 * by_your_function)
 # That is the question of [chapter 1b](01b_good_training.ipynb).
 
 # %% [markdown]
+# ## An open task
+#
+# What does the batch size do to the loss of section 3?
+# Set `batch_size` to 16 and to 1024, and run the chapter from the top each time.
+# Write down where the curve ends, how far it jumps from step to step, and how many steps were made.
+# Is it the size of the batch, or the number of steps?
+# The task is answered when you have an experiment that separates the two, for instance by another number of `epochs` for `train_by_hand`, and a sentence that says what it showed.
+
+# %% [markdown]
 # ## Quiz
 #
 # Open each choice to see whether it is right, and why.

@@ -505,7 +505,7 @@ settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 #
 # | | Colab | Kaggle |
 # |---|---|---|
-# | open | the link at the top | the link at the top; sign in |
+# | open | the link at the top, or *File > Upload notebook* | the link at the top, or *File > Import Notebook*; sign in |
 # | switch | Runtime > Change runtime type > T4 GPU | Settings > Accelerator > GPU T4 x2 |
 # | condition | a Google account | an account verified by telephone; "Internet on" to install the course |
 # | taken away | after some idle time, or when others need it | after some hours; a weekly allowance of GPU hours |
@@ -639,6 +639,14 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_p
 # Your figure of section 1 says what resident data, the batch, precision and layout are worth on this machine.
 # Pull these levers before you rent a GPU.
 # Two processes give the same weights as one, and a checkpoint after every epoch makes a borrowed machine as good as your own.
+
+# %% [markdown]
+# ## An open task
+#
+# Do gains multiply?
+# Add a bar to section 1 for two or three levers together that has not been tried there, such as `Levers(nets.small_cnn, classification_loss, channels_last=True, bf16=True)`.
+# Write down beforehand what the product of the single gains would be, and then what you measured, with its interval.
+# The task is answered when you can say for one pair of levers that it gains less than the product, or that the interval allows the product, and why that may be.
 
 # %% [markdown]
 # ## Quiz

@@ -624,6 +624,14 @@ show_table(
 verdict_cards("invention")
 
 # %% [markdown]
+# ## An open task
+#
+# Does your own eye agree with the judge?
+# Draw the autoencoder's codes of section 1 once more, now with their full covariance (`torch.distributions.MultivariateNormal`), and mix 30 of these images with 30 samples of the VAE, in an order that you do not know.
+# Write down for each whether you can read it, before you look where it came from.
+# The task is answered when you have both counts with an interval, and a second person's counts beside them.
+
+# %% [markdown]
 # ## Quiz
 #
 # **1.

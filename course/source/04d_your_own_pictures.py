@@ -519,10 +519,13 @@ for sentence in transfer.verdict_on(loo, grouped, covered, guess, counts):
 # If you have 24 pictures or more of each class, run all of chapter 4 on them: `vaetl run 04 -p task=./FOLDER`.
 
 # %% [markdown]
-# ### An open task
+# ## An open task
 #
-# Cover the label that you left in the picture, or take ten more pictures of one class in another room, into a third folder.
-# Does a probe tell the *rooms* apart?
+# Does your probe know the things, or the room?
+# Take ten more pictures of one of your things in another room, put them into a third folder, and let a probe tell the two *rooms* apart.
+# Without pictures of your own, cover more of the example's, by the `side` of `transfer.with_middle_covered` in section 8, and see when the classes can no longer be told apart.
+# Write down the share that leave-one-group-out gets right, with its interval, for the things and for the rooms.
+# The task is answered when you can name one change in how you take the pictures that makes the second number fall and leaves the first as it is.
 
 # %% [markdown]
 # ## Quiz
