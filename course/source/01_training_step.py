@@ -25,7 +25,7 @@
 #
 # You need Python, the idea that a function has a slope, and a little NumPy, that is, arrays, their shapes and sums along an axis.
 
-# %% [markdown]
+# %% [markdown] slide="One training step"
 # ## The question
 #
 # A network begins with random numbers and ends by telling coats from shirts.
@@ -427,7 +427,7 @@ history = fit(
 # Its first layer has 784 weights for each of 128 hidden units, so that a unit's weights can be shown as a picture: orange where ink speaks for the unit, violet where it speaks against.
 # Look for the outline of a garment.
 
-# %%
+# %% slide="What the first layer has learned"
 plots.weight_grid(
     by_hand[1].weight[:20].reshape(-1, 28, 28),
     title="The weights of twenty hidden units after two epochs",

@@ -387,7 +387,8 @@ print("the same weights, up to rounding:", gap < 1e-6)
 # `fit(..., micro_batch=32)` does the same.
 # When memory runs out in the middle of an epoch, `fit` begins the epoch again with pieces of half the size, and says so.
 # A network with BatchNorm computes its statistics from each *piece*, so there the result is not quite the same.
-#
+
+# %% [markdown] slide="Two devices share a batch"
 # ## 2. Several devices
 #
 # Two devices can share a batch.
@@ -500,7 +501,8 @@ settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 # This difference is more than a hundred thousand times larger.
 # It is not an error but another network, trained with slightly noisier statistics.
 # `torch.nn.SyncBatchNorm` shares the statistics, at the cost of communication.
-#
+
+# %% [markdown] slide="Borrow a GPU, and lose nothing"
 # ## 3. Borrow a GPU, and lose nothing
 #
 # | | Colab | Kaggle |

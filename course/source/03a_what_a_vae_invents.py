@@ -459,7 +459,7 @@ sample_checked = check("latent.sample", sample)
 # %%
 predict("vae.variety")
 
-# %%
+# %% slide="What a temperature buys, and what it costs"
 temperatures = (0.25, 0.5, 0.75, 1.0, 1.5)
 noise = torch.randn(300, posterior.mean.shape[1], generator=generator).to(P.device)
 
@@ -515,7 +515,7 @@ settle("vae.variety", at_one)
 # %%
 predict("vae.active")
 
-# %%
+# %% slide="Which latents are in use?"
 active = vae.active_units(posterior.mean)
 order = per_latent.argsort(descending=True).cpu()
 axis = plots.panels(

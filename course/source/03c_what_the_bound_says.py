@@ -165,7 +165,7 @@ strangest_checked = check("latent.strangest", strangest)
 predict("vae.strangest")
 
 
-# %%
+# %% slide="The strangest clothes, and the most ordinary"
 def bound_of_clothes(images):
     """The bound of each image in nats: pixels and codes are drawn anew."""
     with torch.no_grad():

@@ -108,7 +108,7 @@ folder = P.pictures
 # Without pictures it takes an example: ten pictures each of pullovers and shirts.
 # They were taken as people in a hurry take them, in *bursts* of two or three pictures of the same garment.
 
-# %%
+# %% slide="Twenty pictures, of how many things?"
 EXAMPLE = 1  # the second of the photographers of section 6, in which the leak is plain
 if folder is None:
     own = data.example_pictures(P.seed + EXAMPLE)
@@ -264,7 +264,7 @@ print(f"{len(wrong)} of {len(own)} are wrong.", *[own.names[row] for row in wron
 # Linked pictures form a group.
 # The figure shows five pictures and below each the one that is most like it: is it the same thing?
 
-# %%
+# %% slide="Is it the same thing?"
 apart = transfer.distances(x).fill_diagonal_(torch.inf)
 nearest, partner = apart.min(1)
 pairs = [row for row in nearest.argsort().tolist() if row < partner[row]][:5]
@@ -352,7 +352,7 @@ for number in range(P.photographers):
     truth = (fit(seen, labels)(new_x) == new_y).double().mean().item()
     outcomes.append((first, second, truth))
 
-# %%
+# %% slide="Ten photographers and the truth"
 axis = plots.panels(
     ["What photographers quote, and what is true"],
     alt="04d/photographers",
