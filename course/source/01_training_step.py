@@ -547,7 +547,7 @@ settle("training.two_epochs", 100 * by_your_function)
 #
 # <details><summary>PyTorch raises an error.</summary>
 #
-# No, since adding up gradients is allowed, and chapter 2 makes use of it.
+# No, since adding up gradients is allowed, and chapter 2b makes use of it.
 # </details>
 #
 # <details><summary>Each update uses the sum of all gradients so far.</summary>

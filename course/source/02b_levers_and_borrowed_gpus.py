@@ -288,7 +288,7 @@ settle("hardware.resident", ratios(vae_seconds)["resident"].times[0])
 # Each bar is a *set* of levers, so compare "resident, bf16" with "resident" to see bf16 alone.
 #
 # Resident data gain most for the VAE.
-# The CNN needs about twice as many FLOPs per image and, as the roofline shows for large batches, reaches a much lower rate.
+# The CNN needs about twice as many FLOPs per image and, as the roofline of chapter 2 shows for large batches, reaches a much lower rate.
 # So computing takes most of its time and feeding only a small part, and what helps is a lever that raises the rate, such as channels last.
 # Whether bf16 helps depends on the processor.
 # If it is *emulated*, done by float32 units with conversions, it costs time.
@@ -856,7 +856,7 @@ else:
 # The first code cell of each notebook adds what the course needs there, and moves nothing that is installed.
 # On Kaggle without the internet it looks for an attached data set with wheels.
 # Make one on a machine with a network: `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell.
-# Chapters 4, 4b and 4c want the wheels of their extras, too, and full data sets are also found in attached ones.
+# Chapters 4, 4b, 4c and 4d want the wheels of their extras, too, and full data sets are also found in attached ones.
 #
 # On Kaggle's P100 recent versions of PyTorch say that the GPU is available, and fail at the first operation.
 # `setup` tries it first, and tells you.

@@ -716,7 +716,7 @@ plt.show()
 #
 # ### Why then any other β?
 #
-# A lower rate forces a simpler code, and whether that is better for *transfer* is a question of chapter 5.
+# A lower rate forces a simpler code, and whether that is better for *transfer* is a question of chapter 5b.
 
 # %% [markdown]
 # ## 5. How good is it? Evaluation as in the literature
