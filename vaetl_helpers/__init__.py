@@ -26,10 +26,10 @@ m2               chapter 5b: VAEs with labels, multi-task and semi-supervised
 representations  chapter 5b: how alike two representations are, which part of a VAE transfers
 text             chapter 4b: sentences, words and a small BERT
 detection        chapter 4c: a detector and its measure
-samples          chapter 3: invented images, and how far they lie from real ones
+samples          chapter 3a: invented images, and how far they lie from real ones
 flops            the operations of a training step, counted
-hardware         chapter 2: what this machine can do, and what a run costs on it
-machines         `vaetl record-machine`: all that chapter 2 measures, kept in one file
+hardware         chapters 1c to 2b: what this machine can do, and what a run costs on it
+machines         `vaetl record-machine`: all that chapters 2 and 2b measure, kept in one file
 claims           the ledger: which record decides which claim; no prose
 figures          diagrams: drawn ideas, a script each, light and dark
 plots            figures of results; widgets: those with controls; living: those that need no kernel

@@ -270,6 +270,14 @@ my_bets("00")
 calibration()
 
 # %% [markdown]
+# ## An open task
+#
+# Which numbers of this page are chance, and how much of them?
+# Set `seed` in the parameters cell to five other numbers, and run the page from the top each time.
+# Write down what changed each time, and between which ends it lay.
+# The task is answered when you can say before a sixth run what will change and about how far, and are right.
+
+# %% [markdown]
 # ## Quiz
 #
 # **1.

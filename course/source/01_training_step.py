@@ -25,7 +25,7 @@
 #
 # You need Python, the idea that a function has a slope, and a little NumPy, that is, arrays, their shapes and sums along an axis.
 
-# %% [markdown]
+# %% [markdown] slide="One training step"
 # ## The question
 #
 # A network begins with random numbers and ends by telling coats from shirts.
@@ -427,7 +427,7 @@ history = fit(
 # Its first layer has 784 weights for each of 128 hidden units, so that a unit's weights can be shown as a picture: orange where ink speaks for the unit, violet where it speaks against.
 # Look for the outline of a garment.
 
-# %%
+# %% slide="What the first layer has learned"
 plots.weight_grid(
     by_hand[1].weight[:20].reshape(-1, 28, 28),
     title="The weights of twenty hidden units after two epochs",
@@ -508,6 +508,15 @@ settle("training.two_epochs", 100 * by_your_function)
 # That is the question of [chapter 1b](01b_good_training.ipynb).
 
 # %% [markdown]
+# ## An open task
+#
+# What does the batch size do to the loss of section 3?
+# Set `batch_size` to 16 and to 1024, and run the chapter from the top each time.
+# Write down where the curve ends, how far it jumps from step to step, and how many steps were made.
+# Is it the size of the batch, or the number of steps?
+# The task is answered when you have an experiment that separates the two, for instance by another number of `epochs` for `train_by_hand`, and a sentence that says what it showed.
+
+# %% [markdown]
 # ## Quiz
 #
 # Open each choice to see whether it is right, and why.
@@ -538,7 +547,7 @@ settle("training.two_epochs", 100 * by_your_function)
 #
 # <details><summary>PyTorch raises an error.</summary>
 #
-# No, since adding up gradients is allowed, and chapter 2 makes use of it.
+# No, since adding up gradients is allowed, and chapter 2b makes use of it.
 # </details>
 #
 # <details><summary>Each update uses the sum of all gradients so far.</summary>

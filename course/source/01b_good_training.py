@@ -687,6 +687,14 @@ plt.show()
 # What all this costs is the question of [chapter 1c](01c_what_training_costs.ipynb).
 
 # %% [markdown]
+# ## An open task
+#
+# Can you find a better recipe for the small CNN than ours, with the same `epochs`?
+# Change the batch, the largest rate in `train_cnn` or the schedule, one after the other, and look at *validation* accuracy only.
+# Write down every setting that you tried, also those that failed, with its mean and interval over `repeats`.
+# The task is answered when the best one has been run on seeds that you did not choose it by, and you can say whether its lead is still there.
+
+# %% [markdown]
 # ## Quiz
 #
 # Open each choice to see whether it is right, and why.

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "01c"
 #     title: What training costs
-#     minutes: {reading: 22, exercises: 10, cpu: 0.9, gpu: not yet measured}
+#     minutes: {reading: 26, exercises: 10, cpu: 0.9, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -19,7 +19,7 @@
 # %% [markdown]
 # ## What you will be able to do
 #
-# - count what training costs in operations and in memory before you pay it;
+# - count what training costs in operations, hours, energy and memory before you pay it;
 # - measure how its time grows, and write a receipt in seconds, energy and money;
 # - say what a very large model would cost on the machine in front of you.
 #
@@ -57,7 +57,7 @@ full_data: bool | None = None  # all of Fashion-MNIST (a download of 30 MB)
 data_root: str | None = None  # a folder with your own copy of Fashion-MNIST
 
 # %%
-from vaetl_helpers.runtime import report, setup
+from vaetl_helpers.runtime import report, setup, show_table
 
 P = setup(
     "01c",
@@ -81,6 +81,7 @@ from torch.nn import functional as F
 from vaetl_helpers import hardware, plots
 from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
 from vaetl_helpers.data import load
+from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.output import show_record
 from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
@@ -341,6 +342,47 @@ report(
 settle("training.seconds", bill.seconds)
 
 # %% [markdown]
+# ### Exercise 1: a bill before the run · 10 minutes
+#
+# A receipt comes after the run, but a bill can be written before it.
+# In section 2 each weight took 2 FLOPs per image forward, 2 for its own gradient, and, but for the first layer, 2 for the gradient that is passed down.
+# So the rule of thumb is **six FLOPs per parameter and example**, in every epoch.
+#
+# Return three numbers: the operations, the hours that they take at `rate` FLOPs per second, and the kilowatt-hours of a machine that draws `watts`.
+# A kilowatt-hour is what 1,000 watts use up in one hour.
+
+# %% exercise="training.bill"
+
+# %% check="training.bill"
+training_bill_checked = check("training.bill", training_bill)
+
+# %% [markdown]
+# How good is the rule for the two networks of this chapter?
+# The table puts your operations for one epoch beside those that PyTorch counts.
+
+# %%
+rows = []
+for name, model in {"784 → 128 → 10": network, "the small CNN": cnn}.items():
+    parameters = sum(p.numel() for p in model.parameters())
+    by_rule, *_ = training_bill_checked(parameters, len(data.train), 1, 1e9, 30)
+    model = model.to(P.device)
+    batch_flops = hardware.count_flops(model, first_images, first_labels)
+    counted = batch_flops / len(first_images) * len(data.train)
+    rows.append(
+        (name, f"{parameters:,}", f"{by_rule:.2e}", f"{counted:.2e}")
+        + (f"{counted / by_rule:.2f}",)
+    )
+show_table(
+    rows,
+    header=("network", "parameters", "by the rule", "counted", "counted ÷ by the rule"),
+)
+
+# %% [markdown]
+# The first network needs a third less than the rule says, because nearly all of its weights lie in the first layer, below which nothing is passed.
+# The CNN needs almost six times as much, because its filters slide: each weight is used again at every place of the image.
+# So the rule holds where an example meets each weight once, as a token does in a language model.
+
+# %% [markdown]
 # ## 5. Memory
 #
 # While training, four things must be kept in memory, and the data set and short-lived work space come on top:
@@ -487,6 +529,24 @@ report(
 # The throughput is that of a small network, and the second line above shows how much a better one would help.
 # And GPT-3 would not fit into this machine's memory, because its weights alone take 0.7 TB in 32 bits, and training with Adam four times that.
 # What counts is the order of magnitude, and between the CNN and GPT-3 lie some eleven powers of ten.
+#
+# What did GPT-3's training take on the machines that it ran on?
+# Patterson et al. (2021, arXiv 2104.10350, Table 4) name GPUs of the type V100 that reached $24.6\cdot10^{12}$ FLOPs per second and drew 330 watts each, and a data centre that took a tenth more for cooling and the like.
+# From this they compute 1,287 megawatt-hours, in 14.8 days on 10,000 GPUs.
+# Does your function agree?
+
+# %% tags=["nbval-check-output"]
+operations, hours, kilowatt_hours = training_bill_checked(
+    174.6e9, 300e9, 1, 24.6e12, 330 * 1.1
+)
+print(
+    f"{operations:.3g} FLOPs, {hours / 1e6:.2f} million hours of one GPU, "
+    f"{hours / 24 / 10_000:.1f} days on 10,000 of them"
+)
+print(f"{kilowatt_hours / 1000:,.0f} megawatt-hours")
+
+# %% [markdown]
+# Five numbers give the published result, but for the last digit, which is rounding.
 
 # %% [markdown] slide="So, was the claim right?"
 # ## 7. So, was the claim right?
@@ -522,6 +582,14 @@ verdict_cards("cost", records=proportions)
 
 # %%
 challenge("training.smallest")
+
+# %% [markdown]
+# ## An open task
+#
+# What would a model cost that you have read about?
+# Find its parameters and examples, and write its bill with `training_bill_checked`, once for your machine and once for a GPU whose data sheet you can find.
+# Write down where each of the five numbers comes from.
+# The task is answered when you have the lowest and the highest bill that you would believe, and can say which of the five numbers you would have to know better to bring the two together.
 
 # %% [markdown]
 # ## Quiz
@@ -594,7 +662,7 @@ my_bets("01c")
 # %% [markdown]
 # ## Take-away
 #
-# - Operations are images × epochs × operations per image, and can be counted before a run.
+# - Operations are images × epochs × operations per image, and can be counted before a run: about six per parameter, where each weight is used once per example.
 # - Time is proportional to images and epochs, but with the size of the network it grows more slowly while the matrices are small.
 # - Memory in 32 bits with Adam is 16 bytes per parameter, for the weight, the gradient and Adam's two numbers, plus the activations of one image × batch size.
 # - "Training needs enormous power" is true of enormous models, but yours may need a minute.
@@ -607,3 +675,4 @@ my_bets("01c")
 # - Kaplan et al., *Scaling Laws for Neural Language Models* (2020), arXiv 2001.08361: the rule of six FLOPs for each parameter and token.
 # - He et al., *Deep Residual Learning for Image Recognition* (2015), arXiv 1512.03385.
 # - Brown et al., *Language Models are Few-Shot Learners* (2020), arXiv 2005.14165.
+# - Patterson et al., *Carbon Emissions and Large Neural Network Training* (2021), arXiv 2104.10350: what large models took in energy.

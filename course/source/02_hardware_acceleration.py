@@ -605,6 +605,14 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 verdict_cards("acceleration", records=speedups)
 
 # %% [markdown]
+# ## An open task
+#
+# For which network would *you* rent a GPU?
+# Give `widths` and `batches` numbers of your own, and look for the place from which a second core, or the GPU if there is one, pays on this machine.
+# Write down the place for three widths, and what you think decides it, overhead, memory or computing.
+# The task is answered when your explanation has named beforehand on which side a fourth width would lie.
+
+# %% [markdown]
 # ## Quiz
 #
 # **1.

@@ -288,7 +288,7 @@ settle("hardware.resident", ratios(vae_seconds)["resident"].times[0])
 # Each bar is a *set* of levers, so compare "resident, bf16" with "resident" to see bf16 alone.
 #
 # Resident data gain most for the VAE.
-# The CNN needs about twice as many FLOPs per image and, as the roofline shows for large batches, reaches a much lower rate.
+# The CNN needs about twice as many FLOPs per image and, as the roofline of chapter 2 shows for large batches, reaches a much lower rate.
 # So computing takes most of its time and feeding only a small part, and what helps is a lever that raises the rate, such as channels last.
 # Whether bf16 helps depends on the processor.
 # If it is *emulated*, done by float32 units with conversions, it costs time.
@@ -387,7 +387,8 @@ print("the same weights, up to rounding:", gap < 1e-6)
 # `fit(..., micro_batch=32)` does the same.
 # When memory runs out in the middle of an epoch, `fit` begins the epoch again with pieces of half the size, and says so.
 # A network with BatchNorm computes its statistics from each *piece*, so there the result is not quite the same.
-#
+
+# %% [markdown] slide="Two devices share a batch"
 # ## 2. Several devices
 #
 # Two devices can share a batch.
@@ -500,12 +501,13 @@ settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 # This difference is more than a hundred thousand times larger.
 # It is not an error but another network, trained with slightly noisier statistics.
 # `torch.nn.SyncBatchNorm` shares the statistics, at the cost of communication.
-#
+
+# %% [markdown] slide="Borrow a GPU, and lose nothing"
 # ## 3. Borrow a GPU, and lose nothing
 #
 # | | Colab | Kaggle |
 # |---|---|---|
-# | open | the link at the top | the link at the top; sign in |
+# | open | the link at the top, or *File > Upload notebook* | the link at the top, or *File > Import Notebook*; sign in |
 # | switch | Runtime > Change runtime type > T4 GPU | Settings > Accelerator > GPU T4 x2 |
 # | condition | a Google account | an account verified by telephone; "Internet on" to install the course |
 # | taken away | after some idle time, or when others need it | after some hours; a weekly allowance of GPU hours |
@@ -639,6 +641,14 @@ report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_p
 # Your figure of section 1 says what resident data, the batch, precision and layout are worth on this machine.
 # Pull these levers before you rent a GPU.
 # Two processes give the same weights as one, and a checkpoint after every epoch makes a borrowed machine as good as your own.
+
+# %% [markdown]
+# ## An open task
+#
+# Do gains multiply?
+# Add a bar to section 1 for two or three levers together that has not been tried there, such as `Levers(nets.small_cnn, classification_loss, channels_last=True, bf16=True)`.
+# Write down beforehand what the product of the single gains would be, and then what you measured, with its interval.
+# The task is answered when you can say for one pair of levers that it gains less than the product, or that the interval allows the product, and why that may be.
 
 # %% [markdown]
 # ## Quiz
@@ -846,7 +856,7 @@ else:
 # The first code cell of each notebook adds what the course needs there, and moves nothing that is installed.
 # On Kaggle without the internet it looks for an attached data set with wheels.
 # Make one on a machine with a network: `pip wheel --no-deps --wheel-dir wheels ADDRESS jaxtyping wadler-lindig`, with the address that stands in that cell.
-# Chapters 4, 4b and 4c want the wheels of their extras, too, and full data sets are also found in attached ones.
+# Chapters 4, 4b, 4c and 4d want the wheels of their extras, too, and full data sets are also found in attached ones.
 #
 # On Kaggle's P100 recent versions of PyTorch say that the GPU is available, and fail at the first operation.
 # `setup` tries it first, and tells you.

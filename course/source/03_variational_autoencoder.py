@@ -23,7 +23,7 @@
 # - derive the evidence lower bound (ELBO) in two ways, and compute each of its terms yourself;
 # - train a variational autoencoder (VAE) on digits, and read its two curves.
 #
-# You need chapter 1 (loss, gradient, epoch) and, from probability, the normal distribution, expectation, independence, conditional probability and Bayes' rule.
+# You need [chapter 1](01_training_step.ipynb) for loss, gradient and epoch, and, from probability, the normal distribution, expectation, independence, conditional probability and Bayes' rule.
 
 # %% [markdown] slide="The claim: maximise the likelihood, minimise the KL"
 # ## The claim that this chapter looks at
@@ -86,8 +86,7 @@ plt.show()
 # On the right, an *autoencoder*, nothing else was asked than that the image that comes out resembles the one that went in, and there are wide spaces from which no digit comes.
 # On the left nearly every place within the dashed circle gives one.
 #
-# What is done differently on the left is no trick that is added to an autoencoder.
-# It starts from another question.
+# What is done differently on the left starts from another question.
 
 # %%
 import math
@@ -161,7 +160,7 @@ generator = torch.Generator().manual_seed(P.seed)
 #
 # Now choose another image in the figure, do its sum, and check it there.
 # Then move the sliders.
-# They hold a guess $q(z)$ of which code made the image, and they always sum to 1: when you move one, the two others keep their proportion to each other and share what is left.
+# They hold a guess $q(z)$ of which code made the image, and they always sum to 1.
 # The two bars say what the guess makes of $\log p(x)$, and section 2 derives them.
 # For now find out two things: what never changes, and for which guess the hatched bar vanishes.
 
@@ -192,7 +191,7 @@ plt.show()
 # ### Black and white, and the likelihood of a pixel
 #
 # Which distribution should an image have, given its code?
-# The simplest choice makes each pixel a *Bernoulli* variable: it is 1 (ink, black in our pictures) with a probability of its own, and otherwise 0 (background).
+# The simplest choice makes each pixel a *Bernoulli* variable: it is 1, ink, with a probability of its own, and otherwise 0.
 # The decoder gives one logit $\ell_i$ per pixel $i$, and the probability of a 1 is $\pi_i = 1/(1+e^{-\ell_i})$.
 # Given the code, we *assume* that pixels are independent, so that the probabilities multiply and their logarithms add up:
 #
@@ -201,7 +200,7 @@ plt.show()
 # The sum runs over *all* pixels of an image, and its unit is *nats per image*.
 #
 # MNIST's pixels, however, are grey.
-# So each time an image is used we make them 0 or 1 by chance, with the grey value (0 background, 1 ink) as the probability of a 1.
+# So each time an image is used we make them 0 or 1 by chance, with the grey value as the probability of a 1.
 # That is *dynamic binarisation*.
 # Where do two draws of the same digits differ?
 
@@ -251,7 +250,7 @@ print(f"function:     {cost.item():.2f} nats")
 # ### Why not just compute the integral?
 #
 # One could draw many codes from the prior and average $p_\theta(x\mid z)$, but that is hopeless.
-# Nearly every code belongs to another image and gives this one a probability of almost zero, so the average hangs on draws that are rarer than one in a billion.
+# Nearly every code belongs to another image and gives this one a probability of almost zero.
 # Section 4 shows how rare: about one in $e^{\mathrm{KL}}$, where KL is a term that section 2 derives.
 # We need codes that *could* have made this image, and that is what the encoder is for.
 
@@ -296,8 +295,8 @@ print(f"function:     {cost.item():.2f} nats")
 # $$\mathrm{ELBO}(x) = \mathbb E_q\!\left[\log \frac{p_\theta(z\mid x)\,p_\theta(x)}{q_\phi(z\mid x)}\right]
 #   = \log p_\theta(x) - \mathrm{KL}\big(q_\phi(z\mid x)\,\|\,p_\theta(z\mid x)\big) .$$
 #
-# So the gap is exactly the KL divergence from $q$ to the true posterior (not a distance, because it is not symmetric).
-# Since this divergence is never negative, the ELBO is a lower bound, which is our second proof.
+# So the gap is exactly the KL divergence from $q$ to the true posterior.
+# Since this divergence is never negative, the ELBO is a lower bound.
 #
 # ### The gap, in your hands
 #
@@ -334,7 +333,6 @@ plt.show()
 # ### Two things at once
 #
 # Maximising the ELBO over $q$ *and* over the decoder pushes on two things at once, a higher $\log p_\theta(x)$ and a smaller gap.
-# But the optimiser sees only their difference, the ELBO, so one of the two may get worse while the other gains more.
 #
 # Now the article's sentence can be read with care, because there are **two** divergences.
 # The one in the objective, to the prior, is the *price* of the code, and it is not small in a good model.
@@ -434,7 +432,6 @@ print(model.decoder)
 # {diagram: vae}
 
 # %% [markdown]
-# `model.encode(x)` returns $\mu$ and $\log\sigma^2$, and `model.decode(z)` returns the logits.
 # The package also has an ELBO.
 # Is it the same as yours, given the same images and the same noise?
 # And what does an image cost in a VAE that has learned nothing?
@@ -629,6 +626,14 @@ plt.show()
 
 # %%
 challenge("vae.minute")
+
+# %% [markdown]
+# ## An open task
+#
+# How many latents does a digit need?
+# Set `latent` to 2, 5 and 50, and run the chapter each time.
+# Write down both terms of the loss on validation images, and how many of the hundred samples you can read.
+# The task is answered when you can defend one number, with a measurement, against somebody who wants fewer, and one who wants more.
 
 # %% [markdown]
 # ## Quiz

@@ -459,7 +459,7 @@ sample_checked = check("latent.sample", sample)
 # %%
 predict("vae.variety")
 
-# %%
+# %% slide="What a temperature buys, and what it costs"
 temperatures = (0.25, 0.5, 0.75, 1.0, 1.5)
 noise = torch.randn(300, posterior.mean.shape[1], generator=generator).to(P.device)
 
@@ -515,7 +515,7 @@ settle("vae.variety", at_one)
 # %%
 predict("vae.active")
 
-# %%
+# %% slide="Which latents are in use?"
 active = vae.active_units(posterior.mean)
 order = per_latent.argsort(descending=True).cpu()
 axis = plots.panels(
@@ -622,6 +622,14 @@ show_table(
 
 # %%
 verdict_cards("invention")
+
+# %% [markdown]
+# ## An open task
+#
+# Does your own eye agree with the judge?
+# Draw the autoencoder's codes of section 1 once more, now with their full covariance (`torch.distributions.MultivariateNormal`), and mix 30 of these images with 30 samples of the VAE, in an order that you do not know.
+# Write down for each whether you can read it, before you look where it came from.
+# The task is answered when you have both counts with an interval, and a second person's counts beside them.
 
 # %% [markdown]
 # ## Quiz

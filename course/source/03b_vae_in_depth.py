@@ -26,7 +26,7 @@
 # - read the plane of rate and distortion;
 # - find the bug in three objectives that run without an error.
 #
-# You need chapter 3 for the ELBO, the KL and reparameterisation.
+# You need [chapter 3](03_variational_autoencoder.ipynb) for the ELBO, the KL and reparameterisation.
 
 # %% [markdown]
 # ## Set-up
@@ -716,7 +716,7 @@ plt.show()
 #
 # ### Why then any other β?
 #
-# A lower rate forces a simpler code, and whether that is better for *transfer* is a question of chapter 5.
+# A lower rate forces a simpler code, and whether that is better for *transfer* is a question of chapter 5b.
 
 # %% [markdown]
 # ## 5. How good is it? Evaluation as in the literature
@@ -868,6 +868,14 @@ for name, patient, second in (
 # What did each bug do?
 # A is a β below 1, here 1/10, because the price was averaged over the latents, while B is β = 2.
 # C is no β at all: $e^\sigma - 1 - \sigma$ is smallest at σ = 0, so it rewards codes without noise, and the VAE becomes an autoencoder.
+
+# %% [markdown]
+# ## An open task
+#
+# At which β does the code die?
+# Give `betas` numbers between 1 and 30, and first write down what you call dead: a KL below some number, a latent that is not active, or reconstructions that all look alike.
+# Write down for each β what each criterion says.
+# The task is answered when two seeds agree on the place for one of them.
 
 # %% [markdown]
 # ## Quiz

@@ -165,7 +165,7 @@ strangest_checked = check("latent.strangest", strangest)
 predict("vae.strangest")
 
 
-# %%
+# %% slide="The strangest clothes, and the most ordinary"
 def bound_of_clothes(images):
     """The bound of each image in nats: pixels and codes are drawn anew."""
     with torch.no_grad():
@@ -417,6 +417,14 @@ settle("vae.starved", starved_history["kl"][-1])
 
 # %%
 verdict_cards("strangers")
+
+# %% [markdown]
+# ## An open task
+#
+# The bound alone is a bad guard.
+# Is there a number of the same VAE that does better: the KL alone, the distance of μ from the origin, or the bound minus what a simpler model would say?
+# Write down in how many of 100 pairs of a garment and a digit your number calls the digit the stranger, and use `seed` to try it on a second VAE.
+# The task is answered when one number is right more often than not for the VAE of clothes *and* for one of digits, or when you can say why three of them fail.
 
 # %% [markdown]
 # ## Quiz

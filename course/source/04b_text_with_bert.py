@@ -1072,6 +1072,14 @@ for name, answers in {"frozen, probe": probe.predict(exam_x), "LoRA": by_lora}.i
 # The operations of a training step are hardly fewer, because forward and backward still pass through the whole network.
 
 # %% [markdown]
+# ## An open task
+#
+# What else can counting words do better?
+# Replace `contains_the` in section 5 by a rule of your own that gives each sentence a 0 or a 1, such as its length, a number in it, a question mark, or a word out of a list of yours.
+# Write down your guess first, and then both accuracies and the interval of their difference.
+# The task is answered when you have one rule for which counting wins, one for which the encoder wins, and a sentence that would have told them apart beforehand.
+
+# %% [markdown]
 # ## Quiz
 #
 # **1.

@@ -29,7 +29,6 @@
 # - judge by repeated runs what that saves, and where it saves little.
 #
 # You need the training loop of chapter 1, and from chapter 4 freezing, heads and fine-tuning.
-# There are no exercises here, but you can change the parameters below, for example to `steps = 600` or `counts = [5, 20, 80]`.
 
 # %% [markdown]
 # ## Set-up
@@ -1241,6 +1240,14 @@ if source_coco is not None:
 #   From scratch they learn, and a batch of four scenes is small for that.
 # - The learning rate, 0.0003 for both, is not tuned, because tuning would need the weights.
 # - `P.steps` steps are few for the network from scratch, and no longer run is made here.
+
+# %% [markdown]
+# ## An open task
+#
+# You have one afternoon: do you mark more scenes, or train for longer?
+# Change `counts`, `steps` and `longer`, and say what an hour of marking and an hour of training are worth to you.
+# Write down AP@50 with its interval for three ways to spend the same time, from scratch and pretrained.
+# The task is answered when you can name the way that you would choose, and the number of scenes at which you would change your mind.
 
 # %% [markdown]
 # ## Quiz

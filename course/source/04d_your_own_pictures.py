@@ -108,7 +108,7 @@ folder = P.pictures
 # Without pictures it takes an example: ten pictures each of pullovers and shirts.
 # They were taken as people in a hurry take them, in *bursts* of two or three pictures of the same garment.
 
-# %%
+# %% slide="Twenty pictures, of how many things?"
 EXAMPLE = 1  # the second of the photographers of section 6, in which the leak is plain
 if folder is None:
     own = data.example_pictures(P.seed + EXAMPLE)
@@ -264,7 +264,7 @@ print(f"{len(wrong)} of {len(own)} are wrong.", *[own.names[row] for row in wron
 # Linked pictures form a group.
 # The figure shows five pictures and below each the one that is most like it: is it the same thing?
 
-# %%
+# %% slide="Is it the same thing?"
 apart = transfer.distances(x).fill_diagonal_(torch.inf)
 nearest, partner = apart.min(1)
 pairs = [row for row in nearest.argsort().tolist() if row < partner[row]][:5]
@@ -352,7 +352,7 @@ for number in range(P.photographers):
     truth = (fit(seen, labels)(new_x) == new_y).double().mean().item()
     outcomes.append((first, second, truth))
 
-# %%
+# %% slide="Ten photographers and the truth"
 axis = plots.panels(
     ["What photographers quote, and what is true"],
     alt="04d/photographers",
@@ -519,10 +519,13 @@ for sentence in transfer.verdict_on(loo, grouped, covered, guess, counts):
 # If you have 24 pictures or more of each class, run all of chapter 4 on them: `vaetl run 04 -p task=./FOLDER`.
 
 # %% [markdown]
-# ### An open task
+# ## An open task
 #
-# Cover the label that you left in the picture, or take ten more pictures of one class in another room, into a third folder.
-# Does a probe tell the *rooms* apart?
+# Does your probe know the things, or the room?
+# Take ten more pictures of one of your things in another room, put them into a third folder, and let a probe tell the two *rooms* apart.
+# Without pictures of your own, cover more of the example's, by the `side` of `transfer.with_middle_covered` in section 8, and see when the classes can no longer be told apart.
+# Write down the share that leave-one-group-out gets right, with its interval, for the things and for the rooms.
+# The task is answered when you can name one change in how you take the pictures that makes the second number fall and leaves the first as it is.
 
 # %% [markdown]
 # ## Quiz

@@ -68,6 +68,16 @@ def loop_with_helpers(model, optimizer, train_batches, test_batches, epochs):
     return torch.tensor(accuracies)
 
 
+def bill_in_one_line(parameters, examples, epochs, rate, watts):
+    flops = 6.0 * parameters * examples * epochs
+    return flops, flops / rate / 3600, flops / rate * watts / 3_600_000
+
+
+def bill_for_a_token(parameters, examples, epochs, rate, watts):
+    flops = 6 * parameters
+    return flops, flops / rate / 3600, flops / rate / 3600 * watts / 1000
+
+
 def step_by_probabilities(model, optimizer, images, labels):
     optimizer.zero_grad()
     probabilities = torch.softmax(model(images), dim=1)
@@ -769,6 +779,7 @@ RIGHT = (
     ("training.accuracy", accuracy_of_all_at_once),
     ("training.overfit_one_batch", overfit_with_a_step),
     ("training.debug_loop", loop_with_helpers),
+    ("training.bill", bill_in_one_line),
     ("hardware.flops_linear", flops_in_one_line),
     ("hardware.flops_linear", flops_as_tensor),
     ("hardware.time_it", time_with_two_warm_ups),
@@ -826,6 +837,8 @@ WRONG = (
         loop_with_one_repair,
         f"still in the loop: {training.EARLY}; {training.TRAIN}",
     ),
+    ("training.bill", bill_for_a_token, "the examples are missing"),
+    ("training.bill", lambda *run: run, "three numbers were expected"),
     ("hardware.flops_linear", lambda *sizes: sum(sizes), "a first layer takes 4"),
     ("hardware.flops_linear", lambda *sizes: None, "is a return missing?"),
     ("hardware.time_it", time_all_together, "time each call of work() by itself"),

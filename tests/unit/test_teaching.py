@@ -33,6 +33,7 @@ FILES = (
 PARTS = ("Goal", "Misconception", "Bet", "Exercise", "Discussion", "Homework")
 LESSONS = ROOT / "docs/instructors/lessons.md"
 PLANS = ROOT / "docs/instructors/plans.md"
+ENDS_OTHERWISE = {"04", "05", "05b"}  # without a section "An open task"
 
 
 def anchors(text: str) -> set[str]:
@@ -89,6 +90,15 @@ def test_minutes_add_up(page: Path) -> None:
         assert sum(int(cell) for cell in cells if cell.isdigit()) == int(total[1])
         checked += 1
     assert checked
+
+
+@pytest.mark.parametrize("source", sources(ROOT / "course"), ids=number_of)
+def test_every_chapter_has_one_open_task(source: Path) -> None:
+    """It says what to write down, and how to know that it is answered."""
+    if number_of(source) in ENDS_OTHERWISE:
+        pytest.skip("its open task is a capstone, or is still to come")
+    (task,) = re.findall(r"(?ms)^# ## An open task$(.*?)^$", source.read_text("utf-8"))
+    assert "# Write down " in task and "# The task is answered when " in task
 
 
 def test_every_chapter_has_a_lesson_plan() -> None:

@@ -149,7 +149,7 @@ def record_machine(
     profile: Annotated[str, typer.Option(help="smoke, cpu, gpu, paper or auto")] = "auto",
     minutes: Annotated[float, typer.Option(help="how long it may take")] = 10.0,
 ) -> None:
-    """Measure this machine as chapter 2 does, in ten minutes.
+    """Measure this machine as chapters 2 and 2b do, in ten minutes.
 
     \b
     vaetl record-machine             at most ten minutes; the same command goes on after a kill

@@ -30,7 +30,8 @@ ABOUT = """<p>These pages show every chapter after it was run, and need no netwo
 was solved before the run; its solution is folded: try first. To write and run the code yourself,
 {hosted}install the course as its README says and start JupyterLab on it:
 <code>.venv/bin/vaetl lab</code>.</p>"""
-HOSTED = "follow “Open in Colab” below a chapter's title, or "
+# Said only where the pages have these links: without a public address there are none.
+HOSTED = "open a chapter on Colab, Kaggle or Binder by the links below its title, or "
 # Which of a chapter's figures stands for it: words of its alternative text. The first by default.
 COVERS = {
     "01": "Two rows of ten small grey pictures",

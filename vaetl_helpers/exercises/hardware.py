@@ -1,4 +1,4 @@
-"""Chapter 2: FLOPs of a layer, timing, resident data, gradient accumulation, a checkpoint.
+"""Chapters 2 and 2b: FLOPs of a layer, timing, resident data, gradient accumulation, a checkpoint.
 
 Nothing here depends on real time or on an accelerator: the device that is timed is pretended, with
 a clock of its own.

@@ -1,4 +1,4 @@
-"""Chapters 3 and 3b: what a trained VAE's code holds, and where its bound points.
+"""Chapters 3a to 3c: what a trained VAE's code holds, and where its bound points.
 
 How much a code costs by its width, arcs between codes, samples at a temperature, the images that a
 model finds strangest, and a decoder that sees too much to need a code.

@@ -1,4 +1,4 @@
-"""Chapter 1: a training step, cross-entropy, accuracy, overfitting one batch, a loop with bugs.
+"""Chapters 1 to 1c: a training step, cross-entropy, accuracy, one batch, a loop with bugs, a bill.
 
 Images are [n, 1, height, width] in [0, 1], labels [n]; networks are small, with weights drawn by
 `toolkit.problem`.
@@ -19,6 +19,8 @@ from vaetl_helpers.exercises.forms import number, numbers, tensor
 from vaetl_helpers.exercises.toolkit import (
     LEAVE_THE_MODE,
     LEFT_IN_EVAL,
+    RETURNED,
+    array,
     batches_of,
     count_updates,
     exercise,
@@ -826,3 +828,164 @@ def buggy_train_and_evaluate(model, optimizer, train_batches, test_batches, epoc
                 seen += len(labels)
         accuracies.append(correct / seen)
     return accuracies
+
+
+# training.bill, of chapter 1c
+
+OPERATIONS = "the operations"
+HOURS = "the hours"
+ENERGY = "the kilowatt-hours"
+
+
+@exercise(
+    id="training.bill",
+    level=1,
+    after="Five numbers on the back of an envelope say what a run will cost, before it is paid.",
+    minutes=10,
+    points=3,
+    hints=(
+        "In one epoch, an example takes 2 operations per parameter forward, and twice as many "
+        "backward.",
+        "Operations divided by operations per second are seconds, and an hour has 3,600 of them.",
+        "A machine of 1,000 watts takes one kilowatt-hour in an hour: watts / 1000 * hours.",
+    ),
+    form=numbers,
+)
+def training_bill(parameters, examples, epochs, rate, watts):
+    """What training will cost: its operations (FLOPs), its hours, its kilowatt-hours.
+    `rate` is in FLOPs per second; each example meets each parameter once.
+    """
+    flops = 6 * parameters * examples * epochs
+    hours = flops / rate / 3600
+    kilowatt_hours = watts / 1000 * hours
+    return flops, hours, kilowatt_hours
+
+
+@training_bill.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    runs = []
+    for _ in range(3 + seed % 5):
+        parameters = 10_000 * whole_number(200, 999, generator)
+        examples = 1_000 * whole_number(200, 599, generator)
+        epochs = whole_number(2, 5, generator)
+        rate = 1_000_000 * whole_number(300, 999, generator)
+        watts = whole_number(100, 400, generator)
+        runs.append([parameters, examples, epochs, rate, watts])
+    return {"runs": torch.tensor(runs)}
+
+
+@training_bill.drive
+def _(function: Function, inputs: Values) -> Values:
+    bills = []
+    for run in inputs["runs"].tolist():
+        bill = array(function(*run))
+        if not isinstance(bill, Tensor) or bill.shape != (3,):
+            expected = "three numbers were expected (operations, hours, kilowatt-hours)"
+            return {RETURNED: f"{expected}, got {plain(bill)!s:.80}"}
+        bills.append(bill)
+    flops, hours, kilowatt_hours = torch.stack(bills, 1)
+    return {
+        OPERATIONS: flops / 1e12,  # small, since an absolute tolerance goes with the relative one
+        HOURS: hours,
+        ENERGY: kilowatt_hours,
+    }
+
+
+training_bill.part("the operations", points=1)
+training_bill.compare(
+    OPERATIONS,
+    says="the operations are not 6 · parameters · examples · epochs",
+)
+training_bill.part("the hours", points=1)
+training_bill.compare(
+    HOURS,
+    says="the hours are not the operations / rate / 3600",
+)
+training_bill.part("the energy", points=1)
+training_bill.compare(
+    ENERGY,
+    says="the kilowatt-hours are not the hours times the kilowatts that the machine draws",
+)
+
+training_bill.wrong(
+    "forward only",
+    says="2 per parameter is the forward pass alone: the backward pass takes twice as much",
+    edit={
+        "flops = 6 * parameters * examples * epochs": ("flops = 2 * parameters * examples * epochs")
+    },
+)
+training_bill.wrong(
+    "backward only",
+    says="4 per parameter is the backward pass alone: add the forward pass",
+    edit={
+        "flops = 6 * parameters * examples * epochs": ("flops = 4 * parameters * examples * epochs")
+    },
+)
+training_bill.wrong(
+    "multiplications only",
+    says="you counted multiplications only: each comes with an addition",
+    edit={
+        "flops = 6 * parameters * examples * epochs": ("flops = 3 * parameters * examples * epochs")
+    },
+)
+training_bill.wrong(
+    "one epoch",
+    says="that is the bill of one epoch: each epoch passes over all examples again",
+    edit={"flops = 6 * parameters * examples * epochs": "flops = 6 * parameters * examples"},
+)
+training_bill.wrong(
+    "one example",
+    says="the examples are missing: each of them meets every parameter",
+    edit={"flops = 6 * parameters * examples * epochs": "flops = 6 * parameters * epochs"},
+)
+training_bill.wrong(
+    "seconds",
+    says="these are seconds: an hour has 3,600 of them",
+    edit={"hours = flops / rate / 3600": "hours = flops / rate"},
+)
+training_bill.wrong(
+    "minutes",
+    says="these are minutes: an hour has 60 of them",
+    edit={"hours = flops / rate / 3600": "hours = flops / rate / 60"},
+)
+training_bill.wrong(
+    "upside down",
+    says="the fraction is upside down: divide the operations by the rate",
+    edit={"hours = flops / rate / 3600": "hours = rate / flops / 3600"},
+)
+training_bill.wrong(
+    "watt-hours",
+    says="these are watt-hours: a kilowatt is 1,000 watts",
+    edit={"kilowatt_hours = watts / 1000 * hours": "kilowatt_hours = watts * hours"},
+)
+training_bill.wrong(
+    "joules",
+    says="these are joules, watts times seconds: a kilowatt-hour has 3.6 million of them",
+    edit={"kilowatt_hours = watts / 1000 * hours": "kilowatt_hours = watts * hours * 3600"},
+)
+training_bill.wrong(
+    "kilowatts",
+    says="that is the power, in kilowatts: energy is power times time",
+    edit={"kilowatt_hours = watts / 1000 * hours": "kilowatt_hours = watts / 1000"},
+)
+training_bill.wrong(
+    "per kilowatt",
+    says="the hours are divided by the power: energy is power times time",
+    edit={"kilowatt_hours = watts / 1000 * hours": "kilowatt_hours = hours / (watts / 1000)"},
+)
+training_bill.wrong(
+    "another order",
+    says="the three numbers come in this order: operations, hours, kilowatt-hours",
+    last_line="return flops, kilowatt_hours, hours",
+)
+training_bill.wrong(
+    "energy only",
+    says="three numbers were expected",
+    last_line="return kilowatt_hours",
+)
+training_bill.wrong(
+    "no return",
+    says="None (is a return missing?)",
+    last_line="bill = flops, hours, kilowatt_hours",
+)

@@ -1,4 +1,4 @@
-"""What is measured on a machine: one function a measurement, in the order of chapter 2."""
+"""What is measured on a machine: one function a measurement, as in chapters 2 and 2b."""
 
 from __future__ import annotations
 

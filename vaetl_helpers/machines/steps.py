@@ -101,7 +101,7 @@ def captured(step: Step) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Levers:
-    """Which levers of chapter 2 are pulled."""
+    """Which levers of chapter 2b are pulled."""
 
     batch_size: int = 128
     resident: bool = True

@@ -1,4 +1,4 @@
-"""Right answers of chapter 1."""
+"""Right answers of chapters 1 to 1c."""
 
 import numpy as np
 import torch
@@ -274,6 +274,28 @@ def loop_into_a_tensor(model, optimizer, train_batches, test_batches, epochs):
     return accuracies
 
 
+# training.bill
+
+
+def bill(parameters, examples, epochs, rate, watts):
+    seconds = 6 * parameters * examples * epochs / rate
+    return [seconds * rate, seconds / 3600, watts * seconds / 3.6e6]
+
+
+def bill_into_a_tensor(parameters, examples, epochs, rate, watts):
+    return torch.tensor(bill(parameters, examples, epochs, rate, watts), dtype=torch.float64)
+
+
+def bill_into_an_array(parameters, examples, epochs, rate, watts):
+    work = np.float64(parameters) * (2 + 4) * examples * epochs
+    hours = np.divide(work, 3600 * rate)
+    return np.array([work, hours, hours * watts / 1000])
+
+
+def bill_lazily(parameters, examples, epochs, rate, watts):
+    yield from bill(parameters, examples, epochs, rate, watts)
+
+
 RIGHT = {
     "training.step": STEP,
     "training.cross_entropy": CROSS_ENTROPY,
@@ -285,5 +307,13 @@ RIGHT = {
         loop_into_a_tensor,
         *ways.of_sequences(loop),
         *ways.all_ways(loop_into_a_tensor),
+    ],
+    "training.bill": [
+        bill,
+        bill_into_a_tensor,
+        bill_into_an_array,
+        bill_lazily,
+        *ways.of_sequences(bill),
+        *ways.all_ways(bill_into_an_array),
     ],
 }

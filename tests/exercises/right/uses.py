@@ -58,6 +58,11 @@ def debug_loop(answer):
     assert len(accuracies) == 2 and all(0 <= accuracy <= 1 for accuracy in accuracies)
 
 
+def bill(answer):
+    flops, hours, kilowatt_hours = answer(174.6e9, 300e9, 1, 24.6e12, 363)
+    assert f"{flops:.2e} {hours / 1e6:.2f} {kilowatt_hours / 1000:,.0f}" == "3.14e+23 3.55 1,288"
+
+
 def flops(answer):
     total = answer(8, 4, 3, first=True) + answer(8, 3, 2, first=False)
     assert f"{total:,}".removesuffix(".0") == "672"
@@ -329,6 +334,7 @@ USES = {
     "training.accuracy": accuracy,
     "training.overfit_one_batch": overfit,
     "training.debug_loop": debug_loop,
+    "training.bill": bill,
     "hardware.flops_linear": flops,
     "hardware.time_it": time_it,
     "hardware.batches_resident": resident,

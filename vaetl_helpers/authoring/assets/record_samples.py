@@ -2,7 +2,7 @@
 
     python -m vaetl_helpers.authoring.assets.record_samples --root DATA --machine "two x86-64 cores"
 
-Both have chapter 3's layers, optimiser and epochs, and are trained from the same seeds. Invented
+Both have chapter 3a's layers, optimiser and epochs, and are trained from the same seeds. Invented
 digits are judged by a convolutional classifier of real ones: by their Fréchet distance to test
 images in its last hidden layer, and by its confidence. Codes of the autoencoder are drawn from a
 Gaussian that is fitted to its codes, with a diagonal and with a full covariance. What comes out is
@@ -50,13 +50,13 @@ class Plan:
 
 
 PLANS = (
-    Plan(full=False, epochs=60, batch_size=64, seeds=20),  # profile cpu of chapter 3
+    Plan(full=False, epochs=60, batch_size=64, seeds=20),  # profile cpu of chapter 3a
     Plan(full=True, epochs=15, batch_size=128, seeds=10),
 )
 
 
 def train(model: nn.Module, images: ImageSet, loss: Callable[..., Any], plan: Plan, seed: int):
-    """Trains as chapter 3 does."""
+    """Trains as chapter 3a does."""
     adam = torch.optim.Adam(model.parameters(), lr=2e-3, fused=True)
     fit(
         model,
@@ -72,7 +72,7 @@ def train(model: nn.Module, images: ImageSet, loss: Callable[..., Any], plan: Pl
 
 
 def autoencoder(seed: int) -> nn.Sequential:
-    """Chapter 3's autoencoder: encoder and decoder."""
+    """Chapter 3a's autoencoder: encoder and decoder."""
     torch.manual_seed(seed)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, LATENT))
     decoder = nn.Sequential(

@@ -2,7 +2,7 @@
 
     python -m vaetl_helpers.authoring.assets.record_strangers --machine "two x86-64 cores"
 
-Both have chapter 3's layers and optimiser, and are trained on the package's images, as many epochs
+Both have chapter 3c's layers and optimiser, and are trained on the package's images, as many epochs
 as the chapter trains its VAE of clothes in the profile cpu. Each is asked for the bound of test
 images of its own set and of the other one, made black and white by chance (Nalisnick et al. 2019,
 arXiv 1810.09136). What comes out is kept in recorded/03_variational_autoencoder_strangers.json.
@@ -48,7 +48,7 @@ PLANS = (
 
 
 def trained(images: ImageSet, seed: int) -> vae.VAE:
-    """A VAE as chapter 3 trains it."""
+    """A VAE as chapter 3c trains it."""
     torch.manual_seed(seed)
     model = vae.mlp_vae(LATENT)
     fit(
