@@ -720,6 +720,14 @@ settle("combine.bars", of_direction.effect)
 # BARS_TEXT
 
 # %% [markdown]
+# ## An open task
+#
+# The probe was best at the smallest β that was tried, so where does it stop getting better?
+# Give `betas` smaller numbers, down to 0 if you like, and think before you run what a code with no price at all would look like.
+# Write down for each β the accuracy of the probe, the bound and the number of active latents.
+# The task is answered when you can say which of the three you would watch to choose a β without any label, and how many points that choice would have cost.
+
+# %% [markdown]
 # ## Quiz
 #
 # **1.

@@ -726,6 +726,14 @@ settle("combine.without_scaler", float(ahead))
 # Three habits would have caught it: print the spread of what goes into a classifier, compare with one that needs no scaling, and distrust a result that is too interesting.
 
 # %% [markdown]
+# ## An open task
+#
+# Can you make one stage as good as two?
+# You may change the weight `alpha`, let it grow from 0 while the model trains, or give the labelled images more than one step per batch.
+# Write down what you tried, in which order, and the accuracy on *validation* images for each.
+# The task is answered when your best way, run once on fresh draws of the labels, beats two stages by more than a point, or when you can say after five attempts why it does not.
+
+# %% [markdown]
 # ## Quiz
 #
 # **1.

@@ -33,7 +33,7 @@ FILES = (
 PARTS = ("Goal", "Misconception", "Bet", "Exercise", "Discussion", "Homework")
 LESSONS = ROOT / "docs/instructors/lessons.md"
 PLANS = ROOT / "docs/instructors/plans.md"
-ENDS_OTHERWISE = {"04", "05", "05b"}  # without a section "An open task"
+ENDS_OTHERWISE = {"04", "05"}  # without a section "An open task"
 
 
 def anchors(text: str) -> set[str]:
