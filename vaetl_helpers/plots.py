@@ -26,7 +26,7 @@ from torch import Tensor
 from vaetl_helpers import page_figures
 from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.output import is_interactive, notebook_kernel
-from vaetl_helpers.study.effects import mean_interval
+from vaetl_helpers.study.effects import mean_interval, side_of_zero
 from vaetl_helpers.study.table import Table
 
 # Okabe and Ito's palette, which people with any kind of colour vision can tell apart. On white its
@@ -703,17 +703,6 @@ def effects_by_labels(
     axes[0].figure.suptitle(title, fontsize=12)
     axes[0].figure.legend(handles=key, loc="outside lower center", ncols=3, frameon=False)
     return axes
-
-
-def side_of_zero(record: Mapping[str, Any]) -> str:
-    """Where the interval of a record lies: "above 0", "below 0" or "holds 0".
-
-    An end that is open, None, holds everything.
-    """
-    low, high = record["low"], record["high"]
-    if low is not None and low > 0:
-        return "above 0"
-    return "below 0" if high is not None and high < 0 else "holds 0"
 
 
 def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:

@@ -470,7 +470,7 @@ def show_study(name, alt):
         for n in table.known("labels"):
             e = study.paired(table, tuned, "scratch", "test accuracy", n)
             x = n * (1 + 0.08 * number)  # beside each other
-            right.plot([x, x], [e.low, e.high], color=plots.COLOURS[1 + number])
+            right.plot([x, x], [e.low, e.high], "-", color=plots.COLOURS[1 + number])
             right.plot(x, e.effect, "os"[number], color=plots.COLOURS[1 + number])
         right.plot([], [], "os"[number], color=plots.COLOURS[1 + number], label=source)
     right.axhline(0, color="black", linestyle="--")
@@ -552,7 +552,7 @@ plt.show()
 # The recorded runs use all images, a longer pretraining, and *forty pairs* of a fresh VAE and fresh labels, so that their intervals hold for VAEs made in this way.
 # For dog or fox, the example of the first article, there is no record with frozen settings yet, so it is not among them.
 #
-# Each panel is a pair of source and target.
+# Each panel is a pair of source and target, and *MNIST* alone is M1-style.
 # Follow the marks from few labels to many, and look at which of them leave the dashed line.
 
 # %% slide="It depends on the labels"

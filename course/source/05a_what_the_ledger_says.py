@@ -138,7 +138,7 @@ plots.effects_by_labels(
     against_svm, "VAE fine-tuned − SVM on pixels", "points", alt="05a/svm", margin=1
 )
 sides = Counter(
-    plots.side_of_zero(record)
+    study.side_of_zero(record)
     for of_data in against_svm.values()
     for record in of_data.values()
 )
@@ -256,7 +256,7 @@ for target in vae_transfer.SOURCES:
         for labels, record in overfitting.get(title, {}).items():
             ratio = tuned[labels].rate / scratch[labels].rate
             word = "higher" if ratio > 1 else "lower" if ratio < 1 else "equal"
-            by_rate[word][plots.side_of_zero(record)] += 1
+            by_rate[word][study.side_of_zero(record)] += 1
 show_table(
     [(word, *(sides[side] for side in plots.SIDES)) for word, sides in by_rate.items()],
     (

@@ -10,8 +10,8 @@ from collections import Counter
 
 import pytest
 
-from vaetl_helpers.plots import side_of_zero
 from vaetl_helpers.recorded import Record
+from vaetl_helpers.study import side_of_zero
 from vaetl_helpers.tuned import tuned_settings
 from vaetl_helpers.vae_comparisons import data_names, recorded_effects
 from vaetl_helpers.vae_transfer import SOURCES
