@@ -26,7 +26,7 @@ from torch import Tensor
 from vaetl_helpers import page_figures
 from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.output import is_interactive, notebook_kernel
-from vaetl_helpers.study.effects import mean_interval
+from vaetl_helpers.study.effects import mean_interval, side_of_zero
 from vaetl_helpers.study.table import Table
 
 # Okabe and Ito's palette, which people with any kind of colour vision can tell apart. On white its
@@ -658,6 +658,51 @@ def _mark(marker: str, label: str, colour: str, face: str) -> Line2D:
 
 
 # ---------------------------------------------------------------- codes and studies
+
+
+SIDES = {  # where an interval lies, with its mark and colour
+    "above 0": ("o", COLOURS[0]),
+    "holds 0": ("D", GREY),
+    "below 0": ("X", COLOURS[1]),
+}
+
+
+def effects_by_labels(
+    effects: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    title: str,
+    unit: str,
+    alt: str,
+    margin: float = 0.0,
+    symlog: float = math.inf,
+) -> list[Axes]:
+    """Effects with their intervals over the number of labels, a panel for each data set.
+
+    `effects` are records with value, low and high, all known, by data and number of labels. Mark
+    and colour say on which side of 0 an interval lies; the grey band is the `margin`. A panel with
+    an end more than ten times as far from 0 as `symlog` is logarithmic beyond that number.
+    """
+    axes = panels(list(effects), alt, height=2.8, width=4.3)
+    for axis, of_data in zip(axes, effects.values(), strict=True):
+        axis.axhline(0, color="black", linestyle="--", linewidth=1)
+        axis.axhspan(-margin, margin, color=GREY, alpha=0.2, linewidth=0)
+        for labels, record in of_data.items():
+            marker, colour = SIDES[side_of_zero(record)]
+            axis.plot([labels] * 2, [record["low"], record["high"]], "-", color=colour)
+            axis.plot(labels, record["value"], marker, color=colour, markersize=7)
+        axis.set(xscale="log", xlabel="labels (log scale)", ylabel=unit)
+        axis.set_xticks(list(of_data), [f"{labels:,}" for labels in of_data])
+        axis.set_xticks([], minor=True)
+        axis.margins(x=0.1)
+        ends = [abs(record[end]) for record in of_data.values() for end in ("low", "high")]
+        if max(ends) > 10 * symlog:
+            axis.set_yscale("symlog", linthresh=symlog)
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    key = [
+        _mark(marker, f"interval {side}", *[colour] * 2) for side, (marker, colour) in SIDES.items()
+    ]
+    axes[0].figure.suptitle(title, fontsize=12)
+    axes[0].figure.legend(handles=key, loc="outside lower center", ncols=3, frameon=False)
+    return axes
 
 
 def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:

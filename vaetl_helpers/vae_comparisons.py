@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaetl_helpers.errors import unknown_name_error
+from vaetl_helpers.recorded import Record, recorded_by_measure
 from vaetl_helpers.study.choices import add_best
 from vaetl_helpers.study.costs import adaptation_ratio, labels_ratio, tasks_that_repay
 from vaetl_helpers.study.effects import Effect, paired
@@ -112,6 +113,29 @@ def study_effects(
             data = f"{source} → {TITLES[target]}, {size}"
             records += effects(table, data, MAIN_LABELS[target], source, conditional)
     return records
+
+
+def recorded_effects(comparison: str) -> dict[str, dict[int, Record]]:
+    """The recorded effects of a comparison, such as "accuracy/fine_tuned-scratch".
+
+    They are by data, in the order of SOURCES, and then by number of labels; empty, with a line that
+    says so, where nothing is recorded.
+    """
+    measure = comparison.partition("/")[0]
+    found: dict[str, dict[int, Record]] = {}
+    for record in recorded_by_measure("05", measure):
+        id, _, labels = record["id"].rpartition("/")
+        if id == f"05/{comparison}":
+            data = record["data"].removesuffix(", full")
+            found.setdefault(data, {})[int(labels)] = record
+    order = [data for target in SOURCES for data in data_names(target)]
+    return {data: dict(sorted(found[data].items())) for data in order if data in found}
+
+
+def data_names(target: str) -> list[str]:
+    """What the records of a target's study call its data, its own source first."""
+    _, *others = SOURCES[target]
+    return [TITLES[target], *(f"{source} → {TITLES[target]}" for source in others)]
 
 
 class _StudyOfSource:

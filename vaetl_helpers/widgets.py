@@ -10,7 +10,6 @@ import html
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +18,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaetl_helpers import plots, recorded, study
+from vaetl_helpers import plots, recorded
 from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.output import is_interactive, say
 from vaetl_helpers.recorded import recorded_arrays
-from vaetl_helpers.vae_transfer import SOURCES, TITLES
 
 Choices = dict[str, tuple[str, Sequence[Any], Any]]  # name → (label, options, start)
 BLUE, RED = plots.COLOURS[:2]
@@ -191,30 +189,6 @@ def _draw_trade_off(axis: Axes, positive: np.ndarray, runs: np.ndarray, bold: in
             style = {"color": BLUE, "linewidth": 2.5, "zorder": 3}
         axis.plot(100 * recall, 100 * precision, "-", **style)
     axis.set(xlim=(0, 103), ylim=(0, 103))
-
-
-# ---------------------------------------------------------------- recorded pairs (chapter 5)
-
-
-def data_pairs() -> dict[str, tuple[str, str]]:
-    """{"source → target": (a study of chapter 5, what its methods from this source end in)}."""
-    pairs = {}
-    for name, (_, *other_sources) in SOURCES.items():
-        title = TITLES[name]
-        own = title if "→" in title else f"{title} → {title} (M1-style)"
-        pairs[own] = (name, "")
-        for source in other_sources:
-            pairs[f"{source} → {title}"] = (name, f" ({source})")
-    return pairs
-
-
-@cache
-def accuracies(name: str) -> study.Table:
-    """A recorded study of chapter 5, without what accuracies do not need: ten times fewer rows."""
-    table = study.recorded_study("05", name)
-    is_needed = table.frame["metric"].isin(["test accuracy", study.SHARED])
-    by_image = {key: of for key, of in table.images.items() if key[-1] == "test accuracy"}
-    return study.Table(table.frame[is_needed], by_image)
 
 
 # ---------------------------------------------------------------- machines (chapter 2)

@@ -34,7 +34,7 @@
 # And they claim that a variational autoencoder, which chapter 3 introduces, overfits less, trains more efficiently and performs better when it is combined with this kind of reuse.
 #
 # The articles give no evidence, so **this course tests each claim with real data, repeated runs and intervals, and keeps the cases in which it fails.**
-# A table in [chapter 5, section 11](05_vae_transfer_learning.ipynb#11.-The-claims-ledger) lists all claims with what came out.
+# A table in [chapter 5a, section 5](05a_what_the_ledger_says.ipynb#5.-So,-what-does-the-ledger-say?) lists all claims with what came out.
 
 # %% [markdown]
 # ## Run your first cells
@@ -142,7 +142,7 @@ course_map()
 #
 # Chapters 1, 1b, 1c, 2, 3, 3a, 4 and 5 build on each other, and the others can wait.
 # If you are short of time, read 1, 1b and 3, then 5, and for transfer learning alone, read 1 and 1b, then 4.
-# If you have no time at all, read the table of claims in chapter 5, section 11.
+# If you have no time at all, read the table of claims in chapter 5a, section 5.
 
 # %% [markdown]
 # ## How the exercises work

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaetl_helpers import plots
+from vaetl_helpers import plots, study
 
 SMALLEST = 9  # points, of the letters of a figure
 
@@ -151,3 +151,32 @@ def test_letters_are_large_enough() -> None:
         for text in figure.findobj(plt.Text):
             if text.get_text():
                 assert text.get_fontsize() >= SMALLEST, text.get_text()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "side"),
+    [
+        (0.1, 2.0, "above 0"),
+        (-2.0, -0.1, "below 0"),
+        (-1.0, 1.0, "holds 0"),
+        (0.0, 1.0, "holds 0"),
+        (0.1, None, "above 0"),
+        (None, -0.1, "below 0"),
+        (None, None, "holds 0"),
+    ],
+)
+def test_where_an_interval_lies(low: float | None, high: float | None, side: str) -> None:
+    assert study.side_of_zero({"low": low, "high": high}) == side
+
+
+def test_effects_by_labels_has_a_panel_for_each_data_set_and_a_mark_for_each_side() -> None:
+    near = {20: {"value": 1.0, "low": 0.5, "high": 1.5}, 50: {"value": 0.0, "low": -1, "high": 1}}
+    far = {20: {"value": -9.0, "low": -20.0, "high": -1.0}}
+    axes = plots.effects_by_labels(
+        {"near": near, "far": far}, "Both", "points", "Two panels.", margin=1, symlog=1.5
+    )
+    assert [axis.get_title() for axis in axes] == ["near", "far"]
+    assert [axis.get_yscale() for axis in axes] == ["linear", "symlog"]
+    marks = [line.get_marker() for axis in axes for line in axis.get_lines()]
+    assert [mark for mark in marks if mark != "None"] == ["o", "D", "X"]
+    assert plots.alt_text(axes[0].figure) == "Two panels."

@@ -216,38 +216,3 @@ def test_chapter_4_says_what_the_arrays_say() -> None:
                 )
             assert scores["validation"][2] == pytest.approx(90) and scores["test"][2] < 89.5
             assert scores["test"][1] < scores["validation"][1]
-
-
-@pytest.mark.slow
-def test_chapter_5_says_what_the_tables_say() -> None:
-    words: dict[str, dict[int, str]] = {}
-    for pair, (name, end) in widgets.data_pairs().items():
-        table = widgets.accuracies(name)
-        tuned = f"VAE fine-tuned{end}"
-        words[pair] = {
-            n: study.verdict(study.paired(table, tuned, "SVM on pixels", "test accuracy", n))
-            for n in table.known("labels")
-        }
-    assert "supported" not in {word for row in words.values() for word in row.values()}
-    digits = ("digits 0–4 → 5–9", "MNIST → MNIST (M1-style)", "Fashion-MNIST → MNIST")
-    assert {words[pair][n] for pair in digits for n in (100, 500, 1000)} == {"contradicted"}
-    assert {*words.pop("dog/cat → dog/fox").values()} == {"contradicted"}
-    others = [row for pair, row in words.items() if pair not in digits]
-    assert len(others) == 3 and {row[n] for row in others for n in (20, 50, 100)} == {"undecided"}
-
-
-@pytest.mark.slow
-def test_chapter_5_says_what_becomes_of_fine_tuning_and_probes() -> None:
-    early = 0
-    for name, end in widgets.data_pairs().values():
-        table, tuned = widgets.accuracies(name), f"VAE fine-tuned{end}"
-        effects = {
-            n: study.paired(table, tuned, "scratch", "test accuracy", n)
-            for n in table.known("labels")
-        }
-        early += sum(study.verdict(e) == "supported" for n, e in effects.items() if n < 100)
-        assert name != "animals" or all(e.effect < 0 for e in effects.values())
-    assert early == 1  # digits, 50 labels: "nearly all"
-    table, pair = widgets.accuracies("fashion"), ("probe on μ", "random encoder", "test accuracy")
-    verdicts = [study.verdict(study.paired(table, *pair, n)) for n in (20, 50, 500, 1000)]
-    assert verdicts == ["contradicted"] * 2 + ["supported"] * 2

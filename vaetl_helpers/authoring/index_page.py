@@ -43,7 +43,8 @@ COVERS = {
     "04b": "test accuracy of each method",
     "04c": "Two rows of the same four test scenes",
     "04d": "A row of ten pictures for each class",
-    "05": "Left: accuracy of two methods",
+    "05": "A panel for each pair of source and target",
+    "05a": "Left: a mark with an interval",
     "05b": "Two panels over β",
     "05c": "Six rows",
 }

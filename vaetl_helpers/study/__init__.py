@@ -23,6 +23,7 @@ from vaetl_helpers.study.effects import (
     holm,
     mean_interval,
     paired,
+    side_of_zero,
     verdict,
     verdicts,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "run_study",
     "shared_levels",
     "shared_targets",
+    "side_of_zero",
     "tasks_that_repay",
     "training_options",
     "unseen_losses_at",

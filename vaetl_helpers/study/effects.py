@@ -476,6 +476,17 @@ def verdicts(effects: Sequence[Effect], delta: float | Sequence[float] = 1.0) ->
     return [verdict(*row) for row in rows]
 
 
+def side_of_zero(record: Mapping[str, Any]) -> str:
+    """Where the interval of a record lies: "above 0", "below 0" or "holds 0".
+
+    An end that is open, None, holds everything.
+    """
+    low, high = record["low"], record["high"]
+    if low is not None and low > 0:
+        return "above 0"
+    return "below 0" if high is not None and high < 0 else "holds 0"
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean and ends of its Student t interval over independent repeats; nan ends for one repeat."""
     numbers = finite_numbers(values, "values")

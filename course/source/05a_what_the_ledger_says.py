@@ -1,0 +1,654 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   vaetl:
+#     chapter: "05a"
+#     title: What the ledger says
+#     minutes: {reading: 27, exercises: 20, cpu: 2, gpu: not yet measured}
+#     requires: []
+# ---
+
+# %% [markdown]
+# # What the ledger says
+#
+# {badges}
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - read a recorded study by its intervals, and say who paid for what;
+# - measure overfitting and the cost of adaptation so that neither method is favoured;
+# - find where the test set has leaked into a study;
+# - read a ledger of claims, and say what was not measured.
+#
+# You need [chapter 5](05_vae_transfer_learning.ipynb) for the methods, and [chapter 4a](04a_is_the_gain_real.ipynb) for intervals and verdicts.
+
+# %% [markdown] slide="What is made anew in each repeat"
+# ## The claims that this chapter tests
+#
+# The small study of chapter 5 spoke of its few VAEs alone.
+# The recorded studies have forty repeats, and in the drawing you can see what each repeat makes anew and what its two methods share.
+#
+# {diagram: draws}
+#
+# In our translation, the second article claims of a VAE with transfer learning:
+#
+# - *the latent representation that the VAE has learned may generalise better*, so that there is less overfitting;
+# - *transfer speeds up the process of adaptation*;
+# - *transfer significantly reduces the need for a large amount of data*;
+# - *a VAE together with transfer learning performs better*.
+#
+# Each of them needs a measure before anything is run.
+#
+# | the claim | what we measure, VAE against the same network from scratch | it is supported if |
+# |---|---|---|
+# | less overfitting | the loss on **unseen images**, where both have the **same loss on their training images**, in nats per image | it is lower |
+# | more efficient | the cost of adaptation: optimiser steps to an accuracy on validation that both reach | it takes fewer |
+# | fewer labels | the labels that it takes to reach scratch's accuracy | it takes fewer |
+# | better | test accuracy | it is higher |
+#
+# Chapter 5 has looked at the last one, and here are the other three.
+
+# %% [markdown]
+# ## Set-up
+#
+# Nothing is trained in this notebook, so it needs few parameters.
+
+# %% tags=["bootstrap"]
+pass
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+noise_studies: int | None = None  # studies of pure noise in section 4
+own_run: str | None = None  # the folder of a `vaetl run 05`, whose rows join the ledger
+
+# %%
+from vaetl_helpers.runtime import setup, show_table
+
+P = setup("05a", profile, seed=seed, noise_studies=noise_studies, own_run=own_run)
+
+# %%
+from collections import Counter
+
+import matplotlib.pyplot as plt
+import torch
+
+from vaetl_helpers import claims, plots, study, vae_comparisons, vae_transfer
+from vaetl_helpers.app import ledger_text
+from vaetl_helpers.app.verdict_card import question_cards, verdict_cards
+from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.labels import labels_and_bill
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
+from vaetl_helpers.tuned import tuned_settings
+
+# %% [markdown]
+# Three claims of "VAE e Transfer Learning: Un Approfondimento Specialistico" on cards, before anything is measured:
+
+# %%
+question_cards("overfitting", "efficiency", "fewer_labels")
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("05a")
+
+# %% [markdown]
+# ## 1. Labels and bill
+#
+# The recorded studies use all images of their sources, a longer pretraining, and forty pairs of a fresh VAE and fresh labels.
+# Beside the methods of chapter 5 they have four more:
+#
+# - **random encoder**: a probe on $\mu$ of an encoder that was never trained;
+# - **supervised**: an encoder that was trained with the *labels* of the source, chapter 4's kind of transfer;
+# - **SVM**: a support vector machine with a Gaussian kernel, on $\mu$ or on pixels;
+# - **self-training**: a probe that learns from its own surest guesses on unlabelled images, too.
+#
+# Choose a pair of source and target, two methods and a budget of labels.
+# Each mark on the left is the accuracy of a method with its 95 % interval, so that one sees who leads with few labels and who with many.
+# Beside it stands the paired difference of your two methods with its verdict at a margin of one point.
+# Below is the bill, with the labels, the work of one task, the work that the source took once, and who paid for that.
+
+# %%
+labels_and_bill(alt="05/bill", chapter="05", method="VAE fine-tuned")
+plt.show()
+
+# %% [markdown]
+# Networks are compared by the FLOPs until both have the lower of their best accuracies, and anything else by the seconds of a whole run.
+# All these verdicts are exploratory, and among some hundreds of comparisons some will look decided by luck.
+#
+# A question to answer with it.
+# An *SVM on pixels* needs no VAE and no network.
+# How often is the fine-tuned VAE shown to be better than that?
+# Guess first.
+
+# %%
+predict("combine.svm")
+
+# %%
+against_svm = vae_comparisons.recorded_effects("accuracy/fine_tuned-svm_pixels")
+plots.effects_by_labels(
+    against_svm, "VAE fine-tuned − SVM on pixels", "points", alt="05a/svm", margin=1
+)
+sides = Counter(
+    study.side_of_zero(record)
+    for of_data in against_svm.values()
+    for record in of_data.values()
+)
+print(f"comparisons, n = 40 each, by where their interval lies: {dict(sides)}")
+settle("combine.svm", 100 * sides["above 0"] / sides.total())
+plt.show()
+
+# %% [markdown]
+# Where the target is digits, nearly all intervals lie below 0.
+# Only on pullover or shirt is there one above it, with 50 labels.
+#
+# FASHION_TEXT
+#
+# So the fair question is another one.
+# Whoever has a VAE may use it in any way, and whoever has none may take any method without it.
+# In each draw the *best with a VAE* and the *best without* are chosen by validation.
+# Where is the best with a VAE ahead, and is that a matter of the labels or of the source?
+
+# %%
+best = vae_comparisons.recorded_effects("accuracy/best_with-best_without")
+plots.effects_by_labels(
+    best, "best with a VAE − best without", "points", alt="05a/best", margin=1
+)
+plt.show()
+
+# %% [markdown]
+# It is a matter of the source.
+# After digits 0–4, the best use of the VAE is ahead on digits 5–9 with 20, 50 and 100 labels, and with 500 nothing worth a point is left.
+# After clothes, it is behind on MNIST at every number of labels.
+# With MNIST's own images, in the M1 style, the sign turns from below 0 at 20 labels to above 0 at 100 and 500.
+# On pullover or shirt nothing is decided.
+#
+# On digits 5–9 the best with a VAE is mostly no fine-tuned network, but self-training or an SVM on $\mu$.
+# There an SVM on $\mu$ is better than one on pixels at every number of labels.
+# For the VAE of clothes these two were not run, so that its best is the better of fine-tuning and probe.
+
+# %% [markdown]
+# ## 2. Does it overfit less?
+#
+# After each epoch we note two losses of a network, one on its own few training images and one on validation images, which it does not learn from.
+# Both fall at first.
+# Then the first goes on falling while the second does not, and that is overfitting.
+#
+# Why not simply take the gap between the two at the end?
+# The gap grows as long as a network trains, so a network that trains less has a smaller gap, be it by a smaller learning rate or by an earlier stop.
+# A network that has learned nothing has no gap at all.
+# So we compare the losses on unseen images where both networks have come *equally far down* on their own.
+
+# %%
+predict("combine.overfitting")
+
+# %% [markdown]
+# In the figure, time runs from right to left.
+# Which colour lies lower with 50 labels, and which with 500?
+
+
+# %%
+def show_paths(table, counts, lines=10):
+    """Loss on unseen images over the training loss, a line for each of some draws."""
+    axes = plots.panels([f"{n} labels" for n in counts], alt="05a/paths", height=3.6)
+    for axis, labels in zip(axes, counts, strict=True):
+        for number, method in enumerate(("scratch", "VAE fine-tuned")):
+            training = table.by_step(method, labels, "training losses")
+            unseen = table.by_step(method, labels, "validation losses")
+            for draw in sorted(training)[:lines]:
+                colour = plots.COLOURS[number]
+                axis.plot(training[draw], unseen[draw], "-", color=colour, alpha=0.6)
+            axis.plot([], [], "-", color=plots.COLOURS[number], label=method)
+        axis.set(xscale="log", yscale="log", xlim=(1e-3, None))
+        axis.set_ylabel("loss on unseen images (log scale)")
+        axis.set_xlabel("loss on training images (nats, log scale)")
+        axis.legend(frameon=False)
+
+
+digits = study.recorded_study("05", "digits")
+show_paths(digits, (50, 500))
+plt.show()
+
+# %% [markdown]
+# With 50 labels the lines of the VAE lie above those of scratch, many of them far above, and with 500 mostly below.
+# The measure is the mean vertical distance between the two lines of a draw, over all training losses that both reach.
+# Here it is for each pair, as scratch − VAE, so that a mark above the dashed line speaks for the VAE.
+
+# %%
+overfitting = vae_comparisons.recorded_effects("overfitting/scratch-fine_tuned")
+plots.effects_by_labels(
+    overfitting,
+    "loss on unseen images at equal training loss, scratch − VAE fine-tuned",
+    "nats",
+    alt="05a/overfitting",
+    margin=claims.CONTRACT["margins"]["nats"],
+    symlog=0.1,
+)
+settle("combine.overfitting")
+plt.show()
+
+# %% [markdown]
+# The panels agree more than one might expect.
+# With 20 and with 50 labels all intervals lie below 0, where the claim would need them most.
+# With 100 labels all hold 0, and with the most labels all lie above it.
+# In the two wide intervals at 100 labels, the loss of the fine-tuned network jumped to tens of nats in few draws and came back, which a high learning rate does.
+#
+# FASHION_TEXT
+#
+# So look at one thing more before you believe the signs.
+# Each network has the learning rate that was best for its own accuracy, and the two rates often differ.
+
+# %%
+by_rate = {"higher": Counter(), "equal": Counter(), "lower": Counter()}
+for target in vae_transfer.SOURCES:
+    scratch, tuned = (
+        tuned_settings(target, kind) for kind in ("scratch", "pretrained")
+    )
+    for title in vae_comparisons.data_names(target):
+        for labels, record in overfitting.get(title, {}).items():
+            ratio = tuned[labels].rate / scratch[labels].rate
+            word = "higher" if ratio > 1 else "lower" if ratio < 1 else "equal"
+            by_rate[word][study.side_of_zero(record)] += 1
+show_table(
+    [(word, *(sides[side] for side in plots.SIDES)) for word, sides in by_rate.items()],
+    (
+        "learning rate of the VAE's network",
+        *(f"interval {side}" for side in plots.SIDES),
+    ),
+)
+
+# %% [markdown]
+# Where the VAE's network was tuned to a higher rate, no interval lies above 0, and where to a lower one, none lies below.
+# So the records do not tell the start from the rate, and speak of two *tuned procedures* alone.
+# The measure was meant to be free of the learning rate, and it is not.
+
+# %% [markdown]
+# ## 3. Is it cheaper?
+#
+# **Steps.**
+# For each draw the aim is the lower of the two best validation accuracies, so that both networks reach it.
+# An aim that is one network's own best would favour that network, because it stands on its luckiest epoch.
+# We count what each network had spent after the first epoch in which it got there.
+#
+# **Labels.**
+# How many labels does fine-tuning need to match the test accuracy of scratch at 100?
+# Between two numbers of labels we draw a straight line over their logarithm.
+# If a method gets there with the fewest labels already, or never, one end of the interval is left *open*.
+#
+# Both are ratios, scratch ÷ VAE fine-tuned, so above 1 the VAE is cheaper.
+#
+# **Tasks.**
+# The article speaks of a faster *adaptation*, so the training of the VAE is not counted in the steps.
+# Beside them stands the number of tasks after which it is repaid, which is what the pretraining costs, in FLOPs, divided by what one task saves.
+
+# %%
+predict("combine.efficiency")
+predict("combine.fewer_labels")
+predict("combine.repaid")
+
+# %%
+for question in (
+    "steps/scratch-fine_tuned",
+    "labels/scratch-fine_tuned",
+    "break_even/flops",
+):
+    record = vae_comparisons.recorded_effects(question)["digits 0–4 → 5–9"][100]
+    shown = ledger_text.interval_text(
+        record["value"], record["low"], record["high"], record["unit"]
+    )
+    print(f"digits 0–4 → 5–9, n = {record['n']}, {record['name']}: {shown}")
+settle("combine.efficiency")
+settle("combine.fewer_labels")
+settle("combine.repaid")
+
+# %% [markdown]
+# In labels something is saved, about a sixth here, which is not what most people would call "significantly".
+# In steps the interval holds 1.
+# If you train a VAE for a single task with a hundred labels, you will not get its cost back.
+# The other pairs stand in the forest of section 5.
+
+# %% [markdown]
+# ## 4. Find the leak
+#
+# A study that looks too good often is.
+
+# %% [markdown]
+# ### Exercise 1: find the leaks · 15 minutes
+#
+# A **leak** is any way in which the test images, or their labels, reach what is measured on them.
+# A study with a leak runs without an error, and what it tells is not what it claims.
+# Here is one, as it might be found.
+# It pretrains on unlabelled images and fits a linear probe on each label draw:
+#
+# - `unlabelled`: images `[n, pixels]`, collected from many places; `train`, `validation` and `test` are pairs `(images, labels)`;
+# - `pretrain(images)` learns an encoder and returns `encode`, a function from images to features `[n, d]`;
+# - `draws`: a list of indices into `train`, one tensor for each label draw;
+# - `fit(x, labels, alpha)` fits a probe and returns it, a function from standardised features to labels.
+#   A larger `alpha` keeps its weights smaller; `alphas` holds the values to choose from, in rising order.
+#
+# There are three leaks in it.
+
+
+# %% broken="combine.leakage"
+
+# %% [markdown]
+# The cell below holds the same lines as comments.
+# Take away their `#` and repair them, and change nothing else; the encoder, the probes, the whole test set, and one accuracy in per cent for each draw stay.
+# Ask of each line whether anything in it comes from `test`.
+# In `unlabelled` that cannot be seen from the line, because some of its images are *copies* of test images, equal in every pixel.
+# They must not be pretrained on; all other unlabelled images must.
+# Of which images the ruler (mean and standard deviation) is made is up to you, as long as none of them is in `test`.
+# Where two values of `alpha` are equally good, take the smaller.
+
+
+# %% exercise="combine.leakage"
+
+# %% check="combine.leakage"
+honest_study_checked = check("combine.leakage", honest_study)
+
+# %% [markdown]
+# A test for leaks that needs no reading of code is to give the study images and labels of *pure noise*.
+# Nothing about such a label can be learned, so the expected accuracy of an honest study with two classes is 50 %.
+# Principal components stand in for the VAE here, and a linear classifier by least squares for the probe; both take milliseconds.
+#
+# What will the study tell as it was found, before the repair?
+
+# %%
+predict("combine.noise")
+
+# %%
+from vaetl_helpers.exercises.combine import principal_components, ridge
+
+generator = torch.Generator().manual_seed(P.seed)
+told = {"as found": [], "repaired": []}
+for _ in range(P.noise_studies):
+    sets = [
+        (torch.randn(40, 30, generator=generator), torch.arange(40) % 2)
+        for _ in range(3)
+    ]
+    unlabelled = torch.cat([torch.randn(60, 30, generator=generator), sets[2][0]])
+    draws = [draw.indices for draw in study.draw_labels(sets[0][1], 5, 2, P.seed)]
+    everything = (unlabelled, *sets, draws, [0.1, 1, 10, 100])
+    for name, run_study in (
+        ("as found", leaky_study),
+        ("repaired", honest_study_checked),
+    ):
+        of_draws = run_study(principal_components, ridge, *everything)
+        told[name].append(sum(of_draws) / len(of_draws))
+for name, accuracies in told.items():
+    middle, low, high = study.mean_interval(accuracies)
+    print(f"{name}: {middle:.1f} % [{low:.1f}, {high:.1f}], n = {len(accuracies)}")
+settle("combine.noise", sum(told["as found"]) / len(told["as found"]))
+
+# %% [markdown]
+# A mean whose whole interval lies above 50 % was not earned on images, because there was nothing in them.
+# On noise only the choice of `alpha` can do that, because it alone uses test *labels*.
+# The other two leaks let test images into the encoder and the ruler.
+# They pass this test, and still the study does not measure what it claims to, which is how well it does on images that it has never seen.
+
+# %% [markdown] slide="From a run to a verdict"
+# ## 5. So, what does the ledger say?
+#
+# All results of this course end in one table, the **claims ledger**, and no number in it is typed by hand.
+# Each row is a claim, tested on one data set, with the effect, its 95 % interval, the number of repeats and the verdict.
+# In the drawing, note what stood there before the run.
+#
+# {diagram: ledger}
+#
+# One comparison for each claim and data set was named beforehand as **primary**, and the others are **exploratory**.
+# A primary row needs more than an interval that excludes 0, because its p value is adjusted by Holm for all primary rows of its claim.
+# (The p value is the probability of an effect at least as large as the one found, in either direction, if there were none.)
+# Rows of a run of your own are *live*, and get no verdict.
+#
+# Dog or fox, the example of the first article, has no row for a VAE yet, because it is not recorded with frozen settings.
+
+
+# %%
+ledger = claims.ledger(run=P.own_run)
+main_questions = {(row.claim, row.id) for row in claims.comparisons() if row.primary}
+main_rows = [row for row in ledger if (row.claim, row.id) in main_questions]
+of_vaes = ("overfitting", "efficiency", "fewer_labels", "performance")
+rows_of_vaes = [row for row in main_rows if row.claim in of_vaes]
+for claim, entry in claims.CONTRACT["claims"].items():
+    cells = [
+        (
+            f"{row.data} ({row.source})",
+            row.question,
+            ledger_text.shown(row),
+            row.n,
+            row.verdict,
+            "yes" if row.primary else "",
+        )
+        for row in main_rows
+        if row.claim == claim
+    ]
+    header = ("measure", "effect, 95 % interval", "n", "verdict", "primary")
+    if cells:
+        show_table(cells, (f"**{claim}**: {entry['text']}", *header))
+print(f"{len(ledger) - len(main_rows)} more rows are in `vaetl claims`.")
+
+# %% [markdown]
+# The claims on VAEs as a **forest plot**, in which the dot is the effect, the bar its interval, the dashed line "no effect" and the grey band the margin.
+# Look at the mark and its colour, which are the verdict.
+# How many primary rows of a claim are supported, how many contradicted?
+
+# %% slide="The claims ledger"
+plots.forest(
+    rows_of_vaes,
+    "The claims, tested",
+    alt="05a/forest",
+    margins=claims.CONTRACT["margins"],
+    ratios=claims.RATIOS,
+)
+plt.show()
+
+# %% [markdown]
+# In words, those primary rows that are decided, written by code from the rows:
+
+# %%
+for row in rows_of_vaes:
+    if row.verdict != "undecided" and row.primary:
+        print("-", ledger_text.sentence(row))
+
+# %% [markdown]
+# A claim that is supported on one data set and contradicted on another is not "true on average", but depends on the data.
+#
+# Why so little from the VAE?
+# We do not know.
+# One guess is that it describes *everything* in the image, and what the label asks for is a small part of that.
+# Another is that with one hidden layer there is little to transfer.
+# Both can be tested, and the capstone invites you to.
+#
+# ### Would you use a VAE?
+#
+# Five sentences, of small grey images and networks with one hidden layer, and of nothing else.
+#
+# 1. With a hundred labels or more of digits, and a VAE that somebody has trained already, we would start from it, because every such comparison with the same network from scratch lies above 0, by less than two and a half points.
+# 2. With 20 labels we would not, because no fine-tuned VAE that is recorded was then shown to be better than scratch; and whether a VAE overfits less we would not say, because in our records that follows the learning rate.
+# 3. We would ask for a VAE of closely related images, because after digits 0–4 the best method with it was ahead of the best without from 20 to 100 labels, whereas after clothes it was behind on MNIST at every number of labels.
+# 4. We would try an SVM on pixels first, which needs neither source nor network and to which the fine-tuned VAE was seldom shown to be superior; and with a VAE at hand we would give its posterior means to that SVM, which was worth one to four points on digits 5–9 with 100 labels or fewer.
+# 5. We would not train a VAE for a single task, because in FLOPs it is repaid after hundreds of tasks at the least, while the labels that it saves on digits are a fifth or less.
+#
+# The numbers that they rest on:
+
+# %%
+SUPPORT = {
+    "1": ("accuracy/fine_tuned-scratch", (100, 500)),
+    "2": ("accuracy/fine_tuned-scratch", (20,)),
+    "3": ("accuracy/best_with-best_without", (20, 50, 100, 500)),
+    "4": ("accuracy/svm_mu-svm_pixels", (20, 50, 100)),
+    "5": ("break_even/flops", (20, 100)),
+    "5 ": ("labels/scratch-fine_tuned", (100,)),
+}
+rows = []
+for sentence, (question, counts) in SUPPORT.items():
+    for title, by_labels in vae_comparisons.recorded_effects(question).items():
+        for labels in counts:
+            if labels in by_labels:
+                r = by_labels[labels]
+                number = ledger_text.interval_text(
+                    r["value"], r["low"], r["high"], r["unit"]
+                )
+                rows.append((sentence, question, title, labels, number, r["n"]))
+show_table(rows, ("sentence", "comparison", "data", "labels", "effect", "n"))
+
+# %% [markdown]
+# ### The verdicts
+#
+# The verdicts are written by code from the primary rows, on the axes that were empty at the top.
+
+# %%
+verdict_cards("overfitting", "efficiency", "fewer_labels", "performance")
+
+
+# %% [markdown]
+# ## 6. Where this is used today
+#
+# - **Latent diffusion** (Rombach et al. 2022, arXiv 2112.10752) is the method behind Stable Diffusion.
+#   An autoencoder is trained once and then *frozen*, and a diffusion model works on its codes.
+#   That autoencoder is a VAE with a tiny weight on the KL, plus a perceptual and an adversarial loss, so our results on plain VAEs do not carry over.
+# - **Single-cell biology** has scArches (Lotfollahi et al. 2022, Nature Biotechnology 40), which adds new data sets to a trained conditional VAE by training only new weights.
+# - **The honest rival** for images is self-supervised learning (SimCLR, arXiv 2002.05709; MAE, arXiv 2111.06377; DINOv2, arXiv 2304.07193).
+#   Its features are what a VAE's features would have to beat, and we have not measured them here.
+#
+# Our 50 validation labels per class are more than most of the small training sets have, a point that Oliver et al. (2018, arXiv 1804.09170) make for semi-supervised learning.
+# They serve every method alike, so the comparison is fair, but the accuracies are those of somebody with more labels.
+
+# %% [markdown]
+# ## 7. Capstone: your own row in the ledger
+#
+# Choose a pair of source and target that is not in this chapter.
+# You could take digits 0–4 turned upside down → 5–9, one half of the clothes → the other half, or photos of your own (`data.load_folder`).
+# Then:
+#
+# 1. Write down *before any run* the claim, the measure, the primary comparison, the margin, the number of repeats, the data on which each choice is made, and your guess.
+# 2. Make the sets disjoint, and show it by hash.
+# 3. Run at least 10 draws of scratch, fine-tuning, a probe, PCA and raw pixels, with fresh VAEs if you can.
+# 4. Report effect, interval, n, verdict, and what the interval is conditional on.
+# 5. Say in five sentences what you found, what you did not find, and why you think so.
+#
+# | grading sheet | points |
+# |---|---|
+# | the plan was written before the run, and kept | 4 |
+# | sets disjoint, shown by code; no choice made on the test set | 4 |
+# | same labels, validation and tuning for each method; baselines present | 4 |
+# | paired effect, right interval, what it is conditional on | 4 |
+# | verdict by the rule; "undecided" not sold as "no effect" | 3 |
+# | figure readable: title, axes with units, what to see in it | 2 |
+# | discussion: a reason that could be tested next | 3 |
+# | somebody else can run it with one command | 1 |
+# | **sum** | **25** |
+#
+# The outcome itself gives no points, because a claim that fails, shown well, is worth as much as one that holds.
+
+# %% [markdown]
+# ## Quiz
+#
+# **1.
+# The gap between test and training loss is smaller with the VAE, and the test accuracy is 4 points lower.
+# Less overfitting?**
+#
+# <details><summary>Yes, that is the definition.</summary>
+#
+# By that definition a network that gives every class the same probability would win, because its loss is ln C on both sets, where C is the number of classes.
+# </details>
+#
+# <details><summary>Not in a sense that anybody wants.</summary>
+#
+# Right.
+# That is why our measure compares the two where their training losses are equal.
+# </details>
+#
+# **2.
+# A primary row has the interval [0.2, 1.1] points and the verdict "undecided".
+# How can that be?**
+#
+# <details><summary>A mistake: the interval lies above 0.</summary>
+#
+# It does lie above 0, but it is one of several primary rows of its claim, and its adjusted p value is above 0.05.
+# </details>
+#
+# <details><summary>It was adjusted for the other primary rows.</summary>
+#
+# Right.
+# Holm's method keeps the chance of any false effect among the *primary* rows of a claim below 5 %, if each interval keeps its promise.
+# </details>
+#
+# **3.
+# "Labels to scratch's accuracy, scratch ÷ VAE fine-tuned" is at most 0.8 times [open, 1.1].
+# What does it say?**
+#
+# <details><summary>The VAE is 0.8 times as expensive.</summary>
+#
+# It is the other way round, because scratch takes at most 0.8 times as many labels as the VAE.
+# </details>
+#
+# <details><summary>At most 0.8: fine-tuning sometimes never got there, so the ratio may be smaller still.</summary>
+#
+# Right.
+# A method that is not at the target with the most labels leaves one end open.
+# </details>
+#
+# **4.
+# Your study finds 50 % on pure noise.
+# Is it free of leaks?**
+#
+# <details><summary>Yes, that is what the test is for.</summary>
+#
+# Noise shows leaks of labels, and test images in the pretraining bring no labels.
+# </details>
+#
+# <details><summary>Not necessarily, because test images may have been pretrained on.</summary>
+#
+# Right.
+# Such a leak gains nothing on noise, and makes the study measure something else on images.
+# </details>
+
+# %% [markdown]
+# In a notebook you can answer the same questions here, so that what you miss comes back in a later chapter.
+# The line below them says how your bets in this chapter came out.
+
+# %%
+quiz("05a")
+my_bets("05a")
+
+# %% [markdown]
+# ## Take-away
+#
+# - Compare losses on unseen images at equal training loss, because the gap grows with training alone.
+# - Let both networks reach the target by which their costs are compared.
+# - Repeat *everything* that is random and that your claim is about, pretraining included; otherwise say what the result is conditional on.
+# - Compare the best with a VAE with the best without, and not only with a weak rival.
+# - Pretraining has a price.
+#   Whoever pays it once for many tasks counts differently from somebody who pays it for one.
+# - "Undecided" is not "no effect".
+# - What came out is in the ledger, with its interval, whichever way it went.
+
+# %% [markdown]
+# ## Further reading
+#
+# - Oliver, Odena, Raffel, Cubuk and Goodfellow, *Realistic Evaluation of Deep Semi-Supervised Learning Algorithms* (2018), arXiv 1804.09170.
+# - Rombach, Blattmann, Lorenz, Esser and Ommer, *High-Resolution Image Synthesis with Latent Diffusion Models* (2022), arXiv 2112.10752.
+# - Holm, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6 (1979).
+
+# %% [markdown]
+# ## Appendix: how the networks were tuned
+#
+# The learning rates and budgets of steps were chosen before the recorded runs, on draws that no study has, by validation.
+# The networks with supervised pretraining, and those from another source, have the settings of the fine-tuned VAE.
+
+# %%
+rows = []
+for name in vae_transfer.SOURCES:
+    for kind in ("scratch", "pretrained"):
+        for labels, setting in tuned_settings(name, kind).items():
+            rows.append((vae_transfer.TITLES[name], kind, labels, *setting))
+show_table(rows, ("target", "network", "labels", "learning rate", "steps at most"))

@@ -1,0 +1,128 @@
+"""What the sentences of chapters 5 and 5a say of the recorded studies is what the records say.
+
+Each test stands for a sentence. Where a new record makes one fail, the sentence is to be written
+anew, and not the test.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from vaetl_helpers.recorded import Record
+from vaetl_helpers.study import side_of_zero
+from vaetl_helpers.tuned import tuned_settings
+from vaetl_helpers.vae_comparisons import data_names, recorded_effects
+from vaetl_helpers.vae_transfer import SOURCES
+
+OWN, M1, CLOTHES = "digits 0–4 → 5–9", "MNIST", "Fashion-MNIST → MNIST"
+DIGITS = (OWN, M1, CLOTHES)
+TOPS = "pullover/coat → pullover/shirt"
+ABOVE, HOLDS, BELOW = "above 0", "holds 0", "below 0"
+
+
+def sides(comparison: str, data: str) -> dict[int, str]:
+    """Where the intervals of a comparison lie, by number of labels."""
+    return {n: side_of_zero(record) for n, record in recorded_effects(comparison)[data].items()}
+
+
+def all_records(comparison: str) -> list[Record]:
+    return [record for by in recorded_effects(comparison).values() for record in by.values()]
+
+
+@pytest.mark.parametrize(
+    "comparison", ["accuracy/fine_tuned-scratch", "overfitting/scratch-fine_tuned"]
+)
+def test_there_are_forty_pairs_each(comparison: str) -> None:
+    assert {record["n"] for record in all_records(comparison)} == {40}
+
+
+# ---------------------------------------------------------------- chapter 5
+
+
+def test_on_the_digits_the_answer_turns_with_the_labels() -> None:
+    found = {data: sides("accuracy/fine_tuned-scratch", data) for data in DIGITS}
+    assert found[OWN][20] != ABOVE and found[M1][20] == found[CLOTHES][20] == BELOW
+    assert {found[data][n] for data in DIGITS for n in (100, 500)} == {ABOVE}
+    gains = recorded_effects("accuracy/fine_tuned-scratch")
+    assert max(record["value"] for data in DIGITS for record in gains[data].values()) <= 2
+
+
+def test_of_pullover_or_shirt_fifty_labels_alone_are_decided() -> None:
+    found = sides("accuracy/fine_tuned-scratch", TOPS)
+    assert [n for n, side in found.items() if side != HOLDS] == [50] and found[50] == ABOVE
+
+
+def test_an_untrained_encoder_is_far_worse() -> None:
+    for data in DIGITS:
+        found = recorded_effects("accuracy/probe_mu-random_encoder")[data]
+        assert all(record["low"] > 5 for record in found.values())
+
+
+# ---------------------------------------------------------------- chapter 5a
+
+
+def test_an_svm_on_pixels_is_seldom_beaten() -> None:
+    found = {data: sides("accuracy/fine_tuned-svm_pixels", data) for data in (*DIGITS, TOPS)}
+    of_digits = Counter(side for data in DIGITS for side in found[data].values())
+    assert of_digits[BELOW] >= of_digits.total() - 1 and not of_digits[ABOVE]
+    assert [n for n, side in found[TOPS].items() if side == ABOVE] == [50]
+    every = Counter(map(side_of_zero, all_records("accuracy/fine_tuned-svm_pixels")))
+    assert every[ABOVE] < every.total() / 4, "few"
+
+
+def test_the_best_with_a_vae_is_a_matter_of_the_source() -> None:
+    found = {data: sides("accuracy/best_with-best_without", data) for data in (*DIGITS, TOPS)}
+    assert found[OWN] == {20: ABOVE, 50: ABOVE, 100: ABOVE, 500: HOLDS}
+    most = recorded_effects("accuracy/best_with-best_without")[OWN][500]
+    assert most["low"] > -1 and most["high"] < 1, "nothing worth a point is left"
+    assert set(found[CLOTHES].values()) == {BELOW}
+    assert found[M1] == {20: BELOW, 50: HOLDS, 100: ABOVE, 500: ABOVE}
+    assert set(found[TOPS].values()) == {HOLDS}
+    svm = sides("accuracy/svm_mu-svm_pixels", OWN)
+    assert set(svm.values()) == {ABOVE}
+    gains = recorded_effects("accuracy/svm_mu-svm_pixels")[OWN]
+    assert all(1 <= gains[n]["value"] <= 4.1 for n in (20, 50, 100)), "one to four points"
+
+
+def test_overfitting_turns_with_the_labels() -> None:
+    for data in (*DIGITS, TOPS):
+        found = sides("overfitting/scratch-fine_tuned", data)
+        assert list(found.values()) == [BELOW, BELOW, HOLDS, ABOVE], data
+    at_a_hundred = recorded_effects("overfitting/scratch-fine_tuned")
+    wide = [
+        d for d in at_a_hundred if at_a_hundred[d][100]["high"] - at_a_hundred[d][100]["low"] > 0.5
+    ]
+    assert wide == [M1, CLOTHES], "two wide intervals"
+
+
+def test_overfitting_follows_the_learning_rate() -> None:
+    found = recorded_effects("overfitting/scratch-fine_tuned")
+    for target in SOURCES:
+        scratch, tuned = (tuned_settings(target, kind) for kind in ("scratch", "pretrained"))
+        for data in data_names(target):
+            for labels, record in found.get(data, {}).items():
+                ratio = tuned[labels].rate / scratch[labels].rate
+                if ratio > 1:
+                    assert side_of_zero(record) != ABOVE, (data, labels)
+                if ratio < 1:
+                    assert side_of_zero(record) != BELOW, (data, labels)
+
+
+def test_costs() -> None:
+    labels = recorded_effects("labels/scratch-fine_tuned")
+    assert 1 - 1 / labels[OWN][100]["value"] == pytest.approx(1 / 6, abs=0.01), "about a sixth"
+    assert all(1 - 1 / labels[data][100]["value"] <= 0.2 for data in DIGITS), "a fifth or less"
+    assert recorded_effects("steps/scratch-fine_tuned")[OWN][100]["low"] < 1, "it holds 1"
+    assert all(record["low"] > 200 for record in all_records("break_even/flops")), "hundreds"
+
+
+def test_would_you_use_a_vae() -> None:
+    gains = recorded_effects("accuracy/fine_tuned-scratch")
+    assert all(
+        gains[data][n]["low"] > 0 and gains[data][n]["high"] < 2.5
+        for data in DIGITS
+        for n in (100, 500)
+    )
+    assert not [by for by in gains.values() if side_of_zero(by[20]) == ABOVE]
