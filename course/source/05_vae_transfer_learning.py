@@ -577,7 +577,9 @@ settle("combine.performance")
 # The gains are small, two points or less in the mean.
 # On pullover or shirt only the interval at 50 labels leaves 0 out.
 #
-# FASHION_TEXT
+# On Fashion-MNIST it turns in the same way.
+# From a VAE of digits the whole interval lies below 0 with 20 labels and above it with 100 and 500, by less than a point in the mean.
+# A VAE of the clothes themselves helps a little earlier, from 50 labels on.
 #
 # The card gives the verdict that the code computes from the comparisons which were chosen in advance.
 
