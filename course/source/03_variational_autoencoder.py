@@ -86,8 +86,7 @@ plt.show()
 # On the right, an *autoencoder*, nothing else was asked than that the image that comes out resembles the one that went in, and there are wide spaces from which no digit comes.
 # On the left nearly every place within the dashed circle gives one.
 #
-# What is done differently on the left is no trick that is added to an autoencoder.
-# It starts from another question.
+# What is done differently on the left starts from another question.
 
 # %%
 import math
@@ -198,7 +197,7 @@ plt.show()
 #
 # $$\log p_\theta(x \mid z) = \sum_{i=1}^{784} \Big( x_i \log \pi_i + (1-x_i) \log(1-\pi_i) \Big) .$$
 #
-# The sum runs over *all* pixels of an image, and its unit is *nats per image*.
+# The sum runs over *all* pixels, in *nats per image*.
 #
 # MNIST's pixels, however, are grey.
 # So each time an image is used we make them 0 or 1 by chance, with the grey value (0 background, 1 ink) as the probability of a 1.
@@ -429,7 +428,7 @@ print(model.encoder)
 print(model.decoder)
 
 # %% [markdown] slide="A VAE, with the terms of its loss"
-# The same as a drawing, with the two terms of the loss below the halves that they come from:
+# The same as a drawing, with the loss's two terms below the halves that they come from:
 #
 # {diagram: vae}
 
@@ -500,7 +499,7 @@ history = fit(
 # `fit` calls what it is handed as `watch` after every epoch, and our `Film` keeps two pictures each time.
 # On the left are 25 codes, drawn once from the prior, and what the decoder makes of them.
 # On the right are 200 validation digits, each a dot where the encoder puts its $\mu$.
-# We see a plane through them, chosen by the labels so that the ten classes lie furthest apart at the end.
+# We see the plane in which the ten classes lie furthest apart at the end.
 #
 # Play the film, or move its slider.
 # When do the samples become strokes, and when digits?
@@ -588,8 +587,7 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Ten samples can be lucky, so here are a hundred.
-# Count those that you can read without doubt.
+# Ten samples can be lucky, so count those that you can read among a hundred.
 
 # %%
 of_its_own = torch.Generator().manual_seed(P.seed)
@@ -624,8 +622,8 @@ plt.show()
 # ## A challenge
 #
 # How good a VAE can you train in no more time than this?
-# The next cell says what is asked and shows a first answer, and what random settings have reached with as much time.
-# In a notebook, copy the answer into a new cell, make it better, and hand it over.
+# The next cell shows a first answer, and what random settings have reached.
+# In a notebook, copy it into a new cell, make it better, and hand it over.
 
 # %%
 challenge("vae.minute")
