@@ -366,7 +366,7 @@ def image_grid(
             axis = axes.flat[number]
             _show_image(axis, image)
             text = "" if one_a_row else _fitting(titles[number], int(LETTERS * scale))
-            axis.set_title(text, fontsize=8)
+            axis.set_title(text, fontsize=9)
         if one_a_row:
             for axis, text in zip(axes[:, 0], titles, strict=False):
                 _label_row(axis, text)
@@ -376,7 +376,7 @@ def image_grid(
     return describe(figure, alt)
 
 
-LETTERS = 13  # of a small title, side by side on an inch
+LETTERS = 12  # of a small title, side by side on an inch
 
 
 def _fitting(title: str, longest: int) -> str:

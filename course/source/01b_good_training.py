@@ -177,8 +177,8 @@ for label, target in {
     )
 plots.lines(
     curves,
-    title="64 images by heart: "
-    + ", ".join(f"{name} end at {loss[-1]:.1g} nats" for name, (_, loss) in curves.items()),
+    title="64 images by heart, nats at the end:\n"
+    + ", ".join(f"{name} {loss[-1]:.1g}" for name, (_, loss) in curves.items()),
     x="training step",
     y="loss (nats), log scale",
     scale="log y",
@@ -315,7 +315,7 @@ def endless_batches():
 
 
 def learning_rate_sweep(network, low=1e-5, high=1.0, steps=120):
-    """Trains with a learning rate that grows at every step; returns rates and losses."""
+    """Trains with a learning rate that grows at each step; returns rates and losses."""
     adam = torch.optim.Adam(network.parameters(), lr=low)
     rates, losses = [], []
     for number, (images, labels) in zip(range(steps), endless_batches()):
@@ -336,8 +336,8 @@ smooth = list(  # single batches are noisy
 )
 axis = plots.lines(
     {"small CNN, Adam": (rates, smooth)},
-    title=f"One short run: the loss falls from {smooth[0]:.1f} to {min(smooth):.1f} "
-    f"nats, and ends at a rate of {rates[-1]:.2g}",
+    title=f"One short run: down from {smooth[0]:.1f} to {min(smooth):.1f} nats,\n"
+    f"stopped at a rate of {rates[-1]:.2g}",
     x="learning rate",
     y="loss (nats)",
     scale="log x",

@@ -402,9 +402,9 @@ times = {
 plots.shares(
     megabytes,
     "MB",
-    title="Activations take "
-    + ", ".join(f"{ratio:.2g}" for ratio in times.values())
-    + " times as much as the rest",
+    title="Activations take {:.2g}, {:.2g} and {:.2g} times as much as the rest".format(
+        *times.values()
+    ),
     x="share of the memory (per cent; in the bars: MB)",
     alt="01c/memory",
 )

@@ -360,11 +360,17 @@ own = {
     for width in P.widths
 }
 recorded = {width: hardware.recorded_steps(width) for width in P.widths}
-plots.crossover(
+axes = plots.crossover(
     own,
     recorded,
     alt="02/devices",
 )
+for axis, width in zip(axes, P.widths):
+    ahead = [
+        f"batch {size}: {min(own[width], key=lambda name: own[width][name][1][i])}"
+        for i, size in enumerate(P.batches)
+    ]
+    axis.set_title(f"width {width:,}, quickest here\n{ahead[0]}; {ahead[-1]}")
 plt.show()
 
 # %% [markdown]

@@ -209,17 +209,18 @@ predict("vae.redrawn")
 
 # %%
 drawn = torch.cat([vae.binarise(grey[:5], "dynamic", generator) for _ in range(2)])
+changed = (drawn[:5] != drawn[5:]).float().mean().item()
 plots.image_grid(
     torch.cat([grey[:5], drawn]),
     ["grey", "drawn once", "drawn again"],
-    title="Dynamic binarisation",
+    title=f"Drawn twice: {changed:.0%} of the pixels differ",
     columns=5,
     alt="03/binarisation",
 )
 plt.show()
 
 # %%
-settle("vae.redrawn", 100 * (drawn[:5] != drawn[5:]).float().mean().item())
+settle("vae.redrawn", 100 * changed)
 
 # %% [markdown]
 # Background stays 0 and the core of a stroke almost always 1; only the grey rim changes from draw to draw.
@@ -521,20 +522,23 @@ plt.show()
 # Which rises?
 
 # %% slide="The loss falls, and the KL rises"
-axes = plots.panels(
-    ["minus ELBO", "its two parts, training"],
-    alt="03/curves",
+first, last = (
+    {name: history[name][end] for name in ("loss", "kl", "reconstruction")}
+    for end in (0, -1)
 )
+titles = [
+    f"minus ELBO: from {first['loss']:.0f} to {last['loss']:.0f}",
+    f"of it the KL: from {first['kl']:.0f} to {last['kl']:.0f}",
+]
+axes = plots.panels(titles, alt="03/curves")
 both = {
     "training": (history["epoch"], history["loss"]),
     "validation": (history["epoch"], history["validation_loss"]),
 }
-plots.lines(both, "minus ELBO", "epoch", "nats per image", alt="", axis=axes[0])
+plots.lines(both, titles[0], "epoch", "nats per image", alt="", axis=axes[0])
 parts = {"KL": "kl", "reconstruction": "reconstruction"}
 parts = {label: (history["epoch"], history[name]) for label, name in parts.items()}
-plots.stacked(
-    parts, "its two parts, training", "epoch", "nats per image", alt="", axis=axes[1]
-)
+plots.stacked(parts, titles[1], "epoch", "nats per image", alt="", axis=axes[1])
 for axis in axes:
     axis.set_xscale("log")  # most happens in the first epochs
 plt.show()
@@ -736,7 +740,7 @@ terms = q.log_prob(z) - p.log_prob(z)
 draws = [4**i for i in range(1, 7)]
 error = [2 * terms.std().item() / math.sqrt(n) for n in draws]
 axis = plots.panels(
-    ["KL(N(1, 0.5²) ‖ N(0, 1)) by sampling"],
+    [f"KL(N(1, 0.5²) ‖ N(0, 1)) by sampling,\nand {exact:.3f} nats in closed form"],
     width=6,
     alt="03/kl_by_sampling",
 )[0]

@@ -147,7 +147,7 @@ estimates = {
 }
 axis = plots.panels(
     [
-        "One gradient from single draws: the score function scatters "
+        "One gradient from single draws:\nthe score function scatters "
         f"{score[:, busiest].std() / path[:, busiest].std():.0f} times as widely"
     ],
     width=8,
@@ -645,7 +645,7 @@ rates, distortions = (
 best = max(curve, key=lambda beta: curve[beta][0])
 total = curve[best][1] + curve[best][2]
 axis = plots.lines(
-    {"VAEs trained here": (rates, distortions)},
+    {"VAEs": (rates, distortions)},
     title=f"β = {best:g} costs least: {total:.0f} nats per image",
     x="rate: KL (nats per image)",
     y="distortion (nats per image)",
@@ -656,14 +656,13 @@ axis.plot(
     [total, total - max(rates)],
     color="grey",
     linewidth=1,
-    label="as good for the bound as the best β",
 )
+style = {"textcoords": "offset points", "fontsize": 10}
+axis.annotate("same sum, slope −1", (0, total), xytext=(-4, -16), color="grey", **style)
 for beta, rate, distortion in zip(curve, rates, distortions):
-    axis.annotate(
-        f"β = {beta:g}", (rate, distortion), xytext=(6, 5), textcoords="offset points"
-    )
-axis.margins(x=0.14)
-plots.label_lines(axis)
+    axis.annotate(f"β = {beta:g}", (rate, distortion), xytext=(7, 4), **style)
+axis.margins(0.14)
+axis.set_aspect("equal", adjustable="datalim")  # so that slope −1 is 45 degrees
 plt.show()
 
 # %%

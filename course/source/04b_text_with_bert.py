@@ -549,10 +549,23 @@ def add_chance(axis, number_of_classes):
     plots.label_lines(axis)
 
 
+def with_lead(name, table):
+    """A title: the encoder's lead with the fewest and with the most labels."""
+    ends = []
+    for count in (min(table.known("labels")), max(table.known("labels"))):
+        both = [
+            table.mean(method, "test accuracy", count)
+            for method in ("frozen encoder", "TF-IDF")
+        ]
+        lead = f"{both[0] - both[1]:+.0f} points".replace("-", "−")
+        ends.append(f"{lead} ({count} labels)")
+    return f"{name}: encoder − TF-IDF\n{', '.join(ends)}"
+
+
 recorded = recorded_table("labels")
-titles = [f"{data.source.split(',')[0].split(' of ')[0]}, run here"] + [
-    "Film reviews, recorded"
-] * bool(recorded)
+titles = [with_lead(data.source.split(",")[0].split(" of ")[0], table)]
+if recorded:
+    titles.append(with_lead("Film reviews, recorded", recorded[0]))
 axes = plots.panels(
     titles,
     alt="04b/labels",
@@ -1147,7 +1160,8 @@ plt.show()
 # The first rows are section 5's comparison, for each number of labels, and the last ones section 6's.
 
 # %%
-ids = [accuracy_id("minilm", "tfidf", n) for n in (5, 20, 100, 500)]
+recorded_counts = (5, 20, 100, 500)
+ids = [accuracy_id("minilm", "tfidf", n) for n in recorded_counts]
 ids += [accuracy_id("minilm fine-tuned", "frozen", n) for n in (20, 100)]
 show_recorded([*ids, accuracy_id("minilm too fast", "frozen", 20)], "film reviews")
 

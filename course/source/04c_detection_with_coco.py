@@ -336,7 +336,7 @@ print(f"AP by hand: {100 * best.mean():.2f} %")
 # %% slide="One number for a detector"
 axis = plots.lines(
     {"p(r), the best precision from there on": (levels.tolist(), best.tolist())},
-    title="Precision and recall of the four boxes",
+    title=f"The four boxes: AP = {100 * best.mean():.2f} %",
     x="recall",
     y="precision",
     alt="04c/precision_recall",
@@ -622,7 +622,7 @@ for name in compared:
 
 # %% [markdown]
 # The figure shows the mean AP over the draws, with its 95 % interval as a band.
-# Full dots are run here, and open circles, a little to the right, are recorded.
+# Full dots are run here, and hollow ones are recorded.
 # Look where the methods are far apart, and whether they come closer.
 
 # %%
@@ -646,43 +646,21 @@ def precision_id(compared, count):
 
 
 # %% slide="How many scenes does it take?"
+kept = study.recorded_table("04c", "detection")
+label = study.recorded_value("04c", precision_id(FROZEN, min(SIZES)))["label"]
+ends = [
+    f"{name} {table.mean(name, METRIC, min(P.counts)):.0f} %"
+    for name in (FROZEN, SCRATCH)
+]
 axis = plots.learning_curves(
-    table,
+    {"run here": table, label: kept},
     METRIC,
-    title="A new object class from few scenes",
+    title=f"AP@50 with {min(P.counts)} scenes:\n{', '.join(ends)}",
     y="AP@50 (per cent)",
     alt="04c/scenes_needed",
+    methods=compared,
 )
-for number, name in enumerate(compared):
-    kept = {count: recorded(precision_id(name, count)) for count in SIZES}
-    kept = {count: found for count, found in kept.items() if found}
-    middle, low, high = (
-        [found[key] for found in kept.values()] for key in ("value", "low", "high")
-    )
-    bars = [
-        [mid - end for mid, end in zip(middle, low)],
-        [end - mid for mid, end in zip(middle, high)],
-    ]
-    label = f"{name}, {next(iter(kept.values()))['label']}" if kept else None
-    beside = [1.07 * count for count in kept]
-    axis.errorbar(
-        beside,
-        middle,
-        bars,
-        fmt="o",
-        fillstyle="none",
-        color=plots.COLOURS[number],
-        capsize=3,
-        label=label,
-    )
 axis.set(xlabel="training scenes", ylim=(0, 102))
-axis.set_xticks(
-    sorted({*P.counts, *SIZES}), [str(count) for count in sorted({*P.counts, *SIZES})]
-)
-axis.legend(
-    frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18)
-)  # below: it is long
-axis.figure.set_figheight(4.2)
 plt.show()
 
 # %%
@@ -850,6 +828,10 @@ axes = plots.panels(
     columns=3,
 )
 for axis, count in zip(axes, SIZES):
+    last = [recorded(steps_id(name, max(BUDGETS), count)) for name in (FROZEN, SCRATCH)]
+    if all(last):
+        gap = last[0]["value"] - last[1]["value"]
+        axis.set_title(f"{count} scenes: {gap:+.0f} points\nwith the most steps")
     for number, name in enumerate((FROZEN, SCRATCH)):
         kept = {times: recorded(steps_id(name, times, count)) for times in BUDGETS}
         kept = {times: found for times, found in kept.items() if found}
@@ -866,7 +848,7 @@ for axis, count in zip(axes, SIZES):
             color=plots.COLOURS[number],
             label=name,
         )
-    axis.set(xlabel="steps of four scenes", ylim=(0, 102), xscale="log")
+    axis.set(xlabel="steps of four scenes", ylim=(0, 102), xscale="log", xlim=(60, 750))
     axis.set_xticks([75, 150, 300, 600], ["75", "150", "300", "600"])
     axis.set_xticks([], minor=True)
 axes[0].set_ylabel("AP@50 (per cent)")
