@@ -558,7 +558,7 @@ def with_lead(name, table):
             for method in ("frozen encoder", "TF-IDF")
         ]
         lead = f"{both[0] - both[1]:+.0f} points".replace("-", "−")
-        ends.append(f"{lead} ({count} labels)")
+        ends.append(f"{lead} ({count:,} labels)")
     return f"{name}: encoder − TF-IDF\n{', '.join(ends)}"
 
 
