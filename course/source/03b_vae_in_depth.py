@@ -644,12 +644,14 @@ rates, distortions = (
 )
 best = max(curve, key=lambda beta: curve[beta][0])
 total = curve[best][1] + curve[best][2]
-axis = plots.lines(
+axis = plots.panels([""], alt="03b/rate_distortion", height=4.2, width=6)[0]
+plots.lines(
     {"VAEs": (rates, distortions)},
     title=f"β = {best:g} costs least: {total:.0f} nats per image",
     x="rate: KL (nats per image)",
     y="distortion (nats per image)",
-    alt="03b/rate_distortion",
+    alt="",
+    axis=axis,
 )
 axis.plot(
     [0, max(rates)],
@@ -658,11 +660,19 @@ axis.plot(
     linewidth=1,
 )
 style = {"textcoords": "offset points", "fontsize": 10}
-axis.annotate("same sum, slope −1", (0, total), xytext=(-4, -16), color="grey", **style)
+end = (max(rates), total - max(rates))
+axis.annotate(
+    f"slope −1: as good for the bound as β = {best:g}",
+    end,
+    xytext=(0, -14),
+    color="grey",
+    ha="right",
+    **style,
+)
 for beta, rate, distortion in zip(curve, rates, distortions):
     axis.annotate(f"β = {beta:g}", (rate, distortion), xytext=(7, 4), **style)
 axis.margins(0.14)
-axis.set_aspect("equal", adjustable="datalim")  # so that slope −1 is 45 degrees
+axis.set_xlim(left=0)  # a KL is never negative
 plt.show()
 
 # %%
