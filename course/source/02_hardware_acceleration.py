@@ -366,11 +366,11 @@ axes = plots.crossover(
     alt="02/devices",
 )
 for axis, width in zip(axes, P.widths):
-    ahead = [
-        f"batch {size}: {min(own[width], key=lambda name: own[width][name][1][i])}"
-        for i, size in enumerate(P.batches)
-    ]
-    axis.set_title(f"width {width:,}, quickest here\n{ahead[0]}; {ahead[-1]}")
+    lines = [f"width {width:,}, quickest here:"]
+    for end in (0, -1):
+        quickest = min(own[width], key=lambda name: times[name, width][end])
+        lines.append(f"{quickest} (batch {P.batches[end]:,})")
+    axis.set_title("\n".join(lines))
 plt.show()
 
 # %% [markdown]
