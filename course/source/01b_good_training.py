@@ -337,7 +337,7 @@ smooth = list(  # single batches are noisy
 axis = plots.lines(
     {"small CNN, Adam": (rates, smooth)},
     title=f"One short run: down from {smooth[0]:.1f} to {min(smooth):.1f} nats,\n"
-    f"stopped at a rate of {rates[-1]:.2g}",
+    f"ended at a rate of {rates[-1]:.2g}",
     x="learning rate",
     y="loss (nats)",
     scale="log x",
