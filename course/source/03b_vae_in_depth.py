@@ -163,7 +163,7 @@ for colour, (name, gradients) in enumerate(estimates.items()):
         label=name,
     )
 axis.set(xlabel="estimate (nats per unit of μ)", yscale="log")
-axis.set_ylabel("density of the draws (per nat per unit of μ)")
+axis.set_ylabel("density (per nat and μ)")
 axis.legend(frameon=False)
 plt.show()
 
