@@ -366,7 +366,7 @@ def image_grid(
             axis = axes.flat[number]
             _show_image(axis, image)
             text = "" if one_a_row else _fitting(titles[number], int(LETTERS * scale))
-            axis.set_title(text, fontsize=8)
+            axis.set_title(text, fontsize=9)
         if one_a_row:
             for axis, text in zip(axes[:, 0], titles, strict=False):
                 _label_row(axis, text)
@@ -376,7 +376,7 @@ def image_grid(
     return describe(figure, alt)
 
 
-LETTERS = 13  # of a small title, side by side on an inch
+LETTERS = 12  # of a small title, side by side on an inch
 
 
 def _fitting(title: str, longest: int) -> str:
@@ -539,6 +539,144 @@ def bars(
     axis.margins(x=0.25, y=0.2)
     axis.invert_yaxis()
     return axis
+
+
+def shares(
+    rows: Mapping[str, Mapping[str, float]], unit: str, title: str, x: str, alt: str
+) -> Axes:
+    """A bar of 100 % for each row, cut into its parts, with what they sum to at its right end.
+
+    `rows` have the same parts, at most four, in `unit`, each named above the first bar. So a part
+    can be seen in each row, however much larger the next row is.
+    """
+    axis = panels([title], alt, height=0.62 * len(rows) + 1.7, width=8)[0]
+    names = list(rows)
+    below = np.zeros(len(rows))
+    totals = np.array([sum(of_row.values()) for of_row in rows.values()])
+    for number, part in enumerate(rows[names[0]]):
+        values = np.array([of_row[part] for of_row in rows.values()])
+        widths = 100 * values / totals
+        colour = DARK[number]
+        axis.barh(names, widths, left=below, color=colour, height=0.62, edgecolor="white")
+        # Every other name stands higher, so that they have room on a phone as well.
+        above = (below[0] + widths[0] / 2, -0.36 - 0.26 * (number % 2))
+        axis.annotate(part, above, ha="center", va="bottom", color=colour, fontsize=10)
+        for name, left, width, value in zip(names, below, widths, values, strict=True):
+            if width >= ROOM_FOR_A_NUMBER:
+                place = (left + width / 2, name)
+                axis.annotate(f"{value:.1f}", place, ha="center", va="center", color="white")
+        below = below + widths
+    for name, total in zip(names, totals, strict=True):
+        axis.annotate(f"{total:,.1f} {unit}", (102, name), va="center", annotation_clip=False)
+    axis.set(xlabel=x, xlim=(0, 100))
+    axis.set_ylim(len(rows) - 0.5, -0.95)
+    axis.grid(False)
+    return axis
+
+
+DARK = [COLOURS[number] for number in (0, 5, 1, 4)]  # white letters can be read on them
+ROOM_FOR_A_NUMBER = 10  # per cent of a bar's length
+YEAR = 365.25 * 24 * 3600
+TIMES_PEOPLE_KNOW = {
+    "a second": 1,
+    "a coffee break": 15 * 60,
+    "a day": 24 * 3600,
+    "a year": YEAR,
+    "a long life": 90 * YEAR,
+    "since the first\nHomo sapiens": 3e5 * YEAR,
+    "since the last\ndinosaurs": 6.6e7 * YEAR,
+}
+
+
+def time_ladder(columns: Mapping[str, Mapping[str, float]], alt: str) -> list[Axes]:
+    """Seconds as points on a logarithmic ladder whose rungs are times that people know.
+
+    There is a panel for each column, all with one scale.
+    """
+    axes = panels(list(columns), alt, height=5.4)
+    every = [seconds for of_column in columns.values() for seconds in of_column.values()]
+    top = max(*every, YEAR) * 10
+    rungs = {name: seconds for name, seconds in TIMES_PEOPLE_KNOW.items() if seconds < top}
+    for number, (axis, of_column) in enumerate(zip(axes, columns.values(), strict=True)):
+        axis.set(yscale="log", ylim=(min(*every, 0.1) / 3, top), xlim=(0, 1), xticks=[])
+        axis.set_yticks(list(rungs.values()), list(rungs), fontsize=9)
+        axis.set_yticks([], minor=True)
+        axis.set_ylabel("time (log scale)")
+        colour = COLOURS[number % len(COLOURS)]
+        ordered = sorted(of_column.items(), key=lambda item: item[1])
+        points = [(0.08, seconds) for _, seconds in ordered]
+        axis.plot(*zip(*points, strict=True), "o", color=colour, markersize=8)
+        heights = [axis.transData.transform(point)[1] * 72 / axis.figure.dpi for point in points]
+        lines_of_a_name = 1 + max(name.count("\n") for name, _ in ordered)
+        places = moved_apart(heights, lines_of_a_name * LINE_OF_LETTERS)
+        for (name, _), point, height, place in zip(ordered, points, heights, places, strict=True):
+            shift: dict[str, Any] = {"xytext": (12, place - height), "textcoords": "offset points"}
+            style = ON_LINES | {"color": colour, "fontsize": 10}
+            axis.annotate(name, point, va="center", **shift, **style)
+    return axes
+
+
+def rate_zones(axis: Axes, rates: Sequence[float], losses: Sequence[float], highest: float) -> None:
+    """Shades, in a sweep of learning rates up to `highest`, where a rate is too small or too large.
+
+    The loss has begun to fall where it has lost a tenth of what it loses in all. It breaks down
+    where, right of its lowest point, a quarter of that is gained back, or where the sweep stopped.
+    """
+    values = np.asarray(losses, float)
+    lowest = int(values.argmin())
+    drop = values[0] - values[lowest]
+    falling = np.flatnonzero(values < values[0] - 0.1 * drop)
+    lost = np.flatnonzero(values[lowest:] > values[lowest] + 0.25 * drop) + lowest
+    first = rates[falling[0]] if drop > 0 else rates[-1]
+    last = rates[lost[0]] if len(lost) else rates[-1]
+    edges = [rates[0], first, max(first, last), max(highest, rates[-1])]
+    axis.set_xlim(edges[0], edges[-1])
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(bottom, top + 0.14 * (top - bottom))
+    for number, (name, colour) in enumerate(ZONES.items()):
+        left, right = edges[number], edges[number + 1]
+        if right > left:
+            axis.axvspan(left, right, color=colour, alpha=0.12, linewidth=0)
+            place: dict[str, Any] = {"xytext": (0, -4), "textcoords": "offset points"}
+            middle = ((left * right) ** 0.5, axis.get_ylim()[1])
+            axis.annotate(name, middle, ha="center", va="top", fontsize=10, **place)
+
+
+ZONES = {"too small": GREY, "it learns": COLOURS[2], "it breaks down": COLOURS[1]}
+
+
+def gains(
+    groups: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    before: Mapping[str, str],
+    x: str,
+    alt: str,
+) -> list[Axes]:
+    """Ratios (mean, low, high) as points with intervals, a panel for each group.
+
+    `before` names, for some, the one that it is made of by a single change; an arrow from there
+    shows what that change does. All begin from 1, the dashed line.
+    """
+    axes = panels(list(groups), alt, height=3.9, width=4.8)
+    highest = max(high for of_group in groups.values() for _, _, high in of_group.values())
+    lowest = min(low for of_group in groups.values() for _, low, _ in of_group.values())
+    for axis, of_group in zip(axes, groups.values(), strict=True):
+        axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
+        for row, (name, (mean, low, high)) in enumerate(of_group.items()):
+            start = of_group.get(before.get(name, ""), (1.0, 1.0, 1.0))[0]
+            arrow = {"arrowstyle": "->", "color": COLOURS[1], "linewidth": 1.5}
+            arrow |= {"shrinkA": 0, "shrinkB": 0}
+            axis.annotate("", (mean, row + 0.22), (start, row + 0.22), arrowprops=arrow)
+            axis.plot([low, high], [row, row], "-", color=COLOURS[0], linewidth=2)
+            axis.plot(mean, row, "o", color=COLOURS[0], markersize=7)
+            place: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points"}
+            axis.annotate(f"{mean:.1f}", (mean, row), ha="center", fontsize=9, **place)
+        axis.set(xscale="log", xlabel=x, xlim=(min(lowest, 0.9) / 1.15, max(highest, 1.1) * 1.15))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_yticks(range(len(of_group)), list(of_group), fontsize=9)
+        axis.set_ylim(len(of_group) - 0.5, -0.8)
+    return axes
 
 
 # ---------------------------------------------------------------- the claims ledger
@@ -729,6 +867,25 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
         axis.set_aspect("equal")
     describe(figure, alt)
     return axis
+
+
+def name_groups(axis: Axes, points: np.ndarray, labels: Tensor, names: Sequence[str]) -> None:
+    """Writes the name of each group in the middle of its points [n, 2], in place of a legend.
+
+    The colours are those of `COLOURS`, in the order of the labels [n]; names that would overlap
+    are moved apart.
+    """
+    groups = sorted(labels.unique().tolist())
+    middles = [np.median(points[labels.cpu().numpy() == group], axis=0) for group in groups]
+    heights = [axis.transData.transform(place)[1] * 72 / axis.figure.dpi for place in middles]
+    order = sorted(range(len(groups)), key=lambda number: heights[number])
+    places = moved_apart([heights[number] for number in order], LINE_OF_LETTERS)
+    for number, place in zip(order, places, strict=True):
+        colour = COLOURS[groups[number] % len(COLOURS)]
+        style = ON_LINES | {"color": colour, "fontsize": 11, "fontweight": "bold"}
+        shift: dict[str, Any] = {"xytext": (0, place - heights[number])}
+        shift |= {"textcoords": "offset points", "ha": "center", "va": "center"}
+        axis.annotate(names[groups[number]], middles[number], **shift, **style)
 
 
 def stacked(parts: Lines, title: str, x: str, y: str, alt: str, axis: Axes | None = None) -> Axes:

@@ -384,7 +384,7 @@ plots.lines(
         "loss of each step": (range(1, len(losses) + 1), losses),
         "log 10": ([1, len(losses)], [math.log(10)] * 2),
     },
-    title="Two epochs of training, step by step",
+    title=f"Two epochs: {losses[0]:.2f} nats at first, {losses[-1]:.2f} at last",
     x="training step",
     y="loss (nats)",
     alt="01/two_epochs",

@@ -177,7 +177,8 @@ for label, target in {
     )
 plots.lines(
     curves,
-    title="Learning 64 images by heart",
+    title="64 images by heart, nats at the end:\n"
+    + ", ".join(f"{name} {loss[-1]:.1g}" for name, (_, loss) in curves.items()),
     x="training step",
     y="loss (nats), log scale",
     scale="log y",
@@ -293,6 +294,8 @@ settle("training.overfit_accuracy", 100 * (accuracies[-1] - accuracies[best]))
 # Take a value between the steepest fall and a tenth of the rate at which it explodes.
 #
 # We do it for the network that section 6 explains and trains, a small *convolutional network* (CNN).
+# In the figure the thin line is the loss of each batch, and the thick one is smoothed.
+# The shades begin where the thick line has made a tenth of its way down, and where, beyond its lowest point, it has lost a quarter of it again; between them, where is it steepest?
 
 
 # %%
@@ -312,9 +315,7 @@ def endless_batches():
 
 
 def learning_rate_sweep(network, low=1e-5, high=1.0, steps=120):
-    """Trains with a learning rate that grows at every step; returns rates and smoothed
-    losses.
-    """
+    """Trains with a learning rate that grows at each step; returns rates and losses."""
     adam = torch.optim.Adam(network.parameters(), lr=low)
     rates, losses = [], []
     for number, (images, labels) in zip(range(steps), endless_batches()):
@@ -324,24 +325,28 @@ def learning_rate_sweep(network, low=1e-5, high=1.0, steps=120):
         if not math.isfinite(loss) or loss > 10:  # it has exploded: nothing more to see
             break
         rates.append(rate)
-        losses.append(
-            loss if not losses else 0.8 * losses[-1] + 0.2 * loss
-        )  # smoothed: single batches are noisy
+        losses.append(loss)
     return rates, losses
 
 
 torch.manual_seed(P.seed)
 rates, sweep = learning_rate_sweep(small_cnn().to(P.device))
+smooth = list(  # single batches are noisy
+    itertools.accumulate(sweep, lambda so_far, loss: 0.8 * so_far + 0.2 * loss)
+)
 axis = plots.lines(
-    {"small CNN, Adam": (rates, sweep)},
-    title="One short run with a growing learning rate",
+    {"small CNN, Adam": (rates, smooth)},
+    title=f"One short run: down from {smooth[0]:.1f} to {min(smooth):.1f} nats,\n"
+    f"ended at a rate of {rates[-1]:.2g}",
     x="learning rate",
-    y="loss, smoothed (nats)",
+    y="loss (nats)",
     scale="log x",
     alt="01b/rate_sweep",
 )
-axis.axvline(4e-3, color="grey", linewidth=1)
-axis.annotate("0.004, our choice ", (4e-3, axis.get_ylim()[1]), ha="right", va="top")
+axis.plot(rates, sweep, "-", color=plots.COLOURS[0], alpha=0.35, linewidth=1)
+plots.rate_zones(axis, rates, smooth, highest=1.0)
+axis.axvline(4e-3, color="black", linewidth=1)
+axis.annotate("0.004, our choice ", (4e-3, axis.get_ylim()[0]), ha="right", va="bottom")
 plt.show()
 
 # %% [markdown]
@@ -502,7 +507,8 @@ plots.lines(
         "training": (cnn_history["epoch"], cnn_history["accuracy"]),
         "validation": (cnn_history["epoch"], cnn_history["validation_accuracy"]),
     },
-    title="Small CNN: accuracy epoch by epoch",
+    title=f"Small CNN: {cnn_history['accuracy'][-1]:.0%} of the training images, "
+    f"{cnn_history['validation_accuracy'][-1]:.0%} of the others",
     x="epoch",
     y="accuracy (fraction)",
     alt="01b/cnn_accuracy",
@@ -592,11 +598,14 @@ plt.show()
 # Look for the darkest row.
 
 # %%
+taken = torch.bincount(10 * truth[wrong] + predicted[wrong], minlength=100)
+is_of, said = divmod(int(taken.argmax()), 10)
 plots.confusion_matrix(
     predicted,
     truth,
     names_of,
-    title="Validation images: what they are, and what the network says",
+    title=f"Most often a {names_of[is_of]} is called {names_of[said]}: "
+    f"{int(taken.max())} validation images",
     alt="01b/confusion",
 )
 plt.show()
@@ -663,7 +672,8 @@ for label, function in {
     )
 plots.lines(
     results,
-    title="The same network, with and without the bugs",
+    title="After eight epochs: "
+    + ", ".join(f"{name} {values[-1]:.0%}" for name, (_, values) in results.items()),
     x="epoch",
     y="validation accuracy (fraction)",
     alt="01b/bugs",

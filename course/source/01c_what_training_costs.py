@@ -71,6 +71,7 @@ P = setup(
 )
 
 # %%
+import math
 import time
 
 import matplotlib.pyplot as plt
@@ -85,7 +86,7 @@ from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.nets import mlp_classifier, small_cnn
 from vaetl_helpers.output import show_record
 from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
-from vaetl_helpers.study import effect_of, mean_interval
+from vaetl_helpers.study import effect_of, mean_interval, recorded_value
 from vaetl_helpers.training import fit
 
 data = load("fashion-mnist", full=P.full_data, root=P.data_root, device=P.device)
@@ -125,7 +126,9 @@ flops = {
 plots.bars(
     flops,
     labels=[f"{value:.1e} FLOPs" for value in flops.values()],
-    title="Operations to train three networks once",
+    title="Operations to train once: "
+    f"{math.log10(flops['GPT-3'] / flops['the small CNN']):.0f} powers of ten "
+    "from the small CNN to GPT-3",
     x="floating-point operations, log scale",
     log=True,
     alt="01c/operations",
@@ -239,7 +242,10 @@ best = {
     name: {x: min(turns) for x, turns in of.items()} for name, of in measured.items()
 }
 axes = plots.panels(
-    [f"{name}: slope {slopes[name].mean():.2f}" for name in measured],
+    [
+        f"twice the {name}: {2 ** slopes[name].mean():.2f} times the time"
+        for name in measured
+    ],
     alt="01c/proportion",
 )
 for axis, (name, values) in zip(axes, best.items(), strict=True):
@@ -394,7 +400,7 @@ show_table(
 #   They grow with the batch, while the other three do not.
 #
 # We measure the activations with a *hook*, a function that PyTorch calls for each tensor that it keeps for the backward pass.
-# In the figure, look for the batch size at which they outgrow the other three.
+# In the figure each bar is all the memory that one batch size needs; look for the size at which the activations outgrow the other three.
 # But bet first.
 
 # %%
@@ -422,25 +428,32 @@ def activation_bytes(network, images, labels):
     return sum(kept.values())
 
 
-weights = 4 * sum(p.numel() for p in cnn.parameters())
-megabytes = {"weights": weights, "gradients": weights, "optimiser (Adam)": 2 * weights}
+weights = 4e-6 * sum(p.numel() for p in cnn.parameters())  # in megabytes
+megabytes = {}
 for batch in (16, 128, 1024):
     some_images, some_labels = next(data.train.batches(batch))
-    megabytes[f"activations, batch {batch}"] = activation_bytes(
-        cnn, some_images, some_labels
-    )
-plots.bars(
-    {name: value / 1e6 for name, value in megabytes.items()},
-    labels=[f"{value / 1e6:.1f} MB" for value in megabytes.values()],
-    title="Memory to train the small CNN",
-    x="megabytes",
+    megabytes[f"batch {batch:,}"] = {
+        "weights": weights,
+        "gradients": weights,
+        "Adam": 2 * weights,
+        "activations": 1e-6 * activation_bytes(cnn, some_images, some_labels),
+    }
+times = {
+    name: parts["activations"] / (4 * weights) for name, parts in megabytes.items()
+}
+plots.shares(
+    megabytes,
+    "MB",
+    title="Activations take {:.2g}, {:.2g} and {:.2g} times as much as the rest".format(
+        *times.values()
+    ),
+    x="share of the memory (per cent; in the bars: MB)",
     alt="01c/memory",
 )
 plt.show()
 
 # %%
-others = 4 * weights
-settle("training.activations", megabytes["activations, batch 128"] / others)
+settle("training.activations", times["batch 128"])
 
 # %% [markdown]
 # At batch 16 the activations are still smaller than the other three together.
@@ -460,8 +473,21 @@ settle("training.activations", megabytes["activations, batch 128"] / others)
 # - **GPT-3** (Brown et al. 2020, arXiv 2005.14165).
 #   Its Table D.1 gives $3.14\cdot10^{23}$ FLOPs, computed as 6 for each parameter and *token*, a piece of a word, so $6 \cdot 174.6\cdot10^9 \cdot 300\cdot10^9$.
 #
+# A third is larger still, **Llama 3.1 405B**, with $3.8\cdot10^{25}$ FLOPs by its paper (Grattafiori et al. 2024, arXiv 2407.21783).
+#
 # We divide by the throughput that *this machine* reached while it trained the CNN, in FLOPs per second, of which $10^9$ make 1 GFLOP/s.
 # As a more generous throughput we take that of one large matrix product, the best case for any computer.
+#
+# The figure is a ladder of times.
+# On the left are trainings as they were, each on the machine of its authors:
+#
+# - our CNN on all 55,000 training images, as the course recorded it on two CPU cores, and one of its steps;
+# - ResNet-50 in one hour on 256 GPUs (Goyal et al. 2017, arXiv 1706.02677);
+# - the first Transformer, in its base size, in 12 hours on 8 GPUs (Vaswani et al. 2017, arXiv 1706.03762);
+# - BLOOM, of GPT-3's size, in 3.5 months on 384 GPUs (Le Scao et al. 2022, arXiv 2211.05100).
+#
+# On the right are the same CNN and the three models on *this* machine.
+# Beside which rung does each stand?
 
 # %%
 predict("training.resnet_years")
@@ -482,29 +508,31 @@ def about(years):
     return f"about {float(f'{years * units[unit]:.1g}'):,.0f} {unit}"
 
 
+flops["Llama 3.1 405B"] = 3.8e25
+large = ("ResNet-50", "GPT-3", "Llama 3.1 405B")
 rate = bill.flops / bill.seconds
 year = 365.25 * 24 * 3600
-years = {
-    "this CNN": bill.seconds / year,
-    "ResNet-50": flops["ResNet-50"] / rate / year,
-    "GPT-3": flops["GPT-3"] / rate / year,
-}
+years = {name: flops[name] / rate / year for name in large}
 best_rate = hardware.peak_flops(P.device, size=2048)
 print(
     f"this machine trained the CNN at {rate / 1e9:.0f} GFLOP/s; one large matrix "
     f"product runs at {best_rate / 1e9:.0f}"
 )
-at_best = {name: flops[name] / best_rate / year for name in ("ResNet-50", "GPT-3")}
-print(
-    f"at the better rate: ResNet-50 {about(at_best['ResNet-50'])}, GPT-3 "
-    f"{about(at_best['GPT-3'])}"
-)
-plots.bars(
-    years,
-    labels=[about(value) for value in years.values()],
-    title="Training time on this machine, at the rate it reached here",
-    x="years, log scale",
-    log=True,
+at_best = [f"{name} {about(flops[name] / best_rate / year)}" for name in large]
+print(f"at the better rate: {', '.join(at_best)}")
+recorded = recorded_value("01c", "01/training_seconds/cnn")
+one_step = recorded["value"] / (10 * math.ceil(55_000 / 128))  # 10 epochs, batch 128
+published = {
+    f"one step of our CNN: {1e3 * one_step:.0f} ms": one_step,
+    f"our CNN: {recorded['value'] / 60:.0f} minutes": recorded["value"],
+    "ResNet-50 (256 GPUs): 1 hour": 3600,
+    "Transformer (8 GPUs): 12 hours": 12 * 3600,
+    "BLOOM (384 GPUs): 3.5 months": 3.5 * year / 12,
+}
+here = {f"our CNN: {about(bill.seconds / year)}": bill.seconds}
+here |= {f"{name}:\n{about(value)}": value * year for name, value in years.items()}
+plots.time_ladder(
+    {"As it was done": published, "This machine, at the rate of the CNN": here},
     alt="01c/large_models",
 )
 plt.show()
@@ -529,6 +557,7 @@ report(
 # The throughput is that of a small network, and the second line above shows how much a better one would help.
 # And GPT-3 would not fit into this machine's memory, because its weights alone take 0.7 TB in 32 bits, and training with Adam four times that.
 # What counts is the order of magnitude, and between the CNN and GPT-3 lie some eleven powers of ten.
+# The two sides of the ladder show what the others bought: not fewer operations, but many machines at once.
 #
 # What did GPT-3's training take on the machines that it ran on?
 # Patterson et al. (2021, arXiv 2104.10350, Table 4) name GPUs of the type V100 that reached $24.6\cdot10^{12}$ FLOPs per second and drew 330 watts each, and a data centre that took a tenth more for cooling and the like.
@@ -673,6 +702,7 @@ my_bets("01c")
 # ## Further reading
 #
 # - Kaplan et al., *Scaling Laws for Neural Language Models* (2020), arXiv 2001.08361: the rule of six FLOPs for each parameter and token.
+# - Grattafiori et al., *The Llama 3 Herd of Models* (2024), arXiv 2407.21783.
 # - He et al., *Deep Residual Learning for Image Recognition* (2015), arXiv 1512.03385.
 # - Brown et al., *Language Models are Few-Shot Learners* (2020), arXiv 2005.14165.
 # - Patterson et al., *Carbon Emissions and Large Neural Network Training* (2021), arXiv 2104.10350: what large models took in energy.

@@ -29,8 +29,6 @@
 # ## The claim that this chapter looks at
 #
 # The first article behind this course, Vito Lavecchia's "Differenza tra Training e Transfer Learning nel machine learning", says, in our summary: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms make one available.*
-# A card below has its own words.
-# Of the platforms they are "mettono a disposizione", so that what they charge is our addition: Colab and Kaggle lend one free of charge, for a limited time.
 #
 # A **GPU**, or graphics processing unit, is a processor with thousands of simple arithmetic units.
 # A **TPU**, or tensor processing unit, is one made for matrix products.
@@ -89,7 +87,7 @@ data = load("fashion-mnist", full=P.full_data, device=P.device)
 processor = torch.device("cpu")
 
 # %% [markdown]
-# The claim, on a card; what decides it is a step of a wide network on a GPU, against one thread of a CPU.
+# The claim in its own words, on a card; what decides it is a step of a wide network on a GPU, against one thread of a CPU.
 
 # %%
 question_cards("acceleration")
@@ -109,9 +107,9 @@ recall("02")
 # A GPU works *asynchronously*: Python hands it an operation and goes on at once, while the device computes.
 # If you stop the clock when Python returns, you have measured the handing over and not the work.
 #
-# The figure has two lanes of time, Python's and the device's, and a clock that is read at the orange lines.
+# The figure has two lanes, Python's and the device's, and a clock that is read at the orange lines.
 # When the clock starts, the device still has some earlier work to do (grey).
-# Choose when the clock waits, move the times, and look for a clock that is too short, one that is too long, and one that is right.
+# Choose when the clock waits, and look for a reading that is too short, one too long, and one that is right.
 
 # %% slide="Python hands work over and goes on"
 device_timeline(alt="02/clocks")
@@ -362,11 +360,17 @@ own = {
     for width in P.widths
 }
 recorded = {width: hardware.recorded_steps(width) for width in P.widths}
-plots.crossover(
+axes = plots.crossover(
     own,
     recorded,
     alt="02/devices",
 )
+for axis, width in zip(axes, P.widths):
+    lines = [f"width {width:,}, quickest here:"]
+    for end in (0, -1):
+        quickest = min(own[width], key=lambda name: times[name, width][end])
+        lines.append(f"{quickest} (batch {P.batches[end]:,})")
+    axis.set_title("\n".join(lines))
 plt.show()
 
 # %% [markdown]
@@ -597,7 +601,8 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 # - **For small batches it helps much less.**
 #   In the same table every network gains less at batch 8 than at batch 512.
 #   Where overhead decides, a faster processor only waits more, so look at your own crossover.
-# - *Some platforms make one available* is true, with a time limit.
+# - *Some platforms make one available* is true.
+#   The article's words are "mettono a disposizione", so that what they charge is our addition: Colab and Kaggle lend one free of charge, for a limited time.
 #
 # What can be gained without one, and how to keep your work on a borrowed one, is the subject of [chapter 2b](02b_levers_and_borrowed_gpus.ipynb).
 

@@ -197,7 +197,7 @@ plt.show()
 #
 # $$\log p_\theta(x \mid z) = \sum_{i=1}^{784} \Big( x_i \log \pi_i + (1-x_i) \log(1-\pi_i) \Big) .$$
 #
-# The sum runs over *all* pixels of an image, and its unit is *nats per image*.
+# The sum runs over *all* pixels, in *nats per image*.
 #
 # MNIST's pixels, however, are grey.
 # So each time an image is used we make them 0 or 1 by chance, with the grey value as the probability of a 1.
@@ -209,17 +209,18 @@ predict("vae.redrawn")
 
 # %%
 drawn = torch.cat([vae.binarise(grey[:5], "dynamic", generator) for _ in range(2)])
+changed = (drawn[:5] != drawn[5:]).float().mean().item()
 plots.image_grid(
     torch.cat([grey[:5], drawn]),
     ["grey", "drawn once", "drawn again"],
-    title="Dynamic binarisation",
+    title=f"Drawn twice: {changed:.0%} of the pixels differ",
     columns=5,
     alt="03/binarisation",
 )
 plt.show()
 
 # %%
-settle("vae.redrawn", 100 * (drawn[:5] != drawn[5:]).float().mean().item())
+settle("vae.redrawn", 100 * changed)
 
 # %% [markdown]
 # Background stays 0 and the core of a stroke almost always 1; only the grey rim changes from draw to draw.
@@ -427,7 +428,7 @@ print(model.encoder)
 print(model.decoder)
 
 # %% [markdown] slide="A VAE, with the terms of its loss"
-# The same as a drawing, with the two terms of the loss below the halves that they come from:
+# The same as a drawing, with the loss's two terms below the halves that they come from:
 #
 # {diagram: vae}
 
@@ -497,7 +498,7 @@ history = fit(
 # `fit` calls what it is handed as `watch` after every epoch, and our `Film` keeps two pictures each time.
 # On the left are 25 codes, drawn once from the prior, and what the decoder makes of them.
 # On the right are 200 validation digits, each a dot where the encoder puts its $\mu$.
-# We see a plane through them, chosen by the labels so that the ten classes lie furthest apart at the end.
+# We see the plane in which the ten classes lie furthest apart at the end.
 #
 # Play the film, or move its slider.
 # When do the samples become strokes, and when digits?
@@ -519,20 +520,23 @@ plt.show()
 # Which rises?
 
 # %% slide="The loss falls, and the KL rises"
-axes = plots.panels(
-    ["minus ELBO", "its two parts, training"],
-    alt="03/curves",
+first, last = (
+    {name: history[name][end] for name in ("loss", "kl", "reconstruction")}
+    for end in (0, -1)
 )
+titles = [
+    f"minus ELBO: from {first['loss']:.0f} to {last['loss']:.0f}",
+    f"of it the KL: from {first['kl']:.0f} to {last['kl']:.0f}",
+]
+axes = plots.panels(titles, alt="03/curves")
 both = {
     "training": (history["epoch"], history["loss"]),
     "validation": (history["epoch"], history["validation_loss"]),
 }
-plots.lines(both, "minus ELBO", "epoch", "nats per image", alt="", axis=axes[0])
+plots.lines(both, titles[0], "epoch", "nats per image", alt="", axis=axes[0])
 parts = {"KL": "kl", "reconstruction": "reconstruction"}
 parts = {label: (history["epoch"], history[name]) for label, name in parts.items()}
-plots.stacked(
-    parts, "its two parts, training", "epoch", "nats per image", alt="", axis=axes[1]
-)
+plots.stacked(parts, titles[1], "epoch", "nats per image", alt="", axis=axes[1])
 for axis in axes:
     axis.set_xscale("log")  # most happens in the first epochs
 plt.show()
@@ -585,8 +589,7 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# Ten samples can be lucky, so here are a hundred.
-# Count those that you can read without doubt.
+# Ten samples can be lucky, so count those that you can read among a hundred.
 
 # %%
 of_its_own = torch.Generator().manual_seed(P.seed)
@@ -621,8 +624,8 @@ plt.show()
 # ## A challenge
 #
 # How good a VAE can you train in no more time than this?
-# The next cell says what is asked and shows a first answer, and what random settings have reached with as much time.
-# In a notebook, copy the answer into a new cell, make it better, and hand it over.
+# The next cell shows a first answer, and what random settings have reached.
+# In a notebook, copy it into a new cell, make it better, and hand it over.
 
 # %%
 challenge("vae.minute")
@@ -743,7 +746,7 @@ terms = q.log_prob(z) - p.log_prob(z)
 draws = [4**i for i in range(1, 7)]
 error = [2 * terms.std().item() / math.sqrt(n) for n in draws]
 axis = plots.panels(
-    ["KL(N(1, 0.5²) ‖ N(0, 1)) by sampling"],
+    [f"KL(N(1, 0.5²) ‖ N(0, 1)) by sampling,\nand {exact:.3f} nats in closed form"],
     width=6,
     alt="03/kl_by_sampling",
 )[0]

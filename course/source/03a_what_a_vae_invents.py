@@ -519,7 +519,10 @@ predict("vae.active")
 active = vae.active_units(posterior.mean)
 order = per_latent.argsort(descending=True).cpu()
 axis = plots.panels(
-    ["KL of each latent, in order (loaded VAE)"],
+    [
+        f"{int(active.sum())} of {len(active)} latents carry "
+        f"{per_latent[active].sum() / per_latent.sum():.1%} of the KL (loaded VAE)"
+    ],
     width=8,
     alt="03a/kl_per_latent",
 )[0]

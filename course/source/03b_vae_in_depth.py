@@ -146,7 +146,10 @@ estimates = {
     "reparameterisation": path,
 }
 axis = plots.panels(
-    ["Estimates of one gradient, each from a single draw"],
+    [
+        "One gradient from single draws:\nthe score function scatters "
+        f"{score[:, busiest].std() / path[:, busiest].std():.0f} times as widely"
+    ],
     width=8,
     alt="03b/gradients",
 )[0]
@@ -159,7 +162,8 @@ for colour, (name, gradients) in enumerate(estimates.items()):
         color=plots.COLOURS[colour],
         label=name,
     )
-axis.set(xlabel="estimate (nats per unit of μ)", ylabel="share of draws", yscale="log")
+axis.set(xlabel="estimate (nats per unit of μ)", yscale="log")
+axis.set_ylabel("density (per nat and μ)")
 axis.legend(frameon=False)
 plt.show()
 
@@ -294,8 +298,8 @@ axis = plots.lines(
         "log p(x), exact": (ks, [truth] * len(ks)),
     },
     title="The bound closes in on the truth (general W)",
-    x="k, codes an image",
-    y="nats (one x)",
+    x="k, the codes per image (log scale)",
+    y="bound for one x (nats)",
     scale="log x",
     alt="03b/bound",
 )
@@ -638,28 +642,37 @@ rates, distortions = (
     [row[2] for row in curve.values()],
     [row[1] for row in curve.values()],
 )
-axis = plots.lines(
-    {"VAEs trained here": (rates, distortions)},
-    title="Rate and distortion for several β",
-    x="rate: KL (nats per image)",
-    y="distortion (nats per image)",
-    alt="03b/rate_distortion",
-)
 best = max(curve, key=lambda beta: curve[beta][0])
 total = curve[best][1] + curve[best][2]
+axis = plots.panels([""], alt="03b/rate_distortion", height=4.2, width=6)[0]
+plots.lines(
+    {"VAEs": (rates, distortions)},
+    title=f"β = {best:g} costs least: {total:.0f} nats per image",
+    x="rate: KL (nats per image)",
+    y="distortion (nats per image)",
+    alt="",
+    axis=axis,
+)
 axis.plot(
     [0, max(rates)],
     [total, total - max(rates)],
     color="grey",
     linewidth=1,
-    label="as good for the bound as the best β",
+)
+style = {"textcoords": "offset points", "fontsize": 10}
+end = (max(rates), total - max(rates))
+axis.annotate(
+    f"slope −1: as good for the bound as β = {best:g}",
+    end,
+    xytext=(0, -14),
+    color="grey",
+    ha="right",
+    **style,
 )
 for beta, rate, distortion in zip(curve, rates, distortions):
-    axis.annotate(
-        f"β = {beta:g}", (rate, distortion), xytext=(6, 5), textcoords="offset points"
-    )
-axis.margins(x=0.14)
-plots.label_lines(axis)
+    axis.annotate(f"β = {beta:g}", (rate, distortion), xytext=(7, 4), **style)
+axis.margins(0.14)
+axis.set_xlim(left=0)  # a KL is never negative
 plt.show()
 
 # %%

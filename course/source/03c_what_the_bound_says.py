@@ -222,7 +222,10 @@ strangers = {
 }
 by_kind = {name: -bound_of_clothes(images) for name, images in strangers.items()}
 axis = plots.panels(
-    ["What a VAE of clothes has to pay"],
+    [
+        "What a VAE of clothes pays on average (nats):\n"
+        + ", ".join(f"{name} {costs.mean():.0f}" for name, costs in by_kind.items())
+    ],
     width=7,
     alt="Two histograms on one axis of nats. That of digits is narrow, around 200; "
     "that of clothes is broad, from 80 to 500, and most of it lies farther right. A "

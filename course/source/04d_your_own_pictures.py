@@ -32,8 +32,7 @@
 #
 # The first article behind this course says that with a trained model a new task is learned "molto più facile e veloce", much more easily and quickly.
 # Tutorials show it with ten photos and an accuracy of 100 %.
-# Is that a measurement?
-# **Here you repeat it with your own pictures, and find out what the 100 % are worth.**
+# **Here you find out with your own pictures what the 100 % are worth.**
 
 # %% [markdown]
 # ## Set-up
@@ -86,12 +85,11 @@ recall("04d")
 # %% [markdown]
 # ## 1. Twenty pictures
 #
-# Choose two things that you have several of, such as mugs and glasses, or left and right shoes.
+# Choose two things that you have several of, such as mugs and glasses.
 # Take ten pictures of each, and bring them in one of four ways:
 #
-# - **a folder** that holds one folder for each thing, such as `own/mug` and `own/glass`: give its path as `pictures` in the parameters cell above;
-# - **a zip file** of it, given in the same way.
-#   On Kaggle, *Add Input > Upload* makes a data set of either, below `/kaggle/input`;
+# - **a folder** with one folder for each thing, such as `own/mug` and `own/glass`: give its path as `pictures` above;
+# - **a zip file** of it, given in the same way (Kaggle's *Add Input > Upload* puts either below `/kaggle/input`);
 # - **chosen files**: take the `#` away before `collecting.upload` below, put in the names of your things, and run the cell.
 #   JupyterLab and Kaggle show a button for each thing, and Colab a dialogue;
 # - **the camera**, by `collecting.camera` in the same way, in JupyterLab and on Colab.
@@ -104,9 +102,8 @@ folder = P.pictures
 # folder = collecting.camera(("mug", "glass"))
 
 # %% [markdown]
-# When all are there, run the next cell.
-# Without pictures it takes an example: ten pictures each of pullovers and shirts.
-# They were taken as people in a hurry take them, in *bursts* of two or three pictures of the same garment.
+# Without pictures the next cell takes an example, ten each of pullovers and shirts.
+# They were taken in a hurry, in *bursts* of two or three pictures of the same garment.
 
 # %% slide="Twenty pictures, of how many things?"
 EXAMPLE = 1  # the second of the photographers of section 6, in which the leak is plain

@@ -180,3 +180,67 @@ def test_effects_by_labels_has_a_panel_for_each_data_set_and_a_mark_for_each_sid
     marks = [line.get_marker() for axis in axes for line in axis.get_lines()]
     assert [mark for mark in marks if mark != "None"] == ["o", "D", "X"]
     assert plots.alt_text(axes[0].figure) == "Two panels."
+
+
+def test_shares_fill_each_bar_and_name_their_sum() -> None:
+    rows = {"small": {"a": 1.0, "b": 3.0}, "large": {"a": 1.0, "b": 99.0}}
+    axis = plots.shares(rows, "MB", "Shares", "share (per cent)", "alt")
+    widths = [bar.get_width() for bar in axis.patches]
+    assert widths == pytest.approx([25, 1, 75, 99])
+    texts = [text.get_text() for text in axis.texts]
+    assert {"a", "b", "4.0 MB", "100.0 MB", "99.0"} <= set(texts)
+    # A part that is too narrow for its number goes without.
+    assert texts.count("1.0") == 1
+
+
+def test_a_ladder_of_time_has_one_scale_and_each_time_in_its_place() -> None:
+    columns = {"then": {"a step": 0.1, "a run": 60.0}, "here": {"a model": 1e13}}
+    axes = plots.time_ladder(columns, "alt")
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    for axis, times in zip(axes, columns.values(), strict=True):
+        (line,) = axis.get_lines()
+        assert sorted(line.get_ydata()) == sorted(times.values())
+        assert axis.get_ylim()[0] < min(times.values())
+        assert max(times.values()) < axis.get_ylim()[1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "edges"),
+    [
+        ([2.0, 2.0, 1.0, 0.0, 0.2, 1.0], [1e-5, 1e-3, 1.0, 10.0]),  # it comes back
+        ([2.0, 1.0, 0.5, 0.2, 0.1, 0.0], [1e-5, 1e-4, 1.0, 10.0]),  # it stops while it falls
+    ],
+)
+def test_rates_are_shaded_by_what_the_loss_does(losses: list[float], edges: list[float]) -> None:
+    rates = [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0]
+    axis = plots.lines({"loss": (rates, losses)}, "Sweep", "rate", "loss", "alt", scale="log x")
+    plots.rate_zones(axis, rates, losses, highest=10.0)
+    assert [patch.get_x() for patch in axis.patches] == pytest.approx(edges[:-1])
+    ends = [patch.get_x() + patch.get_width() for patch in axis.patches]
+    assert ends == pytest.approx(edges[1:])
+    assert [text.get_text() for text in axis.texts][-3:] == list(plots.ZONES)
+
+
+def test_a_loss_that_never_falls_has_no_good_rates() -> None:
+    axis = plots.lines({"loss": ([1e-3, 1e-2], [2.0, 3.0])}, "S", "rate", "loss", "alt", "log x")
+    plots.rate_zones(axis, [1e-3, 1e-2], [2.0, 3.0], highest=1.0)
+    names = [text.get_text() for text in axis.texts]
+    assert "it learns" not in names
+    assert "too small" in names
+
+
+def test_an_arrow_begins_where_the_last_change_was_not_made() -> None:
+    ratios = {"first": (2.0, 1.5, 3.0), "second": (4.0, 3.0, 5.0)}
+    (axis,) = plots.gains({"VAE": ratios}, {"second": "first"}, "times", "alt")
+    arrows = [text for text in axis.texts if text.arrow_patch is not None]
+    assert [(arrow.xyann[0], arrow.xy[0]) for arrow in arrows] == [(1.0, 2.0), (2.0, 4.0)]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
+
+
+def test_names_of_groups_stand_amid_their_points() -> None:
+    axis = plots.panels(["Groups"], "alt")[0]
+    points = np.array([[0.0, 0.0], [0.0, 2.0], [9.0, 9.0]])
+    axis.scatter(*points.T)
+    plots.name_groups(axis, points, torch.tensor([0, 0, 1]), ["left", "right"])
+    places = {text.get_text(): tuple(text.xy) for text in axis.texts}
+    assert places == {"left": (0.0, 1.0), "right": (9.0, 9.0)}

@@ -131,7 +131,8 @@ def static(recorded: Dial) -> Figure:
             _draw_pictures(column[1], recorded.reconstructions[row])
             _draw_pictures(column[2], recorded.samples[row])
             column[0].set_title(f"β = {beta:g}")
-        for axis, name in zip(axes[:, 0], ("codes", "recon-\nstructions", "samples"), strict=True):
+        rows = ("codes:\nlatent 2", "recon-\nstructions", "samples")
+        for axis, name in zip(axes[:, 0], rows, strict=True):
             axis.set_ylabel(name)
         drawing.suptitle(recorded.facts["label"], fontsize=9, color=plots.GREY)
     return drawing
@@ -148,7 +149,7 @@ def _draw_curve(axis: Axes, recorded: Dial) -> None:
             text = f"β = {beta:g}"
             axis.annotate(text, (rate, distortion), xytext=(6, 4), textcoords="offset points")
     axis.set(xlabel="rate: KL (nats per image)", ylabel="distortion (nats per image)")
-    axis.set_title("rate and distortion")
+    axis.set_title("a lower β: more code, less distortion")
     axis.margins(x=0.18)
     axis.legend(frameon=False, fontsize=9)
 
@@ -159,6 +160,7 @@ def _draw_plane(axis: Axes, recorded: Dial, row: int) -> None:
     first, second = recorded.means[row].T
     axis.scatter(first, second, c=colours, s=3, linewidths=0)
     axis.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
+    axis.set_xlabel("latent 1, from −4 to 4", fontsize=9)
     axis.tick_params(labelbottom=False, labelleft=False, length=0)
 
 
