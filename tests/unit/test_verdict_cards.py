@@ -24,7 +24,7 @@ OF_CHAPTER = {
     "02": ["acceleration"],
     "03a": ["invention"],
     "03c": ["strangers"],
-    "04": ["transfer"],
+    "04a": ["transfer"],
     "05": ["overfitting", "efficiency", "fewer_labels", "performance"],
 }
 

@@ -5,6 +5,7 @@ from vaetl_helpers.recorded import (
     recorded,
     recorded_by_measure,
     recorded_value,
+    show_recorded,
 )
 from vaetl_helpers.study.choices import add_best
 from vaetl_helpers.study.costs import (
@@ -73,6 +74,7 @@ __all__ = [
     "run_study",
     "shared_levels",
     "shared_targets",
+    "show_recorded",
     "tasks_that_repay",
     "training_options",
     "unseen_losses_at",
