@@ -350,7 +350,6 @@ axis = plots.learning_curves(
     alt="04a/labels",
 )
 axis.set_xlabel("training labels of all classes together")
-axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
@@ -420,7 +419,6 @@ try:
         methods=OF_ANIMALS,
     )
     axis.set_xlabel("training labels of all classes together")
-    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 except CourseError as error:
     print(error)
 plt.show()
@@ -590,7 +588,7 @@ for axis, name in zip(axes, ("animals", "wolves")):
     axis.axhline(0, color="black", linewidth=1)
     axis.set(xticks=(0, 1), xticklabels=("10", "100"), xlabel="labels a class")
 axes[0].set_ylabel("points of test accuracy")
-axes[0].legend(frameon=False)
+axes[1].legend(frameon=False, loc="lower left")
 plt.show()
 
 # %% [markdown]
