@@ -505,7 +505,7 @@ plt.show()
 # %% [markdown]
 # So there are two honest readings of "much more easily and quickly".
 # If you *download* a model, a ratio above 1 is a saving.
-# If you must train it first, $K$ says how many tasks like this one it takes, here hundreds, and with its interval in the appendix.
+# If you must train it first, $K$ says how many tasks like this one it takes, hundreds in the recorded runs; the appendix has its interval.
 # That is why source models are trained once and shared.
 
 # %% [markdown]

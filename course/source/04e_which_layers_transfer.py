@@ -478,8 +478,8 @@ study.show_recorded("04", ids, "tops", data="ants-bees")
 # %% [markdown]
 # ## 5. So, which layers transfer?
 #
-# On these tasks the first blocks of the source are worth more than blocks that 200 labels have trained, and how far that goes depends on the pair.
-# A network that has seen a million photos is no substitute for a source next door where the pictures are unlike photos, and far ahead where they are photos.
+# On pullover or shirt the first two blocks of the source, frozen, are better than blocks that 200 labels have trained; the right panel shows how far the animals agree.
+# A network that has seen a million photos is far ahead on the animals, and on the clothes it is not shown to be better than a tiny source next door.
 # All of this is exploratory: it says what to test next, and decides no claim.
 
 # %% [markdown]
@@ -507,7 +507,8 @@ study.show_recorded("04", ids, "tops", data="ants-bees")
 # </details>
 #
 # **2.
-# A2B is better than B alone. What does B2B add to that?**
+# A2B is better than B alone.
+# What does B2B add to that?**
 #
 # <details><summary>Nothing, because it was trained on B.</summary>
 #
@@ -521,7 +522,8 @@ study.show_recorded("04", ids, "tops", data="ants-bees")
 # </details>
 #
 # **3.
-# A backbone gets images in levels 0 to 255, though it was trained on normalised ones. What happens?**
+# A backbone gets images in levels 0 to 255, though it was trained on normalised ones.
+# What happens?**
 #
 # <details><summary>It raises an error.</summary>
 #

@@ -123,6 +123,7 @@ axes = plots.panels(
     ["How far the features moved", f"Accuracy on {old[0]} or {old[1]}"],
     alt="04f/drift",
 )
+axes[1].set_ylim(50, 100)  # before the lines get their names
 for axis, values, y in zip(
     axes, (moved, accuracy), ("change of the features (%)", "source accuracy (%)")
 ):
@@ -135,7 +136,6 @@ for axis, values, y in zip(
         alt="",
         axis=axis,
     )
-axes[1].set_ylim(50, 100)
 plt.show()
 
 # %%
@@ -215,14 +215,14 @@ for name, value in toy.state_dict().items():
 # - **rehearsal** mixes images of the source into the target training, as many as there are labels, about half of each class.
 #   The head gets a third row for the source's other class, so that it has to stay recognisable.
 #   Rehearsal trains on twice as many labelled images, half of the extra ones from the shared class, so do not compare its target accuracy with the others' as if the labels were equal;
-# - **L2-SP** (Li et al. 2018; SP for starting point) adds a penalty that holds the body near where it started:
+# - **L2-SP** (SP for starting point) adds a penalty that holds the body near where it started:
 #
 # $$\mathcal L = \mathcal L_\text{target} + \frac{\alpha}{2} \sum_i (w_i - w_i^0)^2 .$$
 #
 # Here $w_i$ are the body's parameters, $w_i^0$ their values in the source model, and $\alpha$ is the strength, 1 here and not tuned.
 # Ordinary weight decay is the same sum with $w_i^0 = 0$: it pulls each weight to zero, and so away from all that the source has taught.
 # L2-SP pulls to the pretrained weights instead, so that a weight leaves its place only where the target's labels pay for it.
-# Li, Grandvalet and Davoine (2018) propose it as the plain baseline that fine-tuning should be compared with.
+# Li, Grandvalet and Davoine (2018, arXiv 1802.01483) recommend it as the baseline among penalties for transfer.
 # The new head has no starting point and is free here; the paper also shrinks it a little.
 # The penalty holds parameters only, so BatchNorm's running statistics move as they like.
 #
