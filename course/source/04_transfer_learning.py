@@ -329,6 +329,29 @@ settle("transfer.pixels", reached["features"] - reached["pixels"])
 # %% check="transfer.new_head"
 new_head_checked = check("transfer.new_head", new_head)
 
+# %% [markdown]
+# A small case shows it: the old rows have the norms 3 and 5, and the first is kept.
+
+# %% tags=["nbval-check-output"]
+rows, biases = torch.tensor([[3.0, 0.0], [0.0, 5.0]]), torch.tensor([0.5, 1.5])
+weight, bias = new_head_checked(
+    rows, biases, {0: 0}, 2, torch.Generator().manual_seed(0)
+)
+print("kept row:", weight[0].tolist(), "with bias", bias[0].item())
+print(f"new row: norm {weight[1].norm():.2f}, bias {bias[1]:.2f}")
+
+# %% [markdown]
+# And what would a longer row do, with features that are never negative, as after a ReLU?
+
+# %% tags=["nbval-check-output"]
+some = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
+kept_row, new_row = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0])
+for longer in (0.5, 1, 1.5, 2):
+    share = (some @ (longer * new_row) > some @ kept_row).float().mean()
+    print(
+        f"{longer} times as long: the new class wins {100 * share:.0f} % of the images"
+    )
+
 
 # %%
 def with_new_head(source, task, seed):
@@ -370,6 +393,19 @@ def with_new_head(source, task, seed):
 
 # %% check="transfer.fine_tune"
 fine_tune_checked = check("transfer.fine_tune", fine_tune)
+
+# %% tags=["nbval-check-output"]
+torch.manual_seed(0)
+toy = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+before = copy.deepcopy(toy.state_dict())
+batch = torch.randn(8, 3), torch.arange(8) % 2
+tuned = fine_tune_checked(toy, nn.Linear(4, 2), [batch] * 5, 0.01, 0.1)
+for name, value in tuned.state_dict().items():
+    is_same = toy.state_dict()[name].equal(before[name])
+    print(
+        f"{name}: source {'as it was' if is_same else 'changed'}, "
+        f"copy {'as it was' if value.equal(before[name]) else 'changed'}"
+    )
 
 # %% [markdown]
 # Does it pay at once?

@@ -165,6 +165,14 @@ print(
     "parts, the head first",
 )
 
+# %% tags=["nbval-check-output"]
+transfer.freeze(net[0])
+print("with the first block frozen:")
+for group, name in zip(
+    param_groups_checked(list(net), 1e-3, 2.6), ("block2", "block3", "head")
+):
+    print(f"{name}: rate {group['lr']:.2e}")
+
 # %% [markdown]
 # The last line belongs to a cousin from the same paper, *gradual unfreezing*, which trains the head alone and then opens one more part after another.
 

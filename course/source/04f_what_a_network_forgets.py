@@ -161,7 +161,15 @@ settle("transfer.drift", drifting[-1] - drifting[0])
 # Here $\gamma$ and $\beta$ are parameters, and $\varepsilon$ keeps the denominator away from zero.
 # In train mode $\mu$ and $\sigma^2$ are the batch's mean and variance.
 # In eval mode they are the stored running ones, which each pass in train mode moves a tenth of the way towards the batch's.
-#
+# Here is one such pass, of a batch whose mean is 1, with all gradients off.
+
+# %% tags=["nbval-check-output"]
+norm = nn.BatchNorm1d(1).requires_grad_(False)
+for passes in range(3):
+    print(f"after {passes} passes the running mean is {norm.running_mean.item():.3f}")
+    norm(torch.tensor([[0.0], [2.0]]))
+
+# %% [markdown]
 # Turning off gradients stops only the first of the three, so the statistics drifted towards the new images.
 # How much accuracy that costs depends on how different those images are.
 # In any case, features that were computed once and kept, as for a probe, no longer fit.
@@ -225,6 +233,21 @@ for name, value in toy.state_dict().items():
 # Li, Grandvalet and Davoine (2018, arXiv 1802.01483) recommend it as the baseline among penalties for transfer.
 # The new head has no starting point and is free here; the paper also shrinks it a little.
 # The penalty holds parameters only, so BatchNorm's running statistics move as they like.
+#
+# Two weights show the difference: one has grown since the source, the other has shrunk.
+# Which way does each penalty push them?
+
+# %% tags=["nbval-check-output"]
+start = torch.tensor([1.0, 1.0])  # in the source model
+weights = torch.tensor([3.0, 0.5], requires_grad=True)  # now
+pulls = {"weight decay": weights.square().sum() / 2}
+pulls["L2-SP"] = (weights - start).square().sum() / 2
+for name, penalty in pulls.items():
+    (gradient,) = torch.autograd.grad(penalty, weights)
+    print(f"{name}: {penalty.item():.3f}, pushes by {(-gradient).tolist()}")
+
+# %% [markdown]
+# Weight decay shrinks both, and L2-SP brings both back to 1.
 #
 # By how many points does the source accuracy change without a remedy?
 
