@@ -166,7 +166,7 @@ settle("transfer.drift", drifting[-1] - drifting[0])
 # %% tags=["nbval-check-output"]
 norm = nn.BatchNorm1d(1).requires_grad_(False)
 for passes in range(3):
-    print(f"after {passes} passes the running mean is {norm.running_mean.item():.3f}")
+    print(f"passes: {passes}, running mean: {norm.running_mean.item():.3f}")
     norm(torch.tensor([[0.0], [2.0]]))
 
 # %% [markdown]
