@@ -62,7 +62,7 @@ class Plan:
         made = tasks.source_models(task)
         sources = []
         for model, _ in made:
-            on_device = model.to(task.pool.device, memory_format=torch.channels_last)
+            on_device = model.to(task.pool.device).to(memory_format=torch.channels_last)
             sources.append(on_device)
         return cls(task, sources, made[0][1], steps)
 
@@ -151,7 +151,7 @@ def untrained(plan: Plan) -> nn.Sequential:
     pool = plan.task.pool
     width = plan.facts["architecture"]["width"]
     model = nets.transfer_cnn(pool.images.shape[1], len(pool.classes), width)
-    return model.to(pool.device, memory_format=torch.channels_last)
+    return model.to(pool.device).to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
@@ -230,7 +230,7 @@ def fine_tuned(plan: Plan, draw: Draw, rate: float | None = None) -> Outcome:
     """The source model with a new head: first the head is trained, then all of it."""
     model = with_new_head(plan.source_of(draw), plan.task, draw.seed)
     images = plan.labelled(draw)
-    model, (first, second) = transfer.fine_tune(
+    _, (first, second) = transfer.fine_tune(
         model,
         images,
         plan.task.validation,
@@ -290,7 +290,7 @@ def lp_ft(plan: Plan, draw: Draw) -> Outcome:
     x, x_validation = (features_of(part, source) for part in (images, task.validation))
     classifier = transfer.linear_probe(x, images.labels, x_validation, task.validation.labels)
     model.head = classifier.as_linear().to(task.pool.device)
-    model, (_, history) = transfer.fine_tune(
+    _, (_, history) = transfer.fine_tune(
         model,
         images,
         task.validation,
@@ -390,8 +390,8 @@ def remember(remedy: str, plan: Plan, draw: Draw) -> Outcome:
     if remedy == "rehearsal":
         model.head, images = _with_rehearsal(plan, source, images, draw)
     if remedy == "L2-SP":
-        loss = transfer.l2_sp(loss, model, ALPHA, head=model.head)
-    model, _ = transfer.fine_tune(
+        loss = transfer.l2_sp(loss, model, ALPHA, head=cast(nn.Linear, model.head))
+    transfer.fine_tune(
         model,
         images,
         task.validation,
@@ -401,7 +401,7 @@ def remember(remedy: str, plan: Plan, draw: Draw) -> Outcome:
         loss_fn=loss,
         **plan.options(images, draw),
     )
-    back = nn.Sequential(model[:-1], source.head)
+    back = nn.Sequential(model[:-1], cast(nn.Linear, source.head))
     return {
         "test accuracy": correct(model, task.test),
         "source accuracy": correct(back, task.source_test),
