@@ -20,6 +20,7 @@ vae              the variational autoencoder: posterior, bounds, loss; linear_ga
 training         the loop (`fit`), early stopping, checkpoints, many networks at once
 transfer         freezing, features and probes, fine-tuning, ImageNet networks
 study            label draws, runs, journal, table, effects with intervals, verdicts, costs
+supervised_transfer  chapter 4: methods that start from a network trained with labels
 vae_transfer     chapter 5: pretraining and the methods it compares; tuned: their settings
 vae_comparisons  chapter 5: what a study's methods are compared in, as records for the ledger
 m2               chapter 5b: VAEs with labels, multi-task and semi-supervised

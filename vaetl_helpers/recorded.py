@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import say
+from vaetl_helpers.output import number_texts, say, show_table
 
 Record = dict[str, Any]
 
@@ -82,10 +82,11 @@ def recorded_value(
 ) -> dict[str, Any]:
     """One record of a recorded run by its id, and by its data where several data sets have it.
 
-    It has the fields of `output.record`, and `label`, 'recorded (machine, date)'.
+    With a `task`, the runs of the chapter's parts count, too. It has the fields of
+    `output.record`, and `label`, 'recorded (machine, date)'.
     """
-    records = _labelled(recorded(chapter, task), data)
-    for record in records:
+    records = _labelled_of_parts(chapter, task, data)
+    for record in reversed(records):  # a part's before the whole chapter's
         if record["id"] == id:
             return record
     raise unknown_name_error("recorded number", id, [record["id"] for record in records])
@@ -96,11 +97,47 @@ def find_recorded(
 ) -> list[Record]:
     """The recorded numbers with these ids, in their order, each with its `label`.
 
-    Ids that were not recorded are left out; without a recorded run it prints why and returns none.
+    With a `task`, the runs of the chapter's parts count, too. Ids that were not recorded are left
+    out; without a recorded run it prints why and returns none.
     """
-    records = _labelled_or_none(chapter, task, data)
+    try:
+        records = _labelled_of_parts(chapter, task, data)
+    except CourseError as error:
+        say(error)
+        return []
     by_id = {record["id"]: record for record in records}
     return [by_id[id] for id in ids if id in by_id]
+
+
+def show_recorded(
+    chapter: str, ids: Iterable[str], task: str = "", data: str | None = None
+) -> None:
+    """Shows the recorded numbers with these ids in a table, with the machine and the date.
+
+    An end that is "open" is no end. There is no table where none of them was recorded.
+    """
+    rows = []
+    records = find_recorded(chapter, ids, task, data)
+    for record in records:
+        value, low, high = number_texts(record["value"], record["low"], record["high"])
+        text = f"{value} {record['unit']} [{low}, {high}]"
+        rows.append((record["name"], text, _place_of(record), record["n"]))
+    if rows:
+        title = f"{data or task or chapter}, {records[0]['label']}"
+        show_table(rows, (title, "value [95 % interval]", "the interval", "n"))
+
+
+def _place_of(record: Record) -> str:
+    """Where the interval of a difference or a ratio lies, seen from no difference."""
+    if record["unit"] not in ("points", "times"):
+        return ""
+    none = 1 if record["unit"] == "times" else 0
+    low, high = record["low"], record["high"]
+    if low is not None and low > none:
+        return f"above {none}"
+    if high is not None and high < none:
+        return f"below {none}"
+    return "is open" if None in (low, high) else f"includes {none}"
 
 
 def recorded_by_measure(chapter: str, *measures: str) -> list[Record]:
@@ -125,14 +162,18 @@ def _runs_or_none(chapter: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text("utf-8")) for path in files]
 
 
-def _labelled_or_none(chapter: str, task: str = "", data: str | None = None) -> list[Record]:
-    """The labelled records of a run; none, and a line that says so, where it was not recorded."""
-    try:
-        run = recorded(chapter, task)
-    except CourseError as error:
-        say(error)
-        return []
-    return _labelled(run, data)
+def _labelled_of_parts(chapter: str, task: str, data: str | None) -> list[Record]:
+    """The labelled records of a chapter's run and, where a task is named, of its parts' (04a, …).
+
+    Raises CourseError where there is no such run.
+    """
+    files = sorted(_folder().glob(f"{chapter}*_{task}.json")) if task else []
+    if not files:
+        return _labelled(recorded(chapter, task), data)
+    records = []
+    for path in files:
+        records += _labelled(json.loads(path.read_text("utf-8")), data)
+    return records
 
 
 def _labelled(run: Mapping[str, Any], data: str | None) -> list[Record]:

@@ -149,15 +149,16 @@ class Settings(SimpleNamespace):
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(str(unknown_name_error("setting", name, vars(self))))
 
-    def table_path(self, name: str) -> Path | None:
+    def table_path(self, name: str, chapter: str = "") -> Path | None:
         """Where `vaetl run` keeps a study's table, and lets it resume.
 
-        None in a notebook that is opened by hand.
+        `chapter` is the one that readers of the table name, where a part of it, such as 04a, runs
+        the study. None in a notebook that is opened by hand.
         """
         folder = os.environ.get("VAETL_TABLES")
         if not folder:
             return None
-        return Path(folder, f"{self.chapter}_{name}.csv")
+        return Path(folder, f"{chapter or self.chapter}_{name}.csv")
 
 
 def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> Settings:

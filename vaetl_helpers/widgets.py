@@ -89,7 +89,7 @@ def _panels(titles: Sequence[str], alt: str, origin: str) -> tuple[Figure, Axes,
     return figure, left, right
 
 
-# ---------------------------------------------------------------- thresholds (chapter 4)
+# ---------------------------------------------------------------- thresholds (chapter 4a)
 
 THRESHOLDS = [round(0.02 * step, 2) for step in range(1, 50)]
 

@@ -513,7 +513,7 @@ for sentence in transfer.verdict_on(loo, grouped, covered, guess, counts):
 # Teaching the probe took seconds, and that part is true.
 # Knowing whether it works takes pictures of *more things*, and no pretrained network saves you those.
 #
-# If you have 24 pictures or more of each class, run all of chapter 4 on them: `vaetl run 04 -p task=./FOLDER`.
+# If you have 24 pictures or more of each class, run chapters 4 and 4a on them: `vaetl run 04 04a -p task=./FOLDER`.
 
 # %% [markdown]
 # ## An open task

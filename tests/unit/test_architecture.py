@@ -39,6 +39,7 @@ LAYERS = (
     (
         "claims",
         "tuned",
+        "supervised_transfer",
         "vae_transfer",
         "vae_comparisons",
         "m2",

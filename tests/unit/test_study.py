@@ -1611,6 +1611,21 @@ def test_what_was_not_recorded_is_said(kept: Path) -> None:
         study.recorded_table("04", "tops")
 
 
+def test_a_part_of_a_chapter_has_its_say_before_the_whole(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = json.loads((kept / "04_chapter_tops.json").read_text())
+    record = run["records"][0] | {"value": 7.0, "low": 6.0, "high": None, "n": 5}
+    other = record | {"id": "gain/z", "low": -1.0, "high": 8.0}
+    (kept / "04a_part_tops.json").write_text(json.dumps(run | {"records": [record, other]}))
+    assert recorded.recorded_value("04", "gain/x", "tops")["value"] == 7.0
+    assert [r["value"] for r in study.find_recorded("04", ["gain/x"], "animals")] == [2.0]
+    study.show_recorded("04", ["gain/x", "gain/z", "unknown"], "tops")
+    _, _, first, second = capsys.readouterr().out.splitlines()
+    assert "7 points [6, open]" in first and "above 0" in first
+    assert "includes 0" in second
+
+
 def test_recorded_numbers_are_found_by_id_and_measure(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -192,7 +192,8 @@ def own_task(place: str, root: Path | str | None, device: torch.device | str) ->
         f"No source model is related to your pictures, so one that tells {' from '.join(old)} "
         f"stands in, and they are read at {size} × {size} pixels. What zero labels, a shared row "
         "of the head and the saving of a related source are worth cannot be shown with them: see "
-        "the recorded numbers. Section 10 has the network that most people would reuse."
+        "the recorded numbers. The study on your pictures is `vaetl run 04a -p task=…`, and "
+        "chapter 4e has the network that most people would reuse."
     )
     name = re.sub(r"[^\w.-]+", "_", f"own {name_of(place)}")  # of a folder of tables, too
     return Task(name, **on_device, source=pictures.source, source_task=source_task, is_own=True)

@@ -5,6 +5,7 @@ from vaetl_helpers.recorded import (
     recorded,
     recorded_by_measure,
     recorded_value,
+    show_recorded,
 )
 from vaetl_helpers.study.choices import add_best
 from vaetl_helpers.study.costs import (
@@ -74,6 +75,7 @@ __all__ = [
     "run_study",
     "shared_levels",
     "shared_targets",
+    "show_recorded",
     "side_of_zero",
     "tasks_that_repay",
     "training_options",

@@ -1,4 +1,4 @@
-"""Records what the controls of chapters 1b and 4 show.
+"""Records what the controls of chapters 1b and 4a show.
 
     python -m vaetl_helpers.authoring.assets.record_controls NAME MACHINE
 
@@ -37,7 +37,7 @@ BATCHES = (16, 32, 64, 128, 256, 512)
 SEEDS, EPOCHS = 5, 10
 COUNTS = (5, 10, 25, 50, 100)  # labels of each class
 DRAWS = 5
-STEPS = 300  # as in chapter 4's study
+STEPS = 300  # as in chapter 4a's study
 METHODS = ("scratch", "linear probe", "fine-tuned")
 SPLITS = ("validation", "test")
 
@@ -105,7 +105,7 @@ def _log_odds(task: tasks.Task, model: nn.Module) -> dict[str, Tensor]:
 
 
 def from_scratch(task: tasks.Task, draw: study.Draw) -> dict[str, Tensor]:
-    """Chapter 4's "scratch": log-odds of class 1 for validation and test images."""
+    """Chapter 4a's "scratch": log-odds of class 1 for validation and test images."""
     images = task.pool.subset(draw.indices)
     model = nets.transfer_cnn().to(memory_format=torch.channels_last)
     adam = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
@@ -115,7 +115,7 @@ def from_scratch(task: tasks.Task, draw: study.Draw) -> dict[str, Tensor]:
 
 
 def fine_tuned(task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dict[str, Tensor]:
-    """Chapter 4's "fine-tuned": the same log-odds."""
+    """Chapter 4a's "fine-tuned": the same log-odds."""
     images = task.pool.subset(draw.indices)
     model = copy.deepcopy(source).to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(draw.seed)
@@ -136,7 +136,7 @@ def fine_tuned(task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dic
 
 
 def probed(task: tasks.Task, source: nn.Sequential, draw: study.Draw) -> dict[str, Tensor]:
-    """Chapter 4's linear probe: the same log-odds."""
+    """Chapter 4a's linear probe: the same log-odds."""
     body = source[:-1]
     features = transfer.features(body, task.pool.subset(draw.indices), 200)
     labels = task.pool.labels[draw.indices]

@@ -1,0 +1,565 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   vaetl:
+#     chapter: "04e"
+#     title: Which layers transfer?
+#     minutes: {reading: 25, exercises: 16, cpu: 0.6, gpu: not yet measured}
+#     requires: [vision]
+# ---
+
+# %% [markdown]
+# # Which layers transfer?
+#
+# {badges}
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - say what a source is worth in labels, and what it costs;
+# - train each layer at a rate of its own;
+# - test which layers transfer, with a control for the cut;
+# - prepare images as a network wants them that was trained on ImageNet.
+#
+# This is optional reading after chapters [4](04_transfer_learning.ipynb) and [4a](04a_is_the_gain_real.ipynb).
+
+# %% [markdown]
+# ## Set-up
+
+# %% tags=["bootstrap"]
+pass
+
+# %% tags=["parameters"]
+profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
+seed: int = 0  # start of every random number
+task: str | None = None  # tops (clothes), animals, auto, or ./FOLDER of your pictures
+counts: list | None = None  # labels of each class in the studies
+draws: int | None = None  # times that labels are drawn anew
+steps: int | None = None  # optimiser steps of a training, about and at most
+deep: bool | None = None  # also run what is otherwise shown from a recorded run (long)
+data_root: str | None = None  # a folder with your own copies of CIFAR and of photos
+
+# %%
+from vaetl_helpers.runtime import CourseError, report, setup, show_table
+
+P = setup(
+    "04e",
+    profile,
+    seed=seed,
+    task=task,
+    counts=counts,
+    draws=draws,
+    steps=steps,
+    deep=deep,
+    data_root=data_root,
+)
+
+# %%
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from scipy import stats
+
+from vaetl_helpers import data, nets, plots, study, supervised_transfer, transfer
+from vaetl_helpers.data import tasks
+from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.labels import labels_and_bill
+from vaetl_helpers.output import record_id, show_record
+from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
+
+T = tasks.load_task(P.task, P.data_root, P.device)
+new = T.pool.classes
+P.counts = T.counts(P.counts)
+most = len(new) * P.counts[-1]  # labels of all classes together
+plan = supervised_transfer.Plan.of(T, P.steps)
+
+# %% [markdown]
+# ### Recall
+#
+# Four questions from earlier chapters, before this one begins.
+# In a notebook, what you miss comes back sooner than what you know.
+
+# %%
+recall("04e")
+
+# %% [markdown]
+# ## 1. What a source is worth in labels
+#
+# Chapter 4a counted operations.
+# **Labels** are the other saving: how many does fine-tuning need for the accuracy that scratch reaches with 100 per class?
+
+# %%
+predict("transfer.labels")
+
+# %% [markdown]
+# The figure has all methods of the recorded runs, and their bills.
+# Move the budget of labels, and watch which method leads; then look at who paid for its source.
+
+# %%
+labels_and_bill(alt="04e/bill", chapter="04", method="fine-tuned", labels=20)
+plt.show()
+
+# %% [markdown]
+# Between two counts of labels we interpolate on the logarithmic axis; an end that is open is beyond the counts that were tried.
+
+# %%
+for name in ("tops", "animals"):
+    study.show_recorded("04", ["04/labels/scratch-fine_tuned"], name)
+settle("transfer.labels")
+
+# %% [markdown]
+# The source model itself saw thousands of labels.
+# So the ratio says what *you* save if somebody else has collected them.
+# In operations the bill is the break-even of chapter 4a: how many target tasks repay the source?
+
+# %%
+predict("transfer.repaid")
+
+# %%
+repaid = study.recorded_value("04", "04/break_even/flops/10_a_class", "tops")
+print(
+    f"pullover or shirt, 10 labels a class: {repaid['value']:,.0f} tasks "
+    f"[{repaid['low']:,.0f}, {repaid['high']:,.0f}], {repaid['label']}"
+)
+settle("transfer.repaid", repaid["value"])
+
+# %% [markdown]
+# ## 2. Rates by depth
+#
+# The first layers see edges, which any pictures have, and the last ones what was asked of them.
+# So fine-tuning often uses **discriminative rates**: the first layers learn slowest and the head learns fastest.
+# Howard and Ruder (2018) divide the rate by 2.6 from one part to the part before it:
+#
+# $$\eta_{\ell} = \eta \,/\, 2.6^{\,L-\ell}$$
+#
+# Here $\ell = 1 \dots L$ numbers the parts from the input to the head, $\eta$ is the head's rate (`rate`), and 2.6 is `factor`.
+# `transfer.fine_tune` does so in both of its phases, and halves all rates in the second.
+# In each phase the rate rises and falls again, which is known as *one cycle*.
+#
+# ### Exercise 1: groups of parameters · 10 minutes
+#
+# An optimiser takes a list of dicts `{"params": [...], "lr": ...}`.
+# Make one for each part that has something to train.
+# A frozen part gives no group, but it counts in the depth.
+
+
+# %% exercise="transfer.param_groups"
+
+# %% check="transfer.param_groups"
+param_groups_checked = check("transfer.param_groups", param_groups)
+
+# %% tags=["nbval-check-output"]
+net = nets.transfer_cnn()
+for group, name in zip(
+    param_groups_checked(list(net), 1e-3, 2.6), dict(net.named_children())
+):
+    print(f"{name}: rate {group['lr']:.2e}")
+print(
+    "gradual unfreezing opens:",
+    [len(opened) for opened in transfer.gradual_unfreezing(list(net))],
+    "parts, the head first",
+)
+
+# %% tags=["nbval-check-output"]
+transfer.freeze(net[0])
+print("with the first block frozen:")
+for group, name in zip(
+    param_groups_checked(list(net), 1e-3, 2.6), ("block2", "block3", "head")
+):
+    print(f"{name}: rate {group['lr']:.2e}")
+
+# %% [markdown]
+# The last line belongs to a cousin from the same paper, *gradual unfreezing*, which trains the head alone and then opens one more part after another.
+
+# %% [markdown]
+# ## 3. Which layers transfer?
+#
+# Yosinski et al. (2014) asked this for ImageNet.
+# Let A be the source task and B the target task.
+# Take the first $n$ blocks of a network trained on A, put new blocks and a new head behind them, and train the new parts on the target task.
+# The blocks from A are treated in two ways:
+#
+# - **AnB** freezes them, and **AnB⁺** trains them further.
+#
+# If AnB is worse than a network trained on B alone, is it because A's features do not suit B?
+# Not necessarily, because cutting a network in two breaks layers that had learned *together*, and new layers may not find that again.
+# So there are controls, the *selffers*, which do the same with a network that was trained on B itself:
+#
+# - **BnB** and **BnB⁺** take the first $n$ blocks from a network trained on the *same* target labels.
+#
+# This takes thirteen trainings per draw (`supervised_transfer.layers`), so by default you see the recorded runs: 10 draws, 100 labels per class.
+# Before you look: the first two of A's blocks, frozen, and the rest trained on 200 labels.
+# Is that better than all of it trained on them?
+
+# %%
+predict("transfer.depth")
+
+# %%
+if P.deep:
+    first = supervised_transfer.Plan(T, plan.sources[:1], plan.facts, P.steps)
+    method = study.Method(
+        "layers", partial(supervised_transfer.layers, first), {"steps": P.steps}
+    )
+    depth = plan.run(
+        [method],
+        most,
+        P.draws,
+        P.seed,
+        out=P.table_path(f"{T.name}/layers", chapter="04"),
+        name="layers",
+    )
+    cut = [
+        f"{kind}{n}B{plus}" for kind in "AB" for n in (1, 2, 3) for plus in ("", "+")
+    ]
+    networks = supervised_transfer.as_methods(depth)
+    for network in ("base", *cut):
+        values = networks.values(network, "test accuracy", most)
+        mean, low, high = study.mean_interval(list(values.values()))
+        name, id = f"test accuracy of {network}", record_id("04", "layers", network)
+        report(name, mean, "%", id=id, low=low, high=high, n=P.draws, data=T.name)
+    for network in cut:
+        e = study.paired(networks, network, "base", "test accuracy", most)
+        id = record_id("04", "layers gain", network)
+        show_record(e.to_record(f"{network} − B alone", "points", id=id, data=T.name))
+
+# %% slide="Which layers transfer?"
+try:
+    axes = plots.panels(
+        ["tops, recorded", "animals, recorded"],
+        alt="04e/layers",
+        height=3.8,
+    )
+    for axis, name in zip(axes, ("tops", "animals")):
+        for look, (kind, plus) in enumerate((k, p) for k in "AB" for p in ("", "+")):
+            ids = [
+                record_id("04", "layers gain", f"{kind}{n}B{plus}") for n in (1, 2, 3)
+            ]
+            found = [study.recorded_value("04", id, name) for id in ids]
+            y, low, high = (
+                np.array([r[key] for r in found]) for key in ("value", "low", "high")
+            )
+            axis.errorbar(
+                np.arange(1, 4) + 0.08 * (look - 1.5),
+                y,
+                (y - low, high - y),
+                color=plots.COLOURS["AB".index(kind)],
+                linestyle="none",
+                marker="o",
+                fillstyle="full" if plus else "none",
+                capsize=3,
+                label=f"{kind}nB{plus}",
+            )
+        axis.axhline(0, color="black", linewidth=1, label="B alone")
+        axis.set(
+            xlabel="blocks taken over (n)",
+            ylabel="points more than B alone",
+            xticks=(1, 2, 3),
+        )
+    axes[0].legend(frameon=False, fontsize=9)
+    print(study.recorded_value("04", "04/layers/base", "tops")["label"])
+except CourseError as error:
+    print(error)
+plt.show()
+
+# %%
+kept = {
+    name: study.recorded_value("04", f"04/layers/{name}", "tops")["value"]
+    for name in ("a2b", "base")
+}
+print(f"pullover or shirt: A2B {kept['a2b']:.1f} %, B alone {kept['base']:.1f} %")
+settle("transfer.depth", kept["a2b"] - kept["base"])
+
+# %% [markdown]
+# In this figure 0 is the network that was trained on the target labels alone, with the same draws, so that each interval is that of a paired difference.
+# Hollow marks are frozen blocks, full ones were trained further.
+# If *BnB* lies below 0, cutting has a price, but an interval that holds 0 does not say that it has none.
+# If *AnB* lies above *BnB* at the same $n$, the source's blocks are worth more than B's own.
+#
+# LAYERS_TEXT
+#
+# In Yosinski's study the target had hundreds of thousands of images, and A's deep layers lost against B's own.
+# Here the target has 200 labels.
+
+# %% [markdown]
+# ## 4. A network trained on ImageNet
+#
+# **ImageNet-1k** has 1.28 million photos in 1,000 classes.
+# A network that was trained on it is what most people mean by "a pretrained backbone".
+# With `transfer.backbone` you load EfficientNet-Lite0, which comes with the package's extra `vision`, or torchvision's ResNet-18 and MobileNetV3, which are downloaded once.
+#
+# A pretrained network wants its input exactly as it had it in training.
+# **Preprocessing** has three parts: the size, the range, and the normalisation $(x - m_c) / s_c$ with one mean $m_c$ and one standard deviation $s_c$ per channel $c$.
+# Every backbone has its own, and a wrong one raises no error by itself.
+#
+# ### Exercise 2: normalise · 6 minutes
+#
+# You get uint8 images `[n, 3, h, w]` with levels 0 … 255.
+# The arguments `mean` and `std` are lists of three numbers, for levels scaled to [0, 1].
+
+
+# %% exercise="transfer.normalise"
+
+# %% check="transfer.normalise"
+normalise_checked = check("transfer.normalise", normalise)
+
+# %% tags=["nbval-check-output"]
+grey = torch.full((1, 3, 1, 1), 127, dtype=torch.uint8)
+print(
+    "level 127 for EfficientNet-Lite0:",
+    normalise_checked(grey, [127 / 255] * 3, [128 / 255] * 3).flatten().tolist(),
+)
+print(
+    "and for torchvision's ResNet-18:",
+    [
+        round(x, 2)
+        for x in normalise_checked(grey, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        .flatten()
+        .tolist()
+    ],
+)
+
+# %% [markdown]
+# The course's `Backbone` does this in its `prepare`.
+# It takes grey levels from 0 to 255 and refuses anything else, because an image that was prepared before would be prepared twice.
+# Let us hand it a white one that was prepared for ResNet-18.
+
+# %%
+try:
+    lite0 = transfer.backbone("efficientnet-lite0").to(
+        P.device, memory_format=torch.channels_last
+    )
+    print(lite0.source)
+    for_resnet = normalise_checked(
+        torch.full((1, 3, 224, 224), 255, dtype=torch.uint8),
+        [0.485, 0.456, 0.406],
+        [0.229, 0.224, 0.225],
+    )
+    lite0(for_resnet.to(P.device))
+except CourseError as error:
+    print(error)
+
+# %% [markdown]
+# Does a network that has seen a million *photos* help with our small pictures?
+# It wants 224 × 224 colour pixels, so ours are enlarged, and grey ones are repeated in three channels.
+# Both probes get ten labels per class and choose C by cross-validation inside them.
+# We use only a few hundred images, because a forward pass of this network costs much more than ours.
+#
+# Before you look, guess which features will be better: those of a large network trained on photos of 1,000 classes, or those of a tiny one trained on a task next door.
+
+# %%
+predict("transfer.imagenet")
+
+
+# %%
+def photo_features(images):
+    """EfficientNet-Lite0's features, [n, 1280]; grey images become three equal
+    channels.
+    """
+    return transfer.features(lite0, images.images.expand(-1, 3, -1, -1))
+
+
+few_draws = max(2, P.draws // 2)
+drawn = [
+    draw.indices for draw in study.draw_labels(T.pool.labels, 10, few_draws, P.seed + 1)
+]
+tests = min(10 * few_draws, int(T.test.labels.bincount().min()))
+(test_draw,) = study.draw_labels(T.test.labels, tests, 1, P.seed)
+tested = T.test.subset(test_draw.indices.to(P.device))
+pool = T.pool.subset(torch.cat(drawn).unique().to(P.device))
+place = {index: row for row, index in enumerate(torch.cat(drawn).unique().tolist())}
+if "lite0" in globals():
+    views = {
+        "EfficientNet-Lite0 (ImageNet)": photo_features,
+        "our source model": lambda images: supervised_transfer.features_of(
+            images, plan.sources[0]
+        ),
+    }
+    accuracy = {}
+    for name, see in views.items():
+        x, x_test = see(pool), see(tested)
+        rows = [[place[index] for index in chosen.tolist()] for chosen in drawn]
+        probes = [transfer.linear_probe(x[row], pool.labels[row]) for row in rows]
+        accuracy[name] = torch.stack(
+            [fitted.predict(x_test) == tested.labels.cpu() for fitted in probes]
+        ).numpy()
+    means = (f"{name} {100 * right.mean():.1f} %" for name, right in accuracy.items())
+    print("; ".join(means))
+    e = study.effect_of(
+        100
+        * (
+            accuracy["EfficientNet-Lite0 (ImageNet)"].astype(float)
+            - accuracy["our source model"]
+        )
+    )
+    name, id = "ImageNet − our source, 10 a class", "04/accuracy/imagenet-our_source"
+    show_record(e.to_record(name, "points", id=f"{id}/10_a_class", data=T.name))
+    settle("transfer.imagenet", e.effect)
+
+# %%
+other_story = "animals" if T.source_task == "tops" else "tops"
+study.show_recorded("04", ["04/accuracy/imagenet-our_source/10_a_class"], other_story)
+
+# %% [markdown]
+# Compare the two stories.
+# On the animals the large network is far ahead, and on the clothes a tiny one that learned the task next door is at least not shown to be worse.
+# Two cases do not tell why.
+# Dogs and foxes are among ImageNet's 1,000 classes, but so are a cardigan and a sweatshirt.
+# The two stories also differ in colour and in size, the networks in the number of features (1,280 against 64), and our pictures were enlarged.
+#
+# What about real photos?
+# PyTorch's transfer-learning tutorial has 244 training and 153 validation photos of ants and bees.
+# On them a linear probe on EfficientNet-Lite0's features was measured with three preprocessings, its C chosen by cross-validation inside the training photos.
+# Mind what kind of evidence this is: the photos were taken *from ImageNet*, on which the backbone was trained, so they are not new to it and the accuracy is flattered.
+
+# %%
+if P.deep:
+    try:
+        photos = data.load("ants-bees", full=True, root=P.data_root)
+        both = [
+            torch.cat([photos.train.images, photos.validation.images]),
+            torch.cat([photos.train.labels, photos.validation.labels]),
+        ]
+        prepared = {
+            "its own preprocessing": lite0.prepare,
+            "torchvision's mean and std": lambda x: normalise_checked(
+                x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+            ),
+            "levels 0 to 255 as they are": lambda x: x.float(),
+        }
+        right = {}
+        for name, prepare in prepared.items():
+            with torch.no_grad():
+                lite0.eval()
+                x, x_test = (
+                    torch.cat(
+                        [
+                            lite0.body(prepare(part)).flatten(1)
+                            for part in images.split(32)
+                        ]
+                    )
+                    for images in (both[0], photos.test.images)
+                )
+            fitted = transfer.linear_probe(x, both[1])
+            right[name] = fitted.predict(x_test) == photos.test.labels
+            count, n = int(right[name].sum()), len(right[name])
+            interval = stats.binomtest(count, n).proportion_ci(method="wilson")
+            report(
+                f"ants and bees, {name}",
+                100 * count / n,
+                "%",
+                id=record_id("04", "ants bees", name),
+                low=100 * interval.low,
+                high=100 * interval.high,
+                n=n,
+                data="ants-bees",
+            )
+        own = right.pop("its own preprocessing")
+        for name, other in right.items():
+            e = study.effect_of(100 * (own.float() - other.float()))
+            title, id = f"its own − {name}", record_id("04", "ants bees", ("own", name))
+            show_record(e.to_record(title, "points", id=id, data="ants-bees"))
+    except CourseError as error:
+        print(error)
+ANTS_BEES = [
+    "its own preprocessing",
+    "torchvision's mean and std",
+    "levels 0 to 255 as they are",
+]
+ids = [record_id("04", "ants bees", name) for name in ANTS_BEES]
+ids += [record_id("04", "ants bees", ("own", name)) for name in ANTS_BEES[1:]]
+study.show_recorded("04", ids, "tops", data="ants-bees")
+
+# %% [markdown]
+# ANTS_TEXT
+#
+# Here n counts photos.
+# The intervals of the first rows are Wilson's for a proportion.
+# Those of the differences are paired, because all three preprocessings were tried on the same photos.
+# All of them hold for one validation set and one fixed network.
+# A probe hides part of the harm, because it is trained on the wrong features and adapts to them, which a fixed 1,000-class head cannot.
+
+# %% [markdown]
+# ## 5. So, which layers transfer?
+#
+# On pullover or shirt the first two blocks of the source, frozen, are better than blocks that 200 labels have trained; the right panel shows how far the animals agree.
+# A network that has seen a million photos is far ahead on the animals, and on the clothes it is not shown to be better than a tiny source next door.
+# All of this is exploratory: it says what to test next, and decides no claim.
+
+# %% [markdown]
+# ## An open task
+#
+# Does a later block help without those before it?
+# Take the second block of the source and leave the first one untrained, and measure that beside A2B on the same draws.
+# The task is answered when you have the paired difference with its interval, and have named the control that it needs.
+
+# %% [markdown]
+# ## Quiz
+#
+# **1.
+# A frozen block and a block with a tiny learning rate: what is the difference?**
+#
+# <details><summary>None, if the rate is small enough.</summary>
+#
+# BatchNorm's running statistics move whatever the rate is.
+# </details>
+#
+# <details><summary>The frozen one keeps its buffers, too.</summary>
+#
+# Right.
+# Chapter 4f shows what happens otherwise.
+# </details>
+#
+# **2.
+# A2B is better than B alone.
+# What does B2B add to that?**
+#
+# <details><summary>Nothing, because it was trained on B.</summary>
+#
+# It shows what cutting alone does, without any source.
+# </details>
+#
+# <details><summary>It tells the source's features from the effect of the cut.</summary>
+#
+# Right.
+# If B2B gained as much, training in two goes would be the reason, and not A.
+# </details>
+#
+# **3.
+# A backbone gets images in levels 0 to 255, though it was trained on normalised ones.
+# What happens?**
+#
+# <details><summary>It raises an error.</summary>
+#
+# The shapes are right, so nothing complains.
+# </details>
+#
+# <details><summary>It computes features of something that it has never seen.</summary>
+#
+# Right, and a probe that is trained on them hides part of the harm.
+# </details>
+
+# %%
+quiz("04e")
+my_bets("04e")
+
+# %% [markdown]
+# ## Take-away
+#
+# - A source is paid in labels and operations by somebody; the ratio is what *you* save.
+# - Rates fall from the head to the input; frozen parts still count in the depth.
+# - Whoever cuts a network in two needs a control for the cut.
+# - Use the backbone's own preprocessing.
+
+# %% [markdown]
+# ## Further reading
+#
+# - Yosinski, Clune, Bengio and Lipson, *How transferable are features in deep neural networks?*
+#   (2014), arXiv 1411.1792.
+# - Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification* (2018), arXiv 1801.06146: rates by depth, gradual unfreezing.
+# - Kornblith, Shlens and Le, *Do Better ImageNet Models Transfer Better?*
+#   (2019), arXiv 1805.08974.

@@ -1,0 +1,81 @@
+"""Chapter 4's methods: what they start from, what they return, and what they leave alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from vaetl_helpers import study, supervised_transfer
+from vaetl_helpers.data import tasks
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.supervised_transfer import Plan
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return Plan.of(tasks.load_task("tops"), steps=4)
+
+
+@pytest.fixture(scope="module")
+def draw(plan: Plan) -> study.Draw:
+    return study.draw_labels(plan.task.pool.labels, 2, 1, 0)[0]
+
+
+def test_a_new_head_keeps_the_shared_row_and_the_body(plan: Plan) -> None:
+    source: Any = plan.sources[0]
+    model: Any = supervised_transfer.with_new_head(source, plan.task, 3)
+    assert plan.task.keep == {0: 0}
+    assert model.head.weight[0].equal(source.head.weight[0])
+    assert not model.head.weight[1].equal(source.head.weight[1])
+    for name, value in model[:-1].state_dict().items():
+        assert value.equal(source[:-1].state_dict()[name])
+
+
+def test_source_models_take_turns(plan: Plan, draw: study.Draw) -> None:
+    assert plan.source_of(draw) is plan.sources[draw.pretrain_seed % 10]
+    alone = Plan(plan.task, plan.sources[:1], plan.facts, plan.steps)
+    assert alone.source_of(draw) is plan.sources[0]
+
+
+def test_a_frozen_body_needs_less_work(plan: Plan) -> None:
+    assert 0 < 2 * plan.work["head"] < plan.work["all"]
+
+
+@pytest.mark.parametrize("name", supervised_transfer.METHODS)
+def test_every_method_returns_what_is_compared(plan: Plan, draw: study.Draw, name: str) -> None:
+    before = {key: value.clone() for key, value in plan.source_of(draw).state_dict().items()}
+    (method,) = supervised_transfer.methods(plan, [name])
+    found = method.run(draw)
+    assert found["test accuracy"].shape == found["shifted accuracy"].shape == (400,)
+    assert found["test accuracy"].dtype == torch.bool and len(found["validation curve"])
+    if name != "zero labels":
+        spent = found["FLOPs by epoch"]
+        assert len(spent) == len(found["validation curve"]) and (spent.diff() >= 0).all()
+    assert all(value.equal(before[key]) for key, value in plan.source_of(draw).state_dict().items())
+
+
+@pytest.mark.parametrize("remedy", supervised_transfer.REMEDIES)
+def test_forgetting_is_measured_on_both_tasks(plan: Plan, draw: study.Draw, remedy: str) -> None:
+    found = supervised_transfer.remember(remedy, plan, draw)
+    assert found["test accuracy"].shape == (400,)
+    assert len(found["source accuracy"]) == len(plan.task.source_test)
+
+
+def test_unknown_names_are_refused(plan: Plan, draw: study.Draw) -> None:
+    with pytest.raises(CourseError, match="did you mean 'scratch'"):
+        supervised_transfer.methods(plan, ["scrach"])
+    with pytest.raises(CourseError, match="did you mean 'rehearsal'"):
+        supervised_transfer.remember("rehersal", plan, draw)
+
+
+def test_the_networks_of_a_study_of_layers_become_methods(plan: Plan, draw: study.Draw) -> None:
+    right = {"base": [True, False], "A1B": [True, True]}
+    found = {f"test accuracy of {name}": torch.tensor(each) for name, each in right.items()}
+    table = study.run_study(
+        "layers", [study.Method("layers", lambda _: found)], [4], 2, labels=plan.task.pool.labels
+    )
+    networks = supervised_transfer.as_methods(table)
+    assert networks.mean("base", "test accuracy", 4) == 50
+    assert study.paired(networks, "A1B", "base", "test accuracy", 4).effect == 50
