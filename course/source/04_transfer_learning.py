@@ -518,7 +518,8 @@ settle("transfer.ten_labels", accuracy(model) - accuracy(source))
 #
 # Which twenty images should be labelled?
 # Take those of the pool of which the source model is least sure, fine-tune on them, and compare with ten draws at random.
-# The task is answered when you have said beforehand by how many points they must win, and then have the eleven accuracies.
+# Write down beforehand by how many points they must win.
+# The task is answered when you have the eleven accuracies beside that number.
 
 # %% [markdown]
 # ## A challenge

@@ -614,6 +614,7 @@ verdict_cards("transfer")
 #
 # Choose a pair of clothes that this course has not tried, such as sandal or sneaker, and train a source for it.
 # Fix the primary comparison, the margin and the number of draws *before* you run anything, and write them down.
+# Write down also what you expect.
 # The task is answered when you have an interval, and the verdict that your own rule gives it.
 
 # %% [markdown]

@@ -100,7 +100,7 @@ predict("transfer.labels")
 # The figure has all methods of the recorded runs, and their bills.
 # Move the budget of labels, and watch which method leads; then look at who paid for its source.
 
-# %%
+# %% slide="Labels, and who paid for the source"
 labels_and_bill(alt="04e/bill", chapter="04", method="fine-tuned", labels=20)
 plt.show()
 
@@ -120,7 +120,7 @@ settle("transfer.labels")
 # %%
 predict("transfer.repaid")
 
-# %%
+# %% slide="How many tasks repay the source?"
 repaid = study.recorded_value("04", "04/break_even/flops/10_a_class", "tops")
 print(
     f"pullover or shirt, 10 labels a class: {repaid['value']:,.0f} tasks "
@@ -495,6 +495,7 @@ study.show_recorded("04", ids, "tops", data="ants-bees")
 #
 # Does a later block help without those before it?
 # Take the second block of the source and leave the first one untrained, and measure that beside A2B on the same draws.
+# Write down what each of the two should show if blocks depend on each other.
 # The task is answered when you have the paired difference with its interval, and have named the control that it needs.
 
 # %% [markdown]

@@ -328,7 +328,7 @@ settle("transfer.forgetting", e.effect)
 # %%
 predict("transfer.shifted")
 
-# %%
+# %% slide="On pictures that are not so clean"
 names = ["fine-tuned", "linear probe"]
 if P.deep:
     names += ["scratch", "LP-FT"]
@@ -441,6 +441,7 @@ settle("transfer.clinic_moves", share_moved["as found"])
 #
 # α was not tuned.
 # Try three values of `supervised_transfer.ALPHA` on draws of your own, draw source accuracy over target accuracy, and put rehearsal into the same figure.
+# Write down for each its two accuracies with their intervals.
 # The task is answered when you can say whether one α is better than another on both axes, with intervals.
 
 # %% [markdown]

@@ -590,8 +590,8 @@ verdict_cards("performance")
 # ## An open task
 #
 # Run the notebook again with `targets=["tops"]`, or with `seen` ten times as large.
-# Before the run, write down in one sentence which difference you expect, with its sign.
-# Afterwards write a second sentence on what your interval says and for which VAEs it holds.
+# Write down in one sentence, before the run, which difference you expect, with its sign.
+# The task is answered when a second sentence says what your interval tells, and for which VAEs.
 
 # %% [markdown]
 # ## Quiz
