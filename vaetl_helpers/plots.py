@@ -186,7 +186,7 @@ def label_lines(axis: Axes) -> None:
             text.remove()
     axis.get_xlim(), axis.get_ylim()  # until they are asked for, the scales are those of no data
     named = [line for line in axis.get_lines() if _is_named(line)]
-    ends = [_end_of(line) for line in named]
+    ends = [_end_of(line, axis) for line in named]
     heights = [axis.transData.transform(end)[1] * 72 / axis.figure.dpi for end in ends]
     order = sorted(range(len(named)), key=lambda number: heights[number])
     places = moved_apart([heights[number] for number in order], LINE_OF_LETTERS)
@@ -214,11 +214,11 @@ def _is_named(line: Line2D) -> bool:
     return len(x) > 0 and not is_upright and not str(line.get_label()).startswith("_")
 
 
-def _end_of(line: Line2D) -> tuple[float, float]:
+def _end_of(line: Line2D, axis: Axes) -> tuple[float, float]:
     """The last point of a line that is a number, in the axis's data."""
     x, y = (np.asarray(data, float) for data in (line.get_xdata(), line.get_ydata()))
-    if line.get_transform() != line.axes.transData:  # of axhline, from side to side
-        return line.axes.get_xlim()[1], float(y[-1])
+    if line.get_transform() != axis.transData:  # of axhline, from side to side
+        return axis.get_xlim()[1], float(y[-1])
     last = np.flatnonzero(np.isfinite(x) & np.isfinite(y))[-1]
     return float(x[last]), float(y[last])
 
@@ -246,8 +246,9 @@ def _legend_of_the_rest(axis: Axes) -> None:
     for handle, name in zip(handles, names, strict=True):
         if not (isinstance(handle, Line2D) and _is_named(handle)):
             rest[name] = handle
-    if axis.get_legend():
-        axis.get_legend().remove()
+    old = axis.get_legend()
+    if old is not None:
+        old.remove()
     if rest:
         axis.legend(rest.values(), rest, frameon=False, fontsize=10)
 
@@ -856,11 +857,11 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
             axis.add_patch(circle)
             axis.annotate(f"{radius} σ", (0, -radius), ha="center", va="center", **ON_LINES)
         for label in labels.unique().tolist():
-            points = codes[labels == label]
+            x, y = codes[labels == label].T
             # As they are, some of the palette's colours are too pale.
             colour = [0.75 * channel for channel in palette(label % 10)[:3]]
-            axis.scatter(*points.T, color=colour, s=12, linewidths=0, alpha=0.6)
-            place = points.median(dim=0).values.tolist()
+            axis.scatter(x, y, color=colour, s=12, linewidths=0, alpha=0.6)
+            place = (x.median().item(), y.median().item())
             style = ON_LINES | {"color": colour, "fontsize": 20, "fontweight": "bold"}
             axis.annotate(str(label), place, ha="center", va="center", **style)
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")

@@ -283,4 +283,5 @@ def _photographed(image: Tensor, size: int, generator: torch.Generator) -> Tenso
         interpolation=transforms.InterpolationMode.BILINEAR,
     )
     dark_on_white = 255 - moved.float() * (0.85 + 0.15 * light)
-    return dark_on_white.round().clamp(0, 255).to(torch.uint8).expand(3, -1, -1)
+    picture: Tensor = dark_on_white.round().clamp(0, 255).to(torch.uint8).expand(3, -1, -1)
+    return picture

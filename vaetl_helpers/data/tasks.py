@@ -130,7 +130,7 @@ def load_task(
     classes = f"{' or '.join(old)} → {' or '.join(new)}"
     line = f"{name}: {classes}; {collection}, target {sizes}"
     emit(line, "data", {"source": line})
-    on_device = {purpose: images.to(device) for purpose, images in sets.items()}
+    on_device: dict[str, Any] = {purpose: one.to(device) for purpose, one in sets.items()}
     return Task(name, **on_device, source=line, source_task=name)
 
 
@@ -226,7 +226,8 @@ def source_models(task: Task) -> list[tuple[nn.Sequential, dict[str, Any]]]:
 def _for_colour(model: nn.Sequential) -> nn.Sequential:
     """The same network for three channels: it makes of a picture what it makes of their mean."""
     coloured = copy.deepcopy(model)
-    filters = coloured.block1[0]
+    filters = coloured.get_submodule("block1.0")
+    assert isinstance(filters, nn.Conv2d)
     weight = filters.weight.detach().expand(-1, 3, -1, -1) / 3
     filters.weight = nn.Parameter(weight.clone())
     filters.in_channels = 3

@@ -247,8 +247,8 @@ def _files(folder: Path, reasons: Counter[tuple[str, str]]) -> Iterator[tuple[st
             )
     for student, paths in sorted(by_student.items()):
         metrics = [path for path in paths if path.name == METRICS]
-        for path in metrics or paths:
-            yield student, path
+        for result in metrics or paths:
+            yield student, result
 
 
 def _student(name: str) -> str:
