@@ -784,9 +784,10 @@ if P.longer:
 
 
 # %% [markdown]
-# One number of steps is one point on a curve, so the recorded run also varies the steps, from half as many to four times as many, for both methods and with 5, 40 and 320 scenes.
+# The figure has AP over the number of steps.
 # Each point is a training of its own, whose learning rate follows its schedule over just so many steps.
-# Before you look: in which of the three panels will the network from scratch catch up?
+# Recorded are 150 steps for both, and 600 from scratch with 5 and with 320 scenes; `longer` > 0 also runs half and twice as many, for both and everywhere.
+# Before you look: in which of the outer panels will the network from scratch catch up?
 
 # %%
 BUDGETS = (0.5, 1, 2, 4)  # times the steps
@@ -820,7 +821,21 @@ if P.longer:
         records=means,
     )
 
+
 # %%
+def by_steps_or_study(name, times, count):
+    """The record of so many steps, or that of the study above with the same steps."""
+    same_steps = {
+        (FROZEN, 1): precision_id(FROZEN, count),
+        (SCRATCH, 1): precision_id(SCRATCH, count),
+        (SCRATCH, 4): precision_id(LONGER, count),
+    }
+    found = recorded(steps_id(name, times, count))
+    if found or (name, times) not in same_steps:
+        return found
+    return recorded(same_steps[name, times])
+
+
 axes = plots.panels(
     [f"{count} scenes" for count in SIZES],
     alt="04c/steps",
@@ -833,7 +848,7 @@ for axis, count in zip(axes, SIZES):
         gap = last[0]["value"] - last[1]["value"]
         axis.set_title(f"{count} scenes: {gap:+.0f} points\nwith the most steps")
     for number, name in enumerate((FROZEN, SCRATCH)):
-        kept = {times: recorded(steps_id(name, times, count)) for times in BUDGETS}
+        kept = {times: by_steps_or_study(name, times, count) for times in BUDGETS}
         kept = {times: found for times, found in kept.items() if found}
         middle, low, high = (
             np.array([found[key] for found in kept.values()])
@@ -856,7 +871,8 @@ axes[0].legend(frameon=False, fontsize=8)
 plt.show()
 
 # %% [markdown]
-# STEPS_TEXT
+# With 320 scenes, four times the steps bring the network from scratch from 65 % to 94 % [93, 96], level with the frozen one.
+# With 5 scenes they bring it from 15 % to 26 % [8, 43], so there labels are missing, and not steps.
 
 
 # %%
