@@ -312,7 +312,7 @@ for name, hits in {
     print(f"{name}: AP {value:.2f} %")
 
 # %% [markdown]
-# A false alarm costs what stands below it in the list, so the last one costs nothing.
+# A false alarm costs what stands below it in the list.
 #
 # Now the example in steps, with $p(r)$ as `best`.
 # The figure below draws the state after each box as a dot and $p(r)$ as a line; how large is the area under it?
@@ -348,7 +348,6 @@ plt.show()
 
 # %% [markdown]
 # The area under the staircase, 5/9 = 55.56 %, is almost the AP, since COCO's 101 levels approximate it.
-# The false alarm in second place cost precision for all that came later, and the missed boot cost the last third.
 
 # %% [markdown]
 # ## 4. Inside a detector
@@ -440,8 +439,7 @@ show_table(counted, header=("a boot is called", "times"))
 
 # %% [markdown]
 # If "nothing" is rare, RPN and head together see an object there already.
-# The detector can only give the names that it has, and the frequent ones show what it confuses with a boot.
-# These are what it must learn to tell apart from boots.
+# The frequent names are what it must learn to tell apart from boots.
 
 # %% [markdown]
 # ## 5. A new class in three steps
@@ -786,7 +784,7 @@ if P.longer:
 # %% [markdown]
 # The figure has AP over the number of steps.
 # Each point is a training of its own, whose learning rate follows its schedule over just so many steps.
-# Recorded are 150 steps for both, and 600 from scratch with 5 and with 320 scenes; `longer` > 0 also runs half and twice as many, for both and everywhere.
+# Recorded are 150 steps for both, and 600 from scratch with 5 and with 320 scenes; `longer` > 0 runs more of them.
 # Before you look: in which of the outer panels will the network from scratch catch up?
 
 # %%
@@ -930,7 +928,6 @@ if recorded(precision_id(LONGER, SIZES[0])):
 # ## 7. So, what did transfer save?
 #
 # **With many scenes transfer saved mostly training time, and with few it replaced missing scenes.**
-# The two recorded lines above show it: four times the steps from scratch closed nearly all of a large gap with the most scenes, but little of the gap with the fewest.
 # At equal steps alone both would have looked like the worth of pretrained features.
 #
 # The rows of the table say how sure that is:
