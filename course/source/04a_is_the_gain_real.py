@@ -353,8 +353,8 @@ axis.set_xlabel("training labels of all classes together")
 plt.show()
 
 # %% [markdown]
-# On pullover or shirt, fine-tuning and the probe start some ten points above scratch.
-# With 200 labels in all about five points are left, so the lines have come closer but have not met.
+# On pullover or shirt, fine-tuning and the probe start seven to ten points above scratch.
+# With 200 labels in all two to four are left, so the lines have come closer.
 # Two differences were named beforehand as primary for this figure: the probe against scratch at 10 labels per class, and fine-tuning against scratch at 100.
 # Do the draws decide them?
 

@@ -280,7 +280,10 @@ settle("transfer.depth", kept["a2b"] - kept["base"])
 # If *BnB* lies below 0, cutting has a price, but an interval that holds 0 does not say that it has none.
 # If *AnB* lies above *BnB* at the same $n$, the source's blocks are worth more than B's own.
 #
-# LAYERS_TEXT
+# On pullover or shirt, the first block of the source, frozen, is worth 2.2 points [0.0, 4.4] more than B alone, and the first two are worth 5.7 [3.0, 8.4].
+# The third brings no more, 1.3 [−2.4, 4.9].
+# Cutting as such costs nothing that ten draws show, because no selffer lies below 0.
+# LAYERS_ANIMALS
 #
 # In Yosinski's study the target had hundreds of thousands of images, and A's deep layers lost against B's own.
 # Here the target has 200 labels.
@@ -475,11 +478,11 @@ ids += [record_id("04", "ants bees", ("own", name)) for name in ANTS_BEES[1:]]
 study.show_recorded("04", ids, "tops", data="ants-bees")
 
 # %% [markdown]
-# ANTS_TEXT
+# With its own preprocessing, a probe on the network's features gets 145 of 153 photos right.
+# With torchvision's mean and spread it gets 142, which these photos do not tell from 145, and with levels from 0 to 255 only 110.
+# Nothing warned of the last one.
 #
-# Here n counts photos.
-# The intervals of the first rows are Wilson's for a proportion.
-# Those of the differences are paired, because all three preprocessings were tried on the same photos.
+# Here n counts photos, and the intervals are Wilson's for a proportion.
 # All of them hold for one validation set and one fixed network.
 # A probe hides part of the harm, because it is trained on the wrong features and adapts to them, which a fixed 1,000-class head cannot.
 
