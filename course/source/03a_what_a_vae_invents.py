@@ -254,7 +254,10 @@ except CourseError as error:
 settle("vae.invention")
 
 # %% [markdown]
-# INVENTION_TEXT
+# Against an autoencoder whose latents are drawn one by one, the VAE is closer to real digits: by 16 % with 55,000 of them, and by 3 % with 3,500.
+# But let the autoencoder's codes be drawn with their full covariance, and *it* is closer than the VAE with its prior, with few digits and with many.
+# The VAE gains by such a fit, too, so its aggregate of codes is not the prior that it was trained towards.
+# Other real digits have a distance of 4.4, and none of the four comes near that.
 #
 # So what does the mathematics of chapter 3 buy, if not prettier digits?
 # A *known* density to draw from, without a fit afterwards; a bound in nats, by which two models can be compared; and an encoder that says how sure it is of a code.
