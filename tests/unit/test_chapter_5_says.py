@@ -19,6 +19,8 @@ from vaetl_helpers.vae_transfer import SOURCES
 OWN, M1, CLOTHES = "digits 0–4 → 5–9", "MNIST", "Fashion-MNIST → MNIST"
 DIGITS = (OWN, M1, CLOTHES)
 TOPS = "pullover/coat → pullover/shirt"
+ITSELF, AFTER_DIGITS = "Fashion-MNIST", "MNIST → Fashion-MNIST"
+FASHION = (ITSELF, AFTER_DIGITS)
 ABOVE, HOLDS, BELOW = "above 0", "holds 0", "below 0"
 
 
@@ -60,6 +62,14 @@ def test_an_untrained_encoder_is_far_worse() -> None:
         assert all(record["low"] > 5 for record in found.values())
 
 
+def test_on_the_clothes_it_turns_as_on_the_digits() -> None:
+    found = {data: sides("accuracy/fine_tuned-scratch", data) for data in FASHION}
+    assert found[AFTER_DIGITS] == {20: BELOW, 50: HOLDS, 100: ABOVE, 500: ABOVE}
+    assert found[ITSELF] == {20: HOLDS, 50: ABOVE, 100: ABOVE, 500: ABOVE}
+    gains = recorded_effects("accuracy/fine_tuned-scratch")[AFTER_DIGITS]
+    assert all(gains[n]["value"] < 1 for n in (100, 500)), "less than a point in the mean"
+
+
 # ---------------------------------------------------------------- chapter 5a
 
 
@@ -86,10 +96,24 @@ def test_the_best_with_a_vae_is_a_matter_of_the_source() -> None:
     assert all(1 <= gains[n]["value"] <= 4.1 for n in (20, 50, 100)), "one to four points"
 
 
+def test_on_the_clothes_an_svm_loses_with_few_labels() -> None:
+    against = recorded_effects("accuracy/fine_tuned-svm_pixels")
+    for data, points in ((AFTER_DIGITS, 1.4), (ITSELF, 2.0)):
+        assert side_of_zero(against[data][20]) == ABOVE
+        assert against[data][20]["value"] == pytest.approx(points, abs=0.05)
+        assert side_of_zero(against[data][100]) == HOLDS
+    best = {data: sides("accuracy/best_with-best_without", data) for data in FASHION}
+    assert best[AFTER_DIGITS] == {20: BELOW, 50: BELOW, 100: HOLDS, 500: ABOVE}
+    assert best[ITSELF][20] == BELOW and best[ITSELF][500] == ABOVE
+
+
 def test_overfitting_turns_with_the_labels() -> None:
     for data in (*DIGITS, TOPS):
         found = sides("overfitting/scratch-fine_tuned", data)
         assert list(found.values()) == [BELOW, BELOW, HOLDS, ABOVE], data
+    for data in FASHION:
+        found = sides("overfitting/scratch-fine_tuned", data)
+        assert list(found.values()) == [BELOW, HOLDS, HOLDS, ABOVE], data
     at_a_hundred = recorded_effects("overfitting/scratch-fine_tuned")
     wide = [
         d for d in at_a_hundred if at_a_hundred[d][100]["high"] - at_a_hundred[d][100]["low"] > 0.5
