@@ -142,7 +142,8 @@ sides = Counter(
     for of_data in against_svm.values()
     for record in of_data.values()
 )
-print(f"comparisons, n = 40 each, by where their interval lies: {dict(sides)}")
+counted = ", ".join(f"{count} {side}" for side, count in sides.items())
+print(f"of {sides.total()} intervals, n = 40 each: {counted}")
 settle("combine.svm", 100 * sides["above 0"] / sides.total())
 plt.show()
 
