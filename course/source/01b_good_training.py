@@ -148,7 +148,7 @@ plt.show()
 
 # %% exercise="training.overfit_one_batch"
 
-# %% check="training.overfit_one_batch"
+# %% check="training.overfit_one_batch" tags=["nbval-check-output"]
 overfit_checked = check("training.overfit_one_batch", overfit_one_batch)
 
 # %% [markdown]
@@ -644,7 +644,7 @@ print(
 
 # %% exercise="training.debug_loop"
 
-# %% check="training.debug_loop"
+# %% check="training.debug_loop" tags=["nbval-check-output"]
 train_and_evaluate_checked = check("training.debug_loop", train_and_evaluate)
 
 # %% [markdown]

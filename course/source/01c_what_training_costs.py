@@ -359,7 +359,7 @@ settle("training.seconds", bill.seconds)
 
 # %% exercise="training.bill"
 
-# %% check="training.bill"
+# %% check="training.bill" tags=["nbval-check-output"]
 training_bill_checked = check("training.bill", training_bill)
 
 # %% [markdown]

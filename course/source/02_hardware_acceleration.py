@@ -137,7 +137,7 @@ plt.show()
 
 # %% exercise="hardware.time_it"
 
-# %% check="hardware.time_it"
+# %% check="hardware.time_it" tags=["nbval-check-output"]
 time_it_checked = check("hardware.time_it", time_it)
 
 # %% [markdown]
@@ -241,7 +241,7 @@ settle("hardware.peak", peak[list(present)[-1]] / 1e9)
 
 # %% exercise="hardware.flops_linear"
 
-# %% check="hardware.flops_linear"
+# %% check="hardware.flops_linear" tags=["nbval-check-output"]
 flops_linear_checked = check("hardware.flops_linear", flops_linear)
 
 # %% [markdown]

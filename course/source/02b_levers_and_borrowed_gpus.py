@@ -364,7 +364,7 @@ settle("hardware.bf16", change)
 
 # %% exercise="hardware.accumulate"
 
-# %% check="hardware.accumulate"
+# %% check="hardware.accumulate" tags=["nbval-check-output"]
 accumulated_checked = check("hardware.accumulate", accumulated_step)
 
 # %% [markdown]

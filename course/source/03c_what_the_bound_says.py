@@ -154,14 +154,14 @@ plt.show()
 
 # %% exercise="latent.strangest"
 
-# %% check="latent.strangest"
+# %% check="latent.strangest" tags=["nbval-check-output"]
 strangest_checked = check("latent.strangest", strangest)
 
 # %% [markdown]
 # The upper row shows the ten with the lowest bound, the lower row the ten with the highest.
 # Before you look: what will the ones in the upper row have in common?
 
-# %%
+# %% tags=["nbval-check-output"]
 predict("vae.strangest")
 
 
@@ -210,7 +210,7 @@ settle("vae.strangest", cost["strangest"] / cost["most ordinary"])
 # Which will cost more, a shirt or a 7?
 # A blank image is shown as well.
 
-# %%
+# %% tags=["nbval-check-output"]
 predict("vae.strangers")
 
 # %% slide="Digits are cheaper than clothes, to a VAE of clothes"

@@ -268,7 +268,7 @@ plt.show()
 
 # %% exercise="combine.features"
 
-# %% check="combine.features"
+# %% check="combine.features" tags=["nbval-check-output"]
 features_checked = check("combine.features", features)
 
 # %% [markdown]

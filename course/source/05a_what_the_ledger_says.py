@@ -129,7 +129,7 @@ plt.show()
 # How often is the fine-tuned VAE shown to be better than that?
 # Guess first.
 
-# %%
+# %% tags=["nbval-check-output"]
 predict("combine.svm")
 
 # %%
@@ -189,7 +189,7 @@ plt.show()
 # A network that has learned nothing has no gap at all.
 # So we compare the losses on unseen images where both networks have come *equally far down* on their own.
 
-# %%
+# %% tags=["nbval-check-output"]
 predict("combine.overfitting")
 
 # %% [markdown]
@@ -352,7 +352,7 @@ settle("combine.repaid")
 
 # %% exercise="combine.leakage"
 
-# %% check="combine.leakage"
+# %% check="combine.leakage" tags=["nbval-check-output"]
 honest_study_checked = check("combine.leakage", honest_study)
 
 # %% [markdown]

@@ -479,7 +479,7 @@ settle("combine.all_fine_tuned")
 
 # %% exercise="joint.cka"
 
-# %% check="joint.cka"
+# %% check="joint.cka" tags=["nbval-check-output"]
 cka_checked = check("joint.cka", debiased_cka)
 
 # %% [markdown]

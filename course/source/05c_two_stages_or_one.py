@@ -252,7 +252,7 @@ settle("combine.one_stage")
 
 # %% exercise="joint.m2_sum"
 
-# %% check="joint.m2_sum"
+# %% check="joint.m2_sum" tags=["nbval-check-output"]
 m2_sum_checked = check("joint.m2_sum", m2_sum)
 
 # %% [markdown]
@@ -681,7 +681,7 @@ print(f"active latents of the trained VAE: {int(active.sum())} of {len(active)}"
 
 # %% exercise="joint.random_beat_trained"
 
-# %% check="joint.random_beat_trained"
+# %% check="joint.random_beat_trained" tags=["nbval-check-output"]
 probe_checked = check("joint.random_beat_trained", probe)
 
 # %% [markdown]
