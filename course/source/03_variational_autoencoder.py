@@ -65,6 +65,24 @@ P = setup(
     data_root=data_root,
 )
 
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from torch.distributions import Normal
+from torch.nn import functional as F
+
+from vaetl_helpers import plots, vae
+from vaetl_helpers.data import load
+from vaetl_helpers.exercises import check, hint, solution
+from vaetl_helpers.living.film import Film
+from vaetl_helpers.living.gap_machine import gap_machine
+from vaetl_helpers.living.latent_plane import latent_plane
+from vaetl_helpers.living.toy_world import toy_world
+from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
+from vaetl_helpers.training import evaluate, fit
+
 # %% [markdown]
 # ## A plane to move about on
 #
@@ -73,10 +91,6 @@ P = setup(
 # Then do the same on the right: where do you find images that are no digits?
 
 # %% slide="Two planes of codes: which one can you draw from?"
-import matplotlib.pyplot as plt
-
-from vaetl_helpers.living.latent_plane import latent_plane
-
 latent_plane(alt="03/plane")
 plt.show()
 
@@ -87,22 +101,6 @@ plt.show()
 # On the left nearly every place within the dashed circle gives one.
 #
 # What is done differently on the left starts from another question.
-
-# %%
-import math
-
-import torch
-from torch.distributions import Normal
-from torch.nn import functional as F
-
-from vaetl_helpers import plots, vae
-from vaetl_helpers.data import load
-from vaetl_helpers.exercises import check, hint, solution
-from vaetl_helpers.living.film import Film
-from vaetl_helpers.living.gap_machine import gap_machine
-from vaetl_helpers.living.toy_world import toy_world
-from vaetl_helpers.practice import challenge, my_bets, predict, quiz, recall, settle
-from vaetl_helpers.training import evaluate, fit
 
 # %% [markdown]
 # ### Recall

@@ -67,6 +67,7 @@ P = setup(
 import matplotlib.pyplot as plt
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from vaetl_helpers import plots, study, vae
 from vaetl_helpers.app.verdict_card import question_cards, verdict_cards

@@ -424,11 +424,12 @@ except CourseError as error:
 plt.show()
 
 # %% [markdown]
-# ANIMALS_TEXT
+# The ImageNet network is far ahead, with 92 % after 20 labels in all.
+# The untouched source model has 69 % without a single one, because it knows dogs, and scratch needs 200 labels to get there.
+# With 20 labels fine-tuning is 9.3 points [5.5, 13.1] above scratch, but only 1.9 [−0.9, 4.7] above the untouched model.
+# So most of what looks like fast learning was known before the task began.
 #
-# Do both stories agree on the primary comparisons?
-# In our recorded run of the animals the probe's interval at 10 labels includes 0, while fine-tuning is above scratch.
-# So tiny a source model, with about 81 % on its own task, gives features that need some adapting.
+# Both stories agree on the primary comparisons: the probe is above scratch at 10 labels per class, by 4.4 points [0.2, 8.5] here, and fine-tuning at 100, by 6.8 [2.2, 11.3].
 
 # %% [markdown]
 # ## 5. What transfer saves, and who pays
@@ -592,13 +593,14 @@ axes[1].legend(frameon=False, loc="lower left")
 plt.show()
 
 # %% [markdown]
-# If a method gains on wolf or fox as well, then what it knows of cats and dogs helps with animals like them.
-# If it gains on dog or fox only, two explanations are left.
+# On wolf or fox nothing is gained by fine-tuning, and the probe is *worse* than scratch, by 7 points [4, 11] with 10 labels per class.
+#
+# If a method had gained on wolf or fox as well, then what it knows of cats and dogs would help with animals like them.
+# It gains on dog or fox only, so two explanations are left.
 # Either it knows *dogs*, one half of that task, or it uses traces of the two collections, and these pictures cannot tell the two apart.
-# An interval that includes 0 is neither, and then the control leaves the question open.
 # So be careful with the sentence "dog or cat makes dog or fox easy", because part of it may be "knows dogs" and not "knows animals".
 #
-# If the probe lies *below* scratch, the source's features serve worse than learning anew.
+# And why does the probe lie *below* scratch?
 # We guess that what tells a dog from a cat is not what tells a wolf from a fox.
 
 # %% [markdown]

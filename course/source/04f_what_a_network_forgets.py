@@ -312,7 +312,9 @@ settle("transfer.forgetting", e.effect)
 # %% [markdown]
 # The dashed line is the untouched source model.
 # A number below 0 means that fine-tuning has forgotten.
-# In our recorded run on the animals rehearsal keeps more of cats and dogs, and costs accuracy on the target.
+# In our recorded run on the animals fine-tuning costs 6.9 points [4.7, 9.1] of dog or cat.
+# L2-SP keeps 4.8 of them [1.0, 8.5] without a cost on the target that five draws show, while rehearsal costs 4.4 points [0.4, 8.4] there.
+# On the clothes it is the other way round in the means, and nothing is decided but that L2-SP costs two points on the target.
 # The numbers of both stories and the paired differences are in the appendix.
 
 # %% [markdown]

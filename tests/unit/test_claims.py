@@ -192,7 +192,8 @@ def test_recorded_ids_are_plain_and_tell_records_apart() -> None:
 def test_the_numbers_of_the_text_are_recorded_by_the_same_ids() -> None:
     bands = yaml.safe_load(Path(claims.__file__).with_name("expected.yaml").read_text("utf-8"))
     known = {record["id"] for record in recorded.recorded_records()}
-    quoted = {id for by_id in bands.values() for id in by_id}
+    # 4d's bands are of a simulation that `cpu` runs as a whole.
+    quoted = {id for chapter, by_id in bands.items() for id in by_id if chapter != "04d"}
     assert quoted <= known
     for chapter, by_id in bands.items():
         assert {id.partition("/")[0] for id in by_id} <= {chapter, chapter[:2]}

@@ -289,6 +289,6 @@ def test_titles_of_small_pictures_leave_out_the_middle_of_long_names() -> None:
     figure = plots.image_grid(torch.zeros(2, 3, 8, 8), titles, "Two", alt="Two black pictures.")
     first, second = (axis.get_title() for axis in figure.axes[:2])
     name, distance = first.split("\n")
-    assert name.startswith("ants/1") and name.endswith("ab.jpg") and "…" in name
+    assert name.startswith("ants") and name.endswith(".jpg") and "…" in name
     assert len(name) <= 15 and distance == "distance 0.65" and second == "two words"
     plt.close(figure)

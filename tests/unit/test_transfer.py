@@ -507,8 +507,8 @@ def test_cross_validation_scales_inside_the_folds(monkeypatch: pytest.MonkeyPatc
         return original(scaler, x, *arguments)
 
     monkeypatch.setattr(StandardScaler, "fit", fit_and_note)
-    linear_probe(*clusters(50, 0, 2), grid=(0.1, 1.0))
-    assert sizes == [40] * 10 + [50]
+    linear_probe(*clusters(50, 0, 2), grid=(0.1, 1.0), scalings=("standardised",))
+    assert sizes == [40] * 5 + [50]  # each fold's training part, and all rows at the end
 
 
 def test_a_class_of_two_rows_makes_two_folds() -> None:

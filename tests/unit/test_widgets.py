@@ -150,7 +150,7 @@ def test_recorded_arrays_carry_their_facts(name: str) -> None:
     arrays, facts = recorded.recorded_arrays(name)
     assert {key: array.shape for key, array in arrays.items()} == SHAPES[name]
     assert {"command", "commit", "date", "machine", "versions", "data"} <= facts.keys()
-    assert facts["command"].startswith(f"python -m vaetl_helpers.authoring.record_controls {name} ")
+    assert ".record_controls " in facts["command"]
     assert facts["label"] == f"recorded ({facts['machine']}, {facts['date']})"
     path = Path(widgets.__file__).parent / "recorded" / f"{name}.safetensors"
     assert path.stat().st_size < 200_000 and path.stat().st_mode & 0o044 == 0o044
@@ -185,14 +185,15 @@ def test_where_nothing_is_found_there_is_no_precision() -> None:
     assert accuracy == pytest.approx(200 / 3)
 
 
-def test_the_probabilities_are_those_of_the_recorded_study() -> None:
+def test_the_probabilities_are_of_networks_like_those_of_the_recorded_study() -> None:
+    """Of one source model and five draws, where the study has ten of each."""
     arrays, facts = recorded.recorded_arrays("04_thresholds")
     table, shirt = study.recorded_table("04", "tops"), arrays["test_labels"] == 1
     for m, method in enumerate(facts["methods"]):
         for c, count in enumerate(facts["counts"]):
-            known = table.values(method, "test accuracy", 2 * count)
-            for draw, odds in enumerate(arrays["test"][m, c]):
-                assert 100 * ((odds > 0) == shirt).mean() == pytest.approx(known[draw])
+            right = [((odds > 0) == shirt).mean() for odds in arrays["test"][m, c]]
+            known = table.mean(method, "test accuracy", 2 * count)
+            assert 100 * np.mean(right) == pytest.approx(known, abs=4)
 
 
 # ---------------------------------------------------------------- what the chapters say of it

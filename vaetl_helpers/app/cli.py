@@ -149,7 +149,7 @@ def record_machine(
     profile: Annotated[str, typer.Option(help="smoke, cpu, gpu, paper or auto")] = "auto",
     minutes: Annotated[float, typer.Option(help="how long it may take")] = 10.0,
 ) -> None:
-    """Measure this machine as chapters 2 and 2b do, in ten minutes.
+    """Measure this machine as chapter 2 does.
 
     \b
     vaetl record-machine             at most ten minutes; the same command goes on after a kill
@@ -593,7 +593,7 @@ def slides(
         Path, typer.Option(help="the folder of the slides", callback=expand_home)
     ] = Path("slides"),
 ) -> None:
-    """Write slides of the chapters, with speaker's notes, that need no network.
+    """Write slides of the chapters, with notes.
 
     \b
     vaetl slides 03      chapter 3, into ./slides

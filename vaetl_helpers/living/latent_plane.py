@@ -69,7 +69,7 @@ def planes() -> tuple[Plane, Plane]:
     with torch.no_grad():
         means = model.encode(images).mean.numpy()
         codes = plain.encoder(images).numpy()
-    first, second = np.percentile(codes, (0.5, 99.5), axis=0).mean(0).tolist()
+    first, second = np.quantile(codes, (0.005, 0.995), axis=0).mean(0).tolist()
     return (
         _plane(model.decoder, means, (0.0, 0.0)),
         _plane(plain.decoder, codes, (first, second)),
@@ -79,7 +79,7 @@ def planes() -> tuple[Plane, Plane]:
 def _plane(decoder: nn.Module, codes: np.ndarray, centre: tuple[float, float]) -> Plane:
     """A square around the centre from which one in 200 codes sticks out, and a margin."""
     farthest = np.abs(codes - np.array(centre)).max(1)
-    return Plane(decoder, codes, centre, 1.05 * float(np.percentile(farthest, 99.5)))
+    return Plane(decoder, codes, centre, 1.05 * float(np.quantile(farthest, 0.995)))
 
 
 def plain_autoencoder() -> Any:
@@ -148,7 +148,7 @@ def _note(plane: Plane) -> str:
 
 def _hole(plane: Plane) -> list[float]:
     """The place amid the codes that is farthest from all of them."""
-    low, high = np.percentile(plane.codes, (15, 85), axis=0)
+    low, high = np.quantile(plane.codes, (0.15, 0.85), axis=0)
     axes = [np.linspace(low[axis], high[axis], GRID) for axis in (0, 1)]
     places = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
     distances = np.linalg.norm(places[:, None] - plane.codes, axis=-1).min(1)
