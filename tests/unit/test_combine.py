@@ -163,7 +163,12 @@ def test_every_method_gets_the_same_labels() -> None:
                 "s", [once], [count], 3, labels=spy.labels, pretrain_seeds=[7, 8], quiet=True
             )
         seen[method.name] = spy.asked
-    assert len(seen) == 13 and all(len(asked) == 6 for asked in seen.values())
+    assert len(seen) == 13
+    for name, asked in seen.items():
+        # Self-training also takes images without their labels, as many as there are.
+        labelled = [rows for rows in asked if len(rows) in (15, 30)]
+        assert len(labelled) == 6, name
+        seen[name] = labelled
     assert all(asked == seen["scratch"] for asked in seen.values())
 
 
