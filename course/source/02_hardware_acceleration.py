@@ -68,6 +68,8 @@ P = setup(
 
 # %%
 import os
+import statistics
+import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt

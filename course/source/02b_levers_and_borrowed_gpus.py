@@ -62,6 +62,7 @@ P = setup(
 )
 
 # %%
+import copy
 import logging
 import math
 import os
