@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
@@ -172,6 +173,24 @@ def lines(
     return axis
 
 
+READABLE = 4.5  # contrast with white that letters need (WCAG 2.2, 1.4.3)
+
+
+def readable(colour: Any) -> tuple[float, float, float]:
+    """The colour, darkened until letters of it can be read on white."""
+    shade = np.array(to_rgb(colour))
+    while 1.05 / (_luminance(shade) + 0.05) < READABLE:
+        shade = 0.97 * shade
+    red, green, blue = shade.tolist()
+    return red, green, blue
+
+
+def _luminance(shade: np.ndarray) -> float:
+    """The relative luminance of an sRGB colour, from 0 to 1 (WCAG 2.2)."""
+    linear = np.where(shade <= 0.04045, shade / 12.92, ((shade + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
 LINE_OF_LETTERS = 16  # points from one name to the next, before the panel is fitted to its page
 
 
@@ -198,7 +217,7 @@ def label_lines(axis: Axes) -> None:
             textcoords="offset points",
             va="center",
             fontsize=10,
-            color=named[number].get_color(),
+            color=readable(named[number].get_color()),
             annotation_clip=False,
             gid=NAME_OF_LINE,
         )
@@ -862,7 +881,7 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
             colour = [0.75 * channel for channel in palette(label % 10)[:3]]
             axis.scatter(x, y, color=colour, s=12, linewidths=0, alpha=0.6)
             place = (x.median().item(), y.median().item())
-            style = ON_LINES | {"color": colour, "fontsize": 20, "fontweight": "bold"}
+            style = ON_LINES | {"color": readable(colour), "fontsize": 20, "fontweight": "bold"}
             axis.annotate(str(label), place, ha="center", va="center", **style)
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")
         axis.set_aspect("equal")

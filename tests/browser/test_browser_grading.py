@@ -42,30 +42,6 @@ ANSWERS = {
     "vae-decoder_shape": """
     maps = features.reshape(len(features), channels, height, width)
     return F.interpolate(maps, scale_factor=2, mode="nearest")""",
-    "latent-kl_by_width": """
-    costs = []
-    for width in widths:
-        network = build(width)
-        train(network)
-        network.eval()
-        with torch.no_grad():
-            cost = kl(*network.encode(images))
-        costs.append(float(cost.mean()))
-    return costs""",
-    "latent-strangest": """
-    means = torch.stack([bound(images) for _ in range(draws)]).mean(dim=0)
-    return torch.topk(means, count, largest=False).indices""",
-    "latent-interpolate": """
-    part = torch.linspace(0, 1, count).unsqueeze(1)
-    cosine = torch.dot(a, b) / (a.norm() * b.norm())
-    angle = torch.arccos(torch.clamp(cosine, -1, 1))
-    if angle < 1e-3:
-        return a + part * (b - a)
-    first, last = (torch.sin(angle * share) / torch.sin(angle) for share in (1 - part, part))
-    return first * a + last * b""",
-    "latent-sample": """
-    codes = noise * temperature
-    return torch.sigmoid(decode(codes))""",
 }
 WRONG_KL = """
     return (mu**2 + log_var.exp() - 1 - log_var).sum(-1)"""

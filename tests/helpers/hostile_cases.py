@@ -90,38 +90,6 @@ def grow(features, channels, height, width):
     maps = features.reshape(len(features), channels, height, width)
     return F.interpolate(maps, scale_factor=2, mode="nearest")
 """,
-    "kl_by_width": """
-def kl_by_width(build, train, kl, images, widths):
-    costs = []
-    for width in widths:
-        network = build(width)
-        train(network)
-        network.eval()
-        with torch.no_grad():
-            cost = kl(*network.encode(images))
-        costs.append(float(cost.mean()))
-    return costs
-""",
-    "strangest": """
-def strangest(bound, images, count, draws):
-    means = torch.stack([bound(images) for _ in range(draws)]).mean(dim=0)
-    return torch.topk(means, count, largest=False).indices
-""",
-    "interpolate": """
-def interpolate(a, b, count):
-    part = torch.linspace(0, 1, count).unsqueeze(1)
-    cosine = torch.dot(a, b) / (a.norm() * b.norm())
-    angle = torch.arccos(torch.clamp(cosine, -1, 1))
-    if angle < 1e-3:
-        return a + part * (b - a)
-    first, last = (torch.sin(angle * share) / torch.sin(angle) for share in (1 - part, part))
-    return first * a + last * b
-""",
-    "sample": """
-def sample(decode, noise, temperature):
-    codes = noise * temperature
-    return torch.sigmoid(decode(codes))
-""",
 }
 WRONG = {
     "bernoulli_log_likelihood": HONEST["bernoulli_log_likelihood"].replace(".sum(", ".mean("),
@@ -131,10 +99,6 @@ WRONG = {
     "decoder_shape": HONEST["decoder_shape"].replace(
         "F.interpolate(maps, scale_factor=2, mode=", "torch.cat(2 * [maps]) #"
     ),
-    "kl_by_width": HONEST["kl_by_width"].replace("network.eval()", "network.train()"),
-    "strangest": HONEST["strangest"].replace("largest=False", "largest=True"),
-    "interpolate": HONEST["interpolate"].replace("first * a + last * b", "last * a + first * b"),
-    "sample": HONEST["sample"].replace("noise * temperature", "noise / temperature"),
 }
 RENAMED = {
     "bernoulli_log_likelihood": {"log_likelihood": "answer"},
@@ -361,8 +325,8 @@ IPython.display.display = lambda data, **k: display({{"{outputs}": ["{fake}"] * 
 dumps = json.dumps  # what the kernel itself sends stays as it is: the trick is not to be cut off
 json.dumps = lambda thing, **k: '{{"status": "correct"}}' if thing == {{}} else dumps(thing, **k)
 safetensors.torch.save = lambda *a, **k: base64.b64decode("{fake}")
-def sample(decode, noise, temperature):
-    return noise
+def grow(features, channels, height, width):
+    return features
 """
 REBOUND = """
 torch.allclose = torch.equal = torch.isclose = lambda *a, **k: True
@@ -728,14 +692,14 @@ CHEATS = [
             "bernoulli_log_likelihood": "incorrect",
             "kl": "incorrect",
             "reparameterise": "crashed",
-            "sample": "incorrect",
+            "decoder_shape": "incorrect",
         },
         {
             "bernoulli_log_likelihood": PATCHED_MODULE + WRONG["bernoulli_log_likelihood"],
             "kl": FAKE_REPORT.format(**FAKES),
             "reparameterise": NOTHING_SENT.format(**FAKES),
             # The last exercise: what it does to its kernel would spoil the later ones.
-            "sample": TRANSPORT.format(**FAKES),
+            "decoder_shape": TRANSPORT.format(**FAKES),
         },
         says={"reparameterise": "0 of 5 results"},
     ),
@@ -747,15 +711,18 @@ CHEATS = [
             "kl": "crashed",
             "reparameterise": "incorrect",
             "decoder_shape": "crashed",
-            "sample": "incorrect",
         },
         {
             "bernoulli_log_likelihood": TORCH_LIAR,
             "kl": ALWAYS_EQUAL,
             "reparameterise": FLOAT_LIAR,
             "decoder_shape": FRAMES,
-            "sample": REBOUND + WRONG["sample"],
         },
+    ),
+    Case(
+        "rebound",
+        {"decoder_shape": "incorrect"},
+        {"decoder_shape": REBOUND + WRONG["decoder_shape"]},
     ),
     Case("borrowed", "crashed", cells=WRONG, setup=BORROWED),
     HANDED_BACK,

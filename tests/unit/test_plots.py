@@ -52,7 +52,7 @@ def test_a_line_has_its_name_at_its_end_and_in_its_colour() -> None:
     assert axis.get_legend() is None and names.keys() == curves.keys()
     assert names["one"].xy == (3, 1.0) and names["two"].xy == (1, 3.0)
     assert [name.get_color() for name in names.values()] == [
-        line.get_color() for line in axis.get_lines()
+        plots.readable(line.get_color()) for line in axis.get_lines()
     ]
 
 
