@@ -151,7 +151,7 @@ def test_a_submission_is_graded_again_if_anything_that_counts_has_changed() -> N
 
 @pytest.mark.parametrize(
     ("name", "counts"),
-    [("toolkit", True), ("forms", True), ("vae", True), ("latent", True), ("transfer", False)],
+    [("toolkit", True), ("forms", True), ("vae", True), ("latent", False)],
 )
 def test_what_judges_counts_in_the_fingerprint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, counts: bool

@@ -145,7 +145,7 @@ def test_every_chapter_agrees_with_its_exercises(number: str) -> None:
 
 
 def test_a_chapter_without_exercises(tmp_path: Path) -> None:
-    for path in (Path(f"{NAME}.ipynb"), Path("01_training_basics.ipynb")):
+    for path in (Path(f"{NAME}.ipynb"), Path("01_training_step.ipynb")):
         for folder_name in (".", "solutions"):
             (tmp_path / folder_name).mkdir(exist_ok=True)
             (tmp_path / folder_name / path).symlink_to(course_dir() / folder_name / path)
