@@ -166,6 +166,7 @@ def test_a_text_that_repeats_the_title_is_found() -> None:
 
 
 # Text against what lies behind it; large letters (24 px, or 18.66 px and bold) need 3, others 4.5.
+# Signs beside a verdict's word and marks of its interval are pictures, which need 3.
 CONTRAST = """() => {
   const parse = text => text.match(/[\\d.]+/g).map(Number);
   const part = v => v <= .04045 * 255 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
@@ -177,7 +178,8 @@ CONTRAST = """() => {
   for (const tag of document.querySelectorAll('body *')) {
     if (![...tag.childNodes].some(node => node.nodeType === 3 && node.data.trim())) continue;
     const style = getComputedStyle(tag), size = parseFloat(style.fontSize);
-    const need = size >= 24 || size >= 18.66 && style.fontWeight >= 700 ? 3 : 4.5;
+    const isLarge = size >= 24 || size >= 18.66 && style.fontWeight >= 700;
+    const need = isLarge || tag.matches('.vc-sign, .vc-mark') ? 3 : 4.5;
     const [dark, pale] = [light(parse(style.color)), light(ground(tag))].sort((a, b) => a - b);
     const ratio = (pale + .05) / (dark + .05);
     const name = `${style.color} on ${ground(tag)}`;
