@@ -27,7 +27,7 @@
 # [Chapter 4a](04a_is_the_gain_real.ipynb) asks whether the gain is real, `04b` and `04c` do the same with text and detection, and `04d` with ten pictures of your own.
 # Optional are [chapter 4e](04e_which_layers_transfer.ipynb) on layers and [chapter 4f](04f_what_a_network_forgets.ipynb) on forgetting.
 
-# %% [markdown] slide="The claim: a dog-or-cat model learns foxes easily"
+# %% [markdown]
 # ## What the article says
 #
 # The first article behind this course says, in our translation: *a model that tells dogs from cats learns to tell dogs from foxes much more easily and quickly.*

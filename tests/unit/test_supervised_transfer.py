@@ -65,9 +65,9 @@ def test_forgetting_is_measured_on_both_tasks(plan: Plan, draw: study.Draw, reme
 
 def test_unknown_names_are_refused(plan: Plan, draw: study.Draw) -> None:
     with pytest.raises(CourseError, match="did you mean 'scratch'"):
-        supervised_transfer.methods(plan, ["scrach"])
+        supervised_transfer.methods(plan, ["scratc"])
     with pytest.raises(CourseError, match="did you mean 'rehearsal'"):
-        supervised_transfer.remember("rehersal", plan, draw)
+        supervised_transfer.remember("rehearsl", plan, draw)
 
 
 def test_the_networks_of_a_study_of_layers_become_methods(plan: Plan, draw: study.Draw) -> None:

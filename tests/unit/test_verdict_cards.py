@@ -202,4 +202,4 @@ def test_a_ratio_and_its_inverse_lie_equally_far_from_no_difference() -> None:
 
 def test_an_unknown_claim_is_refused() -> None:
     with pytest.raises(CourseError, match="claim"):
-        question_cards("perfomance")
+        question_cards("perform")
