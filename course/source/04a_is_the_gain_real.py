@@ -425,9 +425,9 @@ plt.show()
 
 # %% [markdown]
 # The ImageNet network is far ahead, with 92 % after 20 labels in all.
-# The untouched source model has 69 % without a single one, because it knows dogs, and scratch needs 200 labels to get there.
+# The untouched source model, which calls cats foxes and keeps its dogs, has 69 % without a single one, and scratch needs 200 labels to get there.
 # With 20 labels fine-tuning is 9.3 points [5.5, 13.1] above scratch, but only 1.9 [−0.9, 4.7] above the untouched model.
-# So most of what looks like fast learning was known before the task began.
+# So most of what looks like fast learning was there before the task began.
 #
 # Both stories agree on the primary comparisons: the probe is above scratch at 10 labels per class, by 4.4 points [0.2, 8.5] here, and fine-tuning at 100, by 6.8 [2.2, 11.3].
 

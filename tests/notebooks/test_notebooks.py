@@ -5,6 +5,7 @@ red.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import suite
 
 ROOT = Path(__file__).parents[2]
+SOLUTIONS = ROOT / "course" / "solutions"
 WORKERS = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 
 
@@ -128,3 +130,17 @@ def test_absent_debian_package_fails_where_ci_is_true(monkeypatch: pytest.Monkey
     with pytest.raises(pytest.fail.Exception, match="apt-get install toy-data"):
         suite.pytest_runtest_setup(needs("/nowhere"))
     suite.pytest_runtest_setup(needs("/"))
+
+
+# What a cell says where a recorded run that its text speaks of is missing.
+NOT_RECORDED = re.compile(
+    r"is recorded with its values|No recorded run|Unknown recorded|No study of"
+)
+
+
+@pytest.mark.parametrize("path", sorted(SOLUTIONS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_what_the_text_speaks_of_is_recorded(path: Path) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            said = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+            assert not NOT_RECORDED.search(said), said

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from vaetl_helpers import recorded, study
 from vaetl_helpers.authoring import record_study
+from vaetl_helpers.authoring.assets.record import images_beside
 from vaetl_helpers.authoring.record_study import Plan
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.study.runs import Shard
@@ -68,6 +71,26 @@ def test_values_are_read_as_they_were_written(tmp_path: Path) -> None:
     for name in ("half.npz", "none.npz"):
         with pytest.raises(CourseError, match="holds no values of a study"):
             read_values(tmp_path / name)
+
+
+def test_a_study_in_parts_keeps_its_values_from_all_journals(tmp_path: Path) -> None:
+    """Chapter 4a runs a part for each number of labels; what is beside them is another study's."""
+
+    def chance(draw: study.Draw) -> dict[str, Any]:
+        return {"test accuracy": torch.arange(4) % 2 == draw.seed % 2}
+
+    method = study.Method("chance", chance)
+    labels = torch.arange(40) % 2
+    parts = {}
+    for name, count in (("2", 2), ("10", 10), ("layers", 4)):
+        out = tmp_path / "tops" / name
+        parts[name] = study.run_study("s", [method], [count], 3, out=out, labels=labels, quiet=True)
+    found = images_beside(tmp_path / "tops.csv")
+    assert {key[1] for key in found} == {2, 10}
+    for name in ("2", "10"):
+        for key, of_run in parts[name].images.items():
+            np.testing.assert_array_equal(found[key], of_run)
+    assert images_beside(tmp_path / "other.csv") == {}
 
 
 def test_nothing_to_join_is_said(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 
 RUN is a folder that `vaetl run --profile paper` wrote, MACHINE says in a few words what it ran on.
 Each chapter's records go to recorded/NN_name.json (NN_name_TASK.json where a task was given), with
-the command that makes them again, and its studies' tables beside them.
+the command that makes them again, and its studies' tables beside them, with their values by image
+and by epoch where the study was run in parts, one for each number of labels.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from typing import Any
 from vaetl_helpers.authoring.assets.facts import RECORDED
 from vaetl_helpers.output import say, write_whole
 from vaetl_helpers.provenance import commit, today
+from vaetl_helpers.study.journal import join_shards
+from vaetl_helpers.study.table import ImageKey
+from vaetl_helpers.study.values import ENDING, write_values
 
 
 def record(run: Path, machine: str, folder: Path = RECORDED) -> list[Path]:
@@ -37,7 +41,19 @@ def record(run: Path, machine: str, folder: Path = RECORDED) -> list[Path]:
         written.append(path)
     for table in sorted((run / "tables").glob("*.csv")):
         written.append(Path(shutil.copy(table, folder)))
+        images = images_beside(table)
+        if images:
+            written.append(folder / f"{table.stem}{ENDING}")
+            write_values(written[-1], images)
     return written
+
+
+def images_beside(table: Path) -> dict[ImageKey, Any]:
+    """The values of a study in parts, from the journals NAME/LABELS.jsonl beside NAME.csv."""
+    images: dict[ImageKey, Any] = {}
+    for journal in sorted(table.with_suffix("").glob("[0-9]*.jsonl")):
+        images |= join_shards([journal]).images
+    return images
 
 
 def _content(number: str, metrics: dict[str, Any], machine: str) -> dict[str, Any]:
