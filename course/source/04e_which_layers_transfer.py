@@ -97,7 +97,8 @@ recall("04e")
 predict("transfer.labels")
 
 # %% [markdown]
-# The figure has all methods of the recorded runs, and their bills.
+# The figure has the methods of chapter 4a's recorded runs, and their bills.
+# One bill stays open: we do not know what the ImageNet network cost.
 # Move the budget of labels, and watch which method leads; then look at who paid for its source.
 
 # %% slide="Labels, and who paid for the source"

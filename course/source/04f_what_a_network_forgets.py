@@ -216,6 +216,7 @@ for name, value in toy.state_dict().items():
 # In the clothes story, ask the same of the coats.
 # Fine-tuning changes the body, so does the network still know the source task?
 # We measure **forgetting** by putting the *saved* source head back on the fine-tuned body and testing on source images that no training has seen.
+# Where much is lost, the field speaks of *catastrophic forgetting*.
 # A probe forgets nothing, as its body is the same.
 #
 # There are two remedies:

@@ -35,8 +35,10 @@ def test_chosen_pictures_are_kept(
     open_notebook(page, address, "upload.ipynb")
     assert not [cell for cell in run_all(page) if cell["error"]]
     page.get_by_text("0 pictures of glass").wait_for()
+    button = page.get_by_role("button", name=re.compile(r"\bglass\b"))  # its icon comes first
+    assert button.get_attribute("title") == "Choose pictures of glass"
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name=re.compile("^glass")).click()
+        button.click()
     chooser.value.set_files(pictures)
     page.get_by_text("2 pictures of glass").wait_for()
     page.screenshot(path=SCREENS / "upload.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,20 @@ def lean_course(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graded(lean_course: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def graded_once(lean_course: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The inbox and the course folder of two students, graded for real."""
     root = tmp_path_factory.mktemp("graded")
     inbox = packed(root / "inbox.zip", [ADA, BEN])
     with graded_with(lean_course):
         assert grade(inbox, "03", root / "out") == 0
     return inbox, root / "out"
+
+
+@pytest.fixture
+def graded(graded_once: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of it: what one test regrades, no other test sees."""
+    inbox, out = graded_once
+    return inbox, Path(shutil.copytree(out, tmp_path / "out"))
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ def no_run(*arguments: Any) -> Any:
 @BWRAP
 @pytest.mark.usefixtures("lean")
 class TestGraded:
-    """On one course folder, in order."""
+    """Each on its own copy of a course folder."""
 
     def test_a_part_that_is_right_earns_its_points_everywhere(
         self, graded: tuple[Path, Path]
@@ -130,6 +138,10 @@ class TestGraded:
         self, graded: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         inbox, out = graded
+        with monkeypatch.context() as lenient:
+            mended(lenient, "vae.kl", judge=lambda inputs, outputs: None)
+            assert grade(inbox, "03", out, only="vae.kl") == 0
+        assert table(out)["ben", "vae.kl"]["points"] == "2"
         sources = judge._sources_of
         monkeypatch.setattr(judge, "_sources_of", lambda chapter: sources(chapter) + "# mended")
         monkeypatch.setattr(judge.Grader, "run_process", no_run)
@@ -166,6 +178,8 @@ class TestGraded:
     ) -> None:
         inbox, out = graded
         before = table(out)
+        draw = exercises.get("vae.kl").draw
+        mended(monkeypatch, "vae.kl", draw=lambda seed: draw(seed + 1))
         broken = SubmissionRun(broken="no kernel started")
         monkeypatch.setattr(judge.Grader, "run", lambda *arguments: broken)
         monkeypatch.setattr(judge.Grader, "try_out", lambda grader: None)

@@ -24,6 +24,7 @@ from vaetl_helpers.data import ImageSet, Splits, data_root, image_hashes
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.flops import count_flops
 from vaetl_helpers.nets import Encoder
+from vaetl_helpers.settings import profiles
 from vaetl_helpers.study import Draw, Table
 from vaetl_helpers.training import fit_together, loop
 from vaetl_helpers.training.checkpoints import write_checkpoint
@@ -170,6 +171,16 @@ def test_every_method_gets_the_same_labels() -> None:
         assert len(labelled) == 6, name
         seen[name] = labelled
     assert all(asked == seen["scratch"] for asked in seen.values())
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "paper"])
+def test_a_study_has_the_steps_for_which_its_rates_were_chosen(profile: str) -> None:
+    """With fewer, the network whose rate is higher loses by many points, for that reason alone."""
+    chapter = profiles()["05"][profile]
+    for target in chapter["targets"]:
+        for kind in KINDS:
+            of_kind = tuned_settings(target, kind)
+            assert tuned_settings(target, kind, chapter["steps"]) == of_kind, (target, kind)
 
 
 def test_pretraining_sees_its_source_alone(monkeypatch: pytest.MonkeyPatch) -> None:

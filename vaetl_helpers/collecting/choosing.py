@@ -57,7 +57,11 @@ def _show_buttons(folders: Iterable[ClassFolder]) -> None:
 def _row(folder: ClassFolder, ipywidgets: Any) -> Any:
     """A button for the pictures of one thing, and beside it how many there are."""
     button = ipywidgets.FileUpload(
-        accept=FITTING, multiple=True, description=folder.name, layout={"width": "200px"}
+        accept=FITTING,
+        multiple=True,
+        description=folder.name,
+        tooltip=f"Choose pictures of {folder.name}",  # else ipywidgets 8.1.9 shows "null"
+        layout={"width": "200px"},
     )
     told = ipywidgets.Label(_told(folder))
 

@@ -30,7 +30,16 @@ COSTS = ("FLOPs", "seconds")
 NOBODY = "nobody: it starts from no source"
 VAES = ("VAE fine-tuned", "probe on μ", "SVM on μ", "self-training on μ")
 COMPARED = {  # the methods of each chapter, those that need a source first
-    "04": ("fine-tuned", "LP-FT", "last block", "linear probe", "raw pixels", "scratch"),
+    "04": (
+        "fine-tuned",
+        "LP-FT",
+        "last block",
+        "linear probe",
+        "zero labels",
+        "ImageNet probe",
+        "raw pixels",
+        "scratch",
+    ),
     "05": (
         *VAES,
         "supervised",
@@ -41,7 +50,7 @@ COMPARED = {  # the methods of each chapter, those that need a source first
         "scratch",
     ),
 }
-OF_CLASSES = ("fine-tuned", "LP-FT", "last block", "linear probe", "supervised")
+OF_CLASSES = ("fine-tuned", "LP-FT", "last block", "linear probe", "zero labels", "supervised")
 
 
 class Place(NamedTuple):
@@ -174,6 +183,7 @@ def _method_data(
         "accuracy": intervals,  # by number of labels: mean, low, high
         "price": _price(place, method, names),
         "paid": _who_paid(place, method),
+        "needs_labels": method != "zero labels",
     }
 
 
@@ -185,7 +195,9 @@ def _who_paid(place: Place, method: str) -> str:
     if method in VAES:
         return f"whoever trained the VAE on {place.source}; no label was used"
     if method in OF_CLASSES:
-        return f"whoever labelled {place.source} and trained a network on them"
+        return f"whoever labelled {place.source} and trained on it"
+    if method == "ImageNet probe":
+        return "whoever labelled ImageNet and trained on it; that work is not counted here"
     if method == "PCA":
         return f"whoever kept the images of {place.source}; fitting the PCA was not timed"
     return NOBODY
@@ -196,6 +208,8 @@ def _price(place: Place, method: str, names: dict[str, str]) -> dict[str, float]
     paid = _who_paid(place, method)
     if paid == NOBODY:
         return dict.fromkeys(COSTS, 0.0)
+    if method == "ImageNet probe":
+        return None
     if place.chapter == "04":
         _, facts = packaged_weights(f"source-{place.study}")
         return {"FLOPs": float(facts["flops"]), "seconds": float(facts["seconds"])}
@@ -233,6 +247,7 @@ def _costs(place: Place, a: str, b: str, labels: int) -> tuple[str, list[dict[in
     table = _table(place.chapter, place.study)
     try:
         targets = study.shared_targets(table, a, b, labels)
+        spent = [_flops(table, method, labels, targets) for method in (a, b)]
     except CourseError:  # at least one has no curve
         rows = table.frame[(table.frame["labels"] == labels) & (table.frame["metric"] == ACCURACY)]
         by_method = [rows[rows["method"] == method] for method in (a, b)]
@@ -240,8 +255,17 @@ def _costs(place: Place, a: str, b: str, labels: int) -> tuple[str, list[dict[in
             dict(zip(runs["draw"].tolist(), runs["seconds"].tolist(), strict=True))
             for runs in by_method
         ]
-    spent = [study.costs_to(table, method, "FLOPs", labels, targets) for method in (a, b)]
-    return "FLOPs", [{draw: cost.value for draw, cost in by_draw.items()} for by_draw in spent]
+    return "FLOPs", spent
+
+
+def _flops(
+    table: study.Table, method: str, labels: int, targets: dict[int, float]
+) -> dict[int, float]:
+    """The FLOPs of each draw up to the accuracy that the two compared methods share."""
+    if method == "zero labels":  # it is at its accuracy before any step
+        return dict.fromkeys(targets, 0.0)
+    costs = study.costs_to(table, method, "FLOPs", labels, targets)
+    return {draw: cost.value for draw, cost in costs.items()}
 
 
 def _repaid(

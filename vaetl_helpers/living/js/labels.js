@@ -272,15 +272,16 @@ function priceOf(study, name, unit) {
 // The two methods' bills side by side.
 function fillBill(table, study, { method, against, labels }, { unit, costs }) {
   const [mine, other] = [method, against].map((name) => study.methods.find((one) => one.name === name));
-  const ofTask = study.validation
+  const used = study.validation
     ? `${labels.toLocaleString("en")}, and ${study.validation} per class to choose settings` : labels.toLocaleString("en");
+  const ofTask = (one) => (one.needs_labels ? used : "none");
   const once = (one) => {
     if (one.price === null) return "not recorded";
     return one.price[unit] ? amount(one.price[unit], unit) : "nothing";
   };
   const rows = [
-    ["labels, per task", ofTask, ofTask],
-    ["work, per task", ...costs.map((cost) => amount(cost, unit))],
+    ["labels, per task", ofTask(mine), ofTask(other)],
+    ["work, per task", ...costs.map((cost) => (cost ? amount(cost, unit) : "nothing"))],
     ["work for the source, once", once(mine), once(other)],
     ["who paid for the source", mine.paid, other.paid],
   ];
