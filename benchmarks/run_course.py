@@ -2,12 +2,14 @@
 
     python benchmarks/run_course.py 6a131b7 HEAD
     python benchmarks/run_course.py 6a131b7 HEAD --chapters 00 03 --repeats 3
+    python benchmarks/run_course.py 6a131b7 HEAD --profile cpu
 
-Each commit is checked out and installed as `suite.py` does it; both run the course in `smoke`, in
-turns. Processor seconds are those of all processes and hardly depend on what else the machine
-does; wall-clock seconds do, so the load before each run is noted. Memory is the largest sum of
-PSS, which counts a page that several processes share once in all. Every measurement is added to
-`--out`, one JSON line each; the last lines are the ratios of the second commit to the first.
+Each commit is checked out and installed as `suite.py` does it; both run the course in one profile,
+`smoke` unless told, in turns. Processor seconds are those of all processes and hardly depend on
+what else the machine does; wall-clock seconds do, so the load before each run is noted. Memory is
+the largest sum of PSS, which counts a page that several processes share once in all. Every
+measurement is added to `--out`, one JSON line each; the last lines are the ratios of the second
+commit to the first.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from suite import adopt_orphans, checkout, wait_for_orphans
 KEYS = ("wall_seconds", "cpu_seconds", "peak_gb")
 
 
-def measure(clone: Path, chapters: list[str]) -> dict[str, Any]:
+def measure(clone: Path, chapters: list[str], profile: str) -> dict[str, Any]:
     """Runs the course once and returns what it took."""
     environment = {
         name: value
@@ -43,7 +45,7 @@ def measure(clone: Path, chapters: list[str]) -> dict[str, Any]:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
-        command = [clone / ".venv/bin/vaetl", "run", *chapters, "--out", out]
+        command = [clone / ".venv/bin/vaetl", "run", *chapters, "--profile", profile, "--out", out]
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
         )
@@ -84,6 +86,7 @@ def main() -> None:
     )
     parser.add_argument("commits", nargs=2, help="the first is what the second is compared with")
     parser.add_argument("--chapters", nargs="*", default=[], help="all, unless named")
+    parser.add_argument("--profile", default="smoke")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/vaetl-suite"))
     parser.add_argument("--out", type=Path, default=Path("/tmp/vaetl-suite/course.jsonl"))
@@ -99,7 +102,8 @@ def main() -> None:
                 "date": date.today().isoformat(),
                 "machine": platform.node(),
                 "cores": os.cpu_count(),
-                **measure(clone, options.chapters),
+                "profile": options.profile,
+                **measure(clone, options.chapters, options.profile),
             }
             records.append(record)
             with options.out.open("a") as file:
