@@ -305,8 +305,9 @@ for name, parameter in model.named_parameters():
 
 # %% [markdown]
 # What do these gradients ask for?
-# At the last layer one can see it, because there the gradient of an image's loss is simple: for each logit it is the class's probability, minus 1 if the class is the right one.
-# So a step against the gradient raises the right logit by what its probability still lacks, lowers each other logit by the probability that it got wrongly, and has nothing left to do when the network is certain and right.
+# At the logits one can see it, because there the gradient of an image's loss is simply the probability of each class, minus 1 for the right class.
+# So a step against it raises the right logit by what its probability still lacks, and lowers each other logit by the probability that this class got wrongly.
+# A network that is certain and right has nothing left to learn from the image.
 # The last bias is added to the logits, so its gradient must be the mean of this over the batch.
 
 # %% tags=["nbval-check-output"]
@@ -440,7 +441,8 @@ history = fit(
 # %% [markdown]
 # What has the network learned?
 # Its first layer has 784 weights for each of 128 hidden units, so that a unit's weights can be shown as a picture: orange where ink speaks for the unit, violet where it speaks against.
-# After so few steps they are grainy, but look for violet patches where a garment leaves the ground blank, beside a trunk or between two legs, and for a unit that has learned next to nothing.
+# After so few steps they are grainy.
+# Still, look for violet patches where a garment leaves the ground blank, beside a trunk or between two legs, and for a unit that has learned next to nothing.
 
 # %% slide="What the first layer has learned"
 plots.weight_grid(

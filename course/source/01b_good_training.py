@@ -116,7 +116,7 @@ plt.show()
 # %% [markdown]
 # How steep the valley is across is its *curvature* $\lambda$: the slope at distance 1 from the bottom line.
 # Along the valley it is 1.
-# Gradient descent multiplies the distance across by $1 - \eta\lambda$ in each step.
+# At distance $d$ from that line the slope is $\lambda d$, so a step takes $\eta\lambda d$ away and multiplies the distance by $1 - \eta\lambda$.
 # That number is below $-1$ when $\eta > 2/\lambda$, and then each step overshoots by more than the last.
 #
 # The other two methods use the past as well.

@@ -618,7 +618,8 @@ challenge("training.smallest")
 # What would a model cost that you have read about?
 # Find its parameters and examples, and write its bill with `training_bill_checked`, once for your machine and once for a GPU whose data sheet you can find.
 # Write down where each of the five numbers comes from.
-# The task is answered when you have the lowest and the highest bill that you would believe, and can say which of the five numbers you would have to know better to bring the two together.
+# From what you are unsure of, work out the lowest and the highest bill that you would believe.
+# The task is answered when you can say which of the five numbers you would have to know better to bring the two together.
 
 # %% [markdown]
 # ## Quiz

@@ -324,6 +324,7 @@ settle("hardware.batch", needs["MLP", 512][2] / needs["MLP", 8][2])
 
 # %% [markdown]
 # The large batch lies further right than the small one, because the weights are read once and used for more images.
+# In a forward pass, for example, a weight of 4 bytes takes part in 2 FLOPs per image, which is half a FLOP per byte for one image and 256 for a batch of 512, if nothing but the weights had to be moved.
 # A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
 # A small network may even lie above the slanted roof if its weights fit into the processor's cache, which is faster than the memory that we measured.
 # A point well below both roofs is limited by something else: a layer whose shape suits the processor badly, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is.

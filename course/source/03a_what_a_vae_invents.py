@@ -302,7 +302,8 @@ show_table(
 #
 # ### Where do the digits lie?
 #
-# Each dot is the posterior mean $\mu$ of one digit, in the colour of its class, which the VAE has never seen; the class stands in the middle of its dots.
+# Each dot is the posterior mean $\mu$ of one digit, in the colour of its class, which the VAE has never seen.
+# Each class is named in the middle of its dots, or beside it where two names would overlap.
 # The circles are the prior's, at one and two standard deviations.
 # Look at which classes are neighbours, and which overlap.
 
@@ -636,7 +637,8 @@ verdict_cards("invention")
 # ## An open task
 #
 # Does your own eye agree with the judge?
-# Draw the autoencoder's codes of section 1 once more, now with their full covariance (`torch.distributions.MultivariateNormal`), and mix 30 of these images with 30 samples of the VAE, in an order that you do not know.
+# Draw the autoencoder's codes of section 1 once more, now with their full covariance (`torch.distributions.MultivariateNormal`).
+# Mix 30 of these images with 30 samples of the VAE, in an order that you do not know.
 # Write down for each whether you can read it, before you look where it came from.
 # The task is answered when you have both counts with an interval, and a second person's counts beside them.
 

@@ -598,7 +598,8 @@ show_table(rows, header=("the decoder sees", "cost (nats)", "KL (nats)"))
 # - With *one pixel before* it both do their part: 16 nats of code, and a cost that is 7 nats better than with none.
 # - With nothing to see, the code must say everything, and it costs 22 nats.
 #
-# So what a decoder may see decides what is left for the code, and a narrow view is a cure when it is the code that one wants (Chen et al. 2017, *Variational lossy autoencoder*, arXiv 1611.02731).
+# So what a decoder may see decides what is left for the code.
+# Whoever wants the code should keep the view narrow (Chen et al. 2017, *Variational lossy autoencoder*, arXiv 1611.02731).
 #
 # ### An unused latent can be cut out
 #

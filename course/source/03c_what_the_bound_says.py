@@ -292,7 +292,7 @@ settle("vae.strangers")
 # Much published code skips the binarisation and puts grey pixels straight into the Bernoulli formula.
 # It runs, and gives a number in "nats".
 # But a Bernoulli variable is 0 or 1, and it has no probability for 0.37.
-# By linearity, the formula gives the *expected* log-likelihood of the image's random binarisations instead.
+# What the formula gives instead is the *expected* log-likelihood of the image's random binarisations, since it is linear in $x_i$ and the grey value is the mean of the draws.
 # Even a perfect decoder, $\pi_i = x_i$, cannot bring it to 0, because the entropy of the binarisation remains, $H = -\sum_i \big(x_i\log x_i + (1-x_i)\log(1-x_i)\big)$.
 # The next cell computes that floor for the digits and for the clothes.
 
