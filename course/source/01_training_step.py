@@ -291,7 +291,7 @@ print(f"PyTorch          {F.cross_entropy(logits, labels).item():.6f} nats")
 # The *gradient* of the loss says, for each parameter, how fast the loss grows when that parameter grows.
 # PyTorch computes all of them in one sweep from the loss back to the first layer, hence the name *backward pass*.
 # It is the chain rule: each layer takes the gradient of its output, multiplies it by its own slope, and hands the result to the layer before.
-# It **adds** each of them to what is already stored in that parameter's `.grad`, so old gradients must be cleared first.
+# PyTorch **adds** each gradient to what is already stored in that parameter's `.grad`, so old gradients must be cleared first.
 # Before you run the next cell a second time, run those that compute `logits` and `loss` again, because PyTorch throws away what it has used.
 
 # %%
