@@ -7,6 +7,7 @@ Each function draws one figure, needs `alt`, the sentence that a screen reader s
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -863,6 +864,20 @@ def effects_by_labels(
     return axes
 
 
+def spread(places: np.ndarray, gap: float) -> np.ndarray:
+    """The places [n, 2], moved apart along their line where two are closer than `gap`."""
+    places = places.astype(float)
+    for _ in range(50):  # one move may bring two others together
+        for first, second in itertools.combinations(range(len(places)), 2):
+            between = places[second] - places[first]
+            distance = float(np.hypot(*between))
+            if distance < gap:
+                along = between / distance if distance > 0 else np.array([1.0, 0.0])
+                places[first] -= (gap - distance) / 2 * along
+                places[second] += (gap - distance) / 2 * along
+    return places
+
+
 def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
     """Codes [n, 2] as dots by class, each class named in the middle of its dots.
 
@@ -875,12 +890,14 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str, alt: str) -> Axes:
             circle = Circle((0, 0), radius, fill=False, edgecolor=GREY, linestyle="--")
             axis.add_patch(circle)
             axis.annotate(f"{radius} σ", (0, -radius), ha="center", va="center", **ON_LINES)
-        for label in labels.unique().tolist():
+        classes = labels.unique().tolist()
+        middles = torch.stack([codes[labels == label].median(dim=0).values for label in classes])
+        gap = 0.05 * float((codes.amax(dim=0) - codes.amin(dim=0)).max())
+        for label, place in zip(classes, spread(middles.numpy(), gap), strict=True):
             x, y = codes[labels == label].T
             # As they are, some of the palette's colours are too pale.
             colour = [0.75 * channel for channel in palette(label % 10)[:3]]
             axis.scatter(x, y, color=colour, s=12, linewidths=0, alpha=0.6)
-            place = (x.median().item(), y.median().item())
             style = ON_LINES | {"color": readable(colour), "fontsize": 20, "fontweight": "bold"}
             axis.annotate(str(label), place, ha="center", va="center", **style)
         axis.set(title=title, xlabel="latent 1", ylabel="latent 2")

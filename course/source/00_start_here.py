@@ -29,11 +29,11 @@
 # %% [markdown] slide="Two articles make claims; this course tests them"
 # ## What this course is
 #
-# Two articles stand behind this course, and they claim that training needs enormous computing power and that accelerators are therefore essential.
-# They also claim that a network which tells dogs from cats learns with little work to tell dogs from foxes.
-# And they claim that a variational autoencoder, which chapter 3 introduces, overfits less, trains more efficiently and performs better when it is combined with this kind of reuse.
+# This course grew out of two articles, which chapter 1c names.
+# One says that training needs enormous computing power, so that accelerators are essential, and that a network which tells dogs from cats learns with little work to tell dogs from foxes.
+# The other says that a variational autoencoder, which chapter 3 introduces, overfits less, trains more efficiently and performs better when it is combined with this kind of reuse.
 #
-# The articles give no evidence, so **this course tests each claim with real data, repeated runs and intervals, and keeps the cases in which it fails.**
+# Neither gives any evidence, so **this course tests each claim with real data, repeated runs and intervals, and keeps the cases in which it fails.**
 # A table in [chapter 5a, section 5](05a_what_the_ledger_says.ipynb#5.-So,-what-does-the-ledger-say?) lists all claims with what came out.
 
 # %% [markdown]
@@ -82,7 +82,7 @@ plt.show()
 # | `paper` | the long runs whose results are stored | hours; you need not run it |
 #
 # On Binder `auto` takes `smoke`, and elsewhere it takes `gpu` if the machine has one, and otherwise `cpu`.
-# The other, `seed`, is the start of all random numbers, so another seed shows you what changes by chance alone.
+# The other parameter, `seed`, is the start of all random numbers, so another seed shows you what changes by chance alone.
 
 # %% tags=["parameters"]
 profile: str = "auto"  # smoke (seconds, for a first look), cpu, gpu, paper, or auto
@@ -124,7 +124,7 @@ ready = self_test()
 course_map()
 
 # %% [markdown]
-# Each line is one sitting of about an hour, and asks one question.
+# Each line is one sitting of at most an hour, and asks one question.
 #
 # - **1** What happens in a training step?
 #   **1b** How do you see that training goes well?
@@ -135,12 +135,17 @@ course_map()
 #   **3a** Does it invent better than an autoencoder?
 #   **3b** Is its mathematics right, and how good is it?
 #   **3c** What does its bound say, and what not?
-# - **4** What does it save to reuse a trained network?
+# - **4** How do you reuse a trained network?
+#   **4a** Is the gain real?
 #   **4b** asks the same for text, **4c** for finding objects in pictures, and **4d** for pictures that you take yourself.
+#   **4e** Which layers transfer?
+#   **4f** What does a network forget?
 # - **5** Does what a variational autoencoder has learned help another task?
+#   **5a** What do all the runs say about the claims?
 #   **5b** Why, and which part of it?
+#   **5c** Can one objective do both at once?
 #
-# Chapters 1, 1b, 1c, 2, 3, 3a, 4 and 5 build on each other, and the others can wait.
+# Chapters 1, 1b, 1c, 2, 3, 3a, 4, 4a, 5 and 5a build on each other, and the others can wait.
 # If you are short of time, read 1, 1b and 3, then 5, and for transfer learning alone, read 1 and 1b, then 4.
 # If you have no time at all, read the table of claims in chapter 5a, section 5.
 
@@ -231,7 +236,7 @@ images = load("mnist")
 #
 # Before a run that decides something, a chapter asks for your bet.
 # You choose an answer and say how sure you are, or you give an interval that you are 80 % sure of.
-# What the cells below show stays hidden until you have bet, and then you see what came of it.
+# The cells below keep their results hidden until you have bet, and then show you how it came out.
 # Nobody else sees your bets, and a wrong one costs nothing.
 #
 # Here are four bets to practise on, three of them about chance.
@@ -262,8 +267,8 @@ settle("start.ink", 100 * images.train.images.float().mean().item() / 255)
 
 # %% [markdown]
 # If you are 80 % sure of something, you should be right in 80 of 100 cases, and most people are right less often.
-# The next cell draws how it is with you, over the bets of all chapters.
-# Come back to it after each chapter, and run it again.
+# Are you?
+# The next cell compares how sure you were with how often you were right, over the bets of all chapters, so come back after each chapter and run it again.
 
 # %%
 my_bets("00")
@@ -272,7 +277,7 @@ calibration()
 # %% [markdown]
 # ## An open task
 #
-# Which numbers of this page are chance, and how much of them?
+# Which numbers on this page depend on chance, and how much do they move?
 # Set `seed` in the parameters cell to five other numbers, and run the page from the top each time.
 # Write down what changed each time, and between which ends it lay.
 # The task is answered when you can say before a sixth run what will change and about how far, and are right.

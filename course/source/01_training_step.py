@@ -33,7 +33,7 @@
 #
 # The answer is one small step, repeated.
 # Here is the whole step in one picture, and this chapter writes each of its parts by hand.
-# Go round with the numbers 1 to 4: where does the loss need the labels, and what does it change in the end?
+# Follow the numbers from 1 to 4: at which of them are the labels needed, and what is different at the end?
 #
 # {diagram: training-step}
 #
@@ -226,7 +226,9 @@ print(f"logits {list(logits.shape)}: batch, classes")
 # $$\ell = -\log p_y = -s_y + \log \sum_{j=1}^{C} e^{s_j} .$$
 #
 # It is measured in *nats*, because the logarithm is the natural one.
-# It goes to 0 for a network that is certain and right, and grows without limit for one that is certain and wrong.
+# Why a logarithm?
+# Because it makes a confident mistake dear: a right class that received 0.9 costs 0.11 nats, one that received 0.5 costs 0.69, and one that received 0.01 costs 4.6.
+# So the loss goes to 0 for a network that is certain and right, and grows without limit for one that is certain and wrong.
 # The loss of a batch is the mean over its images.
 #
 # Our network has learned nothing yet.
@@ -272,7 +274,7 @@ print(f"log 10 = {math.log(10):.4f} nats")
 # - return one number in nats, as a tensor without dimensions;
 # - your function must survive logits of ±1000.
 #   On a computer $e^{1000}$ is infinite, and $e^{-1000}$ is 0, whose logarithm is minus infinity, so the formula above cannot be typed in as it stands.
-#   Subtracting the largest logit of each row changes no probability (why?) and cures both.
+#   First subtract from each row its largest logit, which changes no probability (why?), and then use the right-hand form: its sum is now at least 1, so its logarithm is safe.
 
 # %% exercise="training.cross_entropy"
 
@@ -288,7 +290,8 @@ print(f"PyTorch          {F.cross_entropy(logits, labels).item():.6f} nats")
 #
 # The *gradient* of the loss says, for each parameter, how fast the loss grows when that parameter grows.
 # PyTorch computes all of them in one sweep from the loss back to the first layer, hence the name *backward pass*.
-# It **adds** each of them to what is already stored in that parameter's `.grad`, so old gradients must be cleared first.
+# It is the chain rule: each layer takes the gradient of its output, multiplies it by its own slope, and hands the result to the layer before.
+# PyTorch **adds** each gradient to what is already stored in that parameter's `.grad`, so old gradients must be cleared first.
 # Before you run the next cell a second time, run those that compute `logits` and `loss` again, because PyTorch throws away what it has used.
 
 # %%
@@ -301,13 +304,26 @@ for name, parameter in model.named_parameters():
     )
 
 # %% [markdown]
+# What do these gradients ask for?
+# At the logits one can see it, because there the gradient of an image's loss is simply the probability of each class, minus 1 for the right class.
+# So a step against it raises the right logit by what its probability still lacks, and lowers each other logit by the probability that this class got wrongly.
+# A network that is certain and right has nothing left to learn from the image.
+# The last bias is added to the logits, so its gradient must be the mean of this over the batch.
+
+# %% tags=["nbval-check-output"]
+right = F.one_hot(labels, num_classes=10)  # 1 at the right class, else 0
+by_formula = (logits.detach().softmax(dim=1) - right).mean(dim=0)
+agrees = torch.allclose(by_formula, model[3].bias.grad, atol=1e-6)
+print("the last bias has the gradient of the formula:", agrees)
+
+# %% [markdown]
 # ### Update: one small step
 #
 # *Gradient descent* moves each parameter $\theta$ a little against its gradient $g$:
 #
 # $$\theta \leftarrow \theta - \eta\, g .$$
 #
-# The *learning rate* $\eta$ says how little.
+# The *learning rate* $\eta$ sets how far, because the slope holds only near where we stand and a long step may overshoot.
 # An *optimiser* is an object that does this for all parameters.
 # The name `SGD` stands for *stochastic gradient descent*: stochastic, because the gradient is that of a random batch, not of all images.
 
@@ -376,7 +392,7 @@ losses = train_by_hand(
 # We used the optimiser *Adam*.
 # It keeps two running means for each parameter, one of its gradient and one of the gradient's square, and divides the first by the root of the second.
 # In this way each parameter has a step size of its own, and a learning rate near 0.001 often works.
-# In the figure, look at where the curve starts, and at how it shakes.
+# In the figure, look at where the curve starts, and at how much it jumps from one step to the next.
 
 # %% slide="The loss starts at log 10 and falls step by step"
 plots.lines(
@@ -394,7 +410,7 @@ plt.show()
 # %% [markdown]
 # The curve starts at $\log 10$, as it must.
 # It falls fast at first, then slowly.
-# It shakes because every batch is a different sample of images, and some are easier than others.
+# It jumps because every batch is a different sample of images, and some are easier than others.
 #
 # ### The same loop, as `fit`
 #
@@ -425,7 +441,8 @@ history = fit(
 # %% [markdown]
 # What has the network learned?
 # Its first layer has 784 weights for each of 128 hidden units, so that a unit's weights can be shown as a picture: orange where ink speaks for the unit, violet where it speaks against.
-# Look for the outline of a garment.
+# After so few steps they are grainy.
+# Still, look for violet patches where a garment leaves the ground blank, beside a trunk or between two legs, and for a unit that has learned next to nothing.
 
 # %% slide="What the first layer has learned"
 plots.weight_grid(
@@ -514,7 +531,8 @@ settle("training.two_epochs", 100 * by_your_function)
 # Set `batch_size` to 16 and to 1024, and run the chapter from the top each time.
 # Write down where the curve ends, how far it jumps from step to step, and how many steps were made.
 # Is it the size of the batch, or the number of steps?
-# The task is answered when you have an experiment that separates the two, for instance by another number of `epochs` for `train_by_hand`, and a sentence that says what it showed.
+# To find out, change one and keep the other, for instance by giving `train_by_hand` another number of `epochs`.
+# The task is answered when you can say in one sentence what this experiment showed.
 
 # %% [markdown]
 # ## Quiz

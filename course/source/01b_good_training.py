@@ -116,7 +116,7 @@ plt.show()
 # %% [markdown]
 # How steep the valley is across is its *curvature* $\lambda$: the slope at distance 1 from the bottom line.
 # Along the valley it is 1.
-# Gradient descent multiplies the distance across by $1 - \eta\lambda$ in each step.
+# At distance $d$ from that line the slope is $\lambda d$, so a step takes $\eta\lambda d$ away and multiplies the distance by $1 - \eta\lambda$.
 # That number is below $-1$ when $\eta > 2/\lambda$, and then each step overshoots by more than the last.
 #
 # The other two methods use the past as well.
@@ -288,14 +288,14 @@ settle("training.overfit_accuracy", 100 * (accuracies[-1] - accuracies[best]))
 # ## 4. Third test: the learning rate
 #
 # The learning rate is the one setting that you must always choose.
-# A quick way is to start very small, multiply the rate by the same factor after every step, and watch the loss.
-# It goes back to Smith (2017), who raised the rate linearly.
-# While the rate is too small, nothing happens; then the loss falls, and in the end it explodes.
+# A quick way to find it is to start very small, multiply the rate by the same factor after every step, and watch the loss (after Smith 2017, who raised the rate linearly).
+# At first the rate is too small and nothing happens, then the loss falls, and in the end it explodes.
 # Take a value between the steepest fall and a tenth of the rate at which it explodes.
 #
 # We do it for the network that section 6 explains and trains, a small *convolutional network* (CNN).
 # In the figure the thin line is the loss of each batch, and the thick one is smoothed.
-# The shades begin where the thick line has made a tenth of its way down, and where, beyond its lowest point, it has lost a quarter of it again; between them, where is it steepest?
+# The grey shade ends where the thick line has fallen by a tenth of its whole way down, and the orange one begins where it has climbed back by a quarter of that way.
+# Between the two the network learns: where is the line steepest?
 
 
 # %%
@@ -822,7 +822,7 @@ print(
 )
 
 # %% [markdown]
-# With all images the network is better by a few points, and that is why people train on every object they have.
+# With all images the network is better by a few points, which is why people collect as many as they can.
 # Careful: an epoch over six times as many images is also six times as many steps, so part of the gain may be longer training.
 # The recorded network was also tested on more images, 10,000 of them; with `full_data=True`, both lines are about the same data.
 # What more images cost is the subject of chapter 1c.

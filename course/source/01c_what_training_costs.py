@@ -291,7 +291,7 @@ settle("training.cost", sum(1.8 < doubled[name] < 2.2 for name in claimed))
 # *Images* and *epochs* give nearly straight lines, with slopes close to 1 on a machine that does nothing else meanwhile.
 # The printed ratios say it with an interval: the seconds for twice as many, divided by two, where 1 is in proportion.
 #
-# *Width* is different: in our run on two CPU cores, sixteen times the width took only five to six times as long.
+# *Width* is different: in our run on two CPU cores, sixteen times the width took only about five times as long.
 # Part of each step does not depend on the width, such as starting each operation and fetching the batch, and a computer does more operations per second on larger matrices.
 # Only for matrices much larger than ours, which we have not reached here, would the time follow the number of operations.
 #
@@ -486,7 +486,7 @@ settle("training.activations", times["batch 128"])
 # - the first Transformer, in its base size, in 12 hours on 8 GPUs (Vaswani et al. 2017, arXiv 1706.03762);
 # - BLOOM, of GPT-3's size, in 3.5 months on 384 GPUs (Le Scao et al. 2022, arXiv 2211.05100).
 #
-# On the right are the same CNN and the three models on *this* machine.
+# On the right is *this* machine, with the CNN as you have just trained it and with the three large models.
 # Beside which rung does each stand?
 
 # %%
@@ -556,8 +556,8 @@ report(
 # Two warnings go with these times.
 # The throughput is that of a small network, and the second line above shows how much a better one would help.
 # And GPT-3 would not fit into this machine's memory, because its weights alone take 0.7 TB in 32 bits, and training with Adam four times that.
-# What counts is the order of magnitude, and between the CNN and GPT-3 lie some eleven powers of ten.
-# The two sides of the ladder show what the others bought: not fewer operations, but many machines at once.
+# So trust the order of magnitude only, which is enough here, because between the CNN and GPT-3 lie eleven to twelve powers of ten.
+# The two sides of the ladder show how the others got round it: they did not need fewer operations, but had many fast machines share them.
 #
 # What did GPT-3's training take on the machines that it ran on?
 # Patterson et al. (2021, arXiv 2104.10350, Table 4) name GPUs of the type V100 that reached $24.6\cdot10^{12}$ FLOPs per second and drew 330 watts each, and a data centre that took a tenth more for cooling and the like.
@@ -582,20 +582,20 @@ print(f"{kilowatt_hours / 1000:,.0f} megawatt-hours")
 #
 # | what the article says | what we found |
 # | --- | --- |
-# | repeated for every object | time is proportional to the number of images |
-# | over and over | time is proportional to the number of epochs |
+# | repeated for every object | time grows nearly in proportion to the number of images |
+# | over and over | time grows in proportion to the number of epochs |
 # | *may* involve matrices of many dimensions | operations are proportional to the width of this network; time grows more slowly (section 3 prints the slope) |
 # | enormous power *is needed* | true of the largest models; a useful classifier took what the receipt says |
 #
 # 1. *Does the cost grow with images, repetitions and matrices?*
-#    Yes, in proportion to the first two and more slowly with the third.
+#    Yes, to within a tenth in proportion to the first two, and more slowly with the third.
 # 2. *How much is enormous?*
 #    The receipt says what a classifier of clothes took, which is some $10^{11}$ to $10^{12}$ operations.
 # 3. *What would a really large model cost here?*
 #    More than a lifetime, and more memory than there is.
 #
 # The article's "may" belongs to the matrices; of the power it says that it is needed, for a data set of considerable size.
-# So the reasons hold and the conclusion depends on what is considerable, because the network that you have just trained can do without an accelerator.
+# So the reasons hold, but the conclusion depends on how large a data set and a network one has in mind: the one that you have just trained can do without an accelerator.
 # How much one would have helped is the question of chapter 2.
 # How much of the cost you can avoid by starting from a trained network is the question of chapter 4.
 
@@ -618,7 +618,8 @@ challenge("training.smallest")
 # What would a model cost that you have read about?
 # Find its parameters and examples, and write its bill with `training_bill_checked`, once for your machine and once for a GPU whose data sheet you can find.
 # Write down where each of the five numbers comes from.
-# The task is answered when you have the lowest and the highest bill that you would believe, and can say which of the five numbers you would have to know better to bring the two together.
+# From what you are unsure of, work out the lowest and the highest bill that you would believe.
+# The task is answered when you can say which of the five numbers you would have to know better to bring the two together.
 
 # %% [markdown]
 # ## Quiz

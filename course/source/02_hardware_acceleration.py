@@ -278,10 +278,10 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 # The VAE is that of chapter 3, a network that encodes an image, adds noise, and decodes it.
 # FLOPs are counted, but bytes are only estimated, as if there were no cache.
 # We charge four numbers for each activation and ten for each weight, which is read forward and backward and has a gradient and Adam's numbers.
-# So a point is uncertain sideways.
+# So a point may really lie further left or right than it is drawn.
 #
-# In the figure each colour is a network, with a dot for its small batch and a square for its large one.
-# Look how far to the right each point lies, and how close it comes to the roofs.
+# In the figure each colour is a network, and its arrow leads from the small batch to the large one.
+# Look how far to the right each arrow goes, and how close it comes to the roofs.
 
 # %%
 predict("hardware.batch")
@@ -324,6 +324,7 @@ settle("hardware.batch", needs["MLP", 512][2] / needs["MLP", 8][2])
 
 # %% [markdown]
 # The large batch lies further right than the small one, because the weights are read once and used for more images.
+# In a forward pass, for example, a weight of 4 bytes takes part in 2 FLOPs per image, which is half a FLOP per byte for one image and 256 for a batch of 512, if nothing but the weights had to be moved.
 # A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
 # A small network may even lie above the slanted roof if its weights fit into the processor's cache, which is faster than the memory that we measured.
 # A point well below both roofs is limited by something else: a layer whose shape suits the processor badly, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is.
@@ -389,8 +390,9 @@ plt.show()
 # In a cell of a notebook, on Colab and Kaggle as well, write `!vaetl record-machine`.
 # If the machine is taken away, the same command goes on where it was.
 #
-# The next figure shows a recorded machine in grey, and on top of it the lines that you have just measured.
-# Look whose line is lower at your batch size, and where two lines cross.
+# The next cell shows such a machine in grey, and on top of it the lines that you have just measured.
+# The course brings no file of a machine yet, so until you have made one it only says so, and its table is empty.
+# Once you have one, look whose line is lower at your batch size, and where two lines cross.
 
 # %%
 own_files = sorted(Path().glob("machine-*.json"))  # of `vaetl record-machine`
@@ -597,14 +599,14 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 # *An accelerator is essential.*
 # It depends, and now you can say on what.
 #
-# - **For large networks and large batches it helps a lot.**
-#   The table of section 4 predicts by how much.
-#   We have not measured it, but on a machine with a GPU the crossover figure does.
-# - **For small batches it helps much less.**
+# - **For large networks and large batches it should help a lot.**
+#   That is what the table of section 4 predicts.
+#   We have not measured it, but on a machine with a GPU the figure of the crossover does.
+# - **For small batches it should help much less.**
 #   In the same table every network gains less at batch 8 than at batch 512.
-#   Where overhead decides, a faster processor only waits more, so look at your own crossover.
+#   Where overhead decides, a faster processor only waits longer, so look where the lines cross on your machine.
 # - *Some platforms make one available* is true.
-#   The article's words are "mettono a disposizione", so that what they charge is our addition: Colab and Kaggle lend one free of charge, for a limited time.
+#   Colab and Kaggle lend one for a limited time, and free of charge, of which the article says nothing.
 #
 # What can be gained without one, and how to keep your work on a borrowed one, is the subject of [chapter 2b](02b_levers_and_borrowed_gpus.ipynb).
 
@@ -616,7 +618,7 @@ verdict_cards("acceleration", records=speedups)
 #
 # For which network would *you* rent a GPU?
 # Give `widths` and `batches` numbers of your own, and look for the place from which a second core, or the GPU if there is one, pays on this machine.
-# Write down the place for three widths, and what you think decides it, overhead, memory or computing.
+# Write down the batch size at which this happens for three widths, and whether you think that overhead, memory or computing decides it.
 # The task is answered when your explanation has named beforehand on which side a fourth width would lie.
 
 # %% [markdown]

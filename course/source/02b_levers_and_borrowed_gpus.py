@@ -188,12 +188,12 @@ def compare(**levers):
 # %% [markdown]
 # All levers are compared with it.
 #
-# - **Resident** data lie on the device as uint8, and are cast batch by batch.
+# - **Resident** data lie on the device as uint8 and are cast batch by batch, so that nothing is made or sent anew.
 # - **Batch 512** means fewer, larger steps, which changes training too, as chapter 1b showed.
-# - **Fused** means that Adam makes its update in one operation instead of many; all but the baseline and "not fused" have it.
+# - **Fused** means that Adam makes its update in one operation instead of many, so that the overhead is paid once; all but the baseline and "not fused" have it.
 # - **bf16** computes products in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits.
 # - **Accumulated** takes each batch in four pieces, which saves memory and is not meant to be faster.
-# - **Channels last**, for the CNN only, puts all channels of one pixel side by side in memory.
+# - **Channels last**, for the CNN only, puts all channels of one pixel side by side in memory, as a filter needs them together.
 
 # %%
 predict("hardware.resident")
@@ -292,8 +292,9 @@ plt.show()
 settle("hardware.resident", ratios(vae_seconds)["resident"].times[0])
 
 # %% [markdown]
-# A point at 1, the dashed line, gains nothing, and a line through a point is its 95 % interval.
-# Each point is a *set* of levers, and its arrow begins at the set without the last one: in the row "resident, bf16" it shows bf16 alone.
+# A point on the dashed line at 1 gains nothing, and the bar through a point is its 95 % interval.
+# Each point is a *set* of levers, and the arrow below it begins at the set without the last one.
+# So in the row "resident, bf16" the arrow shows what bf16 alone does, and an arrow to the left is a loss.
 #
 # Resident data gain most for the VAE.
 # The CNN needs about twice as many FLOPs per image and, as the roofline of chapter 2 shows for large batches, reaches a much lower rate.

@@ -96,8 +96,9 @@ plt.show()
 
 # %% [markdown]
 # Both pairs of networks were trained on the same digits and reconstruct them.
-# Each has an **encoder**, which maps an image $x$ to its *code*, a short vector $z$ of $d$ numbers, each of which is called a *latent*, and a **decoder**, which maps a code back to an image.
-# On the right, an *autoencoder*, nothing else was asked than that the image that comes out resembles the one that went in, and there are wide spaces from which no digit comes.
+# Each has an **encoder**, which maps an image $x$ to its *code*, and a **decoder**, which maps a code back to an image.
+# A code is a short vector $z$ of $d$ numbers, each of which is called a *latent*.
+# The pair on the right is an *autoencoder*, which was only asked to give back the image that went in, and it leaves wide spaces from which no digit comes.
 # On the left nearly every place within the dashed circle gives one.
 #
 # What is done differently on the left starts from another question.

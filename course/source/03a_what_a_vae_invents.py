@@ -181,14 +181,15 @@ plots.image_grid(
         "autoencoder: invented",
         "VAE: invented",
     ],
-    title="Two networks with the same layers",
+    title="Both bring digits back, but what do they invent?",
     alt="03a/invented",
 )
 plt.show()
 
 # %% [markdown]
 # Digits come back from both, only a little blurred.
-# Of the autoencoder's random codes most are not digits.
+# But of the autoencoder's random codes most give no digit, and though the VAE's inventions have smoother strokes, several of them cannot be read either.
+# Why does the autoencoder fail here?
 # We kept the mean and the spread of each latent, but not how latents vary together, nor the shape of the cloud.
 # Nothing in the loss asked the encoder for a cloud from which it is easy to draw, nor for one without holes.
 #
@@ -197,8 +198,8 @@ plt.show()
 # Ten pictures decide nothing, and eyes see what they hope for.
 # So we let a judge look at a thousand invented digits of each of several networks: a convolutional classifier of real digits.
 # It gives two numbers.
-# The *confidence* is the probability that it gives to its most probable class, on average.
-# The *Fréchet distance* (Heusel et al. 2017, arXiv 1706.08500) asks how far the mean and the covariance of what its last hidden layer makes of invented digits lie from those of real ones.
+# The *confidence* is the mean probability that the judge gives to the class that it finds most probable.
+# The *Fréchet distance* (Heusel et al. 2017, arXiv 1706.08500) compares invented digits with real ones inside the judge: how far apart are the means and the covariances of what its last hidden layer makes of them?
 # It is 0 if both agree, and other real digits have the distance in the table's first row.
 #
 # A fair comparison needs one more row.
@@ -296,12 +297,13 @@ show_table(
 )
 
 # %% [markdown]
-# Two numbers are too few for a digit, which explains the difference.
+# Two numbers are too few to describe a digit, which explains most of the difference.
 # Both files carry the command that made them (`large_facts["command"]`).
 #
 # ### Where do the digits lie?
 #
-# Each dot is the posterior mean $\mu$ of one digit, in the colour of its class, which the VAE has never seen; the class stands in the middle of its dots.
+# Each dot is the posterior mean $\mu$ of one digit, in the colour of its class, which the VAE has never seen.
+# Each class is named in the middle of its dots, or beside it where two names would overlap.
 # The circles are the prior's, at one and two standard deviations.
 # Look at which classes are neighbours, and which overlap.
 
@@ -312,7 +314,7 @@ with torch.no_grad():
 plots.latent_scatter(
     centres,
     labels,
-    title="Codes of the validation digits (loaded VAE)",
+    title="Digits that look alike have codes close together (loaded VAE)",
     alt="03a/codes",
 )
 plt.show()
@@ -349,7 +351,7 @@ plots.image_grid(
     [f"latent {int(i)}" for i in busiest],
     columns=len(steps),
     tops=[f"{float(s):+.1f}".replace("-", "−") for s in steps],
-    title="Traversals: one latent moves, the others stay (loaded VAE)",
+    title="One latent moves, and several things change (loaded VAE)",
     alt="03a/traversals",
 )
 plt.show()
@@ -396,7 +398,7 @@ plots.image_grid(
     large.picture(paths),
     ["straight", "arc"],
     tops=[f"{float(t):.2f}" for t in fractions],
-    title="Interpolation between the codes of two digits (loaded VAE)",
+    title="Halfway between two digits lies neither (loaded VAE)",
     alt="03a/interpolation",
 )
 plt.show()
@@ -412,8 +414,9 @@ plt.show()
 #
 # ## 4. Does it invent, or does it remember?
 #
-# A model could "invent" by copying training images, so we look for the nearest training image of each sample (by squared distance of the pixels).
-# The yardstick is the same distance for real digits.
+# A model could "invent" by copying training images, so we look for the nearest training image of each sample, by squared distance of the pixels.
+# But what counts as near?
+# Our yardstick is how far real digits, which were not trained on either, lie from their own nearest training image.
 
 # %%
 predict("vae.copies")
@@ -494,7 +497,7 @@ print(f"between two real digits: {variety(grey[:300]):.0f}")
 plots.image_grid(
     torch.cat(heat),
     [f"temperature {temperature:g}" for temperature in temperatures],
-    title="The same noise at five temperatures (loaded VAE)",
+    title="Cold samples are alike, hot ones break (loaded VAE)",
     alt="Five rows of ten invented digits. At the lowest temperature nearly all are a "
     "blurred 8; further down they differ more and more, and in the last row strokes "
     "break.",
@@ -634,7 +637,8 @@ verdict_cards("invention")
 # ## An open task
 #
 # Does your own eye agree with the judge?
-# Draw the autoencoder's codes of section 1 once more, now with their full covariance (`torch.distributions.MultivariateNormal`), and mix 30 of these images with 30 samples of the VAE, in an order that you do not know.
+# Draw the autoencoder's codes of section 1 once more, now with their full covariance (`torch.distributions.MultivariateNormal`).
+# Mix 30 of these images with 30 samples of the VAE, in an order that you do not know.
 # Write down for each whether you can read it, before you look where it came from.
 # The task is answered when you have both counts with an interval, and a second person's counts beside them.
 

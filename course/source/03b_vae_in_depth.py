@@ -29,6 +29,14 @@
 # You need [chapter 3](03_variational_autoencoder.ipynb) for the ELBO, the KL and reparameterisation.
 
 # %% [markdown]
+# ## The question
+#
+# Chapter 3 trained a VAE by one noisy draw per image and a bound that nobody could check.
+# Is one draw enough, and is the bound right?
+# What happens when the code is too dear?
+# And how near does such a VAE come to published ones?
+
+# %% [markdown]
 # ## Set-up
 
 # %% tags=["bootstrap"]
@@ -203,7 +211,7 @@ settle("vae.score_variance", (score.var(0).sum() / path.var(0).sum()).item())
 
 # %% [markdown]
 # Both scatter around the same mean, but the score function far more widely.
-# For the same precision the score function needs as many times more draws as the ratio of the two variances, about 1,900 with seed 0.
+# For the same precision it needs about 1,900 times as many draws with seed 0, which is the ratio of the two variances.
 #
 # The third row subtracts a constant, a **baseline**, from $f$, here the mean of $f$ over other draws.
 # Since $\mathbb E_q[\nabla_\mu \log q(z)] = 0$, this does not change the expectation, and it takes away most of the scatter.
@@ -256,7 +264,7 @@ print(
 # The more draws, the less that mean scatters, and the less Jensen loses.
 # $L_1$ is the ELBO, $L_k$ can only rise with $k$, and it tends to $\log p_\theta(x)$, but slowly if $q$ is much narrower than the posterior in some direction, as below.
 #
-# Without the expectation, $\hat L_k = \log\frac1k\sum_j w_j$ from one set of draws is an unbiased *estimate of* $L_k$.
+# One set of draws gives $\hat L_k = \log\frac1k\sum_j w_j$, an unbiased *estimate of* $L_k$.
 #
 # ### Exercise 1: the importance-weighted bound · 8 minutes
 #
@@ -329,10 +337,10 @@ settle("vae.above_the_truth", 100 * (values[50] > truth).double().mean().item())
 
 # %% [markdown]
 # The *mean* stays below the truth and rises with $k$.
-# At $k=1$ its distance from the truth should be the gap of the best diagonal $q$ computed above, within two standard errors or so.
+# At $k=1$ its distance from the truth should be the gap of the best diagonal $q$ computed above, within two standard errors.
 # But a *single* estimate may lie above the truth, because the bound holds in expectation.
 # A larger $k$ lifts the mean and the lower edge of the band, while single estimates go on exceeding the truth.
-# So if you ever see a bound above the exact value, ask first over how many repeats or images it was averaged.
+# If you ever see a bound above the exact value, ask first over how many repeats or images it was averaged.
 #
 # With orthogonal $W$ and the exact posterior something stronger holds.
 # *Every* weight equals $p(x)$ of this model, whatever code was drawn, because $p(x\mid z)\,p(z)/p(z\mid x) = p(x)$ for every $z$.
@@ -432,7 +440,7 @@ for name in ("β = 20 (collapse)", "β = 20, warm-up", "β = 20, free bits 0.5")
 # %% [markdown]
 # Every recipe was trained from the same three seeds, so the last column can compare *within* a seed.
 # It shows the mean difference from plain β = 1, with its 95 % interval.
-# The interval is wide, because it uses Student's t with two degrees of freedom, and it covers the seeds of training only, since all runs are measured on the same validation images.
+# The interval is wide, because three seeds are few, and it covers the seeds alone, since all runs are measured on the same images.
 # The table calls the KL *rate* and minus the reconstruction term *distortion*, and section 4 says why.
 # A latent counts as *active* if the variance of its mean over the images exceeds 0.01.
 
@@ -494,7 +502,7 @@ settle("vae.free_bits", (bounds["β = 20, free bits 0.5"] - collapsed) / lost)
 # - Free bits at β = 20 bring the bound back a long way, because the first 10 nats of the code are free and the network uses them.
 #   But plain β = 1 remains far better: the cure for too high a price is a lower price.
 # - At β = 1 all or nearly all latents are active, so there is nothing to cure.
-#   If the interval in the last column includes 0, three seeds do not tell the recipes apart.
+#   Where the last interval includes 0, three seeds do not tell the recipes apart.
 #
 #
 # ### Exercise 2: mend a decoder that sees too much · 10 minutes
@@ -590,7 +598,8 @@ show_table(rows, header=("the decoder sees", "cost (nats)", "KL (nats)"))
 # - With *one pixel before* it both do their part: 16 nats of code, and a cost that is 7 nats better than with none.
 # - With nothing to see, the code must say everything, and it costs 22 nats.
 #
-# So what a decoder may see decides what is left for the code, and a narrow view is a cure when it is the code that one wants (Chen et al. 2017, *Variational lossy autoencoder*, arXiv 1611.02731).
+# So what a decoder may see decides what is left for the code.
+# Whoever wants the code should keep the view narrow (Chen et al. 2017, *Variational lossy autoencoder*, arXiv 1611.02731).
 #
 # ### An unused latent can be cut out
 #
@@ -693,7 +702,6 @@ show_table(
 
 # %% [markdown]
 # The grey line joins all points that are as good as the best one *for the bound*, and points above it lose.
-# The axes have different scales, so its slope of −1 does not look like 45°.
 #
 # ### The price, on a dial
 #
@@ -782,7 +790,7 @@ show_table(
 )
 
 # %% [markdown]
-# Before you believe a small difference, read in the appendix what else differs: the standard errors, the test images, $k$ and the architecture.
+# Before you believe a small difference, read in the appendix what else differs.
 #
 # ### How loose is the ELBO of this VAE?
 #

@@ -136,7 +136,7 @@ with torch.no_grad():
 plots.image_grid(
     pictures,
     ["original", "reconstruction", "sample"],
-    title="The same VAE on clothes",
+    title=f"Clothes through a code of {P.latent} numbers",
     alt="03c/clothes",
 )
 plt.show()
@@ -188,7 +188,8 @@ for name, rows in (("strangest", strange), ("most ordinary", ordinary)):
 plots.image_grid(
     garments[torch.cat([strange, ordinary])],
     ["strangest", "most ordinary"],
-    title="Clothes by their bound",
+    title=f"Strangest: {cost['strangest']:.0f} nats per image; "
+    f"most ordinary: {cost['most ordinary']:.0f}",
     alt="Two rows of ten garments. The upper row holds bags and "
     "grey jumpers, the lower one thin sandals and black trousers.",
 )
@@ -281,7 +282,7 @@ settle("vae.strangers")
 # The other way round all seems well, since to a VAE of digits clothes cost several times as much as its own images.
 # In the ledger of `vaetl claims` one VAE therefore contradicts the sentence, and the other one supports it.
 #
-# Both have one reason.
+# The two findings have the same reason.
 # An image of a few thin strokes on a blank ground is cheap to describe for any model that has learned what blank ground is, and one with grey cloth all over is not.
 # So the bound says how *simple* an image is for this model, not whether it belongs.
 
@@ -291,7 +292,7 @@ settle("vae.strangers")
 # Much published code skips the binarisation and puts grey pixels straight into the Bernoulli formula.
 # It runs, and gives a number in "nats".
 # But a Bernoulli variable is 0 or 1, and it has no probability for 0.37.
-# By linearity, the formula gives the *expected* log-likelihood of the image's random binarisations instead.
+# What the formula gives instead is the *expected* log-likelihood of the image's random binarisations, since it is linear in $x_i$ and the grey value is the mean of the draws.
 # Even a perfect decoder, $\pi_i = x_i$, cannot bring it to 0, because the entropy of the binarisation remains, $H = -\sum_i \big(x_i\log x_i + (1-x_i)\log(1-x_i)\big)$.
 # The next cell computes that floor for the digits and for the clothes.
 
@@ -417,6 +418,8 @@ settle("vae.starved", starved_history["kl"][-1])
 # It says how many nats this model needs to describe this image, and so how *simple* the image is for it.
 # It does not say whether the image belongs to what the model has learned.
 # It can be compared between two models of the same binary images, and not between data sets, nor with a number that was computed on grey pixels or with a mean in place of a sum.
+#
+# The card gives no verdict, because our runs came before the comparison was fixed, and its number only describes them.
 
 # %%
 verdict_cards("strangers")

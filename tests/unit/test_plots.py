@@ -169,6 +169,13 @@ def test_where_an_interval_lies(low: float | None, high: float | None, side: str
     assert study.side_of_zero({"low": low, "high": high}) == side
 
 
+def test_names_on_the_same_place_are_spread_until_both_can_be_read() -> None:
+    places = np.array([[0.0, 0.0], [0.0, 0.0], [3.0, 0.0]])
+    first, second, far = plots.spread(places, gap=0.4)
+    assert np.hypot(*(first - second)) == pytest.approx(0.4)
+    assert list(far) == [3.0, 0.0], "what is far from the others stays"
+
+
 def test_effects_by_labels_has_a_panel_for_each_data_set_and_a_mark_for_each_side() -> None:
     near = {20: {"value": 1.0, "low": 0.5, "high": 1.5}, 50: {"value": 0.0, "low": -1, "high": 1}}
     far = {20: {"value": -9.0, "low": -20.0, "high": -1.0}}

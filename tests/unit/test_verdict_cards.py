@@ -150,6 +150,16 @@ def test_a_run_of_ones_own_shows_a_number_and_no_verdict(
     assert "1.0 times [0.9, 1.1]" in text and "in this run" in text
 
 
+def test_recorded_runs_that_came_before_their_rule_are_not_called_one_machine(
+    kept: Path,
+) -> None:
+    cheaper = made("strangers", -49.0, -48.0, -47.0, id="03/cost/digits-clothes/vae_of_clothes")
+    keep(kept, cheaper)
+    text = shown("strangers").get_text()
+    assert "No verdict: no comparison was fixed beforehand." in text
+    assert "1 exploratory row" in text and "one machine" not in text
+
+
 def test_exploratory_rows_do_not_stand_for_one_that_is_missing(kept: Path) -> None:
     lever = made("acceleration", 2.1, 2.3, 2.6, id="02/levers/vae/resident")
     keep(kept, lever)

@@ -22,6 +22,7 @@ from vaetl_helpers.output import notebook_kernel, say
 MOST_ROWS = 9  # of a picture; the ledger has them all
 NOT_RECORDED = "not recorded"
 OWN_MACHINE = "It is measured on the machine that runs this chapter."
+OF_THE_RUN = ("", "this machine")  # data that are those of whoever runs the chapter
 NO_WORDS = "Its words, in our summary"
 
 
@@ -116,8 +117,11 @@ class _Card:
         counts = Counter(row.verdict for row in self.rows if row.primary)
         found = sum(counts.values())
         missing = len(asked) - found
-        if not asked:
+        if not asked and self.headline.data in OF_THE_RUN:
             return Verdict(LIVE, "No verdict: one machine decides nothing.", OWN_MACHINE)
+        if not asked:
+            note = f"The ledger has {_count(self.exploratory(), 'exploratory row')}."
+            return Verdict(NOT_RECORDED, "No verdict: no comparison was fixed beforehand.", note)
         if not found:
             decide = f"{_count(len(asked), 'comparison')} will decide it."
             if self.exploratory():
