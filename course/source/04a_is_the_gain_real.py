@@ -229,7 +229,8 @@ settle("combine.one_vae", claimed[1])
 #   In the study below ten source models take turns from draw to draw.
 # - If that takes too long, the interval is labelled **conditional on these models**.
 # - Other things that the repeats share are put into the interval.
-#   For labels that come in several draws there is a correction after Nadeau and Bengio (2003), and the test images, which are the same in all draws, get a variance component of their own.
+#   Draws that have labels in common are worth fewer than they look, which a correction after Nadeau and Bengio (2003) takes into account.
+#   The test images are the same in all draws, and others would have given another difference, so they get a part of the variance of their own.
 #   `study.paired` does both.
 #
 # What remains is to turn an interval into a verdict.
@@ -353,8 +354,9 @@ axis.set_xlabel("training labels of all classes together")
 plt.show()
 
 # %% [markdown]
-# On pullover or shirt, fine-tuning and the probe start seven to ten points above scratch.
-# With 200 labels in all two to four are left, so the lines have come closer.
+# On pullover or shirt, with 20 labels in all, fine-tuning and the probe lie seven to ten points above scratch.
+# With 200 labels two to four are left, so the lines have come closer.
+# But compare them with the flat line, too: with 20 labels neither is shown to be better than *zero labels*, the source model as it is.
 # Two differences were named beforehand as primary for this figure: the probe against scratch at 10 labels per class, and fine-tuning against scratch at 100.
 # Do the draws decide them?
 
@@ -425,9 +427,10 @@ plt.show()
 
 # %% [markdown]
 # The ImageNet network is far ahead, with 92 % after 20 labels in all.
-# The untouched source model, which calls cats foxes and keeps its dogs, has 69 % without a single one, and scratch needs 200 labels to get there.
+# The untouched source model calls cats foxes and keeps its dogs, and so has 69 % without a single label.
+# Scratch has 62 % after 20 labels, and is level with it after 200.
 # With 20 labels fine-tuning is 9.3 points [5.5, 13.1] above scratch, but only 1.9 [−0.9, 4.7] above the untouched model.
-# So most of what looks like fast learning was there before the task began.
+# So here as with the clothes, most of what looks like fast learning was there before the task began.
 #
 # Both stories agree on the primary comparisons: the probe is above scratch at 10 labels per class, by 4.4 points [0.2, 8.5] here, and fine-tuning at 100, by 6.8 [2.2, 11.3].
 
@@ -468,6 +471,7 @@ settle("transfer.foxes")
 # %% [markdown]
 # An interval above 1 says that fine-tuning is cheaper than scratch, *once the source model is there*.
 # One that contains 1 decides nothing.
+# Mind what the large ratio at 10 labels per class is made of: fine-tuning has the target after about four steps, nearly where it began, so it measures a head start more than a faster learning.
 #
 # Somebody trained the source model, so who pays?
 # If one target task saves $c_\text{scratch} - c_\text{transfer}$, and the source training cost $C$, then
@@ -593,11 +597,12 @@ axes[1].legend(frameon=False, loc="lower left")
 plt.show()
 
 # %% [markdown]
-# On wolf or fox nothing is gained by fine-tuning, and the probe is *worse* than scratch, by 7 points [4, 11] with 10 labels per class.
+# On wolf or fox no gain of fine-tuning is seen, though with 100 labels per class its interval would still allow five points.
+# The probe is *worse* than scratch there, by 7 points [4, 11] with 10 labels per class.
 #
 # If a method had gained on wolf or fox as well, then what it knows of cats and dogs would help with animals like them.
-# It gains on dog or fox only, so two explanations are left.
-# Either it knows *dogs*, one half of that task, or it uses traces of the two collections, and these pictures cannot tell the two apart.
+# A gain of fine-tuning is shown on dog or fox only, and two explanations offer themselves.
+# Either the source knows *dogs*, one half of that task, or it uses traces of the two collections, and these pictures cannot tell the two apart.
 # So be careful with the sentence "dog or cat makes dog or fox easy", because part of it may be "knows dogs" and not "knows animals".
 #
 # And why does the probe lie *below* scratch?

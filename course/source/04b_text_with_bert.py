@@ -134,7 +134,7 @@ for axis, rows in zip(axes, views.values(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Sentences 1 and 3 mean nearly the same and share no word, which only the encoder sees.
+# Sentences 1 and 3 mean nearly the same and share no word, so only the encoder sees that they are alike.
 # But 1 and 2, which mean the opposite, are the closest pair for both.
 # Sections 2 and 3 say where these numbers come from.
 
@@ -206,7 +206,7 @@ print(
 # $$\text{tfidf}(t, d) = \text{tf}(t, d)\cdot\text{idf}(t), \qquad \text{idf}(t) = \ln\frac{1 + n}{1 + \text{df}(t)} + 1 .$$
 #
 # - $\text{tf}(t, d)$ is how often $t$ occurs in $d$;
-# - $n$ is the number of sentences that the table is fitted on, and $\text{df}(t)$ the number of those that contain $t$;
+# - $n$ is the number of sentences that the table is fitted on, and $\text{df}(t)$ the number of those that contain $t$.
 #
 # Then each row is divided by its length, so that long sentences do not weigh more.
 # The next cell does the same by hand for the first three sentences.
@@ -233,14 +233,12 @@ print(
 # The word "good", which occurs in one of the three sentences, weighs more than "the", which occurs in two.
 # That is what TF-IDF is for, but the last line shows its weakness.
 # The **cosine** of two vectors is $a \cdot b / (\lVert a \rVert\, \lVert b \rVert)$, their scalar product over the product of their lengths, which are 1 for our rows.
-# It is large for the sentences with "good" and "bad", which share the other words.
-# Yet it is 0 for "the film is good" and "a movie that we enjoyed", which mean nearly the same and share no word.
-# A word that was not among the labelled sentences says nothing at all.
+# It is large for sentences 1 and 2, which share all words but one, and 0 for 1 and 3, which share none.
+# For the same reason a word that was not among the labelled sentences says nothing at all.
 #
 # So this is the rival: TF-IDF of single words and of pairs of neighbouring words, then logistic regression.
 # How strongly its weights are held near 0 (**regularisation**) is set by $C$: the smaller, the stronger.
-# We choose $C$ among seven values by **cross-validation** inside the labelled sentences.
-# No other label is needed, so none is used without being counted.
+# We choose $C$ among seven values by **cross-validation** inside the labelled sentences, which takes no other label.
 # The vocabulary and the idf come from the labelled sentences, too.
 
 
@@ -366,7 +364,6 @@ print(
 )
 
 # %% [markdown]
-# With the mask, padding changes nothing beyond rounding.
 # The course's own encoder uses `text.mean_pool`, which is the same formula.
 #
 # Here are the encoder's numbers of the first figure again:
@@ -377,17 +374,15 @@ for number in (2, 3, 4):
     print(f"cosine of sentences 1 and {number}: {vectors[0] @ vectors[number - 1]:.2f}")
 
 # %% [markdown]
-# Compare the first and the third sentence, which share no word, with the first and the fourth, which share no subject either.
-# But look at "good" and "bad", too: sentences 1 and 2 are closer than the first and the third.
-# Both speak of the quality of a film, and the encoder was trained to put sentences on one *subject* together.
-# Do not expect it to be as good at opinions as at subjects.
+# Sentences 1 and 3 share no word but a subject, and the encoder puts them nearer than 1 and 4, which do not share that either.
+# It was trained to put sentences on one *subject* together, and "good" and "bad" both speak of the quality of a film.
+# So do not expect it to be as good at opinions as at subjects.
 
 # %% [markdown]
 # ## 4. Encode every sentence once
 #
 # The encoder is **frozen**, which means that its weights stay as they are.
 # So every sentence needs to go through it only once, and all experiments share the result.
-# `embed` sorts the sentences by length first, so that a batch needs little padding.
 
 # %%
 started = time.perf_counter()
@@ -453,7 +448,7 @@ settle("text.neighbours", 100 * (hits["encoder"] - hits["TF-IDF"]))
 
 # %% [markdown]
 # TF-IDF finds sentences that share words with ours, rare ones first.
-# The encoder may find some that share none, and speak of something alike.
+# The encoder may find some that share none, but speak of something alike.
 # But one sentence is an anecdote, so the last line counts over all of them.
 
 # %% [markdown]
@@ -527,7 +522,6 @@ table = study.run_study(
 
 # %% [markdown]
 # The figure shows the mean test accuracy over the draws, with its 95 % band.
-# Its horizontal axis is logarithmic and counts the labelled sentences of all classes together, with equally many of each class.
 # The dotted line is guessing, and the second panel is our longer recorded run on film reviews.
 # Which line is higher on the left, and do they meet on the right?
 
@@ -592,7 +586,7 @@ plt.show()
 # %% [markdown]
 # Both methods were run on the same draws, so it does not matter whether their bands overlap.
 # What counts is the mean of the *paired* differences, which the table gives with its 95 % interval.
-# Its verdict is computed from that interval by the rule of chapter 4, after an adjustment for asking once per number of labels.
+# Its verdict follows from that interval by the rule of chapter 4a, adjusted for asking once per number of labels.
 
 # %%
 effects = [
@@ -703,13 +697,11 @@ settle("text.films")
 # How can we explain these results, and how far do they reach?
 #
 # - With five sentences of each class, most words of a test sentence were never seen with a label, so TF-IDF has little to go by.
-#   The encoder has more, because it knows from its own training which words are used alike.
-# - Each label teaches TF-IDF new words, while the encoder's vectors stay what they are.
-#   So the lead need not grow with the number of labels.
-#   Nor need it shrink steadily, because very few labels starve the probe as well.
-#   Compare the differences, here and, in the appendix, on film reviews.
+#   The encoder has more to go by, because it knows from its own training which words are used alike.
+# - Each label teaches TF-IDF new words, while the encoder's vectors stay what they are, so one expects its lead to shrink as labels are added.
+#   In the means it does so on docstrings from 20 to 100 labels per class, and on film reviews only after 100.
 # - Docstrings of different libraries differ in subject, but for and against a film is a difference in opinion.
-#   Compare how far above chance, the dotted line, the encoder comes with the same labels.
+#   So with five labels per class the encoder is 25 points above chance on docstrings, and 7 on film reviews.
 #
 # The intervals cover the draws of labels and the choice of test sentences, but no other encoder.
 #
@@ -773,8 +765,6 @@ settle("text.the", effect.effect)
 
 # %% [markdown]
 # For TF-IDF the answer is one column of its table, while the encoder spreads it over 384 numbers, mixed with the subject of the sentence.
-# An interval below 0 means that counting words won, but the verdict asks for five draws, too.
-#
 # That a probe on 40 labels does not find the word is no proof that it is lost.
 # Still, transfer helps where the new task asks for what the old one made easy to read off.
 
@@ -840,7 +830,7 @@ def fine_tune(labelled, features, rate=RATE, seed=0):
 
 
 # %% [markdown]
-# Fine-tuning costs a training and a new pass over the test sentences for every draw, so this run uses a part of the test sentences and, in some profiles, fewer draws.
+# Fine-tuning costs a training and a new pass over the test sentences for every draw, so this run uses fewer test sentences and, in some profiles, fewer draws.
 # The frozen probe is measured on the same draws and sentences, so its number differs from that of section 5.
 
 # %%
@@ -982,7 +972,6 @@ settle("text.too_fast")
 #
 # - The price.
 #   Once the vectors are there, a frozen probe takes about a second, but fine-tuning takes many times as long, for every draw again.
-#   What it gains must be worth that.
 # - The risk.
 #   The row "too fast" of the recorded run shows that a few steps at a wrong rate change what took a billion pairs to learn.
 #   A frozen encoder cannot be spoiled.
@@ -993,11 +982,11 @@ settle("text.too_fast")
 # ## 7. So, what is such a network worth?
 #
 # In our runs it was worth 13 to 21 points of accuracy over counting words on docstrings, and 5 to 9 on film reviews.
-# That is a large gain, of which an unknown part comes from having been trained on text of the same kind.
+# That is a large gain, but an unknown part of it comes from having been trained on text of the same kind.
 # Asked for something that its training did not need, the word "the", it lost by almost 30 points.
-# Fine-tuning added 2 or 3 points that our few draws cannot tell from 0.
+# Fine-tuning added 2 to 4 points, but with three draws here and five on film reviews that decides nothing.
 #
-# The article names BERT without a number, and the numbers depend on the task: look at your own table.
+# The article names BERT without a number, and such a number would depend on the task.
 # How to store a tuned encoder in a hundredth of its numbers, by **LoRA**, is shown in the appendix.
 
 # %% [markdown]
@@ -1071,7 +1060,7 @@ my_bets("04b")
 #
 # - A token is a word or a piece of one, and an encoder gives each a vector that depends on its sentence.
 #   Mean pooling with the attention mask makes one vector of them.
-# - Pretrained vectors can save labels, but how many points they give depends on the task and on the number of labels.
+# - How many points pretrained vectors give depends on the task and on the number of labels.
 # - A frozen encoder costs one pass over the sentences and has no learning rate that could spoil it, so try it first.
 # - Ask what the encoder was trained on, because "transfer" includes all of that.
 # - Compare with counting words, which takes ten lines and is the comparison that people forget.
@@ -1098,18 +1087,21 @@ my_bets("04b")
 # The name of each library is replaced by `LIBRARY`.
 # Other words that give the library away, such as "tensor", "estimator" or "axes", stay because they are what the libraries are about.
 #
-# Its labels were made automatically from the verdict of the whole review, so some sentences give no sign of their label.
+# The labels of the film sentences were made automatically from the verdict of the whole review, so some sentences give no sign of their label.
 # The files of film sentences do not say where a sentence is from, so two sentences of one review, or of one film, may still be on both sides.
 #
-# - **banking77** (77 classes, Casanueva et al. 2020, arXiv 2003.04807) runs with `task="banking77"` if you have its two files.
-#   What does a customer want who writes to a bank?
+# A third task, **banking77** (77 classes, Casanueva et al. 2020, arXiv 2003.04807), runs with `task="banking77"` if you have its two files.
+# It asks what a customer wants who writes to a bank.
 #
 # ### TF-IDF in scikit-learn
 #
-# - the two ones inside the logarithm ("smooth idf") act like one more sentence that contains every word, so that nothing is divided by 0;
-# - the last one keeps a word that is in every sentence, because its weight is then 1 and not 0.
-#   Scikit-learn writes all words in small letters and drops those of one letter.
-#   Then it divides each row by its length $\sqrt{\sum_t \text{tfidf}(t,d)^2}$, so that long sentences do not weigh more.
+# Why are there three ones in the formula of section 2?
+#
+# - The two inside the logarithm ("smooth idf") act like one more sentence that contains every word, so that nothing is divided by 0.
+# - The last one keeps a word that is in every sentence, because its weight is then 1 and not 0.
+#
+# Scikit-learn writes all words in small letters and drops those of one letter.
+# Then it divides each row by its length $\sqrt{\sum_t \text{tfidf}(t,d)^2}$, so that long sentences do not weigh more.
 #
 # For cross-validation the labelled sentences are cut into five parts, or into fewer if a class has fewer than five labels, and each part is predicted from the others.
 # The $C$ with the best accuracy wins, and among equals the smallest, which regularises most.
@@ -1124,8 +1116,6 @@ my_bets("04b")
 #    It learned to give such a pair similar vectors, and to tell the partner from the other sentences of the batch.
 #
 # The model card lists where the pairs come from: Reddit, Stack Exchange, scientific papers and others.
-# BERT itself is large and must be downloaded, so this page runs a small relative by default, **MiniLM**, whose training went further, as section 3 explains.
-# The chapter therefore says what *such a* network is worth.
 # If you set `model="bert-base-uncased"`, it runs BERT, though averaging the vectors of BERT as it was trained compares sentences less well (Reimers and Gurevych 2019).
 #
 # ### Two directions of many (section 4)
@@ -1203,7 +1193,7 @@ show_recorded(
 # In the profile `smoke` the backward pass computes the activations of each layer again instead of keeping them (*gradient checkpointing*).
 # It gives the same numbers for more time and less memory, and on machines such as Binder's it is memory that is short.
 #
-# There was a trap in the first item.
+# There was a trap in standardising the vectors before the probe.
 # Three of MiniLM's 384 coordinates are practically constant, at about $10^{-7}$ or less, and standardising divides them by next to nothing.
 # Fine-tuning then blew the loss up to several hundred, so `embed` sets them to 0.
 

@@ -169,7 +169,7 @@ plt.show()
 # Its list of boxes is empty, with the shape `[0, 4]`.
 #
 # Labels for a detector are expensive, since *every* object needs a box with a name, and a forgotten one is a wrong label: training then says that there is background.
-# And more of them are needed, because it has to learn not only what a boot looks like, but also where it ends, at every place and in every size, and what all the rest of the image is *not*.
+# And more of them are needed, because it has to learn not only what a boot looks like, but also where it ends, at every place and in every size.
 #
 # So here it should pay even more to begin with a detector that was trained on many labelled images of *other* classes.
 # For photos the usual source is **COCO** (*Common Objects in Context*, Lin et al. 2014), everyday scenes in which people have outlined the objects of 80 classes; its training set, as divided in 2017, has about 118,000 photos.
@@ -365,8 +365,7 @@ plt.show()
 #   Its **last layer** alone is replaced for a new class.
 #
 # The loss is a sum of four, for each of RPN and head one of what is there and one of where; the appendix names them.
-# Both detectors of this chapter are built in the same way.
-# The next cell only counts parameters, so random weights are enough for the COCO detector, and nothing is downloaded.
+# Both detectors of this chapter are built in the same way, and the next cell counts their parameters.
 
 # %% [markdown] slide="Inside a detector"
 # The parts as a drawing; its colours say what section 5 will freeze and what it will train.
@@ -438,8 +437,8 @@ counted = sorted(
 show_table(counted, header=("a boot is called", "times"))
 
 # %% [markdown]
-# If "nothing" is rare, RPN and head together see an object there already.
-# The frequent names are what it must learn to tell apart from boots.
+# Nearly every boot gets a box, although the detector was never shown one: that *something* is there it knows already.
+# It calls boots sneakers or sandals, and so these are what it must learn to tell them from.
 
 # %% [markdown]
 # ## 5. A new class in three steps
@@ -739,12 +738,12 @@ show_differences(table, [(FROZEN, SCRATCH, count) for count in P.counts], means)
 
 # %% [markdown]
 # The first row, with the fewest scenes, is the comparison that we fixed beforehand, and the others are exploratory.
-# A difference is *first − second*, with its 95 % interval in brackets and the number $n$ of draws; its verdict is made by chapter 4's rule, which the appendix repeats.
+# Each row takes the second method from the first, so a positive number speaks for freezing, and the verdict follows the rule of chapter 4a.
 #
 # The interval holds for this one pretrained detector and for scenes made of these test images.
 # Another pretrained detector would be another repeat, and we have only one.
 #
-# Now compare the rows, but if the differences fall from row to row, do not conclude yet why.
+# The differences fall from row to row, but do not conclude yet why.
 # All runs have the same number of steps of 4 scenes.
 # The 150 steps of the recorded run are 120 passes over 5 scenes, and fewer than 2 over 320.
 # The network from scratch may have too few scenes, or too few steps, and the next part takes these two causes apart.
@@ -928,14 +927,14 @@ if recorded(precision_id(LONGER, SIZES[0])):
 # ## 7. So, what did transfer save?
 #
 # **With many scenes transfer saved mostly training time, and with few it replaced missing scenes.**
-# At equal steps alone both would have looked like the worth of pretrained features.
+# Had we compared at equal steps alone, both would have passed for the worth of pretrained features.
 #
 # The rows of the table say how sure that is:
 #
 # - **Few scenes, four times the steps** (third row).
-#   If the difference stays far above 0, then four times the steps do not make up for the missing scenes.
+#   The interval stays far above 0, so four times the steps do not make up for the missing scenes.
 # - **Many scenes, four times the steps** (fourth row).
-#   The smaller the difference, the less transfer is needed, given labelled scenes and time.
+#   The interval reaches from a little below 0 to two and a half points, so whoever has the scenes and the time hardly needs transfer.
 #   He et al. (2018) found on COCO itself that, given enough steps, detectors trained from scratch ended no worse than those that began with features from ImageNet, down to about 10,000 photos.
 #   With very little data pretraining did help.
 #   Their source is a classifier's backbone, but ours is a whole detector.
@@ -943,8 +942,6 @@ if recorded(precision_id(LONGER, SIZES[0])):
 #   A difference above 0 says that freezing was not worse *with the rates used*.
 #   It does not show that freezing is better, because with 40 training scenes the best rates of both gave about the same validation AP, as the appendix prints.
 #   Training can also change for the worse what was learned before, which is one possible reason for a difference with few scenes.
-#
-# If an interval includes 0, these draws do not decide.
 
 # %% [markdown]
 # ## An open task

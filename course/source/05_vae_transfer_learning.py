@@ -235,8 +235,8 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
+# Some come out nearly as they are, while others bend towards a digit that the VAE knows: a 5 may become a 3, a 6 nearly a 0, and a 7 something like a 4.
 # After the few seconds of the profile `smoke` all is a blur.
-# With longer training, some come out nearly as they are, while others bend towards a digit that the VAE knows: a 5 may become a 3, and a 7 a 9.
 # So the code holds something about strokes in general, but not everything.
 # Whether that helps to *classify* is another question.
 
@@ -484,7 +484,7 @@ def show_study(name, alt):
 # %% [markdown]
 # ### Digits 0–4 → 5–9
 #
-# Source and target are related, because strokes are strokes.
+# Source and target share no class, but the strokes of which digits are made.
 # Guess twice about the longer, recorded run of the same study.
 # Is the fine-tuned VAE better, and how far below the probe on a trained encoder lies a probe on an encoder that was *never trained*?
 
@@ -574,6 +574,7 @@ settle("combine.performance")
 # %% [markdown]
 # On the digits the answer turns with the number of labels.
 # With 20 labels no interval lies above 0, and from clothes or from MNIST itself the whole interval lies below it.
+# With 50 labels that holds for digits 0–4, while the other two are undecided.
 # With 100 and with 500 labels all of them lie above 0, even where the VAE has only seen clothes.
 # The gains are small, two points or less in the mean.
 # On pullover or shirt only the interval at 50 labels leaves 0 out.

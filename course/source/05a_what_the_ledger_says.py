@@ -55,7 +55,7 @@
 # %% [markdown]
 # ## Set-up
 #
-# Nothing is trained in this notebook, so it needs few parameters.
+# Nothing is trained in this notebook.
 
 # %% tags=["bootstrap"]
 pass
@@ -112,7 +112,7 @@ recall("05a")
 # - **self-training**: a probe that learns from its own surest guesses on unlabelled images, too.
 #
 # Choose a pair of source and target, two methods and a budget of labels.
-# Each mark on the left is the accuracy of a method with its 95 % interval, so that one sees who leads with few labels and who with many.
+# Each mark on the left is the accuracy of a method with its 95 % interval.
 # Beside it stands the paired difference of your two methods with its verdict at a margin of one point.
 # Below is the bill, with the labels, the work of one task, the work that the source took once, and who paid for that.
 
@@ -122,9 +122,8 @@ plt.show()
 
 # %% [markdown]
 # Networks are compared by the FLOPs until both have the lower of their best accuracies, and anything else by the seconds of a whole run.
-# All these verdicts are exploratory, and among some hundreds of comparisons some will look decided by luck.
+# These verdicts are exploratory, and among hundreds some will look decided by luck.
 #
-# A question to answer with it.
 # An *SVM on pixels* needs no VAE and no network.
 # How often is the fine-tuned VAE shown to be better than that?
 # Guess first.
@@ -151,11 +150,10 @@ plt.show()
 # Where the target is digits, nearly all intervals lie below 0.
 # On pullover or shirt one lies above it, with 50 labels.
 # On the ten kinds of clothes it is the other way round where labels are fewest: with 20, the fine-tuned network is ahead, by 1.4 points after digits and by 2.0 after the clothes themselves.
-# With 100 nothing is decided there any more.
+# With 100 nothing is decided there, and with 500 a third of a point is left after the clothes.
 #
-# So the fair question is another one.
-# Whoever has a VAE may use it in any way, and whoever has none may take any method without it.
-# In each draw the *best with a VAE* and the *best without* are chosen by validation.
+# But whoever has a VAE may use it in any way, and whoever has none may take any method without it.
+# So in each draw the *best with a VAE* and the *best without* are chosen by validation.
 # Where is the best with a VAE ahead, and is that a matter of the labels or of the source?
 
 # %%
@@ -243,7 +241,7 @@ plt.show()
 # With 100 labels all hold 0, and with the most labels all lie above it.
 # In the two wide intervals at 100 labels, the loss of the fine-tuned network jumped to tens of nats in few draws and came back, which a high learning rate does.
 #
-# So look at one thing more before you believe the signs.
+# Before you believe the signs, look at one thing more.
 # Each network has the learning rate that was best for its own accuracy, and the two rates often differ.
 
 # %%
@@ -268,7 +266,7 @@ show_table(
 # %% [markdown]
 # Where the VAE's network was tuned to a higher rate, no interval lies above 0, and where to a lower one, none lies below.
 # Where both have the same rate, nearly all hold 0.
-# So the records do not tell the start from the rate, and speak of two *tuned procedures* alone.
+# So these records cannot say whether it is the start or the rate that overfits less.
 # The measure was meant to be free of the learning rate, and it is not.
 
 # %% [markdown]
@@ -311,7 +309,7 @@ settle("combine.fewer_labels")
 settle("combine.repaid")
 
 # %% [markdown]
-# In labels something is saved, about a sixth here, which is not what most people would call "significantly".
+# About a sixth of the labels is saved here, which is not what most people would call "significantly".
 # In steps the interval holds 1.
 # If you train a VAE for a single task with a hundred labels, you will not get its cost back.
 # The other pairs stand in the forest of section 5.
@@ -392,8 +390,8 @@ settle("combine.noise", sum(told["as found"]) / len(told["as found"]))
 # %% [markdown]
 # A mean whose whole interval lies above 50 % was not earned on images, because there was nothing in them.
 # On noise only the choice of `alpha` can do that, because it alone uses test *labels*.
-# The other two leaks let test images into the encoder and the ruler.
-# They pass this test, and still the study does not measure what it claims to, which is how well it does on images that it has never seen.
+# The other two leaks let test images into the encoder and the ruler, and pass this test.
+# Still, the study then does not measure what it claims to, which is how well it does on images that it has never seen.
 
 # %% [markdown] slide="From a run to a verdict"
 # ## 5. So, what does the ledger say?
@@ -409,7 +407,7 @@ settle("combine.noise", sum(told["as found"]) / len(told["as found"]))
 # (The p value is the probability of an effect at least as large as the one found, in either direction, if there were none.)
 # Rows of a run of your own are *live*, and get no verdict.
 #
-# Dog or fox, the example of the first article, has no row for a VAE yet, because it is not recorded with frozen settings.
+# Dog or fox, the first article's example, is not recorded for a VAE yet, and so has no row.
 
 
 # %%
@@ -452,7 +450,7 @@ plots.forest(
 plt.show()
 
 # %% [markdown]
-# In words, those primary rows that are decided, written by code from the rows:
+# In words, the primary rows that are decided:
 
 # %%
 for row in rows_of_vaes:
@@ -466,7 +464,7 @@ for row in rows_of_vaes:
 # We do not know.
 # One guess is that it describes *everything* in the image, and what the label asks for is a small part of that.
 # Another is that with one hidden layer there is little to transfer.
-# Both can be tested, and the capstone invites you to.
+# The capstone invites you to test them.
 #
 # ### Would you use a VAE?
 #
@@ -474,32 +472,11 @@ for row in rows_of_vaes:
 #
 # 1. With a hundred labels or more of digits, and a VAE that somebody has trained already, we would start from it, because every such comparison with the same network from scratch lies above 0, by less than two and a half points.
 # 2. With 20 labels we would not, because no fine-tuned VAE that is recorded was then shown to be better than scratch; and whether a VAE overfits less we would not say, because in our records that follows the learning rate.
-# 3. We would ask for a VAE of closely related images, because after digits 0–4 the best method with it was ahead of the best without from 20 to 100 labels, whereas after clothes it was behind on MNIST at every number of labels.
-# 4. We would try an SVM on pixels first, which needs neither source nor network and to which the fine-tuned VAE was seldom shown to be superior; and with a VAE at hand we would give its posterior means to that SVM, which was worth one to four points on digits 5–9 with 100 labels or fewer.
+# 3. We would ask for a VAE of related images, because after digits 0–4 the best method with it was ahead of the best without from 20 to 100 labels, whereas after clothes it was behind on MNIST throughout; but on pullover or shirt, with which the source even shares a class, nothing is decided.
+# 4. We would try an SVM on pixels first, which needs neither source nor network and to which the fine-tuned VAE was seldom shown to be superior; its posterior means gave that SVM one to four points on digits 5–9 with 100 labels or fewer, but cost it more than a point on all of MNIST and on Fashion-MNIST with 20.
 # 5. We would not train a VAE for a single task, because in FLOPs it is repaid after hundreds of tasks at the least, while the labels that it saves on digits are a fifth or less.
 #
-# The numbers that they rest on:
-
-# %%
-SUPPORT = {
-    "1": ("accuracy/fine_tuned-scratch", (100, 500)),
-    "2": ("accuracy/fine_tuned-scratch", (20,)),
-    "3": ("accuracy/best_with-best_without", (20, 50, 100, 500)),
-    "4": ("accuracy/svm_mu-svm_pixels", (20, 50, 100)),
-    "5": ("break_even/flops", (20, 100)),
-    "5 ": ("labels/scratch-fine_tuned", (100,)),
-}
-rows = []
-for sentence, (question, counts) in SUPPORT.items():
-    for title, by_labels in vae_comparisons.recorded_effects(question).items():
-        for labels in counts:
-            if labels in by_labels:
-                r = by_labels[labels]
-                number = ledger_text.interval_text(
-                    r["value"], r["low"], r["high"], r["unit"]
-                )
-                rows.append((sentence, question, title, labels, number, r["n"]))
-show_table(rows, ("sentence", "comparison", "data", "labels", "effect", "n"))
+# The numbers that they rest on are in the first appendix.
 
 # %% [markdown]
 # ### The verdicts
@@ -521,7 +498,7 @@ verdict_cards("overfitting", "efficiency", "fewer_labels", "performance")
 #   Its features are what a VAE's features would have to beat, and we have not measured them here.
 #
 # Our 50 validation labels per class are more than most of the small training sets have, a point that Oliver et al. (2018, arXiv 1804.09170) make for semi-supervised learning.
-# They serve every method alike, so the comparison is fair, but the accuracies are those of somebody with more labels.
+# They serve every method alike, but the accuracies are those of somebody with more labels.
 
 # %% [markdown]
 # ## 7. Capstone: your own row in the ledger
@@ -639,6 +616,32 @@ my_bets("05a")
 # - Oliver, Odena, Raffel, Cubuk and Goodfellow, *Realistic Evaluation of Deep Semi-Supervised Learning Algorithms* (2018), arXiv 1804.09170.
 # - Rombach, Blattmann, Lorenz, Esser and Ommer, *High-Resolution Image Synthesis with Latent Diffusion Models* (2022), arXiv 2112.10752.
 # - Holm, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6 (1979).
+
+# %% [markdown]
+# ## Appendix: the numbers behind the five sentences
+#
+# Each row names the sentence that it speaks to; the intervals are of forty pairs.
+
+# %%
+SUPPORT = {
+    "1": ("accuracy/fine_tuned-scratch", (100, 500)),
+    "2": ("accuracy/fine_tuned-scratch", (20,)),
+    "3": ("accuracy/best_with-best_without", (20, 50, 100, 500)),
+    "4": ("accuracy/svm_mu-svm_pixels", (20, 50, 100)),
+    "5": ("break_even/flops", (20, 100)),
+    "5 ": ("labels/scratch-fine_tuned", (100,)),
+}
+rows = []
+for sentence, (question, counts) in SUPPORT.items():
+    for title, by_labels in vae_comparisons.recorded_effects(question).items():
+        for labels in counts:
+            if labels in by_labels:
+                r = by_labels[labels]
+                number = ledger_text.interval_text(
+                    r["value"], r["low"], r["high"], r["unit"]
+                )
+                rows.append((sentence, question, title, labels, number, r["n"]))
+show_table(rows, ("sentence", "comparison", "data", "labels", "effect", "n"))
 
 # %% [markdown]
 # ## Appendix: how the networks were tuned

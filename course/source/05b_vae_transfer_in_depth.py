@@ -105,7 +105,7 @@ recall("05b")
 # ## 1. Is the best β for likelihood the best for transfer?
 #
 # A β-VAE weighs the KL with $\beta$ (chapter 3b), so a small $\beta$ means precise codes and a large $\beta$ means codes near the prior.
-# The bound on the likelihood always counts with $\beta = 1$, so we expect it to be best near 1.
+# The bound on the likelihood counts the KL once, whatever β the training had, so we expect it to be best near $\beta = 1$.
 # Must the features be best there, too?
 #
 # For each $\beta$ we train VAEs and measure two things on *validation* images, the ELBO (with $\beta = 1$) and the accuracy of a probe on $\mu$ with few labels.
@@ -441,7 +441,7 @@ plt.show()
 settle("combine.all_fine_tuned")
 
 # %% [markdown]
-# Keeping the encoder and training a new decoder is 18 to 22 nats better than the reverse, so the encoder is what carries over.
+# In the recorded runs, keeping the encoder and training a new decoder is 18 to 22 nats better than the reverse, so of the two halves the encoder carries over more.
 # Neither half alone is enough, however.
 # A frozen encoder is ahead of scratch after the 120 steps of the profile `cpu`, but 2 nats behind after 200 and 22 after 800, and a frozen decoder is behind each time.
 # Only the VAE that is fine-tuned as a whole is ahead of scratch, by 18 nats after 200 steps and by 1.1 [0.3, 1.8] after 800.
@@ -726,8 +726,9 @@ settle("combine.bars", of_direction.effect)
 
 # %% [markdown]
 # Half of what we expected is there.
-# In the profile `cpu`, a classifier on $\mu$ is about ten points ahead of one on pixels for the *direction*, with 40 labels and with 160, and fine-tuning is two points ahead of scratch.
+# In the profile `cpu`, an SVM on $\mu$ is about ten points ahead of one on pixels for the *direction*, with 40 labels and with 160, and fine-tuning is two to three points ahead of scratch.
 # For the *place* nothing is gained, and the SVM on pixels is even two points better with 40 labels.
+# One guess is that a direction is hard to read off single pixels, while the place is simply where the ink is.
 # A VAE that has seen a tenth as many images, as in `smoke`, shows the opposite: ahead for the place and behind for the direction.
 # So what a code knows changes while it is learned, and "the VAE's features" is short for "those after so many steps".
 # These are five draws on three VAEs, one kind of drawing, and no primary comparison.

@@ -32,8 +32,9 @@
 # In chapter 5 there were two stages, in which first a VAE learned from images without labels and then a classifier learned from labels.
 # The first stage did not know what it was learning for.
 # Can one objective do both at once?
-# The drawing shows where we are going: M2, in which the class is a part of the code, as a story and as its guesses, and the same on the codes of another VAE.
-# Each is explained below.
+# The drawing shows where we are going.
+# Its first two graphs are M2, which makes the class a part of the code: how it says that an image comes about, and how it guesses class and style back.
+# The third puts M2 on the codes of another VAE.
 #
 # {diagram: m2}
 
@@ -351,7 +352,7 @@ settle("combine.few_images", accuracies[-1] - accuracies[0])
 # %% [markdown]
 # Did the images without labels help in this draw?
 # Compare the two numbers.
-# They can do harm, and in our runs on the few images of the package they did, because the classifier follows bounds that a poor model has computed.
+# They can do harm, and in our runs on the few images of the package they did, presumably because the classifier follows bounds that a poor model has computed.
 # In our trials three things made that rarer.
 #
 # - $q(y\mid x)$ learns from the labels first.
@@ -385,10 +386,10 @@ plots.image_grid(
 plt.show()
 
 # %% [markdown]
-# In a short run on 3,500 images the drawings are blurred.
-# If a row shows the same digit ten times, $z$ has kept the class to itself.
-# If a column shows different digits, $y$ has become something other than the class.
-# Both can happen, and the bound forbids neither, because it asks for a good description of the images and says nothing about what each part of the code has to mean.
+# After a short run on 3,500 images the drawings are blurred, but each column has one digit, so $y$ has become the class.
+# The narrow, slanted 3 of the first row gives narrow, slanted digits, so $z$ holds that part of the style, while thickness hardly follows.
+# It need not end so: if a row showed the same digit ten times, $z$ would have kept the class to itself.
+# The bound does not forbid it, because it asks for a good description of the images and says nothing about what each part of the code has to mean.
 #
 # ## 3. M2 on all of MNIST
 #
@@ -538,15 +539,13 @@ settle("combine.m2_error")
 
 
 # %% [markdown]
-# (Our intervals are for the mean: over ten pairs of seeds for the first four of ours, over five draws for M2, and for M1+M2 over five draws *conditional on one VAE*, the package's, which serves them all.)
-#
-# What to see.
 # M2's error is compatible with the paper's 11.97 %.
-# With all of MNIST the unlabelled images help M2 and M1+M2 much: compare "from the labels alone" with "at the end", which have the same draws.
-# (For M1+M2 "the labels alone" are on codes of a VAE that had seen all images already.)
+# With all of MNIST the unlabelled images halve the error of M2 and more than halve that of M1+M2: compare "from the labels alone" with "at the end", which have the same draws.
 # M1+M2 does not come near the paper's 3.33 %.
-# We do not know why; ours differs in the VAE, in $\alpha$, in the missing $\mathcal L$, in dropout, in size, in the stages and in the length of training.
-# The SVM on $\mu$ is also behind their M1+TSVM at 100 labels, and at 1,000 as well; theirs is transductive, and its VAE was another one.
+# We do not know why, because ours differs in the VAE, in $\alpha$, in the missing $\mathcal L$, in dropout, in size, in the stages and in the length of training.
+# The SVM on $\mu$ is also behind their M1+TSVM, which is transductive and had another VAE.
+#
+# Mind what the intervals are over: forty pairs of seeds for the first four of ours, five draws for M2, and for M1+M2 five draws that all share one VAE, the package's, which had seen all images before "the labels alone".
 
 # %% [markdown]
 # ## 4. Clinic: the day random beat trained
@@ -570,7 +569,7 @@ settle("combine.m2_error")
 #
 # ### The scene
 #
-# We need no hours for it: the packaged VAE of digits shows the same.
+# To see it again takes no hours of training, because the packaged VAE of digits shows the same.
 # Here are the features of its 50 latents, those of ten random encoders with the same layers, ten draws of two labels per class, and the published probe.
 
 
@@ -643,7 +642,7 @@ show_table(
 
 # %% [markdown]
 # It is there again, if smaller, and so is the clue.
-# Two classifiers look at the same numbers, and one of them finds them worse than noise.
+# Two classifiers look at the same numbers, and one of them finds them worse than those of a network that has learned nothing.
 #
 # ### Question the witness
 #

@@ -46,6 +46,7 @@ def test_there_are_forty_pairs_each(comparison: str) -> None:
 def test_on_the_digits_the_answer_turns_with_the_labels() -> None:
     found = {data: sides("accuracy/fine_tuned-scratch", data) for data in DIGITS}
     assert found[OWN][20] != ABOVE and found[M1][20] == found[CLOTHES][20] == BELOW
+    assert [found[data][50] for data in DIGITS] == [BELOW, HOLDS, HOLDS]
     assert {found[data][n] for data in DIGITS for n in (100, 500)} == {ABOVE}
     gains = recorded_effects("accuracy/fine_tuned-scratch")
     assert max(record["value"] for data in DIGITS for record in gains[data].values()) <= 2
@@ -102,6 +103,8 @@ def test_on_the_clothes_an_svm_loses_with_few_labels() -> None:
         assert side_of_zero(against[data][20]) == ABOVE
         assert against[data][20]["value"] == pytest.approx(points, abs=0.05)
         assert side_of_zero(against[data][100]) == HOLDS
+    assert side_of_zero(against[ITSELF][500]) == ABOVE
+    assert against[ITSELF][500]["value"] == pytest.approx(1 / 3, abs=0.05), "a third of a point"
     best = {data: sides("accuracy/best_with-best_without", data) for data in FASHION}
     assert best[AFTER_DIGITS] == {20: BELOW, 50: BELOW, 100: HOLDS, 500: ABOVE}
     assert best[ITSELF][20] == BELOW and best[ITSELF][500] == ABOVE
@@ -150,3 +153,6 @@ def test_would_you_use_a_vae() -> None:
         for n in (100, 500)
     )
     assert not [by for by in gains.values() if side_of_zero(by[20]) == ABOVE]
+    svm = recorded_effects("accuracy/svm_mu-svm_pixels")
+    for data in (M1, ITSELF):
+        assert svm[data][20]["value"] < -1 and svm[data][20]["high"] < 0, "μ costs the SVM a point"
