@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
+from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over, images_of
 from vaetl_helpers.study.table import Table
 
 LEVELS = 20  # of the training loss, at which two paths are compared
@@ -69,7 +69,7 @@ def excess_loss(table: Table, a: str, b: str, labels: int) -> Effect:
         lost_by_a = unseen_losses_at(training_a, unseen_a, levels)
         lost_by_b = unseen_losses_at(training_b, unseen_b, levels)
         differences[draw] = float(np.mean(lost_by_a - lost_by_b))
-    return effect_over(table, differences, [labels])
+    return effect_over(table, differences, [labels], conditional=images_of(UNSEEN))
 
 
 Path = tuple[NDArray[np.float64], NDArray[np.float64]]  # training and unseen losses
