@@ -273,6 +273,11 @@ def test_a_record_of_chapter_4_comes_out_of_its_table(task: str) -> None:
         ("05b_vae_transfer_in_depth", "05b/test_error/m1_plus_m2/", "this pretrained model"),
         ("05b_vae_transfer_in_depth", "05b/test_bound/", "these 3 pretrained models"),
         ("04c_detection_with_coco", "04c/ap50/backbone_frozen-from_scratch/", "this pretrained"),
+        # One source model alone, although those of chapter 4's main study take turns.
+        ("04_transfer_learning_tops", "04/forgetting/", "this pretrained model"),
+        ("04_transfer_learning_tops", "04/layers_gain/a", "this pretrained model"),
+        ("04_transfer_learning_animals", "04/source_accuracy/", "this pretrained model"),
+        ("04_transfer_learning_animals", "04/accuracy/imagenet-", "this pretrained model"),
     ],
 )
 def test_intervals_that_share_a_model_say_so(stem: str, pattern: str, condition: str) -> None:
