@@ -86,7 +86,7 @@ def _with_labels(
 class M2(nn.Module):
     """Images from a class and a code: p(y) uniform, p(z) = N(0, I), p(x|y,z); and q(y|x), q(z|x,y).
 
-    M2, section 2.1. One hidden layer each; `classifier` may be any network, images → logits. Labels
+    M2, section 2. One hidden layer each; `classifier` may be any network, images → logits. Labels
     y are one-hot, or what broadcasts like it, so that all classes can be tried at once. With
     `gaussian_log_var` the decoder gives the mean of a Gaussian: for features of another model
     (M1+M2). With `learned_variance` too, that is where the log variance of each feature begins.

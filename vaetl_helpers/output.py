@@ -95,13 +95,15 @@ def emit(line: str, kind: str, content: dict[str, Any]) -> None:
 
 
 TEST_IMAGES = "these test images"
+VALIDATION_IMAGES = "these validation images"
+IMAGES = (TEST_IMAGES, VALIDATION_IMAGES)  # the same in all repeats, and in no interval
 
 
 def conditions(conditional: Sequence[str]) -> str:
     """What an interval holds for, in words."""
     phrases = []
     for condition in conditional:
-        verb = "for" if condition == TEST_IMAGES else "conditional on"
+        verb = "for" if condition in IMAGES else "conditional on"
         phrases.append(f"{verb} {condition}")
     return "; ".join(phrases)
 
@@ -202,6 +204,8 @@ def show_record(content: dict[str, Any]) -> None:
 
 def value_text(content: Mapping[str, Any]) -> str:
     """A record's value, unit and interval as readers see them; a fraction as per cent."""
+    if is_unknown(content):
+        return UNKNOWN
     numbers = [content.get("value"), content.get("low"), content.get("high")]
     unit = content.get("unit") or ""
     if unit == "fraction":
@@ -214,6 +218,20 @@ def value_text(content: Mapping[str, Any]) -> str:
     if None not in numbers[1:]:
         words.append(f"[{low}, {high}]")
     return " ".join(words)
+
+
+UNKNOWN = "unknown"
+
+
+def is_unknown(content: Any) -> bool:
+    """Whether a record, or a row of the ledger, is a ratio that is open at both ends.
+
+    Some of its runs are censored below and some above, so that its value says nothing. A ratio
+    that was measured once is none: it has no standard error.
+    """
+    if content["unit"] not in ("times", "tasks") or content["se"] is None:
+        return False
+    return content["low"] is None and content["high"] is None
 
 
 DIGITS = 3  # of the largest number of those that are compared

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from vaetl_helpers import page_figures
 from vaetl_helpers.alt_texts import full_text
-from vaetl_helpers.output import is_interactive, notebook_kernel
+from vaetl_helpers.output import UNKNOWN, is_interactive, is_unknown, notebook_kernel
 from vaetl_helpers.study.effects import mean_interval, side_of_zero
 from vaetl_helpers.study.table import Table
 
@@ -751,7 +751,7 @@ def _forest_panel(axis: Axes, rows: Sequence[Row], null: int, margin: float | No
         axis.axvspan(low, margin, color=GREY, alpha=0.2, linewidth=0)
     # Arrows are put at the ends of the axis, so all numbers come first.
     for row in rows:
-        numbers = [row["effect"], row["low"], row["high"]]
+        numbers = [] if is_unknown(row) else [row["effect"], row["low"], row["high"]]
         axis.update_datalim([(number, 0) for number in numbers if number is not None])
     axis.autoscale_view()
     limits = axis.get_xlim()
@@ -772,8 +772,9 @@ def _forest_label(row: Row) -> str:
 
 def _forest_row(axis: Axes, y: int, row: Row, limits: tuple[float, float]) -> None:
     """An effect with its interval, which is drawn to the limits of the axis where it is open."""
-    if row["effect"] is None:
-        axis.text(0.02, y, "no number", va="center", transform=axis.get_yaxis_transform())
+    if row["effect"] is None or is_unknown(row):
+        word = "no number" if row["effect"] is None else UNKNOWN
+        axis.text(0.02, y, word, va="center", transform=axis.get_yaxis_transform())
         return
     marker, colour = VERDICTS[row["verdict"]]
     place: dict[str, Any] = {"transform": axis.get_yaxis_transform(), "va": "center"}

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import number_texts, say, show_table
+from vaetl_helpers.output import UNKNOWN, is_unknown, number_texts, say, show_table
 
 Record = dict[str, Any]
 
@@ -121,6 +121,8 @@ def show_recorded(
     for record in records:
         value, low, high = number_texts(record["value"], record["low"], record["high"])
         text = f"{value} {record['unit']} [{low}, {high}]"
+        if is_unknown(record):
+            text = UNKNOWN
         rows.append((record["name"], text, _place_of(record), record["n"]))
     if rows:
         title = f"{data or task or chapter}, {records[0]['label']}"

@@ -51,7 +51,7 @@ def _gram(x: Tensor) -> Tensor:
 
 
 def _hsic(k: Tensor, m: Tensor) -> float:
-    """Song et al. 2012, eq. 5, for Gram matrices without their diagonals.
+    """The unbiased HSIC of Song et al. 2012, for Gram matrices without their diagonals.
 
     The product of the two matrices is never formed.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaetl_helpers.errors import unknown_name_error
+from vaetl_helpers.output import IMAGES
 from vaetl_helpers.recorded import Record, recorded_by_measure
 from vaetl_helpers.study.choices import add_best
 from vaetl_helpers.study.costs import adaptation_ratio, labels_ratio, tasks_that_repay
@@ -83,8 +84,8 @@ def effects(
     """The records of a study's comparisons for the claims ledger.
 
     They are for the VAE of another `source` than the target's own if it is named. `main` is the
-    number of labels at which costs are compared. `conditional` is what the intervals hold for, if
-    the table does not say it.
+    number of labels at which costs are compared. `conditional` is what the intervals hold for,
+    besides the images, if the table does not say it.
     """
     of_source = _StudyOfSource(table, data, source, conditional)
     of_source.add_the_best()
@@ -159,9 +160,11 @@ class _StudyOfSource:
         return set(methods) <= set(self.table.known("method"))
 
     def record(self, id: str, name: str, unit: str, effect: Effect) -> dict[str, Any]:
-        return effect.to_record(
-            name, unit, id=f"05/{id}", data=self.data, conditional=self.conditional
-        )
+        conditional = self.conditional
+        if conditional is not None:
+            images = [condition for condition in effect.conditional if condition in IMAGES]
+            conditional = [*images, *conditional]
+        return effect.to_record(name, unit, id=f"05/{id}", data=self.data, conditional=conditional)
 
     def add_the_best(self) -> None:
         """Adds the best method with a VAE and the best without one, each chosen on validation."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from vaetl_helpers.recorded import Record
-from vaetl_helpers.study import side_of_zero
+from vaetl_helpers.study import recorded_study, side_of_zero
+from vaetl_helpers.study.overfitting import excess_by_draw
 from vaetl_helpers.tuned import tuned_settings
 from vaetl_helpers.vae_comparisons import data_names, recorded_effects
 from vaetl_helpers.vae_transfer import SOURCES
@@ -106,7 +108,7 @@ def test_on_the_clothes_an_svm_loses_with_few_labels() -> None:
     assert side_of_zero(against[ITSELF][500]) == ABOVE
     assert against[ITSELF][500]["value"] == pytest.approx(1 / 3, abs=0.05), "a third of a point"
     best = {data: sides("accuracy/best_with-best_without", data) for data in FASHION}
-    assert best[AFTER_DIGITS] == {20: BELOW, 50: BELOW, 100: HOLDS, 500: ABOVE}
+    assert best[AFTER_DIGITS] == {20: BELOW, 50: BELOW, 100: BELOW, 500: ABOVE}
     assert best[ITSELF][20] == BELOW and best[ITSELF][500] == ABOVE
 
 
@@ -122,6 +124,16 @@ def test_overfitting_turns_with_the_labels() -> None:
         d for d in at_a_hundred if at_a_hundred[d][100]["high"] - at_a_hundred[d][100]["low"] > 0.5
     ]
     assert wide == [M1, CLOTHES], "two wide intervals"
+
+
+def test_in_the_two_wide_intervals_most_draws_lie_below_0() -> None:
+    """A mean follows the few draws whose loss jumped, a median does not."""
+    table = recorded_study("05", "mnist")
+    for tuned, below in (("VAE fine-tuned", 33), ("VAE fine-tuned (Fashion-MNIST)", 27)):
+        by_draw = np.array(list(excess_by_draw(table, "scratch", tuned, 100).values()))
+        assert (by_draw < 0).sum() == below
+        assert -0.04 < np.median(by_draw) < -0.02
+        assert 1 <= (by_draw < -1).sum() <= 6, "a jump, in few draws"
 
 
 def test_overfitting_follows_the_learning_rate() -> None:

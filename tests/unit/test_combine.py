@@ -599,7 +599,7 @@ def test_effects_are_positive_where_they_speak_for_the_vae() -> None:
     assert "05/accuracy/fine_tuned-supervised/50" in found
     assert overfitting["se"] > 0 and overfitting["df"] == 9
     (first, *_) = vae_comparisons.effects(table, "here", 100, conditional=["these 3 VAEs"])
-    assert first["conditional"] == ["these 3 VAEs"]
+    assert first["conditional"] == ["these test images", "these 3 VAEs"]
 
 
 def test_the_ledger_asks_for_effects_that_a_study_makes() -> None:

@@ -19,6 +19,8 @@ import pytest
 from scipy import stats
 
 import vaetl_helpers
+from vaetl_helpers import study as studies
+from vaetl_helpers import vae_comparisons
 
 RECORDED = Path(vaetl_helpers.__file__).parent / "recorded"
 STEMS = [path.stem for path in sorted(RECORDED.glob("05_*.npz"))]
@@ -200,3 +202,87 @@ def test_two_recorded_numbers_come_out_again(stem: str) -> None:
         assert record["value"] == pytest.approx(value, abs=1e-6, rel=1e-5), record["id"]
         ends = (record["low"], record["high"])
         assert ends == pytest.approx((low, high), abs=1e-5, rel=1e-4), record["id"]
+
+
+FIELDS = ("value", "low", "high", "se")
+
+
+def numbers_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a record, with ends that are open as infinity."""
+    return {name: math.inf if record[name] is None else record[name] for name in FIELDS}
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_a_record_is_what_the_packages_own_rules_make_of_its_table(stem: str) -> None:
+    """A rule that changes after a record was joined changes the record, too."""
+    target = stem.partition("_")[2]
+    path = RECORDED / f"05_vae_transfer_learning_{target}.json"
+    kept = {(r["id"], r["data"]): r for r in json.loads(path.read_text("utf-8"))["records"]}
+    made = vae_comparisons.study_effects(studies.recorded_study("05", target), target, "full")
+    assert {(r["id"], r["data"]) for r in made} == set(kept)
+    for record in made:
+        known = kept[record["id"], record["data"]]
+        assert numbers_of(record) == pytest.approx(numbers_of(known)), record["id"]
+        assert record["conditional"] == known["conditional"], record["id"]
+
+
+METHODS_OF_4 = {
+    "zero_labels": "zero labels",
+    "scratch": "scratch",
+    "fine_tuned": "fine-tuned",
+    "linear_probe": "linear probe",
+    "raw_pixels": "raw pixels",
+}
+
+
+def effect_of_chapter_4(table: Any, measure: str, compared: str, labels: int) -> Any:
+    """What the package makes of chapter 4's table; None for another comparison."""
+    first, _, second = (METHODS_OF_4.get(word, "") for word in compared.partition("-"))
+    if not (first and second):
+        return None
+    if measure == "accuracy":
+        return studies.paired(table, first, second, "test accuracy", labels)
+    cost = {"steps": "steps", "flops": "FLOPs"}.get(measure)
+    return cost and studies.adaptation_ratio(table, second, first, cost, labels)
+
+
+@pytest.mark.parametrize("task", ["tops", "animals"])
+def test_a_record_of_chapter_4_comes_out_of_its_table(task: str) -> None:
+    table = studies.recorded_study("04", task)
+    path = RECORDED / f"04_transfer_learning_{task}.json"
+    compared = 0
+    for known in json.loads(path.read_text("utf-8"))["records"]:
+        _, measure, *rest = known["id"].split("/")
+        if known["data"] != task or len(rest) != 2 or not rest[1].endswith("_a_class"):
+            continue
+        per_class = int(rest[1].partition("_")[0])
+        effect = effect_of_chapter_4(table, measure, rest[0], 2 * per_class)
+        if effect is None:
+            continue
+        record = effect.to_record("", known["unit"], id=known["id"], data=task)
+        assert numbers_of(record) == pytest.approx(numbers_of(known)), known["id"]
+        assert record["conditional"] == known["conditional"], known["id"]
+        compared += 1
+    assert compared >= 20
+
+
+@pytest.mark.parametrize(
+    ("stem", "pattern", "condition"),
+    [
+        ("04b_text_with_bert", "04b/accuracy/", "this pretrained model"),
+        ("05b_vae_transfer_in_depth", "05b/test_error/m1_plus_m2/", "this pretrained model"),
+        ("05b_vae_transfer_in_depth", "05b/test_bound/", "these 3 pretrained models"),
+        ("04c_detection_with_coco", "04c/ap50/backbone_frozen-from_scratch/", "this pretrained"),
+        # One source model alone, although those of chapter 4's main study take turns.
+        ("04_transfer_learning_tops", "04/forgetting/", "this pretrained model"),
+        ("04_transfer_learning_tops", "04/layers_gain/a", "this pretrained model"),
+        ("04_transfer_learning_animals", "04/source_accuracy/", "this pretrained model"),
+        ("04_transfer_learning_animals", "04/accuracy/imagenet-", "this pretrained model"),
+    ],
+)
+def test_intervals_that_share_a_model_say_so(stem: str, pattern: str, condition: str) -> None:
+    run = json.loads((RECORDED / f"{stem}.json").read_text("utf-8"))
+    found = [r for r in run["records"] if r["id"].startswith(pattern)]
+    assert found
+    for record in found:
+        assert any(said.startswith(condition) for said in record["conditional"]), record["id"]

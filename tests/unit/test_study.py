@@ -1391,6 +1391,7 @@ def test_labels_to_a_target_and_their_ratio() -> None:
     assert labels_to(table, "b", 70) == {0: Cost(pytest.approx(100)), 1: never(100)}
     saved = labels_ratio(table, "a", "b", target=70)
     assert saved.high == np.inf and saved.times[0] == pytest.approx(np.sqrt(10**0.5 * 10))
+    assert saved.conditional == ("these test images",), "they are in no interval of a cost"
     with pytest.raises(CourseError, match="costs above 0"):
         cost_ratio(costs(known(0.0, 0.0), known(1.0, 1.0)), "a", "b", "steps", 50)
 
@@ -1505,6 +1506,7 @@ def test_a_fixed_target_censors_runs_that_never_get_there() -> None:
     effect = study.adaptation_ratio(table, "tuned", "scratch", "steps", 20, target=72)
     assert effect.times[0] == pytest.approx((40 / 10 * 20 / 10) ** 0.5)
     assert effect.high == np.inf and "at least: 1 of 2 pairs are censored" in effect.label
+    assert "for these validation images" in effect.label, "on which the target is reached"
 
 
 def test_tasks_that_repay_a_price() -> None:
@@ -1512,6 +1514,7 @@ def test_tasks_that_repay_a_price() -> None:
     saved = [30 - 10, 20 - 10]
     repaid = study.tasks_that_repay(table, "tuned", "scratch", "steps", 20, price=3000)
     assert repaid.to_record("n", "tasks", id="a/b")["value"] == pytest.approx(3000 / np.mean(saved))
+    assert repaid.conditional == ("these validation images",)
     mean = effect_of(saved)
     assert mean.low < 0 and repaid.low == -np.inf, "perhaps never"
     assert repaid.high == pytest.approx(np.log(mean.high / 3000))
@@ -1575,6 +1578,7 @@ def test_overfitting_does_not_follow_the_learning_rate() -> None:
     table = paths_table({"slow": [slow] * 5, "fast": [fast] * 5, "worse": [path(0.1, 0.3)] * 5})
     assert study.excess_loss(table, "slow", "fast", 20).effect == pytest.approx(0, abs=0.02)
     assert study.excess_loss(table, "worse", "fast", 20).effect > 0.05
+    assert study.excess_loss(table, "worse", "fast", 20).label == "for these validation images"
     back = study.excess_loss(table, "fast", "worse", 20).effect
     assert back == pytest.approx(-study.excess_loss(table, "worse", "fast", 20).effect)
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
 from vaetl_helpers.claims import CONTRACT, RATIOS, Row
-from vaetl_helpers.output import number_texts
+from vaetl_helpers.output import UNKNOWN, is_unknown, number_texts
 
 SIDES = ("against the claim", "no gain worth having", "for the claim")
 # Of an axis without numbers: what one could have expected.
@@ -71,7 +71,8 @@ def scale_of(unit: str, rows: Sequence[Row] = ()) -> Scale:
     """An axis that holds the rows' numbers, no difference, and the margin with room around it."""
     numbers = []
     for row in rows:
-        numbers += [number for number in (row.effect, row.low, row.high) if number is not None]
+        if not is_unknown(row):
+            numbers += [n for n in (row.effect, row.low, row.high) if n is not None]
     is_ratio = unit in RATIOS
     margin = float(CONTRACT["margins"].get(unit, 1))
     if not numbers:
@@ -144,6 +145,8 @@ def _line(scale: Scale, row: Row, name: str) -> str:
 def _interval(scale: Scale, row: Row) -> str:
     if row.effect is None:
         return '<span class="vc-none">no number</span>'
+    if is_unknown(row):
+        return f'<span class="vc-none">{UNKNOWN}</span>'
     low = scale.place(scale.low if row.low is None else row.low)
     high = scale.place(scale.high if row.high is None else row.high)
     bar = ""
@@ -176,5 +179,7 @@ def alt_text(rows: Sequence[Row]) -> str:
     for row in rows:
         value, low, high = number_texts(row.effect, row.low, row.high)
         number = "no number" if row.effect is None else f"{value} [{low}, {high}] {row.unit}"
+        if is_unknown(row):
+            number = UNKNOWN
         parts.append(f"{row.data}: {number}, {row.verdict}")
     return f"An axis with {count} and 95 % intervals. " + "; ".join(parts) + "."

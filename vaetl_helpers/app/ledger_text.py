@@ -7,13 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from vaetl_helpers.claims import CONTRACT, LIVE, RATIOS, Row, comparisons
-from vaetl_helpers.output import format_table, number_texts
+from vaetl_helpers.output import UNKNOWN, format_table, is_unknown, number_texts
 
 HEADER = ("data", "measure", "effect, 95 % interval", "n", "verdict", "source", "")
 
 
 def shown(row: Row) -> str:
-    """The effect with its unit and interval, where "open" is an end that is not bounded."""
+    """The effect with its unit and interval, where "open" is an end that is not bounded.
+
+    An effect that is open at both ends is "unknown".
+    """
+    if is_unknown(row):
+        return UNKNOWN
     return interval_text(row.effect, row.low, row.high, row.unit)
 
 
@@ -123,6 +128,8 @@ def _reversed(number: float | None, unit: str) -> float | None:
 
 def _doubt(row: Row) -> str:
     """Why a row is undecided."""
+    if is_unknown(row):
+        return "because it is open at both ends"
     if row.low is None and row.high is None:
         return "without an interval"
     if row.n < 5:
@@ -138,12 +145,12 @@ def _doubt(row: Row) -> str:
 
 
 def _quoted(entry: Mapping[str, Any]) -> str:
-    """The sentence of a claim, and who says so."""
+    """The sentence of a claim, who says so, and which of the words are the article's own."""
     if entry["article"] == "neither":
         return f'Often said, though in neither article: "{entry["sentence"]}"'
-    said = f'The {entry["article"]} article, translated: "{entry["sentence"]}"'
+    said = f'The {entry["article"]} article, in our summary: "{entry["sentence"]}"'
     if "original" in entry:
-        said += f' (in Italian: "{entry["original"]}")'
+        said += f' (its words: "{entry["original"]}", which is "{entry["translation"]}")'
     return said
 
 

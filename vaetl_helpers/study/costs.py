@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
+from vaetl_helpers.output import VALIDATION_IMAGES
+from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over, images_of
 from vaetl_helpers.study.table import Censoring, Cost, Table
 
 CURVE = "validation curve"
@@ -69,7 +70,7 @@ def adaptation_ratio(
     costs_a = costs_to(table, a, cost, labels, targets)
     costs_b = costs_to(table, b, cost, labels, targets)
     check_same_draws(costs_a, costs_b, a, b)
-    return _ratio(table, costs_a, costs_b, [labels], cost)
+    return _ratio(table, costs_a, costs_b, [labels], cost, [VALIDATION_IMAGES])
 
 
 def tasks_that_repay(
@@ -87,7 +88,7 @@ def tasks_that_repay(
     costs_b = costs_to(table, b, cost, labels, targets)
     check_same_draws(costs_a, costs_b, a, b)
     savings = {draw: costs_b[draw].value - a_cost.value for draw, a_cost in costs_a.items()}
-    saving = effect_over(table, savings, [labels])
+    saving = effect_over(table, savings, [labels], conditional=[VALIDATION_IMAGES])
     if saving.effect <= 0:
         return None
     censored = sum(bool(costs_a[draw].censoring or costs_b[draw].censoring) for draw in costs_a)
@@ -163,15 +164,17 @@ def labels_ratio(
     costs_a = labels_to(table, a, target, metric)
     costs_b = labels_to(table, b, target, metric)
     check_same_draws(costs_a, costs_b, a, b)
-    return _ratio(table, costs_a, costs_b, table.known("labels"), metric)
+    counts = table.known("labels")
+    return _ratio(table, costs_a, costs_b, counts, metric, images_of(metric))
 
 
-def _ratio(
+def _ratio(  # noqa: PLR0913  # two lists of costs, and what they were counted on
     table: Table,
     costs_a: Mapping[int, Cost],
     costs_b: Mapping[int, Cost],
     counts: Sequence[int],
     metric: str,
+    conditional: Sequence[str] = (),
 ) -> Effect:
     """The effect of log(b's cost / a's cost), with open ends where costs are bounds."""
     logs = {}
@@ -191,7 +194,7 @@ def _ratio(
             may_be_larger = True
         if a.censoring is Censoring.AT_LEAST or b.censoring is Censoring.AT_MOST:
             may_be_smaller = True
-    effect = effect_over(table, logs, counts)
+    effect = effect_over(table, logs, counts, conditional=conditional)
     low = -math.inf if may_be_smaller else effect.low
     high = math.inf if may_be_larger else effect.high
     return replace(effect, low=low, high=high, censored=censored)

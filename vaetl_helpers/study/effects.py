@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import TEST_IMAGES, conditions, record
+from vaetl_helpers.output import TEST_IMAGES, VALIDATION_IMAGES, conditions, record
 from vaetl_helpers.study.arguments import finite_numbers
 from vaetl_helpers.study.table import SHARED, Table
 
@@ -350,8 +350,13 @@ def paired(table: Table, a: str, b: str, metric: str, labels: int, over: str = "
     if len(by_image) == len(left):
         return effect_over(table, by_image, [labels], over)
     by_draw = {draw: left[draw] - right[draw] for draw in left}
-    conditional = [TEST_IMAGES] if "test" in metric else []
-    return effect_over(table, by_draw, [labels], over, conditional)
+    return effect_over(table, by_draw, [labels], over, images_of(metric))
+
+
+def images_of(metric: str) -> list[str]:
+    """What the mean of a metric in each draw is conditional on: its images, which draws share."""
+    shared = {"test": TEST_IMAGES, "validation": VALIDATION_IMAGES}
+    return [images for word, images in shared.items() if word in metric]
 
 
 ByDraw = Mapping[int, Any]

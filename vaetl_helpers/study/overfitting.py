@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over
+from vaetl_helpers.study.effects import Effect, check_same_draws, effect_over, images_of
 from vaetl_helpers.study.table import Table
 
 LEVELS = 20  # of the training loss, at which two paths are compared
@@ -54,11 +54,11 @@ def shared_levels(
     return np.linspace(highest, min(lowest, highest), count)
 
 
-def excess_loss(table: Table, a: str, b: str, labels: int) -> Effect:
-    """By how much the loss on unseen images is lower with `b` than with `a`, in nats per image.
+def excess_by_draw(table: Table, a: str, b: str, labels: int) -> dict[int, float]:
+    """For each draw by how much the loss on unseen images is lower with `b` than with `a`.
 
-    It is the mean over levels of the training loss that both reach in a draw, so above 0 `b`
-    overfits less. Runs gave TRAINING and UNSEEN.
+    It is the mean over levels of the training loss that both reach, in nats per image. Runs gave
+    TRAINING and UNSEEN.
     """
     paths_a, paths_b = _paths(table, a, labels), _paths(table, b, labels)
     check_same_draws(paths_a, paths_b, a, b)
@@ -69,7 +69,13 @@ def excess_loss(table: Table, a: str, b: str, labels: int) -> Effect:
         lost_by_a = unseen_losses_at(training_a, unseen_a, levels)
         lost_by_b = unseen_losses_at(training_b, unseen_b, levels)
         differences[draw] = float(np.mean(lost_by_a - lost_by_b))
-    return effect_over(table, differences, [labels])
+    return differences
+
+
+def excess_loss(table: Table, a: str, b: str, labels: int) -> Effect:
+    """The effect of `excess_by_draw`: above 0 `b` overfits less, on these validation images."""
+    differences = excess_by_draw(table, a, b, labels)
+    return effect_over(table, differences, [labels], conditional=images_of(UNSEEN))
 
 
 Path = tuple[NDArray[np.float64], NDArray[np.float64]]  # training and unseen losses
