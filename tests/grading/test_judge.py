@@ -173,10 +173,24 @@ def test_parameters_are_injected_below_the_courses_own() -> None:
 
 def test_later_cells_get_the_reference_whatever_the_answer_was() -> None:
     kl = ASSIGNMENT.exercises[1]
-    assert judge.with_reference(kl) == 'kl_checked = check("vae.kl", None)'
+    asked = []
+
+    def check(id: str, function: object) -> str:
+        asked.append((id, function))
+        return "reference"
+
     for number in GRADED:
         for exercise in find_assignment(number).exercises:
-            assert judge.with_reference(exercise) != exercise.check_cell
+            code = judge.with_reference(exercise)
+            assert not code.startswith(exercise.check_cell)
+            names: dict[str, object] = {"check": check}
+            exec(code, names)
+            assert names[exercise.function] == "reference"
+            assert asked == [(exercise.id, None)] * 2
+            asked.clear()
+    names = {"check": check}
+    exec(judge.with_reference(kl), names)
+    assert names["kl"] == names["kl_checked"] == "reference"
 
 
 def test_outcomes_of_a_run_become_points(tests: HiddenTests) -> None:

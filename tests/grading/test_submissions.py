@@ -44,6 +44,7 @@ NAME = "03_variational_autoencoder"
 LEARNER = (course_dir() / f"{NAME}.ipynb").read_bytes()
 OTHER = (course_dir() / "01_training_step.ipynb").read_bytes()
 MOODLE = "assignsubmission_file"
+UNOPENED = "an archive within is not opened, hand in the notebook itself"
 SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,59}")
 
 
@@ -313,8 +314,14 @@ def test_a_single_notebook(tmp_path: Path) -> None:
         ({"ada/": b""}, "no notebook in the folder"),
         ({"ada/.ipynb_checkpoints/x.ipynb": A}, "no notebook in the folder"),
         ({"ada/b.pdf": b"", "ada/a.txt": b""}, "no notebook, only a.txt, b.pdf"),
-        ({"ada/x.zip": b"PK"}, "no notebook, only x.zip: an archive within is not opened"),
-        ({"ada.7z": b"PK"}, "no notebook, only ada.7z: an archive within is not opened"),
+        (
+            {"ada/x.zip": b"PK"},
+            f"no notebook, only x.zip: {UNOPENED}",
+        ),
+        (
+            {"ada.7z": b"PK"},
+            f"no notebook, only ada.7z: {UNOPENED}",
+        ),
         ({f"ada_1_{MOODLE}_x.pdf": b""}, f"no notebook, only ada_1_{MOODLE}_x.pdf"),
         ({"ada/x.ipynb": b" " * 100_001}, "larger than 0.1 MB without its outputs"),
         ({"ada/x.ipynb": b" " * 500_001}, "larger than 0.5 MB"),

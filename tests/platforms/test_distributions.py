@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
+import re
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from vaetl_helpers import __version__
+from vaetl_helpers.authoring.text_pages import texts_beside
 
 ROOT = Path(__file__).parents[2]
 UV = (sys.executable, "-m", "uv")
@@ -53,8 +56,10 @@ def test_both_hold_the_course_and_nothing_else(built: dict[str, Path]) -> None:
     with tarfile.open(built["archive"]) as archive:
         in_archive = {name.partition("/")[2] for name in archive.getnames()}
     assert tracked("vaetl_helpers") <= in_wheel
-    assert {f"vaetl_helpers/{name}" for name in tracked("course")} <= in_wheel
-    assert tracked("vaetl_helpers") | tracked("course") | tracked("tests") <= in_archive
+    for folder in ("course", "docs"):
+        assert {f"vaetl_helpers/{name}" for name in tracked(folder)} <= in_wheel
+        assert tracked(folder) <= in_archive
+    assert tracked("vaetl_helpers") | tracked("tests") <= in_archive
     for names in (in_wheel, in_archive):
         unwanted = [
             name for name in names if "__pycache__" in name or "/.ipynb_checkpoints" in name
@@ -63,6 +68,18 @@ def test_both_hold_the_course_and_nothing_else(built: dict[str, Path]) -> None:
             name for name in names if name.startswith((".venv", "runs/"))
         ]
     assert max(path.stat().st_size for path in built.values()) < MOST_BYTES
+
+
+@pytest.mark.slow
+def test_what_an_instructor_reads_in_the_wheel_leads_nowhere_else(built: dict[str, Path]) -> None:
+    with zipfile.ZipFile(built["wheel"]) as wheel:
+        names = set(wheel.namelist())
+        pages = [name for name in names if name.startswith("vaetl_helpers/docs/instructors/")]
+        texts = {name: wheel.read(name).decode() for name in pages if name.endswith(".md")}
+    assert len(texts) > 3
+    for page, text in texts.items():
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert posixpath.normpath(posixpath.join(posixpath.dirname(page), link)) in names, link
 
 
 @pytest.mark.slow
@@ -93,4 +110,7 @@ def test_it_is_installed_and_works_in_a_clean_environment(
     templates = str(Path(sys.prefix, "share", "jupyter"))
     run(scripts / "vaetl", "site", "--out", tmp_path / "site", JUPYTER_PATH=templates)
     pages = list((tmp_path / "site").glob("*.html"))
-    assert len(pages) == 1 + len(list((ROOT / "course").glob("*.ipynb")))
+    texts = texts_beside(ROOT / "course").paths  # cheat sheets and what else `docs` has for readers
+    assert len(pages) == 1 + len(list((ROOT / "course").glob("*.ipynb"))) + len(texts)
+    page = re.search(r"(?m)^for instructors +(.+)$", run(scripts / "vaetl", "doctor", HOME="/home"))
+    assert page and Path(page[1]).is_relative_to(tmp_path) and Path(page[1]).is_file()

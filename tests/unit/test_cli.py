@@ -359,6 +359,7 @@ def test_doctor_shows_the_whole_picture_and_ends_in_ready(
         facts["accelerator"] == "none found" and facts["device"] == f"CPU, {os.cpu_count()} cores"
     )
     assert {"python", "system", "processor", "cores", "memory", "notebooks"} <= set(facts)
+    assert Path(facts["for instructors"]).parts[-3:] == ("docs", "instructors", "README.md")
     rows = {row["name"]: row for row in data.where()}
     assert all(facts[f"data {name}"].startswith(rows[name]["status"]) for name in data.DATASETS)
     assert "advice" not in facts

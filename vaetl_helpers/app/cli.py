@@ -267,7 +267,7 @@ def assign(
     vaetl assign 03 --out teaching   teaching/release/03/...ipynb
 
     Solutions are removed, points and checksums set. The folder is a course of nbgrader: its
-    commands work there.
+    commands work there. `vaetl doctor` names the page on teaching and grading.
     """
     _need("Grading", lab=EXECUTION, grading=())
     from vaetl_helpers.grading import gradebook
@@ -338,7 +338,8 @@ def grade(  # noqa: PLR0913  (the options of the command)
     vaetl grade inbox --assignment 03 --out teaching --only vae.kl    after its check was mended
 
     Writes grades.csv, report.html, feedback pages and nbgrader's gradebook. What is graded stays
-    graded: after Ctrl-C, or when late submissions have come, run the same command again.
+    graded: after Ctrl-C, or when late submissions have come, run the same command again. `vaetl
+    doctor` names the page on teaching and grading.
     """
     _need("Grading", lab=EXECUTION, grading=())
     from vaetl_helpers.grading.course import grade as grade_course

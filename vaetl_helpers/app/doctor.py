@@ -41,12 +41,24 @@ def checkup() -> tuple[dict[str, Any], list[str]]:
     except CourseError as error:
         facts["notebooks"] = "missing"
         todo.append(str(error))
+    guide = _instructors_page()
+    if guide:
+        facts["for instructors"] = str(guide)
     facts["data"] = _data_sets()
     facts["extras"] = {
         extra: install_command(needs) if needs else "present"
         for extra, needs in not_installed.items()
     }
     return presentable(facts), presentable(todo)
+
+
+def _instructors_page() -> Path | None:
+    """Where teaching and grading are explained: beside the course, in an installation too."""
+    try:
+        page = course_dir().parent / "docs" / "instructors" / "README.md"
+    except CourseError:
+        return None
+    return page if page.is_file() else None
 
 
 def _device_problems() -> list[str]:

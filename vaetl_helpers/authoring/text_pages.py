@@ -27,7 +27,7 @@ class Texts(NamedTuple):
 
 
 def texts_beside(course: Path) -> Texts:
-    """The texts of a checkout, whose `docs` stand beside the course; none in an installation."""
+    """The texts of the `docs` beside the course, in a checkout and in an installation."""
     docs = course.parent / "docs"
     glossary = docs / GLOSSARY
     return Texts(

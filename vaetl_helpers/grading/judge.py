@@ -580,9 +580,11 @@ def readable(submission: Submission, assignment: Assignment) -> Content | Outcom
 def with_reference(exercise: AssignedExercise) -> str:
     """The check cell as the sandbox runs it.
 
-    Later cells get the reference, so that each exercise stands alone.
+    Later cells get the reference, so that each exercise stands alone: by the name of what was
+    checked, and by the function's own, which some answers call instead.
     """
-    return exercise.check_cell.replace(f", {exercise.function})", ", None)")
+    checked = exercise.check_cell.replace(f", {exercise.function})", ", None)")
+    return f"{checked}\n{exercise.function} = check({exercise.id!r}, None)"
 
 
 def grade_all(

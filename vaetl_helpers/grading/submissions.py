@@ -495,7 +495,7 @@ def _fault_without_notebook(files: list[FoundFile]) -> str:
             names.append(file.name)
     fault = f"no notebook, only {listed(names)}" if names else "no notebook in the folder"
     if any(file.name.lower().endswith(ARCHIVES) for file in files):
-        fault += ": an archive within is not opened"
+        fault += ": an archive within is not opened, hand in the notebook itself"
     return fault
 
 
