@@ -29,7 +29,10 @@ Shape = Sequence[int]
 Formula = Callable[..., int]
 aten = torch.ops.aten
 # Names of operations that are not small beside matrix products.
-LARGE = re.compile(r"conv(?!ert)|mm$|rnn|lstm|gru|attention|transformer|trilinear|cdist|fft|linalg")
+LARGE = re.compile(
+    r"conv(?!ert)|mm$|rnn|lstm|gru|attention|transformer|trilinear|[cp]dist|fft|linalg"
+    r"|cholesky|triangular_solve"
+)
 SMALL = re.compile(r"linalg.*norm|check_errors")
 
 
@@ -144,6 +147,15 @@ def _distances_backward(_gradient: Shape, x1: Shape, x2: Shape, *_: Any, **__: A
     return _distances(x1, x2)
 
 
+def _distances_of_pairs(x: Shape, *_: Any, **__: Any) -> int:
+    """Each row with each later one."""
+    return x[0] * (x[0] - 1) * x[1]
+
+
+def _distances_of_pairs_backward(_gradient: Shape, x: Shape, *_: Any, **__: Any) -> int:
+    return _distances_of_pairs(x)
+
+
 def _matrix_vector(matrix: Shape, _vector: Shape, **_: Any) -> int:
     return 2 * math.prod(matrix)
 
@@ -163,6 +175,8 @@ FORMULAS: dict[Any, Formula] = {
     aten._cdist_forward: _distances,
     aten._euclidean_dist: _distances,
     aten._cdist_backward: _distances_backward,
+    aten._pdist_forward: _distances_of_pairs,
+    aten._pdist_backward: _distances_of_pairs_backward,
     aten.mv: _matrix_vector,
     aten.dot: _matrix_vector,
     aten.vdot: _matrix_vector,

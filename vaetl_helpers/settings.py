@@ -9,6 +9,7 @@ import random
 import shutil
 from importlib import resources
 from importlib.metadata import version
+from numbers import Integral, Real
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,8 +165,8 @@ class Settings(SimpleNamespace):
 def setup(chapter: str, profile: str = "auto", seed: int = 0, **knobs: Any) -> Settings:
     """Fills the knobs that are None from the profile, seeds the generators and prints one line.
 
-    Raises CourseError for an unknown chapter, profile or knob, and for a seed that is not a whole
-    number.
+    Raises CourseError for an unknown chapter, profile or knob, for a knob of another kind than the
+    profile's, and for a seed that is not a whole number.
     """
     device, device_name, problem = best_device()
     if chapter not in profiles():
@@ -220,8 +221,37 @@ def _filled(knobs: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
         if knob not in defaults:
             raise unknown_name_error("parameter", knob, defaults)
         if value is not None:
+            _refuse_other_kinds(knob, value, defaults[knob])
             values[knob] = value
     return values
+
+
+def _refuse_other_kinds(knob: str, value: Any, default: Any) -> None:
+    """Raises CourseError where a knob is a text instead of a number, or the like.
+
+    papermill hands over what YAML reads, whatever the notebook's annotation says.
+    """
+    if isinstance(default, list):
+        is_list = isinstance(value, list | tuple)
+        # An empty default, as of `parts`, does not tell what the list is to hold.
+        fits = is_list and (not default or all(_is_like(one, default[0]) for one in value))
+    else:
+        fits = _is_like(value, default)
+    if not fits:
+        raise CourseError(
+            f"The parameter {knob} is like {default!r}, not {value!r}: try {knob}={default!r}. "
+            "YAML reads 1e-3 as a text: write 1.0e-3 there."
+        )
+
+
+def _is_like(value: Any, example: Any) -> bool:
+    if example is None:
+        return True
+    if isinstance(example, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(example, bool)
+    if isinstance(example, str):
+        return isinstance(value, str | Path)
+    return isinstance(value, Integral if isinstance(example, int) else Real)
 
 
 def prepare(seed: int = 0) -> None:

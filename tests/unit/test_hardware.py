@@ -573,6 +573,15 @@ def test_flops_of_distances_are_those_of_all_pairs(rows: int, p: float) -> None:
     )
 
 
+def test_flops_of_distances_within_a_batch_are_those_of_each_pair_once() -> None:
+    class Pairs(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.pdist(super().forward(x))
+
+    products = 2 * 6 * 8 * 3  # six rows, from 8 numbers to 3
+    assert flops(Pairs(8, 3), torch.rand(6, 8)) == 2 * products + 2 * (2 * 15 * 3)
+
+
 def test_flops_of_products_with_vectors_are_counted() -> None:
     class Attention(nn.Module):
         def __init__(self) -> None:
@@ -608,6 +617,15 @@ def test_an_operation_without_a_formula_is_refused_with_its_layer() -> None:
     model = nn.Sequential(nn.Linear(8, 8), Spectrum(), nn.Linear(8, 1))
     with pytest.raises(CourseError, match=r"_fft_r2c in layer 1 \(Spectrum\) cannot be counted"):
         flops(model, torch.rand(4, 8))
+
+
+def test_a_solver_without_a_formula_is_refused() -> None:
+    class Solver(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cholesky_solve(x.T, torch.eye(4, requires_grad=True))
+
+    with pytest.raises(CourseError, match=r"cholesky_solve.* cannot be counted"):
+        flops(nn.Sequential(nn.Linear(8, 4), Solver()), torch.rand(6, 8))
 
 
 def test_a_training_step_of_a_mobile_network_costs_three_times_its_forward_pass() -> None:

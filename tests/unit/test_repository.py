@@ -116,6 +116,17 @@ def test_no_notebook_hides_a_cell(word: str) -> None:
         assert word not in path.read_text("utf-8"), path.name
 
 
+def test_each_finding_is_listed_and_says_what_was_seen_when_and_why_it_matters() -> None:
+    scripts = {path.name: path for path in (ROOT / "findings").glob("*.sh")}
+    listed = re.findall(r"\]\((\w+\.sh)\)", (ROOT / "findings" / "README.md").read_text("utf-8"))
+    assert listed == sorted(scripts)
+    for name, path in scripts.items():
+        header = path.read_text("utf-8").partition("\nset -euo pipefail\n")[0]
+        assert re.search(r"^# Seen on \d{4}-\d\d-\d\d", header, re.MULTILINE), name
+        assert "\n# Why it matters here: " in header, name
+        assert header.endswith("\n# Exit code 0: still so. 1: it has changed."), name
+
+
 def test_ruff_is_clean() -> None:
     for action in (["check"], ["format", "--check"]):
         result = subprocess.run(

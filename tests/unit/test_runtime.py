@@ -196,6 +196,41 @@ def test_setup_refuses_unknown_names_with_the_near_match(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("chapter", "knob", "value"),
+    [
+        ("03b", "epochs", "3"),
+        ("03b", "epochs", 2.5),
+        ("03b", "epochs", True),
+        ("03b", "full_data", "no"),
+        ("03b", "full_data", 1),
+        ("03b", "betas", ["1e-1", 1]),
+        ("03b", "betas", 0.1),
+        ("05", "targets", "digits"),
+        ("05", "counts", [50, 100.5]),
+        ("04", "task", 3),
+    ],
+)
+def test_setup_refuses_a_knob_of_another_kind(
+    chapter: str, knob: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "profiles", profiles)
+    with pytest.raises(CourseError, match=f"parameter {knob} is like .*: try {knob}=.*1.0e-3"):
+        setup(chapter, "smoke", **{knob: value})
+
+
+def test_setup_takes_what_a_person_may_write_for_a_knob(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "profiles", profiles)
+    taken = setup("03b", "smoke", epochs=np.int64(4), betas=(1, 0.5), data_root=Path("data"))
+    assert (taken.epochs, taken.betas, taken.data_root) == (4, (1, 0.5), Path("data"))
+    assert setup("05b", "smoke", parts=["parts"], jobs=2).parts == ["parts"]
+    assert setup("04", "smoke", task="./pictures").task == "./pictures"
+    for chapter, by_profile in profiles().items():
+        for profile in by_profile:
+            for values in by_profile.values():
+                setup(chapter, profile, **values)
+
+
 @pytest.mark.parametrize("seed", [-1, 2**31, 1.0, "0", None, float("nan")])
 def test_setup_refuses_seeds_that_are_none(seed: Any) -> None:
     with pytest.raises(CourseError, match="whole number from 0 to 2147483647.*try seed=0"):
