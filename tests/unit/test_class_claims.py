@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from vaetl_helpers.app.cli import app
@@ -18,7 +20,7 @@ from vaetl_helpers.claims import comparisons, ledger
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading import class_claims
 from vaetl_helpers.grading.class_claims import MOST_BYTES, join
-from vaetl_helpers.grading.pages import claims_page
+from vaetl_helpers.grading.pages import claims_page, forest
 from vaetl_helpers.recorded import recorded_records
 from vaetl_helpers.study import effect_of
 from vaetl_helpers.study.pooling import pooled
@@ -88,6 +90,19 @@ def test_ratios_are_pooled_as_logarithms(tmp_path: Path) -> None:
     assert row.unit == "times"
     assert row.mean.low < 3 < row.mean.high
     assert row.mean.effect == pytest.approx(math.exp(row.result.effect))
+
+
+@pytest.mark.parametrize("decades", [0.5, 1.4, 2, 4, 4.9, 8, 12])
+def test_no_number_below_a_ratio_covers_another(decades: float) -> None:
+    figure = Figure(figsize=(7, 2))
+    axis = figure.add_subplot()
+    axis.set(xscale="log", xlim=(10 ** (-decades / 2), 10 ** (decades / 2)))
+    forest._ratio_marks(axis)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in axis.get_xticklabels()]
+    boxes = [box for box in boxes if axis.bbox.x0 <= (box.x0 + box.x1) / 2 <= axis.bbox.x1]
+    assert len(boxes) > 1
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
 
 
 def test_one_seed_is_one_study(inbox: Path) -> None:

@@ -39,6 +39,8 @@ def forest_picture(row: JoinedRow) -> Markup:
         for y, (student, weight) in enumerate(shown):
             _student(axis, y, student, weight * row.result.k, row.unit)
         _summary(axis, len(shown), row)
+        if row.unit in RATIOS:
+            _ratio_marks(axis)
         labels = [student.student for student, _ in shown]
         axis.set_yticks(range(len(shown) + 2), [*labels, "mean of all", "another student"])
         for label in axis.get_yticklabels():
@@ -71,10 +73,16 @@ def _frame(axis: Axes, row: JoinedRow) -> None:
     axis.axvline(null.effect, color="black", linestyle="--", linewidth=1)
     axis.axvspan(null.low, null.high, color=GREY, alpha=0.2, linewidth=0)
     axis.set_xlabel(f"{row.unit} (grey: too little to be worth having)")
-    if row.unit in RATIOS:
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_minor_formatter(lambda value, _: "")
+
+
+def _ratio_marks(axis: Axes) -> None:
+    """Numbers below a logarithmic axis: few where it spans much, so that none covers another."""
+    low, high = axis.get_xlim()
+    decades = math.log10(high / low)
+    subs = (1, 1.5, 2, 3, 5, 7) if decades < 1.5 else (1, 3) if decades < 5 else (1,)
+    axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_formatter(lambda value, _: "")
 
 
 def _student(axis: Axes, y: int, student: StudentEffect, weight: float, unit: str) -> None:
