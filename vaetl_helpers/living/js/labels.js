@@ -148,17 +148,13 @@ export default {
         const font = `${isChosen ? 22 : 14}px system-ui, sans-serif`;
         label(context, MARKS[verdict], x(count), y(middle), { colour, align: "center", font });
         if (isChosen) {
-          const align = roomierSide(counts.map(x), place, area);
-          const beside = align === "left" ? 15 : -15;
-          label(context, verdict, x(count) + beside, y(middle), { colour, align, halo: colours.paper, font: `600 ${SMALL}` });
+          // Above the interval, since beside it stands the next one; below where it reaches the top.
+          const above = y(high) - 12;
+          const height = above < area.top - 6 ? Math.min(y(low) + 12, area.bottom - 8) : above;
+          const middleOfWord = clamp(x(count), [area.left + 36, width - 40]);
+          label(context, verdict, middleOfWord, height, { colour, align: "center", halo: colours.paper, font: `600 ${SMALL}` });
         }
       });
-    }
-
-    // Where the verdict stands: on the side of an interval on which the next one is farther away.
-    function roomierSide(places, chosen, area) {
-      const [before, here, after] = [places[chosen - 1] ?? area.left, places[chosen], places[chosen + 1] ?? area.right];
-      return here - before > after - here ? "right" : "left";
     }
 
     function differenceArea() {
