@@ -197,7 +197,7 @@ def _broken_ticks(figure: Figure) -> Iterator[None]:
             broken = [textwrap.fill(text, LONGEST_TICK) for text in before[axis]]
             axis.set_yticks(axis.get_yticks(), broken)
             rows = sum(text.count("\n") + 1.4 for text in broken)
-            height += max(0, rows * 1.2 * labels[0].get_fontsize() / 72 - 0.75 * height)
+            height += max(0, rows * 1.2 * float(labels[0].get_fontsize()) / 72 - 0.75 * height)
     figure.set_size_inches(width, height)
     yield
     for axis, texts in before.items():
@@ -219,12 +219,18 @@ def _legends_below(figure: Figure) -> Iterator[None]:
         style = {"frameon": False, "fontsize": legend.get_texts()[0].get_fontsize()}
         figure.legend(_handles(legend, figure.axes), texts, loc="outside lower center", **style)
     figure.draw_without_rendering()
-    inside = {axis: axis.get_legend() for axis in figure.axes if _covers_panel(axis)}
+    inside: dict[Axes, Legend] = {}
+    for axis in figure.axes:
+        covers = _covering(axis)
+        if covers is not None:
+            inside[axis] = covers
+    below_panels = []
     for axis, legend in inside.items():
         texts = [text.get_text() for text in legend.get_texts()]
-        room = axis.bbox.y0 - axis.xaxis.get_tightbbox().y0
+        names = axis.xaxis.get_tightbbox()
+        room = axis.bbox.y0 - names.y0 if names is not None else 0
         below = ScaledTranslation(0, -room / figure.dpi, figure.dpi_scale_trans)
-        axis.legend(
+        new = axis.legend(
             _handles(legend, [axis]),
             texts,
             title=legend.get_title().get_text() or None,
@@ -234,13 +240,15 @@ def _legends_below(figure: Figure) -> Iterator[None]:
             frameon=False,
             fontsize=legend.get_texts()[0].get_fontsize(),
         )
+        below_panels.append(new)
     width, height = figure.get_size_inches()
-    more = sum(legend.get_window_extent().height for legend in inside.values()) / figure.dpi
+    more = sum(float(legend.get_window_extent().height) for legend in inside.values()) / figure.dpi
     more += sum(0.2 * (len(legend.get_texts()) - 1) for legend in wide)
     figure.set_size_inches(width, height + more)
     yield
+    for new in below_panels:
+        new.remove()
     for axis, legend in inside.items():
-        axis.get_legend().remove()
         axis.add_artist(legend)
         axis.legend_ = legend
     for legend in wide:
@@ -265,13 +273,13 @@ def _width(legend: Legend) -> float:
     return float(legend.get_window_extent().width) / legend.figure.dpi
 
 
-def _covers_panel(axis: Axes) -> bool:
-    """Whether the panel has a legend that lies on it."""
+def _covering(axis: Axes) -> Legend | None:
+    """The panel's legend, if it has one that lies on it."""
     legend = axis.get_legend()
     if legend is None:
-        return False
+        return None
     box = legend.get_window_extent()
-    return bool(axis.bbox.overlaps(box) and box.y1 > axis.bbox.y0 + 2)
+    return legend if axis.bbox.overlaps(box) and box.y1 > axis.bbox.y0 + 2 else None
 
 
 def _is_grid(axes: Sequence[Axes]) -> bool:
@@ -339,8 +347,8 @@ def _fold_grid(figure: Figure) -> None:
             size = float(names[row].get_fontsize())
             has_title = bool(axis.get_title())  # the name stands above it, in a line of its own
             above += 1.3 * size / 72 if has_title else 0
-            text = names[row].get_text() + ("\n" if has_title else "")
-            axis.set_title(text, loc="left", fontsize=size)
+            words = names[row].get_text() + ("\n" if has_title else "")
+            axis.set_title(words, loc="left", fontsize=size)
     for text in names.values():
         text.set_visible(False)
     height = NARROW / columns + max(beside, 0)
