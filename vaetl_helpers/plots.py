@@ -28,6 +28,7 @@ from torch import Tensor
 from vaetl_helpers import page_figures
 from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.output import UNKNOWN, is_interactive, is_unknown, notebook_kernel
+from vaetl_helpers.page_figures import LINE_OF_LETTERS, NAME_OF_LINE, moved_apart
 from vaetl_helpers.study.effects import mean_interval, side_of_zero
 from vaetl_helpers.study.table import Table
 
@@ -140,6 +141,8 @@ def panels(
             axis.remove()
         for axis, title in zip(axes.flat, titles, strict=False):
             axis.set_title(title)
+    if rows > 1:
+        page_figures.spread_rows(figure)
     describe(figure, alt)
     return list(axes.flat[: len(titles)])
 
@@ -192,9 +195,6 @@ def _luminance(shade: np.ndarray) -> float:
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
-LINE_OF_LETTERS = 16  # points from one name to the next, before the panel is fitted to its page
-
-
 def label_lines(axis: Axes) -> None:
     """Puts the name of each line at its right end, in its colour, in place of a legend.
 
@@ -225,9 +225,6 @@ def label_lines(axis: Axes) -> None:
     _legend_of_the_rest(axis)
 
 
-NAME_OF_LINE = "name-of-line"
-
-
 def _is_named(line: Line2D) -> bool:
     x = np.asarray(line.get_xdata(), float)
     is_upright = len(x) > 1 and len(set(x.tolist())) == 1
@@ -241,22 +238,6 @@ def _end_of(line: Line2D, axis: Axes) -> tuple[float, float]:
         return axis.get_xlim()[1], float(y[-1])
     last = np.flatnonzero(np.isfinite(x) & np.isfinite(y))[-1]
     return float(x[last]), float(y[last])
-
-
-def moved_apart(heights: Sequence[float], step: float) -> list[float]:
-    """Rising heights, moved as little as can be (least squares) until `step` is between them.
-
-    Neighbours that are too near form a group, which keeps its mean (pool adjacent violators).
-    """
-    groups: list[list[float]] = []  # each: sum of the heights less their steps, and how many
-    for number, height in enumerate(heights):
-        groups.append([height - number * step, 1])
-        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
-            total, count = groups.pop()
-            groups[-1][0] += total
-            groups[-1][1] += count
-    means = [total / count for total, count in groups for _ in range(int(count))]
-    return [mean + number * step for number, mean in enumerate(means)]
 
 
 def _legend_of_the_rest(axis: Axes) -> None:
@@ -294,9 +275,9 @@ def roofline(
     axis.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs per byte)")
     axis.set(ylabel="FLOPs per second", xlim=ends)
     style: dict[str, Any] = {"textcoords": "offset points", "color": GREY, "fontsize": 10}
-    left = (ends[0] * ridge) ** 0.5
+    # Right of the slope's lower end, where there is room on a phone, too.
     slope = f"memory moves {bandwidth / 1e9:,.0f} GB/s"
-    axis.annotate(slope, (left, bandwidth * left), xytext=(-8, 10), ha="right", **style)
+    axis.annotate(slope, (ends[0], bandwidth * ends[0]), xytext=(14, -4), va="center", **style)
     flat = f"computing ends at {peak / 1e9:,.0f} GFLOP/s"
     axis.annotate(flat, (ends[1], peak), xytext=(0, 8), ha="right", **style)
     for number, (name, of_network) in enumerate(points.items()):

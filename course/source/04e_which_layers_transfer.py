@@ -261,7 +261,13 @@ try:
             ylabel="points more than B alone",
             xticks=(1, 2, 3),
         )
-    axes[0].legend(frameon=False, fontsize=9)
+    axes[0].figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        fontsize=10,
+    )
     print(study.recorded_value("04", "04/layers/base", "tops")["label"])
 except CourseError as error:
     print(error)

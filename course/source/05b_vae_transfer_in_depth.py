@@ -208,7 +208,10 @@ for which, (axis, (measure, y)) in enumerate(zip(axes, MEASURES.values())):
     axis.plot(P.betas, here, "s", label="run here")
     axis.set(xlabel="β in training", ylabel=y, xscale="log")
 axis.figure.legend(
-    *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2
+    *axes[0].get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=2,
+    frameon=False,
 )
 plt.show()
 
@@ -562,15 +565,14 @@ stages = list(layers(low_vaes[0]))
 axes = plots.panels(
     list(panels),
     alt="05b/likeness",
-    height=3.6,
-    width=3.9,
-    columns=3,
+    height=3.9,
+    width=4.3,
 )
 for axis, values in zip(axes, panels.values()):
     axis.grid(False)
     axis.imshow(values, cmap="cividis", vmin=0, vmax=1)
-    axis.set_xticks(range(len(stages)), stages, fontsize=8)
-    axis.set_yticks(range(len(stages)), stages, fontsize=8)
+    axis.set_xticks(range(len(stages)), stages, fontsize=10)
+    axis.set_yticks(range(len(stages)), stages, fontsize=10)
     axis.set(xlabel="stage of the second", ylabel="stage of the first")
     for row, line in enumerate(values.tolist()):
         for column, value in enumerate(line):
@@ -582,7 +584,7 @@ for axis, values in zip(axes, panels.values()):
                 ha="center",
                 va="center",
                 color=colour,
-                fontsize=8,
+                fontsize=10,
             )
 plt.show()
 
@@ -628,6 +630,7 @@ plots.image_grid(
     ],
     title="Bars: place from left to right | direction, in eighths",
     alt="05b/bars",
+    columns=6,
 )
 plt.show()
 
@@ -711,7 +714,7 @@ show_table(
 # %% slide="Place and direction: where a VAE should win"
 axis = plots.panels(["With the VAE minus without"], alt="05b/bars_gains", width=8)[0]
 for row, (name, e) in enumerate(gains):
-    colour = "C0" if "SVM" in name else "C1"
+    colour = plots.COLOURS[0 if "SVM" in name else 1]
     axis.plot((e.low, e.high), (row, row), color=colour, linestyle="-")
     axis.plot(e.effect, row, "o", color=colour)
 axis.set_yticks(range(len(gains)), [name for name, _ in gains])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +17,14 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
+import torch
 from nbformat.v4 import new_output
 from PIL import Image
 from small_course import write
 from test_accessibility import breaches
 from test_site import CHROMIUM, DESKTOP, chromium, course_site
 
-from vaetl_helpers import page_figures
+from vaetl_helpers import page_figures, plots
 from vaetl_helpers.authoring.display_cells import display_cells
 from vaetl_helpers.authoring.pictures import dark_twin
 from vaetl_helpers.authoring.site import write_site
@@ -364,4 +366,66 @@ def test_rows_that_belong_together_stay_so_on_a_phone() -> None:
         assert places[1] == [*range(5, 10), *range(15, 20)]
         assert axes[1][5].get_title(loc="left") == "reconstruction"
     assert axes[1][5].get_title(loc="left") == "" and axes[1][0].texts[0].get_visible()
+    plt.close(figure)
+
+
+def test_a_legend_stands_below_its_panel_on_a_phone_and_is_put_back() -> None:
+    figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
+    axis.plot([0, 1], [0, 1], label="one")
+    axis.plot([0, 1], [1, 0], label="two")
+    legend = axis.legend()
+    with page_figures.narrowed(figure):
+        figure.draw_without_rendering()
+        assert axis.get_legend().get_window_extent().y1 < axis.bbox.y0
+        assert figure.get_figheight() > 3
+    assert axis.get_legend() is legend and tuple(figure.get_size_inches()) == (6, 3)
+    plt.close(figure)
+
+
+def test_a_key_that_is_wider_than_a_phone_becomes_a_column() -> None:
+    figure, axis = plt.subplots(figsize=(8, 3), layout="constrained")
+    names = [f"a name that takes its room, number {number}" for number in range(3)]
+    lines = [axis.plot([0, 1], [0, 1])[0] for _ in names]
+    legend = figure.legend(lines, names, loc="outside lower center", ncols=3)
+    with page_figures.narrowed(figure):
+        figure.draw_without_rendering()
+        [shown] = [key for key in figure.legends if key.get_visible()]
+        assert shown.get_window_extent().width < page_figures.NARROW * figure.dpi
+    assert figure.legends == [legend] and legend.get_visible()
+    plt.close(figure)
+
+
+def test_long_names_of_ticks_leave_room_for_the_panel_on_a_phone() -> None:
+    figure, axis = plt.subplots(figsize=(8, 3), layout="constrained")
+    names = ["orientation, 160 labels: one method − another"] * 8
+    axis.set_yticks(range(8), names)
+    with page_figures.narrowed(figure):
+        figure.draw_without_rendering()
+        assert axis.bbox.width > 0.4 * page_figures.NARROW * figure.dpi
+        boxes = [label.get_window_extent() for label in axis.get_yticklabels()]
+        assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
+    assert [label.get_text() for label in axis.get_yticklabels()] == names
+    plt.close(figure)
+
+
+def test_names_of_lines_are_moved_apart_for_the_panel_as_it_is_stored() -> None:
+    curves = {"training": ([1, 2], [1, 0.42]), "validation": ([1, 2], [1, 0.43])}
+    axis = plots.lines(curves, "Two lines", "epoch", "loss", "Two lines that end side by side.")
+    axis.set_ylim(0, 200)  # after the names were written
+    page_figures.space_names(axis.figure)
+    axis.figure.draw_without_rendering()
+    one, two = (text.get_window_extent() for text in axis.texts)
+    assert not one.overlaps(two)
+    plt.close(axis.figure)
+
+
+def test_a_row_is_named_above_the_names_of_its_pictures() -> None:
+    images = torch.rand(20, 1, 4, 4)
+    tops = [str(number) for number in range(10)]
+    figure = plots.image_grid(images, ["one", "two"], "Two rows", "Two rows of noise.", tops=tops)
+    with page_figures.narrowed(figure):
+        figure.draw_without_rendering()
+        first = figure.axes[0]
+        assert first.get_title() == "0" and first.get_title(loc="left") == "one\n"
+    assert first.get_title(loc="left") == ""
     plt.close(figure)

@@ -14,6 +14,7 @@ from PIL import Image
 NARROW = "(max-width: 500px)"
 DARK = "screen and (prefers-color-scheme: dark)"
 STORED_DPI, PAGE_DPI = 80, 96  # of pictures that do not say how large they want to be; of a page
+SHARP = 1.5  # pixels of a stored picture for each of the page
 INK = 0.93  # brightness of what is black on white, so that it does not glare
 # Turns hues by half a circle (filter-effects-1, 8.2), which leaves them as they were once all
 # colours are inverted: dark blue becomes light blue.
@@ -40,8 +41,8 @@ def picture_html(png: str, metadata: Mapping[str, Any]) -> str:
             narrow = few_colours(narrow)
         else:
             dark = dark_twin(narrow, metadata.get("narrow_photographs", ()))
-            sources.append(_source(f"{NARROW} and (prefers-color-scheme: dark)", dark))
-        sources.append(_source(NARROW, narrow))
+            sources.append(_source(f"{NARROW} and (prefers-color-scheme: dark)", dark, SHARP))
+        sources.append(_source(NARROW, narrow, SHARP))
     if photographs:
         sources.append(_source(DARK, dark_twin(image, photographs)))
     alt = html.escape(metadata.get("alt", ""))
@@ -104,5 +105,11 @@ def thumbnail(image: Image.Image, width: int, height: int) -> Image.Image:
     return small
 
 
-def _source(media: str, image: Image.Image) -> str:
-    return f'<source media="{media}" srcset="{data_url(image)}">'
+def _source(media: str, image: Image.Image, scale: float = 0) -> str:
+    """A picture for some screens; with `scale`, it says its own size, which is the file's divided.
+
+    Without, it is as large as the picture in whose place it is shown.
+    """
+    width, height = (round(side / scale) if scale else 0 for side in image.size)
+    size = f' width="{width}" height="{height}"' if scale else ""
+    return f'<source media="{media}" srcset="{data_url(image)}"{size}>'

@@ -99,7 +99,9 @@ export default {
       context.clearRect(0, 0, width, height);
       const { methods: all, counts } = study();
       const place = counts.indexOf(now.labels);
-      const area = { left: 122, top: 34, right: width - 44, bottom: height - 40 };
+      context.font = `600 ${SMALL}`;
+      const longest = Math.max(...all.map(({ name }) => context.measureText(name).width));
+      const area = { left: Math.ceil(longest) + 14, top: 34, right: width - 44, bottom: height - 40 };
       const x = scale(rangeOf(all), [area.left, area.right]);
       label(context, `${now.labels.toLocaleString("en")} labels`, area.left, 14, { colour: colours.ink, font: `600 ${SMALL}` });
       const step = (area.bottom - area.top) / all.length;
@@ -146,9 +148,11 @@ export default {
         const font = `${isChosen ? 22 : 14}px system-ui, sans-serif`;
         label(context, MARKS[verdict], x(count), y(middle), { colour, align: "center", font });
         if (isChosen) {
-          const align = x(count) > (area.left + area.right) / 2 ? "right" : "left";
-          const beside = align === "left" ? 15 : -15;
-          label(context, verdict, x(count) + beside, y(middle), { colour, align, halo: colours.paper, font: `600 ${SMALL}` });
+          // Above the interval, since beside it stands the next one; below where it reaches the top.
+          const above = y(high) - 12;
+          const height = above < area.top - 6 ? Math.min(y(low) + 12, area.bottom - 8) : above;
+          const middleOfWord = clamp(x(count), [area.left + 36, width - 40]);
+          label(context, verdict, middleOfWord, height, { colour, align: "center", halo: colours.paper, font: `600 ${SMALL}` });
         }
       });
     }
@@ -195,7 +199,12 @@ export default {
         const [left, top] = points[2];
         const other = lines[1 - place];
         const isLower = other && price + task < other.price + other.task;
-        label(context, name, left, clamp(top + (isLower ? 16 : -13), [area.top + 8, area.bottom - 8]), { colour, halo: colours.paper, font: `600 ${SMALL}` });
+        // The name of the upper line stands where no line runs into it, above the highest that it meets.
+        context.font = `600 ${SMALL}`;
+        const end = left + context.measureText(name).width;
+        const met = points.filter(([at]) => at <= end).map(([, height]) => height);
+        const beside = isLower ? Math.max(...met) + 16 : Math.min(...met) - 13;
+        label(context, name, left, clamp(beside, [area.top + 8, area.bottom - 8]), { colour, halo: colours.paper, font: `600 ${SMALL}` });
       });
       if (found.repaid) {
         const place = x(found.repaid[0]);

@@ -146,7 +146,7 @@ function paintAxes(context, pixel, ranges, width, colours) {
   context.strokeStyle = colours.line;
   context.fillStyle = colours.faint;
   context.lineWidth = 1;
-  context.font = "11px system-ui, sans-serif";
+  context.font = "12px system-ui, sans-serif";
   ranges.forEach(([lowest, highest], axis) => {
     for (let value = Math.ceil(lowest / step) * step; value < highest; value += step) {
       const [x, y] = pixel(value, value);

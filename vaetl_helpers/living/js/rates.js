@@ -101,9 +101,9 @@ export default {
         rates.forEach((_, row) => drawCell(colours, area, cell, row, column, row === best));
       });
       rates.forEach((value, row) => {
-        if (isNarrow(cell[0]) && row % 2) return;
+        if (cell[0] < 36 && row % 2) return; // five letters need as much
         const middle = area.left + (row + 0.5) * cell[0];
-        label(context, value, middle, area.bottom + 12, { colour: colours.faint, align: "center", font: "11px system-ui, sans-serif" });
+        label(context, value, middle, area.bottom + 12, { colour: colours.faint, align: "center" });
       });
       label(context, "learning rate", area.right, area.bottom + 28, { colour: colours.faint, align: "right" });
       label(context, "batch", area.left - 6, area.bottom + 12, { colour: colours.faint, align: "right" });
@@ -127,14 +127,13 @@ export default {
         return;
       }
       const text = mean < 9.995 ? decimals(mean) : "—";
-      const size = wide < 34 ? 10 : 11.5;
-      const font = `${isBest ? "bold " : ""}${size}px system-ui, sans-serif`;
+      const font = `${isBest ? "bold " : ""}12px system-ui, sans-serif`;
       const colour = readableOn(ground, colours);
       const middle = top + high / 2;
       label(context, text, left + wide / 2, diverged ? middle - 7 : middle, { colour, align: "center", font });
       if (isBest) stroke(context, [[left + wide / 2 - 9, middle + 9], [left + wide / 2 + 9, middle + 9]], colour, { width: 1.5 });
-      const lost = wide < 32 ? `${diverged}/5` : `${diverged} of 5`;
-      if (diverged) label(context, lost, left + wide / 2, middle + 8, { colour: colours.series[1], align: "center", font: "9.5px system-ui, sans-serif" });
+      const lost = wide < 40 ? `${diverged}/5` : `${diverged} of 5`;
+      if (diverged) label(context, lost, left + wide / 2, middle + 8, { colour: colours.series[1], align: "center" });
     }
 
     // The rate with the lowest mean loss.
