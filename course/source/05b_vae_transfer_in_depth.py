@@ -205,7 +205,7 @@ for which, (axis, (measure, y)) in enumerate(zip(axes, MEASURES.values())):
         np.mean([pair[which] for pair in by_beta[beta]["validation"]])
         for beta in P.betas
     ]
-    axis.plot(P.betas, here, "s", label="run here")
+    axis.plot(P.betas, here, "s", color=plots.COLOURS[1], label="run here")
     axis.set(xlabel="β in training", ylabel=y, xscale="log")
 axis.figure.legend(
     *axes[0].get_legend_handles_labels(),
