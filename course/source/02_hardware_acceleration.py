@@ -408,16 +408,18 @@ widgets.machines(
     "a recorded machine, and thick lines of this one.",
     own_files,
 )
-show_table(
-    widgets.machine_rows(own_files),
-    header=(
-        "recorded machine",
-        "computes (float32)",
-        "moves",
-        "epoch of the VAE, batch 512",
-        "times as fast as a DataLoader",
-    ),
-)
+machine_rows = widgets.machine_rows(own_files)
+if machine_rows:
+    show_table(
+        machine_rows,
+        header=(
+            "recorded machine",
+            "computes (float32)",
+            "moves",
+            "epoch of the VAE, batch 512",
+            "times as fast as a DataLoader",
+        ),
+    )
 
 # %% [markdown]
 # The table says for each recorded machine what it computes and moves, and how long it takes for an epoch of 60,000 images.

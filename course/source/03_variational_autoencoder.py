@@ -525,7 +525,7 @@ first, last = (
 )
 titles = [
     f"minus ELBO: from {first['loss']:.0f} to {last['loss']:.0f}",
-    f"of it the KL: from {first['kl']:.0f} to {last['kl']:.0f}",
+    f"the KL, one of its two parts: from {first['kl']:.0f} to {last['kl']:.0f}",
 ]
 axes = plots.panels(titles, alt="03/curves")
 both = {

@@ -671,7 +671,7 @@ axis.plot(
 style = {"textcoords": "offset points", "fontsize": 10}
 end = (max(rates), total - max(rates))
 axis.annotate(
-    f"slope −1: as good for the bound as β = {best:g}",
+    f"same bound as β = {best:g}",
     end,
     xytext=(0, -14),
     color="grey",

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "03c"
 #     title: What the bound says
-#     minutes: {reading: 18, exercises: 10, cpu: 0.4, gpu: not yet measured}
+#     minutes: {reading: 18, exercises: 10, cpu: 0.5, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -391,10 +391,7 @@ print(
     f"loss: {starved_history['loss'][0]:.3f} after the first epoch, "
     f"{starved_history['loss'][-1]:.3f} after the last"
 )
-print(
-    f"KL at the end: {starved_history['kl'][-1]:.3f} nats; with sums, in chapter 3, "
-    "about 26"
-)
+print(f"KL at the end: {starved_history['kl'][-1]:.3f} nats")
 some_digits = digits.validation.images[:10].float() / 255
 plots.image_grid(
     torch.cat([some_digits, starved.eval().reconstruct(some_digits)]),

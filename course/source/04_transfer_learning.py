@@ -30,7 +30,7 @@
 # %% [markdown]
 # ## What the article says
 #
-# The first article behind this course says, in our translation: *a model that tells dogs from cats learns to tell dogs from foxes much more easily and quickly.*
+# The first article behind this course says, in our summary: *a model that tells dogs from cats learns to tell dogs from foxes much more easily and quickly.*
 # It gives no number.
 # Before the claim is tested in chapter 4a, we do by hand what it speaks of.
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04c"
 #     title: Detection with COCO
-#     minutes: {reading: 25, exercises: 25, cpu: 3, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 25, cpu: 2.2, gpu: not yet measured}
 #     requires: [detection]
 # ---
 
@@ -864,7 +864,7 @@ for axis, count in zip(axes, SIZES):
     axis.set_xticks([75, 150, 300, 600], ["75", "150", "300", "600"])
     axis.set_xticks([], minor=True)
 axes[0].set_ylabel("AP@50 (per cent)")
-axes[0].legend(frameon=False, fontsize=8)
+axes[0].legend(frameon=False, fontsize=9)
 plt.show()
 
 # %% [markdown]

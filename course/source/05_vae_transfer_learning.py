@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "05"
 #     title: VAE and transfer learning
-#     minutes: {reading: 25, exercises: 30, cpu: 2, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 30, cpu: 2.5, gpu: not yet measured}
 #     requires: []
 # ---
 

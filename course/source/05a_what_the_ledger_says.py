@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "05a"
 #     title: What the ledger says
-#     minutes: {reading: 27, exercises: 20, cpu: 2, gpu: not yet measured}
+#     minutes: {reading: 27, exercises: 20, cpu: 0.7, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -34,7 +34,7 @@
 #
 # {diagram: draws}
 #
-# In our translation, the second article claims of a VAE with transfer learning:
+# In our summary, the second article claims of a VAE with transfer learning:
 #
 # - *the latent representation that the VAE has learned may generalise better*, so that there is less overfitting;
 # - *transfer speeds up the process of adaptation*;
@@ -167,7 +167,7 @@ plt.show()
 # It is a matter of both, and of the source first.
 # After digits 0–4, the best use of the VAE is ahead on digits 5–9 with 20, 50 and 100 labels, and with 500 nothing worth a point is left.
 # After clothes, it is behind on MNIST at every number of labels.
-# After MNIST's digits, it is behind on clothes with 20 and 50 labels, and half a point ahead with 500.
+# After MNIST's digits, it is behind on clothes with 20, 50 and 100 labels, and half a point ahead with 500.
 # With a target's own images, in the M1 style, the sign turns from below 0 at 20 labels to above 0 at 500, on MNIST and on Fashion-MNIST alike.
 # On pullover or shirt nothing is decided.
 #
@@ -240,6 +240,7 @@ plt.show()
 # With 20 labels all intervals lie below 0, where the claim would need them most, and with 50 all do but those on Fashion-MNIST, which hold 0.
 # With 100 labels all hold 0, and with the most labels all lie above it.
 # In the two wide intervals at 100 labels, the loss of the fine-tuned network jumped to tens of nats in few draws and came back, which a high learning rate does.
+# By the median of the draws, scratch loses less there, by 0.03 and 0.02 nats.
 #
 # Before you believe the signs, look at one thing more.
 # Each network has the learning rate that was best for its own accuracy, and the two rates often differ.
@@ -274,7 +275,7 @@ show_table(
 #
 # **Steps.**
 # For each draw the aim is the lower of the two best validation accuracies, so that both networks reach it.
-# An aim that is one network's own best would favour that network, because it stands on its luckiest epoch.
+# One network's own best would favour it, because it stands on its luckiest epoch.
 # We count what each network had spent after the first epoch in which it got there.
 #
 # **Labels.**

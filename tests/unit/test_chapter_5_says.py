@@ -1,4 +1,4 @@
-"""What the sentences of chapters 5 and 5a say of the recorded studies is what the records say.
+"""What the sentences of chapters 5, 5a and 5b say of the recorded studies is what the records say.
 
 Each test stands for a sentence. Where a new record makes one fail, the sentence is to be written
 anew, and not the test.
@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vaetl_helpers.recorded import Record
+from vaetl_helpers.recorded import Record, recorded_by_measure, recorded_value
 from vaetl_helpers.study import recorded_study, side_of_zero
 from vaetl_helpers.study.overfitting import excess_by_draw
 from vaetl_helpers.tuned import tuned_settings
@@ -168,3 +168,20 @@ def test_would_you_use_a_vae() -> None:
     svm = recorded_effects("accuracy/svm_mu-svm_pixels")
     for data in (M1, ITSELF):
         assert svm[data][20]["value"] < -1 and svm[data][20]["high"] < 0, "μ costs the SVM a point"
+
+
+# ---------------------------------------------------------------- chapter 5b
+
+
+def test_the_probe_is_best_far_below_the_beta_of_the_bound() -> None:
+    curve = recorded_by_measure("05b", "validation_accuracy_of_the_probe")
+    by_beta = {float(record["id"].rpartition("_")[2]): record for record in curve}
+    level = [by_beta[beta] for beta in (0.0003, 0.001, 0.003, 0.01)]
+    middle = max(level, key=lambda record: record["value"])
+    assert all(middle["low"] <= record["value"] for record in level), "level"
+    assert sorted(by_beta, key=lambda beta: by_beta[beta]["value"])[:3] == [0.5, 1, 0.25]
+    assert recorded_value("05b", "05b/best_beta/the_bound", task="beta")["value"] == 1
+    (gain,) = recorded_by_measure("05b", "probe_accuracy_at_best_beta")
+    assert gain["low"] > 1.5 and gain["high"] < 2.5, "about two points, below half of five"
+    (price,) = recorded_by_measure("05b", "bound_at_best_beta")
+    assert price["low"] < 300 < price["high"]
