@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -314,8 +315,8 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 def test_the_whole_plan_runs_on_a_faked_card(card: list[str], tmp_path: Path) -> None:
-    settings = profiles()["02"]["smoke"] | {"with_compile": True}
-    small = {"02": {"smoke": settings}}
+    levers = profiles()["02b"]["smoke"] | {"with_compile": True}
+    small = {"02": profiles()["02"], "02b": {"smoke": levers}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "profiles", lambda: small)
         path = record_machine(tmp_path / "card.json", profile="smoke")
@@ -329,6 +330,15 @@ def test_the_whole_plan_runs_on_a_faked_card(card: list[str], tmp_path: Path) ->
     assert set(machine.crossover(64)) >= {"CPU, 1 thread", "CUDA"}
     assert machine.value("02/energy/epoch") > 0 and machine.value("02/busy") == 0.9
     assert machine.value("02/levers/vae/resident_batch_512") > 0
+
+
+def test_every_profile_has_what_the_measurements_ask_for(tmp_path: Path) -> None:
+    asked = re.findall(r"settings\[\"(\w+)\"\]", Path(str(measures.__file__)).read_text("utf-8"))
+    for profile in ("smoke", "cpu", "gpu", "paper"):
+        seen: list[Bench] = []
+        plan = Plan({"a": seen.append}).plan[:1]
+        record_machine(tmp_path / f"{profile}.json", profile=profile, plan=plan)
+        assert asked and set(asked) <= set(seen[0].settings)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

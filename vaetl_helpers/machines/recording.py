@@ -96,7 +96,7 @@ def record_machine(
             bench = Bench(
                 device=device,
                 profile=profile,
-                settings=profiles()["02"][profile],
+                settings=_settings(profile),
                 until=until - left + min(left, seconds),
                 limit=until,
             )
@@ -126,6 +126,11 @@ def _profile(profile: str, device: torch.device) -> str:
     if profile not in profiles()["02"]:
         raise unknown_name_error("profile", profile, [*profiles()["02"], "auto"])
     return profile
+
+
+def _settings(profile: str) -> dict[str, Any]:
+    """What chapters 2 and 2b measure in this profile."""
+    return profiles()["02"][profile] | profiles()["02b"][profile]
 
 
 def _path(out: Path | str | None, name: str) -> Path:
