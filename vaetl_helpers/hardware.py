@@ -27,7 +27,6 @@ from vaetl_helpers.device import best_device, best_precision, devices, synchroni
 from vaetl_helpers.flops import count_flops
 from vaetl_helpers.nets import mlp_classifier
 from vaetl_helpers.output import emit, record, record_id, show_table
-from vaetl_helpers.recorded import recorded_machines
 from vaetl_helpers.settings import versions
 from vaetl_helpers.training.evaluation import (
     History,
@@ -115,19 +114,6 @@ def step_records(times: Mapping[tuple[str, int], Sequence[float]], batches: Sequ
             id = record_id("02", "step_seconds", name, *size)
             records.append(record(f"step on {name}, {', '.join(size)}", one, "s", id=id))
     return records
-
-
-def recorded_steps(width: int) -> dict[str, tuple[list[float], list[float]]]:
-    """Steps of this width on the package's recorded machines, a line for each of their devices.
-
-    {"device, recorded (machine, date)": (batch sizes, seconds)}; empty where none is recorded.
-    """
-    lines = {}
-    for machine in recorded_machines():
-        for name, (batches, milliseconds) in machine.crossover(width).items():
-            seconds = [one / 1000 for one in milliseconds]
-            lines[f"{name}, {machine.label}"] = list(batches), seconds
-    return lines
 
 
 def peak_flops(device: torch.device, size: int = 1024, dtype: torch.dtype = torch.float32) -> float:

@@ -253,7 +253,7 @@ def machine_rows(files: Sequence[Path] = ()) -> list[tuple[str, ...]]:
             _shown(machine, "02/epoch/fit", ".2f", " s"),
             _shown(machine, "02/epoch/ratio", ".1f", ""),
         ]
-        rows.append((machine.label.removeprefix("recorded "), *numbers))
+        rows.append((machine.label, *numbers))
     return rows
 
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "02b"
 #     title: Levers, and borrowed GPUs
-#     minutes: {reading: 25, exercises: 24, cpu: 1.2, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 24, cpu: 1.5, gpu: not yet measured}
 #     requires: []
 # ---
 

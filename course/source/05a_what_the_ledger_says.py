@@ -122,7 +122,7 @@ plt.show()
 
 # %% [markdown]
 # Networks are compared by the FLOPs until both have the lower of their best accuracies, and anything else by the seconds of a whole run.
-# These verdicts are exploratory, and among hundreds some will look decided by luck.
+# These verdicts are exploratory: among hundreds some look decided by luck.
 #
 # An *SVM on pixels* needs no VAE and no network.
 # How often is the fine-tuned VAE shown to be better than that?

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers import hardware, output, plots, recorded
+from vaetl_helpers import hardware, output, plots
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import DeviceStatus, synchronise
 from vaetl_helpers.errors import CourseError
@@ -691,21 +691,6 @@ def test_a_measured_step_is_a_record_of_its_configuration() -> None:
         ("02/step_seconds/cuda/width_64/batch_16", 0.3),
         ("02/step_seconds/cuda/width_64/batch_256", 0.4),
     ]
-
-
-def test_steps_of_recorded_machines_are_lines_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [
-        {"configuration": "CPU", "width": 64, "batches": [16, 256], "milliseconds": [100, 250]},
-        {"configuration": "CUDA", "width": 8, "batches": [16, 256], "milliseconds": [1, 2]},
-    ]
-    measured = {"crossover": {"records": [], "crossover": rows}}
-    content = {"machine": "a machine", "date": "2026-11-29", "measured": measured}
-    machine = recorded.RecordedMachine(Path("machine.json"), content)
-    monkeypatch.setattr(hardware, "recorded_machines", lambda: [machine])
-    assert hardware.recorded_steps(64) == {
-        "CPU, recorded (a machine, 2026-11-29)": ([16, 256], [0.1, 0.25])
-    }
-    assert hardware.recorded_steps(9) == {}
 
 
 def test_the_crossover_names_each_line_once_at_its_end() -> None:

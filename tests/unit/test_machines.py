@@ -599,7 +599,7 @@ def test_the_figure_shows_the_chosen_machine_and_ones_own_line_on_top(
     assert axis.get_lines()[1].get_zorder() >= axis.get_lines()[0].get_zorder()
     assert [line.get_label() for line in axis.get_lines()] == ["recorded CUDA", "CPU here"]
     assert widgets.machine_rows(files)[0] == (
-        "(Faked T4, 2026-01-31)",
+        "recorded (Faked T4, 2026-01-31)",
         "not measured",
         "not measured",
         "0.20 s",
