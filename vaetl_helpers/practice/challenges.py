@@ -75,7 +75,7 @@ def challenge(id: str, answer: Answer | None = None) -> None:
         )
     score = chosen.play(answer, limit(recorded))
     progress.add(challenge=id, score=score)
-    say(f"{chosen.measure}: {score:,.4g}. {placed(chosen, score, recorded)}")
+    say(f"{chosen.measure}: {number_text(score)}. {placed(chosen, score, recorded)}")
     if recorded is not None:
         _draw(chosen, score, recorded)
 
@@ -92,6 +92,11 @@ def recorded_scores(id: str) -> Recorded | None:
         return None
     content: Recorded = json.loads(path.read_text("utf-8"))
     return content
+
+
+def number_text(number: float) -> str:
+    """Four digits, or all of them where the number has more, never as a power of ten."""
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
 
 
 def placed(chosen: Challenge, score: float, recorded: Recorded | None) -> str:
@@ -129,8 +134,8 @@ def _distribution(chosen: Challenge, recorded: Recorded) -> str:
     missed = len(recorded["scores"]) - len(reached)
     low, middle, high = np.quantile(reached, [0.05, 0.5, 0.95])
     text = (
-        f"{len(recorded['scores'])} random settings reached {middle:,.4g} in the median, "
-        f"and 90 % of them {low:,.4g} to {high:,.4g}"
+        f"{len(recorded['scores'])} random settings reached {number_text(middle)} in the median, "
+        f"and 90 % of them {number_text(low)} to {number_text(high)}"
     )
     if missed:
         text += f"; {missed} missed the goal and are not in these numbers"
@@ -142,13 +147,14 @@ def _draw(chosen: Challenge, score: float, recorded: Recorded) -> None:
     """A histogram of the recorded scores, with a line at one's own."""
     reached = [value for value in recorded["scores"] if value is not None]
     where = placed(chosen, score, recorded)
-    alt = f"A histogram of {len(reached)} recorded scores, with a line at {score:,.4g}. {where}"
+    mine = number_text(score)
+    alt = f"A histogram of {len(reached)} recorded scores, with a line at {mine}. {where}"
     axis = plots.panels([f"Yours and {len(reached)} random settings"], alt, width=6)[0]
     is_wide = min(reached) > 0 and max(reached) > 20 * min(reached)
     span = np.geomspace if is_wide else np.linspace
     bins = span(min(*reached, score), max(*reached, score), 25).tolist()
     axis.hist(reached, bins=bins, color=plots.COLOURS[0], alpha=0.6, label="random settings")
-    axis.axvline(score, color=plots.COLOURS[1], linewidth=2, label=f"yours: {score:,.4g}")
+    axis.axvline(score, color=plots.COLOURS[1], linewidth=2, label=f"yours: {mine}")
     axis.set(xlabel=chosen.measure, ylabel="settings")
     axis.set_xscale("log" if is_wide else "linear")
     axis.legend(frameon=False)
