@@ -19,9 +19,9 @@ import yaml
 
 from vaetl_helpers import study
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.output import conditions
+from vaetl_helpers.output import RATIOS, conditions
 from vaetl_helpers.recorded import recorded_records
-from vaetl_helpers.study.effects import RATIOS, finite_or_none
+from vaetl_helpers.study.effects import finite_or_none
 
 __all__ = ["CONTRACT", "DELTAS", "LIVE", "RATIOS", "Comparison", "Row", "comparisons", "ledger"]
 

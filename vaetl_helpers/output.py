@@ -221,6 +221,8 @@ def value_text(content: Mapping[str, Any]) -> str:
 
 
 UNKNOWN = "unknown"
+# Units of ratios, whose null is 1 and whose effect is the logarithm; -1 where fewer is better.
+RATIOS = {"times": 1, "tasks": -1}
 
 
 def is_unknown(content: Any) -> bool:
@@ -229,9 +231,8 @@ def is_unknown(content: Any) -> bool:
     Some of its runs are censored below and some above, so that its value says nothing. A ratio
     that was measured once is none: it has no standard error.
     """
-    if content["unit"] not in ("times", "tasks") or content["se"] is None:
-        return False
-    return content["low"] is None and content["high"] is None
+    is_ratio = content["unit"] in RATIOS and content["se"] is not None
+    return is_ratio and content["low"] is None and content["high"] is None
 
 
 DIGITS = 3  # of the largest number of those that are compared

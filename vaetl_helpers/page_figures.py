@@ -127,6 +127,7 @@ def narrowed(figure: Figure) -> Iterator[None]:
             changed.enter_context(_broken_ticks(figure))
         for text in texts:
             _wrap(text)
+        changed.enter_context(_figure_legends_in_a_column(figure))
         changed.enter_context(_legends_below(figure))
         space_names(figure)
         try:
@@ -209,52 +210,65 @@ def _lines(text: Text) -> list[str]:
 
 
 @contextmanager
-def _legends_below(figure: Figure) -> Iterator[None]:
-    """Legends below their panels, where they cover nothing, and the figure's in one column."""
+def _figure_legends_in_a_column(figure: Figure) -> Iterator[None]:
+    """The figure's own legends in one column, where they are wider than a phone."""
     wide = [legend for legend in figure.legends if _width(legend) > 0.95 * NARROW]
+    columns = []
     for legend in wide:
         legend.set_visible(False)
         legend.set_in_layout(False)
-        texts = [text.get_text() for text in legend.get_texts()]
-        style = {"frameon": False, "fontsize": legend.get_texts()[0].get_fontsize()}
-        figure.legend(_handles(legend, figure.axes), texts, loc="outside lower center", **style)
+        place: dict[str, Any] = {"loc": "outside lower center"}
+        handles = _handles(legend, figure.axes)
+        columns.append(figure.legend(handles, _words(legend), **place, **_style(legend)))
+    _make_higher(figure, sum(0.2 * (len(legend.get_texts()) - 1) for legend in wide))
+    try:
+        yield
+    finally:
+        for legend, column in zip(wide, columns, strict=True):
+            column.remove()
+            legend.set_visible(True)
+            legend.set_in_layout(True)
+
+
+@contextmanager
+def _legends_below(figure: Figure) -> Iterator[None]:
+    """Panels' legends below them, where they cover nothing."""
     figure.draw_without_rendering()
-    inside: dict[Axes, Legend] = {}
-    for axis in figure.axes:
-        covers = _covering(axis)
-        if covers is not None:
-            inside[axis] = covers
-    below_panels = []
-    for axis, legend in inside.items():
-        texts = [text.get_text() for text in legend.get_texts()]
+    legends = {axis: _covering(axis) for axis in figure.axes}
+    covering = {axis: legend for axis, legend in legends.items() if legend is not None}
+    below = []
+    for axis, legend in covering.items():
         names = axis.xaxis.get_tightbbox()
         room = axis.bbox.y0 - names.y0 if names is not None else 0
-        below = ScaledTranslation(0, -room / figure.dpi, figure.dpi_scale_trans)
-        new = axis.legend(
-            _handles(legend, [axis]),
-            texts,
-            title=legend.get_title().get_text() or None,
-            loc="upper left",
-            bbox_to_anchor=(0, 0),
-            bbox_transform=axis.transAxes + below,
-            frameon=False,
-            fontsize=legend.get_texts()[0].get_fontsize(),
-        )
-        below_panels.append(new)
+        down = ScaledTranslation(0, -room / figure.dpi, figure.dpi_scale_trans)
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0)}
+        place["bbox_transform"] = axis.transAxes + down
+        title = legend.get_title().get_text() or None
+        handles = _handles(legend, [axis])
+        below.append(axis.legend(handles, _words(legend), title=title, **place, **_style(legend)))
+    heights = [float(legend.get_window_extent().height) for legend in covering.values()]
+    _make_higher(figure, sum(heights) / figure.dpi)
+    try:
+        yield
+    finally:
+        for legend in below:
+            legend.remove()
+        for axis, legend in covering.items():
+            axis.add_artist(legend)
+            axis.legend_ = legend
+
+
+def _make_higher(figure: Figure, inches: float) -> None:
     width, height = figure.get_size_inches()
-    more = sum(float(legend.get_window_extent().height) for legend in inside.values()) / figure.dpi
-    more += sum(0.2 * (len(legend.get_texts()) - 1) for legend in wide)
-    figure.set_size_inches(width, height + more)
-    yield
-    for new in below_panels:
-        new.remove()
-    for axis, legend in inside.items():
-        axis.add_artist(legend)
-        axis.legend_ = legend
-    for legend in wide:
-        figure.legends[-1].remove()
-        legend.set_visible(True)
-        legend.set_in_layout(True)
+    figure.set_size_inches(width, height + inches)
+
+
+def _words(legend: Legend) -> list[str]:
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def _style(legend: Legend) -> dict[str, Any]:
+    return {"frameon": False, "fontsize": legend.get_texts()[0].get_fontsize()}
 
 
 def _handles(legend: Legend, axes: Sequence[Axes]) -> list[Any]:
@@ -263,8 +277,7 @@ def _handles(legend: Legend, axes: Sequence[Axes]) -> list[Any]:
     for axis in axes:
         handles, names = axis.get_legend_handles_labels()
         drawn = dict(zip(names, handles, strict=True)) | drawn
-    names = [text.get_text() for text in legend.get_texts()]
-    copies = zip(names, legend.legend_handles, strict=True)
+    copies = zip(_words(legend), legend.legend_handles, strict=True)
     return [drawn.get(name, copy) for name, copy in copies]
 
 

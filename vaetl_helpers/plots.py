@@ -292,7 +292,11 @@ def roofline(
 
 
 def crossover(
-    own: Mapping[int, Lines], others: Mapping[int, Lines], alt: str, height: float = 4.2
+    own: Mapping[int, Lines],
+    others: Mapping[int, Lines] | None = None,
+    *,
+    alt: str,
+    height: float = 4.2,
 ) -> list[Axes]:
     """Milliseconds per training step over the batch size: a panel for each width of a network.
 
@@ -300,6 +304,7 @@ def crossover(
     thin and grey. All are (batch sizes, seconds), and carry their names at their right ends.
     """
     axes = panels([f"width {width:,}" for width in own], alt, height)
+    others = others or {width: {} for width in own}
     for axis, width in zip(axes, own, strict=True):
         for batches, seconds in others[width].values():
             axis.plot(batches, _milliseconds(seconds), "--", color=GREY, linewidth=1)

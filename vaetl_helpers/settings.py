@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import random
+import re
 import shutil
 from importlib import resources
 from importlib.metadata import version
@@ -238,10 +239,10 @@ def _refuse_other_kinds(knob: str, value: Any, default: Any) -> None:
     else:
         fits = _is_like(value, default)
     if not fits:
-        raise CourseError(
-            f"The parameter {knob} is like {default!r}, not {value!r}: try {knob}={default!r}. "
-            "YAML reads 1e-3 as a text: write 1.0e-3 there."
-        )
+        hint = f"The parameter {knob} is like {default!r}, not {value!r}: try {knob}={default!r}."
+        if re.search(r"\de-?\d", str(value)):
+            hint += " YAML reads 1e-3 as a text: write 1.0e-3 there."
+        raise CourseError(hint)
 
 
 def _is_like(value: Any, example: Any) -> bool:

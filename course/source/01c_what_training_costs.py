@@ -291,7 +291,7 @@ settle("training.cost", sum(1.8 < doubled[name] < 2.2 for name in claimed))
 # *Images* and *epochs* give nearly straight lines, with slopes close to 1 on a machine that does nothing else meanwhile.
 # The printed ratios say it with an interval: the seconds for twice as many, divided by two, where 1 is in proportion.
 #
-# *Width* is different: in our run on two CPU cores, sixteen times the width took only about five times as long.
+# *Width* is different: in our run on two CPU cores, sixteen times the width took only about six times as long.
 # Part of each step does not depend on the width, such as starting each operation and fetching the batch, and a computer does more operations per second on larger matrices.
 # Only for matrices much larger than ours, which we have not reached here, would the time follow the number of operations.
 #

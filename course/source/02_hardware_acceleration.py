@@ -362,7 +362,7 @@ own = {
     width: {name: (P.batches, times[name, width]) for name in configurations}
     for width in P.widths
 }
-axes = plots.crossover(own, {width: {} for width in P.widths}, alt="02/devices")
+axes = plots.crossover(own, alt="02/devices")
 for axis, width in zip(axes, P.widths):
     lines = [f"width {width:,}, quickest here:"]
     for end in (0, -1):

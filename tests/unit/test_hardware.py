@@ -696,7 +696,7 @@ def test_a_measured_step_is_a_record_of_its_configuration() -> None:
 def test_the_crossover_names_each_line_once_at_its_end() -> None:
     own = {width: {"this machine": ([16, 64], [1e-3, 4e-3])} for width in (64, 1024)}
     others = {width: {"a GPU": ([16, 64], [1e-3, 3.9e-3])} for width in (64, 1024)}
-    axes = plots.crossover(own, others, "Two panels with two lines each.")
+    axes = plots.crossover(own, others, alt="Two panels with two lines each.")
     for axis in axes:
         names = {text.get_text(): text.get_position() for text in axis.texts}
         assert set(names) == {"this machine", "a GPU"}

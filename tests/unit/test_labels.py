@@ -99,3 +99,26 @@ def test_the_static_figure_says_what_is_compared(monkeypatch: pytest.MonkeyPatch
 def test_an_unknown_name_is_refused(chapter: str, method: str, said: str) -> None:
     with pytest.raises(CourseError, match=said):
         labels.labels_and_bill("A lead.", chapter, method)
+
+
+@pytest.fixture(scope="module")
+def tops() -> dict:
+    (place,) = [place for place in labels.places("04") if place.study == "tops"]
+    return labels.study_data(place)
+
+
+def test_the_untouched_source_needs_no_label_and_no_step(tops: dict) -> None:
+    needs = {of["name"]: of["needs_labels"] for of in tops["methods"]}
+    assert [name for name, needed in needs.items() if not needed] == ["zero labels"]
+    found = labels.compared(tops, "zero labels", "scratch", 20)
+    cost, of_scratch = found["costs"]
+    assert found["unit"] == "FLOPs" and cost == 0 < of_scratch
+    price = next(of["price"]["FLOPs"] for of in tops["methods"] if of["name"] == "zero labels")
+    assert found["repaid"][0] == pytest.approx(price / of_scratch, rel=1e-3)
+
+
+def test_what_imagenets_network_cost_is_left_open(tops: dict) -> None:
+    found = labels.compared(tops, "ImageNet probe", "scratch", 20)
+    assert found["repaid"] is None
+    words = labels.repaid_in_words(tops, "ImageNet probe", "scratch", found)
+    assert words == "What one of the sources cost was not recorded."

@@ -115,7 +115,7 @@ def _key(scale: Scale, names: Sequence[str]) -> str:
     """What it means to lie in the margin, and the unit."""
     margin = CONTRACT["margins"].get(scale.unit, 0)
     width = f"a factor of {margin:g}" if scale.is_ratio else f"±{margin:g} {scale.unit}"
-    unit = f"in {scale.unit}" if not scale.is_ratio else "ratio, logarithmic axis"
+    unit = "ratio, logarithmic axis" if scale.is_ratio else f"in {scale.unit}"
     band = '<span class="vc-swatch"></span>'
     middle = html.escape(names[1])
     return (

@@ -110,6 +110,8 @@ def _source(media: str, image: Image.Image, scale: float = 0) -> str:
 
     Without, it is as large as the picture in whose place it is shown.
     """
-    width, height = (round(side / scale) if scale else 0 for side in image.size)
-    size = f' width="{width}" height="{height}"' if scale else ""
+    size = ""
+    if scale:
+        width, height = (round(side / scale) for side in image.size)
+        size = f' width="{width}" height="{height}"'
     return f'<source media="{media}" srcset="{data_url(image)}"{size}>'

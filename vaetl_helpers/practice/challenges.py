@@ -95,7 +95,7 @@ def recorded_scores(id: str) -> Recorded | None:
 
 
 def number_text(number: float) -> str:
-    """Four digits, or all of them where the number has more, never as a power of ten."""
+    """A score, with a digit more than `output.number_texts` has: one improves it in small steps."""
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
 
 

@@ -12,12 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
-from vaetl_helpers.output import TEST_IMAGES, VALIDATION_IMAGES, conditions, record
+from vaetl_helpers.output import RATIOS, TEST_IMAGES, VALIDATION_IMAGES, conditions, record
 from vaetl_helpers.study.arguments import finite_numbers
 from vaetl_helpers.study.table import SHARED, Table
-
-# Units of ratios, whose null is 1 and whose effect is the logarithm; -1 where fewer is better.
-RATIOS = {"times": 1, "tasks": -1}
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,12 @@ def _ratio_marks(axis: Axes) -> None:
     """Numbers below a logarithmic axis: few where it spans much, so that none covers another."""
     low, high = axis.get_xlim()
     decades = math.log10(high / low)
-    subs = (1, 1.5, 2, 3, 5, 7) if decades < 1.5 else (1, 3) if decades < 5 else (1,)
-    axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    marks: tuple[float, ...] = (1,)  # in each decade
+    if decades < 5:
+        marks = (1, 3)
+    if decades < 1.5:
+        marks = (1, 1.5, 2, 3, 5, 7)
+    axis.xaxis.set_major_locator(LogLocator(subs=marks))
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.xaxis.set_minor_formatter(lambda value, _: "")
 
