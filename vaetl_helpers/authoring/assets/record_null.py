@@ -1,10 +1,11 @@
 """Studies of chapter 5 in which there is nothing to find: a method against itself.
 
-    python -m vaetl_helpers.authoring.assets.record_null --studies 200 --jobs 2
+    python -m vaetl_helpers.authoring.assets.record_null --studies 200 --jobs 2 --out runs/null
 
 Both sides are networks from scratch on the same label draws; only their starts and the order of
 their images differ. So every effect is 0, and of the verdicts "supported" and "contradicted" each
-should come up in 2.5 % of the studies. Their shares, with 95 % intervals, are kept in
+should come up in 2.5 % of the studies. A study's verdicts are kept in the folder as soon as it is
+done, and the same call goes on after a kill. Their shares, with 95 % intervals, are kept in
 recorded/05_vae_transfer_learning_null.json.
 """
 
@@ -15,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
@@ -111,13 +113,38 @@ def share(name: str, measure: str, words: Sequence[str], counts: Counter[str]) -
     )
 
 
-def run(name: str, studies: int, jobs: int) -> list[dict[str, Any]]:
-    """Records of the false claims of each measure on a target."""
+def kept_verdicts(path: Path) -> dict[int, dict[str, str]]:
+    """What a folder has of a target's studies: the verdicts by seed."""
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {line["seed"]: line["verdicts"] for line in lines}
+
+
+def all_verdicts(name: str, studies: int, jobs: int, out: Path) -> list[dict[str, str]]:
+    """The verdicts of each study, those that the folder lacks run first."""
+    path = out / f"{name}.jsonl"
+    kept = kept_verdicts(path)
     seeds = range(FIRST_SEED, FIRST_SEED + studies)
-    calls = (delayed(verdicts_of)(name, seed) for seed in seeds)
+    missing = [seed for seed in seeds if seed not in kept]
+
+    def seed_and_verdicts(seed: int) -> tuple[int, dict[str, str]]:
+        return seed, verdicts_of(name, seed)
+
+    calls = (delayed(seed_and_verdicts)(seed) for seed in missing)
     outcomes = Parallel(jobs, return_as="generator_unordered")(calls)
+    out.mkdir(parents=True, exist_ok=True)
+    for seed, verdicts in tqdm(outcomes, name, len(missing)):
+        kept[seed] = verdicts
+        with path.open("a") as journal:
+            journal.write(json.dumps({"seed": seed, "verdicts": verdicts}) + "\n")
+    return [kept[seed] for seed in seeds]
+
+
+def run(name: str, studies: int, jobs: int, out: Path) -> list[dict[str, Any]]:
+    """Records of the false claims of each measure on a target."""
     counts: dict[str, Counter[str]] = {measure: Counter() for measure in measures_of(name)}
-    for verdicts in tqdm(outcomes, name, studies):
+    for verdicts in all_verdicts(name, studies, jobs, out):
         for measure, verdict in verdicts.items():
             counts[measure][verdict] += 1
     records = []
@@ -134,10 +161,11 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", default=list(LABELS))
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/null"))
     options = parser.parse_args()
     records = []
     for name in options.targets:
-        records += run(name, options.studies, options.jobs)
+        records += run(name, options.studies, options.jobs, options.out)
     for one in records:
         interval = f"[{one['low']:.1f}, {one['high']:.1f}]"
         say(f"{one['data']}: {one['name']}: {one['value']:.1f} {interval}")
