@@ -27,6 +27,7 @@ from vaetl_helpers import study, vae_transfer
 from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.data.images import Splits
 from vaetl_helpers.output import record, record_id, say, write_whole
+from vaetl_helpers.seeds import HIGHEST_SEED
 from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.study.effects import Effect
 from vaetl_helpers.tuned import Settings, setting_for, tuned_settings
@@ -58,7 +59,7 @@ def labels_to_the_other(table: study.Table, labels: int) -> Effect:
 
 def other_side(draw: Draw) -> Draw:
     """The same labels with another start and another order."""
-    return replace(draw, seed=draw.seed + OTHER_SIDE)
+    return replace(draw, seed=(draw.seed + OTHER_SIDE) % (HIGHEST_SEED + 1))
 
 
 def measures_of(name: str) -> dict[str, Measure]:
