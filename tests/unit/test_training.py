@@ -44,6 +44,7 @@ from vaetl_helpers.training import (
     save_checkpoint,
     training_epochs,
 )
+from vaetl_helpers.training.evaluation import evaluation_batch
 
 State = dict[str, Tensor]
 BATCH, STEPS = 16, 7  # 100 images: six whole batches and one of 4
@@ -1465,6 +1466,23 @@ def test_evaluate_weighs_images_not_batches() -> None:
         assert evaluate(model, data, batch_size=size) == pytest.approx(whole, rel=1e-5)
     right = (model(data.images / 255).argmax(1) == data.labels).float().mean().item()
     assert whole["accuracy"] == pytest.approx(right)
+
+
+def test_small_images_are_evaluated_in_larger_batches_than_they_are_trained_in() -> None:
+    """Four labels a step, a hundred validation images: in one batch, where memory is not short."""
+    small = images(10)
+    photos = np.zeros((2, 3, 512, 512), np.uint8)
+    large = ImageSet(photos, np.array([0, 1]), ("cat", "dog"))
+    assert evaluation_batch(small, 4) >= 100
+    assert evaluation_batch(large, 4) == 4, "what fits in training, and no more"
+    assert evaluation_batch(small, 4, 2) == 2, "micro-batches say that memory is short"
+    assert evaluation_batch(small, 4, 8) >= 100, "a micro-batch beyond the batch is none"
+
+
+@pytest.mark.parametrize("sizes", [{"batch_size": "4"}, {"batch_size": 4, "micro_batch": "2"}])
+def test_best_fit_refuses_sizes_that_are_no_numbers_before_it_measures(sizes: Any) -> None:
+    with pytest.raises(CourseError, match="must be a whole number"):
+        fit_best(mlp_classifier(8), images(), images(), epochs=1, **sizes)
 
 
 def test_evaluate_leaves_no_trace() -> None:

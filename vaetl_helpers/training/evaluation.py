@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.errors import CourseError, unknown_name_error
+from vaetl_helpers.seeds import whole_number
 from vaetl_helpers.training.inputs import (
     check_images,
     check_loss,
@@ -25,6 +26,7 @@ LossFunction = Callable[[nn.Module, Tensor, Tensor], Any]
 VALIDATION = "validation_"  # how the columns of the validation set begin
 Row = dict[str, float]  # of a history
 OF_THE_ROW = ("epoch", "loss", "steps", "images", "lr", "seconds")  # of every history
+SMALL_BATCH = 2**18  # numbers of a batch that fits anywhere: a megabyte
 IN_NO_LINE = ("epoch", "steps", "images", "lr", "seconds")  # left out, or shown apart
 
 
@@ -133,6 +135,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def evaluation_batch(data: ImageSet, batch_size: int, micro_batch: int | None = None) -> int:
+    """How many images to evaluate at once between epochs of training.
+
+    Where training takes micro-batches memory is short, and as many are known to fit. Otherwise a
+    batch, or more where images are small: with few labels a batch has a handful, and a validation
+    set in such pieces would take longer than the training.
+    """
+    batch_size = whole_number(batch_size, "batch_size", 1, example="128")
+    if micro_batch is not None:
+        micro_batch = whole_number(micro_batch, "micro_batch", 1)
+        if micro_batch < batch_size:
+            return micro_batch
+    return max(batch_size, SMALL_BATCH // data.images[0].numel())
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ from vaetl_helpers.training.evaluation import (
     Row,
     classification_loss,
     evaluate,
+    evaluation_batch,
 )
 from vaetl_helpers.training.inputs import (
     check_images,
@@ -160,8 +161,8 @@ def fit_best(  # noqa: PLR0913  (notebooks give them by name)
     check_images(validation, "validation")
     check_optimiser(optimizer, model)
     device = next(model.parameters()).device
-    # As large a batch as in training, which fits.
-    measured = evaluate(model, validation.to(device), loss_fn, more["batch_size"])
+    at_once = evaluation_batch(validation, more["batch_size"], more.get("micro_batch"))
+    measured = evaluate(model, validation.to(device), loss_fn, at_once)
     stopping = EarlyStopping(model, measured, patience)
     options = RunOptions(
         epochs=epochs,

@@ -35,6 +35,7 @@ from vaetl_helpers.training.evaluation import (
     Row,
     evaluate,
     evaluating,
+    evaluation_batch,
     history_line,
     loss_and_monitored,
 )
@@ -411,9 +412,8 @@ class Run:
         if self.options.validation is None:
             return {}
         validation = self.options.validation.to(self.device)
-        return evaluate(
-            self.bare, validation, self.loss_fn, self.micro_batch
-        )  # which is known to fit
+        at_once = evaluation_batch(validation, self.batch_size, self.micro_batch)
+        return evaluate(self.bare, validation, self.loss_fn, at_once)
 
     # ------------------------------------------------------------ the end of the run
 
