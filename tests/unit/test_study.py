@@ -1651,7 +1651,8 @@ def test_recorded_numbers_are_found_by_id_and_measure(
     [
         path
         for path in sorted((Path(errors.__file__).parent / "recorded").glob("*.csv"))
-        if "_tuning_" not in path.stem  # tables of settings, which tune.py writes
+        # Tables of settings, and of verdicts, have columns of their own.
+        if "_tuning_" not in path.stem and path.stem != "05_null"
     ],
     ids=lambda p: p.stem,
 )

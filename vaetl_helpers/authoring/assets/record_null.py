@@ -5,8 +5,8 @@
 Both sides are networks from scratch on the same label draws; only their starts and the order of
 their images differ. So every effect is 0, and of the verdicts "supported" and "contradicted" each
 should come up in 2.5 % of the studies. A study's verdicts are kept in the folder as soon as it is
-done, and the same call goes on after a kill. Their shares, with 95 % intervals, are kept in
-recorded/05_vae_transfer_learning_null.json.
+done, and the same call goes on after a kill. All verdicts are kept in recorded/05_null.csv, and
+their shares, with 95 % intervals, in recorded/05_vae_transfer_learning_null.json.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
 from tqdm.auto import tqdm
@@ -122,8 +123,8 @@ def kept_verdicts(path: Path) -> dict[int, dict[str, str]]:
     return {line["seed"]: line["verdicts"] for line in lines}
 
 
-def all_verdicts(name: str, studies: int, jobs: int, out: Path) -> list[dict[str, str]]:
-    """The verdicts of each study, those that the folder lacks run first."""
+def all_verdicts(name: str, studies: int, jobs: int, out: Path) -> pd.DataFrame:
+    """The verdicts of each study, a row each; those that the folder lacks are run first."""
     path = out / f"{name}.jsonl"
     kept = kept_verdicts(path)
     seeds = range(FIRST_SEED, FIRST_SEED + studies)
@@ -139,17 +140,15 @@ def all_verdicts(name: str, studies: int, jobs: int, out: Path) -> list[dict[str
         kept[seed] = verdicts
         with path.open("a") as journal:
             journal.write(json.dumps({"seed": seed, "verdicts": verdicts}) + "\n")
-    return [kept[seed] for seed in seeds]
+    return pd.DataFrame([{"data": name, "seed": seed} | kept[seed] for seed in seeds])
 
 
-def run(name: str, studies: int, jobs: int, out: Path) -> list[dict[str, Any]]:
-    """Records of the false claims of each measure on a target."""
-    counts: dict[str, Counter[str]] = {measure: Counter() for measure in measures_of(name)}
-    for verdicts in all_verdicts(name, studies, jobs, out):
-        for measure, verdict in verdicts.items():
-            counts[measure][verdict] += 1
+def shares(verdicts: pd.DataFrame) -> list[dict[str, Any]]:
+    """Records of the false claims of each measure on one target."""
+    name = str(verdicts["data"].iloc[0])
     records = []
-    for measure, counted in counts.items():
+    for measure in measures_of(name):
+        counted = Counter(verdicts[measure])
         for words in (CLAIMS[:1], CLAIMS[1:], CLAIMS):
             records.append(share(name, measure, words, counted))
     return records
@@ -164,15 +163,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/null"))
     options = parser.parse_args()
-    records = []
-    for name in options.targets:
-        records += run(name, options.studies, options.jobs, options.out)
+    tables = [
+        all_verdicts(name, options.studies, options.jobs, options.out) for name in options.targets
+    ]
+    records = [one for table in tables for one in shares(table)]
     for one in records:
         interval = f"[{one['low']:.1f}, {one['high']:.1f}]"
         say(f"{one['data']}: {one['name']}: {one['value']:.1f} {interval}")
-    command = [f"--studies {options.studies}", f"--jobs {options.jobs}"]
-    content = origin("record_null", command, "two cores of a x86-64 processor")
+    command = [*options.targets, "--studies", str(options.studies)]
+    content = origin("record_null", command, "two x86-64 cores")
     content["records"] = records
+    write_whole(RECORDED / "05_null.csv", pd.concat(tables).to_csv(index=False))
     write_whole(
         RECORDED / "05_vae_transfer_learning_null.json", json.dumps(content, indent=1) + "\n"
     )
