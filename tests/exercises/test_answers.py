@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 from torch import nn
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from vaetl_helpers import study
 from vaetl_helpers import transfer as package
-from vaetl_helpers.exercises import combine, evaluate, get, hardware, training, transfer
+from vaetl_helpers.exercises import boxes, combine, evaluate, get, hardware, training, transfer
 
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 8))]
 
@@ -823,6 +824,29 @@ def pass_over_the_head(encoder, head, optimizer, schedule, batches):
     return pass_of_closures(nn.Identity(), head, optimizer, schedule, features)
 
 
+# Chapter 4c.
+
+
+def class_beside_the_old_ones(detector, classes):
+    old = detector.roi_heads.box_predictor
+    outputs = old.cls_score.out_features + classes
+    detector.roi_heads.box_predictor = FastRCNNPredictor(old.cls_score.in_features, outputs)
+    detector.backbone.requires_grad_(False)
+    return [p for p in detector.parameters() if p.requires_grad]
+
+
+def class_of_another_detector(detector, classes):
+    copied = copy.deepcopy(detector)
+    return boxes.new_class.reference(copied, classes)
+
+
+def class_as_a_generator(detector, classes):
+    detector.backbone.requires_grad_(False)
+    inputs = detector.roi_heads.box_predictor.cls_score.in_features
+    detector.roi_heads.box_predictor = FastRCNNPredictor(inputs, classes + 1)
+    return (p for _, p in detector.named_parameters() if p.requires_grad)
+
+
 RIGHT = (
     ("training.step", step_with_a_loss_object),
     ("training.step", step_as_a_number),
@@ -863,6 +887,7 @@ RIGHT = (
     ("transfer.clinic", clinic_with_gradients_of_none),
     ("sentences.pad_batch", pad_with_zip_longest),
     ("sentences.train_pass", pass_of_closures),
+    ("boxes.new_class", class_as_a_generator),
     ("combine.features", features_of_a_copy),
     ("combine.features", features_of_the_encoder),
     ("combine.features", features_one_by_one),
@@ -947,6 +972,9 @@ WRONG = (
     ("sentences.train_pass", pass_that_tests_at_the_end, "the fraction of sentences"),
     ("sentences.train_pass", pass_over_the_head, "only the head has learned"),
     ("sentences.train_pass", lambda *args: (0.0, 1.0), "the weights are not those"),
+    ("boxes.new_class", class_beside_the_old_ones, "the new last layer has other outputs"),
+    ("boxes.new_class", class_of_another_detector, "no parameter of the changed detector"),
+    ("boxes.new_class", lambda detector, classes: detector, "a list of parameters was expected"),
     ("combine.features", features_by_hidden_layer, "expected a float tensor of shape"),
     ("combine.features", features_with_noise_of_its_own, "not the posterior means"),
     ("combine.features", features_that_train, "not the posterior means"),

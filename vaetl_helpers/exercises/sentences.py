@@ -13,6 +13,7 @@ from vaetl_helpers.exercises.forms import number, pair, tensor
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
     count_updates,
+    cut,
     exercise,
     leave_gradients,
     pair_fault,
@@ -25,6 +26,7 @@ from vaetl_helpers.exercises.toolkit import (
 # sentences.pad_batch
 
 IDS, MASK = "the token ids", "the attention mask"
+SHAPE = "rows and columns of the two"
 
 
 @exercise(
@@ -82,19 +84,23 @@ def _(function: Function, inputs: Values) -> Values:
     ids, mask = (plain(part) for part in result)
     if isinstance(ids, Tensor) and ids.is_floating_point():
         return {RETURNED: "the ids must be whole numbers, because an encoder looks rows up by them"}
-    shape = (len(parts), max(map(len, parts)))
-    if isinstance(ids, Tensor) and ids.shape != shape:
-        given = f"the ids have the shape {tuple(ids.shape)} and not {shape}"
-        return {
-            RETURNED: f"{given}, a row for each sentence, a column for each token of the longest"
-        }
-    outputs: Values = {RETURNED: 1}
-    for name, table in ((IDS, ids), (MASK, mask)):  # True and False are a mask, too
-        outputs[name] = table.double() if isinstance(table, Tensor) else table
-    return outputs
+    for name, table in (("ids", ids), ("mask", mask)):
+        if not isinstance(table, Tensor) or table.dim() != 2:
+            return {RETURNED: f"the {name}, a table [n, tokens], were expected, got {table!s:.60}"}
+    longest = int(inputs["lengths"].max())
+    return {
+        RETURNED: 1,
+        SHAPE: torch.tensor([*ids.shape, *mask.shape]).double(),
+        IDS: cut(ids.flatten(), len(parts) * longest).double(),
+        MASK: cut(mask.flatten(), len(parts) * longest).double(),  # True and False do, too
+    }
 
 
 pad_batch.compare(RETURNED, says="a pair (ids, mask) was expected")
+pad_batch.compare(
+    SHAPE,
+    says="both have a row for each sentence, and a column for each token of the longest one",
+)
 pad_batch.compare(
     IDS, says="the ids are not those of the sentences, filled up with pad to the longest"
 )

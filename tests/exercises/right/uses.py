@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from vaetl_helpers import nets, text, vae
+from vaetl_helpers import detection, nets, text, vae
 from vaetl_helpers.exercises import combine
 
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -281,6 +281,14 @@ def average_precision(answer):
     assert f"{100 * answer(torch.tensor([1.0, 0.0, 1.0, 0.0]), 3):.2f}" == "55.45"
 
 
+def new_class(answer):
+    """The parameters are counted, and an optimiser takes them."""
+    left = answer(detection.small_detector(9), 1)
+    left = list(left)
+    assert sum(parameter.numel() for parameter in left) > 200_000
+    torch.optim.Adam(left, 0.001)
+
+
 def surgery(answer):
     model = vae.mlp_vae(latent=4, widths=(8,))
     network = answer(model, nn.Linear(4, 3))
@@ -388,6 +396,7 @@ USES = {
     "own.leave_one_out": leave_one_out,
     "boxes.iou": iou,
     "boxes.average_precision": average_precision,
+    "boxes.new_class": new_class,
     "joint.surgery": surgery,
     "joint.m2_sum": m2_sum,
     "joint.cka": cka,
