@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Detection: features learned on COCO, reused for a new object class
+# # Detection: a trained detector, reused for a new object class
 #
 # {badges}
 #
@@ -517,7 +517,7 @@ for method in (FROZEN, SCRATCH):
 # Both have been trained on the same few scenes, and the losses are those of these training scenes.
 # Fitting five scenes is not finding boots in others, so compare the last losses with the AP below.
 # Then look at the same test scenes through both.
-# Solid boxes are the truth, and dashed ones were found with a score of at least 0.5.
+# Solid boxes are the truth, and dashed ones were found, with their scores from 0.5 on.
 
 # %%
 test = scenes("test", 100, P.seed + 500)
@@ -538,13 +538,16 @@ axes = plots.panels(
 for axis, (method, number) in zip(
     axes, [(method, number) for method in seen for number in shown]
 ):
-    sure = seen[method][number]["boxes"][seen[method][number]["scores"] >= 0.5]
+    found = seen[method][number]
+    sure = found["scores"] >= 0.5
     draw(
         axis,
         test.images[number],
         (test.targets[number]["boxes"], TRUE, "-"),
-        (sure, FOUND, "--"),
+        (found["boxes"][sure], FOUND, "--"),
     )
+    for (x1, y1, _, _), score in zip(found["boxes"][sure].tolist(), found["scores"]):
+        axis.text(x1, y1 - 2, f"{score:.2f}", color=FOUND, fontsize=10)
     if number == shown[0]:
         axis.set_ylabel(f"{method}\n{axis.get_ylabel()}")
 kinds = [
