@@ -81,7 +81,8 @@ def _(function: Function, inputs: Values) -> Values:
     fault = pair_fault(result, "(ids, mask)")
     if fault is not None:
         return {RETURNED: fault}
-    ids, mask = (plain(part) for part in result)
+    ids: Any = plain(result[0])
+    mask: Any = plain(result[1])
     if isinstance(ids, Tensor) and ids.is_floating_point():
         return {RETURNED: "the ids must be whole numbers, because an encoder looks rows up by them"}
     for name, table in (("ids", ids), ("mask", mask)):
@@ -336,7 +337,10 @@ def _(function: Function, inputs: Values) -> Values:
         encoder.embeddings.weight.copy_(inputs["embeddings"])
         head.weight.copy_(inputs["head"])
         head.bias.zero_()
-    groups = [{"params": encoder.parameters()}, {"params": head.parameters(), "lr": 0.6}]
+    groups: list[dict[str, Any]] = [
+        {"params": encoder.parameters()},
+        {"params": head.parameters(), "lr": 0.6},
+    ]
     optimizer = torch.optim.SGD(groups, lr=0.3, momentum=0.5)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
     updates = count_updates(optimizer)
