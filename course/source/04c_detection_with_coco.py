@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04c"
 #     title: Detection with COCO
-#     minutes: {reading: 25, exercises: 33, cpu: 2.2, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 33, cpu: 1.0, gpu: not yet measured}
 #     requires: [detection]
 # ---
 
