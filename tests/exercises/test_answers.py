@@ -9,6 +9,7 @@ import math
 import random
 import statistics
 import time
+from itertools import zip_longest
 from time import perf_counter
 from timeit import default_timer
 
@@ -18,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 from torch import nn
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from vaetl_helpers import study
 from vaetl_helpers import transfer as package
-from vaetl_helpers.exercises import combine, evaluate, get, hardware, training, transfer
+from vaetl_helpers.exercises import boxes, combine, evaluate, get, hardware, training, transfer
 
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 8))]
 
@@ -771,6 +773,80 @@ def study_that_promises(*args):
     return [100.0] * len(args[-2])
 
 
+# Chapter 4b.
+
+
+def pad_with_zip_longest(sentences, pad):
+    ids = np.array(list(zip_longest(*sentences, fillvalue=pad))).T
+    return ids, [[int(token != pad) for token in row] for row in ids]
+
+
+def pad_to_a_fixed_length(sentences, pad):
+    ids = torch.full((len(sentences), 256), pad)
+    for row, sentence in enumerate(sentences):
+        ids[row, : len(sentence)] = torch.tensor(sentence)
+    return ids, (ids != pad).long()
+
+
+def pass_of_closures(encoder, head, optimizer, schedule, batches):
+    for part in (encoder, head):
+        part.train()
+    table = []
+    for tokens, labels in batches:
+        logits = head(encoder(tokens))
+
+        def loss():
+            optimizer.zero_grad()
+            mean = F.cross_entropy(logits, labels)  # noqa: B023
+            mean.backward()
+            return mean
+
+        mean = optimizer.step(loss)
+        schedule.step()
+        right = logits.argmax(1).eq(labels).double().mean()
+        table.append([float(mean), float(right), len(labels)])
+    table = np.array(table)
+    return np.average(table[:, :2], axis=0, weights=table[:, 2])
+
+
+def pass_that_tests_at_the_end(encoder, head, optimizer, schedule, batches):
+    loss, _ = pass_of_closures(encoder, head, optimizer, schedule, batches)
+    encoder.eval()
+    with torch.no_grad():
+        right = [head(encoder(tokens)).argmax(1) == labels for tokens, labels in batches]
+    return loss, torch.cat(right).double().mean()
+
+
+def pass_over_the_head(encoder, head, optimizer, schedule, batches):
+    encoder.train()
+    with torch.no_grad():
+        features = [(encoder(tokens), labels) for tokens, labels in batches]
+    return pass_of_closures(nn.Identity(), head, optimizer, schedule, features)
+
+
+# Chapter 4c.
+
+
+def class_beside_the_old_ones(detector, classes):
+    old = detector.roi_heads.box_predictor
+    outputs = old.cls_score.out_features + classes
+    detector.roi_heads.box_predictor = FastRCNNPredictor(old.cls_score.in_features, outputs)
+    detector.backbone.requires_grad_(False)
+    return [p for p in detector.parameters() if p.requires_grad]
+
+
+def class_of_another_detector(detector, classes):
+    copied = copy.deepcopy(detector)
+    return boxes.new_class.reference(copied, classes)
+
+
+def class_as_a_generator(detector, classes):
+    detector.backbone.requires_grad_(False)
+    inputs = detector.roi_heads.box_predictor.cls_score.in_features
+    detector.roi_heads.box_predictor = FastRCNNPredictor(inputs, classes + 1)
+    return (p for _, p in detector.named_parameters() if p.requires_grad)
+
+
 RIGHT = (
     ("training.step", step_with_a_loss_object),
     ("training.step", step_as_a_number),
@@ -809,6 +885,9 @@ RIGHT = (
     ("transfer.normalise", normalise_by_torchvision),
     ("transfer.clinic", clinic_on_stored_features),
     ("transfer.clinic", clinic_with_gradients_of_none),
+    ("sentences.pad_batch", pad_with_zip_longest),
+    ("sentences.train_pass", pass_of_closures),
+    ("boxes.new_class", class_as_a_generator),
     ("combine.features", features_of_a_copy),
     ("combine.features", features_of_the_encoder),
     ("combine.features", features_one_by_one),
@@ -888,6 +967,14 @@ WRONG = (
     ("transfer.clinic", clinic_only_the_optimiser, f"still in it: {transfer.DRIFT}"),
     ("transfer.clinic", clinic_on_a_copy, "mend the three bugs only"),
     ("transfer.clinic", clinic_without_losses, "is a return missing?"),
+    ("sentences.pad_batch", pad_to_a_fixed_length, "a column for each token of the longest"),
+    ("sentences.pad_batch", lambda *args: None, "a pair (ids, mask) was expected, got None"),
+    ("sentences.train_pass", pass_that_tests_at_the_end, "the fraction of sentences"),
+    ("sentences.train_pass", pass_over_the_head, "only the head has learned"),
+    ("sentences.train_pass", lambda *args: (0.0, 1.0), "the weights are not those"),
+    ("boxes.new_class", class_beside_the_old_ones, "the new last layer has other outputs"),
+    ("boxes.new_class", class_of_another_detector, "no parameter of the changed detector"),
+    ("boxes.new_class", lambda detector, classes: detector, "a list of parameters was expected"),
     ("combine.features", features_by_hidden_layer, "expected a float tensor of shape"),
     ("combine.features", features_with_noise_of_its_own, "not the posterior means"),
     ("combine.features", features_that_train, "not the posterior means"),

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.models.detection import FasterRCNN, FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
+from torchvision.ops import MultiScaleRoIAlign
 
 from vaetl_helpers import detection, study
 from vaetl_helpers.authoring.assets.facts import fingerprint
@@ -418,6 +419,26 @@ def test_training_repeats_and_learns(few: Scenes) -> None:
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
+def test_aligned_regions_and_their_gradients_are_those_of_torchvision() -> None:
+    """Also for boxes that are tiny, that reach beyond the scene, and for a scene without any."""
+    generator = torch.Generator().manual_seed(0)
+    boxes = []
+    for count in (7, 0, 9):
+        corners = 110 * torch.rand(count, 2, generator=generator) - 10
+        sides = 60 * torch.rand(count, 2, generator=generator) ** 3
+        boxes.append(torch.cat([corners, corners + sides], dim=1))
+    features = torch.randn(3, 64, 12, 12, generator=generator)
+    weights = torch.randn(16, 64, 5, 5, generator=generator)
+    found = []
+    for align in (small_detector(1).roi_heads.box_roi_pool, MultiScaleRoIAlign(["0"], 5, 2)):
+        maps = features.clone().requires_grad_()
+        regions = align({"0": maps}, boxes, [(96, 96)] * 3)
+        (regions * weights).sum().backward()
+        found.append((regions.detach(), maps.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
 def test_training_is_the_usual_loop(few: Scenes) -> None:
     torch.manual_seed(0)
     detector = small_detector(1).train()
@@ -425,7 +446,7 @@ def test_training_is_the_usual_loop(few: Scenes) -> None:
     losses = train(detector, few, steps=3, rate=1e-2, seed=7, size=2)
     torch.manual_seed(7)
     order = torch.cat([torch.randperm(6), torch.randperm(6)]).view(-1, 2)
-    adam = torch.optim.Adam(twin.parameters())
+    adam = torch.optim.Adam(twin.parameters(), fused=True)
     for step, expected in enumerate(losses):
         batch = few.subset(order[step])
         images = list(batch.images / 255)

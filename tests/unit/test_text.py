@@ -25,7 +25,7 @@ import pandas as pd
 import pytest
 import torch
 
-from vaetl_helpers import data, study, text
+from vaetl_helpers import data, exercises, study, text
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.transfer import linear_probe
 
@@ -46,12 +46,15 @@ def says(error: pytest.ExceptionInfo[CourseError], *words: str) -> None:
         assert word in message
 
 
-def from_notebook(name: str, **variables: Any) -> Callable[..., Any]:
-    """A function that learners see in the notebook, with the notebook's imports and constants."""
+def from_notebook(name: str, *helpers: str, **variables: Any) -> Callable[..., Any]:
+    """A function that learners see in the notebook, with the notebook's imports and constants.
+
+    `helpers` are the notebook's functions that it calls.
+    """
     nodes = []
     for node in ast.parse(SOURCE.read_text("utf-8")).body:
         is_import = isinstance(node, ast.Import | ast.ImportFrom)
-        is_function = getattr(node, "name", None) == name
+        is_function = getattr(node, "name", None) in (name, *helpers)
         is_constant = isinstance(node, ast.Assign) and "PASSES" in ast.unparse(node.targets[0])
         if is_import or is_function or is_constant:
             nodes.append(node)
@@ -637,10 +640,19 @@ def test_fine_tuning_trains_a_copy_and_not_its_embeddings(
     minilm: text.Encoder, docstrings: text.TextSplits
 ) -> None:
     cpu = SimpleNamespace(device=torch.device("cpu"), profile="cpu")
-    fine_tune = from_notebook("fine_tune", encoder=minilm, P=cpu)
+    fine_tune = from_notebook(
+        "fine_tune",
+        "up_and_down",
+        "shuffled_batches",
+        encoder=minilm,
+        P=cpu,
+        train_pass_checked=exercises.get("sentences.train_pass").reference,
+    )
     labelled = docstrings.train.first(4)
     original = {name: value.clone() for name, value in minilm.state_dict().items()}
-    network, head = fine_tune(labelled, minilm.embed(labelled.texts), seed=1)
+    network, head, passes = fine_tune(labelled, minilm.embed(labelled.texts), seed=1)
+    losses = [loss for loss, _ in passes]
+    assert len(losses) == 5 and losses[-1] < losses[0]
     for name, value in minilm.state_dict().items():
         assert torch.equal(value, original[name])
     tuned = network.state_dict()
@@ -656,7 +668,7 @@ def test_fine_tuning_trains_a_copy_and_not_its_embeddings(
     accuracy = (predicted == labelled.labels).float().mean()
     assert accuracy > 0.8
     cpu.profile = "smoke"  # computes activations again
-    with_less_memory, _ = fine_tune(labelled, minilm.embed(labelled.texts), seed=1)
+    with_less_memory, *_ = fine_tune(labelled, minilm.embed(labelled.texts), seed=1)
     for name, value in with_less_memory.state_dict().items():
         torch.testing.assert_close(value, tuned[name], atol=1e-6, rtol=1e-5)
 

@@ -1,13 +1,17 @@
-"""Chapter 4c: whether a box fits, and one number for a detector."""
+"""Chapter 4c: whether a box fits, one number for a detector, and a detector for new classes."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Any
 
-from vaetl_helpers.exercises.engine import Values
-from vaetl_helpers.exercises.forms import number, tensor
-from vaetl_helpers.exercises.toolkit import exercise, whole_number
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+
+from vaetl_helpers import detection
+from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.forms import items, number, tensor
+from vaetl_helpers.exercises.toolkit import RETURNED, exercise, plain, state_of, whole_number
 
 # boxes.iou
 
@@ -239,4 +243,160 @@ average_precision.wrong(
     "precision of objects",
     says="precision is hits so far divided by the boxes so far, not by the objects",
     edit={"precision = found / torch.arange(1, len(hit) + 1)": "precision = found / objects"},
+)
+
+
+# boxes.new_class
+
+OUTPUTS = "the outputs of the new last layer, for classes and for boxes"
+KEPT = "the weights of backbone, RPN and head"
+LEARNS = "which parameters require a gradient"
+LISTED = "which parameters were returned"
+
+
+@exercise(
+    id="boxes.new_class",
+    level=2,
+    minutes=8,
+    points=2,
+    hints=(
+        "Two lines change the detector, one makes the list; the old last layer knows how many "
+        "numbers come in: box_predictor.cls_score.in_features.",
+        "The background needs an output of its own, so the new layer is "
+        "FastRCNNPredictor(inputs, classes + 1).",
+        "detector.backbone.requires_grad_(False), and then [p for p in detector.parameters() if "
+        "p.requires_grad].",
+    ),
+    after="All other weights are those that were learned on other classes: that is the transfer.",
+    alternative="the package's detection.replace_head and transfer.freeze, which also fixes modes.",
+)
+def new_class(detector, classes):
+    """Changes a Faster R-CNN for so many other classes, and returns a list:
+    the parameters that are left to train.
+
+    A new FastRCNNPredictor(inputs, outputs) becomes detector.roi_heads.box_predictor,
+    and detector.backbone learns no more. RPN and head keep their weights, and learn.
+    """
+    inputs = detector.roi_heads.box_predictor.cls_score.in_features
+    detector.roi_heads.box_predictor = FastRCNNPredictor(inputs, classes + 1)
+    detector.backbone.requires_grad_(False)
+    return [p for p in detector.parameters() if p.requires_grad]
+
+
+@new_class.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    known = whole_number(5, 9, generator)
+    return {
+        "known": known,
+        "classes": whole_number(1, 3, generator),
+        "seed": seed % 997,
+        "head": torch.randn(4 * known + 4, 128, generator=generator),  # of the boxes' layer
+    }
+
+
+@new_class.drive
+def _(function: Function, inputs: Values) -> Values:
+    torch.manual_seed(inputs["seed"])
+    detector: Any = detection.small_detector(inputs["known"])
+    with torch.no_grad():
+        detector.roi_heads.box_predictor.bbox_pred.weight.copy_(inputs["head"])
+    returned = items(function(detector, inputs["classes"]))
+    last = detector.roi_heads.box_predictor
+    layers = [getattr(last, name, None) for name in ("cls_score", "bbox_pred")]
+    if not all(isinstance(layer, nn.Linear) for layer in layers):
+        return {RETURNED: f"the last layer must be a FastRCNNPredictor, and is {last!s:.60}"}
+    kept = (detector.backbone, detector.rpn, detector.roi_heads.box_head)
+    parameters = list(detector.parameters())
+    listed = {id(parameter) for parameter in returned or ()}
+    strange = listed - {id(parameter) for parameter in parameters}
+    fault = f"a list of parameters was expected, got {plain(returned)!s:.60}"
+    if strange:
+        fault = "the list holds something that is no parameter of the changed detector"
+    return {
+        RETURNED: 1 if returned is not None and not strange else fault,
+        OUTPUTS: torch.tensor([float(layer.out_features) for layer in layers if layer]),
+        KEPT: torch.cat([state_of(part) for part in kept]),
+        LEARNS: torch.tensor([float(parameter.requires_grad) for parameter in parameters]),
+        LISTED: torch.tensor([float(id(parameter) in listed) for parameter in parameters]),
+    }
+
+
+new_class.part("the changed detector", points=1)
+new_class.compare(
+    OUTPUTS,
+    says="the new last layer has other outputs than one a class and one for the background, and "
+    "four numbers for each",
+)
+new_class.compare(KEPT, says="backbone, RPN and head are to keep the weights that they had")
+new_class.compare(LEARNS, says="all but the backbone's parameters are to require a gradient")
+new_class.part("the parameters that train", points=1)
+new_class.compare(RETURNED, says="a list of the parameters that train was expected")
+new_class.compare(LISTED, says="the list is not that of the parameters that require a gradient")
+
+NEW = "detector.roi_heads.box_predictor = FastRCNNPredictor(inputs, classes + 1)"
+FREEZE = "detector.backbone.requires_grad_(False)"
+
+new_class.wrong(
+    "no background",
+    says="the background has no output: classes + 1",
+    edit={NEW: "detector.roi_heads.box_predictor = FastRCNNPredictor(inputs, classes)"},
+)
+new_class.wrong(
+    "old last layer",
+    says="the last layer is the old one: put a new FastRCNNPredictor in its place",
+    edit={NEW: ""},
+)
+new_class.wrong(
+    "classes alone",
+    says="the boxes' layer, bbox_pred, is the old one: replace the whole FastRCNNPredictor",
+    edit={NEW: "detector.roi_heads.box_predictor.cls_score = nn.Linear(inputs, classes + 1)"},
+)
+new_class.wrong(
+    "an attribute",
+    says="the backbone still learns: requires_grad of a module is an attribute that nobody reads, "
+    "and requires_grad_(False), with an underscore, the method",
+    edit={FREEZE: "detector.backbone.requires_grad = False"},
+)
+new_class.wrong(
+    "all frozen",
+    says="RPN and head are frozen as well: only the backbone is to be",
+    edit={FREEZE: "detector.requires_grad_(False)"},
+)
+new_class.wrong(
+    "last layer alone",
+    says="RPN and head are frozen as well: only the backbone is to be, and they learn along",
+    edit={
+        NEW: "detector.requires_grad_(False)\n" + NEW,
+    },
+)
+new_class.wrong(
+    "frozen backbone and RPN",
+    says="the RPN is frozen, too: only the backbone is to be",
+    edit={FREEZE: FREEZE + "\ndetector.rpn.requires_grad_(False)"},
+)
+new_class.wrong(
+    "from scratch",
+    says="the weights are new ones: keep those of backbone, RPN and head",
+    edit={
+        FREEZE: FREEZE
+        + "\nfor layer in detector.modules():\n"
+        + "    if isinstance(layer, nn.Conv2d):\n"
+        + "        layer.reset_parameters()"
+    },
+)
+new_class.wrong(
+    "all listed",
+    says="the list holds the frozen parameters, too: take those with requires_grad",
+    last_line="return list(detector.parameters())",
+)
+new_class.wrong(
+    "last layer listed",
+    says="the list holds the last layer alone: RPN and head learn along",
+    last_line="return list(detector.roi_heads.box_predictor.parameters())",
+)
+new_class.wrong(
+    "no list",
+    says="a list of parameters was expected, got None",
+    last_line="[p for p in detector.parameters() if p.requires_grad]",
 )

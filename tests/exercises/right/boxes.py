@@ -2,7 +2,12 @@
 
 import numpy as np
 import torch
+from torch import nn
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import box_iou
+
+from vaetl_helpers import detection
+from vaetl_helpers.transfer import freeze, trainable
 
 from . import ways
 
@@ -79,7 +84,51 @@ def precision_by_where(hit, objects):
     return table.max(1).values.mean()
 
 
+def new_class(detector, classes):
+    old = detector.roi_heads.box_predictor
+    heads = detector.roi_heads
+    heads.box_predictor = FastRCNNPredictor(old.bbox_pred.in_features, 1 + classes)
+    for parameter in detector.backbone.parameters():
+        parameter.requires_grad = False
+    return list(filter(lambda parameter: parameter.requires_grad, detector.parameters()))
+
+
+def new_class_by_the_package(detector, classes):
+    detection.replace_head(detector, classes)
+    freeze(detector.backbone)
+    return trainable(detector)
+
+
+def new_class_in_parts(detector, classes):
+    detector.backbone.requires_grad_(False).eval()
+    last = detector.roi_heads.box_predictor
+    last.cls_score = nn.Linear(last.cls_score.in_features, classes + 1)
+    last.bbox_pred = nn.Linear(last.bbox_pred.in_features, 4 * (classes + 1))
+    return [*detector.rpn.parameters(), *detector.roi_heads.parameters()]
+
+
+def new_class_lazily(detector, classes):
+    new_class_in_parts(detector, classes)
+    yield from detector.rpn.parameters()
+    yield from detector.roi_heads.parameters()
+
+
+def new_class_as_a_dict(detector, classes):
+    new_class(detector, classes)
+    kept = {name: p for name, p in detector.named_parameters() if p.requires_grad}
+    return kept.values()
+
+
 RIGHT = {
+    "boxes.new_class": [
+        new_class,
+        new_class_by_the_package,
+        new_class_in_parts,
+        new_class_lazily,
+        new_class_as_a_dict,
+        ways.then(new_class, tuple),
+        *ways.all_ways(new_class),
+    ],
     "boxes.iou": [
         box_iou,
         iou_by_loop,

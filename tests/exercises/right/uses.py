@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from vaetl_helpers import nets, text, vae
+from vaetl_helpers import detection, nets, text, vae
 from vaetl_helpers.exercises import combine
 
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -244,6 +244,27 @@ def mean_pool(answer):
     torch.testing.assert_close(answer(hidden, mask), text.mean_pool(hidden, mask))
 
 
+def pad_batch(answer):
+    """Later cells hand ids and mask to an encoder, and turn ids into words."""
+    ids, mask = answer([[101, 7, 102], [101, 8, 9, 10, 102]], 0)
+    hidden = nn.Embedding(200, 4)(ids)
+    assert text.mean_pool(hidden, mask).shape == (2, 4)
+    assert [row.tolist() for row in ids][0] == [101, 7, 102, 0, 0]
+    assert [int(value) for value in mask[0]] == [1, 1, 1, 0, 0]
+
+
+def train_pass(answer):
+    """The two numbers stand in a table; a second pass is better."""
+    torch.manual_seed(0)
+    encoder, head = nn.Sequential(nn.Flatten(), nn.Linear(16, 8)), nn.Linear(8, 3)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1)
+    batches = [(IMAGES[:4], LABELS[:4]), (IMAGES[4:], LABELS[4:])]
+    passes = [answer(encoder, head, optimizer, schedule, batches) for _ in range(9)]
+    assert [f"{loss:.2f}, {100 * accuracy:.0f} %" for loss, accuracy in passes]
+    assert passes[-1][0] < passes[0][0]
+
+
 def leave_one_out(answer):
     y, groups = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 3])
     predicted = answer(torch.eye(4), y, groups, lambda x, y: lambda rows: y[:1].expand(len(rows)))
@@ -258,6 +279,14 @@ def iou(answer):
 
 def average_precision(answer):
     assert f"{100 * answer(torch.tensor([1.0, 0.0, 1.0, 0.0]), 3):.2f}" == "55.45"
+
+
+def new_class(answer):
+    """The parameters are counted, and an optimiser takes them."""
+    left = answer(detection.small_detector(9), 1)
+    left = list(left)
+    assert sum(parameter.numel() for parameter in left) > 200_000
+    torch.optim.Adam(left, 0.001)
 
 
 def surgery(answer):
@@ -361,10 +390,13 @@ USES = {
     "transfer.normalise": normalise,
     "transfer.clinic": clinic,
     "transfer.fine_tune": fine_tune,
+    "sentences.pad_batch": pad_batch,
     "sentences.mean_pool": mean_pool,
+    "sentences.train_pass": train_pass,
     "own.leave_one_out": leave_one_out,
     "boxes.iou": iou,
     "boxes.average_precision": average_precision,
+    "boxes.new_class": new_class,
     "joint.surgery": surgery,
     "joint.m2_sum": m2_sum,
     "joint.cka": cka,
