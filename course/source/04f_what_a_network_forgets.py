@@ -259,25 +259,24 @@ predict("transfer.forgetting")
 
 # %%
 remedies = supervised_transfer.REMEDIES
-first = supervised_transfer.Plan(T, [source], plan.facts, P.steps)
-memory = first.run(
-    [
-        study.Method(
-            remedy,
-            partial(supervised_transfer.remember, remedy, first),
-            {"steps": P.steps},
-        )
-        for remedy in remedies
-    ],
+methods = [
+    study.Method(
+        remedy, partial(supervised_transfer.remember, remedy, plan), {"steps": P.steps}
+    )
+    for remedy in remedies
+]
+methods.append(study.Method("untouched", partial(supervised_transfer.untouched, plan)))
+memory = plan.run(
+    methods + supervised_transfer.methods(plan, ["linear probe"]),
     most,
-    max(3, P.draws // 2),
+    P.draws,
     P.seed,
     out=P.table_path(f"{T.name}/forgetting", chapter="04"),
     name="forgetting",
 )
 
 # %% slide="What becomes of the cats?"
-untouched = 100 * evaluate(source, T.source_test)["accuracy"]
+untouched = memory.mean("untouched", "source accuracy", most)
 panels = {
     "source accuracy": f"{old[0]} or {old[1]}, saved head",
     "test accuracy": " or ".join(new),
@@ -296,15 +295,10 @@ plt.show()
 of_count = f"{most // len(new)} a class"
 forgotten, records = {}, []
 for remedy in remedies:
-    values = memory.values(remedy, "source accuracy", most).values()
-    e = study.effect_of([value - untouched for value in values])
-    name, id = f"forgetting, remedy {remedy}", ("04", "forgetting", remedy)
-    id = record_id(*id, of_count)
-    alone = ["this pretrained model"]
-    record = e.to_record(
-        f"{name}, {of_count}", "points", id=id, data=T.name, conditional=alone
-    )
-    records.append(record)
+    e = study.paired(memory, remedy, "untouched", "source accuracy", most, over="seeds")
+    id = record_id("04", "forgetting", remedy, of_count)
+    name = f"forgetting, remedy {remedy}, {of_count}"
+    records.append(e.to_record(name, "points", id=id, data=T.name))
     forgotten[remedy] = e
 e = forgotten["none"]
 print(
@@ -335,33 +329,33 @@ settle("transfer.forgetting", e.effect)
 predict("transfer.shifted")
 
 # %% slide="On pictures that are not so clean"
-names = ["fine-tuned", "linear probe"]
+names = {"none": "fine-tuned", "linear probe": "linear probe"}
+moved = {P.counts[-1]: memory}
 if P.deep:
-    names += ["scratch", "LP-FT"]
-shift_counts = P.counts if P.deep else P.counts[-1:]
-methods = supervised_transfer.methods(plan, names)
-moved = {
-    count: plan.run(
-        methods,
-        len(new) * count,
-        P.draws,
-        P.seed,
-        out=P.table_path(f"{T.name}/shifted_{count}", chapter="04"),
-        name="shifted",
-    )
-    for count in shift_counts
-}
-table = moved[shift_counts[-1]]
+    names = {name: name for name in ("fine-tuned", "linear probe", "scratch", "LP-FT")}
+    moved = {
+        count: plan.run(
+            supervised_transfer.methods(plan, list(names)),
+            len(new) * count,
+            P.draws,
+            P.seed,
+            out=P.table_path(f"{T.name}/shifted_{count}", chapter="04"),
+            name="shifted",
+        )
+        for count in P.counts
+    }
+table = moved[P.counts[-1]]
 columns = ["test accuracy", *(f"accuracy, {kind}" for kind in SHIFTS)]
 show_table(
     [
-        (name, *(f"{table.mean(name, metric, most):.1f}" for metric in columns))
-        for name in names
+        (title, *(f"{table.mean(name, metric, most):.1f}" for metric in columns))
+        for name, title in names.items()
     ],
     (f"accuracy (%), {most // len(new)} labels a class", "clean", *SHIFTS),
 )
-clean = study.paired(table, *names[:2], "test accuracy", most)
-shifted = study.paired(table, *names[:2], "shifted accuracy", most)
+tuned, frozen = list(names)[:2]
+clean = study.paired(table, tuned, frozen, "test accuracy", most, over="seeds")
+shifted = study.paired(table, tuned, frozen, "shifted accuracy", most, over="seeds")
 for name, e in {"clean": clean, "shifted": shifted}.items():
     print(
         f"fine-tuned − linear probe, {name} images: {e.effect:+.1f} points "
@@ -529,7 +523,7 @@ for remedy, e in forgotten.items():
     rows.append((f"{remedy} − untouched, source accuracy", text, study.verdict(e)))
 for remedy in remedies[1:]:
     for metric, measure in MEASURES.items():
-        e = study.paired(memory, remedy, "none", metric, most)
+        e = study.paired(memory, remedy, "none", metric, most, over="seeds")
         text = f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]"
         rows.append((f"{remedy} − none, {metric}", text, study.verdict(e)))
         name = f"{remedy} − none, {metric}, {of_count}"
@@ -555,13 +549,15 @@ for name in ("tops", "animals"):
 # And the shifted images, of this run and recorded with LP-FT.
 
 # %%
-pairs = [("fine-tuned", "linear probe")]
+pairs = [(tuned, frozen)]
 if P.deep:
     pairs += [("fine-tuned", "scratch"), ("LP-FT", "fine-tuned")]
     pairs += [("LP-FT", "linear probe")]
 for count, runs in moved.items():
     for pair in pairs:
-        e = study.paired(runs, *pair, "shifted accuracy", len(new) * count)
+        labels = len(new) * count
+        e = study.paired(runs, *pair, "shifted accuracy", labels, over="seeds")
+        pair = [names[name] for name in pair]
         name = f"{' − '.join(pair)} on shifted images, {count} a class"
         id = record_id("04", "shifted", pair, f"{count} a class")
         show_record(e.to_record(name, "points", id=id, data=T.name))
