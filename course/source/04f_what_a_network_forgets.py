@@ -315,7 +315,7 @@ settle("transfer.forgetting", e.effect)
 # There fine-tuning costs 3.7 points [1.2, 6.2] of pullover or coat, so it does forget.
 # Rehearsal gives back 2.7 of them [0.3, 5.2], and with it about one point is lost [0.1, 1.9].
 # Whether L2-SP helps stays open, with 1.3 points [−0.8, 3.4], and so does what either remedy costs on the target, because these intervals reach from six points lost to two won.
-# More draws would not decide the cost soon, since the 400 test images are part of the interval.
+# The 400 test images are part of these intervals, so more draws alone would not make them short.
 #
 # On the animals, with one source model and five draws, the means are the other way round.
 # L2-SP keeps 4.8 of 6.9 lost points [1.0, 8.5], and rehearsal costs 4.4 [0.4, 8.4] on the target.
