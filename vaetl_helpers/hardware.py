@@ -90,19 +90,22 @@ def step_seconds(
         torch.set_num_threads(before)
 
 
+def step_needs(model: nn.Module, loss_fn: LossFunction, batch_size: int) -> tuple[int, int]:
+    """FLOPs and estimated bytes of one training step on images [batch_size, 1, 28, 28]."""
+    images = torch.rand(batch_size, 1, 28, 28)
+    labels = torch.zeros(batch_size, dtype=torch.long)
+    return count_flops(model, images, labels, loss_fn), bytes_moved(model, images)
+
+
 def predicted_step(
-    width: int, batch_size: int, overhead: float, flops_rate: float, bytes_rate: float
+    needs: tuple[float, float], rates: tuple[float, float], overhead: float = 0.0
 ) -> float:
-    """Seconds of that step where a machine computes and moves so much per second.
+    """Seconds of a step that needs (FLOPs, bytes) where a machine does so many of each per second.
 
     overhead + max(FLOPs / rate of computing, bytes / rate of moving): the roofline, with what
     Python and PyTorch need for a step in any case.
     """
-    images = torch.zeros(batch_size, 1, 28, 28)
-    labels = torch.zeros(batch_size, dtype=torch.long)
-    flops = count_flops(mlp_classifier(width), images, labels)
-    moved = bytes_moved(mlp_classifier(width), images)
-    return overhead + max(flops / flops_rate, moved / bytes_rate)
+    return overhead + max(need / rate for need, rate in zip(needs, rates, strict=True))
 
 
 def step_records(times: Mapping[tuple[str, int], Sequence[float]], batches: Sequence[int]) -> Any:
@@ -129,9 +132,13 @@ def bandwidth(device: torch.device, megabytes: int = 128) -> float:
     return 2 * source.nbytes / time_it(lambda: target.copy_(source), device)
 
 
-def transfer_rate(device: torch.device, megabytes: int = 64) -> float:
-    """Bytes per second from the computer's memory to the device's."""
+def transfer_rate(device: torch.device, megabytes: int = 64, pinned: bool = False) -> float:
+    """Bytes per second from the computer's memory to the device's.
+
+    `pinned` memory is never moved by the system, so that a GPU fetches it without a copy before.
+    """
     source = torch.ones(megabytes * 1_000_000 // FLOAT_BYTES)
+    source = source.pin_memory() if pinned else source
     return source.nbytes / time_it(lambda: source.to(device, copy=True), device)
 
 

@@ -260,11 +260,13 @@ def roofline(
     peak: float,
     title: str,
     alt: str,
+    others: Mapping[str, tuple[float, float]] | None = None,
 ) -> Axes:
     """What networks reach below the two roofs of a machine, an arrow from small batch to large.
 
     `points` are by network (FLOPs per byte, FLOPs per second), the small batch first; `bandwidth`
-    is in bytes and `peak` in FLOPs per second.
+    is in bytes and `peak` in FLOPs per second. `others` are roofs of other machines, {name: (peak,
+    bandwidth)}, thin and dashed.
     """
     axis = panels([title], alt, width=8.6, height=4.6)[0]
     ridge = peak / bandwidth
@@ -280,6 +282,11 @@ def roofline(
     axis.annotate(slope, (ends[0], bandwidth * ends[0]), xytext=(14, -4), va="center", **style)
     flat = f"computing ends at {peak / 1e9:,.0f} GFLOP/s"
     axis.annotate(flat, (ends[1], peak), xytext=(0, 8), ha="right", **style)
+    for name, (top, slant) in (others or {}).items():
+        bend = top / slant
+        roof = [slant * ends[0], top, top]
+        axis.plot([ends[0], bend, ends[1]], roof, "--", color=GREY, linewidth=1)
+        axis.annotate(name, (ends[1], top), xytext=(0, 8), ha="right", **style)
     for number, (name, of_network) in enumerate(points.items()):
         colour = COLOURS[number % len(COLOURS)]
         small, large = of_network[0], of_network[-1]

@@ -200,6 +200,7 @@ def machines(own: Mapping[int, plots.Lines], alt: str, files: Sequence[Path] = (
     `own` are the lines measured here, {width: {device: (batch sizes, milliseconds)}}; `files` are
     of `vaetl record-machine`, and are offered before the package's.
     """
+    alt = full_text(alt)
     offered = {machine.name: machine for machine in recorded.recorded_machines(*files)}
     if not offered:
         say("No machine is recorded yet: `vaetl record-machine` makes a file of this one.")

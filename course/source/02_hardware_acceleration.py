@@ -30,10 +30,16 @@
 #
 # The first article behind this course, Vito Lavecchia's "Differenza tra Training e Transfer Learning nel machine learning", says, in our summary: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms make one available.*
 #
-# A **GPU**, or graphics processing unit, is a processor with thousands of simple arithmetic units.
-# A **TPU**, or tensor processing unit, is one made for matrix products.
-# The **CPU** is the processor that every computer has.
-# We ask what an accelerator is essential *for*, and for which network.
+# A **GPU**, or graphics processing unit, has thousands of simple arithmetic units, a **TPU**, or tensor processing unit, is made for matrix products, and the **CPU** is what every computer has.
+# Somebody [trained two networks](https://stackoverflow.com/questions/42097115) on handwritten digits with a CPU and with a GPU:
+#
+# | hidden units | CPU | GPU |
+# |---|---|---|
+# | 1,000 | 104 s | 30 s |
+# | 100 | about 15 s | about 20 s |
+#
+# The GPU helped one network and hindered the other.
+# Which of the two is yours?
 
 # %% [markdown]
 # ## Set-up
@@ -89,7 +95,7 @@ data = load("fashion-mnist", full=P.full_data, device=P.device)
 processor = torch.device("cpu")
 
 # %% [markdown]
-# The claim in its own words, on a card; what decides it is a step of a wide network on a GPU, against one thread of a CPU.
+# What decides the claim is a wide network's step on a GPU, against one thread of a CPU.
 
 # %%
 question_cards("acceleration")
@@ -106,8 +112,8 @@ recall("02")
 # %% [markdown]
 # ## 1. How to time a device
 #
-# A GPU works *asynchronously*: Python hands it an operation and goes on at once, while the device computes.
-# If you stop the clock when Python returns, you have measured the handing over and not the work.
+# A GPU works *asynchronously*: Python hands it an operation and goes on at once.
+# If you then stop the clock, you have measured the handing over and not the work.
 #
 # The figure has two lanes, Python's and the device's, and a clock that is read at the orange lines.
 # When the clock starts, the device still has some earlier work to do (grey).
@@ -281,46 +287,47 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 # So a point may really lie further left or right than it is drawn.
 #
 # In the figure each colour is a network, and its arrow leads from the small batch to the large one.
-# Look how far to the right each arrow goes, and how close it comes to the roofs.
+# The dashed roofs are those of the two GPUs, as their data sheets promise.
+# Look how close each arrow comes to the roofs of this machine, and how far below a GPU's it remains.
 
 # %%
 predict("hardware.batch")
 
 # %%
-networks = {
-    "MLP": (nets.mlp_classifier, classification_loss),
-    "CNN": (nets.small_cnn, classification_loss),
-    "VAE": (vae.mlp_vae, vae.vae_loss()),
+networks = {  # how it is built, its width, and its loss
+    "MLP": (nets.mlp_classifier, 128, classification_loss),
+    "CNN": (nets.small_cnn, 16, classification_loss),
+    "VAE": (lambda width: vae.mlp_vae(widths=(width,)), 400, vae.vae_loss()),
 }
-points, needs = {name: [] for name in networks}, {}
-for name, (build, loss_fn) in networks.items():
+
+
+def measure(model, loss_fn, size, device):
+    """Median seconds of a training step."""
+    step = hardware.training_step(model, loss_fn, size, device)
+    return hardware.time_it(step, device, P.repeats)
+
+
+here = list(present)[-1]
+points, seconds = {name: [] for name in networks}, {}
+for name, (build, width, loss_fn) in networks.items():
     for size in (8, 512):
-        x, y = torch.rand(size, 1, 28, 28), torch.zeros(size, dtype=torch.long)
-        flops, traffic = (
-            hardware.count_flops(build(), x, y, loss_fn),
-            hardware.bytes_moved(build(), x),
-        )
-        seconds = hardware.time_it(
-            hardware.training_step(build(), loss_fn, size, P.device),
-            P.device,
-            P.repeats,
-        )
-        points[name].append((flops / traffic, flops / seconds))
-        needs[name, size] = flops, traffic, seconds
+        flops, traffic = hardware.step_needs(build(width), loss_fn, size)
+        seconds[name, size] = measure(build(width), loss_fn, size, present[here])
+        points[name].append((flops / traffic, flops / seconds[name, size]))
 
 # %% slide="Where our networks lie under the roof"
-here = list(present)[-1]
 plots.roofline(
     points,
     moved[here],
     peak[here],
     title=f"This machine ({here}, {used}): arrows from batch 8 to batch 512",
     alt="02/roofline",
+    others=data_sheets,
 )
 plt.show()
 
 # %%
-settle("hardware.batch", needs["MLP", 512][2] / needs["MLP", 8][2])
+settle("hardware.batch", seconds["MLP", 512] / seconds["MLP", 8])
 
 # %% [markdown]
 # The large batch lies further right than the small one, because the weights are read once and used for more images.
@@ -380,43 +387,6 @@ plt.show()
 # Then compare the lines: a device pays where its line is the lower one.
 # For a narrow network and small batches it may not pay, and then the honest answer to "is an accelerator essential?" is *no, it would not even help*.
 #
-# How do other machines compare?
-# `vaetl record-machine` makes every measurement of this chapter in at most ten minutes and keeps them in one file.
-# In a cell of a notebook, on Colab and Kaggle as well, write `!vaetl record-machine`.
-# If the machine is taken away, the same command goes on where it was.
-#
-# The next cell shows such a machine in grey, and on top of it the lines that you have just measured.
-# The course brings one machine with two cores and no GPU yet, and the menu has yours as well once you have made its file.
-# Look whose line is lower at your batch size, and where two lines cross.
-
-# %%
-own_files = sorted(Path().glob("machine-*.json"))  # of `vaetl record-machine`
-widgets.machines(
-    {
-        width: {
-            name: (P.batches, [1e3 * t for t in times[name, width]])
-            for name in configurations
-        }
-        for width in P.widths
-    },
-    "Milliseconds per step over the batch size, for two widths: dashed grey lines of "
-    "a recorded machine, and thick lines of this one.",
-    own_files,
-)
-show_table(
-    widgets.machine_rows(own_files),
-    header=(
-        "machine",
-        "computes (float32)",
-        "moves",
-        "epoch of the VAE, batch 512",
-        "times as fast as a DataLoader",
-    ),
-)
-
-# %% [markdown]
-# The table says for each recorded machine what it computes and moves, and how long it takes for an epoch of 60,000 images.
-#
 # If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
 # The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as long.
 
@@ -467,57 +437,112 @@ settle("hardware.essential")
 # %% [markdown]
 # ### Estimate before you rent
 #
-# You can roughly predict the time of a step on a device that you do not have: $t \approx \text{overhead} + \max(\text{FLOPs}/F,\ \text{bytes}/B)$.
-# Take $F$ and $B$ from its data sheet and the overhead from your narrowest network at your smallest batch.
-# This assumes that Python is as fast there.
+# You can roughly predict the time of a step on a device that you do not have:
+#
+# $$t \approx \text{overhead} + \max(\text{FLOPs}/F,\ \text{bytes}/B) .$$
+#
+# For $F$ and $B$ take the numbers of its data sheet.
+# To measure the overhead, make the same layers one unit wide and give them a single image, because then nearly nothing is left to compute.
+#
+# The overhead alone answers half of the question.
+# However fast a GPU computes, a step cannot become shorter than its overhead, if Python is as fast there as here.
+# So the step that you measure on the CPU, divided by its overhead, is the most that *any* accelerator can gain.
+#
+# The table has this number in its last column.
+# Before it, the formula is tested where it can be, on this machine.
+# Where a network takes longer here than the formula says, it may fall short on a GPU just as much, so a T4's gain is a range: from "as short as here" to "at the roof".
 
 # %%
-overhead = times["CPU, 1 thread", P.widths[0]][0]
-F, B = data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"]
-predicted = {
-    key: overhead + max(flops / F, traffic / B)
-    for key, (flops, traffic, _) in needs.items()
-}
+T4 = data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"]
+
+
+def estimate(name, build, width, loss_fn, size):
+    """A row: what a step takes here, and by prediction on a T4."""
+    needs = hardware.step_needs(build(width), loss_fn, size)
+    on_cpu, *on_gpu = (
+        measure(build(width), loss_fn, size, device) for device in present.values()
+    )
+    overhead = measure(build(1), loss_fn, 1, processor)
+    roof_here = hardware.predicted_step(needs, (peak["CPU"], moved["CPU"]))
+    roof_there = hardware.predicted_step(needs, T4)
+    short = max(1, (on_cpu - overhead) / roof_here)  # of the roof, here
+    gains = [on_cpu / (overhead + times * roof_there) for times in (short, 1)]
+    low, high = (f"{gain:.1f}" for gain in gains)
+    return (
+        name,
+        size,
+        f"{1e3 * on_cpu:.2f} ms",
+        f"{1e3 * (overhead + roof_here):.2f} ms",
+        f"{1e3 * (overhead + roof_there):.2f} ms",
+        *(f"{1e3 * measured:.2f} ms" for measured in on_gpu),
+        low if low == high else f"{low} to {high}",
+        f"{on_cpu / overhead:.1f}",
+    )
+
+
+columns = (
+    "network",
+    "batch",
+    "CPU, measured",
+    "CPU, predicted",
+    "T4, predicted",
+    *(f"{name}, measured" for name in list(present)[1:]),
+    "T4: times as fast",
+    "any GPU: at most",
+)
 show_table(
     [
-        (
-            name,
-            size,
-            f"{1e3 * seconds:.2f} ms",
-            f"{1e3 * predicted[name, size]:.2f} ms",
-            f"{seconds / predicted[name, size]:.1f}",
-        )
-        for (name, size), (_, _, seconds) in needs.items()
+        estimate(name, build, width, loss_fn, size)
+        for name, (build, width, loss_fn) in networks.items()
+        for size in (8, 512)
     ],
-    header=("network", "batch", "measured here", "predicted for a T4", "times as fast"),
+    header=columns,
 )
 
 # %% [markdown]
-# This is a prediction, not a measurement, and an optimistic one, because it takes the vendor's peak for granted.
-# Yet it shows the pattern: in each network the large batch gains more than the small one.
+# The columns of the T4 are predictions, and we had no GPU to test them on.
+# You can: open this notebook on Colab with the link at the top, choose a T4, and the table has one column more, measured there.
 #
-# Now draw it for all batch sizes, on top of your own line.
-# The grey lines are other machines.
-# For the two GPUs of the data sheets they are predicted by the formula above, and for the machine of our recorded run by the formula with the rates that were measured there.
-# Look for the batch size from which a grey line leaves yours: left of it the device would not help you.
+# In our runs the formula is right within a factor of two for the MLP and the VAE, but the CNN with 512 images takes three times as long as it says.
+# So for such a network believe the lower end of the range.
+# With 8 images the MLP can hardly double its speed, however much you pay.
+#
+# Can a GPU even be slower, as in the table at the beginning?
+# It can, because starting an operation on it takes some microseconds more, which the formula leaves out.
+# With the layers of our MLP and another library, somebody [measured](https://indepth.dev/posts/2006/en/gpu-overhead-why-mnist-trains-faster-on-cpu) 6.5 s per epoch on a GPU, and 4.4 s on the CPU beside it.
+#
+# ### Your own network
+#
+# Replace `nets.small_cnn` by a function of yours that builds a network of some width for these images.
+
+# %%
+row = estimate("mine", nets.small_cnn, 64, classification_loss, 64)
+show_table([row], header=columns)
+
+# %% [markdown]
+# Now draw the prediction for all batch sizes, on top of your own line.
+# The formula with the rates of this CPU is drawn, too, so that you see how far it can be trusted.
+# Look for the batch size from which a GPU's line leaves yours: left of it the device would not help you.
 
 # %% slide="Estimate before you rent"
+overhead = measure(nets.mlp_classifier(1), classification_loss, 1, processor)
 rates_of = {
-    "T4, predicted": data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"],
+    "T4, predicted": T4,
     "H100, predicted": data_sheets["NVIDIA H100 SXM: data sheet"],
-    "our 2 cores, predicted": (
-        1e9 * study.recorded_value("02", "02/peak_gflops")["value"],
-        1e9 * study.recorded_value("02", "02/bandwidth")["value"],
-    ),
+    "this CPU, predicted": (peak["CPU"], moved["CPU"]),
+}
+needs = {
+    width: [
+        hardware.step_needs(nets.mlp_classifier(width), classification_loss, size)
+        for size in P.batches
+    ]
+    for width in P.widths
 }
 predicted = {
     width: {
         name: (
             P.batches,
-            [
-                hardware.predicted_step(width, size, overhead, *rates)
-                for size in P.batches
-            ],
+            [hardware.predicted_step(need, rates, overhead) for need in needs[width]],
         )
         for name, rates in rates_of.items()
     }
@@ -531,46 +556,67 @@ plots.crossover(measured_here, predicted, alt="02/crossover")
 plt.show()
 
 # %% [markdown]
-# We gave every machine the overhead of this one's narrowest network, so that in the left panel all lines begin at about the same height.
-# There they stay together while the batch is small, and a GPU would hardly help.
-# For the wide network they part at once, since there is enough to compute and to move.
-# A faster GPU than the T4 changes little as long as both only wait for Python.
+# For the narrow network the lines begin close together, and at small batches a GPU would hardly help.
+# For the wide one they lie far apart at once, since there is enough to compute and to move.
+# An H100, with eight times the arithmetic of a T4, changes little as long as both only wait for Python.
 #
 # ### The way to the device
 #
-# An accelerator has memory of its own, so the data must first travel there, over a bus that is slower than either memory.
+# An accelerator has memory of its own, so each batch must first travel there.
+# A T4 is reached over 16 lanes of PCI Express 3.0, which carry 15.8 GB/s at most, a twentieth of what its own memory moves.
 # One $28\times 28$ image has 3,136 bytes as float32, but only 784 as uint8, a quarter.
-# The table shows how long the training images travel.
+#
+# The figure takes a T4's step apart, by prediction, into the overhead, the work, and the way of the batch as float32.
+# Look which of the three is longest, and from which batch size on.
 
 # %%
-rate = hardware.transfer_rate(P.device)
+predict("hardware.way")
+
+# %% slide="The way to the device"
+LANES = 16 * 8e9 * 128 / 130 / 8  # 8 Gbit/s in each, of which 128 in 130 are data
+way = [size * 3136 / LANES for size in P.batches]
+work = {
+    width: [hardware.predicted_step(need, T4) for need in needs[width]]
+    for width in P.widths
+}
+parts = {
+    width: {
+        "T4: overhead": (P.batches, [overhead] * len(P.batches)),
+        "T4: work": (P.batches, work[width]),
+        "T4: way": (P.batches, way),
+    }
+    for width in P.widths
+}
+plots.crossover(measured_here, parts, alt="02/way")
+plt.show()
+
+# %%
+settle("hardware.way", way[-1] / work[P.widths[0]][-1])
+
+# %% [markdown]
+# In the narrow network the images of a large batch travel for about four times as long as the T4 works on them, and with still more of them the way would pass the overhead, too.
+# So the T4 mostly waits, for Python at small batches and for images at large ones.
+# In the wide network the same way is the shortest of the three.
+# With a GPU the next cell says what its bus really carries.
+
+# %%
+buses = {"PCI Express 3.0, 16 lanes, at most": LANES}
+if P.device.type == "cuda":
+    buses["measured here"] = hardware.transfer_rate(P.device)
+    buses["measured here, pinned"] = hardware.transfer_rate(P.device, pinned=True)
 show_table(
     [
-        (
-            "as float32",
-            f"{len(data.train) * 3136 / 1e6:.0f} MB",
-            f"{1e3 * len(data.train) * 3136 / rate:.1f} ms",
-        ),
-        (
-            "as uint8",
-            f"{len(data.train) * 784 / 1e6:.0f} MB",
-            f"{1e3 * len(data.train) * 784 / rate:.1f} ms",
-        ),
+        (name, f"{rate / 1e9:.1f} GB/s")
+        + tuple(f"{1e3 * len(data.train) * size / rate:.1f} ms" for size in (3136, 784))
+        for name, rate in buses.items()
     ],
-    header=(
-        f"{len(data.train):,} images",
-        "size",
-        f"to the {P.device.type.upper()}, at {rate / 1e9:.1f} GB/s",
-    ),
+    header=("bus", "rate", f"{len(data.train):,} images as float32", "as uint8"),
 )
 
 # %% [markdown]
-# Without an accelerator nothing travels, and the table shows a copy into newly allocated memory.
-# That is slower than in section 2, where the memory was in use already and reading and writing were both counted.
-#
-# To send the data once is cheap.
-# But a loop that sends every batch anew pays again in every epoch, and waits each time.
-# So if the data fit, send them *once*, as uint8, and leave them there, as this course's `ImageSet` does.
+# A loop that sends every batch anew pays for the way in every epoch, and waits each time.
+# It can let the next batch travel while this one is computed, from *pinned* memory with `non_blocking=True`, which hides the shorter of the two times behind the longer.
+# Better still, if the data fit, send them *once*, as uint8, and leave them there, as this course's `ImageSet` does.
 #
 # ### Exercise 3: resident data · 10 minutes
 #
@@ -592,12 +638,17 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 #
 # - **For large networks and large batches it should help a lot.**
 #   That is what the table of section 4 predicts.
-#   We have not measured it, but on a machine with a GPU the figure of the crossover does.
-# - **For small batches it should help much less.**
-#   In the same table every network gains less at batch 8 than at batch 512.
-#   Where overhead decides, a faster processor only waits longer, so look where the lines cross on your machine.
+#   We have not measured it, but on a machine with a GPU the same table does.
+# - **For small ones it helps little, whatever the GPU.**
+#   A step cannot become shorter than its overhead, so the last column of the table is a limit that no money lifts.
+#   The 100 hidden units of the beginning lie there.
 # - *Some platforms make one available* is true.
 #   Colab and Kaggle lend one for a limited time, and free of charge, of which the article says nothing.
+#
+# So three questions decide whether a GPU will help *your* model.
+# How many times its overhead is a step?
+# What limits the rest of it, computing or moving?
+# And do the images lie on the device, or travel there in every step?
 #
 # What can be gained without one, and how to keep your work on a borrowed one, is the subject of [chapter 2b](02b_levers_and_borrowed_gpus.ipynb).
 
@@ -608,9 +659,9 @@ verdict_cards("acceleration", records=speedups)
 # ## An open task
 #
 # For which network would *you* rent a GPU?
-# Give `widths` and `batches` numbers of your own, and look for the place from which a second core, or the GPU if there is one, pays on this machine.
-# Write down the batch size at which this happens for three widths, and whether you think that overhead, memory or computing decides it.
-# The task is answered when your explanation has named beforehand on which side a fourth width would lie.
+# Put it into the cell of "Your own network", and write down beforehand what the last two columns will say.
+# Then find, by prediction, the narrowest width at which a T4 is five times as fast at batch 128.
+# The task is answered when you have measured one of your rows on a borrowed T4, and can say why it lies inside or outside the predicted range.
 
 # %% [markdown]
 # ## Quiz
@@ -679,6 +730,7 @@ my_bets("02")
 #
 # - One of three things limits you: the rate of computing, the rate of moving, or the overhead of each operation.
 # - To time a device, warm up, synchronise, and take the median.
+# - A step divided by its overhead is the most that any accelerator can gain.
 # - Data that fit into memory belong there, as uint8, once.
 #
 # Go on with [chapter 2b](02b_levers_and_borrowed_gpus.ipynb), *Levers, and borrowed GPUs*, or with [chapter 3](03_variational_autoencoder.ipynb).
@@ -687,4 +739,44 @@ my_bets("02")
 # ## Further reading
 #
 # - Williams, Waterman and Patterson, *Roofline: an insightful visual performance model*, Communications of the ACM 52 (2009).
+# - Wang, Wei and Brooks, *Benchmarking TPU, GPU, and CPU Platforms for Deep Learning* (2019), arXiv 1907.10701: which network suits which accelerator.
 # - PyTorch's *Performance Tuning Guide*.
+
+# %% [markdown]
+# ## Appendix: other machines
+#
+# How do other machines compare?
+# `vaetl record-machine` makes every measurement of this chapter in at most ten minutes and keeps them in one file.
+# In a cell of a notebook, on Colab and Kaggle as well, write `!vaetl record-machine`.
+# If the machine is taken away, the same command goes on where it was.
+#
+# The next cell shows such a machine in grey, and on top of it the lines that you measured in section 4.
+# The course brings one machine with two cores and no GPU yet, and the menu has yours as well once you have made its file.
+# Look whose line is lower at your batch size, and where two lines cross.
+
+# %%
+own_files = sorted(Path().glob("machine-*.json"))  # of `vaetl record-machine`
+milliseconds = {
+    width: {
+        name: (P.batches, [1e3 * t for t in times[name, width]])
+        for name in configurations
+    }
+    for width in P.widths
+}
+widgets.machines(milliseconds, alt="02/machines", files=own_files)
+plt.show()
+
+# %% [markdown]
+# The table says for each recorded machine what it computes and moves, and how long it takes for an epoch of 60,000 images.
+
+# %%
+show_table(
+    widgets.machine_rows(own_files),
+    header=(
+        "machine",
+        "computes (float32)",
+        "moves",
+        "epoch of the VAE, batch 512",
+        "times as fast as a DataLoader",
+    ),
+)

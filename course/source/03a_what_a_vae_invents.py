@@ -225,30 +225,22 @@ def judged(measure, way, data):
     return "{value:.1f} [{low:.1f}, {high:.1f}]".format(**found)
 
 
-DATA = ("MNIST, embedded", "MNIST, full")
+COLUMNS = {
+    "Fréchet distance, 3,500 digits": ("frechet_distance", "MNIST, embedded"),
+    "Fréchet distance, 55,000 digits": ("frechet_distance", "MNIST, full"),
+    "confidence (%), 55,000 digits": ("confidence", "MNIST, full"),
+}
 try:
     real = [
         study.recorded_value("03", f"03/{measure}/real", "samples")["value"]
-        for measure in ("frechet_distance", "confidence")
+        for measure, _ in COLUMNS.values()
     ]
-    rows = [("other real digits", *(f"{value:.1f}" for value in real * 2))]
+    rows = [("other real digits", *(f"{value:.1f}" for value in real))]
     for name, way in WAYS.items():
-        measures = [
-            judged(measure, way, data)
-            for data in DATA
-            for measure in ("frechet_distance", "confidence")
-        ]
+        measures = [judged(measure, way, data) for measure, data in COLUMNS.values()]
         rows.append((name, *measures))
-    header = (
-        "codes",
-        *(
-            f"{what}, {size}"
-            for size in ("3,500 digits", "55,000 digits")
-            for what in ("Fréchet distance", "confidence (%)")
-        ),
-    )
     print(study.recorded_value("03", "03/confidence/real", "samples")["label"])
-    show_table(rows, header)
+    show_table(rows, header=("codes", *COLUMNS))
 except CourseError as error:
     print(error)
 

@@ -207,6 +207,15 @@ def test_transfer_is_a_copy_that_counts_once(half_a_second: list[Tensor]) -> Non
     assert copy.nbytes == 3_000_000 and copy.min() == 1
 
 
+def test_a_transfer_can_begin_in_memory_that_is_never_moved(
+    half_a_second: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = torch.full((3,), 7.0)
+    monkeypatch.setattr(Tensor, "pin_memory", lambda _: pinned)
+    assert transfer_rate(CPU, megabytes=3, pinned=True) == pinned.nbytes / 0.5
+    assert torch.equal(half_a_second[0], pinned)
+
+
 def test_rates_of_this_machine_are_positive() -> None:
     rates = peak_flops(CPU, size=32), bandwidth(CPU, megabytes=1), transfer_rate(CPU, megabytes=1)
     assert all(0 < rate < float("inf") for rate in rates)
@@ -673,12 +682,12 @@ def test_a_training_step_trains() -> None:
 
 
 def test_a_predicted_step_is_the_slower_of_two_rates_and_the_overhead() -> None:
-    flops = hardware.count_flops(
-        mlp_classifier(64), torch.zeros(16, 1, 28, 28), torch.zeros(16, dtype=torch.long)
-    )
-    moved = hardware.bytes_moved(mlp_classifier(64), torch.zeros(16, 1, 28, 28))
-    computing = hardware.predicted_step(64, 16, 0.5, flops_rate=flops, bytes_rate=1e18)
-    moving = hardware.predicted_step(64, 16, 0.5, flops_rate=1e18, bytes_rate=moved / 2)
+    flops, moved = needs = hardware.step_needs(mlp_classifier(64), classification_loss, 16)
+    images, labels = torch.zeros(16, 1, 28, 28), torch.zeros(16, dtype=torch.long)
+    assert flops == hardware.count_flops(mlp_classifier(64), images, labels)
+    assert moved == hardware.bytes_moved(mlp_classifier(64), images)
+    computing = hardware.predicted_step(needs, (flops, 1e18), 0.5)
+    moving = hardware.predicted_step(needs, (1e18, moved / 2), 0.5)
     assert (computing, moving) == (pytest.approx(1.5), pytest.approx(2.5))
 
 

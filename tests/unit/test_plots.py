@@ -122,11 +122,13 @@ def test_stacked_parts_end_at_their_sum() -> None:
 
 def test_a_roofline_bends_where_memory_and_computing_meet() -> None:
     points = {"MLP": [(1.0, 1e9), (50.0, 4e10)]}
-    axis = plots.roofline(points, bandwidth=1e10, peak=1e11, title="Roofs", alt="alt")
-    slope, flat = axis.get_lines()[:2]
+    others = {"a GPU": (8e12, 3e11)}
+    axis = plots.roofline(points, 1e10, 1e11, title="Roofs", alt="alt", others=others)
+    slope, flat, other = axis.get_lines()[:3]
     assert (slope.get_xdata()[-1], slope.get_ydata()[-1]) == (10, 1e11)
     assert set(flat.get_ydata()) == {1e11}
-    assert {"MLP", "memory moves 10 GB/s"} <= names_at_lines(axis).keys()
+    assert (other.get_xdata()[1], other.get_ydata()[1]) == (pytest.approx(8e12 / 3e11), 8e12)
+    assert {"MLP", "memory moves 10 GB/s", "a GPU"} <= names_at_lines(axis).keys()
 
 
 def test_columns_and_rows_of_a_grid_are_named_once() -> None:
