@@ -541,8 +541,8 @@ settle("combine.m2_error")
 # %% [markdown]
 # The interval of M2's error holds the paper's 11.97 %, but it rests on five draws, one at 8.9 % and four from 12.5 to 12.7 %.
 # With all of MNIST the unlabelled images halve the error of M2 and more than halve that of M1+M2: compare "from the labels alone" with "at the end", which have the same draws.
-# M1+M2 does not come near the paper's 3.33 %.
-# Ours differs in the VAE, in $\alpha$, in the missing $\mathcal L$, in dropout, in size, in the stages and in the length of training, and no recorded run changes these one at a time.
+# M1+M2 as we recorded it first is far from the paper's 3.33 %.
+# The appendix changes our recipe towards the authors' one piece at a time, and ends at 3.36 % [2.99, 3.73]: the paper's result stands, and the recipe was what kept us from it.
 # The SVM on $\mu$ is also behind their M1+TSVM, which is transductive and had another VAE.
 #
 # Mind what the intervals are over: forty pairs of seeds for the first four of ours, five draws for M2, and for M1+M2 five draws that all share one VAE, the package's, which had seen all images before "the labels alone".
@@ -782,3 +782,61 @@ my_bets("05c")
 #
 # - Kingma, Mohamed, Rezende and Welling, *Semi-supervised Learning with Deep Generative Models* (2014), arXiv 1406.5298: M1, M2, and both stacked.
 # - Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders* (2015), arXiv 1509.00519: where active units are defined.
+
+# %% [markdown]
+# ## Appendix: what brings M1+M2 to the paper's 3.33 %
+#
+# Our first recipe had dropout in $q(y\mid x)$, a fixed variance, two stages and twenty passes over the codes.
+# The authors' code has no dropout, learns the variance, trains everything at once with the whole objective and $\alpha = 0.1$, and takes 3,000 passes.
+# The table goes from one towards the other, on the same five draws of 100 labels and the same codes; the last row changes several things at once and takes 100 passes.
+# Before you look, guess which change is worth most: to leave out dropout, to learn the variance, or the authors' objective with its longer training?
+
+# %%
+recipes = study.recorded_study("05b", "stacked")
+names = {
+    "as recorded first": "as recorded first, 20 passes",
+    "without dropout": "without dropout",
+    "and a learned variance": "and with a learned variance",
+    "and the authors' loss": "and the authors' objective, without stages, 100 passes",
+}
+rows, before = [], None
+for name, title in names.items():
+    right = recipes.values(name, "test accuracy", 100).values()
+    mean, low, high = study.mean_interval([100 - value for value in right])
+    change = "–"
+    if before:
+        gain = study.paired(recipes, name, before, "test accuracy", 100)
+        change = f"{-gain.effect:+.2f} [{-gain.high:+.2f}, {-gain.low:+.2f}]"
+    error = f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    rows.append((title, error, change.replace("-", "−")))
+    before = name
+rows.append(("Kingma et al. 2014, Table 1", f"{PAPER['M1+M2'][0]:.2f}", "–"))
+header = ("M1+M2, recorded", "test error (%), 100 labels", "against the row above")
+show_table(rows, header)
+
+# %%
+curves = {}
+short = ("first recipe", "no dropout", "variance", "as the authors")
+for name, label in zip(names, short):
+    by_pass = recipes.by_step(name, 100, "test accuracy by pass").values()
+    errors = 100 - np.mean(list(by_pass), axis=0)
+    curves[label] = (np.arange(len(errors)), errors)
+axis = plots.lines(
+    curves,
+    title="M1+M2 gains for as long as it is trained",
+    x="passes over the codes of all images",
+    y="test error (%), mean of five draws",
+    alt="05c/recipes",
+)
+axis.axhline(PAPER["M1+M2"][0], color="black", linestyle=":", linewidth=1)
+axis.text(100, PAPER["M1+M2"][0] - 0.1, "the paper", ha="right", va="top")
+axis.set_ylim(2, 12)
+plt.show()
+
+# %% [markdown]
+# Dropout cost most: without it the error falls from 8.5 to 5.8 %, in each of the five draws.
+# A learned variance may bring a little, but its interval holds 0.
+# The last row is two points better still, and there the length decides: after twenty passes its curve is at 6.0 %, no better than the row above, and only the eighty passes after them bring it down to 3.4 %.
+# It is still falling a little at the end.
+# Whether our own recipe would get as far in a hundred passes was not run.
+# All five draws share one VAE and one test set, so the intervals are over the draws of labels alone.
