@@ -664,7 +664,8 @@ verdict_cards("acceleration", records=speedups)
 # ## An open task
 #
 # For which network would *you* rent a GPU?
-# Put it into the cell of "Your own network", and write down beforehand what the last two columns will say.
+# Put it into the cell of "Your own network".
+# Write down beforehand what the last two columns will say.
 # Then find, by prediction, the narrowest width at which a T4 is five times as fast at batch 128.
 # The task is answered when you have measured one of your rows on a borrowed T4, and can say why it lies inside or outside the predicted range.
 
