@@ -456,11 +456,11 @@ settle("hardware.essential")
 T4 = data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"]
 
 
-def estimate(name, build, width, loss_fn, size):
+def estimate(title, build, units, loss_fn, size):
     """A row: what a step takes here, and by prediction on a T4."""
-    needs = hardware.step_needs(build(width), loss_fn, size)
+    needs = hardware.step_needs(build(units), loss_fn, size)
     on_cpu, *on_gpu = (
-        measure(build(width), loss_fn, size, device) for device in present.values()
+        measure(build(units), loss_fn, size, device) for device in present.values()
     )
     overhead = measure(build(1), loss_fn, 1, processor)
     roof_here = hardware.predicted_step(needs, (peak["CPU"], moved["CPU"]))
@@ -469,7 +469,7 @@ def estimate(name, build, width, loss_fn, size):
     gains = [on_cpu / (overhead + times * roof_there) for times in (short, 1)]
     low, high = (f"{gain:.1f}" for gain in gains)
     return (
-        name,
+        title,
         size,
         f"{1e3 * on_cpu:.2f} ms",
         f"{1e3 * (overhead + roof_here):.2f} ms",
@@ -503,9 +503,10 @@ show_table(
 # The columns of the T4 are predictions, and we had no GPU to test them on.
 # You can: open this notebook on Colab with the link at the top, choose a T4, and the table has one column more, measured there.
 #
-# In our runs the formula is right within a factor of two for the MLP and the VAE, but the CNN with 512 images takes three times as long as it says.
+# On our machine, while it did nothing else, the formula was right within a factor of two for the MLP and the VAE, but the CNN with 512 images took three times as long as it says.
+# Beside other programs the CPU's times are longer, and then a GPU looks better than it is.
 # So for such a network believe the lower end of the range.
-# With 8 images the MLP can hardly double its speed, however much you pay.
+# With 8 images the MLP can about double its speed and no more, however much you pay.
 #
 # Can a GPU even be slower, as in the table at the beginning?
 # It can, because starting an operation on it takes some microseconds more, which the formula leaves out.
@@ -524,13 +525,8 @@ show_table([row], header=columns)
 # The formula with the rates of this CPU is drawn, too, so that you see how far it can be trusted.
 # Look for the batch size from which a GPU's line leaves yours: left of it the device would not help you.
 
-# %% slide="Estimate before you rent"
+# %%
 overhead = measure(nets.mlp_classifier(1), classification_loss, 1, processor)
-rates_of = {
-    "T4, predicted": T4,
-    "H100, predicted": data_sheets["NVIDIA H100 SXM: data sheet"],
-    "this CPU, predicted": (peak["CPU"], moved["CPU"]),
-}
 needs = {
     width: [
         hardware.step_needs(nets.mlp_classifier(width), classification_loss, size)
@@ -538,18 +534,29 @@ needs = {
     ]
     for width in P.widths
 }
-predicted = {
-    width: {
-        name: (
-            P.batches,
-            [hardware.predicted_step(need, rates, overhead) for need in needs[width]],
-        )
-        for name, rates in rates_of.items()
-    }
-    for width in P.widths
-}
+
+
+def work(units, rates):
+    """Predicted seconds of computing or moving, for each batch size."""
+    return [hardware.predicted_step(need, rates) for need in needs[units]]
+
+
 measured_here = {
     width: {"this CPU, measured": (P.batches, times["CPU, 1 thread", width])}
+    for width in P.widths
+}
+
+# %% slide="Estimate before you rent"
+rates_of = {
+    "T4, predicted": T4,
+    "H100, predicted": data_sheets["NVIDIA H100 SXM: data sheet"],
+    "this CPU, predicted": (peak["CPU"], moved["CPU"]),
+}
+predicted = {
+    width: {
+        name: (P.batches, [overhead + seconds for seconds in work(width, rates)])
+        for name, rates in rates_of.items()
+    }
     for width in P.widths
 }
 plots.crossover(measured_here, predicted, alt="02/crossover")
@@ -572,17 +579,15 @@ plt.show()
 # %%
 predict("hardware.way")
 
-# %% slide="The way to the device"
+# %%
 LANES = 16 * 8e9 * 128 / 130 / 8  # 8 Gbit/s in each, of which 128 in 130 are data
 way = [size * 3136 / LANES for size in P.batches]
-work = {
-    width: [hardware.predicted_step(need, T4) for need in needs[width]]
-    for width in P.widths
-}
+
+# %% slide="The way to the device"
 parts = {
     width: {
         "T4: overhead": (P.batches, [overhead] * len(P.batches)),
-        "T4: work": (P.batches, work[width]),
+        "T4: work": (P.batches, work(width, T4)),
         "T4: way": (P.batches, way),
     }
     for width in P.widths
@@ -591,7 +596,7 @@ plots.crossover(measured_here, parts, alt="02/way")
 plt.show()
 
 # %%
-settle("hardware.way", way[-1] / work[P.widths[0]][-1])
+settle("hardware.way", way[-1] / work(P.widths[0], T4)[-1])
 
 # %% [markdown]
 # In the narrow network the images of a large batch travel for about four times as long as the T4 works on them, and with still more of them the way would pass the overhead, too.
@@ -659,7 +664,8 @@ verdict_cards("acceleration", records=speedups)
 # ## An open task
 #
 # For which network would *you* rent a GPU?
-# Put it into the cell of "Your own network", and write down beforehand what the last two columns will say.
+# Put it into the cell of "Your own network".
+# Write down beforehand what the last two columns will say.
 # Then find, by prediction, the narrowest width at which a T4 is five times as fast at batch 128.
 # The task is answered when you have measured one of your rows on a borrowed T4, and can say why it lies inside or outside the predicted range.
 

@@ -106,6 +106,7 @@ recall("02b")
 #
 # The usual way to feed a network is a `DataLoader`, which takes one image at a time, makes a picture object of it, turns that into a tensor, and stacks the tensors to a batch.
 # For 28 × 28 pixels that is needless work, and it is our baseline, with batch 128.
+# You can skip the next cell, in which `Levers` trains with some levers pulled.
 
 
 # %%
