@@ -31,7 +31,7 @@
 # The first article behind this course, Vito Lavecchia's "Differenza tra Training e Transfer Learning nel machine learning", says, in our summary: *training takes enormous computing power, so that an accelerator, a GPU or a TPU, is essential; and some platforms make one available.*
 #
 # A **GPU**, or graphics processing unit, has thousands of simple arithmetic units, a **TPU**, or tensor processing unit, is made for matrix products, and the **CPU** is what every computer has.
-# Somebody [trained two networks](https://stackoverflow.com/questions/42097115) on handwritten digits with a CPU and with a GPU:
+# Somebody [trained two networks](https://stackoverflow.com/questions/42097115) on handwritten digits with a CPU and with a GPU, once each, on unknown machines:
 #
 # | hidden units | CPU | GPU |
 # |---|---|---|
@@ -510,7 +510,7 @@ show_table(
 #
 # Can a GPU even be slower, as in the table at the beginning?
 # It can, because starting an operation on it takes some microseconds more, which the formula leaves out.
-# With the layers of our MLP and another library, somebody [measured](https://indepth.dev/posts/2006/en/gpu-overhead-why-mnist-trains-faster-on-cpu) 6.5 s per epoch on a GPU, and 4.4 s on the CPU beside it.
+# With the layers of our MLP and another library, another single report [has](https://indepth.dev/posts/2006/en/gpu-overhead-why-mnist-trains-faster-on-cpu) 6.5 s per epoch on a GPU, and 4.4 s on the CPU beside it.
 #
 # ### Your own network
 #
