@@ -22,7 +22,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from torch import Tensor
 
 from vaetl_helpers import page_figures
@@ -702,6 +702,7 @@ def forest(
     alt: str,
     margins: Mapping[str, float],
     ratios: Mapping[str, int],
+    symlog: Mapping[str, float] | None = None,
 ) -> list[Axes]:
     """Rows of the claims ledger: effect and 95 % interval, by verdict; a panel for each unit.
 
@@ -710,7 +711,9 @@ def forest(
 
     `margins` has by unit what a gain must be worth. `ratios` has the units of ratios, whose axis
     is logarithmic, with 1 where a claim wants a ratio above one and -1 where below: of the ledger
-    they are `claims.CONTRACT["margins"]` and `claims.RATIOS`.
+    they are `claims.CONTRACT["margins"]` and `claims.RATIOS`. `symlog` has the units whose axis is
+    logarithmic beyond a number on either side of 0, so that one long interval does not squeeze the
+    others.
     """
     units = list(dict.fromkeys(row["unit"] for row in rows))
     rows_by_unit = {unit: [row for row in rows if row["unit"] == unit] for unit in units}
@@ -720,9 +723,12 @@ def forest(
         figure, axes = plt.subplots(len(units), figsize=size, squeeze=False, height_ratios=heights)
         for axis, unit in zip(axes.flat, units, strict=True):
             sign = ratios.get(unit, 0)
-            _forest_panel(axis, rows_by_unit[unit], abs(sign), margins.get(unit))
+            linear = (symlog or {}).get(unit)
+            _forest_panel(axis, rows_by_unit[unit], abs(sign), margins.get(unit), linear)
             side = "left" if sign < 0 else "right"
             scale = ", log scale" if sign else ""
+            if linear:
+                scale = f", log scale beyond {linear:g}"
             axis.set_xlabel(
                 f"{unit or 'no unit'}{scale} (the claim's side is {side} of the dashed line)"
             )
@@ -732,12 +738,18 @@ def forest(
     return list(axes.flat)
 
 
-def _forest_panel(axis: Axes, rows: Sequence[Row], null: int, margin: float | None) -> None:
+def _forest_panel(
+    axis: Axes, rows: Sequence[Row], null: int, margin: float | None, symlog: float | None
+) -> None:
     """The rows of one unit, whose effects are compared with `null`.
 
-    With 1 they are ratios, on a logarithmic axis.
+    With 1 they are ratios, on a logarithmic axis. With `symlog` the axis is logarithmic beyond that
+    number.
     """
-    axis.set_xscale("log" if null else "linear")
+    if symlog:
+        axis.set_xscale("symlog", linthresh=symlog)
+    else:
+        axis.set_xscale("log" if null else "linear")
     axis.axvline(null, color="black", linestyle="--", linewidth=1)
     if margin:
         low = 1 / margin if null else -margin
@@ -751,8 +763,12 @@ def _forest_panel(axis: Axes, rows: Sequence[Row], null: int, margin: float | No
     for y, row in enumerate(rows):
         _forest_row(axis, y, row, limits)
     axis.set_xlim(limits)
-    if null:
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    if null or symlog:
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}".replace("-", "−"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    if null and limits[1] < 20 * limits[0]:  # too short for powers of ten
+        ticks = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10)
+        axis.set_xticks([tick for tick in ticks if limits[0] <= tick <= limits[1]])
     axis.set_yticks(range(len(rows)), [_forest_label(row) for row in rows], fontsize=9)
     axis.set_ylim(len(rows) - 0.4, -0.6)
 

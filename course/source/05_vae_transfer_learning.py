@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "05"
 #     title: VAE and transfer learning
-#     minutes: {reading: 25, exercises: 30, cpu: 2.5, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 30, cpu: 1.3, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -159,7 +159,7 @@ shown = {
 plots.image_grid(
     torch.cat(list(shown.values())),
     list(shown),
-    f"The study '{example}'",
+    "The VAE learns from the upper row, the task is the lower one",
     columns=10,
     alt="05/pair",
 )
@@ -228,7 +228,7 @@ again = pretrained[own][seeds[0]].model.reconstruct(unseen)
 plots.image_grid(
     torch.cat([unseen, again]),
     ["target", "reconstructed"],
-    f"Images of the target, through a VAE that learned {own}",
+    f"Strokes survive in a VAE of {own}, but not every digit does",
     columns=10,
     alt="05/foreign",
 )

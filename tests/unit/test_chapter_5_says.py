@@ -185,3 +185,14 @@ def test_the_probe_is_best_far_below_the_beta_of_the_bound() -> None:
     assert gain["low"] > 1.5 and gain["high"] < 2.5, "about two points, below half of five"
     (price,) = recorded_by_measure("05b", "bound_at_best_beta")
     assert price["low"] < 300 < price["high"]
+
+
+def test_the_titles_of_the_figures_hold() -> None:
+    """Of 5a's forest, "Fewer labels nearly everywhere, less overfitting nowhere"; of 5b's ways."""
+    fewer = [by for by in recorded_effects("labels/scratch-fine_tuned").values() if 100 in by]
+    supported = [by for by in fewer if (by[100].get("low") or 0) > 1]
+    assert len(supported) >= 5 and len(fewer) - len(supported) <= 1
+    of_vaes = recorded_effects("overfitting/scratch-fine_tuned")
+    assert not [by for data, by in of_vaes.items() if by[20 if data == TOPS else 100]["low"] > 0]
+    ahead = [r["id"] for r in recorded_by_measure("05b", "test_bound") if r["low"] > 0]
+    assert ahead and all("/all_fine_tuned-" in id for id in ahead)

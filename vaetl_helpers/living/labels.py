@@ -95,9 +95,21 @@ def _table(chapter: str, name: str) -> study.Table:
 
 
 @cache
-def _accuracies(chapter: str, name: str) -> study.Table:
-    """The table with accuracies alone: a tenth of its rows, which are searched for each pair."""
+def _of_count(chapter: str, name: str, labels: int) -> study.Table:
+    """The table's rows at one number of labels, which are searched for each pair of methods.
+
+    Names are numbered, because to compare texts would take most of the figure's time.
+    """
     table = _table(chapter, name)
+    rows = table.frame[table.frame["labels"] == labels]
+    by_image = {key: of for key, of in table.images.items() if key[1] == labels}
+    return study.Table(rows.astype({"method": "category", "metric": "category"}), by_image)
+
+
+@cache
+def _accuracies(chapter: str, name: str, labels: int) -> study.Table:
+    """`_of_count` with accuracies alone, a tenth of its rows."""
+    table = _of_count(chapter, name, labels)
     is_needed = table.frame["metric"].isin([ACCURACY, study.SHARED])
     by_image = {key: of for key, of in table.images.items() if key[-1] == ACCURACY}
     return study.Table(table.frame[is_needed], by_image)
@@ -147,11 +159,11 @@ def nearest(counts: Sequence[int], labels: int) -> int:
 @cache
 def study_data(place: Place) -> dict[str, Any]:
     """One pair's methods, with accuracies in per cent, and all comparisons of two of them."""
-    table = _accuracies(place.chapter, place.study)
+    table = _table(place.chapter, place.study)
     known = table.known("method")
     names = {}  # as the figure says them → as the table has them
     for method in COMPARED[place.chapter]:
-        full = method if place.is_own else name_with_source(method, place.source)
+        full = _name_in_table(place, method)
         if full in known:
             names[method] = full
     counts = sorted(table.known("labels"))
@@ -169,19 +181,23 @@ def study_data(place: Place) -> dict[str, Any]:
     }
 
 
+def _name_in_table(place: Place, method: str) -> str:
+    return method if place.is_own else name_with_source(method, place.source)
+
+
 def _method_data(
     place: Place, method: str, names: dict[str, str], counts: Sequence[int]
 ) -> dict[str, Any]:
-    table = _accuracies(place.chapter, place.study)
     intervals = []
     for count in counts:
+        table = _accuracies(place.chapter, place.study, count)
         values = table.values(names[method], ACCURACY, count)
         interval = study.mean_interval(list(values.values()))
         intervals.append([round(number, 2) for number in interval])
     return {
         "name": method,
         "accuracy": intervals,  # by number of labels: mean, low, high
-        "price": _price(place, method, names),
+        "price": _price(place, method),
         "paid": _who_paid(place, method),
         "needs_labels": method != "zero labels",
     }
@@ -203,7 +219,8 @@ def _who_paid(place: Place, method: str) -> str:
     return NOBODY
 
 
-def _price(place: Place, method: str, names: dict[str, str]) -> dict[str, float] | None:
+@cache
+def _price(place: Place, method: str) -> dict[str, float] | None:
     """What the method's source cost, once, in FLOPs and seconds; None where it was not recorded."""
     paid = _who_paid(place, method)
     if paid == NOBODY:
@@ -216,7 +233,7 @@ def _price(place: Place, method: str, names: dict[str, str]) -> dict[str, float]
     trained = "VAE fine-tuned" if method in VAES else method
     table = _table(place.chapter, place.study)
     metrics = {cost: f"pretraining {cost}" for cost in COSTS}
-    rows = table.frame[table.frame["method"] == names.get(trained, trained)]
+    rows = table.frame[table.frame["method"] == _name_in_table(place, trained)]
     if not set(metrics.values()) <= set(rows["metric"]):
         return None
     return {
@@ -227,12 +244,11 @@ def _price(place: Place, method: str, names: dict[str, str]) -> dict[str, float]
 
 def _comparison(place: Place, names: dict[str, str], a: str, b: str, labels: int) -> dict[str, Any]:
     """By how much `a` lies above `b`, what a task costs with each, and when a source is repaid."""
-    effect = study.paired(
-        _accuracies(place.chapter, place.study), names[a], names[b], ACCURACY, labels
-    )
+    table = _accuracies(place.chapter, place.study, labels)
+    effect = study.paired(table, names[a], names[b], ACCURACY, labels)
     unit, costs = _costs(place, names[a], names[b], labels)
     means = [float(np.mean(list(of_method.values()))) for of_method in costs]
-    prices = [_price(place, name, names) for name in (a, b)]
+    prices = [_price(place, name) for name in (a, b)]
     return {
         "effect": [round(number, 3) for number in (effect.effect, effect.low, effect.high)],
         "verdict": study.verdict(effect),
@@ -244,12 +260,13 @@ def _comparison(place: Place, names: dict[str, str], a: str, b: str, labels: int
 
 def _costs(place: Place, a: str, b: str, labels: int) -> tuple[str, list[dict[int, float]]]:
     """What a task costs with each method, by draw, and in which unit."""
-    table = _table(place.chapter, place.study)
+    table = _of_count(place.chapter, place.study, labels)
     try:
         targets = study.shared_targets(table, a, b, labels)
         spent = [_flops(table, method, labels, targets) for method in (a, b)]
     except CourseError:  # at least one has no curve
-        rows = table.frame[(table.frame["labels"] == labels) & (table.frame["metric"] == ACCURACY)]
+        rows = _accuracies(place.chapter, place.study, labels).frame
+        rows = rows[rows["metric"] == ACCURACY]
         by_method = [rows[rows["method"] == method] for method in (a, b)]
         return "seconds", [
             dict(zip(runs["draw"].tolist(), runs["seconds"].tolist(), strict=True))
@@ -285,7 +302,7 @@ def _repaid(
     extra = abs(prices[0][unit] - prices[1][unit])
     dear, cheap = costs if prices[0][unit] > prices[1][unit] else reversed(costs)
     savings = {draw: cheap[draw] - cost for draw, cost in dear.items()}
-    saving = effect_over(_accuracies(place.chapter, place.study), savings, [labels])
+    saving = effect_over(_accuracies(place.chapter, place.study, labels), savings, [labels])
     if saving.effect <= 0:
         return None
     ends = [extra / end if end > 0 else None for end in (saving.high, saving.low)]
