@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ NUMBER = r"[+−-]?[\d.,]+(?:e[+-]?\d+)?|[−-]?∞"
 INTERVAL = re.compile(rf"\[({NUMBER}), ({NUMBER})\]")
 HEADING = re.compile(r"(?m)^(?=## )")
 VERDICT = re.compile(r"## (\d+\. )?So, ")
+QUIZ = re.compile(r"## Quiz")
 
 
 class Shape(NamedTuple):
@@ -109,14 +111,18 @@ def intervals(path: Path) -> int | None:
     if not path.exists():
         return None
     cells = nbformat.read(path, as_version=4).cells
-    ends = [place for place, cell in enumerate(cells) if _is_verdict(cell)]
-    last = ends[-1] if ends else len(cells)
-    return sum(len(INTERVAL.findall(printed(cell))) for cell in cells[:last])
+    ends = _sections(cells, VERDICT) or _sections(cells, QUIZ) or [len(cells)]
+    return sum(len(INTERVAL.findall(printed(cell))) for cell in cells[: ends[-1]])
 
 
-def _is_verdict(cell: Any) -> bool:
-    is_text = cell.cell_type == "markdown"
-    return is_text and any(VERDICT.match(part) for part in HEADING.split(cell.source))
+def _sections(cells: Sequence[Any], title: re.Pattern[str]) -> list[int]:
+    """The places of the text cells in which a section with such a title begins."""
+    return [
+        place
+        for place, cell in enumerate(cells)
+        if cell.cell_type == "markdown"
+        and any(title.match(part) for part in HEADING.split(cell.source))
+    ]
 
 
 def shape(source: Path, executed: Path) -> Shape:
