@@ -503,7 +503,7 @@ show_table(
 # The columns of the T4 are predictions, and we had no GPU to test them on.
 # You can: open this notebook on Colab with the link at the top, choose a T4, and the table has one column more, measured there.
 #
-# On our machine, while it did nothing else, the formula was right within a factor of two for the MLP and the VAE, but the CNN with 512 images took three times as long as it says.
+# On our machine, while it did nothing else, the formula was right within a factor of two for the MLP and the VAE, but the CNN with 512 images took three to five times as long as it says.
 # Beside other programs the CPU's times are longer, and then a GPU looks better than it is.
 # So for such a network believe the lower end of the range.
 # With 8 images the MLP can about double its speed and no more, however much you pay.
