@@ -377,7 +377,7 @@ except CourseError as error:
 # %% [markdown]
 # Does a network that has seen a million *photos* help with our small pictures?
 # It wants 224 × 224 colour pixels, so ours are enlarged, and grey ones are repeated in three channels.
-# Chapter 4a's recorded study has a probe on its features beside one on ours, with ten labels per class, on ten draws and with another source model in each.
+# Chapter 4a's recorded study has a probe on its features beside one on ours, with ten labels per class and ten source models, on ten draws of the clothes and on forty of the animals.
 #
 # Before you look, guess which features are better on pullover or shirt: those of a large network trained on photos of 1,000 classes, or those of a tiny one trained on a task next door.
 
@@ -396,7 +396,7 @@ show_table(rows, ("recorded", "ImageNet", "our source", "points [95 %]"))
 settle("transfer.imagenet", ahead["tops"].effect)
 
 # %% [markdown]
-# The large network is ahead in both stories, by about seven points on the clothes and by 26 on the animals, and both intervals are far from 0.
+# The large network is ahead in both stories, by about seven points on the clothes and by 25 on the animals, and both intervals are far from 0.
 # The lead is larger where colour photos are the task, but two cases do not tell why.
 # Dogs and foxes are among ImageNet's 1,000 classes, and so are a cardigan and a sweatshirt.
 # The stories also differ in colour and in size, the networks in the number of features (1,280 against 64), and our pictures were enlarged.
