@@ -106,7 +106,7 @@ if network:
         says(torch.stack(list(photos.values())), top=2),
         "What the network says, and how sure it is",
         columns=3,
-        scale=2.6,
+        scale=1.6,
         alt="04/photos",
     )
 plt.show()

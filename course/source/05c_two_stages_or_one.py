@@ -784,7 +784,7 @@ my_bets("05c")
 # - Burda, Grosse and Salakhutdinov, *Importance Weighted Autoencoders* (2015), arXiv 1509.00519: where active units are defined.
 
 # %% [markdown]
-# ## Appendix: what brings M1+M2 to the paper's 3.33 %
+# ## Appendix: what brings M1+M2 to the paper's error
 #
 # Our first recipe had dropout in $q(y\mid x)$, a fixed variance, two stages and twenty passes over the codes.
 # The authors' code has no dropout, learns the variance, trains everything at once with the whole objective and $\alpha = 0.1$, and takes 3,000 passes.

@@ -11,9 +11,18 @@ function make(tag, properties, ...children) {
 
 // ---------------------------------------------------------------- contents that follow
 
+// A title with a "%" makes an anchor that is no valid code, and would stop the whole script.
+function decoded(anchor) {
+  try {
+    return decodeURIComponent(anchor);
+  } catch {
+    return anchor;
+  }
+}
+
 function followContents() {
   const links = [...document.querySelectorAll("nav.toc a")];
-  const linkOf = new Map(links.map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
+  const linkOf = new Map(links.map((link) => [decoded(link.hash.slice(1)), link]));
   const headings = [...main.querySelectorAll("h2, h3")].filter(({ id }) => linkOf.has(id));
   if (!headings.length) return;
 
