@@ -26,8 +26,8 @@ LossFunction = Callable[[nn.Module, Tensor, Tensor], Any]
 VALIDATION = "validation_"  # how the columns of the validation set begin
 Row = dict[str, float]  # of a history
 OF_THE_ROW = ("epoch", "loss", "steps", "images", "lr", "seconds")  # of every history
-SMALL_BATCH = 2**18  # numbers of a batch that fits anywhere: a megabyte
 IN_NO_LINE = ("epoch", "steps", "images", "lr", "seconds")  # left out, or shown apart
+SMALL_BATCH = 2**18  # numbers in a batch that fits anywhere: a megabyte
 
 
 class NonFiniteLoss(CourseError):

@@ -119,13 +119,12 @@ def kept_verdicts(path: Path) -> dict[int, dict[str, str]]:
     """What a folder has of a target's studies: the verdicts by seed."""
     if not path.exists():
         return {}
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {line["seed"]: line["verdicts"] for line in lines}
+    return {int(seed): verdicts for seed, verdicts in json.loads(path.read_text("utf-8")).items()}
 
 
 def all_verdicts(name: str, studies: int, jobs: int, out: Path) -> pd.DataFrame:
     """The verdicts of each study, a row each; those that the folder lacks are run first."""
-    path = out / f"{name}.jsonl"
+    path = out / f"{name}.json"
     kept = kept_verdicts(path)
     seeds = range(FIRST_SEED, FIRST_SEED + studies)
     missing = [seed for seed in seeds if seed not in kept]
@@ -138,8 +137,7 @@ def all_verdicts(name: str, studies: int, jobs: int, out: Path) -> pd.DataFrame:
     out.mkdir(parents=True, exist_ok=True)
     for seed, verdicts in tqdm(outcomes, name, len(missing)):
         kept[seed] = verdicts
-        with path.open("a") as journal:
-            journal.write(json.dumps({"seed": seed, "verdicts": verdicts}) + "\n")
+        write_whole(path, json.dumps(kept))
     return pd.DataFrame([{"data": name, "seed": seed} | kept[seed] for seed in seeds])
 
 
