@@ -51,7 +51,9 @@ FIRST = f"""# First steps
 | clothes | 100 | 71.0 % | 0.20 points [−0.60, 0.90] in ten draws of labels | no gain worth 1 |
 
 {FILLER}"""
-SECOND = "# Second\n\n## Momentum of a naïve quokka\n\nNothing else.\n\n## Other\n\nA quokka."
+SECOND = (
+    "# Second\n\n## Momentum of a naïve quokka\n\nNothing else.\n\n## 97.5 % other\n\nA quokka."
+)
 LONG = "value = " + " + ".join(["a_name_that_is_long"] * 8)
 DRAWS = 'axes = plots.panels(["One"], alt="01/x")\naxes[0].plot([1, 2])\n\n\nplt.show()'
 
@@ -95,6 +97,7 @@ def opened(browser: Any, path: Path, **options: Any) -> Any:
     view.trouble = []
     view.on("request", lambda request: view.trouble.append(request.url))
     view.on("console", lambda message: view.trouble.append(message.text))
+    view.on("pageerror", lambda error: view.trouble.append(str(error)))
     view.goto(path.as_uri())
     return view
 
@@ -102,6 +105,13 @@ def opened(browser: Any, path: Path, **options: Any) -> Any:
 def trouble(view: Any) -> list[str]:
     """What the page asked for, apart from itself and its pictures, and what its console said."""
     return [text for text in view.trouble if not text.startswith(("file:", "data:"))]
+
+
+def test_a_heading_with_a_percent_sign_does_not_stop_the_script(site: Path, browser: Any) -> None:
+    """Its anchor is no valid code: decoding it raises, and nothing after it would run."""
+    view = opened(browser, site / "02_second.html")
+    assert view.locator("nav.toc a", has_text="97.5 %").count() == 1
+    assert trouble(view) == []
 
 
 def test_the_contents_follow_the_reader(site: Path, browser: Any) -> None:
