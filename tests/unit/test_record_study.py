@@ -12,7 +12,7 @@ import torch
 
 from vaetl_helpers import recorded, study
 from vaetl_helpers.authoring import record_study
-from vaetl_helpers.authoring.assets.record import images_beside
+from vaetl_helpers.authoring.assets.record import images_beside, record
 from vaetl_helpers.authoring.record_study import Plan
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.study.runs import Shard
@@ -91,6 +91,23 @@ def test_a_study_in_parts_keeps_its_values_from_all_journals(tmp_path: Path) -> 
         for key, of_run in parts[name].images.items():
             np.testing.assert_array_equal(found[key], of_run)
     assert images_beside(tmp_path / "other.csv") == {}
+    whole = study.run_study(
+        "w", [method], [2], 3, out=tmp_path / "whole.csv", labels=labels, quiet=True
+    )
+    found = images_beside(tmp_path / "whole.csv")
+    assert set(found) == set(whole.images)
+
+
+def test_a_tasks_tables_are_kept_under_names_that_say_the_task(tmp_path: Path) -> None:
+    run, kept = tmp_path / "run", tmp_path / "kept"
+    (run / "tables").mkdir(parents=True)
+    kept.mkdir()
+    for name in ("04b_labels", "04_tops"):
+        (run / "tables" / f"{name}.csv").write_text("study\n")
+    facts = {"profile": "paper", "parameters": {"task": "tops"}, "versions": {}}
+    (run / "metrics.json").write_text(json.dumps({"run": facts, "chapters": {}, "records": []}))
+    written = record(run, "a machine", kept)
+    assert [path.name for path in written] == ["04_tops.csv", "04b_labels_tops.csv"]
 
 
 def test_nothing_to_join_is_said(tmp_path: Path) -> None:

@@ -489,6 +489,11 @@ def side_of_zero(record: Mapping[str, Any]) -> str:
     return "below 0" if high is not None and high < 0 else "holds 0"
 
 
+def in_this_run(effect: Effect) -> str:
+    """What a live row may say, as "above 0 in this run": verdicts are of recorded rows alone."""
+    return f"{side_of_zero({'low': effect.low, 'high': effect.high})} in this run"
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean and ends of its Student t interval over independent repeats; nan ends for one repeat."""
     numbers = finite_numbers(values, "values")

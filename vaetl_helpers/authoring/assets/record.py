@@ -4,8 +4,8 @@
 
 RUN is a folder that `vaetl run --profile paper` wrote, MACHINE says in a few words what it ran on.
 Each chapter's records go to recorded/NN_name.json (NN_name_TASK.json where a task was given), with
-the command that makes them again, and its studies' tables beside them, with their values by image
-and by epoch where the study was run in parts, one for each number of labels.
+the command that makes them again, and its studies' tables beside them, under names that say the
+task, too, with their values by image and by epoch.
 """
 
 from __future__ import annotations
@@ -39,19 +39,23 @@ def record(run: Path, machine: str, folder: Path = RECORDED) -> list[Path]:
         content = _content(number, metrics, machine)
         write_whole(path, json.dumps(content, indent=1) + "\n")
         written.append(path)
+    task = str(parameters.get("task", ""))
     for table in sorted((run / "tables").glob("*.csv")):
-        written.append(Path(shutil.copy(table, folder)))
+        stem = table.stem if task in table.stem else f"{table.stem}_{task}"
+        written.append(Path(shutil.copy(table, folder / f"{stem}.csv")))
         images = images_beside(table)
         if images:
-            written.append(folder / f"{table.stem}{ENDING}")
+            written.append(folder / f"{stem}{ENDING}")
             write_values(written[-1], images)
     return written
 
 
 def images_beside(table: Path) -> dict[ImageKey, Any]:
-    """The values of a study in parts, from the journals NAME/LABELS.jsonl beside NAME.csv."""
+    """A study's values, from NAME.jsonl beside NAME.csv, or from its parts' NAME/LABELS.jsonl."""
     images: dict[ImageKey, Any] = {}
-    for journal in sorted(table.with_suffix("").glob("[0-9]*.jsonl")):
+    whole = table.with_suffix(".jsonl")
+    parts = table.with_suffix("").glob("[0-9]*.jsonl")
+    for journal in [whole] if whole.exists() else sorted(parts):
         images |= join_shards([journal]).images
     return images
 
