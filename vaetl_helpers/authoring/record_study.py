@@ -69,12 +69,13 @@ def record_target(
     sources = {name: vae_transfer.load_source(name, plan.full, root) for name in (own, *others)}
     kept = folder / "pretrained"
     pretrained = {
-        name: _pretrained(name, of_source, shard, plan, kept) for name, of_source in sources.items()
+        name: pretrained_of(name, of_source, shard, plan, kept)
+        for name, of_source in sources.items()
     }
     # A VAE of the target's own images is compared with labels of the other source, not with all of
     # the target's own labels.
     labelled = others[-1] if others else own
-    supervised = _pretrained(labelled, sources[labelled], shard, plan, kept, with_labels=True)
+    supervised = pretrained_of(labelled, sources[labelled], shard, plan, kept, with_labels=True)
     methods = vae_transfer.methods(
         images,
         own,
@@ -102,7 +103,7 @@ def record_target(
     )
 
 
-def _pretrained(  # noqa: PLR0913  # a source, and what is recorded
+def pretrained_of(  # noqa: PLR0913  # a source, and what is recorded
     name: str,
     source: ImageSet,
     shard: Shard,
