@@ -866,6 +866,7 @@ def effects_by_labels(
         if max(ends) > 10 * symlog:
             axis.set_yscale("symlog", linthresh=symlog)
             axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_ylabel(f"{unit} (log scale beyond ±{symlog:g})")
     key = [
         _mark(marker, f"interval {side}", *[colour] * 2) for side, (marker, colour) in SIDES.items()
     ]

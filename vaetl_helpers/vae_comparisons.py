@@ -64,8 +64,15 @@ WITHOUT = (
     "random encoder",
     "self-training on PCA",
 )
-# Made of the images of the target's own source alone, so no part of a comparison with another one.
-OF_OWN_SOURCE = ("SVM on μ", "self-training on μ", "PCA", "self-training on PCA")
+# No part of the comparison with another source than the target's own: what is made of the images of
+# that source alone, and the SVM on pixels, which has no SVM on the other source's μ against it.
+OF_OWN_SOURCE = (
+    "SVM on μ",
+    "SVM on pixels",
+    "self-training on μ",
+    "PCA",
+    "self-training on PCA",
+)
 # Labels of the comparison that decides: those that a pair of classes has at ten a class, or 100.
 MAIN_LABELS = {"digits": 100, "mnist": 100, "fashion": 100, "tops": 20, "animals": 20}
 COSTS = {"steps": "steps", "flops": "FLOPs"}  # of adaptation, by id

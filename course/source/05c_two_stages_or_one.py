@@ -207,13 +207,13 @@ show_record(
         data="MNIST, embedded",
     )
 )
-print(f"Is one stage better? {study.verdict(gain, delta=1)}")
+print(f"One stage − two: the interval is {study.in_this_run(gain)}.")
 for row in study.recorded_by_measure("05b", "accuracy"):
     show_record(row)
 settle("combine.one_stage")
 
 # %% [markdown]
-# A few draws decide little, so `study.verdict` says "undecided" below five.
+# A few draws give a wide interval, so a run of your own decides little.
 # In the recorded run, with ten draws, one stage is *worse* by about two points.
 # Whatever came out here, the two ways see exactly the same images and labels.
 # What differs is that with one stage the labels can change the code *while* it is learned, and that $\alpha$ is one more number to choose.

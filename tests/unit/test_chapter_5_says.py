@@ -85,12 +85,14 @@ def test_an_svm_on_pixels_is_seldom_beaten() -> None:
     assert every[ABOVE] < every.total() / 4, "few"
 
 
-def test_the_best_with_a_vae_is_a_matter_of_the_source() -> None:
+def test_the_best_with_a_vae_is_mostly_a_matter_of_the_labels() -> None:
     found = {data: sides("accuracy/best_with-best_without", data) for data in (*DIGITS, TOPS)}
     assert found[OWN] == {20: ABOVE, 50: ABOVE, 100: ABOVE, 500: HOLDS}
     most = recorded_effects("accuracy/best_with-best_without")[OWN][500]
     assert most["low"] > -1 and most["high"] < 1, "nothing worth a point is left"
-    assert set(found[CLOTHES].values()) == {BELOW}
+    assert found[CLOTHES] == {20: BELOW, 50: HOLDS, 100: ABOVE, 500: ABOVE}
+    half = recorded_effects("accuracy/best_with-best_without")[CLOTHES][100]["value"]
+    assert half == pytest.approx(0.5, abs=0.05), "half a point better"
     assert found[M1] == {20: BELOW, 50: HOLDS, 100: ABOVE, 500: ABOVE}
     assert set(found[TOPS].values()) == {HOLDS}
     svm = sides("accuracy/svm_mu-svm_pixels", OWN)
@@ -106,7 +108,6 @@ def test_on_the_clothes_an_svm_loses_with_few_labels() -> None:
         assert against[data][20]["value"] == pytest.approx(points, abs=0.05)
         assert side_of_zero(against[data][100]) == HOLDS
     assert side_of_zero(against[ITSELF][500]) == ABOVE
-    assert against[ITSELF][500]["value"] == pytest.approx(1 / 3, abs=0.05), "a third of a point"
     best = {data: sides("accuracy/best_with-best_without", data) for data in FASHION}
     assert best[AFTER_DIGITS] == {20: BELOW, 50: BELOW, 100: BELOW, 500: ABOVE}
     assert best[ITSELF][20] == BELOW and best[ITSELF][500] == ABOVE
@@ -149,6 +150,22 @@ def test_overfitting_follows_the_learning_rate() -> None:
                     assert side_of_zero(record) != BELOW, (data, labels)
 
 
+def test_at_one_rate_the_start_makes_next_to_no_difference() -> None:
+    by_id = {(r["id"], r["data"]): r for r in recorded_by_measure("05", "rates")}
+    low = [r for (id, _), r in by_id.items() if "/start/low_rate/" in id]
+    assert len(low) == 5 and all(r["low"] > -0.06 and r["high"] < 0.06 for r in low)
+    high = [r for (id, _), r in by_id.items() if "/start/high_rate/" in id]
+    assert not [r for r in high if side_of_zero(r) == BELOW]
+    of_scratch = [r for (id, _), r in by_id.items() if "/rate/scratch/" in id]
+    assert len(of_scratch) == 5 and all(side_of_zero(r) == ABOVE for r in of_scratch)
+    for target in SOURCES:
+        scratch, tuned = (tuned_settings(target, kind) for kind in ("scratch", "pretrained"))
+        if 20 in tuned:
+            assert tuned[20].rate > scratch[20].rate
+        if 500 in tuned:
+            assert tuned[500].rate < scratch[500].rate
+
+
 def test_costs() -> None:
     labels = recorded_effects("labels/scratch-fine_tuned")
     assert 1 - 1 / labels[OWN][100]["value"] == pytest.approx(1 / 6, abs=0.01), "about a sixth"
@@ -164,7 +181,13 @@ def test_would_you_use_a_vae() -> None:
         for data in DIGITS
         for n in (100, 500)
     )
-    assert not [by for by in gains.values() if side_of_zero(by[20]) == ABOVE]
+    at_20 = Counter(side_of_zero(by[20]) for by in gains.values())
+    assert at_20 == {BELOW: 3, HOLDS: 3}, "three of six were shown to be worse"
+    for data in (*DIGITS, *FASHION):
+        assert all(gains[data][n]["low"] > 0 and gains[data][n]["high"] < 2.5 for n in (100, 500))
+    best = recorded_effects("accuracy/best_with-best_without")
+    assert [data for data in best if side_of_zero(best[data][20]) == ABOVE] == [OWN]
+    assert [data for data in best if side_of_zero(best[data][50]) == ABOVE] == [OWN]
     svm = recorded_effects("accuracy/svm_mu-svm_pixels")
     for data in (M1, ITSELF):
         assert svm[data][20]["value"] < -1 and svm[data][20]["high"] < 0, "μ costs the SVM a point"

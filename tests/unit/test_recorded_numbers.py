@@ -21,9 +21,11 @@ from scipy import stats
 import vaetl_helpers
 from vaetl_helpers import study as studies
 from vaetl_helpers import vae_comparisons
+from vaetl_helpers.authoring.assets import record_rates
+from vaetl_helpers.vae_transfer import TITLES
 
 RECORDED = Path(vaetl_helpers.__file__).parent / "recorded"
-STEMS = [path.stem for path in sorted(RECORDED.glob("05_*.npz"))]
+STEMS = [path.stem for path in sorted(RECORDED.glob("05_*.npz")) if "_rates_" not in path.stem]
 SOURCES = {"Fashion-MNIST → MNIST": "Fashion-MNIST", "MNIST → Fashion-MNIST": "MNIST"}
 NAMES = {  # of methods, by the words of an id
     "fine_tuned": "VAE fine-tuned",
@@ -121,6 +123,23 @@ def loss_at(training: Any, unseen: Any, level: float) -> float:
     return points[0][1]
 
 
+def excess(study: Study, a: str, b: str, labels: int) -> tuple[float, float, float]:
+    """By how much `a` loses more than `b` on unseen images at equal training losses."""
+    paths = []
+    for method in (a, b):
+        training = study.series[method, labels, "training losses"]
+        paths.append((training, study.series[method, labels, "validation losses"]))
+    (ta, ua), (tb, ub) = paths
+    differences = []
+    for draw in sorted(ta):
+        top = min(ta[draw][0], tb[draw][0])
+        bottom = min(top, max(min(ta[draw]), min(tb[draw])))
+        levels = [top + (bottom - top) * i / 19 for i in range(20)]
+        gaps = [loss_at(ta[draw], ua[draw], x) - loss_at(tb[draw], ub[draw], x) for x in levels]
+        differences.append(np.mean(gaps))
+    return interval(differences, study.overlap([labels]))
+
+
 def recomputed(study: Study, record: dict[str, Any]) -> tuple[float, float, float] | None:
     """Value and interval of a record; None where it is of a kind that is left out here."""
     _, measure, compared, labels_text = record["id"].split("/")
@@ -141,7 +160,7 @@ def recomputed(study: Study, record: dict[str, Any]) -> tuple[float, float, floa
             groups = []
             for group in (WITH, WITHOUT):
                 # Of another source's VAE there are no SVM and no self-training, and PCA is not its.
-                fair = [m for m in group if not (source and re.search("SVM on μ|self|PCA", m))]
+                fair = [m for m in group if not (source and re.search("SVM|self|PCA", m))]
                 known = [
                     m for m in map(method, fair) if (m, labels, "test accuracy") in study.series
                 ]
@@ -154,19 +173,7 @@ def recomputed(study: Study, record: dict[str, Any]) -> tuple[float, float, floa
             left, right = (study.series[name(w), labels, "test accuracy"] for w in (first, second))
         return interval([left[d] - right[d] for d in sorted(left)], study.overlap([labels]))
     if measure == "overfitting":
-        paths = []
-        for word in (first, second):
-            training = study.series[name(word), labels, "training losses"]
-            paths.append((training, study.series[name(word), labels, "validation losses"]))
-        (ta, ua), (tb, ub) = paths
-        differences = []
-        for draw in sorted(ta):
-            top = min(ta[draw][0], tb[draw][0])
-            bottom = min(top, max(min(ta[draw]), min(tb[draw])))
-            levels = [top + (bottom - top) * i / 19 for i in range(20)]
-            gaps = [loss_at(ta[draw], ua[draw], x) - loss_at(tb[draw], ub[draw], x) for x in levels]
-            differences.append(np.mean(gaps))
-        return interval(differences, study.overlap([labels]))
+        return excess(study, name(first), name(second), labels)
     if measure in ("steps", "flops"):
         cost = {"steps": "steps by epoch", "flops": "FLOPs by epoch"}[measure]
         logs = []
@@ -202,6 +209,23 @@ def test_two_recorded_numbers_come_out_again(stem: str) -> None:
         assert record["value"] == pytest.approx(value, abs=1e-6, rel=1e-5), record["id"]
         ends = (record["low"], record["high"])
         assert ends == pytest.approx((low, high), abs=1e-5, rel=1e-4), record["id"]
+
+
+@pytest.mark.parametrize("target", record_rates.LABELS)
+def test_two_numbers_of_the_rates_come_out_again(target: str) -> None:
+    study = Study(RECORDED, f"05_rates_{target}")
+    path = RECORDED / "05_vae_transfer_learning_rates.json"
+    records = json.loads(path.read_text("utf-8"))["records"]
+    of_target = [r for r in records if r["data"] == TITLES[target]]
+    for record in random.Random(zlib.crc32(path.read_bytes())).sample(of_target, 2):
+        _, _, methods = record["name"].partition("equal training loss, ")
+        a, b = methods.rpartition(", ")[0].split(" − ")
+        value, low, high = excess(study, a, b, int(record["id"].rpartition("/")[2]))
+        found = (record["value"], record["low"], record["high"])
+        assert found == pytest.approx((value, low, high), abs=1e-5, rel=1e-4), record["id"]
+    made = record_rates.effects(studies.recorded_study("05", f"rates_{target}"), target)
+    for record, known in zip(made, of_target, strict=True):
+        assert numbers_of(record) == pytest.approx(numbers_of(known)), record["id"]
 
 
 FIELDS = ("value", "low", "high", "se")

@@ -22,14 +22,25 @@ def shown(row: Row) -> str:
     return interval_text(row.effect, row.low, row.high, row.unit)
 
 
+def record_text(record: Mapping[str, Any]) -> str:
+    """`shown` of a record that was kept."""
+    if is_unknown(record):
+        return UNKNOWN
+    return interval_text(record["value"], record["low"], record["high"], record["unit"])
+
+
 def interval_text(effect: float | None, low: float | None, high: float | None, unit: str) -> str:
-    """A number with its unit and interval; an end that is None is "open"."""
+    """A number with its unit and interval; an end that is None is "open".
+
+    A ratio with an open end is a bound, since some of its costs are. The tasks that repay a source
+    are open where an interval holds no saving at all, and their number is none.
+    """
     if effect is None:
         return "no number"
     parts = []
     if low is None and high is not None:
         parts.append("at most")
-    if high is None and low is not None:
+    if high is None and low is not None and unit != "tasks":
         parts.append("at least")
     value, lowest, highest = number_texts(effect, low, high)
     parts.append(value)

@@ -265,12 +265,12 @@ def _costs(place: Place, a: str, b: str, labels: int) -> tuple[str, list[dict[in
         targets = study.shared_targets(table, a, b, labels)
         spent = [_flops(table, method, labels, targets) for method in (a, b)]
     except CourseError:  # at least one has no curve
-        rows = _accuracies(place.chapter, place.study, labels).frame
-        rows = rows[rows["metric"] == ACCURACY]
-        by_method = [rows[rows["method"] == method] for method in (a, b)]
+        accuracies = _accuracies(place.chapter, place.study, labels)
+        draws, seconds = (accuracies.frame[column].to_numpy() for column in ("draw", "seconds"))
+        by_method = [accuracies.rows_of()[method, ACCURACY, labels] for method in (a, b)]
         return "seconds", [
-            dict(zip(runs["draw"].tolist(), runs["seconds"].tolist(), strict=True))
-            for runs in by_method
+            dict(zip(draws[rows].tolist(), seconds[rows].tolist(), strict=True))
+            for rows in by_method
         ]
     return "FLOPs", spent
 
@@ -310,7 +310,7 @@ def _repaid(
 
 
 def _rounded(tasks: float | None) -> float | None:
-    return None if tasks is None else float(f"{tasks:.4g}")
+    return None if tasks is None else float(f"{tasks:.3g}")
 
 
 # ---------------------------------------------------------------- words

@@ -401,9 +401,7 @@ def effect_over(
 
 def _mean_overlap(table: Table, counts: Sequence[int]) -> float:
     """The mean fraction of its labels that a draw shares with another, over all runs."""
-    frame = table.frame
-    of_counts = frame["labels"].isin(counts)
-    overlaps = frame.loc[of_counts & (frame["metric"] == SHARED), "value"]
+    overlaps = table.frame["value"].to_numpy()[table.rows_at(counts, SHARED)]
     return float(np.mean(overlaps)) if len(overlaps) else 0.0
 
 

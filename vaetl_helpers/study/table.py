@@ -82,6 +82,10 @@ class Table:
         content = rows if isinstance(rows, pd.DataFrame) else list(rows)
         self.frame = pd.DataFrame(content, columns=list(COLUMNS))
         self.images = dict(images or {})
+        self._indexed: pd.DataFrame | None = None  # the frame that `_rows_of` was made of
+        self._rows_of: dict[tuple[str, str, int], NDArray[np.intp]] = {}
+        self._counted_images = 0  # the images that `_draws_of` was made of
+        self._draws_of: dict[tuple[str, str, int], list[int]] = {}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -111,14 +115,13 @@ class Table:
 
         Raises CourseError for an unknown name, and for a value that is not finite.
         """
-        frame = self.frame
-        rows = np.ones(len(frame), bool)
-        for column, value in (("method", method), ("metric", metric), ("labels", labels)):
-            matches = (frame[column] == value).to_numpy()
-            if not matches.any():
-                raise unknown_name_error(column, value, map(str, self.known(column)))
-            rows &= matches
-        values = _by_draw(frame[rows].sort_values("draw", kind="stable"), "value")
+        rows = self.rows_of().get((method, metric, labels))
+        if rows is None:
+            self._refuse_unknown(method=method, metric=metric, labels=labels)
+            rows = np.array([], int)
+        draws, of_rows = (self.frame[column].to_numpy()[rows] for column in ("draw", "value"))
+        order = np.argsort(draws, kind="stable")
+        values = dict(zip(draws[order].tolist(), of_rows[order].tolist(), strict=True))
         problem = "" if values else "was not measured"
         for draw, value in values.items():
             if not math.isfinite(value):
@@ -131,6 +134,20 @@ class Table:
             )
         return values
 
+    def rows_of(self) -> Mapping[tuple[str, str, int], NDArray[np.intp]]:
+        """The places of the rows of each (method, metric, labels), found once for a frame."""
+        if self._indexed is not self.frame:
+            by_run = self.frame.groupby(["method", "metric", "labels"], sort=False)
+            self._rows_of = by_run.indices
+            self._indexed = self.frame
+        return self._rows_of
+
+    def _refuse_unknown(self, **asked: Any) -> None:
+        """Raises CourseError for the first of the columns that has no such value."""
+        for column, value in asked.items():
+            if value not in self.known(column):
+                raise unknown_name_error(column, value, map(str, self.known(column)))
+
     def mean(self, method: str, metric: str, labels: int) -> float:
         """The mean of `values` over the draws."""
         values = self.values(method, metric, labels)
@@ -139,7 +156,7 @@ class Table:
     def costs(self, method: str, metric: str, labels: int) -> dict[int, Cost]:
         """One cost a draw, with whether it is a bound."""
         values = self.values(method, metric, labels)
-        if metric + CENSORED not in self.known("metric"):
+        if not any(known == metric + CENSORED for _, known, _ in self.rows_of()):
             return {draw: Cost(value) for draw, value in values.items()}
         censored = self.values(method, metric + CENSORED, labels)
         costs = {}
@@ -154,31 +171,42 @@ class Table:
         """
         if method not in self.known("method"):
             raise unknown_name_error("method", method, self.known("method"))
-        values_by_draw = {}
-        for (of_method, of_labels, draw, of_metric), values in self.images.items():
-            if (of_method, of_labels, of_metric) == (method, labels, metric):
-                values_by_draw[draw] = values
-        if not values_by_draw:
+        draws = self._draws_of_images().get((method, metric, labels), [])
+        if not draws:
             raise CourseError(
                 f"{metric} of '{method}' at {labels} labels was not kept step by step: return one "
                 "value a step, or compare other methods."
             )
-        return dict(sorted(values_by_draw.items()))
+        return {draw: self.images[method, labels, draw, metric] for draw in sorted(draws)}
+
+    def _draws_of_images(self) -> Mapping[tuple[str, str, int], list[int]]:
+        """The draws of each (method, metric, labels) with values by image or step."""
+        if self._counted_images != len(self.images):
+            self._draws_of = {}
+            for method, labels, draw, metric in self.images:
+                self._draws_of.setdefault((method, metric, labels), []).append(draw)
+            self._counted_images = len(self.images)
+        return self._draws_of
 
     def pretrain_seeds(self, counts: Iterable[int]) -> dict[int, int]:
         """The pretraining seed of each draw at these numbers of labels."""
-        of_counts = self.frame["labels"].isin(list(counts))
-        return _by_draw(self.frame[of_counts], "pretrain_seed")
+        rows = self.rows_at(counts)
+        draws, seeds = (self.frame[column].to_numpy()[rows] for column in ("draw", "pretrain_seed"))
+        return dict(zip(draws.tolist(), seeds.tolist(), strict=True))
+
+    def rows_at(self, counts: Iterable[int], metric: str | None = None) -> NDArray[np.intp]:
+        """The places of the rows at these numbers of labels, of one metric or of all."""
+        counts = set(counts)
+        places = [
+            rows
+            for (_, of_metric, labels), rows in self.rows_of().items()
+            if labels in counts and metric in (None, of_metric)
+        ]
+        return np.sort(np.concatenate([np.array([], int), *places]))
 
     def write(self, path: Path | str) -> None:
         """Writes the rows as CSV, whole or not at all."""
         write_whole(Path(path).expanduser(), self.frame.to_csv(index=False, lineterminator="\r\n"))
-
-
-def _by_draw(rows: pd.DataFrame, column: str) -> dict[int, Any]:
-    """A column's values by draw; of several rows of a draw the last one counts."""
-    draws, values = rows["draw"].tolist(), rows[column].tolist()
-    return dict(zip(draws, values, strict=True))
 
 
 def row_key(run: Mapping[str, Any]) -> RunKey:
