@@ -388,6 +388,16 @@ def remember(remedy: str, plan: Plan, draw: Draw) -> Outcome:
     Beside the test accuracy it returns the source accuracy, with the saved head put back, and
     without a remedy the accuracies on shifted images, as `fine_tuned` does on the same draw.
     """
+    task, model = plan.task, tuned_with(remedy, plan, draw)
+    results = {
+        "test accuracy": correct(model, task.test),
+        "source accuracy": correct(with_saved_head(model, plan, draw), task.source_test),
+    }
+    return results if remedy != "none" else results | on_shifted(task, partial(correct, model))
+
+
+def tuned_with(remedy: str, plan: Plan, draw: Draw) -> nn.Sequential:
+    """The network that fine-tuning with one of REMEDIES makes of a draw's source model."""
     if remedy not in REMEDIES:
         raise unknown_name_error("remedy", remedy, REMEDIES)
     task, source = plan.task, plan.source_of(draw)
@@ -407,12 +417,12 @@ def remember(remedy: str, plan: Plan, draw: Draw) -> Outcome:
         loss_fn=loss,
         **plan.options(images, draw),
     )
-    back = nn.Sequential(model[:-1], cast(nn.Linear, source.head))
-    results = {
-        "test accuracy": correct(model, task.test),
-        "source accuracy": correct(back, task.source_test),
-    }
-    return results if remedy != "none" else results | on_shifted(task, partial(correct, model))
+    return model
+
+
+def with_saved_head(model: nn.Sequential, plan: Plan, draw: Draw) -> nn.Sequential:
+    """A draw's fine-tuned body under the head that its source model had, for the source's task."""
+    return nn.Sequential(model[:-1], cast(nn.Linear, plan.source_of(draw).head))
 
 
 def _with_rehearsal(

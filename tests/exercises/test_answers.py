@@ -444,6 +444,26 @@ def normalise_by_torchvision(images, mean, std):
     return transforms.normalize(images / 255, mean, std)
 
 
+def penalty_of_vectors(body, source, alpha):
+    vector = nn.utils.parameters_to_vector
+    return alpha * (vector(source.parameters()) - vector(body.parameters())).pow(2).sum() / 2
+
+
+def penalty_by_the_package(body, source, alpha):
+    model = copy.deepcopy(source)
+    penalised = package.l2_sp(lambda *_: torch.zeros(()), model, alpha)
+    return penalised(body, None, None)[0]
+
+
+def penalty_to_zero(body, source, alpha):
+    return alpha / 2 * sum((w * w).sum() for w in body.parameters())
+
+
+def penalty_of_numbers(body, source, alpha):
+    with torch.no_grad():
+        return transfer.l2_sp(body, source, alpha)
+
+
 def clinic_on_stored_features(body, head, images, labels, steps, rate):
     body.eval()
     with torch.no_grad():
@@ -552,6 +572,22 @@ def clinic_only_the_optimiser(body, head, images, labels, steps, rate):
         model.train()
         optimizer.zero_grad()
         loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def clinic_without_freezing(body, head, images, labels, steps, rate):
+    optimizer, losses = (
+        torch.optim.SGD(head.parameters(), lr=rate, momentum=0.9, weight_decay=0.1),
+        [],
+    )
+    for _ in range(steps):
+        body.eval()
+        head.train()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(head(body(images)), labels)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -883,6 +919,8 @@ RIGHT = (
     ("transfer.normalise", normalise_in_grey_levels),
     ("transfer.normalise", normalise_by_channel),
     ("transfer.normalise", normalise_by_torchvision),
+    ("transfer.l2_sp", penalty_of_vectors),
+    ("transfer.l2_sp", penalty_by_the_package),
     ("transfer.clinic", clinic_on_stored_features),
     ("transfer.clinic", clinic_with_gradients_of_none),
     ("sentences.pad_batch", pad_with_zip_longest),
@@ -964,7 +1002,11 @@ WRONG = (
     ("transfer.new_head", lambda *args: (None, None), "is a return missing?"),
     ("transfer.normalise", normalise_in_whole_numbers, "torch.int32"),
     ("transfer.normalise", normalise_twice, "(pixel / 255 - mean) / std"),
-    ("transfer.clinic", clinic_only_the_optimiser, f"still in it: {transfer.DRIFT}"),
+    ("transfer.l2_sp", penalty_to_zero, "weight decay, which pulls to zero"),
+    ("transfer.l2_sp", penalty_of_numbers, "no gradient flows"),
+    ("transfer.l2_sp", lambda *args: None, "is a return missing?"),
+    ("transfer.clinic", clinic_only_the_optimiser, f"{transfer.COLLECTS}; {transfer.DRIFT}"),
+    ("transfer.clinic", clinic_without_freezing, transfer.COLLECTS),
     ("transfer.clinic", clinic_on_a_copy, "mend the three bugs only"),
     ("transfer.clinic", clinic_without_losses, "is a return missing?"),
     ("sentences.pad_batch", pad_to_a_fixed_length, "a column for each token of the longest"),

@@ -63,6 +63,14 @@ def test_forgetting_is_measured_on_both_tasks(plan: Plan, draw: study.Draw, reme
     assert len(found["source accuracy"]) == len(plan.task.source_test)
 
 
+def test_the_saved_head_stands_on_the_tuned_body(plan: Plan, draw: study.Draw) -> None:
+    model = supervised_transfer.tuned_with("none", plan, draw)
+    back = supervised_transfer.with_saved_head(model, plan, draw)
+    found = supervised_transfer.remember("none", plan, draw)["source accuracy"]
+    assert supervised_transfer.correct(back, plan.task.source_test).equal(found)
+    assert back[0][0] is model[0] and back[1] is plan.source_of(draw).head
+
+
 def test_no_remedy_is_fine_tuning_so_that_a_study_need_not_train_it_twice(
     plan: Plan, draw: study.Draw
 ) -> None:

@@ -1,4 +1,4 @@
-"""Chapter 4: freezing, rates by depth, a linear probe, a new head, a backbone's input, a clinic.
+"""Chapter 4: freezing, rates by depth, a probe, a new head, a backbone's input, L2-SP, a clinic.
 
 Networks are those of chapter 1's exercises with BatchNorm, cut into a body, which gets dropout, and
 a head.
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from vaetl_helpers.exercises import forms
 from vaetl_helpers.exercises.engine import Function, Values
@@ -40,6 +41,7 @@ training_step = step.reference  # without its judge, which must not be sent into
 PARAMETERS = "the body's parameters"
 BUFFERS = "the body's buffers"
 HEAD = "the head's parameters and buffers"
+COLLECTED = "gradients that the body has collected"
 LOSSES = "the list of losses"
 NEARLY = (
     "the body moved, if only a little: its parameters and buffers must stay bit for bit as they "
@@ -1047,10 +1049,163 @@ normalise.wrong("no std", says="the division by std is missing", last_line="retu
 normalise.wrong("no mean", says="the mean is not subtracted", last_line="return pixels / std")
 
 
+# transfer.l2_sp
+
+PENALTY = "the penalty"
+PULL = "the gradients of the body"
+TO_THE_BODY = (
+    "no gradient flows from the penalty to the body: leave out detach, no_grad, .data and .item()"
+)
+
+
+@exercise(
+    id="transfer.l2_sp",
+    level=1,
+    minutes=8,
+    points=2,
+    hints=(
+        "Pair each parameter of the body with the source's: how far is it from there?",
+        "zip(body.parameters(), source.parameters(), strict=True) gives pairs; "
+        "(w - start).square().sum() is the sum of one.",
+        "Add up the sums of all pairs, and return alpha / 2 times the total.",
+    ),
+    after="Without the source's values it would be weight decay: only the place to which it pulls "
+    "is another.",
+    alternative="torch.nn.utils.parameters_to_vector makes one vector of all parameters.",
+)
+def l2_sp(body, source, alpha):
+    """The L2-SP penalty alpha / 2 · Σ (w - start)², one number with gradients for body.
+
+    w are all parameters of body, start are those of source, a network like it.
+    """
+    penalty = 0
+    for w, start in zip(body.parameters(), source.parameters(), strict=True):
+        penalty = penalty + (w - start).square().sum()
+    return alpha / 2 * penalty
+
+
+@l2_sp.draw
+def _(seed: int) -> Values:
+    inputs = problem(seed, batches=1)
+    generator = torch.Generator().manual_seed(seed)
+    steps = torch.randn(len(inputs["weights"]), generator=generator)
+    return inputs | {"steps": steps, "alpha": 1.5 + torch.rand(1, generator=generator)}
+
+
+@l2_sp.drive
+def _(function: Function, inputs: Values) -> Values:
+    source = network(inputs, norm=True).requires_grad_(False)
+    body = copy.deepcopy(source).requires_grad_(True)
+    vector_to_parameters(inputs["weights"] + inputs["steps"], body.parameters())
+    body[2].running_mean += 1  # which no penalty holds
+    penalty = function(body, source, inputs["alpha"].item())
+    if isinstance(penalty, Tensor) and penalty.requires_grad and penalty.numel() == 1:
+        penalty.backward()
+    pulls = [torch.zeros_like(w) if w.grad is None else w.grad for w in body.parameters()]
+    return {PENALTY: plain(penalty), PULL: parameters_to_vector(pulls)}
+
+
+l2_sp.part("the penalty", points=1)
+l2_sp.compare(
+    PENALTY,
+    says="it is not alpha / 2 times the sum of all squared differences from the source",
+)
+l2_sp.part("gradients for the body", points=1)
+l2_sp.compare(PULL, says="these are not the gradients of the penalty")
+
+ADD = "penalty = penalty + (w - start).square().sum()"
+
+l2_sp.wrong(
+    "weight decay",
+    says="this is weight decay, which pulls to zero: subtract the source's values before the "
+    "square",
+    edit={ADD: "penalty = penalty + w.square().sum()"},
+)
+l2_sp.wrong(
+    "difference of squares",
+    says="the squares are subtracted from each other: subtract first, then square",
+    edit={ADD: "penalty = penalty + (w.square() - start.square()).sum()"},
+)
+l2_sp.wrong(
+    "no square",
+    says="the differences are not squared, so that they cancel",
+    edit={ADD: "penalty = penalty + (w - start).sum()"},
+)
+l2_sp.wrong(
+    "absolute",
+    says="these are absolute differences: L2 is of their squares",
+    edit={ADD: "penalty = penalty + (w - start).abs().sum()"},
+)
+l2_sp.wrong(
+    "no half",
+    says="the half is missing: alpha / 2",
+    last_line="return alpha * penalty",
+)
+l2_sp.wrong("no alpha", says="the strength alpha is missing", last_line="return penalty / 2")
+l2_sp.wrong(
+    "mean of each",
+    says="each tensor's differences are averaged: add them up",
+    edit={ADD: "penalty = penalty + (w - start).square().mean()"},
+)
+l2_sp.wrong(
+    "mean of all",
+    says="the differences are averaged: add them up",
+    last_line="return alpha / 2 * penalty / sum(w.numel() for w in body.parameters())",
+)
+l2_sp.wrong(
+    "distance",
+    says="this is the distance, with a root: leave the sum of squares as it is",
+    last_line="return alpha / 2 * penalty.sqrt()",
+)
+l2_sp.wrong(
+    "distance of each",
+    says="a norm is the root of the sum of squares: square it",
+    edit={ADD: "penalty = penalty + (w - start).norm()"},
+)
+l2_sp.wrong(
+    "sign",
+    says="the sign is wrong: a negative penalty pushes the body away from the source",
+    last_line="return -alpha / 2 * penalty",
+)
+l2_sp.wrong(
+    "last tensor",
+    says="only the last tensor is in it: add each to the sum so far",
+    edit={ADD: "penalty = (w - start).square().sum()"},
+)
+l2_sp.wrong(
+    "in the loop",
+    says="the return stands in the loop, after the first tensor",
+    edit={ADD: "return alpha / 2 * (w - start).square().sum()"},
+)
+l2_sp.wrong(
+    "only matrices",
+    says="biases and BatchNorm's scale are missing: all parameters are held",
+    edit={ADD: "penalty = penalty + (w - start).square().sum() * (w.dim() > 1)"},
+)
+l2_sp.wrong("detached", says=TO_THE_BODY, last_line="return alpha / 2 * float(penalty)")
+
+
+@l2_sp.wrong("buffers", says="BatchNorm's buffers are in it: parameters() leaves them out")
+def _(body, source, alpha):
+    now, before = dict(body.named_buffers()), dict(source.named_buffers())
+    others = sum((now[name] - before[name]).square().sum() for name in now)
+    return l2_sp(body, source, alpha) + alpha / 2 * others
+
+
+@l2_sp.wrong(
+    "state", says=f"a state_dict has buffers and no graph: use parameters(). {TO_THE_BODY}"
+)
+def _(body, source, alpha):
+    before = source.state_dict()
+    pairs = [(x, before[name]) for name, x in body.state_dict().items()]
+    return alpha / 2 * sum((x - start).square().sum() for x, start in pairs)
+
+
 # transfer.clinic
 
 LEARN = "the body learns, as body.requires_grad = False is an attribute that nobody reads"
 DECAY = "weight decay moves the body without any gradient, because the optimiser holds it"
+COLLECTS = "each backward pass computes gradients of the body, so body.requires_grad_(False)"
 DRIFT = "the body is in train mode, so that BatchNorm's statistics drift and dropout acts"
 HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
 
@@ -1065,8 +1220,9 @@ HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
     hints=(
         "Compare body.state_dict() before and after one step: which entries move, weights or "
         "running statistics?",
-        "model.train() also reaches the body. And what does body.requires_grad = False do to its "
-        "parameters?",
+        "model.train() also reaches the body. What does body.requires_grad = False do to its "
+        "parameters? And an optimiser that holds the body decays its weights as soon as they have "
+        "gradients, even old ones.",
         "body.requires_grad_(False); only head.parameters() for the optimiser; body.eval() and "
         "head.train().",
     ),
@@ -1074,7 +1230,7 @@ HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"
 )
 def train_head(body, head, images, labels, steps, rate):
     """The losses of so many steps that train the head alone:
-    parameters and buffers of the body stay as they are.
+    parameters and buffers of the body stay as they are, and it collects no gradients.
     """
     # was body.requires_grad = False, an attribute that nobody reads
     body.requires_grad_(False)
@@ -1106,10 +1262,13 @@ def _(function: Function, inputs: Values) -> Values:
     body, linear = body_and_head(inputs)
     head = nn.Sequential(nn.BatchNorm1d(inputs["hidden"]), linear)  # which has to be in train mode
     leave_gradients(body)
+    collected: list[Tensor] = []
+    for parameter in body.parameters():
+        parameter.register_post_accumulate_grad_hook(collected.append)
     torch.manual_seed(0)
     steps = inputs["batch_size"] + 2
     losses = function(body, head, inputs["images"], inputs["labels"], steps, 0.1)
-    return {**states(body, head), LOSSES: plain(losses)}
+    return {**states(body, head), LOSSES: plain(losses), COLLECTED: len(collected)}
 
 
 train_head.compare(
@@ -1127,12 +1286,14 @@ train_head.compare(
 )
 train_head.compare(LOSSES, says="these are not the losses of the steps")
 train_head.compare(PARAMETERS, BUFFERS, says=NEARLY, tolerance=0)
+train_head.compare(COLLECTED, says=f"the body stays, but {COLLECTS}")
 
 BOTH_HELD = {"head.parameters(),": "[*body.parameters(), *head.parameters()],"}
 MOVING_BUGS = {
     None: {},
     LEARN: {"body.requires_grad_(False)": "body.requires_grad = False", **BOTH_HELD},
     DECAY: BOTH_HELD,
+    COLLECTS: {"body.requires_grad_(False)": ""},
 }
 MODE_BUGS = {
     None: {},
@@ -1180,7 +1341,9 @@ train_head.wrong(
     "tiny rate",
     says=NEARLY,
     edit={
-        "body.requires_grad_(False)": "slow = {'params': body.parameters(), 'lr': 1e-7}",
+        "body.requires_grad_(False)": (
+            "body.requires_grad_(False)\nslow = {'params': body.parameters(), 'lr': 1e-5}"
+        ),
         "head.parameters(),": "[slow, {'params': head.parameters()}],",
     },
 )

@@ -249,6 +249,35 @@ def normalise_by_batch_norm(images, mean, std):
     return F.batch_norm(images / 255, torch.tensor(mean), variance, eps=0)
 
 
+# transfer.l2_sp
+
+
+def l2_sp(body, source, alpha):
+    squares = 0.0
+    start = dict(source.named_parameters())
+    for name, parameter in body.named_parameters():
+        squares += ((parameter - start[name].detach()) ** 2).sum()
+    return 0.5 * alpha * squares
+
+
+def l2_sp_by_vectors(body, source, alpha):
+    now, start = (torch.cat([p.flatten() for p in part.parameters()]) for part in (body, source))
+    return alpha / 2 * (now - start).norm() ** 2
+
+
+def l2_sp_by_losses(body, source, alpha):
+    pairs = zip(body.parameters(), source.parameters(), strict=True)
+    return alpha * sum(F.mse_loss(now, start, reduction="sum") for now, start in pairs) / 2
+
+
+def l2_sp_of_a_dot_product(body, source, alpha):
+    total = torch.zeros(1)
+    for now, start in zip(body.parameters(), source.parameters(), strict=True):
+        moved = (start - now).flatten()
+        total = total + moved @ moved
+    return (total * alpha / 2).squeeze()
+
+
 # transfer.clinic
 
 
@@ -414,6 +443,13 @@ RIGHT = {
         ways.then(normalise, ways.nested),
         ways.then(normalise, ways.rows),
         *ways.all_ways(normalise_by_numpy),
+    ],
+    "transfer.l2_sp": [
+        l2_sp,
+        l2_sp_by_vectors,
+        l2_sp_by_losses,
+        l2_sp_of_a_dot_product,
+        *ways.all_ways(l2_sp),
     ],
     "transfer.clinic": [
         train_head,

@@ -224,6 +224,13 @@ def normalise(answer):
     assert max(map(abs, levels)) < 1e-6
 
 
+def l2_sp(answer):
+    """Later cells ask which way the penalty pushes two weights."""
+    body, start = (nn.ParameterList([torch.tensor(two)]) for two in ([3.0, 0.5], [1.0, 1.0]))
+    answer(body, start, 1).backward()
+    assert body[0].grad.tolist() == [2.0, -0.5]
+
+
 def clinic(answer):
     body = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4))
     losses = answer(body, nn.Linear(4, 3), IMAGES, LABELS, 5, 0.01)
@@ -388,6 +395,7 @@ USES = {
     "transfer.linear_probe": linear_probe,
     "transfer.new_head": new_head,
     "transfer.normalise": normalise,
+    "transfer.l2_sp": l2_sp,
     "transfer.clinic": clinic,
     "transfer.fine_tune": fine_tune,
     "sentences.pad_batch": pad_batch,
