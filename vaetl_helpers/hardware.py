@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -125,6 +126,14 @@ def peak_flops(device: torch.device, size: int = 1024, dtype: torch.dtype = torc
     return 2 * size**3 / time_it(lambda: square @ square, device)
 
 
+def bf16_units() -> dict[str, str]:
+    """Which units for bfloat16 this processor says that it has: its flags, where they are told."""
+    flags = next((line for line in _processor_lines() if line.startswith("flags")), "").split()
+    if not flags:
+        return {}
+    return {flag: "yes" if flag in flags else "no" for flag in ("amx_bf16", "avx512_bf16")}
+
+
 def bandwidth(device: torch.device, megabytes: int = 128) -> float:
     """Bytes per second that a large copy reads and writes in the device's memory."""
     source = torch.ones(megabytes * 1_000_000 // FLOAT_BYTES, device=device)
@@ -170,12 +179,15 @@ def machine() -> dict[str, str]:
     return facts
 
 
-def _processor() -> str:
+def _processor_lines() -> list[str]:
     try:
-        text = Path("/proc/cpuinfo").read_text("utf-8")
+        return Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
-        text = ""
-    for line in text.splitlines():
+        return []
+
+
+def _processor() -> str:
+    for line in _processor_lines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -207,6 +219,23 @@ def peak_memory(device: torch.device) -> int:
         return int(getattr(psutil.Process().memory_info(), "peak_wset"))  # noqa: B009
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def run_processes(program: Path, processes: int, *arguments: str) -> str:
+    """What a program of this name prints in so many processes on the CPU, of one thread each.
+
+    Where it fails, the end of what it says about that.
+    """
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [sys.executable, *(launcher if processes > 1 else []), program.name, *arguments],
+        cwd=program.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done.stdout if done.returncode == 0 else done.stderr[-500:]
 
 
 def bytes_moved(model: nn.Module, images: Tensor) -> int:

@@ -292,8 +292,9 @@ def roofline(
         small, large = of_network[0], of_network[-1]
         arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.5, "shrinkB": 4}
         axis.annotate("", large, small, arrowprops=arrow)
-        axis.plot(*zip(*of_network, strict=True), "o", color=colour, markersize=7)
-        axis.annotate(name, large, xytext=(9, -3), **(style | {"color": colour, "fontsize": 11}))
+        axis.plot(*zip(*of_network, strict=True), "o", color=colour, markersize=7, label=name)
+    # In the corner that is always free: beside a point another network's arrow would cross a name.
+    axis.legend(loc="lower right", frameon=False, labelcolor="linecolor")
     axis.margins(y=0.15)
     return axis
 
@@ -319,7 +320,9 @@ def crossover(
             colour = COLOURS[number % len(COLOURS)]
             axis.plot(batches, _milliseconds(seconds), "o-", color=colour, linewidth=2.5)
         axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="ms per step")
-        axis.set_xticks(batches, [f"{batch:,}" for batch in batches], fontsize=9)
+        lines = (*others[width].values(), *own[width].values())
+        ticks = sorted({batch for batches, _ in lines for batch in batches})
+        axis.set_xticks(ticks, [f"{batch:,}" for batch in ticks], fontsize=9)
         axis.xaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_minor_locator(NullLocator())
@@ -328,6 +331,8 @@ def crossover(
     highest = max(axis.get_ylim()[1] for axis in axes)
     for axis, width in zip(axes, own, strict=True):
         axis.set_ylim(lowest, highest)  # one scale for all
+        if highest / lowest > 1e4:  # so many decades that their names would touch
+            axis.yaxis.set_major_locator(LogLocator())
         _label_ends(axis, {**others[width], **own[width]}, own[width])
     return axes
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "02"
 #     title: Hardware acceleration
-#     minutes: {reading: 28, exercises: 27, cpu: 0.4, gpu: not yet measured}
+#     minutes: {reading: 26, exercises: 34, cpu: 0.7, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -129,9 +129,6 @@ plt.show()
 # Only the clock that waits on both sides tells the true time, 410 µs.
 # Now make the device quick, so that it needs less time for each operation than Python needs to hand it over.
 # Then the device waits for Python, and a faster device would change nothing: that is the *overhead* of section 3.
-
-# %% [markdown]
-# The figure is a model: each operation takes the same time to hand over and the same time to compute, and the queue between the lanes is never full.
 #
 # So you have to **synchronise**, that is, wait until the device is done, before the clock starts and again before it stops.
 # The first call, the *warm-up*, does not count, because it compiles, allocates memory and fills *caches*, small fast memories close to the arithmetic units.
@@ -180,7 +177,22 @@ show_table(hardware.machine(), header=("this machine", ""))
 print("To get an accelerator:", advice())
 
 # %% [markdown]
-# Every measurement is made on *your* machine, and numbers from other machines are marked as such.
+# Every program for an accelerator begins with the same three lines: is one there, move the network, move the images.
+# If one is forgotten, PyTorch complains, as can be seen anywhere with its device `meta`, which knows shapes and computes nothing.
+
+# %% tags=["nbval-check-output"]
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+network = nets.mlp_classifier(64).to(device)
+logits = network(torch.zeros(8, 1, 28, 28).to(device))
+print("both moved:", logits.device == next(network.parameters()).device)
+try:
+    nets.mlp_classifier(64).to("meta")(torch.zeros(8, 1, 28, 28))  # images left behind
+except RuntimeError as error:
+    print("one forgotten:", error)
+
+# %% [markdown]
+# The cure is `.to(device)` for what stayed behind.
+# A network moves in place, but a tensor does not, so `images.to(device)` must be given a name.
 #
 # Two rates describe a processor:
 #
@@ -204,6 +216,7 @@ peak = {
     for name, device in present.items()
 }
 moved = {name: hardware.bandwidth(device) for name, device in present.items()}
+in_cache = hardware.bandwidth(processor, megabytes=1)  # what is copied stays in there
 data_sheets = {
     "NVIDIA T4 (Colab, Kaggle): data sheet": (8.1e12, 320e9),
     "NVIDIA H100 SXM: data sheet": (67e12, 3350e9),
@@ -211,7 +224,9 @@ data_sheets = {
 used = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
 rates = {
     f"{name}: measured here, {used}": (peak[name], moved[name]) for name in present
-} | data_sheets
+}
+rates["CPU: the same, in its cache"] = peak["CPU"], in_cache
+rates |= data_sheets
 show_table(
     [
         (
@@ -233,18 +248,16 @@ settle("hardware.peak", peak[list(present)[-1]] / 1e9)
 # %% [markdown]
 # The last column is the first rate divided by the second: the number of operations the device can do while it fetches one byte.
 # So a computation that does little with each byte leaves the arithmetic units idle, as section 3 will show.
+# The row "in its cache" copies 1 MB instead of 128, which the processor keeps close by, and there bytes move several times as fast.
 #
-# A vendor's specification is a peak that real programs do not reach, while ours is measured.
-# Both are for 32-bit numbers.
-# NVIDIA's data-centre GPUs since 2017 also have *tensor cores*, units for products of 16-bit numbers that are several times as fast.
+# A data sheet's peak is one that real programs do not reach, while ours is measured, both for 32-bit numbers.
 #
 # ### Exercise 2: the FLOPs of a layer · 5 minutes
 #
 # How much work is one *training step* of a linear layer without bias?
 # In the forward pass a batch of inputs, `[batch, inputs]`, is multiplied by the weights, `[inputs, outputs]`.
-# The backward pass has two products of the same size.
-# One gives the gradient of the weights, the other the gradient of the layer's *input*, which the layer before needs.
-# For the first layer nobody needs this second product.
+# The backward pass gets the gradient of the layer's output.
+# Find out which gradients it must compute from that, what size the products have, and which of them nobody needs in the *first* layer.
 # A multiplication and an addition count as 2 FLOPs.
 
 # %% exercise="hardware.flops_linear"
@@ -271,7 +284,7 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 #
 # A training step needs some FLOPs and moves some bytes.
 # Their quotient is its **arithmetic intensity**, in FLOPs per byte.
-# A device that computes $F$ FLOPs per second and moves $B$ bytes per second needs at least FLOPs/$F$ seconds for the step, and at least bytes/$B$ seconds.
+# A device that computes $F$ FLOPs per second and moves $B$ bytes per second from its memory needs at least FLOPs/$F$ seconds for the step, and at least bytes/$B$ seconds, if no byte is found in a cache.
 # So a step of intensity $I$ can reach at most
 #
 # $$\text{rate} \le \min(F,\; B \cdot I) .$$
@@ -282,9 +295,7 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 #
 # We place three networks of this course under it, each with a small and a large batch.
 # The VAE is that of chapter 3, a network that encodes an image, adds noise, and decodes it.
-# FLOPs are counted, but bytes are only estimated, as if there were no cache.
-# We charge four numbers for each activation and ten for each weight, which is read forward and backward and has a gradient and Adam's numbers.
-# So a point may really lie further left or right than it is drawn.
+# FLOPs are counted, but bytes are only estimated, as if there were no cache, so a point may really lie further left or right than it is drawn.
 #
 # In the figure each colour is a network, and its arrow leads from the small batch to the large one.
 # The dashed roofs are those of the two GPUs, as their data sheets promise.
@@ -331,16 +342,15 @@ settle("hardware.batch", seconds["MLP", 512] / seconds["MLP", 8])
 
 # %% [markdown]
 # The large batch lies further right than the small one, because the weights are read once and used for more images.
-# In a forward pass, for example, a weight of 4 bytes takes part in 2 FLOPs per image, which is half a FLOP per byte for one image and 256 for a batch of 512, if nothing but the weights had to be moved.
 # A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
-# A small network may even lie above the slanted roof if its weights fit into the processor's cache, which is faster than the memory that we measured.
+# A network may even lie above the slanted roof if its numbers stay in the processor's cache, which has a higher roof of its own.
 # A point well below both roofs is limited by something else: a layer whose shape suits the processor badly, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is.
 # Make the arithmetic 50 times faster and the overhead stays: what was 2 % of a step is then half of it.
 #
 # ## 4. When does an accelerator help?
 #
 # So we expect an accelerator to help large networks and large batches a lot, and small ones hardly at all.
-# If so, the lines of two devices cross somewhere.
+# If so, the lines of two devices come together somewhere, or cross.
 # We measure the time of a training step over the batch size, for a narrow and a wide network, on every device that is here.
 #
 # There is a small version of the question on *every* machine with two cores or more: does it pay to let a second core help?
@@ -380,14 +390,19 @@ plt.show()
 
 # %% [markdown]
 # Read the left end first.
-# From 16 to 64 images the work is four times as large, but the time is not.
+# From 1 to 64 images the work is 64 times as large, but the time is not.
 # What does not grow with the batch is paid once per step.
 # In the narrow network that is overhead.
-# In the wide one it is mostly memory, because its 0.8 million weights, their gradients and Adam's numbers are some 33 MB to move, whatever the batch.
-# Then compare the lines: a device pays where its line is the lower one.
-# For a narrow network and small batches it may not pay, and then the honest answer to "is an accelerator essential?" is *no, it would not even help*.
+# In the wide one the weights count as well, because 0.8 million of them, their gradients and Adam's numbers are some 33 MB to move, whatever the batch.
+# From memory that would take 33 MB divided by the bandwidth of section 2.
+# A shorter step shows that they have stayed in the cache.
 #
-# If the machine is idle, a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
+# Then compare the lines: a device pays where its line is the lower one.
+# Two threads need not cross one thread, because PyTorch shares out an operation only if it is large enough, and small ones run on one thread in both lines.
+# So a second thread of an idle machine costs little where it cannot help.
+# A GPU is not spared like that, since it is given every operation however small, and then the honest answer to "is an accelerator essential?" may be *no, it would not even help*.
+#
+# So on an idle machine a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
 # The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as long.
 
 # %% [markdown]
@@ -437,23 +452,39 @@ settle("hardware.essential")
 # %% [markdown]
 # ### Estimate before you rent
 #
-# You can roughly predict the time of a step on a device that you do not have:
-#
-# $$t \approx \text{overhead} + \max(\text{FLOPs}/F,\ \text{bytes}/B) .$$
-#
-# For $F$ and $B$ take the numbers of its data sheet.
+# You can roughly predict the time of a step on a device that you do not have.
+# Its rates are in its data sheet.
 # To measure the overhead, make the same layers one unit wide and give them a single image, because then nearly nothing is left to compute.
 #
-# The overhead alone answers half of the question.
-# However fast a GPU computes, a step cannot become shorter than its overhead, if Python is as fast there as here.
-# So the step that you measure on the CPU, divided by its overhead, is the most that *any* accelerator can gain.
+# ### Exercise 3: predict a step · 8 minutes
 #
+# `needs` are the FLOPs and the bytes of a step, and `rates` how many of each a device computes and moves per second.
+# A device moves the next bytes while it computes with those that it has.
+# The overhead is paid before any of that.
+# Return the seconds of the step.
+
+# %% exercise="hardware.predicted_step"
+
+# %% check="hardware.predicted_step" tags=["nbval-check-output"]
+predicted_checked = check("hardware.predicted_step", predicted_step)
+
+# %% [markdown]
+# The overhead alone answers half of the question.
+# For this code, run operation by operation, a step cannot become shorter than its overhead, however fast a GPU computes, if Python is as fast there as here.
+# So the step that you measure on the CPU, divided by its overhead, is the most that any accelerator can gain for it.
+# The overhead itself can be lowered, by `torch.compile` or by CUDA graphs that hand over all operations of a step at once.
+
+# %%
+predict("hardware.limit")
+
+# %% [markdown]
 # The table has this number in its last column.
-# Before it, the formula is tested where it can be, on this machine.
+# Before it, your formula is tested where it can be, on this machine.
 # Where a network takes longer here than the formula says, it may fall short on a GPU just as much, so a T4's gain is a range: from "as short as here" to "at the roof".
 
 # %%
 T4 = data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"]
+limits = {}  # by network and batch size: a step in units of its overhead
 
 
 def estimate(title, build, units, loss_fn, size):
@@ -463,8 +494,9 @@ def estimate(title, build, units, loss_fn, size):
         measure(build(units), loss_fn, size, device) for device in present.values()
     )
     overhead = measure(build(1), loss_fn, 1, processor)
-    roof_here = hardware.predicted_step(needs, (peak["CPU"], moved["CPU"]))
-    roof_there = hardware.predicted_step(needs, T4)
+    roof_here = predicted_checked(needs, (peak["CPU"], moved["CPU"]), 0)
+    roof_there = predicted_checked(needs, T4, 0)
+    limits[title, size] = on_cpu / overhead
     short = max(1, (on_cpu - overhead) / roof_here)  # of the roof, here
     gains = [on_cpu / (overhead + times * roof_there) for times in (short, 1)]
     low, high = (f"{gain:.1f}" for gain in gains)
@@ -488,7 +520,7 @@ columns = (
     "T4, predicted",
     *(f"{name}, measured" for name in list(present)[1:]),
     "T4: times as fast",
-    "any GPU: at most",
+    "this code on any GPU: at most",
 )
 show_table(
     [
@@ -499,18 +531,18 @@ show_table(
     header=columns,
 )
 
+# %%
+settle("hardware.limit", limits["MLP", 8])
+
 # %% [markdown]
-# The columns of the T4 are predictions, and we had no GPU to test them on.
-# You can: open this notebook on Colab with the link at the top, choose a T4, and the table has one column more, measured there.
+# The columns of the T4 are predictions that no GPU has tested yet.
+# Upload this notebook to Colab by *File > Upload notebook*, choose a T4, and the table has one column more, measured there.
 #
 # On our machine, while it did nothing else, the formula was right within a factor of two for the MLP and the VAE, but the CNN with 512 images took three to five times as long as it says.
-# Beside other programs the CPU's times are longer, and then a GPU looks better than it is.
-# So for such a network believe the lower end of the range.
-# With 8 images the MLP can about double its speed and no more, however much you pay.
+# Where a step is *shorter* than predicted, as the VAE's with 8 images can be, its weights were in the cache and not in memory, so the formula is no lower bound.
+# So for a network like the CNN believe the lower end of the range.
 #
-# Can a GPU even be slower, as in the table at the beginning?
-# It can, because starting an operation on it takes some microseconds more, which the formula leaves out.
-# With the layers of our MLP and another library, another single report [has](https://indepth.dev/posts/2006/en/gpu-overhead-why-mnist-trains-faster-on-cpu) 6.5 s per epoch on a GPU, and 4.4 s on the CPU beside it.
+# A GPU can even be slower, as in the table at the beginning, because starting an operation on it takes some microseconds more, which the formula leaves out.
 #
 # ### Your own network
 #
@@ -521,16 +553,17 @@ row = estimate("mine", nets.small_cnn, 64, classification_loss, 64)
 show_table([row], header=columns)
 
 # %% [markdown]
-# Now draw the prediction for all batch sizes, on top of your own line.
+# Now draw the prediction for all batch sizes up to 4,096, on top of your own line.
 # The formula with the rates of this CPU is drawn, too, so that you see how far it can be trusted.
-# Look for the batch size from which a GPU's line leaves yours: left of it the device would not help you.
+# Look how far a GPU's line lies below yours at a single image, and from which batch size on the gap widens: left of it the device would help you little.
 
 # %%
 overhead = measure(nets.mlp_classifier(1), classification_loss, 1, processor)
+drawn = sorted({*P.batches, 4096})
 needs = {
     width: [
         hardware.step_needs(nets.mlp_classifier(width), classification_loss, size)
-        for size in P.batches
+        for size in drawn
     ]
     for width in P.widths
 }
@@ -538,7 +571,7 @@ needs = {
 
 def work(units, rates):
     """Predicted seconds of computing or moving, for each batch size."""
-    return [hardware.predicted_step(need, rates) for need in needs[units]]
+    return [predicted_checked(need, rates, 0) for need in needs[units]]
 
 
 measured_here = {
@@ -554,7 +587,7 @@ rates_of = {
 }
 predicted = {
     width: {
-        name: (P.batches, [overhead + seconds for seconds in work(width, rates)])
+        name: (drawn, [overhead + seconds for seconds in work(width, rates)])
         for name, rates in rates_of.items()
     }
     for width in P.widths
@@ -563,8 +596,7 @@ plots.crossover(measured_here, predicted, alt="02/crossover")
 plt.show()
 
 # %% [markdown]
-# For the narrow network the lines begin close together, and at small batches a GPU would hardly help.
-# For the wide one they lie far apart at once, since there is enough to compute and to move.
+# For the narrow network the lines begin close together, and for the wide one they lie far apart at once.
 # An H100, with eight times the arithmetic of a T4, changes little as long as both only wait for Python.
 #
 # ### The way to the device
@@ -581,14 +613,14 @@ predict("hardware.way")
 
 # %%
 LANES = 16 * 8e9 * 128 / 130 / 8  # 8 Gbit/s in each, of which 128 in 130 are data
-way = [size * 3136 / LANES for size in P.batches]
+way = [size * 3136 / LANES for size in drawn]
 
 # %% slide="The way to the device"
 parts = {
     width: {
-        "T4: overhead": (P.batches, [overhead] * len(P.batches)),
-        "T4: work": (P.batches, work(width, T4)),
-        "T4: way": (P.batches, way),
+        "T4: overhead": (drawn, [overhead] * len(drawn)),
+        "T4: work": (drawn, work(width, T4)),
+        "T4: way": (drawn, way),
     }
     for width in P.widths
 }
@@ -596,39 +628,24 @@ plots.crossover(measured_here, parts, alt="02/way")
 plt.show()
 
 # %%
+print(f"The way is as long as the overhead at {overhead * LANES / 3136:,.0f} images.")
 settle("hardware.way", way[-1] / work(P.widths[0], T4)[-1])
 
 # %% [markdown]
-# In the narrow network the images of a large batch travel for about four times as long as the T4 works on them, and with still more of them the way would pass the overhead, too.
-# So the T4 mostly waits, for Python at small batches and for images at large ones.
+# In the narrow network the images of a large batch travel for about four times as long as the T4 works on them.
+# Up to the batch size in the line above the overhead is the longest part, so that the T4 waits for Python, and beyond it for images.
 # In the wide network the same way is the shortest of the three.
-# With a GPU the next cell says what its bus really carries.
-
-# %%
-buses = {"PCI Express 3.0, 16 lanes, at most": LANES}
-if P.device.type == "cuda":
-    buses["measured here"] = hardware.transfer_rate(P.device)
-    buses["measured here, pinned"] = hardware.transfer_rate(P.device, pinned=True)
-show_table(
-    [
-        (name, f"{rate / 1e9:.1f} GB/s")
-        + tuple(f"{1e3 * len(data.train) * size / rate:.1f} ms" for size in (3136, 784))
-        for name, rate in buses.items()
-    ],
-    header=("bus", "rate", f"{len(data.train):,} images as float32", "as uint8"),
-)
-
-# %% [markdown]
-# A loop that sends every batch anew pays for the way in every epoch, and waits each time.
-# It can let the next batch travel while this one is computed, from *pinned* memory with `non_blocking=True`, which hides the shorter of the two times behind the longer.
-# Better still, if the data fit, send them *once*, as uint8, and leave them there, as this course's `ImageSet` does.
 #
-# ### Exercise 3: resident data · 10 minutes
+# A loop that sends every batch anew pays for the way in every epoch, and waits each time.
+# If the data fit, send them *once*, as uint8, and leave them there, as this course's `ImageSet` does.
+# The appendix tells what to do if they do not.
+#
+# ### Exercise 4: resident data · 10 minutes
 #
 # `images` (uint8, `[n, 1, height, width]`) and `labels` lie on the device.
 # Yield one epoch of batches in random order, `torch.randperm(n, generator=generator)`.
 # Each batch is a pair of images as *floats in [0, 1]* and labels, and the last one holds what is left.
-# Convert each batch by itself and never the whole set, because as floats it would take four times the memory.
+# Convert each batch by itself when it is asked for and never the whole set, because as floats it would take four times the memory.
 
 # %% exercise="hardware.batches_resident"
 
@@ -645,8 +662,8 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 #   That is what the table of section 4 predicts.
 #   We have not measured it, but on a machine with a GPU the same table does.
 # - **For small ones it helps little, whatever the GPU.**
-#   A step cannot become shorter than its overhead, so the last column of the table is a limit that no money lifts.
-#   The 100 hidden units of the beginning lie there.
+#   Run operation by operation, a step cannot become shorter than its overhead, so the last column of the table is a limit that a dearer GPU does not lift.
+#   Whether the 100 hidden units of the beginning lost for this reason, nobody has measured.
 # - *Some platforms make one available* is true.
 #   Colab and Kaggle lend one for a limited time, and free of charge, of which the article says nothing.
 #
@@ -655,7 +672,6 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 # What limits the rest of it, computing or moving?
 # And do the images lie on the device, or travel there in every step?
 #
-# What can be gained without one, and how to keep your work on a borrowed one, is the subject of [chapter 2b](02b_levers_and_borrowed_gpus.ipynb).
 
 # %%
 verdict_cards("acceleration", records=speedups)
@@ -736,7 +752,7 @@ my_bets("02")
 #
 # - One of three things limits you: the rate of computing, the rate of moving, or the overhead of each operation.
 # - To time a device, warm up, synchronise, and take the median.
-# - A step divided by its overhead is the most that any accelerator can gain.
+# - A step divided by its overhead is the most that an accelerator can gain for code that runs operation by operation.
 # - Data that fit into memory belong there, as uint8, once.
 #
 # Go on with [chapter 2b](02b_levers_and_borrowed_gpus.ipynb), *Levers, and borrowed GPUs*, or with [chapter 3](03_variational_autoencoder.ipynb).
@@ -747,6 +763,26 @@ my_bets("02")
 # - Williams, Waterman and Patterson, *Roofline: an insightful visual performance model*, Communications of the ACM 52 (2009).
 # - Wang, Wei and Brooks, *Benchmarking TPU, GPU, and CPU Platforms for Deep Learning* (2019), arXiv 1907.10701: which network suits which accelerator.
 # - PyTorch's *Performance Tuning Guide*.
+
+# %% [markdown]
+# ## Appendix: the bus
+#
+# If the data do not fit, a loop can let the next batch travel while this one is computed, from *pinned* memory with `non_blocking=True`, which hides the shorter of the two times behind the longer.
+# With a GPU the next cell says what its bus really carries.
+
+# %%
+buses = {"PCI Express 3.0, 16 lanes, at most": LANES}
+if P.device.type == "cuda":
+    buses["measured here"] = hardware.transfer_rate(P.device)
+    buses["measured here, pinned"] = hardware.transfer_rate(P.device, pinned=True)
+show_table(
+    [
+        (name, f"{rate / 1e9:.1f} GB/s")
+        + tuple(f"{1e3 * len(data.train) * size / rate:.1f} ms" for size in (3136, 784))
+        for name, rate in buses.items()
+    ],
+    header=("bus", "rate", f"{len(data.train):,} images as float32", "as uint8"),
+)
 
 # %% [markdown]
 # ## Appendix: other machines

@@ -198,13 +198,17 @@ def time_after_warming_for_a_second(work, synchronise, repeats):
     return statistics.median(times)
 
 
-def batches_as_a_list(images, labels, batch_size, generator):
+def batches_as_a_generator(images, labels, batch_size, generator):
     order = torch.randperm(images.shape[0], generator=generator)
     starts = range(0, len(order), batch_size)
     pieces = [order[start : start + batch_size] for start in starts]
-    return [
+    return (
         [images.index_select(0, piece).div(255), labels.index_select(0, piece)] for piece in pieces
-    ]
+    )
+
+
+def batches_by_iterating_a_list(images, labels, batch_size, generator):
+    yield from list(hardware.resident_batches(images, labels, batch_size, generator))
 
 
 def batches_of_a_shuffled_copy(images, labels, batch_size, generator):
@@ -297,10 +301,10 @@ def batches_with_an_order_of_each_epoch_the_same(images, labels, batch_size, gen
 
 
 def batches_with_text_labels(images, labels, batch_size, generator):
-    return [
+    return (
         (x, [str(label) for label in y])
         for x, y in hardware.resident_batches(images, labels, batch_size, generator)
-    ]
+    )
 
 
 def batches_with_float_labels(images, labels, batch_size, generator):
@@ -899,7 +903,7 @@ RIGHT = (
     ("hardware.time_it", time_with_an_imported_alias),
     ("hardware.time_it", time_after_warming_for_a_second),
     ("hardware.time_it", time_by_a_hidden_clock),
-    ("hardware.batches_resident", batches_as_a_list),
+    ("hardware.batches_resident", batches_as_a_generator),
     ("hardware.batches_resident", batches_of_a_shuffled_copy),
     ("hardware.accumulate", accumulate_by_sums),
     ("hardware.accumulate", accumulate_in_even_parts),
@@ -967,6 +971,11 @@ WRONG = (
     ),
     ("hardware.batches_resident", batches_with_text_labels, "a pair of tensors"),
     ("hardware.batches_resident", batches_with_float_labels, "labels must stay whole numbers"),
+    (
+        "hardware.batches_resident",
+        batches_by_iterating_a_list,
+        "all batches were made before the first one",
+    ),
     ("hardware.batches_resident", batches_without_end, "the last one what is left"),
     ("hardware.batches_resident", batches_flattened, "expected a float tensor of shape"),
     ("hardware.batches_resident", lambda *args: None, "a list of batches was expected, got None"),

@@ -57,6 +57,18 @@ def test_the_reference_flops_are_those_that_pytorch_counts():
         assert counter.get_total_flops() == hardware.flops_linear(7, 5, 3, first)
 
 
+def test_a_checkpoint_resumes_exactly_only_if_nothing_is_missing():
+    assert hardware.gap_after_resuming(hardware.checkpoint) == 0
+    for key in ("model", "optimizer", "rng", "epoch"):
+
+        def lacking(*run, key=key):
+            saved = hardware.checkpoint(*run)
+            del saved[key]
+            return saved
+
+        assert hardware.gap_after_resuming(lacking) > 0
+
+
 def test_parts_give_the_weights_of_the_whole_batch():
     for micro_batch in (1, 3, 8, 20):
         model = torch.nn.Sequential(torch.nn.Linear(4, 3)).double()

@@ -279,6 +279,22 @@ def test_processor_has_a_name_where_linux_gives_none(monkeypatch: pytest.MonkeyP
         assert machine()["processor"] == "arm64"
 
 
+def test_units_for_bfloat16_are_those_of_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = "flags\t\t: fpu avx2 avx512_bf16 avx512_fp16\n"
+    monkeypatch.setattr(hardware.Path, "read_text", lambda path, encoding: flags)
+    assert hardware.bf16_units() == {"amx_bf16": "no", "avx512_bf16": "yes"}
+    monkeypatch.setattr(hardware.Path, "read_text", lambda path, encoding: "")
+    assert hardware.bf16_units() == {}, "where nothing is told"
+
+
+def test_a_program_runs_in_one_process_and_says_what_went_wrong(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import os, sys; print(sys.argv[1], os.environ['OMP_NUM_THREADS'])", "utf-8")
+    assert hardware.run_processes(program, 1, "here").split() == ["here", "1"]
+    program.write_text("raise ValueError('no such thing')", "utf-8")
+    assert "no such thing" in hardware.run_processes(program, 1)
+
+
 @pytest.mark.parametrize("cuda", ["13.0", None])
 def test_software_says_for_which_cuda_torch_was_built(
     cuda: str | None, monkeypatch: pytest.MonkeyPatch

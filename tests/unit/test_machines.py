@@ -438,6 +438,16 @@ def test_passes_train_and_each_lever_does_what_it_says() -> None:
     assert sums[0] == pytest.approx(sums[1], rel=1e-5), "the same pixels, in another order"
 
 
+def test_a_loader_takes_ready_tensors_and_has_workers() -> None:
+    images = bench().images
+    ready = Pass(NETWORKS["CNN"], images, Levers(resident=False, ready=True))
+    pixels = sum(batch.sum().item() for batch, _ in ready.batches(ready.source))
+    assert pixels == pytest.approx(images.images.sum().item() / 255, rel=1e-5)
+    helped = Pass(NETWORKS["CNN"], images, Levers(resident=False, workers=1))
+    seconds = steps.seconds_in_turns({"ready": ready, "helped": helped}, 2)
+    assert [len(values) for values in seconds.values()] == [2, 2] and helped.source.num_workers == 1
+
+
 class Noting:
     """A pass that notes its calls in a list, and may take long."""
 

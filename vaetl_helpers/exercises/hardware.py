@@ -1,4 +1,4 @@
-"""Chapters 2 and 2b: FLOPs of a layer, timing, resident data, gradient accumulation, a checkpoint.
+"""Chapters 2 and 2b: FLOPs, timing, a predicted step, resident data, accumulation, a checkpoint.
 
 Nothing here depends on real time or on an accelerator: the device that is timed is pretended, with
 a clock of its own.
@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from typing import Any
+from weakref import WeakSet, ref
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from vaetl_helpers.exercises import forms
@@ -394,6 +396,104 @@ time_it.wrong(
 )
 
 
+# hardware.predicted_step
+
+
+@exercise(
+    id="hardware.predicted_step",
+    level=2,
+    after="That is the roofline turned round: seconds in place of rates, and the overhead on top.",
+    minutes=8,
+    points=2,
+    hints=(
+        "Computing alone would take FLOPs / (FLOPs per second); moving alone bytes / (bytes per "
+        "second).",
+        "While a device computes with some bytes it fetches the next ones, so the longer of the "
+        "two times counts.",
+        "overhead + max(flops / computes, traffic / moves)",
+    ),
+    form=number,
+)
+def predicted_step(needs, rates, overhead):
+    """Seconds of a step that needs (FLOPs, bytes),
+    on a device that computes and moves so many of each per second.
+    """
+    flops, traffic = needs
+    computes, moves = rates
+    # Both go on at the same time.
+    return overhead + max(flops / computes, traffic / moves)
+
+
+@predicted_step.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    count = 2 * (3 + seed % 4)
+    needs = 1e9 * (1 + torch.rand(count, 2, generator=generator, dtype=torch.float64))
+    needs[::2, 0] *= 40  # every other step is limited by computing
+    rates = torch.tensor([[2e11, 1e11]], dtype=torch.float64).repeat(count, 1)
+    overhead = 0.005 + 0.005 * torch.rand(count, generator=generator, dtype=torch.float64)
+    overhead[1] = 0.05  # longer than all the rest of this step
+    return {"needs": needs, "rates": rates, "overhead": overhead}
+
+
+@predicted_step.drive
+def _(function: Function, inputs: Values) -> Values:
+    columns = (inputs[name].tolist() for name in ("needs", "rates", "overhead"))
+    steps = zip(*columns, strict=True)
+    seconds = [function(tuple(needs), tuple(rates), overhead) for needs, rates, overhead in steps]
+    return {
+        "seconds of steps that computing limits": plain(seconds[::2]),
+        "seconds of steps that moving limits": plain(seconds[1::2]),
+    }
+
+
+predicted_step.part("limited by computing", points=1)
+predicted_step.compare(
+    "seconds of steps that computing limits",
+    says="where computing takes longer than moving, it is the overhead and FLOPs per rate",
+)
+predicted_step.part("limited by moving", points=1)
+predicted_step.compare(
+    "seconds of steps that moving limits",
+    says="where moving takes longer than computing, it is the overhead and bytes per rate",
+)
+predicted_step.wrong(
+    "sum",
+    says="you added computing and moving: they go on at the same time, so the longer one counts",
+    last_line="return overhead + flops / computes + traffic / moves",
+)
+predicted_step.wrong(
+    "minimum",
+    says="that is the shorter of the two times: the step waits for the longer one",
+    last_line="return overhead + min(flops / computes, traffic / moves)",
+)
+predicted_step.wrong(
+    "no overhead",
+    says="the overhead is missing: Python and PyTorch need it in any case",
+    last_line="return max(flops / computes, traffic / moves)",
+)
+predicted_step.wrong(
+    "overhead inside",
+    says="the overhead is paid on top: add it to the longer time",
+    last_line="return max(overhead, flops / computes, traffic / moves)",
+)
+predicted_step.wrong(
+    "computing only",
+    says="moving is missing: a step may wait for its bytes",
+    last_line="return overhead + flops / computes",
+)
+predicted_step.wrong(
+    "moving only",
+    says="computing is missing: a step may wait for its FLOPs",
+    last_line="return overhead + traffic / moves",
+)
+predicted_step.wrong(
+    "upside down",
+    says="seconds are work divided by rate, and not rate divided by work",
+    last_line="return overhead + max(computes / flops, moves / traffic)",
+)
+
+
 # hardware.batches_resident
 
 SIZES = "the batch sizes"
@@ -402,10 +502,23 @@ LABELS = "the labels"
 CAST = "more than a batch cast"
 
 
+HELD = "batches held as floats before they are needed"
+
+
 class LargestFloats(TorchFunctionMode):
-    """Notes the largest float tensor that any operation gives."""
+    """Notes the largest float tensor that an operation gives, and which of them are still there."""
 
     numbers = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: list[ref[Tensor]] = []
+
+    def alive(self) -> int:
+        """How many floats are held now."""
+        tensors = [result() for result in self.results]
+        storages = {one.untyped_storage().data_ptr(): one for one in tensors if one is not None}
+        return sum(one.numel() for one in storages.values())
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -413,6 +526,7 @@ class LargestFloats(TorchFunctionMode):
         result = function(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.is_floating_point():
             self.numbers = max(self.numbers, result.numel())
+            self.results.append(ref(result))
         return result
 
 
@@ -469,6 +583,7 @@ def _(function: Function, inputs: Values) -> Values:
     labels = inputs["labels"]
     size = inputs["batch_size"]
     largest = LargestFloats()
+    held = False
     batches: list[Any] = []
     for _ in range(2):  # epochs, whose orders differ
         with largest:
@@ -476,7 +591,13 @@ def _(function: Function, inputs: Values) -> Values:
             if not isinstance(result, Iterable):
                 words = f"a generator or a list of batches was expected, got {plain(result)!s:.80}"
                 return {RETURNED: words}
-            batches += islice(result, len(images) + 1)
+            held |= isinstance(result, (list, tuple))
+            asked_for = iter(result)
+            batches += islice(asked_for, 1)
+            # One batch, and what it was made of: all of them are more than three.
+            held |= largest.alive() > 3 * size * images[0].numel()
+            batches += islice(asked_for, len(images))
+            largest.results.clear()
     fault = batches_fault(batches)
     if fault is not None:
         return {RETURNED: fault}
@@ -488,6 +609,7 @@ def _(function: Function, inputs: Values) -> Values:
     return {
         RETURNED: 1,
         CAST: int(largest.numbers > size * images[0].numel()),
+        HELD: int(held),
         SIZES: torch.cat([cut(sizes, batch_count), total]),
         IMAGES: all_images(batches, images),
         LABELS: cut(all_labels.double(), rows),
@@ -523,6 +645,11 @@ resident_batches.compare(
     CAST,
     says="more than one batch was turned into floats at once: keep the set uint8, cast each batch",
 )
+ALL_AT_ONCE = (
+    "all batches were made before the first one was used, so that the whole set lies there as "
+    "floats after all: yield each batch when it is asked for"
+)
+resident_batches.compare(HELD, says=ALL_AT_ONCE)
 resident_batches.compare(
     SIZES,
     says="the batches must have batch_size images each, and the last one what is left",
@@ -609,6 +736,12 @@ def _(images, labels, batch_size, generator):
         yield images[chosen], labels[chosen]
 
 
+@resident_batches.wrong("list of all batches", says=ALL_AT_ONCE)
+def _(images, labels, batch_size, generator):
+    order = torch.randperm(len(images), generator=generator)
+    return [(images[piece].float() / 255, labels[piece]) for piece in order.split(batch_size)]
+
+
 resident_batches.wrong(
     "images only",
     says="each batch must be a pair of tensors",
@@ -619,13 +752,42 @@ resident_batches.wrong(
 # hardware.accumulate
 
 EXCESS = "images beyond micro_batch at once"
+KEPT = "a part's graph was kept while another part was computed"
+
+
+class Saved:
+    """A tensor that the backward pass will need, as long as it is kept for it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+class KeptGraphs(saved_tensors_hooks):
+    """Notes whether tensors that a backward pass needs are still kept where a network begins.
+
+    backward() lets go of them, so there are none if each part had its own.
+    """
+
+    def __init__(self) -> None:
+        self.alive: WeakSet[Saved] = WeakSet()
+        self.kept = False
+        super().__init__(self._keep, lambda saved: saved.tensor)
+
+    def _keep(self, tensor: Tensor) -> Saved:
+        saved = Saved(tensor.detach())
+        self.alive.add(saved)
+        return saved
+
+    def look(self) -> None:
+        """To be called before each forward pass."""
+        self.kept |= len(self.alive) > 0
 
 
 @exercise(
     id="hardware.accumulate",
     level=3,
-    after="The gradient is that of the whole batch, so memory limits the micro-batch and no "
-    "longer the batch.",
+    after="The gradient is that of the whole batch, and each backward() frees its part's graph, so "
+    "memory limits the micro-batch and no longer the batch.",
     minutes=12,
     points=3,
     hints=(
@@ -663,16 +825,25 @@ def _(function: Function, inputs: Values) -> Values:
     updates = count_updates(optimizer)
     leave_gradients(model)
     images_at_once = [0]
-    model[0].register_forward_pre_hook(lambda _, args: images_at_once.append(len(args[0])))
+    graphs = KeptGraphs()
+
+    def before_forward(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        images_at_once.append(len(args[0]))
+        graphs.look()
+
+    model[0].register_forward_pre_hook(before_forward)
     loss_fn = partial(F.cross_entropy, label_smoothing=0.2)
     weights = []
     for images, labels in batches_of(inputs):
-        function(model, loss_fn, optimizer, images, labels, inputs["micro_batch"])
+        with graphs:
+            function(model, loss_fn, optimizer, images, labels, inputs["micro_batch"])
+        graphs.alive.clear()  # what a batch leaves behind is not the next one's
         weights.append(weights_of(model))
     return {
         "weights": torch.stack(weights),
         "updates": len(updates),
         EXCESS: max(0, max(images_at_once) - inputs["micro_batch"]),
+        KEPT: int(graphs.kept),
         LEFT_IN_EVAL: int(not model.training),
     }
 
@@ -689,7 +860,31 @@ accumulated_step.compare(
     "weights",
     says="the weights are not those after one step on the whole batch, with loss_fn's mean loss",
 )
+ONE_BACKWARD = (
+    "backward() waits for all parts, so that the graph of each stays in memory and nothing is "
+    "saved: call it for each part, before the next one"
+)
+accumulated_step.compare(KEPT, says=ONE_BACKWARD)
 accumulated_step.compare(LEFT_IN_EVAL, says=LEAVE_THE_MODE)
+
+
+@accumulated_step.wrong("one backward for all parts", says=ONE_BACKWARD)
+def _(model, loss_fn, optimizer, images, labels, micro_batch):
+    optimizer.zero_grad()
+    total = 0.0
+    for part, part_labels in zip(images.split(micro_batch), labels.split(micro_batch), strict=True):
+        total = total + loss_fn(model(part), part_labels) * len(part) / len(images)
+    total.backward()
+    optimizer.step()
+
+
+@accumulated_step.wrong("one loss of all logits", says=ONE_BACKWARD)
+def _(model, loss_fn, optimizer, images, labels, micro_batch):
+    optimizer.zero_grad()
+    logits = torch.cat([model(part) for part in images.split(micro_batch)])
+    loss_fn(logits, labels).backward()
+    optimizer.step()
+
 
 accumulated_step.wrong(
     "unweighted",
@@ -817,6 +1012,31 @@ class Training:
         torch.set_rng_state(checkpoint["rng"])
         self.run(range(max(0, finished), self.inputs["epochs"]))
         return finished
+
+
+def gap_after_resuming(function: Function) -> float:
+    """The largest difference of a weight between a run that went on and one that was resumed.
+
+    `function(model, optimizer, epoch)` gives the checkpoint. What it lacks is left as it is in a
+    new process.
+    """
+    with torch.random.fork_rng(devices=[]):
+        inputs = problem(0, batches=2) | {"epochs": 3}
+        torch.manual_seed(0)
+        training = Training(inputs, inputs["weights"])
+        training.run(range(1))
+        saved = function(training.model, training.optimizer, 1)
+        training.run(range(1, inputs["epochs"]))
+        torch.manual_seed(1)
+        resumed = Training(inputs, inputs["weights"].flip(0))
+        fresh = {
+            "model": resumed.model.state_dict(),
+            "optimizer": resumed.optimizer.state_dict(),
+            "epoch": 0,
+            "rng": torch.get_rng_state(),
+        }
+        resumed.resume(fresh | saved)
+    return (weights_of(training.model) - weights_of(resumed.model)).abs().max().item()
 
 
 @exercise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision.transforms.functional import to_tensor
 
 from vaetl_helpers.data.images import ImageSet
@@ -109,6 +110,8 @@ class Levers:
     channels_last: bool = False
     bf16: bool = False
     pieces: int = 1
+    ready: bool = False  # the DataLoader takes float tensors that lie ready, and makes no pictures
+    workers: int = 0  # processes of the DataLoader's own
     waits: bool = False  # reads the loss at each step, as the classical loop does
 
 
@@ -143,13 +146,23 @@ class Pass:
             self.model = self.model.to(memory_format=torch.channels_last)
         fused = True if levers.fused else None  # None: as PyTorch chooses
         self.adam = torch.optim.Adam(self.model.parameters(), fused=fused)
-        self.source = self._source(images)
+        self.source = self._source(images, levers.workers)
         self.first = self._source(first_part(images))
 
-    def _source(self, images: ImageSet) -> Source:
+    def _source(self, images: ImageSet, workers: int = 0) -> Source:
         if self.levers.resident:
             return images
-        return DataLoader(Pictures(images), self.levers.batch_size, shuffle=True)
+        pictures: Dataset[Any] = Pictures(images)
+        if self.levers.ready:
+            on_cpu = images.to("cpu")
+            pictures = TensorDataset(on_cpu.images.div(255), on_cpu.labels)
+        return DataLoader(
+            pictures,
+            self.levers.batch_size,
+            shuffle=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,  # started once, and not for each pass
+        )
 
     def batches(self, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels of each batch, on the device."""
@@ -162,8 +175,10 @@ class Pass:
         self._train(self.source)
 
     def warm_up(self) -> None:
-        """The same for the first tenth of the images."""
+        """The same for the first tenth of the images; the loader's processes start, too."""
         self._train(self.first)
+        if isinstance(self.source, DataLoader) and self.levers.workers:
+            next(iter(self.source))
 
     def _train(self, source: Source) -> None:
         for images, labels in self.batches(source):
@@ -179,6 +194,19 @@ class Pass:
             if self.levers.waits:
                 loss.item()
         synchronise(self.device)
+
+
+def seconds_in_turns(passes: Mapping[str, Pass], turns: int) -> dict[str, list[float]]:
+    """Seconds of each pass in each turn, after warm-ups; so a slow moment hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in passes}
+    for one in passes.values():
+        one.warm_up()
+    for _ in range(turns):
+        for name, one in passes.items():
+            started = time.perf_counter()
+            one()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
 
 
 class EpochByFit:

@@ -336,7 +336,7 @@ def _recorded_truth(bet: Bet) -> Any:
             is_asked = (row.id, row.data) == (bet.verdict["id"], bet.verdict["data"])
             if is_asked and row.source == "recorded":
                 return row.verdict
-        raise CourseError(f"no recorded row of the ledger answers {bet.verdict['id']} yet.")
+        raise CourseError("no run that decides it has been recorded yet.")
     raise CourseError(f'The bet {bet.id} needs a value: write settle("{bet.id}", value).')
 
 

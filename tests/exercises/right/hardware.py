@@ -61,6 +61,38 @@ FLOPS = [
     *ways.all_ways(flops),
 ]
 
+# hardware.predicted_step
+
+
+def predicted(needs, rates, overhead):
+    return max(need / rate for need, rate in zip(needs, rates, strict=True)) + overhead
+
+
+def predicted_by_branch(needs, rates, overhead):
+    computing, moving = needs[0] / rates[0], needs[1] / rates[1]
+    if computing > moving:
+        return overhead + computing
+    return overhead + moving
+
+
+def predicted_by_roofline(needs, rates, overhead):
+    intensity = needs[0] / needs[1]
+    return needs[0] / min(rates[0], rates[1] * intensity) + overhead
+
+
+def predicted_by_numpy(needs, rates, overhead):
+    return np.max(np.array(needs) / np.array(rates)) + overhead
+
+
+PREDICTED = [
+    predicted,
+    predicted_by_branch,
+    predicted_by_roofline,
+    predicted_by_numpy,
+    ways.then(predicted, torch.tensor),
+    *ways.all_ways(predicted),
+]
+
 # hardware.time_it
 
 
@@ -186,7 +218,7 @@ TIME_IT = [
 
 def batches(images, labels, batch_size, generator):
     order = torch.randperm(len(images), generator=generator)
-    return [(images[rows] / 255, labels[rows]) for rows in order.split(batch_size)]
+    return ((images[rows] / 255, labels[rows]) for rows in order.split(batch_size))
 
 
 def batches_of_a_table(images, labels, batch_size, generator):
@@ -272,7 +304,6 @@ RESIDENT = [
     batches_row_by_row,
     batches_in_double,
     batches_of_split,
-    ways.then(batches, tuple),
     ways.then(batches, iter),
     *ways.all_ways(batches_by_numpy),
 ]
@@ -397,6 +428,7 @@ def checkpoint_epoch_as_tensor(model, optimizer, epoch):
 
 RIGHT = {
     "hardware.flops_linear": FLOPS,
+    "hardware.predicted_step": PREDICTED,
     "hardware.time_it": TIME_IT,
     "hardware.batches_resident": RESIDENT,
     "hardware.accumulate": ACCUMULATE,

@@ -84,6 +84,10 @@ def resident(answer):
     assert torch.equal(images, kept[0]) and torch.equal(labels, kept[1])
 
 
+def predicted(answer):
+    assert f"{1e3 * answer((8.1e9, 320e6), (8.1e12, 320e9), 0.001):.2f}" == "2.00"
+
+
 def accumulate(answer):
     at_once, in_pieces = network(), network()
     for model, size in ((at_once, 6), (in_pieces, 4)):
@@ -372,6 +376,7 @@ USES = {
     "training.debug_loop": debug_loop,
     "training.bill": bill,
     "hardware.flops_linear": flops,
+    "hardware.predicted_step": predicted,
     "hardware.time_it": time_it,
     "hardware.batches_resident": resident,
     "hardware.accumulate": accumulate,

@@ -64,7 +64,7 @@ export default {
       drawSpans(run.kernels, area.top + lane + 6, lane - 12, colours.series[2]);
       drawSpans(run.earlier, area.top + lane + 6, lane - 12, colours.faint, 0.45);
       nameSpans(run.earlier, "earlier work", colours.ink);
-      nameSpans(run.kernels, now.count === 1 ? "the operation" : `${now.count} operations`, colours.paper);
+      nameSpans(run.kernels, now.count === 1 ? "the operation" : `${now.count} operations`, colours.ink, colours.paper);
       if (run.stopped > run.queued) drawWaiting(run.queued, run.stopped);
       if (run.started > 0) drawWaiting(0, run.started);
       label(context, "Python", area.left - 8, area.top + lane / 2, { colour: colours.ink, align: "right" });
@@ -89,12 +89,12 @@ export default {
       }
 
       // Where there is room for it, on the longer side of the stop.
-      function nameSpans(spans, text, colour) {
+      function nameSpans(spans, text, colour, halo) {
         const [from, to] = [x(spans[0][0]), x(spans.at(-1)[1])];
         const stop = clamp(x(run.stopped), [from, to]);
         const [left, right] = stop - from > to - stop ? [from, stop] : [stop, to];
         if (right - left < 76) return;
-        label(context, text, (left + right) / 2, area.top + 1.5 * lane, { colour, align: "center" });
+        label(context, text, (left + right) / 2, area.top + 1.5 * lane, { colour, align: "center", halo });
       }
 
       function drawWaiting(from, to) {
