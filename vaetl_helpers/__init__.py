@@ -27,6 +27,7 @@ m2               chapter 5b: VAEs with labels, multi-task and semi-supervised
 representations  chapter 5b: how alike two representations are, which part of a VAE transfers
 text             chapter 4b: sentences, words and a small BERT
 detection        chapter 4c: a detector and its measure
+detection_comparisons  chapter 4c: what its study's methods are compared in
 samples          chapter 3a: invented images, and how far they lie from real ones
 flops            the operations of a training step, counted
 hardware         chapters 1c to 2b: what this machine can do, and what a run costs on it

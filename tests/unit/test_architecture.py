@@ -48,6 +48,7 @@ LAYERS = (
         "joint",
         "text",
         "detection",
+        "detection_comparisons",
         "hardware",
         "machines",
         "samples",

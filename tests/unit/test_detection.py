@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -456,6 +457,25 @@ def test_training_is_the_usual_loop(few: Scenes) -> None:
         adam.zero_grad()
         loss.backward()
         adam.step()
+    assert not changed(state(detector), twin)
+
+
+def test_the_chapters_training_loop_is_that_of_the_package(few: Scenes) -> None:
+    """The notebook's own loop, taken from its source."""
+    function = re.search(r"def train\(.*?(?=\n\n\n)", SOURCE.read_text("utf-8"), re.DOTALL)
+    names = {
+        "torch": torch,
+        "trainable": trainable,
+        "one_cycle": schedules.one_cycle,
+        "P": SimpleNamespace(device="cpu"),
+    }
+    exec(function[0], names)
+    torch.manual_seed(0)
+    detector = small_detector(1)
+    freeze(detector.backbone)
+    twin = copy.deepcopy(detector)
+    losses = names["train"](detector, few, 3, 1e-3, 7)
+    assert losses == train(twin, few, 3, 1e-3, 7)
     assert not changed(state(detector), twin)
 
 

@@ -140,9 +140,10 @@ NEVER_FOUND = (
     "objects that were never found are left out: recall is hits so far divided by `objects`, and "
     "levels that are not reached count as 0"
 )
-AT_THE_HITS = (
-    "that is the precision at each hit, as in information retrieval: p(r) is the best precision "
-    "from there on"
+# Both wrong answers that share it are nearly the same number.
+AT_THE_FIRST = (
+    "that is the precision at the first box that reaches each level, which is a hit: p(r) is the "
+    "best precision from there on"
 )
 
 
@@ -202,7 +203,7 @@ average_precision.compare(
 
 average_precision.wrong(
     "first precision",
-    says=AT_THE_HITS,
+    says=AT_THE_FIRST,
     edit={
         "best = (reached * precision).amax(1)": (
             "best = precision[reached.float().argmax(1)] * reached.any(1)"
@@ -221,7 +222,7 @@ average_precision.wrong(
 )
 average_precision.wrong(
     "at the hits",
-    says=AT_THE_HITS,
+    says=AT_THE_FIRST,
     last_line="return (precision * hit).sum() / objects",
 )
 average_precision.wrong(
