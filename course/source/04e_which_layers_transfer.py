@@ -283,7 +283,7 @@ compare(
 # On the clothes that is worse in the mean, for A2B is 3.3 points [0.1, 6.5] ahead of A2B⁺.
 # Plain fine-tuning with a new head is A3B⁺, which is 2.7 points [0.4, 5.0] better than B alone, and A2B is ahead of it, too, by 3.0 points [0.1, 5.8].
 # Those two intervals only just leave 0 out, and they are two of six comparisons that nobody has corrected.
-# On the animals the filled marks are the higher ones, so freezing is no rule.
+# On the animals the filled marks of A are the higher ones in the mean, so freezing is no rule.
 # Moreover all networks here learned at one rate, which was chosen for training from scratch, so perhaps the source's blocks only learned too fast.
 # Section 3 looks into that.
 #
@@ -356,10 +356,9 @@ compare(
 )
 
 # %% [markdown]
-# Rates by depth and two frozen blocks are both about 2.4 points ahead of equal rates in the mean, and both intervals hold 0, so ten draws do not show that either helps.
+# Rates by depth and two frozen blocks are 2.4 and 2.5 points ahead of equal rates in the mean, but both intervals hold 0, so ten draws do not show that either helps.
 # Between the two no difference larger than 1.2 points is left in the interval.
-# So on this task the finer tool is as good as the blunt one, and not better.
-# What it saves you is the question of where to cut.
+# So on this task the finer tool is not shown to be better than the blunt one, but it saves you the question of where to cut.
 # The rate of the head was chosen for fine-tuning by depth in chapter 4a's tuning, which favours rates by depth a little over equal ones.
 #
 # `transfer.fine_tune` uses rates by depth in both of its phases, and halves all of them in the second.
