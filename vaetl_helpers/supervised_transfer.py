@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vaetl_helpers import nets, transfer
 from vaetl_helpers.data import tasks
-from vaetl_helpers.data.images import ImageSet
+from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.data.shifts import SHIFTS, shifted
 from vaetl_helpers.data.tasks import Task
 from vaetl_helpers.errors import unknown_name_error
@@ -32,6 +32,7 @@ from vaetl_helpers.training.evaluation import History, LossFunction, classificat
 
 HEAD_EPOCHS = 5  # of the first phase of fine-tuning
 CHUNK = 200  # images of a forward pass
+FACTOR = 2.6  # between the rates of a part and the part before it (Howard and Ruder 2018)
 RATES = {  # chosen by a tuning study on other draws: chapter 4a's appendix, deep=True
     "tops": {"scratch": 1e-2, "fine-tuned": 3e-3},
     "animals": {"scratch": 1e-3, "fine-tuned": 1e-2},
@@ -374,6 +375,28 @@ def methods(plan: Plan, names: Sequence[str] = (), more: bool = False) -> list[M
     return ready
 
 
+def probes_by_preprocessing(large: transfer.Backbone, photos: Splits) -> dict[str, Tensor]:
+    """Whether a probe on a backbone's features gets each test photo, for three preprocessings."""
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+    prepared = {
+        "its own preprocessing": large.prepare,
+        "torchvision's mean and std": lambda x: (x / 255 - mean) / std,
+        "levels 0 to 255 as they are": lambda x: x.float(),
+    }
+    seen = torch.cat([photos.train.images, photos.validation.images])
+    labels = torch.cat([photos.train.labels, photos.validation.labels])
+    large.eval()
+    right = {}
+    for name, prepare in prepared.items():
+        with torch.no_grad():
+            x, x_test = (
+                torch.cat([large.body(prepare(part)).flatten(1) for part in images.split(32)])
+                for images in (seen, photos.test.images)
+            )
+        right[name] = transfer.linear_probe(x, labels).predict(x_test) == photos.test.labels
+    return right
+
+
 # ---------------------------------------------------------------- forgetting and layers
 
 
@@ -465,8 +488,33 @@ def layers(plan: Plan, draw: Draw) -> Outcome:
     return results
 
 
+def rates(plan: Plan, draw: Draw) -> Outcome:
+    """Test accuracies of the whole source with a new head, trained in one phase at other rates.
+
+    All parts at the head's rate, all at the lower rate of the last block, each at a rate of its
+    own (Howard and Ruder 2018), or the first two blocks frozen and the rest at the head's rate.
+    """
+    task, images, rate = plan.task, plan.labelled(draw), plan.rates["fine-tuned"]
+    trainings = {
+        "equal": (1.0, rate, 0),
+        "equal, lower": (1.0, rate / FACTOR, 0),
+        "by depth": (FACTOR, rate, 0),
+        "two frozen": (1.0, rate, 2),
+    }
+    results = {}
+    for name, (factor, head_rate, frozen) in trainings.items():
+        model = with_new_head(plan.source_of(draw), task, draw.seed)
+        transfer.freeze(model[:frozen])
+        groups = transfer.param_groups(list(model), head_rate, factor, model)
+        adam = torch.optim.Adam(groups, fused=True)
+        how = plan.options(images, draw)
+        transfer.fit_best(model, images, task.validation, optimizer=adam, **how)
+        results[f"test accuracy of {name}"] = correct(model, task.test)
+    return results
+
+
 def as_methods(table: Table) -> Table:
-    """The table of a study of `layers` with each network as a method, so that two can be paired."""
+    """A table of `layers` or `rates` with each network as a method, so that two can be paired."""
     start, rows, images = "test accuracy of ", [], {}
     for row in table.rows:
         if row["metric"].startswith(start):

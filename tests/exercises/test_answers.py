@@ -527,6 +527,17 @@ def groups_twice(parts, rate, factor):
     return 2 * transfer.param_groups(parts, rate, factor)
 
 
+def groups_with_empty_ones_slowest_last(parts, rate, factor):
+    return [
+        {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate / factor**number}
+        for number, part in enumerate(parts)
+    ]
+
+
+def groups_with_empty_ones_reversed(parts, rate, factor):
+    return groups_with_empty_ones_slowest_last(parts[::-1], rate, factor)
+
+
 def groups_of_a_number(parts, rate, factor):
     return [{"params": 3, "lr": rate}]
 
@@ -993,9 +1004,13 @@ WRONG = (
     ("transfer.freeze", lambda body: copy.deepcopy(body).eval(), "nothing about the body is fixed"),
     ("transfer.param_groups", groups_of_names, '"params" must hold parameters of the parts'),
     ("transfer.param_groups", groups_without_rates, 'each group needs "params"'),
-    ("transfer.param_groups", groups_twice, "the groups' rates: expected"),
+    ("transfer.param_groups", groups_twice, "is to be in one group, and no frozen one"),
     ("transfer.param_groups", groups_of_a_number, 'each group needs "params"'),
-    ("transfer.param_groups", lambda *args: [], "expected"),
+    ("transfer.param_groups", lambda *args: [], "0 groups instead of"),
+    ("transfer.param_groups", groups_with_empty_ones_slowest_last, "the wrong way round"),
+    ("transfer.param_groups", groups_with_empty_ones_slowest_last, "frozen parts give none"),
+    ("transfer.param_groups", groups_with_empty_ones_reversed, "from the input to the head"),
+    ("transfer.param_groups", groups_with_empty_ones_reversed, "frozen parts give none"),
     ("transfer.param_groups", lambda *args: None, "a list of dicts was expected, got None"),
     (
         "transfer.linear_probe",

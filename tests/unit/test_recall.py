@@ -80,6 +80,14 @@ def test_unknown_chapters_are_refused(here: Path) -> None:
         repetition.recall("00")
 
 
+def test_questions_of_chapters_that_are_needed_come_first() -> None:
+    found = repetition._earlier("04e", ("04", "04a"))
+    assert {item.chapter for item in found[:16]} == {"04", "04a"}
+    assert len(found) == len(repetition._earlier("04e", ()))
+    with pytest.raises(CourseError, match="04f"):
+        repetition._earlier("04e", ("04f",))
+
+
 # ---------------------------------------------------------------- which ones come back
 
 

@@ -103,3 +103,14 @@ def test_the_networks_of_a_study_of_layers_become_methods(plan: Plan, draw: stud
     networks = supervised_transfer.as_methods(table)
     assert networks.mean("base", "test accuracy", 4) == 50
     assert study.paired(networks, "A1B", "base", "test accuracy", 4).effect == 50
+
+
+def test_rates_by_depth_are_compared_with_equal_ones_and_with_frozen_blocks(
+    plan: Plan, draw: study.Draw
+) -> None:
+    found = supervised_transfer.rates(plan, draw)
+    names = {"equal", "equal, lower", "by depth", "two frozen"}
+    assert found.keys() == {f"test accuracy of {name}" for name in names}
+    assert all(right.shape == (400,) for right in found.values())
+    accuracies = {float(right.float().mean()) for right in found.values()}
+    assert len(accuracies) > 1

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from vaetl_helpers import transfer
 from vaetl_helpers.exercises import forms
 from vaetl_helpers.exercises.engine import Function, Values
 from vaetl_helpers.exercises.toolkit import (
@@ -242,12 +243,207 @@ def _(body):
     return freeze(copy.deepcopy(body))
 
 
+# transfer.graft
+
+AT_START = "the network's output before training"
+TAKEN = "parameters and buffers of the blocks taken over, after training"
+OWN = "parameters and buffers of the rest, after training"
+TAKEN_ASK = "parameters of the blocks taken over that require gradients"
+SOURCE_AFTER = "the source's parameters and buffers"
+SOURCE_ASKS = "parameters of the source that require gradients"
+GRAFTED_PARTS = 4  # three blocks and a head
+SHARED = (
+    "the source itself has changed, because its own blocks are in the network: give the network "
+    "copies"
+)
+
+
+@exercise(
+    id="transfer.graft",
+    level=2,
+    minutes=12,
+    points=3,
+    hints=(
+        "Three things are asked: the source's blocks in the first n places, frozen, and nothing "
+        "else changed.",
+        "fresh[:n] and source[:n] are networks of n blocks each, and "
+        "load_state_dict(….state_dict()) copies one into the other, buffers as well.",
+        "transfer.freeze(fresh[:n]) freezes them, also when somebody calls train() later; then "
+        "return fresh.",
+    ),
+    after="Only what lies behind the cut learns now, so what it gains it owes to blocks that "
+    "were trained elsewhere.",
+    alternative="model[i] = transfer.freeze(copy.deepcopy(source[i])) does it block by block.",
+)
+def graft(source, fresh, n):
+    """The network fresh with the first n blocks of source in place of its own,
+    frozen.
+
+    Both are an nn.Sequential of blocks and a head. The rest of fresh stays new and
+    learns. The source stays as it is.
+    """
+    fresh[:n].load_state_dict(source[:n].state_dict())  # buffers, too
+    transfer.freeze(fresh[:n])
+    return fresh
+
+
+@graft.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    width, classes, count = (whole_number(low, low + 3, generator) for low in (4, 2, 9))
+    return {
+        "n": 1 + seed % 2,
+        "classes": classes,
+        "seed": seed % 997,
+        "images": torch.randn(count, width, generator=generator),
+        "labels": torch.randint(classes, (count,), generator=generator),
+    }
+
+
+def three_blocks(inputs: Values, seed: int) -> nn.Sequential:
+    """Three blocks with BatchNorm that has seen something, and a head."""
+    torch.manual_seed(seed)
+    width = inputs["images"].shape[1]
+    model = nn.Sequential()
+    for _ in range(GRAFTED_PARTS - 1):
+        norm = nn.BatchNorm1d(width)
+        nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+        nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        model.append(nn.Sequential(nn.Linear(width, width), norm, nn.Tanh()))
+    return model.append(nn.Linear(width, inputs["classes"]))
+
+
+@graft.drive
+def _(function: Function, inputs: Values) -> Values:
+    n = inputs["n"]
+    source, fresh = three_blocks(inputs, inputs["seed"]), three_blocks(inputs, inputs["seed"] + 1)
+    model = function(source, fresh, n)
+    if not isinstance(model, nn.Sequential) or len(model) != GRAFTED_PARTS:
+        words = "a network with the blocks and the head of fresh was expected, got "
+        is_short = isinstance(model, nn.Sequential)
+        return {RETURNED: words + (f"{len(model)} parts" if is_short else f"{plain(model)!s:.60}")}
+    model.eval()
+    with torch.no_grad():
+        outputs: Values = {RETURNED: 1, AT_START: model(inputs["images"])}
+    outputs[TAKEN_ASK] = sum(parameter.requires_grad for parameter in model[:n].parameters())
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for _ in range(3 if learning else 0):
+        model.train()
+        model.zero_grad()
+        nn.functional.cross_entropy(model(inputs["images"]), inputs["labels"]).backward()
+        torch.optim.SGD(learning, lr=0.3).step()
+        model.eval()  # as validation would leave it
+    return outputs | {
+        TAKEN: state_of(model[:n]),
+        OWN: state_of(model[n:]),
+        SOURCE_AFTER: state_of(source),
+        SOURCE_ASKS: sum(parameter.requires_grad for parameter in source.parameters()),
+    }
+
+
+graft.part("the source's blocks in front, and fresh behind them", points=1)
+graft.compare(
+    RETURNED,
+    AT_START,
+    says="the network does not compute what the first n blocks of source and the rest of fresh do",
+)
+graft.part("blocks that are frozen", points=1)
+graft.compare(
+    TAKEN_ASK,
+    TAKEN,
+    says="the blocks taken over change in training: transfer.freeze fixes weights and buffers",
+)
+graft.part("a rest that learns, and a source that stays", points=1)
+graft.compare(SOURCE_AFTER, SOURCE_ASKS, says=SHARED)
+graft.compare(OWN, says="the rest does not learn as it should: freeze the first n blocks only")
+
+LOAD = "fresh[:n].load_state_dict(source[:n].state_dict())"
+FREEZE = "transfer.freeze(fresh[:n])"
+graft.wrong(
+    "not frozen",
+    says="the blocks taken over learn: that would be AnB⁺, and here they are to be frozen",
+    edit={FREEZE: ""},
+)
+graft.wrong(
+    "only gradients",
+    says="BatchNorm's statistics of the taken blocks move, because model.train() reaches them: "
+    "transfer.freeze",
+    edit={FREEZE: "fresh[:n].requires_grad_(False).eval()"},
+)
+graft.wrong(
+    "all frozen",
+    says="everything is frozen, so nothing can learn: freeze the first n blocks only",
+    edit={FREEZE: "transfer.freeze(fresh)"},
+)
+graft.wrong(
+    "nothing taken",
+    says="nothing is taken from the source: the frozen blocks are those of fresh",
+    edit={LOAD: ""},
+)
+graft.wrong(
+    "whole source",
+    says="the source's later blocks are in it, too: behind the first n everything is new",
+    edit={LOAD: "fresh.load_state_dict(source.state_dict())"},
+)
+graft.wrong(
+    "one too many",
+    says="n + 1 blocks are taken: fresh[:n] are the first n",
+    edit={
+        LOAD: "fresh[: n + 1].load_state_dict(source[: n + 1].state_dict())",
+        FREEZE: "transfer.freeze(fresh[: n + 1])",
+    },
+)
+graft.wrong(
+    "one too few",
+    says="only n - 1 blocks are taken: fresh[:n] are the first n",
+    edit={
+        LOAD: "fresh[: n - 1].load_state_dict(source[: n - 1].state_dict())",
+        FREEZE: "transfer.freeze(fresh[: n - 1])",
+    },
+)
+graft.wrong(
+    "the other end",
+    says="the source's part is behind the cut: its first n blocks are wanted, in front",
+    edit={
+        LOAD: "fresh[n:].load_state_dict(source[n:].state_dict())",
+        FREEZE: "transfer.freeze(fresh[n:])",
+    },
+)
+graft.wrong(
+    "parameters alone",
+    says="BatchNorm's running statistics are those of fresh: they are buffers, which "
+    "state_dict() holds and parameters() does not",
+    edit={
+        LOAD: (
+            "for new, old in zip(fresh[:n].parameters(), source[:n].parameters()):\n"
+            "    new.data.copy_(old.data)"
+        )
+    },
+)
+graft.wrong(
+    "the source's own",
+    says=SHARED,
+    edit={LOAD: "for i in range(n):\n    fresh[i] = source[i]"},
+)
+graft.wrong(
+    "into the source",
+    says="the network is the source itself: put its blocks into fresh, as copies",
+    edit={LOAD: "source[n:].load_state_dict(fresh[n:].state_dict())\nfresh = source"},
+)
+graft.wrong(
+    "source frozen",
+    says="the source is frozen, too: freeze what is in the network",
+    edit={FREEZE: "transfer.freeze(fresh[:n])\ntransfer.freeze(source)"},
+)
+
+
 # transfer.param_groups
 
 COUNT = "the number of groups"
-GROUP_RATES = "the groups' rates"
+PLACES = "the place of each parameter's group"
 RATES = "the rates of all parameters"
 TIMES = "how often each parameter is held"
+WRONG_RATES = "the rates are not rate / factor ** (parts between this part and the end)"
 FREE, PARTLY, FROZEN = 0, 1, 2
 
 
@@ -312,12 +508,12 @@ def _(function: Function, inputs: Values) -> Values:
     fault = groups_fault(groups)
     if fault is not None:
         return {RETURNED: fault}
-    rates = torch.zeros(len(numbers), dtype=torch.float64)
-    times = torch.zeros(len(numbers), dtype=torch.float64)
-    group_rates = []
+    rates, times, places = torch.zeros(3, len(numbers), dtype=torch.float64)
+    place = 0  # empty groups have none, so that an order is told also where there are some
     for group in groups:
         rate = float(group["lr"])
-        group_rates.append(rate)
+        held = times.sum()
+        place += 1
         for parameter in islice(group["params"], 1000):
             number = numbers.get(id(parameter))
             if number is None:
@@ -325,13 +521,9 @@ def _(function: Function, inputs: Values) -> Values:
                 return {RETURNED: words}
             rates[number] = rate
             times[number] += 1
-    return {
-        RETURNED: 1,
-        COUNT: len(groups),
-        GROUP_RATES: torch.tensor(group_rates, dtype=torch.float64),
-        RATES: rates,
-        TIMES: times,
-    }
+            places[number] = place
+        place -= int(times.sum() == held)
+    return {RETURNED: 1, COUNT: len(groups), RATES: rates, TIMES: times, PLACES: places}
 
 
 def groups_fault(groups: Any) -> str | None:
@@ -353,16 +545,32 @@ param_groups.compare(
     TIMES, says="each parameter that trains is to be in one group, and no frozen one in any"
 )
 param_groups.part("their rates", points=1)
-param_groups.compare(
-    RATES, says="the rates are not rate / factor ** (parts between this part and the end)"
-)
+param_groups.compare(RATES, says=WRONG_RATES)
 param_groups.part("one group for each part, in order", points=1)
-param_groups.compare(
-    RETURNED,
-    COUNT,
-    GROUP_RATES,
-    says="one group for each part that trains, from the input to the head",
-)
+param_groups.compare(PLACES, says="one group for each part that trains, from the input to the head")
+param_groups.compare(RETURNED, COUNT, says="the number of groups is another")
+
+
+@param_groups.judge
+def _(inputs: Values, outputs: Values) -> str | None:
+    """Names wrong rates also where something else is wrong, and says how many groups there are."""
+    message = param_groups.compared(inputs, outputs)
+    count, expected = outputs.get(COUNT), int((inputs["frozen"] != FROZEN).sum())
+    if not isinstance(count, int):  # not what the drive makes
+        return message
+    if message == WRONG_RATES:
+        for answer in param_groups.wrong_answers:
+            known = param_groups.memory.outputs(answer.function, inputs)
+            if RATES in known and same(outputs, known, [RATES]):
+                message = answer.says
+                break
+    if message is None or isinstance(outputs.get(RETURNED), str) or count == expected:
+        return message
+    numbers = f"{count} groups instead of {expected}"
+    if count == len(inputs["frozen"]):
+        numbers += ": frozen parts give none"
+    return f"{message}; {numbers}"
+
 
 param_groups.wrong(
     "head slowest",
@@ -749,8 +957,8 @@ ONE_SIDED = "whether all numbers of new rows have one sign"
 @exercise(
     id="transfer.new_head",
     level=2,
-    after="What is kept of the old head is knowledge as well, and only the new class starts "
-    "from chance.",
+    after="What is kept of the old head is knowledge as well: its row tells the shared class from "
+    "the rest before any training.",
     minutes=12,
     points=3,
     hints=(

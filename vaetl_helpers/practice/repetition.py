@@ -11,19 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vaetl_helpers import progress
-from vaetl_helpers.errors import CourseError
+from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import say
 from vaetl_helpers.practice import panels, schedule
 from vaetl_helpers.practice.items import Item, quiz_items, recall_items
 
 
-def recall(chapter: str, count: int = 4) -> None:
+def recall(chapter: str, count: int = 4, needs: Sequence[str] = ()) -> None:
     """Asks `count` questions of the chapters before this one, chosen by what was missed and when.
 
-    Where no person works, it shows the same questions to everybody, with answers that unfold.
-    Raises CourseError for a chapter that has none before it.
+    Of new questions, those of the chapters that it `needs` come first. Where no person works, it
+    shows the same questions to everybody, with answers that unfold. Raises CourseError for a
+    chapter that has none before it, and for needs that do not come before it.
     """
-    items = _earlier(chapter)
+    items = _earlier(chapter, needs)
     if not progress.is_learner_here():
         panels.show_text(_unfolding(items[:count]))
         return
@@ -66,8 +67,11 @@ def answered(folder: Path | None = None) -> dict[str, list[schedule.Answer]]:
     return by_id
 
 
-def _earlier(chapter: str) -> list[Item]:
-    """The items of the chapters before, one of each chapter in turn, the last chapter first."""
+def _earlier(chapter: str, needs: Sequence[str]) -> list[Item]:
+    """The items of the chapters before, one of each chapter in turn, the last chapter first.
+
+    Those of `needs` stand before all others.
+    """
     by_chapter: dict[str, list[Item]] = {}
     for item in recall_items().values():
         if item.chapter < chapter:
@@ -76,11 +80,17 @@ def _earlier(chapter: str) -> list[Item]:
         raise CourseError(
             f'There is no chapter before "{chapter}" to recall: name a chapter, such as 03b.'
         )
-    return list(_in_turn([by_chapter[number] for number in sorted(by_chapter, reverse=True)]))
+    for number in needs:
+        if number not in by_chapter:
+            raise unknown_name_error("earlier chapter", number, by_chapter)
+    numbers = sorted(by_chapter, reverse=True)
+    needed = [by_chapter[number] for number in numbers if number in needs]
+    others = [by_chapter[number] for number in numbers if number not in needs]
+    return [*_in_turn(needed), *_in_turn(others)]
 
 
 def _in_turn(lists: Sequence[Sequence[Item]]) -> Iterator[Item]:
-    for place in range(max(map(len, lists))):
+    for place in range(max(map(len, lists), default=0)):
         for items in lists:
             if place < len(items):
                 yield items[place]

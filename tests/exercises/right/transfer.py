@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vaetl_helpers import transfer
+
 from . import ways
 
 # transfer.freeze
@@ -59,6 +61,38 @@ def freeze_the_layers(body):
         if isinstance(part, nn.BatchNorm1d | nn.Dropout):
             part.eval()
             part.train = lambda mode=True, part=part: part
+
+
+# transfer.graft
+
+
+def graft(source, fresh, n):
+    for number in range(n):
+        fresh[number] = transfer.freeze(copy.deepcopy(source[number]))
+    return fresh
+
+
+def graft_a_copy(source, fresh, n):
+    model = copy.deepcopy(fresh)
+    model[:n].load_state_dict(source[:n].state_dict())
+    for block in model[:n]:
+        freeze(block)
+    return model
+
+
+def graft_together(source, fresh, n):
+    taken = [copy.deepcopy(block) for block in source[:n]]
+    for block in taken:
+        freeze_by_method(block)
+    return nn.Sequential(*taken, *fresh[n:])
+
+
+def graft_into_a_copy_of_the_source(source, fresh, n):
+    model = copy.deepcopy(source)
+    for number in range(n, len(fresh)):
+        model[number] = fresh[number]
+    transfer.freeze(model[:n])
+    return model
 
 
 # transfer.param_groups
@@ -399,6 +433,13 @@ RIGHT = {
         freeze_each_part,
         freeze_the_layers,
         *ways.all_ways(freeze_by_class),
+    ],
+    "transfer.graft": [
+        graft,
+        graft_a_copy,
+        graft_together,
+        graft_into_a_copy_of_the_source,
+        *ways.all_ways(graft),
     ],
     "transfer.param_groups": [
         groups,

@@ -214,6 +214,17 @@ def new_head(answer):
     assert nn.functional.linear(torch.randn(3, 5), weight, bias).shape == (3, 2)
 
 
+def graft(answer):
+    source = nets.transfer_cnn()
+    model = answer(source, nets.transfer_cnn(), 2)
+    before = copy.deepcopy(model[:2].state_dict())
+    model.train()
+    model(torch.rand(4, 1, 28, 28)).sum().backward()
+    assert all(value.equal(before[name]) for name, value in model[:2].state_dict().items())
+    assert all(p.grad is None for p in model[:2].parameters())
+    assert all(p.grad is not None for p in model[2:].parameters())
+
+
 def param_groups(answer):
     parts = list(nets.transfer_cnn())
     groups = answer(parts, 1e-3, 2.6)
@@ -396,6 +407,7 @@ USES = {
     "latent.view": view,
     "latent.strangest": strangest,
     "transfer.freeze": freeze,
+    "transfer.graft": graft,
     "transfer.param_groups": param_groups,
     "transfer.linear_probe": linear_probe,
     "transfer.new_head": new_head,
