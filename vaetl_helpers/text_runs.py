@@ -54,17 +54,18 @@ def recorded_runs(name: str) -> dict[str, Run]:
 
 def lead(table: Table) -> str:
     """By how many points the encoder leads with the fewest and with the most labels, in words."""
-    ends = []
-    counts = table.known("labels")
-    for count in (min(counts), max(counts)):
-        ahead = table.mean(ENCODER, METRIC, count) - table.mean(WORDS, METRIC, count)
-        ends.append(f"{ahead:+.0f} points ({count:,} labels)".replace("-", "−"))
-    return ", ".join(ends)
+    fewest, most = min(table.known("labels")), max(table.known("labels"))
+    ahead = [
+        table.mean(ENCODER, METRIC, count) - table.mean(WORDS, METRIC, count)
+        for count in (fewest, most)
+    ]
+    ends = f"{ahead[0]:+.0f} ({fewest:,} labels), {ahead[1]:+.0f} ({most:,})"
+    return ends.replace("-", "−")
 
 
 def draw_accuracies(runs: Mapping[str, Run], alt: str) -> None:
     """The test accuracy of each method over the labels, a panel a run, with a line at guessing."""
-    titles = [f"{name}\nencoder − TF-IDF: {lead(run.table)}" for name, run in runs.items()]
+    titles = [f"{name}\nencoder's lead in points: {lead(run.table)}" for name, run in runs.items()]
     axes = plots.panels(titles, alt=alt, height=3.9)
     for axis, title, run in zip(axes, titles, runs.values(), strict=True):
         plots.learning_curves(run.table, METRIC, title, f"{METRIC} (%)", alt="", axis=axis)

@@ -447,7 +447,7 @@ for sentence, vector in zip(four, vectors[1:]):
 # %% [markdown]
 # Did yours come near to those of its subject, or to those of its opinion?
 # The encoder was trained to put sentences on one *subject* together, and "good" and "bad" both speak of the quality of a film.
-# So do not expect it to be as good at opinions as at subjects.
+# So do not expect it to be as good at opinions.
 
 # %% [markdown]
 # ## 4. Encode every sentence once
@@ -604,8 +604,9 @@ table = study.run_study(
 # Which line is higher on the left, and do they meet on the right?
 
 # %% slide="Which is better with few labels?"
-here = {f"This run: {data.source.split(',')[0]}": text_runs.Run(table, len(classes))}
-runs = here | text_runs.recorded_runs("labels")
+name = data.source.split(",")[0].split(" of ")[0]
+runs = {f"This run: {name}": text_runs.Run(table, len(classes))}
+runs |= text_runs.recorded_runs("labels")
 text_runs.draw_accuracies(runs, alt="04b/labels")
 plt.show()
 
@@ -970,10 +971,11 @@ settle("text.fine_tuning")
 settle("text.too_fast")
 
 # %% [markdown] slide="When does fine-tuning pay?"
+# Where an interval includes 0, no gain is shown.
 # Whether fine-tuning pays depends on three things.
 #
 # - The price.
-#   Once the vectors are there, a frozen probe takes about a second, and fine-tuning many times as long.
+#   A frozen probe takes about a second, and fine-tuning many times as long.
 # - The risk.
 #   The row "too fast" of the recorded run shows that a few steps at a wrong rate change what took a billion pairs to learn.
 #   A frozen encoder cannot be spoiled.

@@ -24,7 +24,7 @@ def a_table(classes: int) -> study.Table:
 
 
 def test_a_lead_is_that_with_the_fewest_and_the_most_labels() -> None:
-    assert text_runs.lead(a_table(77)) == "+10 points (154 labels), +4 points (385 labels)"
+    assert text_runs.lead(a_table(77)) == "+10 (154 labels), +4 (385)"
 
 
 def test_only_recorded_tasks_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
