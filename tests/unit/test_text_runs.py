@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -46,7 +47,7 @@ def test_each_run_has_a_panel_with_a_line_at_guessing() -> None:
     for axis, (name, run) in zip(figure.axes, runs.items(), strict=True):
         assert axis.get_title().startswith(name)
         (chance,) = [line for line in axis.lines if line.get_linestyle() == ":"]
-        assert chance.get_ydata()[0] == pytest.approx(100 / run.classes)
+        assert np.asarray(chance.get_ydata())[0] == pytest.approx(100 / run.classes)
         assert axis.get_ylim()[0] < 100 / run.classes
     plt.close(figure)
 
