@@ -109,7 +109,7 @@ recall("02b")
 # | lever | what changes | its line |
 # |---|---|---|
 # | **worker** | a second process makes the pictures while the first one computes | `DataLoader(pictures, 128, shuffle=True, num_workers=1)` |
-# | **ready** | the pictures have been turned into tensors beforehand, which four times the memory pays for | `DataLoader(TensorDataset(images, labels), 128, shuffle=True)` |
+# | **ready** | the pictures have been turned into tensors beforehand, at the cost of four times the memory | `DataLoader(TensorDataset(images, labels), 128, shuffle=True)` |
 # | **resident** | the whole set lies on the device as uint8, and a batch is cut out at once | `images.index_select(0, rows).div(255)` |
 # | **fused** | Adam makes its update in one operation instead of many, so that the overhead is paid once | `Adam(model.parameters(), fused=True)` |
 # | **channels last** | all channels of one pixel lie side by side, as a filter needs them | `model.to(memory_format=torch.channels_last)` |
@@ -675,7 +675,7 @@ for network in gains:
 
 # %% [markdown]
 # Pull these levers before you rent a GPU, and measure each, because the next machine gives another order.
-# A larger batch may gain as much again, but then you train differently and have to compare accuracies, too.
+# A larger batch may gain half as much again, but then you train differently and have to compare accuracies, too.
 # Two processes give the same weights as one and pay where a step is long.
 # A checkpoint after every epoch makes a borrowed machine as good as your own.
 

@@ -547,12 +547,12 @@ rows, records = [], []
 for a, b in (("linear probe", "scratch"), ("linear probe", "raw pixels")):
     e = study.paired(dresses, a, b, "test accuracy", 20)
     text = f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]"
-    rows.append((f"{a} − {b}", text, study.verdict(e)))
+    rows.append((f"{a} − {b}", text, study.in_this_run(e)))
     name, id = f"{a} − {b}, 10 a class", accuracy_id(a, b, 10)
     records.append(e.to_record(name, "points", id=id, data="dresses"))
 show_table(
     rows,
-    ("dress or shirt, 10 labels a class", "points [95 %]", "verdict (exploratory)"),
+    ("dress or shirt, 10 labels a class", "points [95 %]", "the interval is"),
     records,
 )
 means = {
@@ -747,11 +747,11 @@ rows, records = [], []
 for n in (few, *more):
     for a, b in pairs:
         e = study.paired(table, a, b, "test accuracy", n)
-        word = verdicts.get((a, b, n), f"{study.verdict(e)} (exploratory)")
         text = f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]"
-        rows.append((f"{a} − {b}", n // len(new), text, e.n, word))
+        where = study.in_this_run(e)
+        rows.append((f"{a} − {b}", n // len(new), text, e.n, where))
         records.append(difference(a, b, n, e, T.name))
-header = ("difference", "labels a class", "points [95 %]", "draws", "verdict")
+header = ("difference", "labels a class", "points [95 %]", "draws", "the interval is")
 show_table(rows, header, records)
 
 # %% [markdown]

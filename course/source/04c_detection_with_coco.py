@@ -763,7 +763,7 @@ comparisons.show_differences(
 #
 # The interval holds for this one pretrained detector and for scenes made of these test images.
 #
-# The differences fall from row to row, but do not conclude yet why.
+# The differences fall from row to row, but do not say yet why.
 # The 150 steps of the recorded run are 120 passes over 5 scenes, and fewer than 2 over 320.
 # The network from scratch may have too few scenes, or too few steps; the next part takes these apart.
 
@@ -978,7 +978,7 @@ my_bets("04c")
 # One is a cross-entropy, of something or nothing in the RPN and of the class in the head.
 # The other is a distance between box and true box, *smooth L1*, which is squared where it is small and linear beyond.
 #
-# Both backbones have GroupNorm instead of BatchNorm.
+# Pretrained or not, the small detector has GroupNorm instead of BatchNorm.
 # He et al. (2018, arXiv 1811.08883) found that training detectors from scratch needs a normalisation that does well with small batches.
 #
 # - A **neck** joins feature maps of several sizes, so that small and large objects are seen equally well.

@@ -829,7 +829,7 @@ def study_that_promises(*args):
 
 def pad_with_zip_longest(sentences, pad):
     ids = np.array(list(zip_longest(*sentences, fillvalue=pad))).T
-    return ids, [[int(token != pad) for token in row] for row in ids]
+    return ids, [[int(place < len(row)) for place in range(ids.shape[1])] for row in sentences]
 
 
 def pad_to_a_fixed_length(sentences, pad):

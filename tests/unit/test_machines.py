@@ -281,7 +281,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     class NoLoader(Pass):
         """Pillow has no pictures without numbers, and no loss is read."""
 
-        def _source(self, images: ImageSet) -> ImageSet:
+        def _source(self, images: ImageSet, workers: int = 0) -> ImageSet:
             return images
 
         def __call__(self) -> None:

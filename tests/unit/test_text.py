@@ -644,6 +644,7 @@ def test_fine_tuning_trains_a_copy_and_not_its_embeddings(
         "fine_tune",
         "up_and_down",
         "shuffled_batches",
+        "first_head",
         encoder=minilm,
         P=cpu,
         train_pass_checked=exercises.get("sentences.train_pass").reference,

@@ -129,6 +129,13 @@ def test_a_claim_without_records_says_so_and_shows_no_number(kept: Path) -> None
         assert verdict_card._Card(claim, []).headline.measure in text
 
 
+def test_what_is_undecided_elsewhere_does_not_depend_on_the_data(kept: Path) -> None:
+    other = {"data": "MNIST → Fashion-MNIST, full"}
+    keep(kept, made("performance", 1.4, 1.9, 2.4), made("performance", -2.4, 0.9, 4.4, **other))
+    text = shown("performance").get_text()
+    assert "Supported in 1, undecided in 1." in text and "depends on the data" not in text
+
+
 def test_data_sets_that_disagree_are_not_averaged(kept: Path) -> None:
     other = {"data": "MNIST → Fashion-MNIST, full"}
     good = made("performance", 1.4, 1.9, 2.4)

@@ -135,8 +135,11 @@ class _Card:
             (kind,) = counts
             recorded = " recorded so far" if missing else ""
             return Verdict(kind, f"{_verdict_word(kind)} in {_all(found)}{recorded}.", note)
-        parts = [f"{kind} in {counts[kind]}" for kind in MARKS if counts[kind]]
-        return Verdict("undecided", f"It depends on the data: {', '.join(parts)}.", note)
+        parts = ", ".join(f"{kind} in {counts[kind]}" for kind in MARKS if counts[kind])
+        if counts["supported"] and counts["contradicted"]:
+            return Verdict("undecided", f"It depends on the data: {parts}.", note)
+        # What is undecided on one data set is not shown to differ from another.
+        return Verdict("undecided", f"{parts[0].upper()}{parts[1:]}.", note)
 
     # ------------------------------------------------------------ in words
 

@@ -48,7 +48,7 @@ def pad_batch(sentences, pad):
     """(ids, mask), two tables of whole numbers [n, tokens], of n lists of token ids.
 
     Shorter sentences are filled up with pad at their end, to the length of the longest.
-    mask is 1 at real tokens, 0 at padding.
+    mask is 1 at real tokens, 0 at padding; a real token may have the id pad, too.
     """
     longest = max(len(sentence) for sentence in sentences)
     ids = torch.full((len(sentences), longest), pad)
@@ -61,17 +61,16 @@ def pad_batch(sentences, pad):
 
 @pad_batch.draw
 def _(seed: int) -> Values:
-    """The longest sentence is not the first, and no token is the padding's."""
+    """The longest sentence is not the first, and in it one token has the id of the padding."""
     generator = torch.Generator().manual_seed(seed)
     longest = whole_number(6, 9, generator)
     lengths = torch.randint(2, longest, (whole_number(3, 5, generator),), generator=generator)
     lengths[0] = longest - 2
     lengths[-1] = longest
-    return {
-        "lengths": lengths,
-        "tokens": torch.randint(100, 900, (int(lengths.sum()),), generator=generator),
-        "pad": whole_number(1, 90, generator),
-    }
+    tokens = torch.randint(100, 900, (int(lengths.sum()),), generator=generator)
+    pad = whole_number(1, 90, generator)
+    tokens[-2] = pad
+    return {"lengths": lengths, "tokens": tokens, "pad": pad}
 
 
 @pad_batch.drive
@@ -155,6 +154,12 @@ pad_batch.wrong(
     "mask of ones",
     says="the mask is 1 everywhere: padding has to be 0 in it",
     last_line="return ids, torch.ones_like(mask)",
+)
+pad_batch.wrong(
+    "mask read off the ids",
+    says="a real token with the id pad has the mask 0: count the tokens, and do not compare with "
+    "pad",
+    last_line="return ids, (ids != pad).long()",
 )
 pad_batch.wrong(
     "exchanged",

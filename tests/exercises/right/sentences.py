@@ -29,9 +29,10 @@ def pad_into_arrays(sentences, pad):
     return ids, (np.arange(longest) < np.array([[len(row)] for row in sentences])).astype(int)
 
 
-def pad_by_comparison(sentences, pad):
-    ids = nn.utils.rnn.pad_sequence(list(map(torch.tensor, sentences)), True, pad)
-    return ids, ids != pad
+def pad_with_a_boolean_mask(sentences, pad):
+    rows = list(map(torch.tensor, sentences))
+    ids = nn.utils.rnn.pad_sequence(rows, True, pad)
+    return ids, nn.utils.rnn.pad_sequence(list(map(torch.ones_like, rows)), True) == 1
 
 
 def pad_with_a_float_mask(sentences, pad):
@@ -144,7 +145,7 @@ RIGHT = {
         pad_batch,
         pad_into_lists,
         pad_into_arrays,
-        pad_by_comparison,
+        pad_with_a_boolean_mask,
         pad_with_a_float_mask,
         pad_in_place,
         *ways.all_ways(pad_in_place),
