@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -66,25 +68,61 @@ def _hsic(k: Tensor, m: Tensor) -> float:
     return total / (n * (n - 3))
 
 
+def effective_directions(x: Float[Tensor, "images d"]) -> float:
+    """In how many directions features vary: d if equally in all, 1 if they lie on a line.
+
+    The participation ratio of the eigenvalues λ of their covariance, (Σ λ)² / Σ λ², which a
+    rotation does not change.
+    """
+    covariance = torch.cov(x.detach().cpu().double().T)
+    ratio: float = (covariance.trace().square() / covariance.square().sum()).item()
+    return ratio
+
+
+def whitening(x: Float[Tensor, "images d"]) -> Callable[[Tensor], Tensor]:
+    """A map of features after which those of `x` vary equally in all directions, uncorrelated.
+
+    Raises CourseError where they do not vary in some direction.
+    """
+    mean = x.double().mean(0)
+    variances, directions = torch.linalg.eigh(torch.cov(x.double().T))
+    if not variances[0] > 1e-9 * variances[-1]:
+        raise CourseError("These features cannot be whitened: they do not vary in every direction.")
+    matrix = directions / variances.sqrt()
+
+    def whiten(features: Tensor) -> Tensor:
+        return ((features.double() - mean) @ matrix).to(features.dtype)
+
+    return whiten
+
+
+PARTS = ("encoder", "decoder", "hidden layer")
+
+
 def _latents(model: vae.VAE) -> int:
     """How many numbers its codes have."""
     return cast(nets.Encoder, model.encoder).mu.out_features
 
 
 def reuse(source: vae.VAE, fresh: vae.VAE, part: str) -> vae.VAE:
-    """`fresh` with a frozen copy of the source's "encoder" or "decoder" in place of its own.
+    """`fresh` with a frozen copy of a part of the source in place of its own.
 
-    The rest is to be trained. Raises CourseError for another part, and where the codes of the two
-    VAEs differ in length.
+    `part`: "encoder", "decoder" or "hidden layer", the encoder without its heads for mean and
+    variance. The rest is to be trained. Raises CourseError for another part, and where the codes of
+    the two VAEs differ in length.
     """
-    if part not in ("encoder", "decoder"):
-        raise unknown_name_error("part of a VAE", part, ("encoder", "decoder"))
+    if part not in PARTS:
+        raise unknown_name_error("part of a VAE", part, PARTS)
     latents, fresh_latents = _latents(source), _latents(fresh)
     if latents != fresh_latents:
         raise CourseError(
             f"Codes of {latents} and {fresh_latents} latents do not fit together: "
             "build both with as many."
         )
+    if part == "hidden layer":
+        body = cast(nets.Encoder, source.encoder).body
+        cast(nets.Encoder, fresh.encoder).body = freeze(copy.deepcopy(body))
+        return fresh
     reused = copy.deepcopy(getattr(source, part))
     setattr(fresh, part, freeze(reused))
     return fresh
