@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -33,16 +33,34 @@ def debiased_cka(x: Float[Tensor, "images d1"], y: Float[Tensor, "images d2"]) -
             f"CKA compares features [images, d] of the same 4 or more images, not {shapes}: "
             "flatten(1)."
         )
+    k, of_x = _gram_with_hsic(x)
+    m, of_y = _gram_with_hsic(y)
+    return _hsic(k, m) / math.sqrt(of_x * of_y)
+
+
+def cka_table(
+    first: Sequence[Float[Tensor, "images _"]], second: Sequence[Float[Tensor, "images _"]]
+) -> Float[Tensor, "first second"]:
+    """`debiased_cka` of each features in `first` with each in `second`, all of the same images.
+
+    A Gram matrix is made once for each, so that this is faster than one pair after the other.
+    """
+    rows = [_gram_with_hsic(x) for x in first]
+    columns = [_gram_with_hsic(y) for y in second]
+    values = [[_hsic(k, m) / math.sqrt(of_x * of_y) for m, of_y in columns] for k, of_x in rows]
+    return torch.tensor(values)
+
+
+def _gram_with_hsic(x: Tensor) -> tuple[Tensor, float]:
+    """The Gram matrix of features, and its HSIC with itself, which must be above 0."""
     k = _gram(x)
-    m = _gram(y)
-    hsic_x = _hsic(k, k)
-    hsic_y = _hsic(m, m)
-    if not (hsic_x > 0 and hsic_y > 0):  # also refuses NaN
+    of_itself = _hsic(k, k)
+    if not of_itself > 0:  # also refuses NaN
         raise CourseError(
             "CKA needs finite features that vary over the images: look at them, or take more "
             "images."
         )
-    return _hsic(k, m) / math.sqrt(hsic_x * hsic_y)
+    return k, of_itself
 
 
 def _gram(x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.m2 import M2, JointVAE, m2_loss, multitask_loss
 from vaetl_helpers.nets import mlp_decoder, mlp_encoder
 from vaetl_helpers.representations import (
+    cka_table,
     debiased_cka,
     effective_directions,
     reuse,
@@ -465,6 +466,13 @@ def test_independent_features_wider_than_the_images_are_not_alike() -> None:
     assert (
         min(biased_cka(x, y) for x, y in pairs) > 0.8
     )  # the usual estimate takes them for the same
+
+
+def test_a_table_of_cka_has_that_of_each_pair() -> None:
+    first = [normal(30, 4), normal(30, 50, seed=1)]
+    second = [normal(30, 4) + normal(30, 4, seed=2), normal(30, 3, seed=3), first[0]]
+    expected = torch.tensor([[debiased_cka(x, y) for y in second] for x in first])
+    torch.testing.assert_close(cka_table(first, second), expected)
 
 
 def test_cka_says_what_is_wrong_with_its_features() -> None:
