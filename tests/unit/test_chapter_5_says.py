@@ -210,6 +210,73 @@ def test_the_probe_is_best_far_below_the_beta_of_the_bound() -> None:
     assert price["low"] < 300 < price["high"]
 
 
+def test_pixels_lie_between_the_probe_at_a_small_beta_and_at_the_bound_s() -> None:
+    curve = recorded_by_measure("05b", "validation_accuracy_of_the_probe")
+    by_beta = {float(record["id"].rpartition("_")[2]): record for record in curve}
+    baselines = recorded_by_measure("05b", "validation_accuracy_of_a_baseline")
+    assert len(baselines) == 2
+    for baseline in baselines:
+        for beta in (0, 0.0003, 0.001, 0.003, 0.01):
+            assert 0.5 < by_beta[beta]["value"] - baseline["value"] < 1.5
+        for beta in (0.25, 0.5, 1):
+            assert by_beta[beta]["high"] < baseline["value"]
+
+
+def test_whitening_flattens_the_right_side_of_the_curve_alone() -> None:
+    def values(measure: str) -> dict[float, float]:
+        rows = recorded_by_measure("05b", measure)
+        return {float(row["id"].rpartition("_")[2]): row["value"] for row in rows}
+
+    plain = values("validation_accuracy_of_the_probe")
+    white = values("validation_accuracy_after_whitening")
+    assert all(4.5 < plain[beta] - white[beta] < 6 for beta in plain), "about five points"
+    assert round(white[0.001] - white[0.5], 1) == 1.8
+    assert round(plain[0.001] - plain[0.5], 1) == 2.6
+    assert white[4] - white[0.5] < 0.5 * (plain[2] - plain[0.5])
+    directions, in_use = values("effective_directions"), values("latents_in_use")
+    assert [round(directions[beta]) for beta in (0.001, 0.1, 0.25, 4)] == [14, 21, 21, 9]
+    assert min(in_use[beta] for beta in in_use if beta <= 0.5) == 32 and in_use[4] < 16
+
+
+def test_the_best_probe_is_ahead_of_pixels_and_the_best_model_is_not() -> None:
+    rows = recorded_by_measure("05b", "probe_above_a_baseline")
+    by_id = {row["id"].rpartition("/")[2]: row for row in rows}
+    assert round(by_id["best_for_the_probe-raw_pixels"]["value"], 1) == 1.8
+    assert round(by_id["best_for_the_probe-pca"]["value"], 1) == 1.4
+    for name in ("raw_pixels", "pca"):
+        assert by_id[f"best_for_the_probe-{name}"]["low"] > 0
+        assert by_id[f"best_for_the_bound-{name}"]["value"] < 0
+
+
+def test_the_decoder_is_further_above_its_control_than_the_encoder() -> None:
+    by_id = {r["id"]: r["value"] for r in recorded_by_measure("05b", "bound_above_its_control")}
+    assert len(by_id) == 6
+    for steps, hidden in ((200, 25), (800, 4)):
+        end = f"untrained/{steps}_steps"
+        assert 361 < by_id[f"05b/bound_above_its_control/decoder_kept-decoder_{end}"] < 363.5
+        assert 33 < by_id[f"05b/bound_above_its_control/encoder_kept-encoder_{end}"] < 37.5
+        of_hidden = by_id[f"05b/bound_above_its_control/hidden_layer_kept-hidden_layer_{end}"]
+        assert round(of_hidden) == hidden
+    to_scratch = {r["id"]: r["value"] for r in recorded_by_measure("05b", "test_bound")}
+    random_layer = to_scratch["05b/test_bound/hidden_layer_untrained-from_scratch/800_steps"]
+    kept = to_scratch["05b/test_bound/encoder_kept-from_scratch/800_steps"]
+    assert round(random_layer - kept, 1) == 9.5
+    for steps in (200, 800):
+        encoder, decoder = (
+            to_scratch[f"05b/test_bound/{half}_kept-from_scratch/{steps}_steps"]
+            for half in ("encoder", "decoder")
+        )
+        assert 18 < encoder - decoder < 22
+
+
+def test_bars_gain_for_the_direction_alone() -> None:
+    by_id = {r["id"]: r for r in recorded_by_measure("05b", "bars")}
+    for labels in (40, 160):
+        end = f"svm_on_mu-svm_on_pixels/{labels}"
+        assert 8 < by_id[f"05b/bars/orientation/{end}"]["value"] < 9.5
+        assert by_id[f"05b/bars/location/{end}"]["high"] < 0
+
+
 def test_the_titles_of_the_figures_hold() -> None:
     """Of 5a's forest, "Fewer labels nearly everywhere, less overfitting nowhere"; of 5b's ways."""
     fewer = [by for by in recorded_effects("labels/scratch-fine_tuned").values() if 100 in by]

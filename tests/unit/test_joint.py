@@ -17,7 +17,13 @@ from vaetl_helpers.data import ImageSet
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.m2 import M2, JointVAE, m2_loss, multitask_loss
 from vaetl_helpers.nets import mlp_decoder, mlp_encoder
-from vaetl_helpers.representations import debiased_cka, reuse
+from vaetl_helpers.representations import (
+    cka_table,
+    debiased_cka,
+    effective_directions,
+    reuse,
+    whitening,
+)
 from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.training import evaluate, fit
 
@@ -365,12 +371,47 @@ def test_the_reused_part_stays_as_it_was_and_the_other_learns(part: str) -> None
     assert getattr(model, part) is not getattr(source, part)
 
 
+def test_a_kept_hidden_layer_leaves_the_heads_to_learn() -> None:
+    torch.manual_seed(0)
+    source, fresh = (vae.mlp_vae(4, (16,), (1, 8, 8)) for _ in range(2))
+    before, heads = state(source.encoder.body), state(fresh.encoder.mu)
+    model = reuse(source, fresh, "hidden layer")
+    fit(model, stripes(30), vae.vae_loss(), epochs=3, batch_size=10, quiet=True)
+    kept = state(model.encoder.body)
+    assert all(torch.equal(a, b) for a, b in zip(kept, before, strict=True))
+    learned = state(model.encoder.mu)
+    assert not any(torch.equal(a, b) for a, b in zip(learned, heads, strict=True))
+    assert all(parameter.requires_grad for parameter in source.parameters())
+
+
 def test_reuse_says_what_does_not_fit() -> None:
     source, fresh = vae.mlp_vae(4, (16,)), vae.mlp_vae(5, (16,))
     with pytest.raises(CourseError, match="4 and 5 latents"):
         reuse(source, fresh, "encoder")
     with pytest.raises(CourseError, match="did you mean 'encoder'"):
         reuse(source, source, "encodr")
+
+
+# ---------------------------------------------------------------- directions
+
+
+def test_effective_directions_are_counted_whatever_the_axes() -> None:
+    x = normal(5000, 6)
+    rotation = torch.linalg.qr(normal(6, 6, seed=1))[0]
+    assert effective_directions(x) == pytest.approx(6, abs=0.1)
+    three = 100 * x[:, :3] @ rotation[:3] + 0.001 * x
+    assert effective_directions(three) == pytest.approx(3, abs=0.1)
+    assert effective_directions(normal(50, 1) @ normal(1, 6)) == pytest.approx(1)
+
+
+def test_whitened_features_vary_equally_in_all_directions() -> None:
+    x = normal(200, 5) @ normal(5, 5, seed=1) + 3
+    whiten = whitening(x)
+    torch.testing.assert_close(torch.cov(whiten(x).T), torch.eye(5, dtype=torch.float64))
+    assert whiten(x.float()).dtype == torch.float32
+    assert effective_directions(whiten(x)) == pytest.approx(5)
+    with pytest.raises(CourseError, match="every direction"):
+        whitening(normal(50, 1) @ normal(1, 6))
 
 
 # ---------------------------------------------------------------- CKA
@@ -425,6 +466,13 @@ def test_independent_features_wider_than_the_images_are_not_alike() -> None:
     assert (
         min(biased_cka(x, y) for x, y in pairs) > 0.8
     )  # the usual estimate takes them for the same
+
+
+def test_a_table_of_cka_has_that_of_each_pair() -> None:
+    first = [normal(30, 4), normal(30, 50, seed=1)]
+    second = [normal(30, 4) + normal(30, 4, seed=2), normal(30, 3, seed=3), first[0]]
+    expected = torch.tensor([[debiased_cka(x, y) for y in second] for x in first])
+    torch.testing.assert_close(cka_table(first, second), expected)
 
 
 def test_cka_says_what_is_wrong_with_its_features() -> None:

@@ -295,7 +295,7 @@ def test_a_record_of_chapter_4_comes_out_of_its_table(task: str) -> None:
     [
         ("04b_text_with_bert_sentence-polarity", "04b/accuracy/", "this pretrained model"),
         ("05b_vae_transfer_in_depth", "05b/test_error/m1_plus_m2/", "this pretrained model"),
-        ("05b_vae_transfer_in_depth", "05b/test_bound/", "these 3 pretrained models"),
+        ("05b_vae_transfer_in_depth_parts", "05b/test_bound/", "these 3 pretrained models"),
         ("04c_detection_with_coco", "04c/ap50/backbone_frozen-from_scratch/", "this pretrained"),
         # One source model alone, although those of chapter 4's main study take turns.
         ("04_transfer_learning_tops", "04/forgetting/", "this pretrained model"),

@@ -297,8 +297,8 @@ m2_sum.wrong(
 
 @exercise(
     id="joint.cka",
-    level=3,
-    minutes=20,
+    level=2,
+    minutes=15,
     points=4,
     hints=(
         "The Gram matrix of x is x @ x.T; set its diagonal to 0, since an image's product with "
@@ -364,6 +364,25 @@ debiased_cka.wrong(
     "without root",
     says="the square root in the denominator is missing",
     last_line="return hsic(k, m) / (hsic(k, k) * hsic(m, m))",
+)
+debiased_cka.wrong(
+    "factor without root",
+    says="the square root in the denominator is missing: with it the factor 1/(n(n-3)) cancels",
+    edit={
+        "return trace + sums - cross": "return (trace + sums - cross) / (n * (n - 3))",
+        "return hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()": (
+            "return hsic(k, m) / (hsic(k, k) * hsic(m, m))"
+        ),
+    },
+)
+debiased_cka.wrong(
+    "row sums twice",
+    says="the third term is twice as large as it should be: its factor is 2/(n-2)",
+    edit={
+        "cross = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)": (
+            "cross = 4 * (k.sum(0) @ m.sum(0)) / (n - 2)"
+        )
+    },
 )
 debiased_cka.wrong(
     "not divided",
