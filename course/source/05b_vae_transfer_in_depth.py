@@ -313,6 +313,14 @@ plots.image_grid(
 )
 plt.show()
 
+# %% [markdown]
+# With $\beta = 0.001$ the copies keep more of each digit, such as the bar of the seven, but what is drawn from the prior is fog, because nothing has made the codes lie there.
+# That is what the bound pays for, here 416 against 156 nats.
+# With $\beta = 1$ the copies are vaguer and the inventions look more like digits.
+# A probe asks for no invention, so it does not pay.
+#
+# The next cell only keeps what a recorded run has found.
+
 # %%
 if "beta" in P.parts:
     # With β = 0 nothing keeps codes near the prior, so that it is no choice of a VAE.
@@ -393,15 +401,9 @@ if "beta" in P.parts:
             )
 
 # %% [markdown]
-# With $\beta = 0.001$ the copies keep more of each digit, such as the bar of the seven, but what is drawn from the prior is fog, because nothing has made the codes lie there.
-# That is what the bound pays for, here 416 against 156 nats.
-# With $\beta = 1$ the copies are vaguer and the inventions look more like digits.
-# A probe asks for no invention, so it does not pay.
-#
 # ## 2. Which half carries over?
 #
 # A bound did not tell which VAE to take, so we ask the next question by use from the start: what of a VAE should you take?
-# So far only the *encoder* was put to use, but there is a second half.
 # The encoder has learned to find a code for an image, and the decoder to draw an image from a code.
 # Which of the two has learned something that holds for *other* digits?
 #
@@ -420,6 +422,7 @@ if "beta" in P.parts:
 # | all fine-tuned | the source's, trained on | the source's, trained on |
 #
 # The other three ways are controls, *encoder untrained*, *hidden layer untrained* and *decoder untrained*, in which the frozen part was never trained at all.
+# *Source, as it is* has no training on the target.
 # A frozen half might do well because it has learned something, or merely because the other half does the work, and only a control can tell.
 #
 # The measure is the bound on *test* images of 5–9, which is the ELBO at β = 1 in nats per image, so higher is better.
