@@ -386,6 +386,18 @@ for axis, width in zip(axes, P.widths):
         quickest = min(own[width], key=lambda name: times[name, width][end])
         lines.append(f"{quickest} (batch {P.batches[end]:,})")
     axis.set_title("\n".join(lines))
+one, *others = configurations
+slowed = [
+    name
+    for name in others
+    for width in P.widths
+    if "threads" in name and min(np.divide(times[name, width], times[one, width])) > 2
+]
+if slowed:
+    print(
+        f"{slowed[0]} took more than twice the time of one at every batch size: another "
+        "program has a core, so run this again when it has ended."
+    )
 plt.show()
 
 # %% [markdown]

@@ -190,7 +190,7 @@ plots.image_grid(
     [lines[row].strip() for row in few],
     "New drawings, and what the new last layer says",
     columns=4,
-    scale=2,
+    scale=1.7,
     alt="04/two_words",
 )
 plt.show()

@@ -554,7 +554,7 @@ plt.show()
 #
 # Your run is small, and its few VAEs are not all VAEs.
 # The recorded runs use all images, a longer pretraining, and *forty pairs* of a fresh VAE and fresh labels, so that their intervals hold for VAEs made in this way.
-# For dog or fox, the example of the first article, there is no record with frozen settings yet, so it is not among them.
+# Dog or fox, the example of the first article, has no such record yet; an appendix of [chapter 5a](05a_what_the_ledger_says.ipynb) compares seven ways of pretraining on it.
 #
 # Each panel is a pair of source and target, and *MNIST* alone is M1-style.
 # Follow the marks from few labels to many, and look at which of them leave the dashed line.

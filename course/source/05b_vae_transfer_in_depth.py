@@ -202,7 +202,7 @@ settle("combine.best_beta")
 # Every β loses about five points, so loudness matters, and little of the rise at the right is left.
 # On the left, however, 1.8 of 2.6 points remain, so a small β must also *know* more of what a class needs, and why it does is not shown here.
 #
-# An older record of this course had five points in place of two, because its probe standardised every latent, and chapter 5c tells how the course fell for that step once before.
+# An older record had five points in place of two, because its probe standardised every latent, a step for which chapter 5c has a clinic.
 # All VAEs of chapter 5 have $\beta = 1$, so its probes may carry a handicap.
 #
 # What does a small β look like?
@@ -580,7 +580,7 @@ plt.show()
 # The untrained encoder yields one blob for all digits.
 # Its means differ by about 0.05 from image to image while its noise has $\sigma = 1$, so the new decoder can only draw the average digit.
 # Part of what a trained encoder knows is therefore simply to speak louder than its noise.
-# The two ways with a frozen hidden layer take that part out, because their heads are trained.
+# In the two ways with a frozen hidden layer the heads are trained and can learn to be louder, but 120 steps are too few for that.
 #
 # The longer runs are recorded, with ten draws of the 200 images.
 # Each mark in the next figure is the bound of one way minus that of scratch, so right of the dashed line is better than starting anew.
@@ -627,15 +627,16 @@ settle("combine.all_fine_tuned")
 # %% [markdown]
 # If you may keep one half, keep the encoder, because *encoder kept* is 18 to 22 nats better than *decoder kept* in the recorded runs.
 # Is that because the encoder carries over more?
-# The controls say no.
-# A kept decoder is 362 nats better than an untrained one, since a decoder that was never trained draws nothing but grey, whereas a kept encoder is only 34 to 37 nats better than its control.
+# The controls do not say so.
+# A kept encoder is only 34 to 37 nats better than its control, and part of that is speaking louder.
+# A kept decoder is 362 nats better than an untrained one, but that one draws nothing but grey, and any decoder that knew the average digit would beat it.
 # With heads that are trained, the source's hidden layer is worth 25 nats more than a random one after 200 steps, and 4 after 800.
 # By then a *random* hidden layer with trained heads is even 9.5 nats better than the whole encoder of the source.
-# So the decoder has learned more that holds for other digits, and the encoder is the half to freeze because it needs learning less.
+# So the encoder is the half to freeze because it needs learning less, and which half has learned more about other digits is not decided by these controls.
 #
 # Neither half alone is enough, however.
 # The kept encoder is ahead of scratch after the 120 steps of the profile `cpu`, but 2 nats behind after 200 and 22 after 800, and the kept decoder is behind each time.
-# Only the VAE that is fine-tuned as a whole is ahead of scratch, by 18 nats after 200 steps and by 1.1 [0.3, 1.8] after 800.
+# Only the VAE that is fine-tuned as a whole is ahead, by 18 nats after 200 steps and by 1.1 [0.3, 1.8] after 800.
 # All of this holds for three source VAEs, trained on images of the package.
 
 # %% [markdown]
@@ -835,7 +836,7 @@ settle("combine.untrained_likeness", control[1, 1].item())
 # Bonheme and Grzes (2023) compared VAEs that were trained on different data sets in this way.
 # They conclude that the representations of encoders are generic and those of decoders specific.
 # Our second panel agrees, and the fourth does not.
-# It is closer to section 2, where a random hidden layer was nearly as good as a trained one, but only training could tell.
+# As it happened, the uncorrected number advised the half that section 2 freezes, and the corrected one the other.
 # CKA describes the images that were shown, but says nothing about what anybody can do with the features.
 
 # %% [markdown]
@@ -965,11 +966,12 @@ settle("combine.bars", of_direction.effect)
 # Half of what we expected is there.
 # In the profile `cpu`, an SVM on $\mu$ is about ten points ahead of one on pixels for the *direction*, and fine-tuning is ahead of scratch by less.
 # For the *place* nothing is gained, and the SVM on pixels is even a little better.
+# Fine-tuning beats the SVM on $\mu$ for the place, and loses to it for the direction.
 # One guess is that a direction is hard to read off single pixels, while the place is simply where the ink is.
 # A VAE that has seen a tenth as many images, as in `smoke`, shows the opposite: ahead for the place and behind for the direction.
 # So what a code knows changes while it is learned.
 # A longer recorded run with ten draws agrees, since with 40 and with 160 labels the direction gains 8 to 9 points and the place loses 2.
-# These are three VAEs and one kind of drawing, and no primary comparison.
+# These are three VAEs and one kind of drawing.
 
 # %% [markdown]
 # ## An open task
@@ -977,8 +979,7 @@ settle("combine.bars", of_direction.effect)
 # The recorded probe is best far below $\beta = 1$.
 # Is fine-tuning, too?
 # Give `vae_transfer.pretrain` a β of 0.003 in chapter 5's study, take at least five VAEs, and write down first which difference you expect, with its sign.
-# Write down for each β also the bound and the number of effective directions.
-# The task is answered when you can say which of the three you would watch to choose a β without any label, and how many points that choice would have cost.
+# The task is answered when you can say whether you would choose β by the bound, and how many points that would have cost.
 
 # %% [markdown]
 # ## Quiz
@@ -1023,7 +1024,7 @@ my_bets("05b")
 #
 # - A better bound and better features are two goals, so choose $\beta$ for the one you want, on validation.
 # - With few labels it matters how loud each direction of a code is, and the KL makes them more alike.
-# - Reuse the half that carries over, and measure which one that is, beside a half that was never trained and at the number of steps that you can afford.
+# - Measure which half to freeze at the number of steps that you can afford, beside a half that was never trained; training all of it was best here.
 # - Compare representations with a debiased measure that does not see rotation, and put untrained networks beside them.
 # - Neither a bound nor likeness replaces a trial on the task.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vaetl_helpers.recorded import Record, recorded_by_measure, recorded_value
-from vaetl_helpers.study import recorded_study, side_of_zero
+from vaetl_helpers.study import paired, recorded_study, side_of_zero
 from vaetl_helpers.study.overfitting import excess_by_draw
 from vaetl_helpers.tuned import tuned_settings
 from vaetl_helpers.vae_comparisons import data_names, recorded_effects
@@ -164,6 +164,44 @@ def test_at_one_rate_the_start_makes_next_to_no_difference() -> None:
             assert tuned[20].rate > scratch[20].rate
         if 500 in tuned:
             assert tuned[500].rate < scratch[500].rate
+
+
+def test_no_way_without_labels_helps_fine_tuning_on_the_animals() -> None:
+    found = {r["name"]: r for r in recorded_by_measure("05", "pretraining")}
+
+    def over_none(way: str, use: str, count: int = 100) -> Record:
+        return found[f"test accuracy, {way}, {use} − no pretraining, {use}, {count} labels"]
+
+    without_labels = (
+        "VAE, β = 1",
+        "VAE, β = 0.1",
+        "autoencoder",
+        "denoising autoencoder",
+        "SimCLR",
+    )
+    for count in (10, 20, 100):
+        for way in without_labels:
+            assert side_of_zero(over_none(way, "fine-tuned", count)) != ABOVE
+    labelled = over_none("supervised", "fine-tuned")
+    assert [round(labelled[key], 1) for key in ("value", "low", "high")] == [3.5, 0.2, 6.9]
+    codes = over_none("VAE, β = 1", "SVM")
+    assert [round(codes[key], 1) for key in ("value", "low", "high")] == [6.4, 3.0, 9.8]
+    for way in ("autoencoder", "denoising autoencoder"):
+        assert side_of_zero(over_none(way, "SVM")) == HOLDS
+    assert all(side_of_zero(over_none(way, "probe")) != ABOVE for way in without_labels)
+    table = recorded_study("05", "pretraining_animals")
+    by_use = {
+        use: paired(table, f"SimCLR, {use}", f"VAE, β = 1, {use}", "test accuracy", 100)
+        for use in ("probe", "SVM")
+    }
+    e = by_use["probe"]
+    assert [round(number, 1) for number in (e.effect, e.low, e.high)] == [3.9, 1.7, 6.1]
+    assert by_use["SVM"].effect < 0 < by_use["SVM"].high
+    small = [m for m in table.known("method") if not m.startswith("ImageNet")]
+    means = [table.mean(m, "test accuracy", n) for m in small for n in (10, 20, 100)]
+    assert min(means) > 53.9 and max(means) < 68
+    large = [table.mean("ImageNet, probe", "test accuracy", n) for n in (10, 20, 100)]
+    assert round(large[0]) == 90 and round(large[-1]) == 94
 
 
 def test_costs() -> None:

@@ -25,7 +25,11 @@ from vaetl_helpers.authoring.assets import record_rates
 from vaetl_helpers.vae_transfer import TITLES
 
 RECORDED = Path(vaetl_helpers.__file__).parent / "recorded"
-STEMS = [path.stem for path in sorted(RECORDED.glob("05_*.npz")) if "_rates_" not in path.stem]
+STEMS = [
+    path.stem
+    for path in sorted(RECORDED.glob("05_*.npz"))
+    if not re.search("_rates_|_pretraining_", path.stem)
+]
 SOURCES = {"Fashion-MNIST → MNIST": "Fashion-MNIST", "MNIST → Fashion-MNIST": "MNIST"}
 NAMES = {  # of methods, by the words of an id
     "fine_tuned": "VAE fine-tuned",
@@ -226,6 +230,24 @@ def test_two_numbers_of_the_rates_come_out_again(target: str) -> None:
     made = record_rates.effects(studies.recorded_study("05", f"rates_{target}"), target)
     for record, known in zip(made, of_target, strict=True):
         assert numbers_of(record) == pytest.approx(numbers_of(known)), record["id"]
+
+
+def test_two_numbers_of_the_ways_of_pretraining_come_out_again() -> None:
+    study = Study(RECORDED, "05_pretraining_animals")
+    path = RECORDED / "05_vae_transfer_learning_pretraining.json"
+    records = json.loads(path.read_text("utf-8"))["records"]
+    for record in random.Random(zlib.crc32(path.read_bytes())).sample(records, 2):
+        _, _, compared = record["name"].partition("test accuracy, ")
+        methods, _, labels = compared.rpartition(", ")
+        count = int(labels.split()[0])
+        left, right = (
+            study.series[method, count, "test accuracy"] for method in methods.split(" − ")
+        )
+        value, low, high = interval(
+            [left[d] - right[d] for d in sorted(left)], study.overlap([count])
+        )
+        found = (record["value"], record["low"], record["high"])
+        assert found == pytest.approx((value, low, high), abs=1e-5, rel=1e-4), record["id"]
 
 
 FIELDS = ("value", "low", "high", "se")

@@ -8,12 +8,13 @@ its codes. A probe and an SVM on the features of a network that was trained on I
 them. All ways see as many images, in batches of one size, with one optimiser and schedule. Every
 pair of seeds has encoders of its own. What is finished is kept in the folder, and the same call
 goes on, also with more `--pairs`. The tables are kept as recorded/05_pretraining_TARGET.csv and
-.npz.
+.npz, the effects as recorded/05_vae_transfer_learning_pretraining.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaetl_helpers import nets, study, transfer, vae, vae_transfer
-from vaetl_helpers.authoring.assets.facts import RECORDED
+from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.data import tasks
 from vaetl_helpers.data.images import ImageSet, Splits
-from vaetl_helpers.output import record_id, say
+from vaetl_helpers.output import record_id, say, write_whole
 from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.study.values import ENDING, write_values
 from vaetl_helpers.training.loop import fit
@@ -42,6 +43,7 @@ NOISE = 0.15  # of the denoising autoencoder, as a standard deviation of levels 
 TEMPERATURE, PROJECTED = 0.5, 64  # of SimCLR
 FIRST_SEED = 640_000
 TARGETS = {"animals": "dog or fox", "wolves": "wolf or fox"}
+USES = ("fine-tuned", "probe", "SVM")
 LABELS = (10, 20, 100, 200)  # of both classes together
 SETTING = Setting(3e-3, 600)
 
@@ -256,6 +258,37 @@ def run(
     return tables
 
 
+def effects(table: study.Table, name: str) -> list[dict[str, Any]]:
+    """By how many points each way is ahead of no pretraining in each use, and ImageNet's probe and
+    the VAE's SVM of what the source's labels teach.
+    """
+    pairs = [(f"{way}, {use}", f"{UNTRAINED}, {use}") for use in USES for way in WAYS]
+    for one in ("ImageNet, probe", "VAE, β = 1, SVM"):
+        pairs.append((one, "supervised, fine-tuned"))
+    records = []
+    for count in table.known("labels"):
+        for a, b in pairs:
+            effect = study.paired(table, a, b, "test accuracy", count)
+            id = record_id("05", "pretraining", (a, b), f"{count} labels")
+            title = f"test accuracy, {a} − {b}, {count} labels"
+            record = effect.to_record(title, "points", id=id, data=TARGETS[name])
+            records.append({"chapter": "05", **record})
+    return records
+
+
+def keep(tables: dict[str, study.Table], command: Sequence[str], **notes: str) -> None:
+    """Writes the tables with their values, and the effects; `notes` say what else is known."""
+    records = []
+    for name, table in tables.items():
+        table.write(RECORDED / f"05_pretraining_{name}.csv")
+        write_values(RECORDED / f"05_pretraining_{name}{ENDING}", table.images)
+        records += effects(table, name)
+    content = origin("record_pretraining", command, "two x86-64 cores") | notes
+    content["records"] = records
+    path = RECORDED / "05_vae_transfer_learning_pretraining.json"
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
 def main() -> None:
     """Runs the studies and keeps their tables."""
     formatter = argparse.RawDescriptionHelpFormatter
@@ -268,9 +301,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     tables = run(options.targets, options.pairs, options.root, options.out)
+    keep(tables, [*options.targets, "--pairs", str(options.pairs)])
     for name, table in tables.items():
-        table.write(RECORDED / f"05_pretraining_{name}.csv")
-        write_values(RECORDED / f"05_pretraining_{name}{ENDING}", table.images)
         for method in table.known("method"):
             means = (f"{table.mean(method, 'test accuracy', n):.1f}" for n in LABELS)
             say(f"{name}: {method}: {', '.join(means)} %")
