@@ -978,7 +978,8 @@ settle("combine.bars", of_direction.effect)
 #
 # The recorded probe is best far below $\beta = 1$.
 # Is fine-tuning, too?
-# Give `vae_transfer.pretrain` a β of 0.003 in chapter 5's study, take at least five VAEs, and write down first which difference you expect, with its sign.
+# Give `vae_transfer.pretrain` a β of 0.003 in chapter 5's study, for at least five VAEs.
+# Write down first which difference you expect, with its sign.
 # The task is answered when you can say whether you would choose β by the bound, and how many points that would have cost.
 
 # %% [markdown]
