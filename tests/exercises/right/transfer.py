@@ -95,6 +95,14 @@ def graft_into_a_copy_of_the_source(source, fresh, n):
     return model
 
 
+def graft_by_loading(source, fresh, n):
+    for number, (block, trained) in enumerate(zip(fresh, source, strict=True)):
+        if number < n:
+            block.load_state_dict(trained.state_dict())
+            transfer.freeze(block)
+    return fresh
+
+
 # transfer.param_groups
 
 
@@ -312,6 +320,11 @@ def l2_sp_of_a_dot_product(body, source, alpha):
     return (total * alpha / 2).squeeze()
 
 
+def l2_sp_by_the_library(body, source, alpha):
+    now, start = map(nn.utils.parameters_to_vector, (body.parameters(), source.parameters()))
+    return alpha * (now - start).square().sum() / 2
+
+
 # transfer.clinic
 
 
@@ -439,6 +452,7 @@ RIGHT = {
         graft_a_copy,
         graft_together,
         graft_into_a_copy_of_the_source,
+        graft_by_loading,
         *ways.all_ways(graft),
     ],
     "transfer.param_groups": [
@@ -490,6 +504,7 @@ RIGHT = {
         l2_sp_by_vectors,
         l2_sp_by_losses,
         l2_sp_of_a_dot_product,
+        l2_sp_by_the_library,
         *ways.all_ways(l2_sp),
     ],
     "transfer.clinic": [
