@@ -378,7 +378,7 @@ def methods(plan: Plan, names: Sequence[str] = (), more: bool = False) -> list[M
 def probes_by_preprocessing(large: transfer.Backbone, photos: Splits) -> dict[str, Tensor]:
     """Whether a probe on a backbone's features gets each test photo, for three preprocessings."""
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
-    prepared = {
+    prepared: dict[str, Callable[[Tensor], Tensor]] = {
         "its own preprocessing": large.prepare,
         "torchvision's mean and std": lambda x: (x / 255 - mean) / std,
         "levels 0 to 255 as they are": lambda x: x.float(),

@@ -307,8 +307,8 @@ def three_blocks(inputs: Values, seed: int) -> nn.Sequential:
     model = nn.Sequential()
     for _ in range(GRAFTED_PARTS - 1):
         norm = nn.BatchNorm1d(width)
-        nn.init.uniform_(norm.running_mean, -0.5, 0.5)
-        nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        norm.get_buffer("running_mean").uniform_(-0.5, 0.5)
+        norm.get_buffer("running_var").uniform_(0.5, 1.5)
         model.append(nn.Sequential(nn.Linear(width, width), norm, nn.Tanh()))
     return model.append(nn.Linear(width, inputs["classes"]))
 
@@ -1305,7 +1305,7 @@ def _(function: Function, inputs: Values) -> Values:
     source = network(inputs, norm=True).requires_grad_(False)
     body = copy.deepcopy(source).requires_grad_(True)
     vector_to_parameters(inputs["weights"] + inputs["steps"], body.parameters())
-    body[2].running_mean += 1  # which no penalty holds
+    body[2].get_buffer("running_mean").add_(1)  # which no penalty holds
     penalty = function(body, source, inputs["alpha"].item())
     if isinstance(penalty, Tensor) and penalty.requires_grad and penalty.numel() == 1:
         penalty.backward()
