@@ -371,13 +371,13 @@ def fine_tuned(
     return _train(target, encoders, draws, rate, steps)
 
 
-def _by_labels(
+def by_labels(
     train: Callable[..., list[dict[str, Any]]],
     arguments: tuple[Any, ...],
     draws: Sequence[Draw],
     settings: Settings,
 ) -> list[dict[str, Any]]:
-    """Trains with the setting for the number of labels of the draws."""
+    """Trains `train(*arguments, draws)` with the setting for the number of labels of the draws."""
     setting = setting_for(settings, draws[0].labels)
     return train(*arguments, draws, rate=setting.rate, steps=setting.steps)
 
@@ -605,12 +605,12 @@ def methods(  # noqa: PLR0913  # chapter 5 gives them all by name
     self-training. The settings
     by number of labels are those of scratch and of all that was pretrained.
     """
-    networks = {"scratch": partial(_by_labels, scratch, (target,), settings=scratch_settings)}
+    networks = {"scratch": partial(by_labels, scratch, (target,), settings=scratch_settings)}
     for verb, by_source in (("VAE fine-tuned", pretrained), ("supervised", supervised or {})):
         for source, encoders in by_source.items():
             name = name_with_source(verb, "" if source == own else source)
             networks[name] = partial(
-                _by_labels, fine_tuned, (target, encoders), settings=pretrained_settings
+                by_labels, fine_tuned, (target, encoders), settings=pretrained_settings
             )
     probes: dict[str, Callable[[Draw], dict[str, Any]]] = {}
     for source, encoders in pretrained.items():

@@ -136,10 +136,10 @@ class _Card:
             recorded = " recorded so far" if missing else ""
             return Verdict(kind, f"{_verdict_word(kind)} in {_all(found)}{recorded}.", note)
         parts = ", ".join(f"{kind} in {counts[kind]}" for kind in MARKS if counts[kind])
-        if counts["supported"] and counts["contradicted"]:
-            return Verdict("undecided", f"It depends on the data: {parts}.", note)
-        # What is undecided on one data set is not shown to differ from another.
-        return Verdict("undecided", f"{parts[0].upper()}{parts[1:]}.", note)
+        # What is undecided on one data set is not shown to differ from what is decided on another.
+        depends = counts["supported"] and counts["contradicted"]
+        words = f"It depends on the data: {parts}." if depends else f"{parts.capitalize()}."
+        return Verdict("undecided", words, note)
 
     # ------------------------------------------------------------ in words
 

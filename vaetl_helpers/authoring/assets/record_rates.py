@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,15 @@ from vaetl_helpers import study, vae_transfer
 from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.authoring.record_study import Plan, pretrained_of
 from vaetl_helpers.output import say, write_whole
-from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.study.overfitting import excess_loss
 from vaetl_helpers.study.runs import Shard
 from vaetl_helpers.study.values import ENDING, write_values
-from vaetl_helpers.tuned import Setting, tuned_settings
+from vaetl_helpers.tuned import tuned_settings
 
 PAIRS, FIRST_SEED = 20, 20270201
 LABELS = {"digits": (20, 50, 500), "fashion": (20, 500)}  # where the two rates differ
 STARTS = ("scratch", "VAE fine-tuned")
 RATES = {"scratch's rate": "scratch", "the VAE's rate": "pretrained"}  # how each was tuned
-
-Train = Callable[..., list[dict[str, Any]]]
-
-
-def trained(
-    train: Train, settings: dict[int, Setting], draws: Sequence[Draw]
-) -> list[dict[str, Any]]:
-    """Networks of these draws, at the rate for their number of labels."""
-    setting = settings[draws[0].labels]
-    return train(draws, rate=setting.rate, steps=setting.steps)
 
 
 def name_of(start: str, rate: str) -> str:
@@ -59,16 +48,18 @@ def run(
     own = vae_transfer.SOURCES[target][0]
     source = vae_transfer.load_source(own, plan.full, root)
     encoders = pretrained_of(own, source, Shard(1, 1), plan, out / "pretrained")
-    starts: dict[str, Train] = {
-        "scratch": partial(vae_transfer.scratch, images),
-        "VAE fine-tuned": partial(vae_transfer.fine_tuned, images, encoders),
+    starts = {
+        "scratch": partial(vae_transfer.by_labels, vae_transfer.scratch, (images,)),
+        "VAE fine-tuned": partial(
+            vae_transfer.by_labels, vae_transfer.fine_tuned, (images, encoders)
+        ),
     }
     methods = []
     for start, train in starts.items():
         for rate, kind in RATES.items():
             settings = tuned_settings(target, kind)
             told = {str(count): list(settings[count]) for count in counts}
-            method = partial(trained, train, {count: settings[count] for count in counts})
+            method = partial(train, settings=settings)
             methods.append(study.Method(name_of(start, rate), method, told, batched=True))
     return study.run_study(
         f"rates: {target}",
