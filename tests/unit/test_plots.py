@@ -174,6 +174,8 @@ def test_where_an_interval_lies(low: float | None, high: float | None, side: str
     assert study.side_of_zero({"low": low, "high": high}) == side
     live = study.Effect(1.0, 0.5, math.inf, 5)
     assert study.in_this_run(live) == "above 0 in this run"
+    undecided = study.Effect(1.0, -0.5, 2.5, 5)
+    assert study.in_this_run(undecided) == "on both sides of 0 in this run"
 
 
 def test_names_on_the_same_place_are_spread_until_both_can_be_read() -> None:

@@ -488,8 +488,9 @@ def side_of_zero(record: Mapping[str, Any]) -> str:
 
 
 def in_this_run(effect: Effect) -> str:
-    """What a live row may say, as "above 0 in this run": verdicts are of recorded rows alone."""
-    return f"{side_of_zero({'low': effect.low, 'high': effect.high})} in this run"
+    """Where a live row's interval is, as "above 0 in this run": verdicts are of recorded rows."""
+    side = side_of_zero({"low": effect.low, "high": effect.high})
+    return f"{side.replace('holds 0', 'on both sides of 0')} in this run"
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
