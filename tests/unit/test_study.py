@@ -1692,3 +1692,16 @@ def test_a_recorded_table_reads_as_it_was_written(kept: Path) -> None:
     read = study.recorded_table("04", "tops")
     assert read.rows == table.rows and read.images == {}
     assert read.values("a", "test accuracy", 8) == table.values("a", "test accuracy", 8)
+
+
+def test_what_was_looked_up_before_rows_are_added_is_looked_up_again() -> None:
+    def row(draw: int, value: float) -> dict[str, Any]:
+        of_run = {"method": "m", "labels": 2, "draw": draw, "pretrain_seed": draw}
+        return {"study": "s", "data": "", **of_run, "metric": "x", "value": value, "seconds": 0.0}
+
+    table = Table([row(0, 1.0)], {("m", 2, 0, "x"): np.zeros(3)})
+    assert table.values("m", "x", 2) == {0: 1.0} and list(table.by_step("m", 2, "x")) == [0]
+    table.add(Table([row(1, 5.0)], {("m", 2, 1, "x"): np.ones(3)}))
+    assert table.values("m", "x", 2) == {0: 1.0, 1: 5.0}
+    assert list(table.by_step("m", 2, "x")) == [0, 1]
+    assert table.pretrain_seeds([2]) == {0: 0, 1: 1}
