@@ -22,6 +22,7 @@ transfer         freezing, features and probes, fine-tuning, ImageNet networks
 study            label draws, runs, journal, table, effects with intervals, verdicts, costs
 supervised_transfer  chapter 4: methods that start from a network trained with labels
 vae_transfer     chapter 5: pretraining and the methods it compares; tuned: their settings
+pretraining      chapter 5a: ways of pretraining one encoder, everything else the same
 vae_comparisons  chapter 5: what a study's methods are compared in, as records for the ledger
 m2               chapter 5b: VAEs with labels, multi-task and semi-supervised
 representations  chapter 5b: how alike two representations are, which part of a VAE transfers

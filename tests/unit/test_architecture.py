@@ -41,6 +41,7 @@ LAYERS = (
         "tuned",
         "supervised_transfer",
         "vae_transfer",
+        "pretraining",
         "vae_comparisons",
         "m2",
         "representations",

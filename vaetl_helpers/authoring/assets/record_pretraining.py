@@ -16,166 +16,26 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from vaetl_helpers import nets, study, transfer, vae, vae_transfer
+from vaetl_helpers import study, transfer, vae_transfer
 from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.data import tasks
 from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.output import record_id, say, write_whole
+from vaetl_helpers.pretraining import UNTRAINED, USES, VIEWS, WAYS, methods, pretrained
 from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.study.values import ENDING, write_values
-from vaetl_helpers.training.loop import fit
-from vaetl_helpers.training.schedules import one_cycle
-from vaetl_helpers.tuned import Setting
 
-SHAPE = (3, 32, 32)
-LATENT, WIDTH = 128, 12  # 0.36 million weights up to μ
-VIEWS, BATCH, RATE = 100_000, 128, 1e-3
-NOISE = 0.15  # of the denoising autoencoder, as a standard deviation of levels in [0, 1]
-TEMPERATURE, PROJECTED = 0.5, 64  # of SimCLR
 FIRST_SEED = 640_000
 TARGETS = {"animals": "dog or fox", "wolves": "wolf or fox"}
-USES = ("fine-tuned", "probe", "SVM")
 LABELS = (10, 20, 100, 200)  # of both classes together
-SETTING = Setting(3e-3, 600)
-
-
-def encoder_and_decoder(seed: int) -> tuple[nets.Encoder, nn.Sequential]:
-    """The network of every way, with fresh weights."""
-    torch.manual_seed(seed)
-    return nets.conv_encoder(LATENT, WIDTH, SHAPE), nets.conv_decoder(LATENT, WIDTH, SHAPE)
-
-
-class Coder(nn.Module):
-    """An encoder, and what its way of pretraining puts behind it."""
-
-    def __init__(self, encoder: nets.Encoder, behind: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.behind = behind
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        mu, log_var = self.encoder(images)
-        return mu, log_var
-
-
-Loss = Callable[[Any, Tensor, Tensor], Tensor]  # of a Coder, images and labels
-
-
-def vae_loss(beta: float) -> Loss:
-    """−ELBO in nats per image, of a Gaussian whose variance is the best one for the batch.
-
-    One variance for all pixels, which has a closed form (Rybkin et al. 2021, arXiv 2006.13202).
-    """
-
-    def loss(model: Coder, images: Tensor, labels: Tensor) -> Tensor:
-        mu, log_var = model(images)
-        log_var = log_var.clamp(*vae.LOG_VAR_RANGE)
-        z = mu + (0.5 * log_var).exp() * torch.randn_like(mu)
-        error = (model.behind(z).sigmoid() - images).square().mean()
-        pixels = images[0].numel()
-        reconstruction = 0.5 * pixels * error.log()
-        return reconstruction + beta * vae.kl(mu, log_var).mean()
-
-    return loss
-
-
-def autoencoder_loss(noise: float) -> Loss:
-    """Squared error per image, of images to which noise was added first."""
-
-    def loss(model: Coder, images: Tensor, labels: Tensor) -> Tensor:
-        seen = images + noise * torch.randn_like(images) if noise else images
-        mu, _ = model(seen)
-        return (model.behind(mu).sigmoid() - images).square().flatten(1).sum(1).mean()
-
-    return loss
-
-
-def supervised_loss(model: Coder, images: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the source's labels."""
-    mu, _ = model(images)
-    return F.cross_entropy(model.behind(mu), labels)
-
-
-def simclr_loss(model: Coder, images: Tensor, labels: Tensor) -> Tensor:
-    """NT-Xent of two views of each image (Chen et al. 2020, arXiv 2002.05709, eq. 1)."""
-    views = torch.cat([view_of(images), view_of(images)])
-    mu, _ = model(views)
-    z = F.normalize(model.behind(mu), dim=1)
-    likeness = z @ z.T / TEMPERATURE
-    likeness.fill_diagonal_(float("-inf"))
-    partner = torch.arange(len(z)).roll(len(images)).to(z.device)
-    return F.cross_entropy(likeness, partner)
-
-
-def view_of(images: Tensor) -> Tensor:
-    """A random view of each image: part of it, perhaps mirrored, in other colours or grey."""
-    count = len(images)
-    scale = 0.6 + 0.4 * torch.rand(count)
-    mirror = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
-    shift = (2 * torch.rand(count, 2) - 1) * (1 - scale)[:, None]
-    grid = torch.zeros(count, 2, 3)
-    grid[:, 0, 0], grid[:, 1, 1] = scale * mirror, scale
-    grid[:, :, 2] = shift
-    where = F.affine_grid(grid.to(images), list(images.shape), align_corners=False)
-    seen = F.grid_sample(images, where, padding_mode="reflection", align_corners=False)
-    contrast = 0.6 + 0.8 * torch.rand(count, 1, 1, 1)
-    channels = 0.8 + 0.4 * torch.rand(count, 3, 1, 1)
-    middle = seen.mean((1, 2, 3), keepdim=True)
-    seen = ((seen - middle) * contrast.to(seen) + middle) * channels.to(seen)
-    is_grey = (torch.rand(count, 1, 1, 1) < 0.2).to(seen.device)
-    seen = torch.where(is_grey, seen.mean(1, keepdim=True).expand_as(seen), seen)
-    return seen.clamp(0, 1)
-
-
-def projection() -> nn.Sequential:
-    """What SimCLR compares in place of the codes."""
-    return nn.Sequential(nn.Linear(LATENT, LATENT), nn.ReLU(), nn.Linear(LATENT, PROJECTED))
-
-
-# Of each way: its loss, and what stands behind the encoder, made of the decoder.
-WAYS: dict[str, tuple[Loss, Callable[[nn.Module], nn.Module]]] = {
-    "VAE, β = 1": (vae_loss(1.0), lambda decoder: decoder),
-    "VAE, β = 0.1": (vae_loss(0.1), lambda decoder: decoder),
-    "autoencoder": (autoencoder_loss(0.0), lambda decoder: decoder),
-    "denoising autoencoder": (autoencoder_loss(NOISE), lambda decoder: decoder),
-    "SimCLR": (simclr_loss, lambda decoder: projection()),
-    "supervised": (supervised_loss, lambda decoder: nn.Linear(LATENT, 2)),
-}
-UNTRAINED = "no pretraining"
-
-
-def pretrained(
-    way: str, source: ImageSet, seed: int, kept: Path, views: int = VIEWS
-) -> vae_transfer.Pretrained:
-    """The encoder of a way and a seed; a training that was cut off goes on from the folder."""
-    encoder, decoder = encoder_and_decoder(seed)
-    if way == UNTRAINED:
-        return vae_transfer.Pretrained(encoder.eval(), seconds=0.0, steps=0)
-    loss, behind = WAYS[way]
-    model = Coder(encoder, behind(decoder))
-    history = fit(
-        model,
-        source,
-        loss,
-        epochs=max(1, round(views / len(source))),
-        batch_size=BATCH,
-        optimizer=torch.optim.Adam(model.parameters(), RATE, fused=True),
-        schedule=one_cycle,
-        seed=seed,
-        quiet=True,
-        checkpoint=kept / f"{record_id('05', way).replace('/', '-')}-{seed}.safetensors",
-    )
-    steps = int(sum(history["steps"]))
-    return vae_transfer.Pretrained(encoder.eval(), history.seconds, steps)
 
 
 def fixed_features(
@@ -196,29 +56,6 @@ def imagenet_features(target: Splits) -> dict[str, Tensor]:
     return {name: transfer.features(large, images) for name, images in sets.items()}
 
 
-Classify = Callable[[Draw], dict[str, Any]]
-
-
-def methods(
-    target: Splits, encoders: dict[str, vae_transfer.InitialEncoders], large: dict[str, Tensor]
-) -> list[study.Method]:
-    """Each way fine-tuned, with a probe and with an SVM; and ImageNet's features."""
-    made = []
-    views = {"ImageNet": partial(fixed_features, target, large)}
-    settings = {"setting": list(SETTING)}
-    for way, by_seed in encoders.items():
-        tune = partial(
-            vae_transfer.fine_tuned, target, by_seed, rate=SETTING.rate, steps=SETTING.steps
-        )
-        made.append(study.Method(f"{way}, fine-tuned", tune, settings, batched=True))
-        views[way] = partial(vae_transfer.mu_of, by_seed)
-    for way, view in views.items():
-        for name, kind in (("probe", "linear"), ("SVM", "SVM")):
-            classify: Classify = partial(vae_transfer.probe, target, view, kind=kind)
-            made.append(study.Method(f"{way}, {name}", classify))
-    return made
-
-
 def target_of(name: str, root: Path | None) -> Splits:
     """A task's sets as a study takes them."""
     task = tasks.load_task(name, root)
@@ -235,7 +72,7 @@ def run(
     started = time.monotonic()
     for number, way in enumerate((UNTRAINED, *WAYS)):
         encoders[way] = {
-            seed: pretrained(way, source, seed, out / "encoders", views) for seed in seeds
+            seed: pretrained(way, source, seed, views, kept=out / "encoders") for seed in seeds
         }
         minutes = (time.monotonic() - started) / 60
         left = minutes / max(number, 1) * (len(WAYS) - number)
@@ -243,9 +80,10 @@ def run(
     tables = {}
     for name in names:
         target = target_of(name, root)
+        features = {"ImageNet": partial(fixed_features, target, imagenet_features(target))}
         tables[name] = study.run_study(
             f"pretraining: {name}",
-            methods(target, encoders, imagenet_features(target)),
+            methods(target, encoders, features),
             LABELS,
             pairs,
             labels=target.train.labels,
