@@ -221,12 +221,16 @@ data_sheets = {
     "NVIDIA T4 (Colab, Kaggle): data sheet": (8.1e12, 320e9),
     "NVIDIA H100 SXM: data sheet": (67e12, 3350e9),
 }
+tensor_cores = {  # products of 16-bit matrices, none of whose numbers are left out
+    "T4, its tensor cores: data sheet": (65e12, 320e9),
+    "H100 SXM, its tensor cores: data sheet": (989e12, 3350e9),
+}
 used = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
 rates = {
     f"{name}: measured here, {used}": (peak[name], moved[name]) for name in present
 }
 rates["CPU: the same, in its cache"] = peak["CPU"], in_cache
-rates |= data_sheets
+rates |= data_sheets | tensor_cores
 show_table(
     [
         (
@@ -237,7 +241,7 @@ show_table(
         )
         for name, (flops, move) in rates.items()
     ],
-    header=("device", "computes (float32)", "moves", "FLOPs per byte"),
+    header=("device", "computes", "moves", "FLOPs per byte"),
 )
 report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s", id="02/peak_gflops")
 report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
@@ -250,7 +254,9 @@ settle("hardware.peak", peak[list(present)[-1]] / 1e9)
 # So a computation that does little with each byte leaves the arithmetic units idle, as section 3 will show.
 # The row "in its cache" copies 1 MB instead of 128, which the processor keeps close by, and there bytes move several times as fast.
 #
-# A data sheet's peak is one that real programs do not reach, while ours is measured, both for 32-bit numbers.
+# A data sheet's peak is one that real programs do not reach, while ours is measured.
+# Both are for 32-bit numbers, but for the last two rows: **tensor cores** multiply 16-bit matrices, 8 and 15 times as fast here.
+# They do not move a byte more per second, so only a program that does hundreds of FLOPs with each byte can keep them busy.
 #
 # ### Exercise 2: the FLOPs of a layer · 5 minutes
 #
@@ -267,7 +273,6 @@ flops_linear_checked = check("hardware.flops_linear", flops_linear)
 
 # %% [markdown]
 # Compare your function with PyTorch's own counter on the fully connected network of chapter 1, 784 → 128 → 10, with batch 128.
-# The counter leaves out the biases, as we do.
 
 # %% tags=["nbval-check-output"]
 mlp = nets.mlp_classifier(128)
@@ -344,13 +349,12 @@ settle("hardware.batch", seconds["MLP", 512] / seconds["MLP", 8])
 # The large batch lies further right than the small one, because the weights are read once and used for more images.
 # A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
 # A network may even lie above the slanted roof if its numbers stay in the processor's cache, which has a higher roof of its own.
-# A point well below both roofs is limited by something else: a layer whose shape suits the processor badly, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is.
+# A point well below both roofs is limited by something else: a layer whose shape suits the processor badly, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is; an appendix takes a step apart.
 # Make the arithmetic 50 times faster and the overhead stays: what was 2 % of a step is then half of it.
 #
 # ## 4. When does an accelerator help?
 #
 # So we expect an accelerator to help large networks and large batches a lot, and small ones hardly at all.
-# If so, the lines of two devices come together somewhere, or cross.
 # We measure the time of a training step over the batch size, for a narrow and a wide network, on every device that is here.
 #
 # There is a small version of the question on *every* machine with two cores or more: does it pay to let a second core help?
@@ -646,7 +650,6 @@ settle("hardware.way", way[-1] / work(P.widths[0], T4)[-1])
 # %% [markdown]
 # In the narrow network the images of a large batch travel for about four times as long as the T4 works on them.
 # Up to the batch size in the line above the overhead is the longest part, so that the T4 waits for Python, and beyond it for images.
-# In the wide network the same way is the shortest of the three.
 #
 # A loop that sends every batch anew pays for the way in every epoch, and waits each time.
 # If the data fit, send them *once*, as uint8, and leave them there, as this course's `ImageSet` does.
@@ -673,9 +676,8 @@ batches_checked = check("hardware.batches_resident", resident_batches)
 # - **For large networks and large batches it should help a lot.**
 #   That is what the table of section 4 predicts.
 #   We have not measured it, but on a machine with a GPU the same table does.
-# - **For small ones it helps little, whatever the GPU.**
+# - **Where a step is only a few overheads long it helps little, whatever the GPU.**
 #   Run operation by operation, a step cannot become shorter than its overhead, so the last column of the table is a limit that a dearer GPU does not lift.
-#   Whether the 100 hidden units of the beginning lost for this reason, nobody has measured.
 # - *Some platforms make one available* is true.
 #   Colab and Kaggle lend one for a limited time, and free of charge, of which the article says nothing.
 #
@@ -777,6 +779,50 @@ my_bets("02")
 # - PyTorch's *Performance Tuning Guide*.
 
 # %% [markdown]
+# ## Appendix: a step, operation by operation
+#
+# Where does a step's time go?
+# PyTorch's *profiler* writes down every operation that a piece of code calls, and how long each took.
+# On a GPU you would write `torch.profiler.profile()`, which sees both sides.
+# Here it watches one step of the MLP with 8 images and one with 512.
+# Compare the number of operations in both, and then which of them take the time.
+
+# %%
+watched = {}
+for size in (8, 512):
+    step = hardware.training_step(
+        nets.mlp_classifier(128), classification_loss, size, processor
+    )
+    for _ in range(5):
+        step()  # to warm up
+    # Without Kineto, which in PyTorch 2.15 prints an ERROR where there is no GPU.
+    with torch.autograd.profiler.profile(use_kineto=False) as seen:
+        step()
+    called = [one for one in seen.key_averages() if one.key.startswith("aten::")]
+    called.sort(key=lambda one: one.self_cpu_time_total, reverse=True)
+    watched[size] = called
+
+rows = [("all", *(sum(one.count for one in watched[size]) for size in watched))]
+for place in range(5):
+    most = [called[place] for called in watched.values()]
+    rows.append(
+        (
+            f"number {place + 1} in time",
+            *(
+                f"{one.key.removeprefix('aten::')}: {one.count} times, "
+                f"{one.self_cpu_time_total:.0f} µs"
+                for one in most
+            ),
+        )
+    )
+show_table(rows, header=("operations", *(f"batch {size}" for size in watched)))
+
+# %% [markdown]
+# Both steps call the same operations, because the program is the same.
+# With 512 images the matrix products, `mm` and `addmm`, take most of the time, and they are what an accelerator makes faster.
+# With 8 images the time is spread over more than a hundred calls of a few microseconds each, among them many that only look at a tensor in another way, such as `t` and `view`.
+# Those calls are the overhead.
+#
 # ## Appendix: the bus
 #
 # If the data do not fit, a loop can let the next batch travel while this one is computed, from *pinned* memory with `non_blocking=True`, which hides the shorter of the two times behind the longer.

@@ -577,9 +577,14 @@ print(
 # %% [markdown]
 # Three things are wrong with it.
 # Why does copying matter, if the state was taken before training went on?
-# And which two things besides weights and epoch decide the next step?
-# Add them under the keys `"optimizer"` and `"rng"`, the second as bytes of PyTorch's that `torch.set_rng_state` can load.
+# And which two things besides weights and epoch decide the next step of *this* training?
+# Write both down before you open the line below, which names the keys that the check looks for.
+#
+# <details><summary>Under which keys?</summary>
+#
+# `"optimizer"`, since Adam keeps two moving averages for each weight, and `"rng"`, since dropout draws at random: the bytes that `torch.set_rng_state` can load.
 # On a GPU dropout has a random state of its own, which you leave out here.
+# </details>
 
 # %% exercise="hardware.resume"
 
