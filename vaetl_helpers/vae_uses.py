@@ -250,6 +250,25 @@ def draw_over_beta(axis: Axes, measure: str, number: int = 0, name: str = "") ->
     axis.set_xticks([], minor=True)
 
 
+def draw_baselines(axis: Axes) -> None:
+    """The recorded accuracies of a probe on raw pixels and on PCA, which lie on each other."""
+    for row in recorded_by_measure(CHAPTER, "validation_accuracy_of_a_baseline"):
+        label = "raw pixels, PCA" if row["id"].endswith("pca") else None
+        axis.axhline(row["value"], color="black", linestyle="--", label=label)
+
+
+def origin_of_betas() -> str:
+    """Where the recorded curves come from, and how many VAEs each of their points has."""
+    row = recorded_by_measure(CHAPTER, "validation_bound")[0]
+    return f"{row['label']}, means of {row['n']} VAEs with 95 % intervals"
+
+
+def recorded_at(beta: float, measure: str) -> float:
+    """The recorded mean of a measure at this β."""
+    by_beta = {_beta_of(row): row["value"] for row in recorded_by_measure(CHAPTER, measure)}
+    return float(by_beta[beta])
+
+
 def _beta_of(row: Record) -> float:
     return float(row["id"].rpartition("_")[2])
 
@@ -419,27 +438,47 @@ def record_ways(
         show_ways(runs, steps, len(sources))
 
 
+def draw_ways(axis: Axes) -> None:
+    """The recorded bounds of all ways but the untrained decoder, each minus that of scratch."""
+    names: list[str] = []
+    for steps, marker, shift in zip(RECORDED_STEPS, "os", (-0.12, 0.12), strict=True):
+        rows = [
+            row
+            for row in recorded_by_measure(CHAPTER, "test_bound")
+            if row["id"].endswith(f"/{steps}_steps") and "decoder_untrained" not in row["id"]
+        ]
+        at = np.arange(len(rows)) + shift
+        colour = plots.COLOURS["os".index(marker)]
+        axis.hlines(at, [r["low"] for r in rows], [r["high"] for r in rows], colour)
+        values = [r["value"] for r in rows]
+        axis.plot(values, at, marker, color=colour, label=f"after {steps} steps")
+        names = [row["id"].split("/")[2].partition("-")[0].replace("_", " ") for row in rows]
+    axis.set_yticks(range(len(names)), names)
+    axis.axvline(0, color="grey", linestyle="--")
+    axis.invert_yaxis()
+
+
 def show_ways(runs: Sequence[Mapping[str, float]], steps: int, sources: int = 1) -> None:
     """A table of the bounds {way: nats} of one or more draws, each way beside scratch.
 
     Several draws have intervals and records, and there the kept parts stand beside their controls.
     """
-    rows = [(SCRATCH, f"{_mean_of(runs, SCRATCH):.1f}", "–")]
+    rows = [(SCRATCH, _text(_mean_of(runs, SCRATCH)), "–")]
     header = (f"after {steps} steps", "test ELBO (nats)", "minus scratch's (nats)")
     pairs = [(way, SCRATCH) for way in runs[0] if way != SCRATCH]
     if len(runs) == 1:
         (run,) = runs
-        rows += [(way, f"{run[way]:.1f}", f"{run[way] - run[SCRATCH]:+.1f}") for way, _ in pairs]
+        rows += [(way, _text(run[way]), _text(run[way] - run[SCRATCH], "+")) for way, _ in pairs]
         show_table(rows, header)
         return
     pairs += [(f"{part} kept", f"{part} untrained") for part in PARTS]
     records = []
     for a, b in pairs:
         e = effect_of([run[a] - run[b] for run in runs])
-        between = f"{e.effect:+.1f} [{e.low:+.1f}, {e.high:+.1f}]"
+        effect, low, high = (_text(number, "+") for number in (e.effect, e.low, e.high))
         is_way = b == SCRATCH
-        bound = f"{_mean_of(runs, a):.1f}" if is_way else ""
-        rows.append((a if is_way else f"{a} − {b}", bound, between))
+        bound = _text(_mean_of(runs, a)) if is_way else ""
+        rows.append((a if is_way else f"{a} − {b}", bound, f"{effect} [{low}, {high}]"))
         measure = "test bound" if is_way else "bound above its control"
         of_effect = e.to_record(
             f"test bound, {a} − {b}, {steps} steps",
@@ -450,6 +489,10 @@ def show_ways(runs: Sequence[Mapping[str, float]], steps: int, sources: int = 1)
         )
         records.append(of_effect)
     show_table(rows, header, records)
+
+
+def _text(number: float, sign: str = "") -> str:
+    return f"{number:{sign}.1f}".replace("-", "−")
 
 
 def _mean_of(runs: Sequence[Mapping[str, float]], way: str) -> float:

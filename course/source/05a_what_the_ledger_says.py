@@ -115,7 +115,7 @@ recall("05a")
 # - **self-training**: a probe that learns from its own surest guesses on unlabelled images, too.
 #
 # Choose a pair of source and target, two methods and a budget of labels.
-# On the left stands what each method gets right, and on the right what your two methods cost after so many tasks, with the source's training counted once.
+# You see what each method gets right, the paired difference of your two, and what they cost, with the source's training counted once.
 
 # %%
 labels_and_bill(alt="05/bill", chapter="05", method="VAE fine-tuned")
@@ -133,7 +133,7 @@ predict("combine.svm")
 against_svm = vae_comparisons.recorded_effects("accuracy/fine_tuned-svm_pixels")
 plots.effects_by_labels(
     against_svm,
-    "An SVM on pixels is seldom beaten (test accuracy, VAE fine-tuned − SVM)",
+    "Test accuracy, VAE fine-tuned − SVM on pixels",
     "points",
     alt="05a/svm",
     margin=1,
@@ -186,8 +186,7 @@ plt.show()
 overfitting = vae_comparisons.recorded_effects("overfitting/scratch-fine_tuned")
 plots.effects_by_labels(
     overfitting,
-    "With few labels the VAE loses more, with many less\n"
-    "(loss per unseen image at equal training loss, scratch − VAE)",
+    "Loss per unseen image at equal training loss, scratch − VAE fine-tuned",
     "nats",
     alt="05a/overfitting",
     margin=claims.CONTRACT["margins"]["nats"],
@@ -262,7 +261,7 @@ found = {
 }
 *ratios, tasks = found.values()
 (axis,) = plots.panels(
-    ["Labels are saved; of steps it is not shown"],
+    ["How many times cheaper the VAE is"],
     alt="05a/cheaper",
     height=2.2,
     width=7,
@@ -512,7 +511,7 @@ plots.effects_by_labels(
     "points",
     alt="05a/best",
     margin=1,
-    meanings={"above 0": "with a VAE", "below 0": "without one"},
+    meanings={"above 0": "ahead with a VAE", "below 0": "ahead without"},
 )
 plt.show()
 

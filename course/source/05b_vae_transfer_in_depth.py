@@ -115,19 +115,14 @@ predict("combine.best_beta")
 # Where is each curve highest, and where does the probe beat the raw pixels?
 
 # %% slide="The bound is best at β = 1. And the probe?"
-titles = ["The bound is best at β = 1", "The probe is best far below it"]
-axes = plots.panels(titles, alt="05b/betas")
+axes = plots.panels(["The bound", "The probe"], alt="05b/betas")
 vae_uses.draw_over_beta(axes[0], "validation_bound")
 vae_uses.draw_over_beta(axes[1], "validation_accuracy_of_the_probe", name="on μ")
-for row in study.recorded_by_measure("05b", "validation_accuracy_of_a_baseline"):
-    # The two lines lie on each other, so that one name is enough.
-    label = "raw pixels, PCA" if row["id"].endswith("pca") else None
-    axes[1].axhline(row["value"], color="black", linestyle="--", label=label)
+vae_uses.draw_baselines(axes[1])
 axes[1].legend(frameon=False, loc="lower left")
-axes[0].set_ylabel("ELBO with β = 1 (nats per image)")
+axes[0].set_ylabel("ELBO with β = 1 (nats)")
 axes[1].set_ylabel("accuracy, 100 labels (%)")
-one = study.recorded_by_measure("05b", "validation_bound")[0]
-print(f"{one['label']}, means of {one['n']} VAEs with 95 % intervals")
+print(vae_uses.origin_of_betas())
 plt.show()
 
 # %%
@@ -188,7 +183,7 @@ predict("combine.whitened")
 # In the right one, is the lower curve flat?
 
 # %% slide="Loud directions are half of the reason"
-titles = ["A small β has fewer loud directions", "Whitened, most of its gain is left"]
+titles = ["How many directions are loud", "Before and after whitening"]
 axes = plots.panels(titles, alt="05b/white")
 vae_uses.draw_over_beta(axes[0], "latents_in_use", name="latents in use")
 vae_uses.draw_over_beta(axes[0], "effective_directions", 1, "effective directions")
@@ -201,13 +196,11 @@ axes[1].legend(frameon=False, loc=(0.03, 0.4))
 plt.show()
 
 # %%
-whitened = {
-    beta: study.recorded_value(
-        "05b", f"05b/validation_accuracy_after_whitening/beta_{beta}", task="beta"
-    )["value"]
+small, half = (
+    vae_uses.recorded_at(beta, "validation_accuracy_after_whitening")
     for beta in (0.001, 0.5)
-}
-settle("combine.whitened", whitened[0.001] - whitened[0.5])
+)
+settle("combine.whitened", small - half)
 
 # %% [markdown]
 # **Loudness is a part of the reason, and not the whole.**
@@ -342,14 +335,16 @@ vae_uses.show_ways([bounds], steps)
 settle("combine.kept_half", bounds["encoder kept"] - bounds["decoder kept"])
 
 # %% slide="The same digits, by every way"
-five = torch.cat([(unseen.labels == c).nonzero()[:1].flatten() for c in high])
-five = unseen.images[five] / 255
-rows = {"test digits": five}
+first_of_each = torch.cat([(unseen.labels == c).nonzero()[:1].flatten() for c in high])
+test_digits = unseen.images[first_of_each] / 255
 left_out = ("hidden layer kept", "hidden layer untrained", "source, as it is")
-rows |= {way: m.reconstruct(five) for way, m in ways.items() if way not in left_out}
+drawn = {"test digits": test_digits}
+drawn |= {
+    way: m.reconstruct(test_digits) for way, m in ways.items() if way not in left_out
+}
 plots.image_grid(
-    torch.cat(list(rows.values())).cpu(),
-    list(rows),
+    torch.cat(list(drawn.values())).cpu(),
+    list(drawn),
     title=f"Encoded and decoded after {steps} steps",
     alt="05b/ways",
     columns=5,
@@ -385,22 +380,10 @@ predict("combine.all_fine_tuned")
 # Which ways are ahead after 200 steps, and which are left after 800?
 
 # %% slide="Which ways are ahead of a new VAE?"
-gains = study.recorded_by_measure("05b", "test_bound")
-title = "Only a VAE that is trained on as a whole beats a new one"
-(axis,) = plots.panels([title], alt="05b/parts", width=8)
-for steps, marker, shift in ((200, "o", -0.12), (800, "s", 0.12)):
-    rows = [row for row in gains if row["id"].endswith(f"/{steps}_steps")]
-    rows = [row for row in rows if "decoder_untrained" not in row["id"]]
-    for place, row in enumerate(rows):
-        colour = plots.COLOURS[steps == 800]
-        ends = (row["low"], row["high"])
-        axis.plot(ends, [place + shift] * 2, "-", color=colour)
-        label = f"after {steps} steps" if place == 0 else None
-        axis.plot(row["value"], place + shift, marker, color=colour, label=label)
-names = [row["id"].split("/")[2].partition("-")[0].replace("_", " ") for row in rows]
-axis.set_yticks(range(len(names)), names)
-axis.axvline(0, color="grey", linestyle="--")
-axis.invert_yaxis()
+(axis,) = plots.panels(
+    ["Ways to a VAE of 5–9, beside a new one"], alt="05b/parts", width=8
+)
+vae_uses.draw_ways(axis)
 axis.set(xlabel="← worse than a new VAE    test bound, difference (nats)    better →")
 axis.legend(frameon=False, loc="center left")
 plt.show()
@@ -579,15 +562,14 @@ settle("combine.untrained_likeness", control[1, 1].item())
 # Guessing is right in 12.5 % of the images.
 
 # %%
-location, orientation = (shapes.bars_task(factor) for factor in shapes.FACTORS)
+tasks = {factor: shapes.bars_task(factor) for factor in shapes.FACTORS}
+images = tasks["location"].train.images
+
+# %%
+eighths = [(task.train.labels[:12] + 1).tolist() for task in tasks.values()]
 plots.image_grid(
-    location.train.images[:12] / 255,
-    [
-        f"{where + 1} | {turn + 1}"
-        for where, turn in zip(
-            location.train.labels[:12].tolist(), orientation.train.labels[:12].tolist()
-        )
-    ],
+    images[:12] / 255,
+    [f"{where} | {turn}" for where, turn in zip(*eighths)],
     title="Bars: place from left to right | direction, in eighths",
     alt="05b/bars",
     columns=6,
@@ -605,20 +587,22 @@ predict("combine.tuned_or_svm")
 bar_labels = [40, 160] if "parts" in P.parts else [40]  # in all, of eight classes
 bar_seeds = [P.seed + 70 + k for k in range(3 if "parts" in P.parts else 2)]
 bars_seen = 3 * P.seen if "parts" in P.parts else min(3 * P.seen, 90_000)
-pretrained = vae_transfer.pretrain_together(location.train, bar_seeds, bars_seen)
+pretrained = vae_transfer.pretrain_together(
+    tasks["location"].train, bar_seeds, bars_seen
+)
 bar_vaes = dict(zip(bar_seeds, pretrained))
 tables = {
     factor: vae_uses.bars_study(factor, task, bar_vaes, bar_labels, P.draws, P.seed)
-    for factor, task in {"location": location, "orientation": orientation}.items()
+    for factor, task in tasks.items()
 }
 vae_uses.show_bars(tables, bar_labels)
+of_bars = vae_uses.bar_gains(tables, 40)
 
 # %% [markdown]
 # The table has means, but whoever compares two methods on the same labels looks at the paired differences.
 # In which task is the code of use to an SVM, and in which is fine-tuning better than that SVM?
 
 # %% slide="Place and direction"
-of_bars = vae_uses.bar_gains(tables, 40)
 titles = []
 for factor, gains in of_bars.items():
     by_mu = gains["SVM on μ − SVM on pixels"].effect
@@ -643,7 +627,7 @@ settle("combine.tuned_or_svm", gain_of_direction["VAE fine-tuned − SVM on μ"]
 
 # %% [markdown]
 # **The code knows the direction, and for the place it brings nothing.**
-# In the profile `cpu`, an SVM on $\mu$ is about ten points ahead of one on pixels for the direction, and fine-tuning is ahead of scratch by less.
+# In the profile `cpu`, an SVM on $\mu$ is eleven points ahead of one on pixels for the direction, and fine-tuning is ahead of scratch by less.
 # For the place neither gains.
 # Fine-tuning beats the SVM on $\mu$ for the place, and loses to it by more than ten points for the direction.
 # So even with one VAE at hand, the task decides how to use it.

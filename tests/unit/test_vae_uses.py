@@ -112,7 +112,7 @@ def test_a_single_draw_has_neither_intervals_nor_records(
     monkeypatch.setattr(vae_uses, "show_table", lambda *args: tables.append(args))
     vae_uses.show_ways([{"from scratch": -3.0, "encoder kept": -1.0}], 120)
     ((rows, _header),) = tables
-    assert rows == [("from scratch", "-3.0", "–"), ("encoder kept", "-1.0", "+2.0")]
+    assert rows == [("from scratch", "−3.0", "–"), ("encoder kept", "−1.0", "+2.0")]
 
 
 def test_some_images_are_drawn_without_repetition() -> None:
@@ -182,4 +182,12 @@ def test_the_recorded_figures_are_drawn() -> None:
     (axis,) = plt.subplots(squeeze=False)[1].flat
     vae_uses.draw_over_beta(axis, "validation_bound")
     assert axis.get_xscale() == "log" and axis.get_xticklabels()[0].get_text() == "0"
+    vae_uses.draw_baselines(axis)
+    assert axis.get_legend_handles_labels()[1] == ["raw pixels, PCA"]
+    assert "means of 5 VAEs" in vae_uses.origin_of_betas()
+    assert vae_uses.recorded_at(1, "validation_bound") > vae_uses.recorded_at(0, "validation_bound")
+    (axis,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_ways(axis)
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(names) == 7 and names[-1] == "source as it is"
     plt.close("all")
