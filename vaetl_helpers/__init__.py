@@ -36,6 +36,7 @@ machines         `vaetl record-machine`: all that chapters 2 and 2b measure, kep
 claims           the ledger: which record decides which claim; no prose
 figures          diagrams: drawn ideas, a script each, light and dark
 plots            figures of results; widgets: those with controls; living: those that need no kernel
+vae_uses         chapter 5b: VAEs over β, halves that are kept, layers compared, bars
 collecting       pictures that come through the browser: chosen files, the camera
 page_figures     how a figure is stored: sharp, and stacked for phones; alt_texts: what it shows
 exercises        exercises: engine, toolkit, one module a chapter, one block an exercise

@@ -848,12 +848,14 @@ def effects_by_labels(
     alt: str,
     margin: float = 0.0,
     symlog: float = math.inf,
+    meanings: Mapping[str, str] | None = None,
 ) -> list[Axes]:
     """Effects with their intervals over the number of labels, a panel for each data set.
 
     `effects` are records with value, low and high, all known, by data and number of labels. Mark
-    and colour say on which side of 0 an interval lies; the grey band is the `margin`. A panel with
-    an end more than ten times as far from 0 as `symlog` is logarithmic beyond that number.
+    and colour say on which side of 0 an interval lies, and `meanings` what "above 0" and "below 0"
+    mean here; the grey band is the `margin`. A panel with an end more than ten times as far from 0
+    as `symlog` is logarithmic beyond that number.
     """
     axes = panels(list(effects), alt, height=2.8, width=4.3)
     for axis, of_data in zip(axes, effects.values(), strict=True):
@@ -871,10 +873,12 @@ def effects_by_labels(
         if max(ends) > 10 * symlog:
             axis.set_yscale("symlog", linthresh=symlog)
             axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.set_ylabel(f"{unit} (log scale beyond ±{symlog:g})")
-    key = [
-        _mark(marker, f"interval {side}", *[colour] * 2) for side, (marker, colour) in SIDES.items()
-    ]
+            axis.set_ylabel(f"{unit} (log beyond ±{symlog:g})")
+    key = []
+    for side, (marker, colour) in SIDES.items():
+        meaning = (meanings or {}).get(side, "")
+        name = f"interval {side}: {meaning}" if meaning else f"interval {side}"
+        key.append(_mark(marker, name, colour, colour))
     axes[0].figure.suptitle(title, fontsize=12)
     axes[0].figure.legend(handles=key, loc="outside lower center", ncols=3, frameon=False)
     return axes

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "05b"
 #     title: Judge a VAE by its use
-#     minutes: {reading: 40, exercises: 15, cpu: 0.9, gpu: not yet measured}
+#     minutes: {reading: 34, exercises: 25, cpu: 0.5, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -19,7 +19,8 @@
 # %% [markdown]
 # ## What you will be able to do
 #
-# - compare two goals of the same model, likelihood and transfer, and find that their best settings differ;
+# - compare two goals of the same model, likelihood and transfer, over one setting;
+# - count in how many directions a code varies;
 # - find out which half of a VAE carries over to other images, by reusing one and training the other;
 # - measure how similar two representations are (CKA), and say what such a number cannot tell.
 #
@@ -32,7 +33,7 @@
 # Chapter 5 took VAEs as they were and asked whether they help.
 # But which VAE should you take, and what of it?
 # Two numbers are at hand before any label is seen, namely how well the VAE describes the images, and how alike its features are to those of another network.
-# Here both are held against its use, and neither can stand in for it.
+# Here both are held against its use.
 
 # %% [markdown]
 # ## Set-up
@@ -51,7 +52,7 @@ parts: list | None = None  # also run what is otherwise shown from a recorded ru
 data_root: str | None = None  # a folder with your own copy of MNIST
 
 # %%
-from vaetl_helpers.runtime import report, setup, show_table
+from vaetl_helpers.runtime import setup, show_table
 
 P = setup(
     "05b",
@@ -67,27 +68,22 @@ P = setup(
 
 # %%
 import copy
-from functools import partial
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
-from torch import nn
 
 from vaetl_helpers import (
     data,
     plots,
     representations,
     study,
-    transfer,
     vae,
     vae_transfer,
+    vae_uses,
 )
 from vaetl_helpers.data import shapes
 from vaetl_helpers.exercises import check, hint, solution
-from vaetl_helpers.output import record_id, show_record
 from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
-from vaetl_helpers.training import evaluate, fit
 
 digits = data.load("mnist", device=P.device)
 size = "full" if P.full_data else "embedded"
@@ -116,194 +112,137 @@ recall("05b")
 predict("combine.best_beta")
 
 # %% [markdown]
-# Where is each curve on $\mu$ highest, and where does the probe beat the raw pixels?
+# Where is each curve highest, and where does the probe beat the raw pixels?
 
 # %% slide="The bound is best at β = 1. And the probe?"
-PANELS = {
-    "The model": ("validation_bound",),
-    "The features": (
-        "validation_accuracy_of_the_probe",
-        "validation_accuracy_after_whitening",
-    ),
-    "The code": ("latents_in_use", "effective_directions"),
-}
-AXES = ("ELBO with β = 1 (nats)", "accuracy, 100 labels (%)", "number, of 32 latents")
-NAMES = {
-    "validation_accuracy_of_the_probe": "on μ",
-    "validation_accuracy_after_whitening": "on whitened μ",
-    "latents_in_use": "latents in use",
-    "effective_directions": "effective directions",
-}
-ZERO = 0.0001  # where β = 0 stands on a log scale
-
-
-def draw_curve(axis, measure, colour):
-    """The recorded means over β with their intervals; β = 0 stands apart."""
-    rows = study.recorded_by_measure("05b", measure)
-    rows.sort(key=lambda row: float(row["id"].rpartition("_")[2]))
-    at = np.array([float(row["id"].rpartition("_")[2]) for row in rows])
-    values, low, high = (
-        np.array([row[k] for row in rows]) for k in ("value", "low", "high")
-    )
-    lengths = np.array((values - low, high - values))
-    for chosen, style, name in (
-        (at > 0, "o-", NAMES.get(measure)),
-        (at == 0, "s", None),
-    ):
-        axis.errorbar(
-            np.maximum(at[chosen], ZERO),
-            values[chosen],
-            lengths[:, chosen],
-            fmt=style,
-            color=plots.COLOURS[colour],
-            mfc="none",
-            label=name,
-        )
-    return rows
-
-
-axes = plots.panels(list(PANELS), alt="05b/betas", height=3.4)
-for axis, measures, y in zip(axes, PANELS.values(), AXES):
-    for colour, measure in enumerate(measures):
-        rows = draw_curve(axis, measure, colour)
-    axis.set(xlabel="β in training (log scale)", ylabel=y, xscale="log")
-    axis.set_xticks([ZERO, 0.001, 0.01, 0.1, 1], ["0", "0.001", "0.01", "0.1", "1"])
-    axis.set_xticks([], minor=True)
-for row in study.recorded_by_measure("05b", "validation_accuracy_of_a_baseline"):
-    # The two lines lie on each other, so that one name is enough.
-    label = "raw pixels, PCA" if row["id"].endswith("pca") else None
-    axes[1].axhline(row["value"], color="black", linestyle="--", label=label)
-for axis, place in zip(axes[1:], ((0.03, 0.38), "lower left")):
-    axis.legend(frameon=False, fontsize=10, loc=place)
+axes = plots.panels(["The bound", "The probe"], alt="05b/betas")
+vae_uses.draw_over_beta(axes[0], "validation_bound")
+vae_uses.draw_over_beta(axes[1], "validation_accuracy_of_the_probe", name="on μ")
+vae_uses.draw_baselines(axes[1])
+axes[1].legend(frameon=False, loc="lower left")
+axes[0].set_ylabel("ELBO with β = 1 (nats)")
+axes[1].set_ylabel("accuracy, 100 labels (%)")
+print(vae_uses.origin_of_betas())
 plt.show()
 
 # %%
-one = study.recorded_by_measure("05b", "validation_bound")[0]
-print(f"{one['label']}, means of {one['n']} VAEs with 95 % intervals")
 settle("combine.best_beta")
 
 # %% [markdown]
-# The two highest points stand a thousandfold apart.
+# **A better model of the images need not have better features**, since the two highest points stand a thousandfold apart.
 # The bound is best at $\beta = 1$, as expected, and at $\beta = 0.01$ it is more than 130 nats worse.
 # The probe is level from 0.0003 to 0.01 and lies lowest between 0.25 and 1, just where the bound is best.
 # There it is below raw pixels and PCA, and only at a small β, or with no KL at all, does it come out about a point above them.
-# On test images, the β that is best for the probe is two points ahead of the β that is best for the bound, and the bound pays 300 nats for them.
-# The first is also ahead of raw pixels and PCA there, by 1.8 and 1.4 points, whereas the second is ahead of neither.
-# So a better model of the images need not have better features.
 #
-# Why does a small β help, and why does the curve rise again at the right?
-# Latents that are lost do not explain the left side, since all 32 are in use up to $\beta = 0.5$, where in use means that they say more than a tenth of a nat about an image.
-# A guess comes from the *effective directions*, which count in how many directions the codes vary equally.
-# They are 14 at a small β, 21 around 0.2, and 9 at $\beta = 4$, where most latents are switched off.
-# The KL pulls the codes towards $\mathcal N(0, I)$, in which every direction is as loud as every other, but a probe with 100 labels likes a few loud directions, because its penalty silences what hardly varies.
+# Test images, which the figure does not show, agree.
+# The β that is best for the probe is two points ahead of the β that is best for the bound, and the bound pays 300 nats for them.
 #
-# If that is the reason, the curve must become flat once every direction is made equally loud.
-# The curve on *whitened* $\mu$ does this to each VAE, and half of the prediction holds.
-# Every β loses about five points, so loudness matters, and little of the rise at the right is left.
+# ### Why? Count the directions of a code
+#
+# A probe with 100 labels has a penalty on its weights, which silences what hardly varies.
+# So it may matter how many directions of a code are loud.
+# Let $\lambda_1, \dots, \lambda_d$ be the variances of the codes along their principal axes, which are the eigenvalues of the covariance.
+# The number of **effective directions** is
+#
+# $$\frac{\left(\sum_i \lambda_i\right)^2}{\sum_i \lambda_i^2} .$$
+#
+# It is $d$ if the codes vary equally in all $d$ directions, and 1 if they lie on a line.
+#
+# ### Exercise 1: effective directions · 10 minutes
+#
+# Write `directions` from the features `x`, with one row per image, and return one number.
+
+
+# %% exercise="joint.directions"
+
+# %% check="joint.directions" tags=["nbval-check-output"]
+directions_checked = check("joint.directions", directions)
+
+# %% [markdown]
+# Six features are made of two loud directions and four quiet ones, and then turned.
+# What do the variances of the six show of that, and what does your count?
+
+# %% tags=["nbval-check-output"]
+generator = torch.Generator().manual_seed(0)
+turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator))
+loudness = torch.tensor([1.0, 1.0, 0.1, 0.1, 0.1, 0.1])
+turned = (torch.randn(1000, 6, generator=generator) * loudness) @ turn
+print("variances of the features:", *(f"{v:.2f}" for v in turned.var(0)))
+print(f"effective directions: {directions_checked(turned):.1f}")
+
+# %% [markdown]
+# Now a guess.
+# The KL pulls the codes towards $\mathcal N(0, I)$, in which every direction is as loud as every other, while a probe likes a few loud ones.
+# If that is why a small β helps, the help must vanish once the codes of each VAE are **whitened**, which makes all their directions equally loud.
+
+# %%
+predict("combine.whitened")
+
+# %% [markdown]
+# In the left panel, where are the effective directions fewest and where are they most numerous?
+# In the right one, is the lower curve flat?
+
+# %% slide="Loud directions are half of the reason"
+titles = ["How many directions are loud", "Before and after whitening"]
+axes = plots.panels(titles, alt="05b/white")
+vae_uses.draw_over_beta(axes[0], "latents_in_use", name="latents in use")
+vae_uses.draw_over_beta(axes[0], "effective_directions", 1, "effective directions")
+vae_uses.draw_over_beta(axes[1], "validation_accuracy_of_the_probe", name="on μ")
+vae_uses.draw_over_beta(axes[1], "validation_accuracy_after_whitening", 1, "whitened μ")
+axes[0].set_ylabel("number, of 32 latents")
+axes[1].set_ylabel("accuracy, 100 labels (%)")
+axes[0].legend(frameon=False, loc="lower left")
+axes[1].legend(frameon=False, loc=(0.03, 0.4))
+plt.show()
+
+# %%
+small, half = (
+    vae_uses.recorded_at(beta, "validation_accuracy_after_whitening")
+    for beta in (0.001, 0.5)
+)
+settle("combine.whitened", small - half)
+
+# %% [markdown]
+# **Loudness is a part of the reason, and not the whole.**
+# The effective directions are 14 at a small β, 21 around 0.2, and 9 at $\beta = 4$, where most latents are switched off.
+# After whitening every β loses about five points, so loudness matters, and little of the rise at the right is left.
 # On the left, however, 1.8 of 2.6 points remain, so a small β must also *know* more of what a class needs, and why it does is not shown here.
+# Lost latents do not explain it, since all 32 are in use up to $\beta = 0.5$, where in use means that they say more than a tenth of a nat about an image.
 #
-# An older record had five points in place of two, because its probe standardised every latent, a step for which chapter 5c has a clinic.
 # All VAEs of chapter 5 have $\beta = 1$, so its probes may carry a handicap.
+# An older record even had five points in place of two, because its probe standardised every latent, a step for which chapter 5c has a clinic.
 #
-# What does a small β look like?
-# Here is one VAE for each of two β on the few images of the package, which decides nothing about probes, so there are none.
+# ### What does a small β look like?
+#
+# Here is one VAE for each of two β, on the few images of the package.
 
 # %%
 target = vae_transfer.load_target("mnist", P.full_data, P.data_root).to(P.device)
 source = vae_transfer.load_source("MNIST", P.full_data, P.data_root).to(P.device)
-drawn = study.draw_labels(target.train.labels, 10, max(5, P.draws), P.seed + 2000)[
-    : P.draws
-]
-unlabelled = target.train.subset(slice(0, 10_000))
-has_probes = P.seeds > 1
-# Where a run with an output folder keeps what it trained, so that it can be resumed.
-checkpoints = P.table_path("vae")
-checkpoints = checkpoints and checkpoints.with_suffix("")
-
-
-def probe_of(features_of, images):
-    """The mean accuracy (%) over the draws of probes on features, on `images`."""
-    validation = target.validation
-    x_validation, x_images = features_of(validation), features_of(images)
-    accuracies = []
-    for draw in drawn:
-        few = target.train.subset(draw.indices.to(P.device))
-        fitted = transfer.linear_probe(
-            features_of(few), few.labels, x_validation, validation.labels
-        )
-        accuracies.append(100 * fitted.accuracy(x_images, images.labels))
-    return np.mean(accuracies)
-
-
-def terms_of(one, images):
-    """The ELBO with β = 1 and its KL, of at most 1,000 images."""
-    torch.manual_seed(P.seed)
-    with torch.no_grad():
-        return vae.elbo(one.model, images.images[:1000] / 255)
-
-
-def mu_of(one):
-    """The function that gives the μ of images."""
-    to_mu = nn.Sequential(one.encoder.body, one.encoder.mu)
-    return partial(transfer.features, to_mu, batch_size=1000)
-
-
-def measures_of(one):
-    """What a VAE is worth on validation, {measure: number}; probes where there are several."""
-    terms = terms_of(one, target.validation)
-    features_of = mu_of(one)
-    of_unlabelled = features_of(unlabelled)
-    found = {
-        "bound": terms.elbo.mean().item(),
-        # Each says more than a tenth of a nat about an image.
-        "latents in use": (terms.kl.mean(0) > 0.1).sum().item(),
-        "effective directions": representations.effective_directions(of_unlabelled),
-    }
-    if has_probes:
-        whiten = representations.whitening(of_unlabelled)
-        validation = target.validation
-        found["accuracy of the probe"] = probe_of(features_of, validation)
-        found["accuracy after whitening"] = probe_of(
-            lambda images: whiten(features_of(images)), validation
-        )
-    return found
-
-
-by_beta, vaes = {}, {}
-for beta in P.betas:
-    vaes[beta] = vae_transfer.pretrain_all(
-        {"MNIST": source},
-        range(P.seeds),
-        P.seen,
-        partial(vae_transfer.pretrain, beta=beta),
-        label=f"beta-{beta}",
-        checkpoints=checkpoints,
-        jobs=P.jobs,
-    )["MNIST"].values()
-    by_beta[beta] = [measures_of(one) for one in vaes[beta]]
+judge = vae_uses.judge_of(target, P.draws, P.seed)
+vaes = vae_uses.pretrain_over_beta(
+    source, P.betas, range(P.seeds), P.seen, P.table_path("vae"), P.jobs
+)
+rows = []
+for beta, (first, *_) in vaes.items():
+    bound = judge.bound(first, target.validation)
+    count = directions_checked(judge.codes(first))
+    rows.append((beta, f"{bound:.1f}", judge.in_use(first), f"{count:.1f}"))
+show_table(rows, ("β, run here", "ELBO (nats)", "latents in use", "your directions"))
+if "beta" in P.parts:  # what the recorded curves are made of
+    vae_uses.report_over_beta(judge, vaes, source, f"MNIST, {size}")
 
 # %% slide="What a small β draws, and what it cannot"
-means = {
-    beta: {name: np.mean([values[name] for values in found]) for name in found[0]}
-    for beta, found in by_beta.items()
-}
-show_table(
-    [
-        (beta, *(f"{number:.1f}" for number in row.values()))
-        for beta, row in means.items()
-    ],
-    ("β, run here", *means[P.betas[0]]),
-)
-smallest = min(beta for beta in P.betas if beta > 0)
-two_betas = (smallest, min(P.betas, key=lambda beta: abs(beta - 1)))
-first = {beta: next(iter(vaes[beta])).model for beta in two_betas}
 eight = target.test.images[:8] / 255
+two_betas = (min(b for b in P.betas if b > 0), min(P.betas, key=lambda b: abs(b - 1)))
+models = {f"β = {beta}": vaes[beta][0].model for beta in two_betas}
 rows = {"test digits": eight}
-for beta in two_betas:
-    rows[f"β = {beta}:\nencoded, decoded"] = first[beta].reconstruct(eight)
-for beta in two_betas:
+rows |= {
+    f"{name}:\nencoded, decoded": m.reconstruct(eight) for name, m in models.items()
+}
+for name, model in models.items():
     generator = torch.Generator(P.device).manual_seed(P.seed)
-    rows[f"β = {beta}:\ndrawn from N(0, 1)"] = first[beta].sample(8, generator)
+    rows[f"{name}:\ndrawn from N(0, 1)"] = model.sample(8, generator)
 plots.image_grid(
     torch.cat(list(rows.values())).cpu(),
     list(rows),
@@ -318,87 +257,6 @@ plt.show()
 # That is what the bound pays for, here 416 against 156 nats.
 # With $\beta = 1$ the copies are vaguer and the inventions look more like digits.
 # A probe asks for no invention, so it does not pay.
-#
-# The next cell only keeps what a recorded run has found.
-
-# %%
-if "beta" in P.parts:
-    # With β = 0 nothing keeps codes near the prior, so that it is no choice of a VAE.
-    vaes_of = [beta for beta in P.betas if beta > 0]
-    best = {
-        what: max(vaes_of, key=lambda beta: means[beta][measure])
-        for what, measure in (
-            ("the bound", "bound"),
-            ("the probe", "accuracy of the probe"),
-        )
-    }
-    at_best = {
-        what: {
-            "bound": np.array(
-                [terms_of(one, target.test).elbo.mean().item() for one in vaes[beta]]
-            ),
-            "accuracy of the probe": np.array(
-                [probe_of(mu_of(one), target.test) for one in vaes[beta]]
-            ),
-        }
-        for what, beta in best.items()
-    }
-    data_name = f"MNIST, {size}"
-    labels = ["these test images", "these label draws"]
-    for name, measure, unit, a, b in [
-        ("bound", "bound", "nats", "the bound", "the probe"),
-        ("probe accuracy", "accuracy of the probe", "points", "the probe", "the bound"),
-    ]:
-        e = study.effect_of(at_best[a][measure] - at_best[b][measure])
-        id = record_id("05b", f"{name} at best β", (f"best for {a}", f"best for {b}"))
-        name = f"{name} at the β best for {a} − at the β best for {b}"
-        show_record(e.to_record(name, unit, id=id, data=data_name, conditional=labels))
-    for what, beta in best.items():
-        id = record_id("05b", "best β", what)
-        report(f"best β for {what}", beta, id=id, n=P.seeds, data=data_name)
-    features_of = {
-        "raw pixels": partial(vae_transfer.pixels, draw=None),
-        "PCA": partial(vae_transfer.fit_pca(source), draw=None),
-    }
-    for name, features in features_of.items():
-        report(
-            f"validation accuracy of a probe on {name}",
-            probe_of(features, target.validation),
-            "%",
-            id=record_id("05b", "validation accuracy of a baseline", name),
-            n=P.draws,
-            data=data_name,
-        )
-        on_test = probe_of(features, target.test)
-        for what in best:
-            e = study.effect_of(at_best[what]["accuracy of the probe"] - on_test)
-            id = record_id("05b", "probe above a baseline", (f"best for {what}", name))
-            text = f"probe accuracy at the β best for {what} − on {name}"
-            show_record(
-                e.to_record(text, "points", id=id, data=data_name, conditional=labels)
-            )
-    MEASURED = {
-        "bound": ("validation bound", "nats"),
-        "accuracy of the probe": ("validation accuracy of the probe", "%"),
-        "accuracy after whitening": ("validation accuracy after whitening", "%"),
-        "latents in use": ("latents in use", ""),
-        "effective directions": ("effective directions", ""),
-    }
-    for beta in P.betas:
-        for measure, (what, unit) in MEASURED.items():
-            mean, low, high = study.mean_interval(
-                [values[measure] for values in by_beta[beta]]
-            )
-            report(
-                f"{what} at β = {beta}",
-                mean,
-                unit,
-                id=record_id("05b", what, f"β = {beta}"),
-                low=low,
-                high=high,
-                n=P.seeds,
-                data=data_name,
-            )
 
 # %% [markdown]
 # ## 2. Which half carries over?
@@ -407,236 +265,144 @@ if "beta" in P.parts:
 # The encoder has learned to find a code for an image, and the decoder to draw an image from a code.
 # Which of the two has learned something that holds for *other* digits?
 #
-# The test needs no labels.
 # A VAE was trained on digits 0–4, the *source*.
-# The *target* is digits 5–9, and we have only 200 unlabelled images of them.
-# We compare eight ways to a VAE of the target.
-# Each has the same number of gradient steps on the target, and the reused parts had their steps on the source before:
+# The *target* is digits 5–9, of which we have 200 images without labels.
+# Each way to a VAE of the target has the same number of gradient steps on these 200:
 #
 # | way | encoder | decoder |
 # |---|---|---|
 # | from scratch | new, trained | new, trained |
 # | encoder kept | the source's, frozen | new, trained |
-# | decoder kept | new, trained | the source's, frozen |
 # | hidden layer kept | the source's hidden layer, frozen; new heads for $\mu$ and $\sigma$, trained | new, trained |
+# | decoder kept | new, trained | the source's, frozen |
 # | all fine-tuned | the source's, trained on | the source's, trained on |
 #
-# The other three ways are controls, *encoder untrained*, *hidden layer untrained* and *decoder untrained*, in which the frozen part was never trained at all.
+# A frozen half might do well because it has learned something, or merely because the other half does the work.
+# So each of the three has a control, such as *encoder untrained*, whose frozen part was never trained at all.
 # *Source, as it is* has no training on the target.
-# A frozen half might do well because it has learned something, or merely because the other half does the work, and only a control can tell.
 #
 # The measure is the bound on *test* images of 5–9, which is the ELBO at β = 1 in nats per image, so higher is better.
 
 # %%
-low, high = [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]
+predict("combine.kept_half")
 
 
-def only(images, classes):
-    """The images of these digits."""
-    return images.subset(
-        torch.isin(images.labels, torch.tensor(classes, device=images.device))
-        .nonzero()
-        .flatten()
-    )
-
-
+# %%
 def new_vae(seed):
     """The chapter's network, 784 → 256 → 32 and back, untrained."""
     torch.manual_seed(seed)
     return vae.mlp_vae(latent=32, widths=(256,)).to(P.device)
 
 
-def train_vae(model, images, steps, seed, batch_size=50):
-    """Trains what is not frozen for so many gradient steps, rounded to whole epochs."""
-    adam = torch.optim.Adam(transfer.trainable(model), lr=1e-3, fused=True)
-    passes = max(1, steps * batch_size // len(images))
-    fit(
-        model,
-        images,
-        vae.vae_loss(),
-        epochs=passes,
-        batch_size=batch_size,
-        optimizer=adam,
-        seed=seed,
-        quiet=True,
-    )
-    return model.eval()
-
-
-def test_bound(model):
-    """The ELBO at β = 1 on the test images of the target, in nats per image; the same
-    noise for every model.
-    """
-    torch.manual_seed(P.seed)
-    return -evaluate(model, only(digits.test, high), vae.vae_loss())["loss"]
-
-
-small = P.profile == "smoke"
-repeats = P.draws if "parts" in P.parts else min(P.draws, 3 if small else 5)
-source_steps = 60 if small else 300
-budgets = (
-    [20] if small else [200, 800] if "parts" in P.parts else [120]
-)  # gradient steps on the target
-low_vaes = [
-    train_vae(new_vae(seed), only(digits.train, low), source_steps, seed)
-    for seed in range(min(repeats, 3))
-]
-
-# %%
-pool = only(digits.train, high)
-
-
-def every_way(draw, steps):
-    """The VAEs that the ways make of one draw of 200 images, {way: VAE}."""
-    source, fresh = low_vaes[draw % len(low_vaes)], 100 + draw
-    untrained = new_vae(1000 + draw)
-    chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(fresh))[
-        :200
-    ]
-    few = pool.subset(chosen.to(P.device))
-    reuse = representations.reuse
-    ways = {
-        "from scratch": new_vae(fresh),
-        "encoder kept": reuse(source, new_vae(fresh), "encoder"),
-        "encoder untrained": reuse(untrained, new_vae(fresh), "encoder"),
-        "hidden layer kept": reuse(source, new_vae(fresh), "hidden layer"),
-        "hidden layer untrained": reuse(untrained, new_vae(fresh), "hidden layer"),
-        "decoder kept": reuse(source, new_vae(fresh), "decoder"),
-        "decoder untrained": reuse(untrained, new_vae(fresh), "decoder"),
+def every_way(source, seed):
+    """The eight ways to a VAE of the target, before their training: {way: VAE}."""
+    reuse, untrained = representations.reuse, new_vae(900 + seed)
+    return {
+        "from scratch": new_vae(seed),
+        "encoder kept": reuse(source, new_vae(seed), "encoder"),
+        "encoder untrained": reuse(untrained, new_vae(seed), "encoder"),
+        "hidden layer kept": reuse(source, new_vae(seed), "hidden layer"),
+        "hidden layer untrained": reuse(untrained, new_vae(seed), "hidden layer"),
+        "decoder kept": reuse(source, new_vae(seed), "decoder"),
+        "decoder untrained": reuse(untrained, new_vae(seed), "decoder"),
         "all fine-tuned": copy.deepcopy(source),
     }
-    for model in ways.values():
-        train_vae(model, few, steps, seed=fresh)
-    return ways | {"source, as it is": source}
 
 
-of_first_draw = {}
-for steps in budgets:
-    found = []
-    for draw in range(repeats):
-        ways = every_way(draw, steps)
-        of_first_draw = of_first_draw or ways
-        found.append({name: test_bound(model) for name, model in ways.items()})
-    pairs = [(name, "from scratch") for name in list(found[0])[1:]]
-    parts = ("encoder", "hidden layer", "decoder")
-    pairs += [(f"{part} kept", f"{part} untrained") for part in parts]
-    scratch = [run["from scratch"] for run in found]
-    rows = [("from scratch", f"{sum(scratch) / repeats:.1f}", "–")]
-    records = []
-    for a, b in pairs:
-        gain = study.effect_of([run[a] - run[b] for run in found])
-        between = f"{gain.effect:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
-        mean = sum(run[a] for run in found) / repeats
-        is_way = b == "from scratch"
-        rows.append(
-            (a, f"{mean:.1f}", between) if is_way else (f"{a} − {b}", "", between)
-        )
-        measure = "test bound" if is_way else "bound above its control"
-        difference = gain.to_record(
-            f"test bound, {a} − {b}, {steps} steps",
-            "nats",
-            id=record_id("05b", measure, (a, b), f"{steps} steps"),
-            data="digits 0–4 → 5–9, embedded",
-            conditional=[
-                "these test images",
-                f"these {len(low_vaes)} pretrained models",
-            ],
-        )
-        records.append(difference)
-    header = (
-        f"after {steps} steps",
-        "test ELBO (nats)",
-        "difference (nats, 95 %)",
-    )
-    show_table(rows, header, records)
-print(
-    f"The intervals are over {repeats} draws of the 200 images, for these "
-    f"{len(low_vaes)} pretrained VAEs."
-)
+# %%
+low, high = [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]
+is_smoke = P.profile == "smoke"
+source_steps, steps = (
+    (60, 20) if is_smoke else (300, 120)
+)  # on the source, on the target
+of_source = vae_uses.only(digits.train, low)
+low_vaes = [
+    vae_uses.train_vae(new_vae(number), of_source, source_steps, number)
+    for number in range(2 if is_smoke else 3)
+]
+pool, unseen = (vae_uses.only(images, high) for images in (digits.train, digits.test))
 
-# %% slide="The same ten digits, by every way"
-unseen = only(digits.test, high)
-ten = torch.cat([(unseen.labels == c).nonzero()[:2].flatten() for c in high])
-ten = unseen.images[ten] / 255
-rows = {"test digits": ten}
-rows |= {name: model.reconstruct(ten) for name, model in of_first_draw.items()}
+# %%
+few = vae_uses.some(pool, 200, seed=100)
+ways = every_way(low_vaes[0], seed=100)
+for model in ways.values():
+    vae_uses.train_vae(model, few, steps, seed=100)
+ways["source, as it is"] = low_vaes[0]
+bounds = {
+    name: vae_uses.bound_of(model, unseen, P.seed) for name, model in ways.items()
+}
+vae_uses.show_ways([bounds], steps)
+settle("combine.kept_half", bounds["encoder kept"] - bounds["decoder kept"])
+
+# %% slide="The same digits, by every way"
+first_of_each = torch.cat([(unseen.labels == c).nonzero()[:1].flatten() for c in high])
+test_digits = unseen.images[first_of_each] / 255
+left_out = ("hidden layer kept", "hidden layer untrained", "source, as it is")
+drawn = {"test digits": test_digits}
+drawn |= {
+    way: m.reconstruct(test_digits) for way, m in ways.items() if way not in left_out
+}
 plots.image_grid(
-    torch.cat(list(rows.values())).cpu(),
-    list(rows),
-    title=f"Ten test digits, encoded and decoded after {budgets[0]} steps",
+    torch.cat(list(drawn.values())).cpu(),
+    list(drawn),
+    title=f"Encoded and decoded after {steps} steps",
     alt="05b/ways",
+    columns=5,
 )
 plt.show()
 
 # %% [markdown]
-# First compare *encoder kept* with *decoder kept*, because the higher ELBO of the two tells which half it is better to keep *after so many steps*.
-# Then compare each with its control, in the last rows.
-#
-# Two things are mixed in the first comparison.
-# A frozen part is a head start, since there is less to learn, but it is also a limit, since it cannot adapt.
-# The head start counts most after few steps, the limit after many.
-#
+# This is a single draw of the 200 images, in which the kept encoder is ahead of scratch and the kept decoder is not.
 # In the picture, the kept decoder draws a nine as a four, because it knows no nine.
 # The untrained encoder yields one blob for all digits.
 # Its means differ by about 0.05 from image to image while its noise has $\sigma = 1$, so the new decoder can only draw the average digit.
 # Part of what a trained encoder knows is therefore simply to speak louder than its noise.
-# In the two ways with a frozen hidden layer the heads are trained and can learn to be louder, but 120 steps are too few for that.
 #
-# The longer runs are recorded, with ten draws of the 200 images.
-# Each mark in the next figure is the bound of one way minus that of scratch, so right of the dashed line is better than starting anew.
-# The untrained decoder is not drawn, since it lies hundreds of nats to the left.
-# Which ways are ahead after 200 steps, and which are left after 800?
+# Two things are mixed in the comparison.
+# A frozen part is a head start, since there is less to learn, but it is also a limit, since it cannot adapt.
+# The head start counts most after few steps, the limit after many, so one number of steps does not tell which half to keep.
+# Longer runs are recorded, with ten draws of the 200 images.
+# The next cell makes them if you ask for `parts`.
+
+# %%
+if "parts" in P.parts:
+    vae_uses.record_ways(every_way, low_vaes, pool, unseen, P.draws, P.seed)
+
+# %% [markdown]
+# What is left after 800 steps?
 
 # %%
 predict("combine.all_fine_tuned")
 
-# %% slide="Only the VAE that is fine-tuned as a whole is ahead of scratch"
-gains = study.recorded_by_measure("05b", "test_bound")
-axis = plots.panels(
-    ["Only a VAE that is trained on as a whole beats a new one"],
-    alt="05b/parts",
-    width=7,
-)[0]
-for steps, marker in ((200, "o"), (800, "s")):
-    rows = [
-        row
-        for row in gains
-        if row["id"].endswith(f"/{steps}_steps")
-        and "decoder_untrained" not in row["id"]
-    ]
-    ways = [row["id"].split("/")[2].partition("-")[0] for row in rows]
-    effects = np.array([row["value"] for row in rows])
-    lengths = [
-        effects - [row["low"] for row in rows],
-        [row["high"] for row in rows] - effects,
-    ]
-    places = np.arange(len(rows)) + (0.12 if steps == 800 else -0.12)
-    axis.errorbar(
-        effects, places, xerr=lengths, fmt=marker, label=f"after {steps} steps"
-    )
-    axis.set_yticks(range(len(rows)), [way.replace("_", " ") for way in ways])
-axis.axvline(0, color="grey", linestyle="--")
-axis.invert_yaxis()
-axis.set(xlabel="recorded test bound, this way − scratch (nats, 95 %)")
-axis.legend(frameon=False)
+# %% [markdown]
+# Each mark is the bound of one way minus that of scratch, so right of the dashed line is better than starting anew.
+# The untrained decoder is not drawn, since it lies hundreds of nats to the left.
+# Which ways are ahead after 200 steps, and which are left after 800?
+
+# %% slide="Which ways are ahead of a new VAE?"
+(axis,) = plots.panels(
+    ["Ways to a VAE of 5–9, beside a new one"], alt="05b/parts", width=8
+)
+vae_uses.draw_ways(axis)
+axis.set(xlabel="← worse than a new VAE    test bound, difference (nats)    better →")
+axis.legend(frameon=False, loc="center left")
 plt.show()
 
 # %%
 settle("combine.all_fine_tuned")
 
 # %% [markdown]
-# If you may keep one half, keep the encoder, because *encoder kept* is 18 to 22 nats better than *decoder kept* in the recorded runs.
-# Is that because the encoder carries over more?
+# **If you may keep one half, keep the encoder, but fine-tune all of it if you can.**
+# *Encoder kept* is 18 to 22 nats better than *decoder kept* in the recorded runs, and yet neither is ahead of scratch.
+# The kept encoder is 2 nats behind after 200 steps and 22 after 800, and only the VAE that is fine-tuned as a whole is ahead, by 18 nats after 200 steps and by 1.1 [0.3, 1.8] after 800.
+#
+# Does the encoder then carry over more?
 # The controls do not say so.
 # A kept encoder is only 34 to 37 nats better than its control, and part of that is speaking louder.
 # A kept decoder is 362 nats better than an untrained one, but that one draws nothing but grey, and any decoder that knew the average digit would beat it.
 # With heads that are trained, the source's hidden layer is worth 25 nats more than a random one after 200 steps, and 4 after 800.
 # By then a *random* hidden layer with trained heads is even 9.5 nats better than the whole encoder of the source.
-# So the encoder is the half to freeze because it needs learning less, and which half has learned more about other digits is not decided by these controls.
-#
-# Neither half alone is enough, however.
-# The kept encoder is ahead of scratch after the 120 steps of the profile `cpu`, but 2 nats behind after 200 and 22 after 800, and the kept decoder is behind each time.
-# Only the VAE that is fine-tuned as a whole is ahead, by 18 nats after 200 steps and by 1.1 [0.3, 1.8] after 800.
+# So the encoder is the half to freeze because it needs learning less, and which half has learned more about other digits is not decided.
 # All of this holds for three source VAEs, trained on images of the package.
 
 # %% [markdown]
@@ -672,7 +438,7 @@ settle("combine.all_fine_tuned")
 #
 # So we use the unbiased estimate of HSIC (Song et al. 2012; Nguyen et al. 2021), which may come out below 0.
 #
-# ### Exercise 1: debiased CKA · 15 minutes
+# ### Exercise 2: debiased CKA · 15 minutes
 #
 # Let $\tilde K$ and $\tilde M$ be $K$ and $M$ with zeros on their diagonals.
 # With $\mathbf 1$ for a vector of $n$ ones, the unbiased estimate is
@@ -723,96 +489,42 @@ print(
 # %% [markdown]
 # Now we compare VAEs.
 # Each is asked about the same 500 test images of all ten digits, layer by layer.
-# The first panel compares two VAEs of digits 0–4 from two seeds, the second a VAE of 0–4 with one of 5–9, and the third a VAE of 0–4 with a network that was *never trained*.
-# The third is the control, because it shows similarity that training did not make, and the fourth is the second minus the third.
+# The first panel will compare two VAEs of digits 0–4 from two seeds, the second a VAE of 0–4 with one of 5–9.
+# The third is the control, a VAE of 0–4 beside a network that was *never trained*, and the fourth is the second minus the third.
 # Each number is a mean over several pairs of networks.
-# Look along the diagonals.
 
 # %%
 predict("combine.untrained_likeness")
 
 # %%
-shown = digits.test.subset(slice(0, 500))
-x = shown.images / 255
-
-
-@torch.no_grad()
-def layers(model):
-    """The features of the images at each stage of a VAE: [500, width] each."""
-    hidden = model.encoder.body(x)
-    mu = model.encoder.mu(hidden)
-    drawn = model.decoder[:2](mu)  # its hidden layer
-    image = model.reconstruct(x).flatten(1)
-    return {
-        "pixels": x.flatten(1),
-        "encoder": hidden,
-        "μ": mu,
-        "decoder": drawn,
-        "image": image,
-    }
-
-
-def likeness(first, second):
-    """CKA of each stage of one VAE (rows) with each of the other (columns)."""
-    return representations.cka_table(
-        list(layers(first).values()), list(layers(second).values())
-    )
-
-
-several = low_vaes
-if len(low_vaes) == 1:
-    several = low_vaes + [
-        train_vae(new_vae(1), only(digits.train, low), source_steps, 1)
-    ]
-several = several[: 2 if small else 3]
+x = digits.test.images[:500] / 255
+of_target = vae_uses.only(digits.train, high)
+count = len(low_vaes)
+high_vaes = [
+    vae_uses.train_vae(new_vae(50 + k), of_target, source_steps, 50 + k)
+    for k in range(count)
+]
 comparisons = {
-    "0–4 and 0–4, another seed": several[1:] + several[:1],
-    "0–4 and 5–9": [
-        train_vae(new_vae(50 + k), only(digits.train, high), source_steps, seed=50 + k)
-        for k in range(len(several))
-    ],
-    "0–4 and an untrained network": [
-        new_vae(60 + k).eval() for k in range(len(several))
-    ],
+    "0–4 and 0–4, another seed": low_vaes[1:] + low_vaes[:1],
+    "0–4 and 5–9": high_vaes,
+    "0–4 and an untrained network": [new_vae(60 + k).eval() for k in range(count)],
 }
 of_pairs = {
-    title: torch.stack([likeness(one, other) for one, other in zip(several, others)])
+    title: torch.stack([vae_uses.likeness(*pair, x) for pair in zip(low_vaes, others)])
     for title, others in comparisons.items()
 }
+
+# %% [markdown]
+# Look along the diagonals, first of the second panel and then of the fourth.
+
+# %% slide="How alike are two representations?"
 panels = {title: values.mean(0) for title, values in of_pairs.items()}
 _, second, control = panels.values()
 panels["5–9 minus untrained"] = second - control
-
-# %% slide="How alike are two representations?"
-stages = list(layers(low_vaes[0]))
-axes = plots.panels(
-    list(panels),
-    alt="05b/likeness",
-    height=3.9,
-    width=4.3,
-)
+names = list(vae_uses.layers(low_vaes[0], x[:4]))
+axes = plots.panels(list(panels), alt="05b/likeness", height=3.9, width=4.3)
 for axis, (title, values) in zip(axes, panels.items()):
-    axis.grid(False)
-    if "minus" in title:
-        axis.imshow(values, cmap="PuOr", vmin=-0.6, vmax=0.6)
-    else:
-        axis.imshow(values, cmap="cividis", vmin=0, vmax=1)
-    axis.set_xticks(range(len(stages)), stages, fontsize=10)
-    axis.set_yticks(range(len(stages)), stages, fontsize=10)
-    axis.set(xlabel="stage of the second", ylabel="stage of the first")
-    for row, line in enumerate(values.tolist()):
-        for column, value in enumerate(line):
-            is_dark = abs(value) > 0.4 if "minus" in title else value < 0.5
-            colour = "white" if is_dark else "black"
-            axis.text(
-                column,
-                row,
-                f"{value:.2f}",
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=10,
-            )
+    vae_uses.draw_likeness(axis, values, names, difference="minus" in title)
 plt.show()
 
 # %%
@@ -823,44 +535,41 @@ for title, values in of_pairs.items():
 settle("combine.untrained_likeness", control[1, 1].item())
 
 # %% [markdown]
-# The stage "pixels" is 1 by construction, because the images are the same.
-# In the second panel the similarity falls along the diagonal, in `cpu` from 0.87 for the hidden layers of the encoders over 0.80 for $\mu$ to 0.75 for the decoders.
-# So likeness alone would advise to keep the first layer of the encoder.
-# But the control has 0.81 there, because random weights keep a good part of the geometry of their input.
-# The fourth panel leaves 0.06 to the encoders, and 0.26 to 0.28 to the other stages, so the order flips.
+# **The raw likeness advises to keep the encoder, and the one above the control advises the other half.**
+# In the second panel it falls along the diagonal, in `cpu` from 0.87 for the hidden layers of the encoders over 0.80 for $\mu$ to 0.75 for the decoders.
+# But the control has 0.81 for the encoders, because random weights keep a good part of the geometry of their input.
+# The fourth panel leaves 0.06 to the encoders, and 0.26 to 0.28 to the other layers, so the order flips.
 # The pairs differ by 0.04 at most, so other seeds would not change this.
+# The layer "pixels" is 1 by construction, because the images are the same.
 #
-# The fourth panel is a description and no more.
+# Neither panel settles the matter.
 # CKA is a kind of cosine, and nothing says that from 0.81 to 0.87 is a smaller step than from 0.49 to 0.75.
-#
-# Bonheme and Grzes (2023) compared VAEs that were trained on different data sets in this way.
-# They conclude that the representations of encoders are generic and those of decoders specific.
+# Bonheme and Grzes (2023) compared VAEs of different data sets in this way, and conclude that the representations of encoders are generic and those of decoders specific.
 # Our second panel agrees, and the fourth does not.
-# As it happened, the uncorrected number advised the half that section 2 freezes, and the corrected one the other.
 # CKA describes the images that were shown, but says nothing about what anybody can do with the features.
 
 # %% [markdown]
-# ## 4. A task on which a VAE should win
+# ## 4. What is it, and where?
 #
 # What carries over depends on the task, and so far every task with labels asked *what* is in an image.
 # A VAE has to say *everything* that changes from image to image, because its decoder must draw the image again.
-# That includes *where* something lies and *which way* it points, so a task about place or direction should suit it better than most.
+# That includes *where* something lies and *which way* it points.
+# Does a task about place or direction suit it better?
 # Zhai et al. (2019, arXiv 1910.04867) have such tasks in their benchmark of representations.
 #
 # We draw 6,000 bars, anywhere and in any direction.
-# There are two tasks with few labels: in which eighth of its range from left to right does the middle of the bar lie, and in which eighth of the half circle does it point?
+# There are two tasks with 40 labels: in which eighth of its range from left to right does the middle of the bar lie, and in which eighth of the half circle does it point?
 # Guessing is right in 12.5 % of the images.
 
 # %%
-location, orientation = (shapes.bars_task(factor) for factor in shapes.FACTORS)
+tasks = {factor: shapes.bars_task(factor) for factor in shapes.FACTORS}
+images = tasks["location"].train.images
+
+# %%
+eighths = [(task.train.labels[:12] + 1).tolist() for task in tasks.values()]
 plots.image_grid(
-    location.train.images[:12] / 255,
-    [
-        f"{where + 1} | {turn + 1}"
-        for where, turn in zip(
-            location.train.labels[:12].tolist(), orientation.train.labels[:12].tolist()
-        )
-    ],
+    images[:12] / 255,
+    [f"{where} | {turn}" for where, turn in zip(*eighths)],
     title="Bars: place from left to right | direction, in eighths",
     alt="05b/bars",
     columns=6,
@@ -869,109 +578,65 @@ plt.show()
 
 # %% [markdown]
 # The same VAEs serve both tasks, since the images are the same and they see no label.
-# Before you look: for which of the two tasks will a classifier on $\mu$ gain more over one on pixels?
-# And will fine-tuning the whole network be better than a classifier on $\mu$?
 
 # %%
 predict("combine.bars")
+predict("combine.tuned_or_svm")
 
 # %%
 bar_labels = [40, 160] if "parts" in P.parts else [40]  # in all, of eight classes
-bar_seeds = [P.seed + 70, P.seed + 71, P.seed + 72]
-bar_vaes = vae_transfer.pretrain_together(location.train, bar_seeds, 3 * P.seen)
-BAR_METHODS = {
-    "raw pixels": (vae_transfer.pixels, "linear"),
-    "SVM on pixels": (vae_transfer.pixels, "SVM"),
-    "probe on μ": (None, "linear"),
-    "SVM on μ": (None, "SVM"),
-}
-
-
-def bars_study(factor, task):
-    """Accuracies of classifiers and of networks on bars, with 5 and 20 labels a class."""
-    starts = dict(zip(bar_seeds, bar_vaes))
-    mu = partial(vae_transfer.mu_of, starts)
-    methods = [
-        study.Method("scratch", partial(vae_transfer.scratch, task), batched=True),
-        study.Method(
-            "VAE fine-tuned",
-            partial(vae_transfer.fine_tuned, task, starts),
-            batched=True,
-        ),
-    ]
-    for name, (view, kind) in BAR_METHODS.items():
-        run = partial(vae_transfer.probe, task, view or mu, kind=kind)
-        methods.append(study.Method(name, run))
-    return study.run_study(
-        f"bars: {factor}",
-        methods,
-        bar_labels,
-        P.draws,
-        labels=task.train.labels,
-        seed=P.seed,
-        pretrain_seeds=bar_seeds,
-    )
-
-
-bar_tables = {
-    factor: bars_study(factor, task)
-    for factor, task in zip(shapes.FACTORS, (location, orientation))
-}
-
-# %%
-names = ("scratch", "VAE fine-tuned", *BAR_METHODS)
-columns = [(factor, n) for factor in bar_tables for n in bar_labels]
-gains, records = [], []
-for factor, n in columns:
-    for a, b in (("SVM on μ", "SVM on pixels"), ("VAE fine-tuned", "scratch")):
-        e = study.paired(bar_tables[factor], a, b, "test accuracy", n)
-        gains.append((f"{factor}, {n} labels: {a} − {b}", e))
-        id = record_id("05b", "bars", factor, (a, b), n)
-        name = f"bars, {factor}: {a} − {b}, {n} labels"
-        records.append(e.to_record(name, "points", id=id, data="bars"))
-show_table(
-    [
-        (
-            name,
-            *(
-                f"{bar_tables[factor].mean(name, 'test accuracy', n):.1f}"
-                for factor, n in columns
-            ),
-        )
-        for name in names
-    ],
-    ("accuracy (%)", *(f"{factor}, {n} labels" for factor, n in columns)),
-    records,
+bar_seeds = [P.seed + 70 + k for k in range(3 if "parts" in P.parts else 2)]
+bars_seen = 3 * P.seen if "parts" in P.parts else min(3 * P.seen, 90_000)
+pretrained = vae_transfer.pretrain_together(
+    tasks["location"].train, bar_seeds, bars_seen
 )
+bar_vaes = dict(zip(bar_seeds, pretrained))
+tables = {
+    factor: vae_uses.bars_study(factor, task, bar_vaes, bar_labels, P.draws, P.seed)
+    for factor, task in tasks.items()
+}
+vae_uses.show_bars(tables, bar_labels)
+of_bars = vae_uses.bar_gains(tables, 40)
 
-# %% slide="Place and direction: where a VAE should win"
-ahead = [name.partition(":")[0] for name, e in gains if "SVM" in name and e.low > 0]
-found = f"ahead for {' and '.join(ahead)}" if ahead else "not shown to be ahead"
-axis = plots.panels([f"An SVM on μ is {found}"], alt="05b/bars_gains", width=8)[0]
-for row, (name, e) in enumerate(gains):
-    colour = plots.COLOURS[0 if "SVM" in name else 1]
-    axis.plot((e.low, e.high), (row, row), color=colour, linestyle="-")
-    axis.plot(e.effect, row, "o", color=colour)
-axis.set_yticks(range(len(gains)), [name for name, _ in gains])
-axis.axvline(0, color="grey", linestyle="--")
-axis.invert_yaxis()
-axis.set(xlabel="test accuracy, difference (points, 95 % interval)")
+# %% [markdown]
+# The table has means, but whoever compares two methods on the same labels looks at the paired differences.
+# In which task is the code of use to an SVM, and in which is fine-tuning better than that SVM?
+
+# %% slide="Place and direction"
+titles = []
+for factor, gains in of_bars.items():
+    by_mu = gains["SVM on μ − SVM on pixels"].effect
+    points = f"{by_mu:+.0f} points".replace("-", "−")
+    titles.append(f"{vae_uses.FACTORS[factor]}: μ gives an SVM {points}")
+axes = plots.panels(titles, alt="05b/bars_gains", height=2.6)
+for axis, gains in zip(axes, of_bars.values()):
+    axis.axvline(0, color="black", linestyle="--", linewidth=1)
+    for place, e in enumerate(gains.values()):
+        axis.plot((e.low, e.high), [place] * 2, "-", color=plots.COLOURS[0])
+        axis.plot(e.effect, place, "o", color=plots.COLOURS[0])
+    names = list(gains) if axis is axes[0] else [""] * len(gains)
+    axis.set_yticks(range(len(gains)), names)
+    axis.set(xlim=(-16, 16), ylim=(2.5, -0.5))
+    axis.set_xlabel("test accuracy, difference (points)")
 plt.show()
 
 # %%
-of_direction = dict(gains)["orientation, 40 labels: SVM on μ − SVM on pixels"]
-settle("combine.bars", of_direction.effect)
+gain_of_direction = {name: e.effect for name, e in of_bars["orientation"].items()}
+settle("combine.bars", gain_of_direction["SVM on μ − SVM on pixels"])
+settle("combine.tuned_or_svm", gain_of_direction["VAE fine-tuned − SVM on μ"])
 
 # %% [markdown]
-# Half of what we expected is there.
-# In the profile `cpu`, an SVM on $\mu$ is about ten points ahead of one on pixels for the *direction*, and fine-tuning is ahead of scratch by less.
-# For the *place* nothing is gained, and the SVM on pixels is even a little better.
-# Fine-tuning beats the SVM on $\mu$ for the place, and loses to it for the direction.
+# **The code knows the direction, and for the place it brings nothing.**
+# In the profile `cpu`, an SVM on $\mu$ is eleven points ahead of one on pixels for the direction, and fine-tuning is ahead of scratch by less.
+# For the place neither gains.
+# Fine-tuning beats the SVM on $\mu$ for the place, and loses to it by more than ten points for the direction.
+# So even with one VAE at hand, the task decides how to use it.
+#
 # One guess is that a direction is hard to read off single pixels, while the place is simply where the ink is.
-# A VAE that has seen a tenth as many images, as in `smoke`, shows the opposite: ahead for the place and behind for the direction.
+# A VAE that has seen far fewer images, as in `smoke`, shows the opposite: ahead for the place and behind for the direction.
 # So what a code knows changes while it is learned.
-# A longer recorded run with ten draws agrees, since with 40 and with 160 labels the direction gains 8 to 9 points and the place loses 2.
-# These are three VAEs and one kind of drawing.
+# A longer recorded run with three VAEs and ten draws agrees, since with 40 and with 160 labels the direction gains 8 to 9 points and the place loses 2.
+# All of this is one kind of drawing.
 
 # %% [markdown]
 # ## An open task
@@ -1002,7 +667,7 @@ settle("combine.bars", of_direction.effect)
 # </details>
 #
 # **2.
-# Keeping the encoder beats scratch after 120 steps and loses after 800.
+# Keeping the encoder costs 2 nats against scratch after 200 steps, and 22 after 800.
 # Why?**
 #
 # <details><summary>A frozen part is a head start and a limit.</summary>
@@ -1014,6 +679,21 @@ settle("combine.bars", of_direction.effect)
 # <details><summary>The encoder forgets what it knew.</summary>
 #
 # It is frozen, so it forgets nothing.
+# </details>
+#
+# **3.
+# A code of 32 latents, all of them in use, has 9 effective directions.
+# How can that be?**
+#
+# <details><summary>Some latents vary far more than others, or together.</summary>
+#
+# Right.
+# A quiet latent counts for little, and two that always move together count once.
+# </details>
+#
+# <details><summary>The other 23 latents hold nothing but noise.</summary>
+#
+# A latent that varies little may still tell something; the count only says how loud it is.
 # </details>
 
 # %%

@@ -898,6 +898,33 @@ def class_as_a_generator(detector, classes):
     return (p for _, p in detector.named_parameters() if p.requires_grad)
 
 
+# Chapter 5b.
+
+
+def directions_of_standardised_features(x):
+    return participation(torch.linalg.svdvals((x - x.mean(0)) / x.std(0)).square())
+
+
+def directions_of_the_raw_svd(x):
+    return participation(torch.linalg.svdvals(x).square())
+
+
+def directions_of_singular_values(x):
+    return participation(torch.linalg.svdvals(x - x.mean(0)))
+
+
+def directions_of_single_features(x):
+    return participation(x.var(0, correction=0)).item()
+
+
+def directions_by_rank(x):
+    return np.linalg.matrix_rank((x - x.mean(0)).numpy())
+
+
+def participation(variances):
+    return variances.sum() ** 2 / (variances**2).sum()
+
+
 RIGHT = (
     ("training.step", step_with_a_loss_object),
     ("training.step", step_as_a_number),
@@ -958,6 +985,11 @@ RIGHT = (
 
 
 WRONG = (
+    ("joint.directions", directions_of_standardised_features, "that is not (Σ λ)² / Σ λ²"),
+    ("joint.directions", directions_of_the_raw_svd, "the mean is still in it"),
+    ("joint.directions", directions_of_singular_values, "those are standard deviations"),
+    ("joint.directions", directions_of_single_features, "the variances of single features"),
+    ("joint.directions", directions_by_rank, "each direction that varies at all"),
     ("training.step", step_by_probabilities, "softmax was applied twice"),
     ("training.step", step_without_clearing, "zero_grad"),
     ("training.cross_entropy", cross_entropy_naive, "each row's own maximum"),

@@ -63,6 +63,7 @@ LAYERS = (
         "page_figures",
         "alt_texts",
         "text_runs",
+        "vae_uses",
     ),
     ("exercises", "chapters"),
     ("practice",),

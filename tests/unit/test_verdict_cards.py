@@ -15,7 +15,7 @@ from vaetl_helpers import claims, recorded
 from vaetl_helpers.app import verdict_card
 from vaetl_helpers.app.card_plot import scale_of
 from vaetl_helpers.app.verdict_card import cards_html, question_cards, verdict_cards
-from vaetl_helpers.claims import CONTRACT, comparisons
+from vaetl_helpers.claims import CONTRACT, comparisons, ledger
 from vaetl_helpers.errors import CourseError
 
 COURSE = Path(__file__).parents[2] / "course" / "source"
@@ -215,6 +215,22 @@ def test_a_ratio_and_its_inverse_lie_equally_far_from_no_difference() -> None:
     middle = scale.place(1)
     assert scale.place(4) - middle == pytest.approx(middle - scale.place(1 / 4))
     assert 1.0 in scale.ticks()
+
+
+def test_a_far_interval_does_not_press_the_others_into_a_line() -> None:
+    rows = [row for row in ledger() if row.claim == "overfitting" and row.primary]
+    scale = scale_of("nats", rows)
+    assert scale.linear == pytest.approx(0.1) and 0 in scale.ticks() and -1 in scale.ticks()
+    low, high = (scale.place(end) for end in scale.margin)
+    assert high - low > 15, "the margin is wide enough to be seen"
+    assert scale.place(-1) < scale.place(-0.1) < low < scale.place(0) < high
+
+
+def test_a_card_says_what_its_numbers_are_and_which_side_is_better() -> None:
+    words = shown("overfitting").select_one(".vc-plot").get_text(" ")
+    assert "loss on unseen images at equal training loss, scratch − VAE, in nats" in words
+    assert "for the claim: the VAE loses less" in words
+    assert "steps of scratch ÷ steps of the VAE, logarithmic axis" in str(shown("efficiency"))
 
 
 def test_an_unknown_claim_is_refused() -> None:

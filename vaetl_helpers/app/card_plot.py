@@ -23,16 +23,21 @@ EMPTY = {"points": 4.0, "nats": 0.2, "times": 8.0, "tasks": 8.0}
 FEWEST_TICKS = 3
 EXACT = 1e-9  # of a power of ten
 MOST_TICKS = 8  # more labels would touch each other on a phone
+FAR = 10  # margins: an interval that reaches further would press the others into a line
 MARKS = {"supported": "●", "contradicted": "✖", "no gain": "■", "undecided": "◆"}
 MARK_OF_RUN = "✚"
 
 
 class Scale(NamedTuple):
-    """An axis from `low` to `high` in `unit`; a ratio's is logarithmic."""
+    """An axis from `low` to `high` in `unit`; a ratio's is logarithmic.
+
+    That of a difference is logarithmic beyond ±`linear`, where that is given.
+    """
 
     unit: str
     low: float
     high: float
+    linear: float = 0.0
 
     @property
     def is_ratio(self) -> bool:
@@ -46,13 +51,24 @@ class Scale(NamedTuple):
 
     def place(self, number: float) -> float:
         """Where a number stands, in per cent of the axis from its left."""
-        low, high, number = self.low, self.high, min(max(number, self.low), self.high)
-        if self.is_ratio:
-            low, high, number = math.log(low), math.log(high), math.log(number)
+        number = min(max(number, self.low), self.high)
+        low, high, number = (self._shown(end) for end in (self.low, self.high, number))
         return 100 * (number - low) / (high - low)
+
+    def _shown(self, number: float) -> float:
+        """The number on the scale that is drawn."""
+        if self.is_ratio:
+            return math.log(number)
+        if self.linear and abs(number) > self.linear:
+            return math.copysign(1 + math.log10(abs(number) / self.linear), number)
+        return number / self.linear if self.linear else number
 
     def ticks(self) -> list[float]:
         """Round numbers on the axis, the null among them."""
+        if self.linear:
+            steps = [self.linear * 10**k for k in range(5)]
+            all_of_them = [-step for step in reversed(steps)] + [0.0, *steps]
+            return [tick for tick in all_of_them if self.low <= tick <= self.high]
         if not self.is_ratio:
             return self._inside(MaxNLocator(6, steps=[1, 2, 5, 10]))
         inside = self._inside(LogLocator(subs=(1, 2, 5)))
@@ -81,14 +97,26 @@ def scale_of(unit: str, rows: Sequence[Row] = ()) -> Scale:
     numbers += [1 / margin**4 if is_ratio else -2 * margin]
     if not rows:  # nobody knows yet which side it will be
         numbers += [1 / numbers[0] if is_ratio else -numbers[0]]
+    if not is_ratio and rows and max(map(abs, numbers)) > FAR * margin:
+        # The numbers themselves have room enough, a tenth more than the furthest.
+        return Scale(unit, 1.1 * min(numbers), 1.1 * max(numbers), linear=2 * margin)
     values = np.log(numbers) if is_ratio else np.array(numbers)
     room = 0.06 * (values.max() - values.min())
     low, high = float(values.min() - room), float(values.max() + room)
     return Scale(unit, math.exp(low), math.exp(high)) if is_ratio else Scale(unit, low, high)
 
 
-def plot_html(unit: str, rows: Sequence[Row], sides: Sequence[str] | None, alt: str) -> str:
-    """The axis with its three sides, and a line for each row: name, interval and mark."""
+def plot_html(
+    unit: str,
+    rows: Sequence[Row],
+    sides: Sequence[str] | None,
+    alt: str,
+    axis: str = "",
+) -> str:
+    """The axis with its three sides, and a line for each row: name, interval and mark.
+
+    `axis` says what its numbers are, as "steps of scratch ÷ steps of the VAE".
+    """
     scale = scale_of(unit, rows)
     # Rows of one data set are told apart by what they compare.
     are_of_one = len(rows) > 1 and len({row.data for row in rows}) == 1
@@ -101,7 +129,7 @@ def plot_html(unit: str, rows: Sequence[Row], sides: Sequence[str] | None, alt: 
     label = html.escape(alt, quote=True)
     return (
         f'<div class="vc-plot" role="img" aria-label="{label}">'
-        f"{_sides(names)}{lines}{_axis(scale)}{_key(scale, names)}</div>"
+        f"{_sides(names)}{lines}{_axis(scale)}{_key(scale, names, axis)}</div>"
     )
 
 
@@ -111,11 +139,15 @@ def _sides(names: Sequence[str]) -> str:
     return f'<div class="vc-sides"><span>← {left}</span><span>{right} →</span></div>'
 
 
-def _key(scale: Scale, names: Sequence[str]) -> str:
-    """What it means to lie in the margin, and the unit."""
+def _key(scale: Scale, names: Sequence[str], axis: str) -> str:
+    """What the numbers are, in which unit, and what it means to lie in the margin."""
     margin = CONTRACT["margins"].get(scale.unit, 0)
     width = f"a factor of {margin:g}" if scale.is_ratio else f"±{margin:g} {scale.unit}"
     unit = "ratio, logarithmic axis" if scale.is_ratio else f"in {scale.unit}"
+    if scale.linear:
+        unit += f", logarithmic beyond ±{scale.linear:g}"
+    if axis:
+        unit = f"{html.escape(axis)}, {unit.removeprefix('ratio, ')}"
     band = '<span class="vc-swatch"></span>'
     middle = html.escape(names[1])
     return (

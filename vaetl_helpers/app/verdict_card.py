@@ -233,7 +233,8 @@ class _Card:
 
     def _picture(self, rows: Sequence[Row]) -> str:
         unit = rows[0].unit if rows else self.entry["headline"]["unit"]
-        return plot_html(unit, rows, self.entry.get("sides"), alt_text(rows))
+        axis = self.entry.get("axis", "")
+        return plot_html(unit, rows, self.entry.get("sides"), alt_text(rows), axis)
 
 
 def _answers(row: Row, comparison: Comparison) -> bool:

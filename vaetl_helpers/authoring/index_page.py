@@ -48,7 +48,7 @@ COVERS = {
     "04f": "accuracy on the old task drifts",
     "05": "A panel for each pair of source and target",
     "05a": "Left: a mark with an interval",
-    "05b": "Three panels over β",
+    "05b": "Two panels over β",
     "05c": "Six rows",
 }
 COVER_SIZE = 304, 176  # pixels of the page

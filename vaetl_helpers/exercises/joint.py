@@ -1,4 +1,4 @@
-"""Chapters 5, 5b and 5c: a classifier cut out of a VAE, M2's sum over classes, CKA, and a clinic.
+"""Chapters 5 to 5c: a classifier cut out of a VAE, M2's sum, directions of a code, CKA, a clinic.
 
 The clinic is the course's own mistake: a probe that made every latent as loud as the others.
 """
@@ -289,6 +289,102 @@ m2_sum.wrong(
     "detached",
     says="no gradient reaches the logits: q has to learn, too",
     edit={"log_q = logits.log_softmax(dim=1)": "log_q = logits.detach().log_softmax(dim=1)"},
+)
+
+
+# joint.directions
+
+
+@exercise(
+    id="joint.directions",
+    level=1,
+    minutes=10,
+    points=2,
+    hints=(
+        "The variances along the principal axes are the eigenvalues of the covariance of the "
+        "features, a matrix [d, d].",
+        "torch.cov wants a row for each feature, so it is torch.cov(x.T), which takes the mean off "
+        "as well; torch.linalg.eigvalsh gives the eigenvalues of a symmetric matrix.",
+        "Return variances.sum() ** 2 / variances.square().sum().",
+    ),
+    after="Neither a rotation nor a common scale of the features changes this count.",
+    alternative="covariance.trace() ** 2 / covariance.square().sum() needs no eigenvalues, because "
+    "their sum is the trace, and the sum of their squares that of all squared entries.",
+    form=number,
+)
+def directions(x):
+    """In how many directions the features x [n, d] vary: (Σ λ)² / Σ λ², one number.
+
+    λ are the variances along the principal axes.
+    """
+    covariance = torch.cov(x.T)
+    variances = torch.linalg.eigvalsh(covariance)
+    return variances.sum() ** 2 / variances.square().sum()
+
+
+@directions.draw
+def _(seed: int) -> Values:
+    """Features of unequal spread, turned out of their axes and away from 0."""
+    generator = torch.Generator().manual_seed(seed)
+    images, width = (whole_number(low, low + 5, generator) for low in (25, 5))
+    x = torch.randn(images, width, generator=generator, dtype=torch.float64)
+    spreads = torch.linspace(0.2, 2, width, dtype=torch.float64)
+    square = torch.randn(width, width, generator=generator, dtype=torch.float64)
+    rotation, _ = torch.linalg.qr(square)
+    return {"x": (x * spreads) @ rotation + 1.5}
+
+
+directions.compare(RESULT, says="that is not (Σ λ)² / Σ λ² of the features' covariance")
+
+directions.wrong(
+    "spreads",
+    says="those are standard deviations: λ are variances, without a root",
+    edit={
+        "variances = torch.linalg.eigvalsh(covariance)": (
+            "variances = torch.linalg.eigvalsh(covariance).sqrt()"
+        )
+    },
+)
+directions.wrong(
+    "axes of the features",
+    says="those are the variances of single features, which a rotation changes: λ are the "
+    "eigenvalues of the covariance",
+    edit={"variances = torch.linalg.eigvalsh(covariance)": "variances = covariance.diagonal()"},
+)
+directions.wrong(
+    "mean kept",
+    says="the mean is still in it, and counts as a direction: take it off, as torch.cov does",
+    edit={"covariance = torch.cov(x.T)": "covariance = x.T @ x / (len(x) - 1)"},
+)
+directions.wrong(
+    "images for features",
+    says="that is the covariance of images: torch.cov wants a row for each feature, x.T",
+    edit={"covariance = torch.cov(x.T)": "covariance = torch.cov(x)"},
+)
+directions.wrong(
+    "upside down",
+    says="that is upside down: the square of the sum stands above the sum of the squares",
+    last_line="return variances.square().sum() / variances.sum() ** 2",
+)
+directions.wrong(
+    "sum not squared",
+    says="the sum above is not squared, so that the count changes with the scale of the features",
+    last_line="return variances.sum() / variances.square().sum()",
+)
+directions.wrong(
+    "rank",
+    says="that counts each direction that varies at all: quiet ones are to count less",
+    last_line="return (variances > 1e-9).sum()",
+)
+directions.wrong(
+    "above the mean",
+    says="that counts the directions louder than the mean: here each counts by its share",
+    last_line="return (variances > variances.mean()).sum()",
+)
+directions.wrong(
+    "entropy",
+    says="that is the exponential of an entropy, another count of directions: take (Σ λ)² / Σ λ²",
+    last_line="return torch.distributions.Categorical(variances).entropy().exp()",
 )
 
 

@@ -10,7 +10,7 @@ from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.figures.detector import DETECTOR
 from vaetl_helpers.figures.diagram import Diagram
 from vaetl_helpers.figures.drawing import SHOWN
-from vaetl_helpers.figures.evidence import DRAWS, LEDGER
+from vaetl_helpers.figures.evidence import DRAWS, LEDGER, VERDICT
 from vaetl_helpers.figures.grading import SUBMISSION
 from vaetl_helpers.figures.m2 import M2
 from vaetl_helpers.figures.training import TRAINING_STEP
@@ -31,6 +31,7 @@ DIAGRAMS = {
         SURGERY,
         DRAWS,
         LEDGER,
+        VERDICT,
         M2,
         SUBMISSION,
     )

@@ -1,4 +1,4 @@
-"""Chapter 5: what is drawn anew in each repeat, and how a run becomes a row of the ledger."""
+"""Chapter 5: what each repeat draws anew, from a run to the ledger, which rule decides first."""
 
 from vaetl_helpers.figures.diagram import Diagram
 from vaetl_helpers.figures.drawing import Drawing
@@ -125,4 +125,48 @@ LEDGER = Diagram(
         "its id, and a fixed rule turns its interval into one of four words."
     ),
     draw=_ledger,
+)
+
+
+# The rule's questions in their order, a note to each, and the verdict where the answer is yes.
+RULES = (
+    ("fewer than five repeats,\nor all of them alike?", "", "undecided"),
+    ("interval inside ±*δ*?", "wherever 0 lies", "no gain worth *δ*"),
+    ("interval above 0?", "", "supported"),
+    ("interval below 0?", "", "contradicted"),
+)
+
+
+def _verdict() -> Drawing:
+    d = Drawing(374)
+    top, step = 16, 76
+    for number, (question, note, word) in enumerate(RULES):
+        y = top + number * step
+        asked = d.box((16, y, 222, 52), question, "ink", note)
+        said = d.box((300, y + 8, 204, 36), word, "loss")
+        d.arrow([asked.at("right"), said.at("left")])
+        d.label((266, y + 20), "yes", style="small")
+        d.arrow([asked.at("bottom"), (127, y + step)])
+        d.label((146, y + 68), "no", kind="faint", style="small")
+    d.box((16, top + 4 * step, 222, 36), "undecided", "loss")
+    words = "Primary rows also need *p* < 0.05\nafter Holm, else undecided."
+    d.label((300, top + 4 * step + 15), words, "start", style="small")
+    return d
+
+
+VERDICT = Diagram(
+    name="verdict",
+    title="Which rule decides first",
+    alt=(
+        "Four questions, one below the other, and the first yes decides. Are there fewer than five "
+        "repeats, or are all of them alike? Then undecided. Does the interval lie inside plus or "
+        "minus δ, wherever 0 is? Then no gain worth δ. Does it lie above 0? Then supported. Below "
+        "0? Then contradicted. Where every answer is no, undecided. A primary row also needs an "
+        "adjusted p value below 0.05, and is undecided without it."
+    ),
+    caption=(
+        "The rule of a verdict: the questions are asked from the top, and the first yes decides, "
+        "so that an interval within the margin is no gain even where it leaves out 0."
+    ),
+    draw=_verdict,
 )

@@ -1,4 +1,4 @@
-"""Right answers of the later parts of chapters 5 and 5b."""
+"""Right answers of the later parts of chapters 5 to 5c."""
 
 import copy
 from collections import OrderedDict
@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vaetl_helpers.representations import debiased_cka as cka_of_the_package
+from vaetl_helpers.representations import effective_directions as directions_of_the_package
 
 from . import ways
 
@@ -86,6 +87,46 @@ def m2_by_divergence(logits, bounds):
     classes = logits.shape[1]
     divergence = (log_q.exp() * (log_q + np.log(classes))).sum(1)
     return (log_q.exp() * bounds).sum(1) + np.log(classes) - divergence
+
+
+# joint.directions
+
+
+def directions_by_the_trace(x):
+    covariance = torch.cov(x.mT)
+    return covariance.trace() ** 2 / covariance.square().sum()
+
+
+def directions_by_singular_values(x):
+    variances = torch.linalg.svdvals(x - x.mean(dim=0)) ** 2
+    return variances.sum().square() / (variances**2).sum()
+
+
+def directions_by_numpy(x):
+    variances = np.linalg.eigvalsh(np.cov(x.numpy(), rowvar=False))
+    return variances.sum() ** 2 / (variances @ variances)
+
+
+def directions_by_images(x):
+    """The products of all pairs of images have the same eigenvalues, and zeros beside them."""
+    centred = x - x.mean(0)
+    variances = torch.linalg.eigvalsh(centred @ centred.T)
+    return float(variances.sum() ** 2 / (variances**2).sum())
+
+
+def directions_by_loop(x):
+    centred = x - x.mean(0)
+    total = squares = 0.0
+    for variance in torch.linalg.eigvalsh(centred.T @ centred / len(x)).tolist():
+        total += variance
+        squares += variance**2
+    return total * total / squares
+
+
+def directions_of_shares(x):
+    shares = torch.pca_lowrank(x, q=x.shape[1], niter=8)[1].square()
+    shares /= shares.sum()
+    return 1 / shares.square().sum()
 
 
 # joint.cka
@@ -168,6 +209,17 @@ RIGHT = {
         m2_by_divergence,
         ways.then(m2_sum, ways.double),
         *ways.all_ways(m2_by_einsum),
+    ],
+    "joint.directions": [
+        directions_of_the_package,
+        directions_by_the_trace,
+        directions_by_singular_values,
+        directions_by_numpy,
+        directions_by_images,
+        directions_by_loop,
+        directions_of_shares,
+        ways.then(directions_by_the_trace, np.float64),
+        *ways.all_ways(directions_by_the_trace),
     ],
     "joint.cka": [
         cka_of_the_package,

@@ -326,6 +326,12 @@ def m2_sum(answer):
     assert bounds.shape == (4,) and logits.grad is not None
 
 
+def directions(answer):
+    x = torch.randn(500, 3) @ torch.randn(3, 6)
+    assert 1 <= float(f"{answer(x):.1f}") <= 3
+    assert isinstance(f"{answer(x.double()):.1f}", str)
+
+
 def cka(answer):
     x = torch.randn(50, 9, dtype=torch.float64)
     assert f"{answer(x, 2 * x):.2f}" == "1.00"
@@ -424,6 +430,7 @@ USES = {
     "boxes.new_class": new_class,
     "joint.surgery": surgery,
     "joint.m2_sum": m2_sum,
+    "joint.directions": directions,
     "joint.cka": cka,
     "joint.random_beat_trained": random_beat_trained,
     "combine.features": features,

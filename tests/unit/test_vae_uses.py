@@ -1,0 +1,193 @@
+"""What chapter 5b measures: its records have the ids of the recorded ones, and say what was run."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from vaetl_helpers import representations, vae, vae_transfer, vae_uses
+from vaetl_helpers.data import ImageSet, Splits, shapes
+from vaetl_helpers.recorded import recorded
+from vaetl_helpers.study import recorded_study
+
+TINY = 20  # images that a pretraining looks at
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The records that are shown, in a list."""
+    records: list[dict[str, Any]] = []
+    monkeypatch.setattr(vae_uses, "show_record", records.append)
+    monkeypatch.setattr(
+        vae_uses,
+        "report",
+        lambda name, value, unit="", **fields: records.append({"value": value} | fields),
+    )
+    monkeypatch.setattr(vae_uses, "show_table", lambda rows, header, of: records.extend(of))
+    return records
+
+
+def digits(per_class: int, seed: int = 0) -> ImageSet:
+    """Images of ten classes, each a bright row of its own on noise."""
+    labels = torch.arange(10).repeat(per_class)
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 60, (len(labels), 1, 28, 28), generator=generator)
+    images[torch.arange(len(labels)), 0, 2 * labels + 3] = 255
+    return ImageSet(images.to(torch.uint8), labels, tuple(map(str, range(10))))
+
+
+def small_vae(seed: int) -> vae.VAE:
+    torch.manual_seed(seed)
+    return vae.mlp_vae(latent=4, widths=(8,)).eval()
+
+
+def recorded_ids(task: str, *beginnings: str) -> set[str]:
+    ids = {record["id"] for record in recorded("05b", task)["records"]}
+    return {id for id in ids if id.startswith(beginnings)}
+
+
+def test_the_curve_over_beta_is_recorded_by_the_ids_that_are_read(shown: list) -> None:
+    target = Splits(digits(60), digits(5, 1), digits(5, 2), "rows")
+    judge = vae_uses.judge_of(target, 1, 0)
+    vaes = vae_uses.pretrain_over_beta(target.train, [0.0, 1], range(2), TINY)
+    assert [len(found) for found in vaes.values()] == [2, 2]
+    vae_uses.report_over_beta(judge, vaes, target.train, "rows")
+    found = {record["id"]: record for record in shown}
+    betas = ("beta_0.0", "beta_1")
+    known = {
+        id
+        for id in recorded_ids("beta", "05b/")
+        if id.rpartition("/")[2] in betas or "/beta_" not in id
+    }
+    assert set(found) == known
+    assert found["05b/best_beta/the_bound"]["value"] == 1, "0 is no choice of a VAE"
+    one = vaes[1][0]
+    codes = judge.codes(one)
+    count = representations.effective_directions(codes)
+    assert vae_uses.measures(judge, one)["effective directions"] == count
+    assert 0 <= judge.in_use(one) <= codes.shape[1]
+
+
+def test_a_short_run_has_the_first_draws_of_a_longer_one() -> None:
+    target = Splits(digits(60), digits(5, 1), digits(5, 2), "rows")
+    short, longer = (vae_uses.judge_of(target, draws, 0).draws for draws in (2, 5))
+    assert len(short) == 2 and len(longer) == 5
+    for one, other in zip(short, longer, strict=False):
+        assert torch.equal(one.indices, other.indices)
+
+
+def ways_of(source: vae.VAE, seed: int) -> dict[str, vae.VAE]:
+    ways = {"from scratch": small_vae(seed)}
+    for part in vae_uses.PARTS:
+        for name, giver in (("kept", source), ("untrained", small_vae(seed + 1))):
+            ways[f"{part} {name}"] = representations.reuse(giver, small_vae(seed), part)
+    return ways | {"all fine-tuned": copy.deepcopy(source)}
+
+
+def test_the_ways_are_recorded_by_the_ids_that_are_read(
+    shown: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vae_uses, "train_vae", lambda model, *_: model)
+    pool, unseen = digits(8), digits(2, 1)
+    vae_uses.record_ways(ways_of, [small_vae(7)], pool, unseen, 2, 0)
+    ids = recorded_ids("parts", "05b/test_bound/", "05b/bound_above_its_control/")
+    assert {record["id"] for record in shown} == ids
+    gains = {record["id"]: record["value"] for record in shown}
+    kept, control = (
+        gains[f"05b/test_bound/encoder_{which}-from_scratch/200_steps"]
+        for which in ("kept", "untrained")
+    )
+    between = gains["05b/bound_above_its_control/encoder_kept-encoder_untrained/200_steps"]
+    assert between == pytest.approx(kept - control, abs=1e-4)
+
+
+def test_a_single_draw_has_neither_intervals_nor_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = []
+    monkeypatch.setattr(vae_uses, "show_table", lambda *args: tables.append(args))
+    vae_uses.show_ways([{"from scratch": -3.0, "encoder kept": -1.0}], 120)
+    ((rows, _header),) = tables
+    assert rows == [("from scratch", "−3.0", "–"), ("encoder kept", "−1.0", "+2.0")]
+
+
+def test_some_images_are_drawn_without_repetition() -> None:
+    low = vae_uses.only(digits(4), [0, 1])
+    assert set(low.labels.tolist()) == {0, 1} and len(low) == 8
+    few = vae_uses.some(low, 5, seed=1)
+    assert len(few) == 5 and len(few.images.flatten(1).unique(dim=0)) == 5
+    assert torch.equal(few.images, vae_uses.some(low, 5, seed=1).images)
+
+
+def test_layers_of_a_vae_are_alike_to_themselves() -> None:
+    model, images = small_vae(0), digits(2).images / 255
+    widths = [features.shape[1] for features in vae_uses.layers(model, images).values()]
+    assert widths == [784, 8, 4, 8, 784]
+    values = vae_uses.likeness(model, model, images)
+    torch.testing.assert_close(values.diagonal(), torch.ones(5))
+    (axis,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_likeness(axis, values, list("abcde"), difference=False)
+    assert len(axis.texts) == 25 and axis.texts[0].get_text() == "1.00"
+    plt.close("all")
+
+
+def test_bars_are_compared_on_the_same_labels(shown: list) -> None:
+    task = shapes.bars_task("location", train=400, test=50)
+    vaes = {70: vae_transfer.pretrain(task.train, 70, TINY)}
+    table = vae_uses.bars_study("location", task, vaes, [16], 2, 0)
+    assert set(table.known("method")) == set(vae_uses.BAR_METHODS)
+    gains = vae_uses.bar_gains({"location": table}, 16)["location"]
+    means = {name: table.mean(name, vae_uses.METRIC, 16) for name in vae_uses.BAR_METHODS}
+    for name, effect in gains.items():
+        a, b = name.split(" − ")
+        assert effect.effect == pytest.approx(means[a] - means[b])
+    vae_uses.show_bars({"location": table}, [16])
+    ends = {record["id"].removeprefix("05b/bars/location/") for record in shown}
+    assert ends == {
+        "svm_on_mu-svm_on_pixels/16",
+        "vae_fine_tuned-scratch/16",
+        "vae_fine_tuned-svm_on_mu/16",
+    }
+
+
+def test_a_leak_of_labels_lifts_the_accuracy_on_noise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    seen = []
+
+    def study(pretrain, fit, unlabelled, train, validation, test, draws, alphas) -> list[float]:
+        seen.append([len(part[0]) for part in (train, validation, test)] + [len(unlabelled)])
+        assert pretrain == "pretrain" and fit == "fit" and len(alphas) == 4
+        assert all(len(draw) == 10 for draw in draws)
+        assert any(torch.equal(image, test[0][0]) for image in unlabelled), "copies"
+        return [40.0, 60.0]
+
+    images = vae_uses.noise(generator)
+    assert vae_uses.accuracy_of_study(study, ("pretrain", "fit"), images) == 50
+    two = vae_uses.only(digits(100), [4, 9])
+    small, labels = vae_uses.some_digits(two, generator)
+    assert small.shape == (160, 49) and set(labels.tolist()) == {0, 1}
+    assert vae_uses.accuracy_of_study(study, ("pretrain", "fit"), (small, labels)) == 50
+    assert seen == [[40, 40, 20, 80]] * 2
+
+
+def test_the_recorded_figures_are_drawn() -> None:
+    paths = vae_uses.draw_paths(recorded_study("05", "digits"), (50,), alt="05a/paths")
+    assert len(paths[0].lines) == 2 * (vae_uses.SINGLE + 1)
+    left, right = vae_uses.draw_rates(alt="05a/rates")
+    assert left.get_xlim() == right.get_xlim() and len(left.get_yticks()) == 5
+    (axis,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_over_beta(axis, "validation_bound")
+    assert axis.get_xscale() == "log" and axis.get_xticklabels()[0].get_text() == "0"
+    vae_uses.draw_baselines(axis)
+    assert axis.get_legend_handles_labels()[1] == ["raw pixels, PCA"]
+    assert "means of 5 VAEs" in vae_uses.origin_of_betas()
+    assert vae_uses.recorded_at(1, "validation_bound") > vae_uses.recorded_at(0, "validation_bound")
+    (axis,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_ways(axis)
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(names) == 7 and names[-1] == "source as it is"
+    plt.close("all")

@@ -1,0 +1,605 @@
+"""What chapters 5a and 5b run and draw: losses side by side, β, kept halves, layers, bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from vaetl_helpers import nets, plots, representations, vae, vae_transfer
+from vaetl_helpers.data.images import ImageSet, Splits
+from vaetl_helpers.output import record_id, report, show_record, show_table
+from vaetl_helpers.recorded import Record, recorded_by_measure
+from vaetl_helpers.study.draws import Draw, Method, draw_labels
+from vaetl_helpers.study.effects import Effect, effect_of, mean_interval, paired
+from vaetl_helpers.study.overfitting import TRAINING, UNSEEN, unseen_losses_at
+from vaetl_helpers.study.runs import run_study
+from vaetl_helpers.study.table import Table
+from vaetl_helpers.training.evaluation import evaluate
+from vaetl_helpers.training.loop import fit
+from vaetl_helpers.transfer.freezing import trainable
+from vaetl_helpers.transfer.probes import features, linear_probe
+from vaetl_helpers.vae_transfer import FeatureExtractor, Pretrained
+
+CHAPTER = "05b"
+METRIC = "test accuracy"
+
+# ---------------------------------------------------------------- losses side by side
+
+NETWORKS = ("scratch", "VAE fine-tuned")
+SINGLE = 3  # networks whose own lines are drawn
+
+
+def draw_paths(table: Table, counts: Sequence[int], alt: str) -> list[Axes]:
+    """Loss on unseen images over the training loss: the median of all draws, and a few lines."""
+    axes = plots.panels([f"{n} labels" for n in counts], alt, height=3.6)
+    for axis, labels in zip(axes, counts, strict=True):
+        for number, method in enumerate(NETWORKS):
+            _draw_network(axis, table, method, labels, plots.COLOURS[number])
+        axis.set(xscale="log", yscale="log", xlim=(1e-3, None))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_ylim(top=3)
+        axis.set_ylabel("loss on unseen images (nats)")
+        axis.set_xlabel("← time     loss on training images (nats)")
+        axis.legend(frameon=False)
+    return axes
+
+
+def _draw_network(axis: Axes, table: Table, method: str, labels: int, colour: str) -> None:
+    """The median line of a method's networks, and thin lines of the first of them."""
+    training = table.by_step(method, labels, TRAINING)
+    unseen = table.by_step(method, labels, UNSEEN)
+    for draw in sorted(training)[:SINGLE]:
+        axis.plot(training[draw], unseen[draw], "-", color=colour, alpha=0.25)
+    first = min(path[0] for path in training.values())
+    levels = np.geomspace(max(min(path) for path in training.values()), first)
+    at_levels = [unseen_losses_at(training[draw], unseen[draw], levels) for draw in training]
+    middle = np.median(at_levels, axis=0)
+    axis.plot(levels, middle, "-", color=colour, linewidth=3, label=method)
+
+
+HALVES = {  # title of a panel: its lines, by the middle of their ids
+    "The other start: scratch − VAE": {
+        "both at the lower rate": "start/low_rate",
+        "both at the higher rate": "start/high_rate",
+    },
+    "The other rate: higher − lower": {
+        "both from scratch": "rate/scratch",
+        "both from the VAE": "rate/fine_tuned",
+    },
+}
+
+
+def draw_rates(alt: str) -> list[Axes]:
+    """The recorded losses of two starts and two learning rates, one of them changed at a time."""
+    by_place: dict[tuple[str, str, str], Record] = {}
+    for row in recorded_by_measure("05", "rates"):
+        middle, _, labels = row["id"].removeprefix("05/rates/").rpartition("/")
+        by_place[middle, row["data"], labels] = row
+    places = list(dict.fromkeys((data, labels) for _, data, labels in by_place))
+    names = [f"{data}\n{labels} labels" for data, labels in places]
+    axes = plots.panels(list(HALVES), alt, height=3.8)
+    for axis, lines in zip(axes, HALVES.values(), strict=True):
+        axis.axvline(0, color="black", linestyle="--", linewidth=1)
+        for number, (name, middle) in enumerate(lines.items()):
+            rows = [by_place[middle, *place] for place in places]
+            at = np.arange(len(places)) + 0.3 * (number - 0.5)
+            colour = plots.COLOURS[number]
+            axis.hlines(at, [r["low"] for r in rows], [r["high"] for r in rows], colour)
+            values = [r["value"] for r in rows]
+            axis.plot(values, at, "os"[number], color=colour, label=name)
+        axis.set_yticks(range(len(places)), names if axis is axes[0] else [""] * len(places))
+        axis.set(xlim=(-0.1, 0.65), xlabel="loss on unseen images, difference (nats)")
+        axis.invert_yaxis()
+        axis.legend(frameon=False, loc="lower right")
+    return axes
+
+
+# ---------------------------------------------------------------- a study that leaks
+
+SIZES = {"train": 40, "validation": 40, "test": 20, "unlabelled": 60}
+ALPHAS = (0.1, 1, 10, 100)
+Pair = tuple[Tensor, Tensor]  # images and labels
+
+
+def noise(generator: torch.Generator) -> Pair:
+    """Images of pure noise [n, 49], and labels of two classes that nothing in them tells."""
+    count = sum(SIZES.values())
+    return torch.randn(count, 49, generator=generator), torch.arange(count) % 2
+
+
+def some_digits(images: ImageSet, generator: torch.Generator) -> Pair:
+    """As many small images of two classes, drawn at random."""
+    small = avg_pool2d(images.images / 255, 4).flatten(1)
+    rows = torch.randperm(len(small), generator=generator)[: sum(SIZES.values())]
+    return small[rows], (images.labels == images.labels.max()).long()[rows]
+
+
+def accuracy_of_study(run: Callable[..., Sequence[float]], tools: Sequence[Any], of: Pair) -> float:
+    """What a study tells (%) with three draws of five labels of each class.
+
+    `tools` are its functions for pretraining and for a probe. Its test images are copied into the
+    unlabelled ones, as those of a careless collection.
+    """
+    parts = list(SIZES.values())
+    train, validation, test, unlabelled = zip(of[0].split(parts), of[1].split(parts), strict=True)
+    seen = torch.cat([unlabelled[0], test[0]])
+    draws = [draw.indices for draw in draw_labels(train[1], 5, 3, 0)]
+    told = run(*tools, seen, train, validation, test, draws, list(ALPHAS))
+    return sum(told) / len(told)
+
+
+# ---------------------------------------------------------------- VAEs over β
+
+PER_CLASS = 10  # labels of a probe
+MOST_UNLABELLED = 10_000  # images on which the directions of a code are counted
+NATS_IN_USE = 0.1  # a latent in use says more than this about an image
+ZERO = 0.0001  # where β = 0 stands on a log scale
+TICKS = {ZERO: "0", 0.001: "0.001", 0.01: "0.01", 0.1: "0.1", 1: "1"}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What a VAE is judged by: a target's images, label draws, and the seed of the noise."""
+
+    target: Splits
+    draws: Sequence[Draw]
+    seed: int
+
+    def bound(self, one: Pretrained, images: ImageSet) -> float:
+        """The ELBO with β = 1 of at most 1,000 images, in nats per image."""
+        return float(self._terms(one, images).elbo.mean())
+
+    def in_use(self, one: Pretrained) -> int:
+        """How many latents say more than a tenth of a nat about a validation image."""
+        kl = self._terms(one, self.target.validation).kl
+        return int((kl.mean(0) > NATS_IN_USE).sum())
+
+    def codes(self, one: Pretrained) -> Tensor:
+        """The codes μ of the target's unlabelled images, 10,000 at most: [images, latents]."""
+        return mu_of(one)(self.unlabelled)
+
+    @property
+    def unlabelled(self) -> ImageSet:
+        return self.target.train.subset(slice(0, MOST_UNLABELLED))
+
+    def probe(self, features_of: Callable[[ImageSet], Tensor], images: ImageSet) -> float:
+        """The mean accuracy (%) over the draws of probes on features, on `images`."""
+        validation = self.target.validation
+        x_validation, x_images = features_of(validation), features_of(images)
+        accuracies = []
+        for draw in self.draws:
+            few = self.target.train.subset(draw.indices.to(images.device))
+            fitted = linear_probe(features_of(few), few.labels, x_validation, validation.labels)
+            accuracies.append(100 * fitted.accuracy(x_images, images.labels))
+        return float(np.mean(accuracies))
+
+    def _terms(self, one: Pretrained, images: ImageSet) -> vae.Terms:
+        assert one.model is not None, "a VAE, and not an encoder trained with labels"
+        torch.manual_seed(self.seed)
+        with torch.no_grad():
+            return vae.elbo(one.model, images.images[:1000] / 255)
+
+
+def judge_of(target: Splits, draws: int, seed: int) -> Judge:
+    """A judge with so many draws of ten labels of each class."""
+    # Draws of fewer repeats are the first of five, so that a short run is part of a longer one.
+    drawn = draw_labels(target.train.labels, PER_CLASS, max(5, draws), seed + 2000)
+    return Judge(target, drawn[:draws], seed)
+
+
+def mu_of(one: Pretrained) -> Callable[[ImageSet], Tensor]:
+    """The function that gives the μ of images, [images, latents]."""
+    to_mu = nn.Sequential(one.encoder.body, one.encoder.mu)
+    return lambda images: features(to_mu, images, 1000)
+
+
+def pretrain_over_beta(
+    source: ImageSet,
+    betas: Sequence[float],
+    seeds: Sequence[int],
+    presentations: int,
+    table_path: Path | None = None,
+    jobs: int = 1,
+) -> dict[float, list[Pretrained]]:
+    """{β: its VAEs, one for each seed}; kept beside `table_path`, so that a run goes on."""
+    found = {}
+    for beta in betas:
+        by_source = vae_transfer.pretrain_all(
+            {"MNIST": source},
+            seeds,
+            presentations,
+            partial(vae_transfer.pretrain, beta=beta),
+            label=f"beta-{beta}",
+            checkpoints=table_path and table_path.with_suffix(""),
+            jobs=jobs,
+        )
+        found[beta] = list(by_source["MNIST"].values())
+    return found
+
+
+def draw_over_beta(axis: Axes, measure: str, number: int = 0, name: str = "") -> None:
+    """Recorded means over β with their intervals, as curve `number`; β = 0 stands apart."""
+    rows = sorted(recorded_by_measure(CHAPTER, measure), key=_beta_of)
+    at = np.array([_beta_of(row) for row in rows])
+    values, low, high = (np.array([row[k] for row in rows]) for k in ("value", "low", "high"))
+    lengths = np.array((values - low, high - values))
+    for chosen, style, label in ((at > 0, "o-", name or None), (at == 0, "s", None)):
+        axis.errorbar(
+            np.maximum(at[chosen], ZERO),
+            values[chosen],
+            lengths[:, chosen],
+            fmt=style,
+            color=plots.COLOURS[number],
+            mfc="none",
+            label=label,
+        )
+    axis.set(xlabel="β in training (log scale)", xscale="log")
+    axis.set_xticks(list(TICKS), list(TICKS.values()))
+    axis.set_xticks([], minor=True)
+
+
+def draw_baselines(axis: Axes) -> None:
+    """The recorded accuracies of a probe on raw pixels and on PCA, which lie on each other."""
+    for row in recorded_by_measure(CHAPTER, "validation_accuracy_of_a_baseline"):
+        label = "raw pixels, PCA" if row["id"].endswith("pca") else None
+        axis.axhline(row["value"], color="black", linestyle="--", label=label)
+
+
+def origin_of_betas() -> str:
+    """Where the recorded curves come from, and how many VAEs each of their points has."""
+    row = recorded_by_measure(CHAPTER, "validation_bound")[0]
+    return f"{row['label']}, means of {row['n']} VAEs with 95 % intervals"
+
+
+def recorded_at(beta: float, measure: str) -> float:
+    """The recorded mean of a measure at this β."""
+    by_beta = {_beta_of(row): row["value"] for row in recorded_by_measure(CHAPTER, measure)}
+    return float(by_beta[beta])
+
+
+def _beta_of(row: Record) -> float:
+    return float(row["id"].rpartition("_")[2])
+
+
+MEASURED = {  # name of a measure: what its records are called, and their unit
+    "bound": ("validation bound", "nats"),
+    "accuracy of the probe": ("validation accuracy of the probe", "%"),
+    "accuracy after whitening": ("validation accuracy after whitening", "%"),
+    "latents in use": ("latents in use", ""),
+    "effective directions": ("effective directions", ""),
+}
+
+
+def measures(judge: Judge, one: Pretrained) -> dict[str, float]:
+    """What a VAE is worth on validation, by the names of MEASURED."""
+    validation = judge.target.validation
+    features_of, codes = mu_of(one), judge.codes(one)
+    whiten = representations.whitening(codes)
+    return {
+        "bound": judge.bound(one, validation),
+        "accuracy of the probe": judge.probe(features_of, validation),
+        "accuracy after whitening": judge.probe(
+            lambda images: whiten(features_of(images)), validation
+        ),
+        "latents in use": judge.in_use(one),
+        "effective directions": representations.effective_directions(codes),
+    }
+
+
+def report_over_beta(
+    judge: Judge, vaes: Mapping[float, Sequence[Pretrained]], source: ImageSet, data: str
+) -> None:
+    """Shows what the recorded curve over β is made of: each measure, and β chosen by two goals."""
+    by_beta = {beta: [measures(judge, one) for one in found] for beta, found in vaes.items()}
+    _report_choices(judge, vaes, by_beta, source, data)
+    for beta, found in by_beta.items():
+        for measure, (what, unit) in MEASURED.items():
+            mean, low, high = mean_interval([values[measure] for values in found])
+            report(
+                f"{what} at β = {beta}",
+                mean,
+                unit,
+                id=record_id(CHAPTER, what, f"β = {beta}"),
+                low=low,
+                high=high,
+                n=len(found),
+                data=data,
+            )
+
+
+def _report_choices(
+    judge: Judge,
+    vaes: Mapping[float, Sequence[Pretrained]],
+    by_beta: Mapping[float, Sequence[Mapping[str, float]]],
+    source: ImageSet,
+    data: str,
+) -> None:
+    """The β that is best for the bound and the one for the probe, on test and beside baselines."""
+    goals = {"the bound": "bound", "the probe": "accuracy of the probe"}
+    test, labels = judge.target.test, ["these test images", "these label draws"]
+    best, bounds, probes = {}, {}, {}
+    for goal, measure in goals.items():
+        means = {
+            beta: np.mean([values[measure] for values in found])
+            for beta, found in by_beta.items()
+            if beta > 0  # with β = 0 nothing keeps codes near the prior: no choice of a VAE
+        }
+        beta = best[goal] = max(means, key=lambda one: means[one])
+        bounds[goal] = np.array([judge.bound(one, test) for one in vaes[beta]])
+        probes[goal] = np.array([judge.probe(mu_of(one), test) for one in vaes[beta]])
+    for name, values, unit, a, b in (
+        ("bound", bounds, "nats", "the bound", "the probe"),
+        ("probe accuracy", probes, "points", "the probe", "the bound"),
+    ):
+        e = effect_of(values[a] - values[b])
+        id = record_id(CHAPTER, f"{name} at best β", (f"best for {a}", f"best for {b}"))
+        name = f"{name} at the β best for {a} − at the β best for {b}"
+        show_record(e.to_record(name, unit, id=id, data=data, conditional=labels))
+    for goal, beta in best.items():
+        id = record_id(CHAPTER, "best β", goal)
+        report(f"best β for {goal}", beta, id=id, n=len(vaes[beta]), data=data)
+    baselines = {"raw pixels": vae_transfer.pixels, "PCA": vae_transfer.fit_pca(source)}
+    for name, featurise in baselines.items():
+        of_baseline = partial(_of_any_draw, featurise, judge.draws[0])
+        report(
+            f"validation accuracy of a probe on {name}",
+            judge.probe(of_baseline, judge.target.validation),
+            "%",
+            id=record_id(CHAPTER, "validation accuracy of a baseline", name),
+            n=len(judge.draws),
+            data=data,
+        )
+        on_test = judge.probe(of_baseline, test)
+        for goal in best:
+            e = effect_of(probes[goal] - on_test)
+            id = record_id(CHAPTER, "probe above a baseline", (f"best for {goal}", name))
+            text = f"probe accuracy at the β best for {goal} − on {name}"
+            show_record(e.to_record(text, "points", id=id, data=data, conditional=labels))
+
+
+def _of_any_draw(featurise: FeatureExtractor, draw: Draw, images: ImageSet) -> Tensor:
+    """Features that are the same for every draw."""
+    return featurise(images, draw)
+
+
+# ---------------------------------------------------------------- halves that are kept
+
+PARTS = ("encoder", "hidden layer", "decoder")
+SCRATCH = "from scratch"
+RECORDED_STEPS = (200, 800)  # on the target
+FEW = 200  # images of the target
+FIRST_SEED = 100  # of the draws
+
+
+def only(images: ImageSet, classes: Sequence[int]) -> ImageSet:
+    """The images of these classes."""
+    wanted = torch.tensor(classes, device=images.device)
+    return images.subset(torch.isin(images.labels, wanted).nonzero().flatten())
+
+
+def some(images: ImageSet, count: int, seed: int) -> ImageSet:
+    """So many of the images, drawn at random."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images.subset(order[:count].to(images.device))
+
+
+def train_vae(model: vae.VAE, images: ImageSet, steps: int, seed: int) -> vae.VAE:
+    """Trains what is not frozen for so many gradient steps, rounded to whole epochs."""
+    batch_size = 50
+    fit(
+        model,
+        images,
+        vae.vae_loss(),
+        epochs=max(1, steps * batch_size // len(images)),
+        batch_size=batch_size,
+        optimizer=torch.optim.Adam(trainable(model), lr=1e-3, fused=True),
+        seed=seed,
+        quiet=True,
+    )
+    return model.eval()
+
+
+def bound_of(model: vae.VAE, images: ImageSet, seed: int) -> float:
+    """The ELBO at β = 1 in nats per image; the same noise for every model."""
+    torch.manual_seed(seed)
+    return -evaluate(model, images, vae.vae_loss())["loss"]
+
+
+def record_ways(
+    every_way: Callable[[vae.VAE, int], dict[str, vae.VAE]],
+    sources: Sequence[vae.VAE],
+    pool: ImageSet,
+    unseen: ImageSet,
+    draws: int,
+    seed: int,
+) -> None:
+    """Shows what is recorded: the bounds of all ways after 200 and after 800 steps, over draws."""
+    for steps in RECORDED_STEPS:
+        runs = []
+        for draw in range(draws):
+            source, few = sources[draw % len(sources)], some(pool, FEW, FIRST_SEED + draw)
+            ways = every_way(source, FIRST_SEED + draw)
+            for model in ways.values():
+                train_vae(model, few, steps, FIRST_SEED + draw)
+            ways["source, as it is"] = source
+            runs.append({name: bound_of(model, unseen, seed) for name, model in ways.items()})
+        show_ways(runs, steps, len(sources))
+
+
+def draw_ways(axis: Axes) -> None:
+    """The recorded bounds of all ways but the untrained decoder, each minus that of scratch."""
+    names: list[str] = []
+    for steps, marker, shift in zip(RECORDED_STEPS, "os", (-0.12, 0.12), strict=True):
+        rows = [
+            row
+            for row in recorded_by_measure(CHAPTER, "test_bound")
+            if row["id"].endswith(f"/{steps}_steps") and "decoder_untrained" not in row["id"]
+        ]
+        at = np.arange(len(rows)) + shift
+        colour = plots.COLOURS["os".index(marker)]
+        axis.hlines(at, [r["low"] for r in rows], [r["high"] for r in rows], colour)
+        values = [r["value"] for r in rows]
+        axis.plot(values, at, marker, color=colour, label=f"after {steps} steps")
+        names = [row["id"].split("/")[2].partition("-")[0].replace("_", " ") for row in rows]
+    axis.set_yticks(range(len(names)), names)
+    axis.axvline(0, color="grey", linestyle="--")
+    axis.invert_yaxis()
+
+
+def show_ways(runs: Sequence[Mapping[str, float]], steps: int, sources: int = 1) -> None:
+    """A table of the bounds {way: nats} of one or more draws, each way beside scratch.
+
+    Several draws have intervals and records, and there the kept parts stand beside their controls.
+    """
+    rows = [(SCRATCH, _text(_mean_of(runs, SCRATCH)), "–")]
+    header = (f"after {steps} steps", "test ELBO (nats)", "minus scratch's (nats)")
+    pairs = [(way, SCRATCH) for way in runs[0] if way != SCRATCH]
+    if len(runs) == 1:
+        (run,) = runs
+        rows += [(way, _text(run[way]), _text(run[way] - run[SCRATCH], "+")) for way, _ in pairs]
+        show_table(rows, header)
+        return
+    pairs += [(f"{part} kept", f"{part} untrained") for part in PARTS]
+    records = []
+    for a, b in pairs:
+        e = effect_of([run[a] - run[b] for run in runs])
+        effect, low, high = (_text(number, "+") for number in (e.effect, e.low, e.high))
+        is_way = b == SCRATCH
+        bound = _text(_mean_of(runs, a)) if is_way else ""
+        rows.append((a if is_way else f"{a} − {b}", bound, f"{effect} [{low}, {high}]"))
+        measure = "test bound" if is_way else "bound above its control"
+        of_effect = e.to_record(
+            f"test bound, {a} − {b}, {steps} steps",
+            "nats",
+            id=record_id(CHAPTER, measure, (a, b), f"{steps} steps"),
+            data="digits 0–4 → 5–9, embedded",
+            conditional=["these test images", f"these {sources} pretrained models"],
+        )
+        records.append(of_effect)
+    show_table(rows, header, records)
+
+
+def _text(number: float, sign: str = "") -> str:
+    return f"{number:{sign}.1f}".replace("-", "−")
+
+
+def _mean_of(runs: Sequence[Mapping[str, float]], way: str) -> float:
+    return sum(run[way] for run in runs) / len(runs)
+
+
+# ---------------------------------------------------------------- layers compared
+
+
+@torch.no_grad()
+def layers(model: vae.VAE, images: Tensor) -> dict[str, Tensor]:
+    """What a VAE makes of images [n, 1, 28, 28] in [0, 1], layer by layer: [n, width] each."""
+    assert isinstance(model.decoder, nn.Sequential)
+    encoder = cast(nets.Encoder, model.encoder)
+    hidden = encoder.body(images)
+    mu = encoder.mu(hidden)
+    return {
+        "pixels": images.flatten(1),
+        "encoder": hidden,
+        "μ": mu,
+        "decoder": model.decoder[:2](mu),  # its hidden layer
+        "image": model.reconstruct(images).flatten(1),
+    }
+
+
+def likeness(first: vae.VAE, second: vae.VAE, images: Tensor) -> Tensor:
+    """CKA of each layer of one VAE (rows) with each of the other (columns)."""
+    tables = [list(layers(model, images).values()) for model in (first, second)]
+    return representations.cka_table(*tables)
+
+
+def draw_likeness(axis: Axes, values: Tensor, names: Sequence[str], *, difference: bool) -> None:
+    """A heat map of CKA, or of the `difference` of two, with its numbers in the cells."""
+    look = {"cmap": "PuOr", "vmin": -0.6, "vmax": 0.6} if difference else {"vmin": 0, "vmax": 1}
+    axis.imshow(values.numpy(), **({"cmap": "cividis"} | look))
+    axis.grid(False)
+    axis.set_xticks(range(len(names)), names, fontsize=10)
+    axis.set_yticks(range(len(names)), names, fontsize=10)
+    axis.set(xlabel="layer of the second", ylabel="layer of the first")
+    for row, line in enumerate(values.tolist()):
+        for column, value in enumerate(line):
+            is_dark = abs(value) > 0.4 if difference else value < 0.5
+            colour = "white" if is_dark else "black"
+            text = f"{value:.2f}".replace("-", "−")
+            axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+
+
+# ---------------------------------------------------------------- bars
+
+FACTORS = {"location": "place", "orientation": "direction"}  # of a task, in the words of the text
+BAR_GAINS = (  # what is compared on the same labels
+    ("SVM on μ", "SVM on pixels"),
+    ("VAE fine-tuned", "scratch"),
+    ("VAE fine-tuned", "SVM on μ"),
+)
+BAR_METHODS = ("scratch", "VAE fine-tuned", "SVM on pixels", "SVM on μ")
+
+
+def bars_study(
+    factor: str,
+    task: Splits,
+    vaes: Mapping[int, Pretrained],
+    labels: Sequence[int],
+    draws: int,
+    seed: int,
+) -> Table:
+    """Accuracies of two networks and two SVMs on a task of bars; `vaes` are by their seed."""
+    svm = partial(vae_transfer.probe, task, kind="SVM")
+    views = {"SVM on pixels": vae_transfer.pixels, "SVM on μ": partial(vae_transfer.mu_of, vaes)}
+    methods = [
+        Method("scratch", partial(vae_transfer.scratch, task), batched=True),
+        Method("VAE fine-tuned", partial(vae_transfer.fine_tuned, task, vaes), batched=True),
+    ]
+    # `probe` takes the view of the images first, then the draw.
+    methods += [Method(name, partial(svm, view)) for name, view in views.items()]
+    return run_study(
+        f"bars: {factor}",
+        methods,
+        list(labels),
+        draws,
+        labels=task.train.labels,
+        seed=seed,
+        pretrain_seeds=list(vaes),
+    )
+
+
+def bar_gains(tables: Mapping[str, Table], labels: int) -> dict[str, dict[str, Effect]]:
+    """{factor: {"a − b": its paired effect}} of BAR_GAINS with so many labels."""
+    return {
+        factor: {f"{a} − {b}": paired(table, a, b, METRIC, labels) for a, b in BAR_GAINS}
+        for factor, table in tables.items()
+    }
+
+
+def show_bars(tables: Mapping[str, Table], labels: Sequence[int]) -> None:
+    """A table of the accuracies, to which the records of BAR_GAINS are attached."""
+    columns = [(factor, count) for factor in tables for count in labels]
+    records = []
+    for factor, count in columns:
+        for a, b in BAR_GAINS:
+            e = paired(tables[factor], a, b, METRIC, count)
+            id = record_id(CHAPTER, "bars", factor, (a, b), count)
+            name = f"bars, {factor}: {a} − {b}, {count} labels"
+            records.append(e.to_record(name, "points", id=id, data="bars"))
+    rows = [
+        (name, *(f"{tables[factor].mean(name, METRIC, count):.1f}" for factor, count in columns))
+        for name in BAR_METHODS
+    ]
+    header = [f"{FACTORS[factor]}, {count} labels" for factor, count in columns]
+    show_table(rows, ("accuracy (%)", *header), records)
