@@ -259,6 +259,9 @@ networks = {"source": source, "never trained": supervised_transfer.untrained(pla
 heights = {name: [] for name in networks}
 for name, model in networks.items():
     for blocks in range(4):
+        if not blocks and heights["source"]:  # the same pixels
+            heights[name].append(heights["source"][0])
+            continue
         x, x_validation, x_test = (
             after(model, blocks, images) for images in (T.pool, T.validation, T.test)
         )
