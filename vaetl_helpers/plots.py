@@ -29,7 +29,7 @@ from vaetl_helpers import page_figures
 from vaetl_helpers.alt_texts import full_text
 from vaetl_helpers.output import UNKNOWN, is_interactive, is_unknown, notebook_kernel
 from vaetl_helpers.page_figures import LINE_OF_LETTERS, NAME_OF_LINE, moved_apart
-from vaetl_helpers.study.effects import mean_interval, side_of_zero
+from vaetl_helpers.study.effects import Effect, mean_interval, side_of_zero
 from vaetl_helpers.study.table import Table
 
 # Okabe and Ito's palette, which people with any kind of colour vision can tell apart. On white its
@@ -882,6 +882,39 @@ def effects_by_labels(
     axes[0].figure.suptitle(title, fontsize=12)
     axes[0].figure.legend(handles=key, loc="outside lower center", ncols=3, frameon=False)
     return axes
+
+
+def differences(
+    effects: Mapping[str, Effect], title: str, x: str, alt: str, group: int = 0
+) -> Axes:
+    """Differences with their intervals, one a row, each named in words, beside a line at 0.
+
+    Mark and colour say on which side of 0 an interval lies, and the effect stands above its mark. A
+    thin line stands below the first `group` rows.
+    """
+    axis = panels([title], alt, height=0.54 * len(effects) + 1.3, width=8)[0]
+    axis.axvline(0, color="black", linestyle="--", linewidth=1)
+    sides = [side_of_zero({"low": each.low, "high": each.high}) for each in effects.values()]
+    place: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+    for row, (each, side) in enumerate(zip(effects.values(), sides, strict=True)):
+        marker, colour = SIDES[side]
+        axis.plot([each.low, each.high], [row, row], "-", color=colour, linewidth=2)
+        axis.plot(each.effect, row, marker, color=colour, markersize=8)
+        words = f"{each.effect:+.1f}".replace("-", "−")
+        axis.annotate(words, (each.effect, row), fontsize=9, color=colour, **place)
+    if group:
+        axis.axhline(group - 0.5, color=GREY, linewidth=0.8)
+    axis.set_yticks(range(len(effects)), [textwrap.fill(name, 30) for name in effects])
+    axis.tick_params(axis="y", labelsize=9)
+    axis.grid(visible=False, axis="y")
+    axis.set(xlabel=x, ylim=(len(effects) - 0.5, -0.8))
+    key = [
+        _mark(marker, f"interval {side}", *[colour] * 2)
+        for side, (marker, colour) in SIDES.items()
+        if side in sides
+    ]
+    axis.figure.legend(handles=key, loc="outside lower center", ncols=3, frameon=False)
+    return axis
 
 
 def spread(places: np.ndarray, gap: float) -> np.ndarray:

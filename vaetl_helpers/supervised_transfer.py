@@ -40,6 +40,7 @@ RATES = {  # chosen by a tuning study on other draws: chapter 4a's appendix, dee
 SAME_RATES = {"dresses": "tops", "shirts": "tops", "wolves": "animals"}  # not tuned again
 REMEDIES = ("none", "rehearsal", "L2-SP")
 ALPHA = 1.0  # strength of L2-SP, not tuned
+CHANGE_BY_SHIFT = "change of test accuracy by shifts"
 
 Outcome = dict[str, Tensor]
 Phase = tuple[History, float]  # of a training: what it did, and its FLOPs for one image
@@ -401,33 +402,53 @@ def probes_by_preprocessing(large: transfer.Backbone, photos: Splits) -> dict[st
 
 
 def untouched(plan: Plan, draw: Draw) -> Outcome:
-    """The source accuracy of a draw's source model, before any training for the target."""
-    return {"source accuracy": correct(plan.source_of(draw), plan.task.source_test)}
+    """The source accuracies of a draw's source model, before any training for the target."""
+    source, test = plan.source_of(draw), plan.task.source_test
+    return {
+        "source accuracy": correct(source, test),
+        "source accuracy, new head": refitted(source, plan.task).predict(features_of(test, source))
+        == test.labels.cpu(),
+    }
+
+
+def refitted(model: nn.Sequential, task: Task) -> transfer.Probe:
+    """A head for the source's task, fitted anew on a body's features of the old images."""
+    old = task.rehearsal
+    return transfer.linear_probe(
+        features_of(old, model), old.labels, grid=[1.0], scalings=["one factor"]
+    )
 
 
 def remember(remedy: str, plan: Plan, draw: Draw) -> Outcome:
     """Fine-tuning with one of REMEDIES against forgetting.
 
-    Beside the test accuracy it returns the source accuracy, with the saved head put back, and
-    without a remedy the accuracies on shifted images, as `fine_tuned` does on the same draw.
+    Beside the test accuracy it returns the source accuracies, with the saved head put back and with
+    one that is fitted anew, and without a remedy the accuracies on shifted images, as `fine_tuned`
+    does on the same draw.
     """
     task, model = plan.task, tuned_with(remedy, plan, draw)
+    seen = features_of(task.source_test, model)
     results = {
         "test accuracy": correct(model, task.test),
         "source accuracy": correct(with_saved_head(model, plan, draw), task.source_test),
+        "source accuracy, new head": refitted(model, task).predict(seen)
+        == task.source_test.labels.cpu(),
     }
     return results if remedy != "none" else results | on_shifted(task, partial(correct, model))
 
 
-def tuned_with(remedy: str, plan: Plan, draw: Draw) -> nn.Sequential:
-    """The network that fine-tuning with one of REMEDIES makes of a draw's source model."""
+def tuned_with(remedy: str, plan: Plan, draw: Draw, old: int | None = None) -> nn.Sequential:
+    """The network that fine-tuning with one of REMEDIES makes of a draw's source model.
+
+    `old` images are rehearsed, as many as there are labels if nothing is said.
+    """
     if remedy not in REMEDIES:
         raise unknown_name_error("remedy", remedy, REMEDIES)
     task, source = plan.task, plan.source_of(draw)
     model, images = with_new_head(source, task, draw.seed), plan.labelled(draw)
     loss: LossFunction = classification_loss
     if remedy == "rehearsal":
-        model.head, images = _with_rehearsal(plan, source, images, draw)
+        model.head, images = _with_rehearsal(plan, source, images, draw, old or len(images))
     if remedy == "L2-SP":
         loss = transfer.l2_sp(loss, model, ALPHA, head=cast(nn.Linear, model.head))
     transfer.fine_tune(
@@ -449,9 +470,9 @@ def with_saved_head(model: nn.Sequential, plan: Plan, draw: Draw) -> nn.Sequenti
 
 
 def _with_rehearsal(
-    plan: Plan, source: nn.Sequential, images: ImageSet, draw: Draw
+    plan: Plan, source: nn.Sequential, images: ImageSet, draw: Draw, old: int
 ) -> tuple[nn.Linear, ImageSet]:
-    """A head with rows behind for the source's other classes, and images of all of them."""
+    """A head with rows behind for the source's other classes, and `old` images more."""
     task = plan.task
     places, classes = task.keep.copy(), list(task.pool.classes)
     for row, name in enumerate(task.rehearsal.classes):
@@ -460,7 +481,7 @@ def _with_rehearsal(
             classes.append(name)
     generator = torch.Generator().manual_seed(draw.seed)
     head = transfer.new_head(cast(nn.Linear, source.head), places, len(classes), generator)
-    mixed = transfer.rehearsal(images, task.rehearsal, len(images), places, classes, draw.seed)
+    mixed = transfer.rehearsal(images, task.rehearsal, old, places, classes, draw.seed)
     return head.to(task.pool.device), mixed
 
 
@@ -511,6 +532,25 @@ def rates(plan: Plan, draw: Draw) -> Outcome:
         transfer.fit_best(model, images, task.validation, optimizer=adam, **how)
         results[f"test accuracy of {name}"] = correct(model, task.test)
     return results
+
+
+def with_change_by_shift(table: Table) -> Table:
+    """A table with CHANGE_BY_SHIFT as well: by how much shifted images are worse or better.
+
+    The difference of two methods in it is what a shift does to the lead of the one.
+    """
+    rows, images = [], {}
+    for row in table.rows:
+        if row["metric"] == "shifted accuracy":
+            run = row["method"], row["labels"], row["draw"]
+            clean = table.values(run[0], "test accuracy", run[1])[run[2]]
+            change = {"metric": CHANGE_BY_SHIFT, "value": row["value"] - clean}
+            rows.append(row | change)
+            shifted_images = table.images.get((*run, "shifted accuracy"))
+            clean_images = table.images.get((*run, "test accuracy"))
+            if shifted_images is not None and clean_images is not None:
+                images[*run, CHANGE_BY_SHIFT] = shifted_images.astype(float) - clean_images
+    return Table([*table.rows, *rows], table.images | images)
 
 
 def as_methods(table: Table) -> Table:

@@ -198,6 +198,22 @@ def test_effects_by_labels_has_a_panel_for_each_data_set_and_a_mark_for_each_sid
     assert plots.alt_text(axes[0].figure) == "Two panels."
 
 
+def test_differences_name_each_row_and_mark_the_side_of_zero() -> None:
+    effects = {
+        "better": study.Effect(2.0, 1.0, 3.0, 10),
+        "open": study.Effect(-0.5, -2.0, 1.0, 10),
+        "worse": study.Effect(-4.0, -6.0, -2.0, 10),
+    }
+    axis = plots.differences(effects, "Three", "points", "Three rows.", group=2)
+    assert [label.get_text() for label in axis.get_yticklabels()] == list(effects)
+    marks = [line.get_marker() for line in axis.get_lines()]
+    assert [mark for mark in marks if mark != "None"] == ["o", "D", "X"]
+    assert [text.get_text() for text in axis.texts] == ["+2.0", "−0.5", "−4.0"]
+    top, bottom = axis.get_ylim()[::-1]
+    assert top < 0 and bottom > 2  # the first row is the highest
+    assert plots.alt_text(axis.figure) == "Three rows."
+
+
 def test_shares_fill_each_bar_and_name_their_sum() -> None:
     rows = {"small": {"a": 1.0, "b": 3.0}, "large": {"a": 1.0, "b": 99.0}}
     axis = plots.shares(rows, "MB", "Shares", "share (per cent)", "alt")

@@ -312,6 +312,27 @@ def test_a_record_of_chapter_4_comes_out_of_its_table(task: str) -> None:
     assert compared >= 20
 
 
+def test_what_is_forgotten_comes_out_of_its_table() -> None:
+    table = studies.recorded_study("04", "tops_forgetting")
+    path = RECORDED / "04f_what_a_network_forgets_tops.json"
+    names = {"none": "none", "rehearsal": "rehearsal", "l2_sp": "L2-SP"}
+    compared = 0
+    for known in json.loads(path.read_text("utf-8"))["records"]:
+        _, measure, remedy, *_ = known["id"].split("/")
+        if measure == "forgetting":
+            pair = names[remedy], "untouched", "source accuracy"
+        elif measure == "shifted":
+            pair = "none", "linear probe", "shifted accuracy"
+        else:
+            metric = {"accuracy": "test accuracy", "source_accuracy": "source accuracy"}[measure]
+            pair = names[remedy.partition("-")[0]], "none", metric
+        effect = studies.paired(table, *pair, 200, over="seeds")
+        record = effect.to_record("", known["unit"], id=known["id"], data="tops")
+        assert numbers_of(record) == pytest.approx(numbers_of(known)), known["id"]
+        compared += 1
+    assert compared == 8
+
+
 @pytest.mark.parametrize(
     ("stem", "pattern", "condition"),
     [

@@ -87,6 +87,50 @@ def test_the_untouched_source_is_what_forgetting_is_measured_against(
     assert found.equal(supervised_transfer.correct(plan.source_of(draw), plan.task.source_test))
 
 
+def test_a_head_that_is_fitted_anew_leaves_the_body_and_finds_the_old_task(
+    plan: Plan, draw: study.Draw
+) -> None:
+    source, test = plan.source_of(draw), plan.task.source_test
+    before = {key: value.clone() for key, value in source.state_dict().items()}
+    head = supervised_transfer.refitted(source, plan.task)
+    accuracy = head.accuracy(supervised_transfer.features_of(test, source), test.labels)
+    found = supervised_transfer.untouched(plan, draw)["source accuracy, new head"]
+    assert accuracy == pytest.approx(found.float().mean().item()) and accuracy > 0.85
+    assert all(value.equal(before[key]) for key, value in source.state_dict().items())
+    tuned = supervised_transfer.remember("none", plan, draw)["source accuracy, new head"]
+    assert tuned.shape == found.shape
+
+
+def test_a_few_old_images_can_be_rehearsed(
+    plan: Plan, draw: study.Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fake(images: Any, source: Any, count: int, *_: Any) -> Any:
+        asked.append(count)
+        return images
+
+    monkeypatch.setattr(supervised_transfer.transfer, "rehearsal", fake)
+    supervised_transfer.tuned_with("rehearsal", plan, draw, old=3)
+    supervised_transfer.tuned_with("rehearsal", plan, draw)
+    assert asked == [3, len(draw.indices)]
+
+
+def test_what_a_shift_does_to_a_lead_is_a_difference_of_two_differences() -> None:
+    clean, shifted = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.0])
+    found = {
+        "a": {"test accuracy": clean == 1, "shifted accuracy": 100 * shifted},
+        "b": {"test accuracy": clean == 0, "shifted accuracy": 100 * clean},
+    }
+    methods = [study.Method(name, lambda _, each=each: each) for name, each in found.items()]
+    table = study.run_study("shifts", methods, [2], 2, labels=torch.tensor([0, 1] * 8))
+    changed = supervised_transfer.with_change_by_shift(table)
+    metric = supervised_transfer.CHANGE_BY_SHIFT
+    assert changed.mean("a", metric, 2) == -25 and changed.mean("b", metric, 2) == 0
+    assert study.paired(changed, "a", "b", metric, 2).effect == -25
+    assert metric not in table.known("metric")
+
+
 def test_unknown_names_are_refused(plan: Plan, draw: study.Draw) -> None:
     with pytest.raises(CourseError, match="did you mean 'scratch'"):
         supervised_transfer.methods(plan, ["scratc"])

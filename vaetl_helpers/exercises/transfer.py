@@ -882,6 +882,16 @@ linear_probe.wrong(
     },
 )
 linear_probe.wrong(
+    "one for all",
+    says="that is one mean and one std for all features together: each feature has its own, along "
+    "dim=0",
+    edit={
+        "mean, std = train_x.mean(dim=0), train_x.std(dim=0)": (
+            "mean, std = train_x.mean(), train_x.std()"
+        )
+    },
+)
+linear_probe.wrong(
     "not standardised",
     says="the features are not standardised",
     edit={"mean, std = train_x.mean(dim=0), train_x.std(dim=0)": "mean, std = 0, 1"},
@@ -1725,6 +1735,27 @@ fine_tune.wrong(
         "model[-1] = head": "head = model[-1]",
     },
 )
+
+
+@fine_tune.wrong(
+    "exchanged afterwards",
+    says="it was trained under the old head, and the new one came too late: exchange the heads "
+    "before training",
+)
+def _(source, head, batches, body_rate, head_rate):
+    model = copy.deepcopy(source)
+    body = {"params": model[:-1].parameters(), "lr": body_rate}
+    optimizer = torch.optim.SGD([body, {"params": model[-1].parameters(), "lr": head_rate}])
+    model.train()
+    for images, labels in batches:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+    model[-1] = head
+    return model
+
+
 fine_tune.wrong(
     "from scratch",
     says="the body does not start from the source's weights",
