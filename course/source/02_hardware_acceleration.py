@@ -147,8 +147,6 @@ time_it_checked = check("hardware.time_it", time_it)
 
 # %% [markdown]
 # Now time a matrix product on your device, with and without waiting.
-# On a CPU the two times differ only by scatter, 10 or 20 %, because it has finished when Python goes on.
-# On a GPU the second time is far too short to be true.
 
 # %%
 predict("hardware.waiting")
@@ -168,6 +166,9 @@ print(
 settle("hardware.waiting", not_waiting / waiting)
 
 # %% [markdown]
+# On a CPU the two times differ only by scatter, 10 or 20 %, because it has finished when Python goes on.
+# On a GPU the second time is far too short to be true.
+#
 # ## 2. What can your machine do?
 #
 # Some devices say that they are available and then fail, so an accelerator is listed only after it has done real work, a convolution and a matrix product.
@@ -350,7 +351,6 @@ settle("hardware.batch", seconds["MLP", 512] / seconds["MLP", 8])
 # A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
 # A network may even lie above the slanted roof if its numbers stay in the processor's cache, which has a higher roof of its own.
 # A point well below both roofs is limited by something else: a layer whose shape suits the processor badly, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is; an appendix takes a step apart.
-# Make the arithmetic 50 times faster and the overhead stays: what was 2 % of a step is then half of it.
 #
 # ## 4. When does an accelerator help?
 #
@@ -387,9 +387,16 @@ axes = plots.crossover(own, alt="02/devices")
 for axis, width in zip(axes, P.widths):
     lines = [f"width {width:,}, quickest here:"]
     for end in (0, -1):
-        quickest = min(own[width], key=lambda name: times[name, width][end])
-        lines.append(f"{quickest} (batch {P.batches[end]:,})")
+        at_end = {name: times[name, width][end] for name in own[width]}
+        quickest = min(at_end, key=at_end.get)
+        is_close = max(at_end.values()) < 1.1 * at_end[quickest]
+        said = "within 10 %" if is_close and len(at_end) > 1 else quickest
+        lines.append(f"{said} (batch {P.batches[end]:,})")
     axis.set_title("\n".join(lines))
+wide = nets.mlp_classifier(P.widths[-1])
+_, traffic = hardware.step_needs(wide, classification_loss, 1)
+from_memory = f"{traffic / 1e6:.0f} MB would take {1e3 * traffic / moved['CPU']:.1f} ms"
+print(f"width {P.widths[-1]:,}, one image: from memory its {from_memory}")
 one, *others = configurations
 slowed = [
     name
@@ -409,13 +416,12 @@ plt.show()
 # From 1 to 64 images the work is 64 times as large, but the time is not.
 # What does not grow with the batch is paid once per step.
 # In the narrow network that is overhead.
-# In the wide one the weights count as well, because 0.8 million of them, their gradients and Adam's numbers are some 33 MB to move, whatever the batch.
-# From memory that would take 33 MB divided by the bandwidth of section 2.
-# A shorter step shows that they have stayed in the cache.
+# In the wide one the weights count as well, because 0.8 million of them, their gradients and Adam's numbers have to move, whatever the batch.
+# Above the figure stands what that takes from memory; a shorter step shows that they have stayed in the cache.
 #
 # Then compare the lines: a device pays where its line is the lower one.
 # Two threads need not cross one thread, because PyTorch shares out an operation only if it is large enough, and small ones run on one thread in both lines.
-# So a second thread of an idle machine costs little where it cannot help.
+# So a second thread of an idle machine costs little where it cannot help, and in the wide network it can pay from the first image on, since the update of its weights is work to share.
 # A GPU is not spared like that, since it is given every operation however small, and then the honest answer to "is an accelerator essential?" may be *no, it would not even help*.
 #
 # So on an idle machine a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
@@ -441,7 +447,8 @@ for width in P.widths:
     one = times["CPU, 1 thread", width]
     for name in list(configurations)[1:]:
         gain = [a / b for a, b in zip(one, times[name, width])]
-        first = next((size for size, g in zip(P.batches, gain) if g > 1.1), None)
+        firmly = [size for k, size in enumerate(P.batches) if min(gain[k:]) > 1.1]
+        first = firmly[0] if firmly else None  # and at all larger ones
         pays = f"from batch {first}" if first else "at none of these batches"
         report_rows.append((width, name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
         size = f"width {width}", f"batch {P.batches[-1]}"
@@ -650,6 +657,7 @@ settle("hardware.way", way[-1] / work(P.widths[0], T4)[-1])
 # %% [markdown]
 # In the narrow network the images of a large batch travel for about four times as long as the T4 works on them.
 # Up to the batch size in the line above the overhead is the longest part, so that the T4 waits for Python, and beyond it for images.
+# In the wide one the way never leads.
 #
 # A loop that sends every batch anew pays for the way in every epoch, and waits each time.
 # If the data fit, send them *once*, as uint8, and leave them there, as this course's `ImageSet` does.
@@ -826,6 +834,34 @@ show_table(rows, header=("operations", *(f"batch {size}" for size in watched)))
 # With 512 images the matrix products, `mm` and `addmm`, take most of the time, and they are what an accelerator makes faster.
 # With 8 images the time is spread over more than a hundred calls of a few microseconds each, among them many that only look at a tensor in another way, such as `t` and `view`.
 # Those calls are the overhead.
+#
+# One kind of operation is missing in these counts, because in a step it is small: adding, multiplying or clipping number by number.
+# It does one FLOP with each number that it moves, so it lies far left under the slanted roof.
+# How many operations per second does it reach, beside a product of matrices?
+
+# %%
+numbers, side = torch.rand(16_000_000), torch.rand(1024, 1024)
+tries = {
+    "a product of matrices": (2 * 1024**3, lambda: side @ side),
+    "x + 1": (16_000_000, lambda: numbers + 1),
+    "((x + 1) * 2 - 3).relu()": (64_000_000, lambda: ((numbers + 1) * 2 - 3).relu()),
+}
+show_table(
+    [
+        (
+            name,
+            f"{1e3 * (taken := hardware.time_it(work_of, processor, P.repeats)):.1f} ms",
+            f"{flops / taken / 1e9:.1f} GFLOP/s",
+        )
+        for name, (flops, work_of) in tries.items()
+    ],
+    header=("operation", "time", "rate"),
+)
+
+# %% [markdown]
+# Number by number a processor computes hundreds of times as slowly, because it waits for the memory.
+# Four such operations take about four times as long as one, since each reads all numbers and writes them back.
+# A compiler such as `torch.compile` makes one operation of them, which moves the numbers once, and that is called *fusion*.
 #
 # ## Appendix: the bus
 #

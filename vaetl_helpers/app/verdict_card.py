@@ -21,6 +21,7 @@ from vaetl_helpers.output import notebook_kernel, say
 
 MOST_ROWS = 9  # of a picture; the ledger has them all
 NOT_RECORDED = "not recorded"
+EMBEDDED = ", embedded"
 OWN_MACHINE = "It is measured on the machine that runs this chapter."
 OF_THE_RUN = ("", "this machine")  # data that are those of whoever runs the chapter
 NO_WORDS = "Its words, in our summary"
@@ -116,7 +117,11 @@ class _Card:
         asked = [each for each in self.asked if each.primary]
         counts = Counter(row.verdict for row in self.rows if row.primary)
         found = sum(counts.values())
-        missing = len(asked) - found
+        # The small sets of the package are for runs of one's own, which decide nothing.
+        awaited = sum(not each.data.endswith(EMBEDDED) for each in asked)
+        missing = awaited - sum(
+            row.primary and not row.data.endswith(EMBEDDED) for row in self.rows
+        )
         if not asked and self.headline.data in OF_THE_RUN:
             return Verdict(LIVE, "No verdict: one machine decides nothing.", OWN_MACHINE)
         if not asked:
