@@ -243,9 +243,9 @@ plt.show()
 
 # %% [markdown]
 # **It was the learning rate.**
-# On the right, the higher rate loses more on unseen images at the same training loss, with scratch in all five rows.
+# On the right, the higher rate loses more on unseen images at the same training loss, with scratch in all seven rows.
 # On the left, at the lower rate, all intervals lie within 0.06 nats of 0.
-# At the higher rate none lies below 0, and with 50 labels of digits the start from a VAE even loses less, as if it bore a high rate better.
+# At the higher rate none lies below 0, and in two rows with few labels the start from a VAE even loses less, as if it bore a high rate better.
 # So compare starts at one rate.
 
 # %% [markdown]
@@ -310,7 +310,11 @@ plt.show()
 # **Here it saves about a sixth of the labels, and thousands of tasks repay its own training.**
 # A sixth is not what most people would call "significantly".
 # In steps the interval holds 1.
-# The other pairs stand in the appendix on all rows.
+#
+# Of the other pairs, which stand in the appendix on all rows, pullover or shirt with 20 labels takes fewer steps with the VAE, 1.66 times [1.30, 2.13].
+# But there its learning rate is ten times that of scratch.
+# With one rate for both, in the study of section 2, the intervals hold 1, 0.88 [0.65, 1.20] at the lower rate and 1.19 [0.85, 1.66] at the higher.
+# So this gain, too, was the rate's.
 
 # %% [markdown]
 # ## 4. Find the leak
@@ -565,35 +569,7 @@ plt.show()
 # 4. Report effect, interval, n, verdict, and what the interval is conditional on.
 # 5. Say in five sentences what you found, what you did not find, and why you think so.
 #
-# Here is a start for point 3, with digits 0–4 turned upside down; it runs for a minute or so.
-# What it prints is not the study that you planned, so change it until it is.
-#
-# ```python
-# from vaetl_helpers.data import ImageSet
-#
-# upright = vae_transfer.load_source("digits 0–4")
-# turned = ImageSet(upright.images.flip(2, 3), upright.labels, upright.classes)
-# target = vae_transfer.load_target("digits")
-# seeds = range(1000, 1010)
-# vaes = vae_transfer.pretrain_all({"turned": turned}, seeds, presentations=100_000)
-# methods = vae_transfer.methods(
-#     target,
-#     "turned",
-#     vaes,
-#     {"PCA": vae_transfer.fit_pca(turned), "raw pixels": vae_transfer.pixels},
-# )
-# table = study.run_study(
-#     "upside down",
-#     methods,
-#     [100],
-#     draws=10,
-#     labels=target.train.labels,
-#     seed=1000,
-#     pretrain_seeds=seeds,
-#     out="upside_down.csv",  # after an interruption the same cell goes on
-# )
-# study.paired(table, "VAE fine-tuned", "scratch", "test accuracy", 100)
-# ```
+# An appendix has a start for point 3.
 #
 # | grading sheet | points |
 # |---|---|
@@ -921,6 +897,39 @@ show_table(rows, (title, *(f"{n} labels" for n in counts)))
 # But all of these lie between 54 and 70 %, and a probe on a network that was trained on ImageNet's 1.2 million labelled photos reaches 90 to 95.
 # So on this pair it matters more *on how much* somebody has trained than *how*.
 # Ten pairs are few, and these comparisons are exploratory.
+
+# %% [markdown]
+# ## Appendix: a start for the capstone
+#
+# These lines compare the methods with digits 0–4 turned upside down as the source, which takes a minute or so.
+# What they print is not the study that you planned, so change them until it is.
+#
+# ```python
+# from vaetl_helpers.data import ImageSet
+#
+# upright = vae_transfer.load_source("digits 0–4")
+# turned = ImageSet(upright.images.flip(2, 3), upright.labels, upright.classes)
+# target = vae_transfer.load_target("digits")
+# seeds = range(1000, 1010)
+# vaes = vae_transfer.pretrain_all({"turned": turned}, seeds, presentations=100_000)
+# methods = vae_transfer.methods(
+#     target,
+#     "turned",
+#     vaes,
+#     {"PCA": vae_transfer.fit_pca(turned), "raw pixels": vae_transfer.pixels},
+# )
+# table = study.run_study(
+#     "upside down",
+#     methods,
+#     [100],
+#     draws=10,
+#     labels=target.train.labels,
+#     seed=1000,
+#     pretrain_seeds=seeds,
+#     out="upside_down.csv",  # after an interruption the same cell goes on
+# )
+# study.paired(table, "VAE fine-tuned", "scratch", "test accuracy", 100)
+# ```
 
 # %% [markdown]
 # ## Appendix: where this is used today
