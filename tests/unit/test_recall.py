@@ -84,6 +84,9 @@ def test_questions_of_chapters_that_are_needed_come_first() -> None:
     found = repetition._earlier("04e", ("04", "04a"))
     assert {item.chapter for item in found[:16]} == {"04", "04a"}
     assert len(found) == len(repetition._earlier("04e", ()))
+    again = repetition._earlier("04e", ("04", "04a"), later=2)  # another chapter with these needs
+    assert not {item.id for item in found[:4]} & {item.id for item in again[:4]}
+    assert {item.id for item in again} == {item.id for item in found}
     with pytest.raises(CourseError, match="04f"):
         repetition._earlier("04e", ("04f",))
 

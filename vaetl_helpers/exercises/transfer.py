@@ -222,6 +222,21 @@ freeze.wrong(
     says="dropout still acts: it needs eval mode, too",
     edit={"body.eval()": "body[1].eval()"},
 )
+NO_MOMENTUM = (
+    "for part in body.modules():\n"
+    "    if isinstance(part, nn.BatchNorm1d):\n"
+    "        part.momentum = 0"
+)
+for name, edit in {
+    "momentum 0": {"body.eval()": NO_MOMENTUM, "body.train = lambda mode=True: body": ""},
+    "momentum 0 after eval": {"body.train = lambda mode=True: body": NO_MOMENTUM},
+}.items():
+    freeze.wrong(
+        name,
+        says="momentum = 0 keeps the running statistics, but in train mode BatchNorm does not use "
+        "them: it normalises by the batch, so the body needs eval mode",
+        edit=edit,
+    )
 freeze.wrong(
     "only dropout",
     says="BatchNorm's statistics still drift: it needs eval",
@@ -764,9 +779,10 @@ def random_features(seed: int, generator: torch.Generator) -> Values:
     """
     width = 18 + seed % 5
     order = torch.randperm(3, generator=generator)
-    # Pairs as good as equal.
-    pairs = torch.tensor([[3.06e-3, 3e-3], [0.102, 0.1], [102.0, 100.0]]).double()
-    strengths = pairs * (1 + torch.rand((), generator=generator))
+    # As good as equal, and the smallest of them is neither the first nor the last.
+    equals = torch.tensor([1.02, 1.0, 1.01]).double()
+    sizes = torch.tensor([3e-3, 0.1, 100.0]).double()[:, None]
+    strengths = sizes * equals * (1 + torch.rand((), generator=generator))
     values: Values = {"strengths": strengths[order].flatten()}
     for name, count in (("train", 24 + seed % 4), ("validation", 60 + seed % 3)):
         rarity = 3 if name == "train" else 2  # tiny strengths see the larger class
@@ -824,10 +840,14 @@ def tells_answers_apart(values: Values) -> bool:
     x = values["train_x"]
     rows = regressions(values, x.mean(dim=0), x.std(dim=0))
     right = best_of(rows).outputs()
+    as_given = [row for c in values["strengths"].tolist() for row in rows if row.strength == c]
     largest_of_equals = best_of(rows[::-1]).outputs()
+    first_of_equals = best_of(as_given).outputs()
+    last_of_equals = best_of(as_given[::-1]).outputs()
     best_on_training = max(rows, key=lambda row: row.train_accuracy).outputs()
     last_labels = right | {PREDICTED: rows[-1].labels}
-    for wrong in (largest_of_equals, best_on_training, last_labels):
+    of_equals = (largest_of_equals, first_of_equals, last_of_equals)
+    for wrong in (*of_equals, best_on_training, last_labels):
         if same(right, wrong, right):
             return False
     biased = best_of(regressions(values, x.mean(dim=0), x.std(dim=0, correction=0)))
@@ -923,6 +943,14 @@ linear_probe.wrong(
     "first of equals",
     says="of equal strengths the smallest is asked for",
     edit={"for c in sorted(strengths):": "for c in strengths:"},
+)
+linear_probe.wrong(
+    "last of equals",
+    says="of equal strengths the smallest is asked for",
+    edit={
+        "for c in sorted(strengths):": "for c in strengths:",
+        "if accuracy > best:": "if accuracy >= best:",
+    },
 )
 linear_probe.wrong(
     "worst",
@@ -1422,7 +1450,10 @@ def _(body, source, alpha):
 # transfer.clinic
 
 LEARN = "the body learns, as body.requires_grad = False is an attribute that nobody reads"
-DECAY = "weight decay moves the body without any gradient, because the optimiser holds it"
+DECAY = (
+    "weight decay moves the body, because the optimiser holds it with old gradients that "
+    "zero_grad(set_to_none=False) has set to zeros"
+)
 COLLECTS = "each backward pass computes gradients of the body, so body.requires_grad_(False)"
 DRIFT = "the body is in train mode, so that BatchNorm's statistics drift and dropout acts"
 HEAD_EVAL = "the head is in eval mode, where its BatchNorm does not learn"

@@ -17,14 +17,15 @@ from vaetl_helpers.practice import panels, schedule
 from vaetl_helpers.practice.items import Item, quiz_items, recall_items
 
 
-def recall(chapter: str, count: int = 4, needs: Sequence[str] = ()) -> None:
+def recall(chapter: str, count: int = 4, needs: Sequence[str] = (), later: int = 0) -> None:
     """Asks `count` questions of the chapters before this one, chosen by what was missed and when.
 
-    Of new questions, those of the chapters that it `needs` come first. Where no person works, it
-    shows the same questions to everybody, with answers that unfold. Raises CourseError for a
-    chapter that has none before it, and for needs that do not come before it.
+    Of new questions, those of the chapters that it `needs` come first; the first `later` of each
+    wait, as two chapters that need the same would ask the same. Where no person works, it shows the
+    same questions to everybody, with answers that unfold. Raises CourseError for a chapter that has
+    none before it, and for needs that do not come before it.
     """
-    items = _earlier(chapter, needs)
+    items = _earlier(chapter, needs, later)
     if not progress.is_learner_here():
         panels.show_text(_unfolding(items[:count]))
         return
@@ -67,10 +68,10 @@ def answered(folder: Path | None = None) -> dict[str, list[schedule.Answer]]:
     return by_id
 
 
-def _earlier(chapter: str, needs: Sequence[str]) -> list[Item]:
+def _earlier(chapter: str, needs: Sequence[str], later: int = 0) -> list[Item]:
     """The items of the chapters before, one of each chapter in turn, the last chapter first.
 
-    Those of `needs` stand before all others.
+    Those of `needs` stand before all others, and their first `later` ones at the end of them.
     """
     by_chapter: dict[str, list[Item]] = {}
     for item in recall_items().values():
@@ -85,6 +86,7 @@ def _earlier(chapter: str, needs: Sequence[str]) -> list[Item]:
             raise unknown_name_error("earlier chapter", number, by_chapter)
     numbers = sorted(by_chapter, reverse=True)
     needed = [by_chapter[number] for number in numbers if number in needs]
+    needed = [[*items[later:], *items[:later]] for items in needed]
     others = [by_chapter[number] for number in numbers if number not in needs]
     return [*_in_turn(needed), *_in_turn(others)]
 
