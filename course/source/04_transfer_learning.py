@@ -717,7 +717,7 @@ plt.show()
 # ### And the network from section 1?
 #
 # All of this was a small network from a task next door, and the large one from ImageNet stands by.
-# Chapter 4a has recorded a probe on its 1,280 numbers beside the other ways, on ten draws of ten labels per class.
+# Chapter 4a has recorded a probe on its 1,280 numbers beside the other ways, on forty draws of ten labels per class.
 # The network has seen a million photos, but never one of these grey pictures.
 
 # %%
@@ -749,7 +749,7 @@ if network:
 # Read each panel from below: where is the largest step?
 
 # %% slide="What a million photos are worth"
-stories = {"pullover or shirt, ten draws": "tops", "dog or fox, forty draws": "animals"}
+stories = {"pullover or shirt": "tops", "dog or fox": "animals"}  # forty draws each
 known_as = {
     "scratch": "from scratch",
     "raw pixels": "probe on pixels",
@@ -807,7 +807,7 @@ for name, labels, value in (
 if T.name == "tops":
     value = clothes.mean("ImageNet probe", "test accuracy", 20)
     labels = f"20 + {len(T.validation)}"
-    ways.append(("probe on ImageNet's features, mean of ten draws", labels, value))
+    ways.append(("probe on ImageNet's features, mean of forty draws", labels, value))
 show_table(
     [(name, labels, f"{value:.1f} %") for name, labels, value in ways],
     header=("", "labels, training + validation", "test accuracy"),
