@@ -494,8 +494,8 @@ def draw_controls(axis: Axes) -> None:
         axis.plot(values, at, "os"[number], color=colour, label=f"after {steps} steps")
         for row, place in zip(chosen, at, strict=True):
             text, end = f"{row['value']:.0f}", (row["high"], place)
-            offset = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
-            axis.annotate(text, end, color=colour, fontsize=11, **offset)
+            offset: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+            axis.annotate(text, end, (7, 0), color=colour, fontsize=11, **offset)
     axis.set(xscale="log", xlim=(2, 4000))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set_yticks(range(len(PARTS)), PARTS)

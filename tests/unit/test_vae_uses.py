@@ -215,7 +215,7 @@ def test_the_recorded_figures_are_drawn() -> None:
     vae_uses.draw_over_beta(axis, "validation_bound")
     assert axis.get_xscale() == "log" and axis.get_xticklabels()[0].get_text() == "0"
     vae_uses.draw_baselines(axis)
-    assert axis.get_legend_handles_labels()[1] == ["raw pixels, PCA"]
+    assert axis.get_legend_handles_labels()[1] == ["raw pixels and PCA"]
     assert "means of 5 VAEs" in vae_uses.origin_of_betas()
     assert vae_uses.recorded_at(1, "validation_bound") > vae_uses.recorded_at(0, "validation_bound")
     (axis,) = plt.subplots(squeeze=False)[1].flat
