@@ -252,8 +252,9 @@ def draw_over_beta(axis: Axes, measure: str, number: int = 0, name: str = "") ->
 
 def draw_baselines(axis: Axes) -> None:
     """The recorded accuracies of a probe on raw pixels and on PCA, which lie on each other."""
+    # They differ by 0.02 points, so that one name stands for two lines.
     for row in recorded_by_measure(CHAPTER, "validation_accuracy_of_a_baseline"):
-        label = "raw pixels, PCA" if row["id"].endswith("pca") else None
+        label = "raw pixels and PCA" if row["id"].endswith("pca") else None
         axis.axhline(row["value"], color="black", linestyle="--", label=label)
 
 
@@ -381,6 +382,8 @@ SCRATCH = "from scratch"
 RECORDED_STEPS = (200, 800)  # on the target
 FEW = 200  # images of the target
 FIRST_SEED = 100  # of the draws
+RATE = 1e-3  # of Adam
+Way = tuple[vae.VAE, torch.optim.Optimizer | None]  # None for one that holds what is not frozen
 
 
 def only(images: ImageSet, classes: Sequence[int]) -> ImageSet:
@@ -395,20 +398,38 @@ def some(images: ImageSet, count: int, seed: int) -> ImageSet:
     return images.subset(order[:count].to(images.device))
 
 
-def train_vae(model: vae.VAE, images: ImageSet, steps: int, seed: int) -> vae.VAE:
-    """Trains what is not frozen for so many gradient steps, rounded to whole epochs."""
+def train_vae(
+    model: vae.VAE,
+    images: ImageSet,
+    steps: int,
+    seed: int,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> vae.VAE:
+    """Trains for so many gradient steps, rounded to whole epochs; alone, what is not frozen."""
     batch_size = 50
+    if optimizer is None:
+        optimizer = torch.optim.Adam(trainable(model), lr=RATE, fused=True)
     fit(
         model,
         images,
         vae.vae_loss(),
         epochs=max(1, steps * batch_size // len(images)),
         batch_size=batch_size,
-        optimizer=torch.optim.Adam(trainable(model), lr=1e-3, fused=True),
+        optimizer=optimizer,
         seed=seed,
         quiet=True,
     )
     return model.eval()
+
+
+def train_ways(
+    ways: Mapping[str, Way], images: ImageSet, steps: int, seed: int
+) -> dict[str, vae.VAE]:
+    """The VAEs of all ways, each trained for as many steps by its optimiser."""
+    return {
+        name: train_vae(model, images, steps, seed, optimizer)
+        for name, (model, optimizer) in ways.items()
+    }
 
 
 def bound_of(model: vae.VAE, images: ImageSet, seed: int) -> float:
@@ -418,7 +439,7 @@ def bound_of(model: vae.VAE, images: ImageSet, seed: int) -> float:
 
 
 def record_ways(
-    every_way: Callable[[vae.VAE, int], dict[str, vae.VAE]],
+    every_way: Callable[[vae.VAE, int], dict[str, Way]],
     sources: Sequence[vae.VAE],
     pool: ImageSet,
     unseen: ImageSet,
@@ -430,9 +451,7 @@ def record_ways(
         runs = []
         for draw in range(draws):
             source, few = sources[draw % len(sources)], some(pool, FEW, FIRST_SEED + draw)
-            ways = every_way(source, FIRST_SEED + draw)
-            for model in ways.values():
-                train_vae(model, few, steps, FIRST_SEED + draw)
+            ways = train_ways(every_way(source, FIRST_SEED + draw), few, steps, FIRST_SEED + draw)
             ways["source, as it is"] = source
             runs.append({name: bound_of(model, unseen, seed) for name, model in ways.items()})
         show_ways(runs, steps, len(sources))
@@ -455,6 +474,31 @@ def draw_ways(axis: Axes) -> None:
         names = [row["id"].split("/")[2].partition("-")[0].replace("_", " ") for row in rows]
     axis.set_yticks(range(len(names)), names)
     axis.axvline(0, color="grey", linestyle="--")
+    axis.invert_yaxis()
+
+
+def draw_controls(axis: Axes) -> None:
+    """The recorded gains of the kept parts over parts that were never trained, as numbers, too."""
+    rows = recorded_by_measure(CHAPTER, "bound_above_its_control")
+    for number, steps in enumerate(RECORDED_STEPS):
+        of_steps = {
+            row["id"].split("/")[2].partition("_kept")[0]: row
+            for row in rows
+            if row["id"].endswith(f"/{steps}_steps")
+        }
+        chosen = [of_steps[part.replace(" ", "_")] for part in PARTS]
+        at = np.arange(len(PARTS)) + 0.24 * number - 0.12
+        colour = plots.COLOURS[number]
+        axis.hlines(at, [r["low"] for r in chosen], [r["high"] for r in chosen], colour)
+        values = [r["value"] for r in chosen]
+        axis.plot(values, at, "os"[number], color=colour, label=f"after {steps} steps")
+        for row, place in zip(chosen, at, strict=True):
+            text, end = f"{row['value']:.0f}", (row["high"], place)
+            offset: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+            axis.annotate(text, end, (7, 0), color=colour, fontsize=11, **offset)
+    axis.set(xscale="log", xlim=(2, 4000))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set_yticks(range(len(PARTS)), PARTS)
     axis.invert_yaxis()
 
 
@@ -549,22 +593,33 @@ BAR_GAINS = (  # what is compared on the same labels
     ("VAE fine-tuned", "SVM on μ"),
 )
 BAR_METHODS = ("scratch", "VAE fine-tuned", "SVM on pixels", "SVM on μ")
+SeenVaes = Mapping[int, Mapping[int, Pretrained]]  # by the images they have seen, then by seed
 
 
 def bars_study(
     factor: str,
     task: Splits,
-    vaes: Mapping[int, Pretrained],
+    vaes: SeenVaes,
     labels: Sequence[int],
     draws: int,
     seed: int,
 ) -> Table:
-    """Accuracies of two networks and two SVMs on a task of bars; `vaes` are by their seed."""
+    """Accuracies of two networks and of SVMs on a task of bars.
+
+    The VAEs that have seen most are compared with everything, the others have an SVM on μ each.
+    """
     svm = partial(vae_transfer.probe, task, kind="SVM")
-    views = {"SVM on pixels": vae_transfer.pixels, "SVM on μ": partial(vae_transfer.mu_of, vaes)}
+    longest = max(vaes)
+    views = {"SVM on pixels": vae_transfer.pixels}
+    views |= {
+        svm_on_mu(seen, longest): partial(vae_transfer.mu_of, of_seed)
+        for seen, of_seed in vaes.items()
+    }
     methods = [
         Method("scratch", partial(vae_transfer.scratch, task), batched=True),
-        Method("VAE fine-tuned", partial(vae_transfer.fine_tuned, task, vaes), batched=True),
+        Method(
+            "VAE fine-tuned", partial(vae_transfer.fine_tuned, task, vaes[longest]), batched=True
+        ),
     ]
     # `probe` takes the view of the images first, then the draw.
     methods += [Method(name, partial(svm, view)) for name, view in views.items()]
@@ -575,8 +630,34 @@ def bars_study(
         draws,
         labels=task.train.labels,
         seed=seed,
-        pretrain_seeds=list(vaes),
+        pretrain_seeds=list(vaes[longest]),
     )
+
+
+def svm_on_mu(seen: int, longest: int) -> str:
+    """The name of an SVM on the codes of VAEs that have seen so many images."""
+    return "SVM on μ" if seen == longest else f"SVM on μ, {seen:,} images"
+
+
+def draw_gains_over_seen(
+    axis: Axes, tables: Mapping[str, Table], seen: Sequence[int], labels: int
+) -> None:
+    """What an SVM gains by μ in place of pixels, over the images that the VAEs have seen."""
+    numbers = sorted(seen)
+    for number, (factor, table) in enumerate(tables.items()):
+        names = [svm_on_mu(one, numbers[-1]) for one in numbers]
+        effects = [paired(table, name, "SVM on pixels", METRIC, labels) for name in names]
+        at = np.array(numbers) * (0.98, 1.02)[number]
+        colour = plots.COLOURS[number]
+        axis.vlines(at, [e.low for e in effects], [e.high for e in effects], colour)
+        axis.plot(
+            at, [e.effect for e in effects], "os"[number] + "-", color=colour, label=FACTORS[factor]
+        )
+    axis.axhline(0, color="black", linestyle="--", linewidth=1)
+    axis.set(xscale="log", xlabel="images that the VAE has seen, with repetition (log scale)")
+    axis.set_ylabel("gain over pixels (points)")
+    axis.set_xticks(numbers, [f"{one:,}" for one in numbers])
+    axis.set_xticks([], minor=True)
 
 
 def bar_gains(tables: Mapping[str, Table], labels: int) -> dict[str, dict[str, Effect]]:

@@ -21,9 +21,18 @@ from scipy import stats
 from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
-from vaetl_helpers import study
+from vaetl_helpers import representations, study
 from vaetl_helpers import transfer as package
-from vaetl_helpers.exercises import boxes, combine, evaluate, get, hardware, training, transfer
+from vaetl_helpers.exercises import (
+    boxes,
+    combine,
+    evaluate,
+    get,
+    hardware,
+    joint,
+    training,
+    transfer,
+)
 
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 8))]
 
@@ -984,7 +993,28 @@ RIGHT = (
 )
 
 
+def half_that_is_only_frozen(source, fresh, half, rate):
+    """Nothing is taken from the source."""
+    for name, parameter in fresh.named_parameters():
+        parameter.requires_grad = not name.startswith(half)
+    return fresh, torch.optim.Adam(
+        [parameter for parameter in fresh.parameters() if parameter.requires_grad], lr=rate
+    )
+
+
+def half_without_its_optimiser(source, fresh, half, rate):
+    return representations.reuse(source, fresh, half)
+
+
+def half_of_a_large_rate(source, fresh, half, rate):
+    return joint.keep_half(source, fresh, half, 5 * rate)
+
+
 WRONG = (
+    ("joint.reuse", half_that_is_only_frozen, "the kept half is not the source's"),
+    ("joint.reuse", half_without_its_optimiser, "a pair (VAE, optimiser) was expected"),
+    ("joint.reuse", half_of_a_large_rate, "is it an Adam with this rate?"),
+    ("joint.reuse", lambda *arguments: None, "a pair (VAE, optimiser) was expected"),
     ("joint.directions", directions_of_standardised_features, "that is not (Σ λ)² / Σ λ²"),
     ("joint.directions", directions_of_the_raw_svd, "the mean is still in it"),
     ("joint.directions", directions_of_singular_values, "those are standard deviations"),

@@ -84,6 +84,9 @@ def test_a_wrong_answer_never_earns_everything(id: str) -> None:
         ("vae.elbo", "mean decoded", 0),
         ("latent.interpolate", "straight", 0),
         ("joint.surgery", "shared", 1),
+        ("joint.reuse", "no copy", 0),
+        ("joint.reuse", "gradients alone", 1),
+        ("joint.reuse", "all in the optimiser", 3),
     ],
 )
 def test_known_wrong_answers_earn_what_is_right_in_them(id: str, name: str, points: int) -> None:

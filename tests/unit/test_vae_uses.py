@@ -11,6 +11,7 @@ import torch
 
 from vaetl_helpers import representations, vae, vae_transfer, vae_uses
 from vaetl_helpers.data import ImageSet, Splits, shapes
+from vaetl_helpers.exercises import get
 from vaetl_helpers.recorded import recorded
 from vaetl_helpers.study import recorded_study
 
@@ -80,12 +81,13 @@ def test_a_short_run_has_the_first_draws_of_a_longer_one() -> None:
         assert torch.equal(one.indices, other.indices)
 
 
-def ways_of(source: vae.VAE, seed: int) -> dict[str, vae.VAE]:
+def ways_of(source: vae.VAE, seed: int) -> dict[str, vae_uses.Way]:
     ways = {"from scratch": small_vae(seed)}
     for part in vae_uses.PARTS:
         for name, giver in (("kept", source), ("untrained", small_vae(seed + 1))):
             ways[f"{part} {name}"] = representations.reuse(giver, small_vae(seed), part)
-    return ways | {"all fine-tuned": copy.deepcopy(source)}
+    ways |= {"all fine-tuned": copy.deepcopy(source)}
+    return {name: (model, None) for name, model in ways.items()}
 
 
 def test_the_ways_are_recorded_by_the_ids_that_are_read(
@@ -137,9 +139,10 @@ def test_layers_of_a_vae_are_alike_to_themselves() -> None:
 
 def test_bars_are_compared_on_the_same_labels(shown: list) -> None:
     task = shapes.bars_task("location", train=400, test=50)
-    vaes = {70: vae_transfer.pretrain(task.train, 70, TINY)}
+    vaes = {seen: {70: vae_transfer.pretrain(task.train, 70, seen)} for seen in (800, TINY)}
     table = vae_uses.bars_study("location", task, vaes, [16], 2, 0)
-    assert set(table.known("method")) == set(vae_uses.BAR_METHODS)
+    earlier = f"SVM on μ, {TINY} images"
+    assert set(table.known("method")) == {*vae_uses.BAR_METHODS, earlier}
     gains = vae_uses.bar_gains({"location": table}, 16)["location"]
     means = {name: table.mean(name, vae_uses.METRIC, 16) for name in vae_uses.BAR_METHODS}
     for name, effect in gains.items():
@@ -152,6 +155,35 @@ def test_bars_are_compared_on_the_same_labels(shown: list) -> None:
         "vae_fine_tuned-scratch/16",
         "vae_fine_tuned-svm_on_mu/16",
     }
+    (axis,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_gains_over_seen(axis, {"location": table}, [800, TINY], 16)
+    first, last = axis.lines[0].get_ydata()
+    pixels = means["SVM on pixels"]
+    assert first == pytest.approx(table.mean(earlier, vae_uses.METRIC, 16) - pixels)
+    assert last == pytest.approx(means["SVM on μ"] - pixels)
+    plt.close("all")
+
+
+def test_the_controls_are_drawn_as_they_are_recorded() -> None:
+    (axis,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_controls(axis)
+    assert [text.get_text() for text in axis.texts] == ["34", "25", "362", "37", "4", "363"]
+    plt.close("all")
+
+
+def test_a_kept_half_stays_while_its_own_optimiser_trains_the_other() -> None:
+    few, source, fresh = digits(2), small_vae(0), small_vae(1)
+    model, optimizer = get("joint.reuse").reference(source, fresh, "decoder", vae_uses.RATE)
+    before = copy.deepcopy(model)
+    (trained,) = vae_uses.train_ways({"kept": (model, optimizer)}, few, 2, 0).values()
+    kept, other = (
+        [torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True)]
+        for one, two in (
+            (trained.decoder, before.decoder),
+            (trained.encoder, before.encoder),
+        )
+    )
+    assert all(kept) and not any(other)
 
 
 def test_a_leak_of_labels_lifts_the_accuracy_on_noise() -> None:
@@ -183,7 +215,7 @@ def test_the_recorded_figures_are_drawn() -> None:
     vae_uses.draw_over_beta(axis, "validation_bound")
     assert axis.get_xscale() == "log" and axis.get_xticklabels()[0].get_text() == "0"
     vae_uses.draw_baselines(axis)
-    assert axis.get_legend_handles_labels()[1] == ["raw pixels, PCA"]
+    assert axis.get_legend_handles_labels()[1] == ["raw pixels and PCA"]
     assert "means of 5 VAEs" in vae_uses.origin_of_betas()
     assert vae_uses.recorded_at(1, "validation_bound") > vae_uses.recorded_at(0, "validation_bound")
     (axis,) = plt.subplots(squeeze=False)[1].flat

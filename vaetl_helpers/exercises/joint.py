@@ -1,4 +1,4 @@
-"""Chapters 5 to 5c: a classifier cut out of a VAE, M2's sum, directions of a code, CKA, a clinic.
+"""Chapters 5 to 5c: a VAE cut or kept by halves, M2's sum, directions of a code, CKA, a clinic.
 
 The clinic is the course's own mistake: a probe that made every latent as loud as the others.
 """
@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from vaetl_helpers import transfer
 from vaetl_helpers.exercises.combine import small_vae
 from vaetl_helpers.exercises.engine import Function, Values
 from vaetl_helpers.exercises.forms import indices, number, tensor
@@ -22,12 +23,15 @@ from vaetl_helpers.exercises.toolkit import (
     RETURNED,
     array,
     exercise,
+    pair_fault,
     plain,
     problem,
     state_of,
     whole_number,
 )
 from vaetl_helpers.exercises.watch import copied
+from vaetl_helpers.nets import Encoder
+from vaetl_helpers.vae import VAE, elbo
 
 RESULT = "the result"
 NAN = "NaN or infinity where finite numbers were expected"
@@ -298,7 +302,7 @@ m2_sum.wrong(
 @exercise(
     id="joint.directions",
     level=1,
-    minutes=10,
+    minutes=6,
     points=2,
     hints=(
         "The variances along the principal axes are the eigenvalues of the covariance of the "
@@ -388,13 +392,302 @@ directions.wrong(
 )
 
 
+# joint.reuse
+
+HALVES = ("encoder", "decoder")
+KEPT_AT_START = "the kept half as it is returned"
+OTHER_AT_START = "the other half as it is returned"
+SOURCE_AFTER = "the source after the training"
+SOURCE_ASKS = "the source's weights that ask for gradients"
+ASKS = "the kept half's weights that ask for gradients"
+HELD_OF_KEPT = "numbers of the kept half in the optimiser"
+HELD_OF_OTHER = "numbers of the other half in the optimiser"
+HELD_OF_NONE = "numbers in the optimiser that are not the VAE's"
+KEPT_PARAMETERS = "the kept half's weights after the training"
+KEPT_BUFFERS = "the kept half's statistics after the training"
+KEPT_TWICE = "what the kept half computes, twice, while the rest trains"
+OTHER_AFTER = "the other half after the training"
+SHARED_HALF = "the source changes: the half must be a copy of it, and what you freeze is the copy"
+WAKES = (
+    "BatchNorm or dropout of the kept half wakes up when a loop calls model.train(): "
+    "transfer.freeze fixes the weights and these"
+)
+
+
+@exercise(
+    id="joint.reuse",
+    level=2,
+    minutes=10,
+    points=4,
+    hints=(
+        "Four things: a copy of the source's half, which is frozen, in the place of fresh's own, "
+        "and an optimiser for the half that is left.",
+        "getattr(source, half) is the half by its name, and setattr(fresh, half, kept) puts one "
+        "in. copy.deepcopy makes the copy, and transfer.freeze fixes its weights and its "
+        "BatchNorm.",
+        'The half to train is fresh.decoder if half == "encoder", and otherwise fresh.encoder. '
+        "torch.optim.Adam(other.parameters(), lr=rate) holds nothing else.",
+    ),
+    after="The kept half stays what it was, weights and statistics, and the other one learns to "
+    "work with it.",
+    alternative="representations.reuse does so for the hidden layer, too.",
+)
+def keep_half(source, fresh, half, rate):
+    """A VAE of one half of the source, kept, and the other half of fresh, to train.
+
+    half is "encoder" or "decoder". A copy of the source's takes the place of that of
+    fresh and is frozen, also after model.train(); the source stays as it is. Returns
+    the VAE and an Adam with this rate that holds the other half's weights only.
+    """
+    kept = transfer.freeze(copy.deepcopy(getattr(source, half)))
+    setattr(fresh, half, kept)
+    other = fresh.decoder if half == "encoder" else fresh.encoder
+    return fresh, torch.optim.Adam(other.parameters(), lr=rate)
+
+
+@keep_half.draw
+def _(seed: int) -> Values:
+    generator = torch.Generator().manual_seed(seed)
+    hidden, latent, count, side = (whole_number(low, low + 3, generator) for low in (5, 3, 10, 3))
+    return {
+        "hidden": hidden,
+        "latent": latent,
+        "rate": 0.02 + 0.01 * (seed % 3),
+        "seed": seed % 997,
+        "images": torch.rand(count, 1, side, side, generator=generator),
+    }
+
+
+def vae_with_norms(inputs: Values, seed: int) -> VAE:
+    """A VAE of which both halves have dropout, and BatchNorm that has seen something."""
+    torch.manual_seed(seed)
+    hidden, latent, shape = inputs["hidden"], inputs["latent"], inputs["images"].shape[1:]
+    layers = []
+    for first in (shape.numel(), latent):
+        norm = nn.BatchNorm1d(hidden)
+        norm.get_buffer("running_mean").uniform_(-0.5, 0.5)
+        norm.get_buffer("running_var").uniform_(0.5, 1.5)
+        layers.append((nn.Linear(first, hidden), norm, nn.Tanh(), nn.Dropout(0.4)))
+    body = nn.Sequential(nn.Flatten(), *layers[0])
+    out = (nn.Linear(hidden, shape.numel()), nn.Unflatten(1, shape))
+    return VAE(Encoder(body, hidden, latent), nn.Sequential(*layers[1], *out))
+
+
+def held_by(optimizer: torch.optim.Optimizer, halves: list[nn.Module]) -> list[int]:
+    """How many numbers of each of these modules an optimiser holds, and how many of none."""
+    groups = optimizer.param_groups
+    held = {id(one): one.numel() for group in groups for one in group["params"]}
+    counts = [sum(held.pop(id(one), 0) for one in half.parameters()) for half in halves]
+    return [*counts, sum(held.values())]
+
+
+def with_half_kept(function: Function, inputs: Values, half: str) -> Values:
+    """The VAE that keeps this half: as it is returned, and after three steps."""
+    source, fresh = (vae_with_norms(inputs, inputs["seed"] + k) for k in range(2))
+    source.eval()
+    result = function(source, fresh, half, inputs["rate"])
+    fault = pair_fault(result, "(VAE, optimiser)")
+    if fault:
+        return {RETURNED: fault}
+    model, optimizer = result
+    if not isinstance(model, VAE) or not isinstance(optimizer, torch.optim.Optimizer):
+        return {RETURNED: "a pair (VAE, optimiser) was expected, and these are others"}
+    kept = getattr(model, half)
+    other = model.decoder if half == "encoder" else model.encoder
+    outputs: Values = {
+        RETURNED: 1,
+        KEPT_AT_START: state_of(kept),
+        OTHER_AT_START: state_of(other),
+        ASKS: sum(parameter.requires_grad for parameter in kept.parameters()),
+    }
+    held = held_by(optimizer, [kept, other])
+    outputs |= dict(zip((HELD_OF_KEPT, HELD_OF_OTHER, HELD_OF_NONE), held, strict=True))
+    images = inputs["images"]
+    for step in range(3):
+        model.train()  # as a loop does in each epoch
+        torch.manual_seed(step)  # the noise of the codes
+        bounds = elbo(model, images).elbo
+        optimizer.zero_grad()
+        if bounds.requires_grad:
+            (-bounds.mean()).backward()
+        optimizer.step()
+        model.eval()  # as validation would leave it
+    outputs |= {
+        KEPT_PARAMETERS: state_of(kept, buffers=False),
+        KEPT_BUFFERS: state_of(kept, parameters=False),
+        OTHER_AFTER: state_of(other),
+    }
+    model.train()
+    torch.manual_seed(0)
+    views = images if half == "encoder" else torch.randn(len(images), inputs["latent"])
+    twice = [kept(views) for _ in range(2)]
+    outputs[KEPT_TWICE] = torch.cat([x[0] if isinstance(x, tuple) else x for x in twice]).detach()
+    with torch.no_grad():
+        for parameter in kept.parameters():  # moves the source, too, where it is no copy
+            parameter.add_(1)
+    outputs[SOURCE_AFTER] = state_of(source)
+    outputs[SOURCE_ASKS] = sum(parameter.requires_grad for parameter in source.parameters())
+    return outputs
+
+
+@keep_half.drive
+def _(function: Function, inputs: Values) -> Values:
+    outputs: Values = {}
+    for half in HALVES:
+        of_half = with_half_kept(function, inputs, half)
+        if of_half[RETURNED] != 1:
+            return of_half
+        outputs |= {f"{name}: {half}": value for name, value in of_half.items()}
+    return outputs
+
+
+def of_both(*names: str) -> list[str]:
+    """The outputs of these names, for either half that is kept."""
+    return [f"{name}: {half}" for name in names for half in HALVES]
+
+
+keep_half.part("the two halves, and a source that stays", points=1)
+keep_half.compare(
+    *of_both(RETURNED, KEPT_AT_START),
+    says="the kept half is not the source's, with its weights and its BatchNorm's statistics",
+)
+keep_half.compare(*of_both(OTHER_AT_START), says="the half to be trained is not the one of fresh")
+keep_half.compare(*of_both(SOURCE_AFTER, SOURCE_ASKS), says=SHARED_HALF)
+keep_half.part("a kept half that is frozen", points=2)
+keep_half.compare(
+    *of_both(KEPT_PARAMETERS, ASKS),
+    says="the weights of the kept half are not frozen: transfer.freeze turns their gradients off",
+)
+keep_half.compare(*of_both(KEPT_BUFFERS, KEPT_TWICE), says=WAKES)
+keep_half.part("an optimiser of the other half", points=1)
+keep_half.compare(
+    *of_both(HELD_OF_KEPT), says="the optimiser holds weights of the half that is kept"
+)
+keep_half.compare(
+    *of_both(HELD_OF_OTHER, HELD_OF_NONE),
+    says="the optimiser does not hold the weights of the other half, all of them and no others",
+)
+keep_half.compare(
+    *of_both(OTHER_AFTER),
+    says="the other half does not learn as it should: is it an Adam with this rate?",
+)
+
+KEPT = "kept = transfer.freeze(copy.deepcopy(getattr(source, half)))"
+PUT_IN = "setattr(fresh, half, kept)"
+OTHER = 'other = fresh.decoder if half == "encoder" else fresh.encoder'
+keep_half.wrong("no copy", says=SHARED_HALF, edit={KEPT: KEPT.replace("copy.deepcopy", "")})
+keep_half.wrong(
+    "source frozen",
+    says="the source is frozen, too: freeze the copy",
+    edit={KEPT: "transfer.freeze(source)\nkept = copy.deepcopy(getattr(source, half))"},
+)
+keep_half.wrong(
+    "not frozen",
+    says="the kept half is not frozen: its weights ask for gradients, and its BatchNorm goes on",
+    edit={KEPT: "kept = copy.deepcopy(getattr(source, half))"},
+)
+keep_half.wrong(
+    "gradients alone",
+    says=WAKES,
+    edit={KEPT: "kept = copy.deepcopy(getattr(source, half)).requires_grad_(False).eval()"},
+)
+keep_half.wrong(
+    "eval alone",
+    says="its BatchNorm rests and its weights ask for gradients: transfer.freeze does both",
+    edit={
+        KEPT: "kept = copy.deepcopy(getattr(source, half)).eval()\n"
+        "for module in kept.modules():\n"
+        "    module.train = lambda mode=True, module=module: module"
+    },
+)
+keep_half.wrong(
+    "all in the optimiser",
+    says="the optimiser holds the kept half as well: give it the other half's weights alone",
+    last_line="return fresh, torch.optim.Adam(fresh.parameters(), lr=rate)",
+)
+keep_half.wrong(
+    "kept in the optimiser",
+    says="the optimiser holds the kept half, so that nothing learns: give it the other one",
+    last_line="return fresh, torch.optim.Adam(kept.parameters(), lr=rate)",
+)
+keep_half.wrong(
+    "optimiser first",
+    says="the optimiser was made before the half was put in, and holds the one that was thrown "
+    "out: make it afterwards",
+    edit={
+        KEPT: f"optimizer = torch.optim.Adam(fresh.parameters(), lr=rate)\n{KEPT}",
+        "return fresh, torch.optim.Adam(other.parameters(), lr=rate)": "return fresh, optimizer",
+    },
+)
+keep_half.wrong(
+    "the optimiser of the source",
+    says="the optimiser holds the source's weights: give it those of the VAE that you return",
+    edit={OTHER: OTHER.replace("fresh.", "source.")},
+)
+keep_half.wrong(
+    "always the encoder",
+    says="the encoder is kept whatever half says: getattr(source, half) is the half by its name",
+    edit={
+        KEPT: KEPT.replace("getattr(source, half)", "source.encoder"),
+        PUT_IN: "fresh.encoder = kept",
+        OTHER: "other = fresh.decoder",
+    },
+)
+keep_half.wrong(
+    "the other way round",
+    says="the half that is named was to be kept, and you keep the other one",
+    edit={
+        KEPT: 'half = "decoder" if half == "encoder" else "encoder"\n' + KEPT,
+    },
+)
+keep_half.wrong(
+    "nothing taken",
+    says="nothing is taken from the source: the frozen half is the one of fresh",
+    edit={KEPT: KEPT.replace("source", "fresh")},
+)
+keep_half.wrong(
+    "whole source",
+    says="both halves are the source's: the one to be trained is that of fresh",
+    edit={KEPT: f"fresh = copy.deepcopy(source)\n{KEPT}"},
+)
+keep_half.wrong(
+    "into the source",
+    says="the VAE is the source itself, with a half of fresh: put its half into fresh, as a copy",
+    edit={
+        KEPT: "kept = transfer.freeze(getattr(source, half))",
+        PUT_IN: 'name = "decoder" if half == "encoder" else "encoder"\n'
+        "setattr(source, name, getattr(fresh, name))\nfresh = source",
+    },
+)
+keep_half.wrong(
+    "parameters alone",
+    says="BatchNorm's running statistics are those of fresh: they are buffers, which parameters() "
+    "leaves out",
+    edit={
+        KEPT: "kept = transfer.freeze(getattr(fresh, half))\n"
+        "for new, old in zip(kept.parameters(), getattr(source, half).parameters()):\n"
+        "    new.data.copy_(old.data)",
+    },
+)
+keep_half.wrong(
+    "all frozen",
+    says="both halves are frozen, so nothing can learn: freeze the kept one only",
+    last_line="return transfer.freeze(fresh), torch.optim.Adam(other.parameters(), lr=rate)",
+)
+keep_half.wrong(
+    "no rate",
+    says="the optimiser has a rate of its own: lr=rate",
+    last_line="return fresh, torch.optim.Adam(other.parameters())",
+)
+
+
 # joint.cka
 
 
 @exercise(
     id="joint.cka",
     level=2,
-    minutes=15,
+    minutes=12,
     points=4,
     hints=(
         "The Gram matrix of x is x @ x.T; set its diagonal to 0, since an image's product with "
@@ -405,7 +698,8 @@ directions.wrong(
     ),
     steps=(
         "Gram matrices of x and y, their diagonals 0",
-        "hsic(k, m): trace + product of the sums - twice the product of the row sums",
+        "hsic(k, m): sum of k * m, plus the product of the two total sums over (n-1)(n-2), "
+        "minus 2/(n-2) times the inner product of the row sums",
         "the ratio that makes it 1 for equal features",
     ),
     after="On independent features of any width it is about 0, where the naive estimate is near 1.",
@@ -418,10 +712,10 @@ def debiased_cka(x, y):
     m = (y @ y.T).fill_diagonal_(0)
 
     def hsic(k, m):
-        trace = (k * m).sum()
+        products = (k * m).sum()
         sums = k.sum() * m.sum() / ((n - 1) * (n - 2))
         cross = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)
-        return trace + sums - cross
+        return products + sums - cross
 
     return hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()
 
@@ -465,7 +759,7 @@ debiased_cka.wrong(
     "factor without root",
     says="the square root in the denominator is missing: with it the factor 1/(n(n-3)) cancels",
     edit={
-        "return trace + sums - cross": "return (trace + sums - cross) / (n * (n - 3))",
+        "return products + sums - cross": "return (products + sums - cross) / (n * (n - 3))",
         "return hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()": (
             "return hsic(k, m) / (hsic(k, k) * hsic(m, m))"
         ),
@@ -488,12 +782,12 @@ debiased_cka.wrong(
 debiased_cka.wrong(
     "not debiased in full",
     says="only the first of the three terms is there: the sums and the row sums belong to it",
-    edit={"return trace + sums - cross": "return trace"},
+    edit={"return products + sums - cross": "return products"},
 )
 debiased_cka.wrong(
     "sign of the row sums",
     says="the row sums are added: subtract them",
-    edit={"return trace + sums - cross": "return trace + sums + cross"},
+    edit={"return products + sums - cross": "return products + sums + cross"},
 )
 debiased_cka.wrong(
     "row sums once",

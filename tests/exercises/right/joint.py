@@ -9,8 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional as F
 
+from vaetl_helpers import representations, transfer
 from vaetl_helpers.representations import debiased_cka as cka_of_the_package
 from vaetl_helpers.representations import effective_directions as directions_of_the_package
+from vaetl_helpers.vae import VAE
 
 from . import ways
 
@@ -129,6 +131,66 @@ def directions_of_shares(x):
     return 1 / shares.square().sum()
 
 
+# joint.reuse
+
+
+def keep_by_the_package(source, fresh, half, rate):
+    model = representations.reuse(source, fresh, half)
+    return model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], rate)
+
+
+def keep_by_filter(source, fresh, half, rate):
+    """The optimiser takes what still asks for gradients."""
+    model = copy.deepcopy(fresh)
+    setattr(model, half, transfer.freeze(copy.deepcopy(getattr(source, half))))
+    return model, torch.optim.Adam(filter(lambda p: p.requires_grad, model.parameters()), lr=rate)
+
+
+def keep_by_state(source, fresh, half, rate):
+    """The weights and statistics move in, and the module stays."""
+    kept = getattr(fresh, half)
+    kept.load_state_dict(getattr(source, half).state_dict())
+    transfer.freeze(kept)
+    other = {"encoder": fresh.decoder, "decoder": fresh.encoder}[half]
+    return fresh, torch.optim.Adam(other.parameters(), lr=rate)
+
+
+def keep_in_a_new_vae(source, fresh, half, rate):
+    kept = transfer.freeze(copy.deepcopy(getattr(source, half)))
+    if half == "encoder":
+        model, other = VAE(kept, fresh.decoder), fresh.decoder
+    else:
+        model, other = VAE(fresh.encoder, kept), fresh.encoder
+    return [model, torch.optim.Adam(list(other.parameters()), lr=rate)]
+
+
+def keep_by_hand(source, fresh, half, rate):
+    """Frozen as in chapter 4, without the package."""
+    kept = copy.deepcopy(getattr(source, half)).eval()
+    for parameter in kept.parameters():
+        parameter.requires_grad = False
+    kept.train = lambda mode=True: kept
+    setattr(fresh, half, kept)
+    other = fresh.encoder if half == "decoder" else fresh.decoder
+    return fresh, torch.optim.Adam(params=other.parameters(), lr=rate)
+
+
+def keep_a_copy_of_the_source(source, fresh, half, rate):
+    """The other half moves into a copy of the source."""
+    model = copy.deepcopy(source)
+    other_name = "decoder" if half == "encoder" else "encoder"
+    setattr(model, other_name, getattr(fresh, other_name))
+    transfer.freeze(getattr(model, half))
+    return model, torch.optim.Adam(getattr(model, other_name).parameters(), lr=rate)
+
+
+def keep_with_groups(source, fresh, half, rate):
+    model, _ = keep_by_state(source, fresh, half, rate)
+    other = model.decoder if half == "encoder" else model.encoder
+    groups = [{"params": [p], "lr": rate} for p in other.parameters()]
+    return model, torch.optim.Adam(groups, foreach=False)
+
+
 # joint.cka
 
 
@@ -220,6 +282,16 @@ RIGHT = {
         directions_of_shares,
         ways.then(directions_by_the_trace, np.float64),
         *ways.all_ways(directions_by_the_trace),
+    ],
+    "joint.reuse": [
+        keep_by_the_package,
+        keep_by_filter,
+        keep_by_state,
+        keep_in_a_new_vae,
+        keep_by_hand,
+        keep_a_copy_of_the_source,
+        keep_with_groups,
+        *ways.all_ways(keep_by_state),
     ],
     "joint.cka": [
         cka_of_the_package,

@@ -5,7 +5,8 @@ import copy
 import torch
 from torch import nn
 
-from vaetl_helpers import detection, nets, text, vae
+from vaetl_helpers import detection, nets, text, vae, vae_uses
+from vaetl_helpers.data import ImageSet
 from vaetl_helpers.exercises import combine
 
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -332,6 +333,17 @@ def directions(answer):
     assert isinstance(f"{answer(x.double()):.1f}", str)
 
 
+def reuse(answer):
+    source, fresh = (vae.mlp_vae(latent=4, widths=(8,)) for _ in range(2))
+    kept = copy.deepcopy(source.decoder.state_dict())
+    model, optimizer = answer(source, fresh, "decoder", 1e-3)
+    images = torch.randint(0, 256, (20, 1, 28, 28)).to(torch.uint8)
+    few = ImageSet(images, torch.zeros(20, dtype=torch.long), ("digit",))
+    vae_uses.train_vae(model, few, 2, 0, optimizer)
+    after = model.decoder.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in kept.items())
+
+
 def cka(answer):
     x = torch.randn(50, 9, dtype=torch.float64)
     assert f"{answer(x, 2 * x):.2f}" == "1.00"
@@ -431,6 +443,7 @@ USES = {
     "joint.surgery": surgery,
     "joint.m2_sum": m2_sum,
     "joint.directions": directions,
+    "joint.reuse": reuse,
     "joint.cka": cka,
     "joint.random_beat_trained": random_beat_trained,
     "combine.features": features,
