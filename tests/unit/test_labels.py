@@ -114,7 +114,7 @@ def test_the_untouched_source_needs_no_label_and_no_step(tops: dict) -> None:
     cost, of_scratch = found["costs"]
     assert found["unit"] == "FLOPs" and cost == 0 < of_scratch
     price = next(of["price"]["FLOPs"] for of in tops["methods"] if of["name"] == "zero labels")
-    assert found["repaid"][0] == pytest.approx(price / of_scratch, rel=1e-3)
+    assert found["repaid"][0] == pytest.approx(price / of_scratch, abs=0.5)  # whole tasks
 
 
 def test_what_imagenets_network_cost_is_left_open(tops: dict) -> None:
