@@ -119,7 +119,7 @@ if network:
         said_of_photos,
         "What the network says, and how sure it is",
         columns=3,
-        scale=1.6,
+        scale=1.45,
         alt="04/photos",
     )
 plt.show()

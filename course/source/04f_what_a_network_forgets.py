@@ -584,7 +584,7 @@ for (story, file, tuned, more), labels in of_study.items():
 clearly = sum(e.high < 0 for e in change_of_lead.values())
 plots.differences(
     change_of_lead,
-    f"The interval lies below 0 in {clearly} of {len(change_of_lead)} rows",
+    f"The interval lies below 0 in {clearly or 'none'} of {len(change_of_lead)} rows",
     "lead on shifted images − lead on clean ones (points)",
     alt="04f/lead",
 )

@@ -182,10 +182,11 @@ def test_the_row_of_steps_that_is_supported_has_two_rates() -> None:
 
 
 def test_no_way_without_labels_helps_fine_tuning_on_the_animals() -> None:
-    found = {r["name"]: r for r in recorded_by_measure("05", "pretraining")}
+    found = {(r["name"], r["data"]): r for r in recorded_by_measure("05", "pretraining")}
 
-    def over_none(way: str, use: str, count: int = 100) -> Record:
-        return found[f"test accuracy, {way}, {use} − no pretraining, {use}, {count} labels"]
+    def over_none(way: str, use: str, count: int = 100, data: str = "dog or fox") -> Record:
+        name = f"test accuracy, {way}, {use} − no pretraining, {use}, {count} labels"
+        return found[name, data]
 
     without_labels = (
         "VAE, β = 1",
@@ -218,6 +219,20 @@ def test_no_way_without_labels_helps_fine_tuning_on_the_animals() -> None:
     assert min(means) > 53.9 and max(means) < 70
     large = [table.mean("ImageNet, probe", "test accuracy", n) for n in (10, 20, 100, 200)]
     assert round(large[0]) == 90 and round(large[-1]) == 95
+    at_100 = {
+        (way, use): over_none(way, use, data="wolf or fox")
+        for way in (*without_labels, "supervised")
+        for use in ("fine-tuned", "probe", "SVM")
+    }
+    below = {key: record for key, record in at_100.items() if side_of_zero(record) == BELOW}
+    assert not [record for record in at_100.values() if side_of_zero(record) == ABOVE]
+    assert list(below) == [("supervised", "SVM")]
+    rows = (below["supervised", "SVM"], over_none("VAE, β = 1", "fine-tuned", 20, "wolf or fox"))
+    told = [[round(row[key], 1) for key in ("value", "low", "high")] for row in rows]
+    assert told == [[-5.2, -10.1, -0.2], [-4.0, -6.7, -1.3]]
+    wolves = recorded_study("05", "pretraining_wolves")
+    large = [wolves.mean("ImageNet, probe", "test accuracy", n) for n in (10, 200)]
+    assert [round(accuracy) for accuracy in large] == [85, 92]
 
 
 def test_costs() -> None:

@@ -21,7 +21,7 @@ from scipy import stats
 import vaetl_helpers
 from vaetl_helpers import study as studies
 from vaetl_helpers import vae_comparisons
-from vaetl_helpers.authoring.assets import record_rates
+from vaetl_helpers.authoring.assets import record_pretraining, record_rates
 from vaetl_helpers.vae_transfer import TITLES
 
 RECORDED = Path(vaetl_helpers.__file__).parent / "recorded"
@@ -233,10 +233,12 @@ def test_two_numbers_of_the_rates_come_out_again(target: str) -> None:
         assert numbers_of(record) == pytest.approx(numbers_of(known)), record["id"]
 
 
-def test_two_numbers_of_the_ways_of_pretraining_come_out_again() -> None:
-    study = Study(RECORDED, "05_pretraining_animals")
+@pytest.mark.parametrize("target", record_pretraining.TARGETS)
+def test_two_numbers_of_the_ways_of_pretraining_come_out_again(target: str) -> None:
+    study = Study(RECORDED, f"05_pretraining_{target}")
     path = RECORDED / "05_vae_transfer_learning_pretraining.json"
-    records = json.loads(path.read_text("utf-8"))["records"]
+    every = json.loads(path.read_text("utf-8"))["records"]
+    records = [r for r in every if r["data"] == record_pretraining.TARGETS[target]]
     for record in random.Random(zlib.crc32(path.read_bytes())).sample(records, 2):
         _, _, compared = record["name"].partition("test accuracy, ")
         methods, _, labels = compared.rpartition(", ")

@@ -210,7 +210,7 @@ def test_the_recorded_figures_are_drawn() -> None:
     paths = vae_uses.draw_paths(recorded_study("05", "digits"), (50,), alt="05a/paths")
     assert len(paths[0].lines) == 2 * (vae_uses.SINGLE + 1)
     left, right = vae_uses.draw_rates(alt="05a/rates")
-    assert left.get_xlim() == right.get_xlim() and len(left.get_yticks()) == 5
+    assert left.get_xlim() == right.get_xlim() and len(left.get_yticks()) == 7
     (axis,) = plt.subplots(squeeze=False)[1].flat
     vae_uses.draw_over_beta(axis, "validation_bound")
     assert axis.get_xscale() == "log" and axis.get_xticklabels()[0].get_text() == "0"
