@@ -308,17 +308,17 @@ def crossover(
 ) -> list[Axes]:
     """Milliseconds per training step over the batch size: a panel for each width of a network.
 
-    `own` are the lines measured here, bold and in colour; `others` are those of other machines,
-    thin and grey. All are (batch sizes, seconds), and carry their names at their right ends.
+    `own` are the lines measured here, bold; `others` are those of other machines or predicted, thin
+    and dashed. All are (batch sizes, seconds), and carry their names at their right ends.
     """
     axes = panels([f"width {width:,}" for width in own], alt, height)
     others = others or {width: {} for width in own}
     for axis, width in zip(axes, own, strict=True):
-        for batches, seconds in others[width].values():
-            axis.plot(batches, _milliseconds(seconds), "--", color=GREY, linewidth=1)
-        for number, (batches, seconds) in enumerate(own[width].values()):
-            colour = COLOURS[number % len(COLOURS)]
-            axis.plot(batches, _milliseconds(seconds), "o-", color=colour, linewidth=2.5)
+        colours = _colours_of(own[width], others[width])
+        for name, (batches, seconds) in others[width].items():
+            axis.plot(batches, _milliseconds(seconds), "--", color=colours[name], linewidth=1.2)
+        for name, (batches, seconds) in own[width].items():
+            axis.plot(batches, _milliseconds(seconds), "o-", color=colours[name], linewidth=2.5)
         axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="ms per step")
         lines = (*others[width].values(), *own[width].values())
         ticks = sorted({batch for batches, _ in lines for batch in batches})
@@ -337,13 +337,19 @@ def crossover(
     return axes
 
 
+def _colours_of(own: Lines, others: Lines) -> dict[str, str]:
+    """A colour for each line, those measured here first."""
+    names = (*own, *(name for name in others if name not in own))
+    return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
+
+
 def _milliseconds(seconds: Sequence[float]) -> list[float]:
     return [1e3 * one for one in seconds]
 
 
 def _label_ends(axis: Axes, every: Lines, own: Lines) -> None:
     """Names at the right ends of lines in seconds, moved apart where they would overlap."""
-    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(own)}
+    colours = _colours_of(own, every)
     right = max(batches[-1] for batches, _ in every.values())
     low, high = axis.get_ylim()
     step = 0.055  # of the panel's height, about a line of letters
@@ -353,7 +359,7 @@ def _label_ends(axis: Axes, every: Lines, own: Lines) -> None:
         place = max(share, place + step)
         height = low * (high / low) ** place
         weight = "bold" if name in own else "normal"
-        style: dict[str, Any] = {"color": colours.get(name, GREY), "fontweight": weight}
+        style: dict[str, Any] = {"color": colours[name], "fontweight": weight}
         axis.text(1.15 * right, height, name, va="center", fontsize=9, **style)
 
 
