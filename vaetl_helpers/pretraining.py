@@ -156,24 +156,24 @@ def view_of(images: Tensor) -> Tensor:
     return seen.clamp(0, 1)
 
 
-# Of each way: its loss, and what stands behind the encoder, made of the decoder and the size.
-WAYS: dict[str, tuple[Loss, Callable[[nn.Module, int, int], nn.Module]]] = {
-    "VAE, β = 1": (vae_loss(1.0), lambda decoder, latent, classes: decoder),
-    "VAE, β = 0.1": (vae_loss(0.1), lambda decoder, latent, classes: decoder),
-    "autoencoder": (autoencoder_loss(0.0), lambda decoder, latent, classes: decoder),
-    "denoising autoencoder": (autoencoder_loss(NOISE), lambda decoder, latent, classes: decoder),
-    "SimCLR": (simclr_loss, lambda decoder, latent, classes: projection(latent)),
-    "supervised": (
-        supervised_loss,
-        lambda decoder, latent, classes: nn.Linear(latent, classes),
-    ),
+WAYS: dict[str, Loss] = {
+    "VAE, β = 1": vae_loss(1.0),
+    "VAE, β = 0.1": vae_loss(0.1),
+    "autoencoder": autoencoder_loss(0.0),
+    "denoising autoencoder": autoencoder_loss(NOISE),
+    "SimCLR": simclr_loss,
+    "supervised": supervised_loss,
 }
 UNTRAINED = "no pretraining"
 
 
-def projection(latent: int) -> nn.Sequential:
-    """What SimCLR compares in place of the codes."""
-    return nn.Sequential(nn.Linear(latent, latent), nn.ReLU(), nn.Linear(latent, PROJECTED))
+def behind_the_encoder(way: str, decoder: nn.Module, latent: int, classes: int) -> nn.Module:
+    """What a way puts behind the codes: a projection, a classifier's head, or the decoder."""
+    if way == "SimCLR":
+        return nn.Sequential(nn.Linear(latent, latent), nn.ReLU(), nn.Linear(latent, PROJECTED))
+    if way == "supervised":
+        return nn.Linear(latent, classes)
+    return decoder
 
 
 def coder(way: str, seed: int, source: ImageSet, size: Size = SIZE) -> Coder:
@@ -186,7 +186,7 @@ def coder(way: str, seed: int, source: ImageSet, size: Size = SIZE) -> Coder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_seed(seed))
         encoder, decoder = encoder_and_decoder(source.images.shape[1:], size)
-        behind = WAYS[way][1](decoder, size.latent, len(source.classes))
+        behind = behind_the_encoder(way, decoder, size.latent, len(source.classes))
     return Coder(encoder, behind).to(source.device)
 
 
@@ -213,7 +213,7 @@ def pretrained(
     history = fit(
         model,
         source,
-        WAYS[way][0],
+        WAYS[way],
         epochs=max(1, round(views / len(source))),
         batch_size=BATCH,
         optimizer=torch.optim.Adam(model.parameters(), RATE, fused=True),

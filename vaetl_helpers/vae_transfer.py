@@ -458,8 +458,12 @@ def _project(pca: Any, images: ImageSet, draw: Draw) -> Tensor:
 
 def mu_of(pretrained: InitialEncoders, images: ImageSet, draw: Draw) -> Tensor:
     """The posterior mean of each image [images, latent], by the draw's own VAE."""
-    encoder = pretrained[draw.pretrain_seed].encoder
-    return features(nn.Sequential(encoder.body, encoder.mu), images, 1000)
+    return codes(pretrained[draw.pretrain_seed], images)
+
+
+def codes(one: Pretrained, images: ImageSet) -> Tensor:
+    """The posterior mean of each image [images, latent]."""
+    return features(nn.Sequential(one.encoder.body, one.encoder.mu), images, 1000)
 
 
 def hidden_of(pretrained: InitialEncoders, images: ImageSet, draw: Draw) -> Tensor:

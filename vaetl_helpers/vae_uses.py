@@ -27,7 +27,7 @@ from vaetl_helpers.study.table import Table
 from vaetl_helpers.training.evaluation import evaluate
 from vaetl_helpers.training.loop import fit
 from vaetl_helpers.transfer.freezing import trainable
-from vaetl_helpers.transfer.probes import features, linear_probe
+from vaetl_helpers.transfer.probes import linear_probe
 from vaetl_helpers.vae_transfer import FeatureExtractor, Pretrained
 
 CHAPTER = "05b"
@@ -201,8 +201,7 @@ def judge_of(target: Splits, draws: int, seed: int) -> Judge:
 
 def mu_of(one: Pretrained) -> Callable[[ImageSet], Tensor]:
     """The function that gives the μ of images, [images, latents]."""
-    to_mu = nn.Sequential(one.encoder.body, one.encoder.mu)
-    return lambda images: features(to_mu, images, 1000)
+    return partial(vae_transfer.codes, one)
 
 
 def pretrain_over_beta(

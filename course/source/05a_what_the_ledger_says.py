@@ -688,7 +688,7 @@ my_bets("05a")
 #
 # Each row names the sentence that it speaks to; the intervals are of forty pairs.
 # Of the SVMs, the one on $\mu$ lies above the one on pixels at every number of labels on digits 5–9, by one to four points with 100 labels or fewer, and with 20 labels it lost more than a point on MNIST and on Fashion-MNIST.
-# On dogs and foxes it gained 2.4 points [0.7, 4.0] with 20 labels, the one use of a VAE that was shown to help there.
+# On dogs and foxes it gained 2.4 points [0.7, 4.0] with 20 labels, and no difference is shown with more.
 
 # %%
 SUPPORT = {

@@ -42,7 +42,7 @@ def test_the_encoder_has_the_size_that_is_said() -> None:
 @pytest.mark.parametrize("way", pretraining.WAYS)
 def test_each_way_teaches_the_encoder(way: str) -> None:
     model, images = coder(way), pictures(16)
-    loss = pretraining.WAYS[way][0](model, images.images / 255, images.labels)
+    loss = pretraining.WAYS[way](model, images.images / 255, images.labels)
     assert loss.shape == () and loss.isfinite()
     loss.backward()
     first = next(model.encoder.parameters())
@@ -55,7 +55,7 @@ def test_the_bound_of_the_best_variance_is_the_gaussian_one() -> None:
     """
     model, x = coder("VAE, β = 1"), pictures(8).images / 255
     torch.manual_seed(3)
-    loss = pretraining.WAYS["VAE, β = 1"][0](model, x, torch.zeros(8))
+    loss = pretraining.WAYS["VAE, β = 1"](model, x, torch.zeros(8))
     torch.manual_seed(3)
     mu, log_var = model(x)
     picture = model.behind(mu + (0.5 * log_var).exp() * torch.randn_like(mu)).sigmoid()
