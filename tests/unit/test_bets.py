@@ -14,7 +14,9 @@ import pytest
 from vaetl_helpers import claims, plots, progress
 from vaetl_helpers.chapters import chapters_in, course_dir
 from vaetl_helpers.errors import CourseError
+from vaetl_helpers.output import is_unknown
 from vaetl_helpers.practice import bets, curtain, panels
+from vaetl_helpers.recorded import recorded_value
 
 SOURCES = Path(__file__).parents[2] / "course" / "source"
 CHOICE, NUMBER = "training.random_labels", "training.seeds"
@@ -51,6 +53,7 @@ def test_a_bet_can_be_answered(bet: bets.Bet) -> None:
         assert list(bet.bounds) == sorted(bet.bounds)
     if bet.record:
         assert isinstance(bet.truth_of(bets._recorded_truth(bet)), str | float)
+        assert not is_unknown(recorded_value(**bet.record)), "open at both ends: nothing to bet on"
     if bet.verdict:
         asked = {(question.id, question.data_name) for question in claims.comparisons()}
         assert (bet.verdict["id"], bet.verdict["data"]) in asked
