@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vaetl_helpers import nets, transfer
 from vaetl_helpers.data import tasks
 from vaetl_helpers.data.images import ImageSet, Splits
-from vaetl_helpers.data.shifts import SHIFTS, shifted
+from vaetl_helpers.data.shifts import shifted
 from vaetl_helpers.data.tasks import Task
 from vaetl_helpers.errors import unknown_name_error
 from vaetl_helpers.flops import count_flops
@@ -50,23 +50,25 @@ Phase = tuple[History, float]  # of a training: what it did, and its FLOPs for o
 class Plan:
     """What all methods of a study share: task, source models with the facts of one, steps.
 
-    `steps` is about how many optimiser steps a training takes at most.
+    `steps` is about how many optimiser steps a training takes at most, and `shifts` are those of
+    `shifts.SHIFTS` on which every network is tested as well.
     """
 
     task: Task
     sources: Sequence[nn.Sequential]
     facts: Mapping[str, Any]
     steps: int
+    shifts: Sequence[str] = ()
 
     @classmethod
-    def of(cls, task: Task, steps: int) -> Plan:
+    def of(cls, task: Task, steps: int, shifts: Sequence[str] = ()) -> Plan:
         """The plan of a task with all its source models, on the task's device."""
         made = tasks.source_models(task)
         sources = []
         for model, _ in made:
             on_device = model.to(task.pool.device).to(memory_format=torch.channels_last)
             sources.append(on_device)
-        return cls(task, sources, made[0][1], steps)
+        return cls(task, sources, made[0][1], steps, shifts)
 
     def source_of(self, draw: Draw) -> nn.Sequential:
         """The source model whose turn it is in a draw."""
@@ -103,7 +105,7 @@ class Plan:
         task = self.task
         large = transfer.backbone("efficientnet-lite0").to(task.pool.device)
         sets = {"pool": task.pool, "validation": task.validation, "test": task.test}
-        sets |= {kind: shifted(task.test, kind) for kind in SHIFTS}
+        sets |= {kind: shifted(task.test, kind) for kind in self.shifts}
         seen = {}
         for part, images in sets.items():
             in_colour = images.images.expand(-1, 3, -1, -1)
@@ -168,7 +170,7 @@ def correct(model: nn.Module, images: ImageSet) -> Tensor:
 # ---------------------------------------------------------------- what a run returns
 
 
-def outcome(task: Task, model: nn.Module, *phases: Phase) -> Outcome:
+def outcome(plan: Plan, model: nn.Module, *phases: Phase) -> Outcome:
     """The results of a training in one or two phases."""
     accuracies: list[float] = []
     spent: dict[str, list[float]] = {"steps": [], "seconds": [], "FLOPs": []}
@@ -180,16 +182,23 @@ def outcome(task: Task, model: nn.Module, *phases: Phase) -> Outcome:
             spent["FLOPs"].append(row["images"] * flops)
     by_epoch = {f"{cost} by epoch": torch.tensor(each).cumsum(0) for cost, each in spent.items()}
     return {
-        "test accuracy": correct(model, task.test),
-        **on_shifted(task, partial(correct, model)),
+        "test accuracy": correct(model, plan.task.test),
+        **on_shifted(plan, partial(correct, model)),
         "validation curve": torch.tensor(accuracies),
         **by_epoch,
     }
 
 
-def on_shifted(task: Task, is_right: Callable[[ImageSet], Tensor]) -> Outcome:
-    """The accuracy on shifted test images (%), of each shift, and of all of them by image."""
-    right = {kind: is_right(shifted(task.test, kind)).cpu() for kind in SHIFTS}
+def on_shifted(plan: Plan, is_right: Callable[[ImageSet], Tensor]) -> Outcome:
+    """The accuracy on a plan's shifted test images (%), of each shift, and of all by image."""
+    test = plan.task.test
+    return of_shifts({kind: is_right(shifted(test, kind)).cpu() for kind in plan.shifts})
+
+
+def of_shifts(right: Mapping[str, Tensor]) -> Outcome:
+    """The same from whether each image is right under each shift; nothing without a shift."""
+    if not right:
+        return {}
     results = {f"accuracy, {kind}": 100 * each.float().mean() for kind, each in right.items()}
     results["shifted accuracy"] = 100 * torch.stack(list(right.values())).float().mean(0)
     return results
@@ -204,7 +213,7 @@ def zero_labels(plan: Plan, draw: Draw) -> Outcome:
     best = 100 * correct(source, task.validation).float().mean()
     return {
         "test accuracy": correct(source, task.test),
-        **on_shifted(task, partial(correct, source)),
+        **on_shifted(plan, partial(correct, source)),
         "validation curve": best[None].cpu(),
     }
 
@@ -225,7 +234,7 @@ def _from_scratch(
 def scratch(plan: Plan, draw: Draw, rate: float | None = None) -> Outcome:
     """The same network without a source task."""
     model, history = _from_scratch(plan, plan.labelled(draw), draw, rate)
-    return outcome(plan.task, model, (history, plan.work["all"]))
+    return outcome(plan, model, (history, plan.work["all"]))
 
 
 def fine_tuned(plan: Plan, draw: Draw, rate: float | None = None) -> Outcome:
@@ -241,7 +250,7 @@ def fine_tuned(plan: Plan, draw: Draw, rate: float | None = None) -> Outcome:
         rate=rate or plan.rates["fine-tuned"],
         **plan.options(images, draw),
     )
-    return outcome(plan.task, model, (first, plan.work["head"]), (second, plan.work["all"]))
+    return outcome(plan, model, (first, plan.work["head"]), (second, plan.work["all"]))
 
 
 def features_of(images: ImageSet, source: nn.Sequential) -> Tensor:
@@ -277,7 +286,7 @@ def probe(
     flops = 0.0 if is_free else plan.work["head"] * len(images)
     return {
         "test accuracy": is_right(task.test),
-        **on_shifted(task, is_right),
+        **on_shifted(plan, is_right),
         "validation curve": torch.tensor([100 * best]),
         "seconds by epoch": torch.tensor([seconds]),
         "FLOPs by epoch": torch.tensor([float(flops)]),
@@ -301,7 +310,7 @@ def lp_ft(plan: Plan, draw: Draw) -> Outcome:
         rate=plan.rates["fine-tuned"],
         **plan.options(images, draw),
     )
-    return outcome(task, model, (history, plan.work["all"]))
+    return outcome(plan, model, (history, plan.work["all"]))
 
 
 def last_block(plan: Plan, draw: Draw) -> Outcome:
@@ -314,7 +323,7 @@ def last_block(plan: Plan, draw: Draw) -> Outcome:
     history = transfer.fit_best(
         model, images, validation, optimizer=adam, **plan.options(images, draw)
     )
-    return outcome(plan.task, model, (history, plan.work["all"]))
+    return outcome(plan, model, (history, plan.work["all"]))
 
 
 def self_training(plan: Plan, draw: Draw) -> Outcome:
@@ -327,7 +336,7 @@ def self_training(plan: Plan, draw: Draw) -> Outcome:
     taught = ImageSet(pool.images, answers, pool.classes)
     student, second = _from_scratch(plan, taught, draw, None)
     work = plan.work["all"]
-    return outcome(plan.task, student, (first, work), (second, work))
+    return outcome(plan, student, (first, work), (second, work))
 
 
 def imagenet_probe(plan: Plan, draw: Draw) -> Outcome:
@@ -340,10 +349,8 @@ def imagenet_probe(plan: Plan, draw: Draw) -> Outcome:
         task.validation.labels,
     )
     truth = task.test.labels.cpu()
-    right = {part: classifier.predict(see[part]) == truth for part in ("test", *SHIFTS)}
-    results = {f"accuracy, {kind}": 100 * right[kind].float().mean() for kind in SHIFTS}
-    by_image = torch.stack([right[kind] for kind in SHIFTS]).float().mean(0)
-    return {"test accuracy": right["test"], **results, "shifted accuracy": 100 * by_image}
+    right = {part: classifier.predict(see[part]) == truth for part in ("test", *plan.shifts)}
+    return {"test accuracy": right.pop("test"), **of_shifts(right)}
 
 
 METHODS: dict[str, Callable[[Plan, Draw], Outcome]] = {
@@ -434,7 +441,7 @@ def remember(remedy: str, plan: Plan, draw: Draw) -> Outcome:
         "source accuracy, new head": refitted(model, task).predict(seen)
         == task.source_test.labels.cpu(),
     }
-    return results if remedy != "none" else results | on_shifted(task, partial(correct, model))
+    return results if remedy != "none" else results | on_shifted(plan, partial(correct, model))
 
 
 def tuned_with(remedy: str, plan: Plan, draw: Draw, old: int | None = None) -> nn.Sequential:

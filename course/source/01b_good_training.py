@@ -481,7 +481,8 @@ def warm_up_then_cosine(progress):
 def train_cnn(seed):
     """Trains the small CNN once; returns the network and its history."""
     torch.manual_seed(seed)
-    network = small_cnn().to(P.device)
+    # All channels of a pixel side by side, which is quicker (chapter 2b).
+    network = small_cnn().to(P.device, memory_format=torch.channels_last)
     adam = torch.optim.Adam(network.parameters(), lr=4e-3)
     history = fit(
         network,

@@ -470,7 +470,7 @@ for method, inside in held.items():
 settle("own.interval", 100 * np.mean(held["exact"]))
 
 # %% [markdown]
-# Without bursts leave-one-out is close to the truth on average, a little too low, and scatters more than independent trials would.
+# Without bursts leave-one-out is close to the truth on average, and it scatters a little more than independent trials would.
 # So the exact interval holds the truth nearly as often as it promises, and Wilson's less often.
 # What surprises many people is the length: with twenty pictures it reaches over some 35 points.
 

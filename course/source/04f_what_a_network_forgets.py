@@ -77,7 +77,7 @@ T = tasks.load_task(P.task, P.data_root, P.device)
 old, new = T.rehearsal.classes, T.pool.classes
 P.counts = T.counts(P.counts)
 most = len(new) * P.counts[-1]  # labels of all classes together
-plan = supervised_transfer.Plan.of(T, P.steps)
+plan = supervised_transfer.Plan.of(T, P.steps, SHIFTS)
 source = plan.sources[0]
 
 # %% [markdown]
@@ -795,7 +795,7 @@ for story in ("tops", "animals"):
     study.show_recorded("04", ids, story)
 
 # %% [markdown]
-# And the shifted images, of this run and recorded with LP-FT.
+# The last table is about shifted images, first in this run, then recorded and with LP-FT.
 
 # %%
 tuned, frozen = list(names)[:2]

@@ -9,13 +9,14 @@ import torch
 
 from vaetl_helpers import study, supervised_transfer
 from vaetl_helpers.data import tasks
+from vaetl_helpers.data.shifts import SHIFTS
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.supervised_transfer import Plan
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return Plan.of(tasks.load_task("tops"), steps=4)
+    return Plan.of(tasks.load_task("tops"), steps=4, shifts=SHIFTS)
 
 
 @pytest.fixture(scope="module")
