@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 from vaetl_helpers.authoring.glossary import EVERYDAY, link_terms, mark_entries, read_terms
 from vaetl_helpers.authoring.notebook_page import read_page
-from vaetl_helpers.authoring.text_pages import texts_beside
+from vaetl_helpers.authoring.text_pages import CAME_AFTER, texts_beside
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = """# Glossary
@@ -123,3 +123,10 @@ def test_an_entry_gets_the_id_that_links_lead_to() -> None:
     )
     mark_entries(soup)
     assert soup.li is not None and soup.li["id"] == "term-ap-50-average-precision"
+
+
+def test_every_page_of_what_came_after_belongs_to_a_chapter() -> None:
+    written = {path.stem for path in texts_beside(ROOT / "course").after}
+    chapters = {path.name.split("_")[0] for path in (ROOT / "course" / "source").glob("*.py")}
+    assert written == set(CAME_AFTER)
+    assert chapters >= {chapter for of_page in CAME_AFTER.values() for chapter in of_page}

@@ -18,7 +18,7 @@ from vaetl_helpers.authoring.index_page import Opening, Table, index_body, openi
 from vaetl_helpers.authoring.living_pages import page_script
 from vaetl_helpers.authoring.notebook_page import Page, read_page
 from vaetl_helpers.authoring.search_index import index_json
-from vaetl_helpers.authoring.text_pages import SHEET, Texts, sheet_of
+from vaetl_helpers.authoring.text_pages import CAME_AFTER, SHEET, Texts, sheet_of
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import write_whole
 
@@ -81,9 +81,12 @@ class Site:
         return document(f"{page.title} – {self.title}", body, frame, preview, [course_script()])
 
     def _beside(self, page: Page) -> str:
-        """Links to the page's cheat sheet and to the glossary, where there are any."""
-        sheet = sheet_of(str(page.facts.get("chapter", "")))
-        labels = {sheet: "Cheat sheet of this chapter", "glossary": "Glossary"}
+        """Links to its cheat sheet, what came after it and the glossary, as far as they exist."""
+        chapter = str(page.facts.get("chapter", ""))
+        labels = {sheet_of(chapter): "Cheat sheet of this chapter", "glossary": "Glossary"}
+        labels |= {
+            text.name: text.title for text in self.texts if chapter in CAME_AFTER.get(text.name, ())
+        }
         links = [
             link(text.file, labels[text.name])
             for text in self.texts

@@ -11,6 +11,16 @@ from typing import NamedTuple
 
 GLOSSARY = "glossary.md"
 SHEET = "sheet_"  # begins the name of a cheat sheet: sheet_03.md
+CAME_AFTER = {  # which chapters a page of what came after belongs to
+    "after_1_vq_and_depth": ("03b", "03c"),
+    "after_2_latent_diffusion": ("03a", "05"),
+    "after_3_representation_autoencoders": ("05a", "05b"),
+    "after_4_lora": ("04b", "04e"),
+    "after_5_setfit": ("04b",),
+    "after_6_zero_shot": ("04", "04d"),
+    "after_7_self_supervision": ("04", "05a"),
+    "after_8_vtab": ("05", "05a"),
+}
 
 
 class Texts(NamedTuple):
