@@ -86,7 +86,7 @@ def show_speedups(
         gain = np.divide(times[first, width], seconds)
         firmly = [size for k, size in enumerate(batches) if min(gain[k:]) > 1.1]
         pays = f"from batch {firmly[0]}" if firmly else "at none of these batches"
-        rows.append((width, name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
+        rows.append((str(width), name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
         size = f"width {width}", f"batch {batches[-1]}"
         id = record_id("02", "speedup", name, *size)
         title = f"speedup of {name}, {', '.join(size)}"
@@ -131,6 +131,10 @@ class Estimate:
         low, high = (self.measured / (self.overhead + x * self.roof_there) for x in (short, 1))
         return low, high
 
+    def gain_if_late(self, delay: float) -> float:
+        """The lower of the gains if the GPU's step had so many seconds of overhead more."""
+        return self.measured / (self.measured / self.gains[0] + delay)
+
     @property
     def said(self) -> str:
         """The gains in words."""
@@ -140,7 +144,7 @@ class Estimate:
 
 def show_estimates(estimates: Sequence[Estimate], gpu: str, present: Sequence[str] = ()) -> None:
     """A table of estimates for a `gpu`; `present` are the accelerators that were measured."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in estimates:
         seconds = (
             one.measured,
@@ -149,7 +153,7 @@ def show_estimates(estimates: Sequence[Estimate], gpu: str, present: Sequence[st
             *one.elsewhere,
         )
         times = (f"{1e3 * each:.2f} ms" for each in seconds)
-        rows.append((one.network, one.batch, *times, one.said, f"{one.limit:.1f}"))
+        rows.append((one.network, str(one.batch), *times, one.said, f"{one.limit:.1f}"))
     show_table(
         rows,
         header=(
@@ -216,7 +220,8 @@ def show_levers(
     gains: Gains, others: Mapping[str, Mapping[str, Mapping[str, Ratio]]], turns: int
 ) -> None:
     """A table of the levers' ratios here and on other machines, with the records of those here."""
-    rows, records = [], []
+    rows: list[tuple[str, ...]] = []
+    records = []
     for network, of_network in gains.items():
         for name, effect in of_network.items():
             row = [network, name, _interval(effect.times)]

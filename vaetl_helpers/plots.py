@@ -284,12 +284,8 @@ def roofline(
     slope = f"memory moves {bandwidth / 1e9:,.0f} GB/s"
     axis.annotate(slope, (ends[0], bandwidth * ends[0]), xytext=(14, -4), va="center", **style)
     if in_cache:
-        bend = peak / in_cache
-        slant = [in_cache * ends[0], peak]
-        axis.plot([ends[0], bend], slant, "-.", color=GREY, linewidth=2)
-        name = f"cache moves {in_cache / 1e9:,.0f} GB/s"
-        start = ends[0], slant[0]
-        axis.annotate(name, start, xytext=(6, 40), va="center", **style)
+        roof = [in_cache * ends[0], peak, peak]
+        axis.plot([ends[0], peak / in_cache, ridge], roof, "-.", color=GREY, linewidth=2)
     flat = f"computing ends at {peak / 1e9:,.0f} GFLOP/s"
     axis.annotate(flat, (ends[1], peak), xytext=(0, 8), ha="right", **style)
     for name, (top, slant) in (others or {}).items():
@@ -306,7 +302,24 @@ def roofline(
     # In the corner that is always free: beside a point another network's arrow would cross a name.
     axis.legend(loc="lower right", frameon=False, labelcolor="linecolor")
     axis.margins(y=0.15)
+    if in_cache:
+        name = f"cache moves {in_cache / 1e9:,.0f} GB/s"
+        rise = math.degrees(math.atan(_steepness(axis)))
+        along: dict[str, Any] = {"rotation": rise, "rotation_mode": "anchor", "va": "top"}
+        start = in_cache * ends[0]
+        axis.annotate(name, (ends[0], start), xytext=(14, -4), **along, **style)
     return axis
+
+
+def _steepness(axis: Axes) -> float:
+    """How steeply a line of slope 1 rises on a panel's two logarithmic axes, in its own inches."""
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    place = axis.get_position()
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    across = width * place.width / math.log10(right / left)
+    return float(height * place.height / math.log10(top / bottom) / across)
 
 
 def crossover(
@@ -686,48 +699,54 @@ def gains(
     x: str,
     alt: str,
     others: Mapping[str, Mapping[str, Mapping[str, Ratio]]] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> list[Axes]:
     """Ratios (mean, low, high) as points with intervals, a panel for each group.
+
+    Its title is the group's name, or that of `titles`.
 
     `before` names, for some, the one that it is made of by a single change; an arrow from there
     shows what that change does. All begin from 1, the dashed line. `others` have the same ratios
     from elsewhere, {where: {group: {name: ratio}}}, each with a mark of its own below the point.
     """
     others = others or {}
-    axes = panels(list(groups), alt, height=3.9 + 0.9 * len(others), width=4.8)
+    shown = [(titles or {}).get(group, group) for group in groups]
+    axes = panels(shown, alt, height=3.9 + 0.95 * len(others), width=4.8)
     every = [*groups.values(), *(of for where in others.values() for of in where.values())]
     highest = max(high for of_group in every for _, _, high in of_group.values())
     lowest = min(low for of_group in every for _, low, _ in of_group.values())
     for axis, (group, of_group) in zip(axes, groups.items(), strict=True):
         axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
-        top = -0.22 if others else 0.0  # so that there is room for the others below
+        top = -0.3 if others else 0.0  # so that there is room for the others below
         for row, (name, ratio) in enumerate(of_group.items()):
             start = of_group.get(before.get(name, ""), (1.0, 1.0, 1.0))[0]
             arrow = {"arrowstyle": "->", "color": COLOURS[1], "linewidth": 1.5}
             arrow |= {"shrinkA": 0, "shrinkB": 0}
-            height = row + top + 0.22
+            height = row + top + (0.19 if others else 0.22)
             axis.annotate("", (ratio[0], height), (start, height), arrowprops=arrow)
             _ratio(axis, row + top, ratio, COLOURS[0], "o", 7)
-            place: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points"}
-            axis.annotate(f"{ratio[0]:.1f}", (ratio[0], row + top), ha="center", **place, **SMALL)
+            # Beside the interval, where no mark of the row above can be.
+            place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "fontsize": 9}
+            axis.annotate(f"{ratio[0]:.1f}", (ratio[2], row + top), va="center", **place)
             for number, of_where in enumerate(others.values()):
                 if name in of_where.get(group, {}):
                     mark = OTHER_MARKS[number % len(OTHER_MARKS)]
-                    _ratio(axis, row + 0.2 + 0.2 * number, of_where[group][name], *mark, 5)
+                    _ratio(axis, row + 0.1 + 0.21 * number, of_where[group][name], *mark, 5)
         axis.set(xscale="log", xlabel=x, xlim=(min(lowest, 0.9) / 1.15, max(highest, 1.1) * 1.15))
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_yticks(range(len(of_group)), list(of_group), fontsize=9)
-        axis.set_ylim(len(of_group) - 0.5 + 0.1 * len(others), -0.8)
-        for row in range(1, len(of_group) if others else 0):
-            axis.axhline(row - 0.5, color=GREY, alpha=0.25, linewidth=0.8)
+        axis.set_ylim(len(of_group) - 0.5, -0.5 - 0.3 * (not others))
+        if others:  # the lines part the rows, instead of going through them
+            axis.grid(visible=False, axis="y")
+            for row in range(1, len(of_group)):
+                axis.axhline(row - 0.5, color=GREY, alpha=0.3, linewidth=0.8)
     if others:
         _key_of_ratios(axes[0], list(others))
     return axes
 
 
-SMALL = {"fontsize": 9}
 OTHER_MARKS = ((COLOURS[2], "s"), (COLOURS[3], "D"))  # colour and shape, place by place
 
 

@@ -223,8 +223,8 @@ def machines(own: Mapping[int, plots.Lines], alt: str, files: Sequence[Path] = (
 
 def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines) -> None:
     """This machine's lines wide and pale, so that the recorded ones show on top of them."""
-    title = f"width {width}"
-    every = {**own, **{f"recorded: {device}": line for device, line in theirs.items()}}
+    title = f"width {width:,}"
+    every = {**own, **{f"there: {device}": line for device, line in theirs.items()}}
     plots.lines(every, title, "batch size", "ms per step", alt="", scale="log-log", axis=axis)
     for number, line in enumerate(axis.get_lines()):
         line.set(color=plots.COLOURS[number % len(plots.COLOURS)])
