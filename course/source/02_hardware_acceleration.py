@@ -570,7 +570,7 @@ settle("hardware.essential")
 # %% [markdown]
 # The wide step gains much even then, so our answer is *yes, by prediction*.
 # The small step would be *slower* on the GPU, like the narrow network in the table at the beginning.
-# To settle the bet, upload this notebook to Colab by *File > Upload notebook* and choose a T4; the tables then have a column measured there.
+# To settle it yourself, upload this notebook to Colab by *File > Upload notebook* and choose a T4; the tables then have a column measured there.
 #
 # Others have measured large networks.
 # ResNet-50, forward and backward on 16 images, took two Xeons with 16 cores together 6.63 s and a GTX 1080 0.15 s, 43 times less ([cnn-benchmarks](https://github.com/jcjohnson/cnn-benchmarks)).
