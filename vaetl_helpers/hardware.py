@@ -134,9 +134,9 @@ def bf16_units() -> dict[str, str]:
     return {flag: "yes" if flag in flags else "no" for flag in ("amx_bf16", "avx512_bf16")}
 
 
-def bandwidth(device: torch.device, megabytes: int = 128) -> float:
-    """Bytes per second that a large copy reads and writes in the device's memory."""
-    source = torch.ones(megabytes * 1_000_000 // FLOAT_BYTES, device=device)
+def bandwidth(device: torch.device, megabytes: float = 128) -> float:
+    """Bytes per second that a copy reads and writes: of memory if it is large, else of a cache."""
+    source = torch.ones(int(megabytes * 1e6) // FLOAT_BYTES, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / time_it(lambda: target.copy_(source), device)
 

@@ -71,6 +71,7 @@ ON_LINES: dict[str, Any] = {
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label → (x, y)
 Tables = Table | Mapping[str, Table]  # one, or several named by their origin
 Row = Any  # of the claims ledger: row["effect"], row["low"], row["verdict"], …
+Ratio = tuple[float, float, float]  # mean and the ends of its interval
 
 
 def describe(figure: Figure, alt: str) -> Figure:
@@ -261,12 +262,14 @@ def roofline(
     title: str,
     alt: str,
     others: Mapping[str, tuple[float, float]] | None = None,
+    in_cache: float | None = None,
 ) -> Axes:
     """What networks reach below the two roofs of a machine, an arrow from small batch to large.
 
     `points` are by network (FLOPs per byte, FLOPs per second), the small batch first; `bandwidth`
     is in bytes and `peak` in FLOPs per second. `others` are roofs of other machines, {name: (peak,
-    bandwidth)}, thin and dashed.
+    bandwidth)}, thin and dashed. `in_cache` is the bandwidth of what stays in a cache, a slanted
+    roof of its own.
     """
     axis = panels([title], alt, width=8.6, height=4.6)[0]
     ridge = peak / bandwidth
@@ -280,6 +283,9 @@ def roofline(
     # Right of the slope's lower end, where there is room on a phone, too.
     slope = f"memory moves {bandwidth / 1e9:,.0f} GB/s"
     axis.annotate(slope, (ends[0], bandwidth * ends[0]), xytext=(14, -4), va="center", **style)
+    if in_cache:
+        roof = [in_cache * ends[0], peak, peak]
+        axis.plot([ends[0], peak / in_cache, ridge], roof, "-.", color=GREY, linewidth=2)
     flat = f"computing ends at {peak / 1e9:,.0f} GFLOP/s"
     axis.annotate(flat, (ends[1], peak), xytext=(0, 8), ha="right", **style)
     for name, (top, slant) in (others or {}).items():
@@ -296,7 +302,24 @@ def roofline(
     # In the corner that is always free: beside a point another network's arrow would cross a name.
     axis.legend(loc="lower right", frameon=False, labelcolor="linecolor")
     axis.margins(y=0.15)
+    if in_cache:
+        name = f"cache moves {in_cache / 1e9:,.0f} GB/s"
+        rise = math.degrees(math.atan(_steepness(axis)))
+        along: dict[str, Any] = {"rotation": rise, "rotation_mode": "anchor", "va": "top"}
+        start = in_cache * ends[0]
+        axis.annotate(name, (ends[0], start), xytext=(14, -4), **along, **style)
     return axis
+
+
+def _steepness(axis: Axes) -> float:
+    """How steeply a line of slope 1 rises on a panel's two logarithmic axes, in its own inches."""
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    place = axis.get_position()
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    across = width * place.width / math.log10(right / left)
+    return float(height * place.height / math.log10(top / bottom) / across)
 
 
 def crossover(
@@ -671,37 +694,79 @@ ZONES = {"too small": GREY, "it learns": COLOURS[2], "it breaks down": COLOURS[1
 
 
 def gains(
-    groups: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    groups: Mapping[str, Mapping[str, Ratio]],
     before: Mapping[str, str],
     x: str,
     alt: str,
+    others: Mapping[str, Mapping[str, Mapping[str, Ratio]]] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> list[Axes]:
     """Ratios (mean, low, high) as points with intervals, a panel for each group.
 
+    Its title is the group's name, or that of `titles`.
+
     `before` names, for some, the one that it is made of by a single change; an arrow from there
-    shows what that change does. All begin from 1, the dashed line.
+    shows what that change does. All begin from 1, the dashed line. `others` have the same ratios
+    from elsewhere, {where: {group: {name: ratio}}}, each with a mark of its own below the point.
     """
-    axes = panels(list(groups), alt, height=3.9, width=4.8)
-    highest = max(high for of_group in groups.values() for _, _, high in of_group.values())
-    lowest = min(low for of_group in groups.values() for _, low, _ in of_group.values())
-    for axis, of_group in zip(axes, groups.values(), strict=True):
+    others = others or {}
+    shown = [(titles or {}).get(group, group) for group in groups]
+    axes = panels(shown, alt, height=3.9 + 0.95 * len(others), width=4.8)
+    every = [*groups.values(), *(of for where in others.values() for of in where.values())]
+    highest = max(high for of_group in every for _, _, high in of_group.values())
+    lowest = min(low for of_group in every for _, low, _ in of_group.values())
+    for axis, (group, of_group) in zip(axes, groups.items(), strict=True):
         axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
-        for row, (name, (mean, low, high)) in enumerate(of_group.items()):
+        top = -0.3 if others else 0.0  # so that there is room for the others below
+        for row, (name, ratio) in enumerate(of_group.items()):
             start = of_group.get(before.get(name, ""), (1.0, 1.0, 1.0))[0]
             arrow = {"arrowstyle": "->", "color": COLOURS[1], "linewidth": 1.5}
             arrow |= {"shrinkA": 0, "shrinkB": 0}
-            axis.annotate("", (mean, row + 0.22), (start, row + 0.22), arrowprops=arrow)
-            axis.plot([low, high], [row, row], "-", color=COLOURS[0], linewidth=2)
-            axis.plot(mean, row, "o", color=COLOURS[0], markersize=7)
-            place: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points"}
-            axis.annotate(f"{mean:.1f}", (mean, row), ha="center", fontsize=9, **place)
+            height = row + top + (0.19 if others else 0.22)
+            axis.annotate("", (ratio[0], height), (start, height), arrowprops=arrow)
+            _ratio(axis, row + top, ratio, COLOURS[0], "o", 7)
+            # Beside the interval, where no mark of the row above can be.
+            place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "fontsize": 9}
+            axis.annotate(f"{ratio[0]:.1f}", (ratio[2], row + top), va="center", **place)
+            for number, of_where in enumerate(others.values()):
+                if name in of_where.get(group, {}):
+                    mark = OTHER_MARKS[number % len(OTHER_MARKS)]
+                    _ratio(axis, row + 0.1 + 0.21 * number, of_where[group][name], *mark, 5)
         axis.set(xscale="log", xlabel=x, xlim=(min(lowest, 0.9) / 1.15, max(highest, 1.1) * 1.15))
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_yticks(range(len(of_group)), list(of_group), fontsize=9)
-        axis.set_ylim(len(of_group) - 0.5, -0.8)
+        axis.set_ylim(len(of_group) - 0.5, -0.5 - 0.3 * (not others))
+        if others:  # the lines part the rows, instead of going through them
+            axis.grid(visible=False, axis="y")
+            for row in range(1, len(of_group)):
+                axis.axhline(row - 0.5, color=GREY, alpha=0.3, linewidth=0.8)
+    if others:
+        _key_of_ratios(axes[0], list(others))
     return axes
+
+
+OTHER_MARKS = ((COLOURS[2], "s"), (COLOURS[3], "D"))  # colour and shape, place by place
+
+
+def _ratio(axis: Axes, row: float, ratio: Ratio, colour: str, shape: str, size: float) -> None:
+    """A point with its interval."""
+    mean, low, high = ratio
+    axis.plot([low, high], [row, row], "-", color=colour, linewidth=2)
+    axis.plot(mean, row, shape, color=colour, markersize=size)
+
+
+def _key_of_ratios(axis: Axes, others: Sequence[str]) -> None:
+    """Says below the panels which mark is of which machine."""
+    marks = {"here": (COLOURS[0], "o")} | dict(zip(others, OTHER_MARKS, strict=False))
+    handles = [
+        Line2D([], [], color=colour, marker=shape, label=name)
+        for name, (colour, shape) in marks.items()
+    ]
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
 # ---------------------------------------------------------------- the claims ledger

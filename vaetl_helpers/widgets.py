@@ -201,7 +201,8 @@ def machines(own: Mapping[int, plots.Lines], alt: str, files: Sequence[Path] = (
     of `vaetl record-machine`, and are offered before the package's.
     """
     alt = full_text(alt)
-    offered = {machine.name: machine for machine in recorded.recorded_machines(*files)}
+    found = recorded.recorded_machines(*files)
+    offered = {machine.name: machine for machine in found if machine.rows("crossover")}
     if not offered:
         say("No machine is recorded yet: `vaetl record-machine` makes a file of this one.")
         return
@@ -221,22 +222,21 @@ def machines(own: Mapping[int, plots.Lines], alt: str, files: Sequence[Path] = (
 
 
 def _draw_machine(axis: Axes, width: int, theirs: plots.Lines, own: plots.Lines) -> None:
-    """The recorded machine's lines dashed and thin, those of this one over them."""
-    title = f"width {width}"
-    plots.lines(theirs, title, "batch size", "ms per step", alt="", scale="log-log", axis=axis)
+    """This machine's lines wide and pale, so that the recorded ones show on top of them."""
+    title = f"width {width:,}"
+    every = {**own, **{f"there: {device}": line for device, line in theirs.items()}}
+    plots.lines(every, title, "batch size", "ms per step", alt="", scale="log-log", axis=axis)
     for number, line in enumerate(axis.get_lines()):
-        line.set_label(f"recorded {line.get_label()}")
-        line.set(color=plots.GREY, linestyle=("--", ":", "-.")[number % 3], markersize=3)
-    for number, (device, (batches, milliseconds)) in enumerate(own.items()):
-        axis.plot(
-            batches,
-            milliseconds,
-            marker="o",
-            linewidth=2.5,
-            linestyle="-",
-            color=plots.COLOURS[number],
-            label=f"{device} here",
-        )
+        line.set(color=plots.COLOURS[number % len(plots.COLOURS)])
+        if number < len(own):
+            line.set(linestyle="-", linewidth=6, alpha=0.35, marker="")
+            line.set_label(f"here: {line.get_label()}")
+        else:
+            shape = "osD^"[(number - len(own)) % 4]
+            line.set(linestyle=("--", ":", "-.")[number % 3], linewidth=1.5)
+            line.set(marker=shape, markersize=5)
+    ticks = sorted({batch for batches, _ in every.values() for batch in batches})
+    axis.set_xticks(ticks, [f"{batch:,}" for batch in ticks], fontsize=9)
     plots.label_lines(axis)
 
 

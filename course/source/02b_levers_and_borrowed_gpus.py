@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "02b"
 #     title: Levers, and borrowed GPUs
-#     minutes: {reading: 25, exercises: 24, cpu: 1.0, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 24, cpu: 0.6, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -49,7 +49,7 @@ with_compile: bool | None = None  # torch.compile too (it may take half a minute
 full_data: bool | None = None  # all of Fashion-MNIST, not 12,000 images
 
 # %%
-from vaetl_helpers.runtime import CourseError, report, setup, show_table
+from vaetl_helpers.runtime import report, setup, show_table
 
 P = setup(
     "02b",
@@ -78,12 +78,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from vaetl_helpers import hardware, nets, plots, study
+from vaetl_helpers import hardware, hardware_comparisons, nets, plots, study
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.exercises.hardware import gap_after_resuming
 from vaetl_helpers.machines.steps import NETWORKS, Levers, Pass, seconds_in_turns
-from vaetl_helpers.output import record_id
 from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
 from vaetl_helpers.training import classification_loss, evaluate, fit
 
@@ -181,13 +180,10 @@ def ratios(seconds):
     }
 
 
-def lever_id(network, name):
-    return record_id("02", "levers", network, name)
-
-
 gains = {network: ratios(of_network) for network, of_network in seconds.items()}
 
 # %% slide="Pull the free levers first"
+others = hardware_comparisons.recorded_levers()  # on two other machines
 ANOTHER_TRAINING = "512", "bf16"  # levers with these in their names
 
 
@@ -204,9 +200,10 @@ def title(network):
 
 plots.gains(
     {
-        title(network): {n: e.times for n, e in gains[network].items()}
-        for network in gains
+        network: {name: effect.times for name, effect in of_network.items()}
+        for network, of_network in gains.items()
     },
+    titles={network: title(network) for network in gains},
     before={
         "resident": "resident, not fused",
         "resident, not fused": "DataLoader, ready",
@@ -218,6 +215,7 @@ plots.gains(
     },
     x="times as fast as the DataLoader (95 %)",
     alt="02b/levers",
+    others=others,
 )
 plt.show()
 
@@ -225,55 +223,37 @@ plt.show()
 settle("hardware.resident", gains["VAE"]["resident"].times[0])
 
 # %% [markdown]
-# A point on the dashed line at 1 gains nothing, and the bar through a point is its 95 % interval.
-# Each point is a *set* of levers, and the arrow below it begins at the set without the last one.
-# So in the row "resident, bf16" the arrow shows what bf16 alone does, and an arrow to the left is a loss.
+# Each row is a *set* of levers.
+# The round point is your machine, the square a recorded machine without AMX, and the diamond one with it.
+# A mark on the dashed line at 1 gains nothing, and the bar through it is its 95 % interval.
+# The arrow below your point begins at the set without the last lever, so in the row "resident, bf16" it shows what bf16 alone does here, and an arrow to the left is a loss.
+# `torch.compile` has no row, because its translation may take longer than all rows together; the appendix times it.
 #
 # Read the VAE's first two rows.
 # Most of what resident data gain is had by not making a picture of each image; the worker needs a core of its own for it, and on a machine whose cores are busy it gains little or nothing.
 # The CNN needs about twice as many FLOPs per image and reaches a much lower rate.
 # So computing takes most of its time, and what helps is a lever that raises the rate, such as channels last.
 #
-# The table has the same numbers, and beside them those of a recorded run on another machine.
+# Now compare the three marks of a row, first of "resident, batch 512", then of "resident, batch 512, bf16".
+# Which machine changes sides?
+# The table has the same numbers.
 
 # %%
-try:
-    other = study.recorded("02b")
-except CourseError as error:
-    print(error)
-    other = {"records": [], "machine": "none", "date": "-"}
-recorded = {record["id"]: f"{record['value']:.2f}" for record in other["records"]}
-show_table(
-    [
-        (network, name, "{:.2f} [{:.2f}, {:.2f}]".format(*e.times))
-        + (recorded.get(lever_id(network, name), "-"),)
-        for network in gains
-        for name, e in gains[network].items()
-    ],
-    header=(
-        "network",
-        "levers",
-        f"times as fast (95 %, {P.repeats} turns)",
-        f"recorded: {other['machine']}, {other['date']}",
-    ),
-    records=[
-        e.to_record(f"{network}: {name}", "times", id=lever_id(network, name))
-        for network in gains
-        for name, e in gains[network].items()
-    ],
-)
+hardware_comparisons.show_levers(gains, others, P.repeats)
 
 # %% [markdown]
-# Look at bf16 in both columns.
-# The recorded machine was a Xeon of the Sapphire Rapids class, the first that has AMX, and there bf16 was the best lever of all, 5.06 times together with batch 512 against 3.11 without it.
-# Where the two products above show that bfloat16 is the slower one, the same line makes training slower.
-# So no list of levers holds for every machine, and a lever is worth what you measure.
+# Look at the VAE's rows in the two recorded columns.
+# Without bf16 both machines agree on the order, and nearly on the size of each gain.
+# With it they contradict each other: AMX turns 3.11 into 5.06, the best set of all, while the machine that has only `avx512_bf16` falls from 2.73 to 1.65 by the same line.
+# The CNN moves little on either.
+# So bf16 is worth its units and not its bits, and the two products that you timed above say beforehand which of the two machines yours resembles.
+# No list of levers holds for every machine, and a lever is worth what you measure.
 #
 # ### What does bfloat16 cost?
 #
 # Eight significant bits are few.
 # Does the network still learn as well?
-# We train the same CNN from the same six seeds in float32 and in bfloat16, and compare the accuracy on validation images seed by seed.
+# We train the same CNN, with channels last, from the same six seeds in float32 and in bfloat16, and compare the accuracy on validation images seed by seed.
 
 # %%
 predict("hardware.bf16")
@@ -284,10 +264,10 @@ for number in range(6):
     accuracy = {}
     for precision in ("no", "bf16"):
         torch.manual_seed(P.seed + number)
-        network = nets.small_cnn().to(P.device)
+        network = nets.small_cnn().to(P.device, memory_format=torch.channels_last)
         fit(
             network,
-            train,
+            data.train.subset(slice(0, 4 * P.images // 3)),
             epochs=1,
             batch_size=32,
             seed=P.seed + number,
@@ -429,7 +409,7 @@ def train(kind, width, norm=(), batch_size=128):
     torch.manual_seed(0)
     layers = nn.Linear(784, width), *norm, nn.Tanh(), nn.Linear(width, width), nn.Tanh()
     model = nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, 10))
-    how = {"epochs": 3, "batch_size": batch_size, "quiet": True}
+    how = {"epochs": 2, "batch_size": batch_size, "quiet": True}
     done = fit(model, clothes, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), **how)
     if os.environ.get("RANK", "0") == "0":  # all have the same, so the first one writes
         save_file(dict(model.named_parameters()), f"{sys.argv[1]}/{kind}.safetensors")
@@ -471,7 +451,7 @@ show_table(
 # %% [markdown]
 # At every step all gradients travel between the two.
 # For a network of 64 units that takes longer than the step, so that two processes are slower than one.
-# The wide network has work enough for each of two free cores, but where other programs use the second core, the two wait for each other and nothing is gained.
+# The wide network has work enough to come out about even on two free cores, but where other programs use the second one, the two wait for each other.
 # Now look at the largest difference of any weight.
 
 
@@ -511,7 +491,7 @@ rounding = max(largest_difference("plain"), 1e-12)
 settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 
 # %% [markdown]
-# This difference is more than a hundred thousand times larger.
+# This difference is tens of thousands of times larger.
 # It is not an error but another network, trained with slightly noisier statistics.
 # `torch.nn.SyncBatchNorm` shares the statistics, at the cost of communication.
 
@@ -681,7 +661,7 @@ for network in gains:
 # %% [markdown]
 # Pull these levers before you rent a GPU, and measure each, because the next machine gives another order.
 # A larger batch may gain half as much again, but then you train differently and have to compare accuracies, too.
-# Two processes give the same weights as one and pay where a step is long.
+# Two processes give the same weights as one, and pay only where a step takes much longer than the way of its gradients.
 # A checkpoint after every epoch makes a borrowed machine as good as your own.
 
 # %% [markdown]
@@ -781,6 +761,7 @@ my_bets("02b")
 # For two points the figure does not tell whether one is really faster, because their intervals can overlap although the same one won in every turn.
 # Take the ratio of their times in each turn, from `seconds`, and see whether the interval of its mean leaves out 1.
 # Our intervals cover the scatter within one run, not the difference between two runs, so the recorded value of another machine may well lie outside.
+# Those of the machine with AMX are intervals of the ratios themselves and not of their logarithms, which puts their ends a little lower.
 #
 # The `DataLoader` is the right tool for images in files that do not fit into memory, and then its workers hide the reading of files as well.
 

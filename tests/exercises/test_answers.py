@@ -200,10 +200,10 @@ def time_after_warming_for_a_second(work, synchronise, repeats):
     times = []
     for _ in range(repeats):
         synchronise()
-        start = time.time()
+        start = time.monotonic()
         work()
         synchronise()
-        times.append(time.time() - start)
+        times.append(time.monotonic() - start)
     return statistics.median(times)
 
 
@@ -290,6 +290,18 @@ def time_without_repeats(work, synchronise, repeats):
     work()
     synchronise()
     return time.perf_counter() - start
+
+
+def time_by_the_date(work, synchronise, repeats):
+    work()
+    times = []
+    for _ in range(repeats):
+        synchronise()
+        start = time.time_ns()
+        work()
+        synchronise()
+        times.append(1e-9 * (time.time_ns() - start))
+    return np.median(times)
 
 
 def time_by_a_hidden_clock(work, synchronise, repeats, clock=time.perf_counter):
@@ -1037,6 +1049,7 @@ WRONG = (
     ("hardware.flops_linear", lambda *sizes: None, "is a return missing?"),
     ("hardware.time_it", time_all_together, "time each call of work() by itself"),
     ("hardware.time_it", time_without_repeats, "ran too few times"),
+    ("hardware.time_it", time_by_the_date, "jumps when the system sets it"),
     (
         "hardware.batches_resident",
         batches_with_an_order_of_each_epoch_the_same,

@@ -64,6 +64,7 @@ LAYERS = (
         "alt_texts",
         "text_runs",
         "vae_uses",
+        "hardware_comparisons",
     ),
     ("exercises", "chapters"),
     ("practice",),

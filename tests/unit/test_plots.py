@@ -130,6 +130,10 @@ def test_a_roofline_bends_where_memory_and_computing_meet() -> None:
     assert set(flat.get_ydata()) == {1e11}
     assert (other.get_xdata()[1], other.get_ydata()[1]) == (pytest.approx(8e12 / 3e11), 8e12)
     assert {"memory moves 10 GB/s", "a GPU"} <= names_at_lines(axis).keys()
+    roofs = plots.roofline(points, 1e10, 1e11, title="Roofs", alt="alt", in_cache=5e10)
+    cache = roofs.get_lines()[2]
+    assert cache.get_xdata()[1] == 2, "the cache's roof meets the peak further left"
+    assert "cache moves 50 GB/s" in names_at_lines(roofs)
     legend = axis.get_legend()
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["MLP"]
 
@@ -267,6 +271,20 @@ def test_an_arrow_begins_where_the_last_change_was_not_made() -> None:
     arrows = [text for text in axis.texts if text.arrow_patch is not None]
     assert [(arrow.xyann[0], arrow.xy[0]) for arrow in arrows] == [(1.0, 2.0), (2.0, 4.0)]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
+
+
+def test_ratios_of_other_machines_stand_below_the_point_of_this_one() -> None:
+    ratios = {"first": (2.0, 1.5, 3.0), "second": (4.0, 3.0, 5.0)}
+    others = {"there": {"VAE": {"second": (1.5, 1.0, 2.0)}}, "nowhere": {}}
+    titles = {"VAE": "All of the VAE"}
+    (axis,) = plots.gains({"VAE": ratios}, {}, "times", "alt", others, titles)
+    assert axis.get_title() == "All of the VAE"
+    squares = [line for line in axis.get_lines() if line.get_marker() == "s"]
+    assert [line.get_xdata()[0] for line in squares] == [1.5]
+    points = [line.get_ydata()[0] for line in axis.get_lines() if line.get_marker() == "o"]
+    assert points[1] < squares[0].get_ydata()[0] < 1.5, "below its own point and above the next"
+    (legend,) = axis.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["here", "there", "nowhere"]
 
 
 def test_names_of_groups_stand_amid_their_points() -> None:

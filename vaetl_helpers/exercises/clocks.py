@@ -36,12 +36,13 @@ def imitation(real: Clock, read: Clock, unit: type) -> Clock:
     return clock
 
 
-def imitations_of(read: Clock) -> dict[int, tuple[Clock, Clock]]:
+def imitations_of(read: Clock, read_date: Clock) -> dict[int, tuple[Clock, Clock]]:
     """By the identity of a real clock: the clock itself, and the one that takes its place."""
     clocks = {}
     for name in CLOCKS:
+        shown = read_date if name == "time" else read
         for real, unit in ((getattr(time, name), float), (getattr(time, f"{name}_ns"), int)):
-            clocks[id(real)] = (real, imitation(real, read, unit))
+            clocks[id(real)] = (real, imitation(real, shown, unit))
     return clocks
 
 
@@ -165,12 +166,13 @@ def is_own(module: str) -> bool:
 
 
 @contextlib.contextmanager
-def pretended_clock(function: Any, read: Clock) -> Iterator[list[int]]:
+def pretended_clock(function: Any, read: Clock, read_date: Clock) -> Iterator[list[int]]:
     """Sets the clocks of `time` to `read`, wherever the function finds them.
 
+    The clock that shows the date, `time.time`, is set to `read_date`.
     Gives a list with an entry for each reading of a real clock, from a place that was not found.
     """
-    clocks = imitations_of(read)
+    clocks = imitations_of(read, read_date)
     exchange = Exchange(clocks)
     known = (timeit.timeit, timeit.repeat, timeit.Timer.__init__)
     with exchange.undo, real_readings(clocks) as readings:

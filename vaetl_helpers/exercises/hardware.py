@@ -174,6 +174,7 @@ LAUNCH = 0.02  # simulated seconds until work() returns
 TIME = "the returned time"
 WARM = "warm-up"
 CLOCK = "a clock was read"
+BY_DATE = "readings of the clock that shows the date"
 QUEUED = "readings with work queued"
 UNREACHED = "readings of a real clock"
 
@@ -264,7 +265,13 @@ def _(seed: int) -> Values:
 def _(function: Function, inputs: Values) -> Values:
     repeats = len(inputs["later"])
     device = Device(inputs["first"], inputs["later"].tolist())
-    with pretended_clock(function, device.read) as real_readings:
+    dated = []  # calls of work before each reading of the clock that shows the date
+
+    def read_date() -> float:
+        dated.append(device.calls)
+        return device.read()
+
+    with pretended_clock(function, device.read, read_date) as real_readings:
         result = function(device.work, device.synchronise, repeats)
     warm_up = device.calls - repeats
     readings_queued = 0
@@ -277,9 +284,14 @@ def _(function: Function, inputs: Values) -> Values:
         CLOCK: min(1, len(device.queued)),
         WARM: min(1, warm_up),
         QUEUED: readings_queued,
+        BY_DATE: int(max(dated, default=0) > warm_up),  # a warm-up may end by it
     }
 
 
+JUMPS = (
+    "time.time() shows the date, and jumps when the system sets it, so a difference of two "
+    "readings can be wrong: take time.perf_counter(), which only runs on"
+)
 COLD = "work() ran too few times: at least once before the clock starts, then once for each repeat"
 
 time_it.compare(
@@ -302,6 +314,7 @@ time_it.compare(
     TIME,
     says="it is not the median of the repeats' seconds: time each call of work() by itself",
 )
+time_it.compare(BY_DATE, says=JUMPS)
 
 time_it.wrong(
     "no warm-up",
@@ -383,6 +396,14 @@ time_it.wrong(
     "list",
     says="that is the list of times: return its median",
     last_line="return seconds",
+)
+time_it.wrong(
+    "the clock of the date",
+    says=JUMPS,
+    edit={
+        "start = time.perf_counter()": "start = time.time()",
+        "seconds.append(time.perf_counter() - start)": "seconds.append(time.time() - start)",
+    },
 )
 time_it.wrong(
     "processor time",

@@ -1,0 +1,102 @@
+"""Chapters 2 and 2b beside other machines: estimates, tables, titles and recorded levers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from vaetl_helpers import hardware_comparisons as comparisons
+from vaetl_helpers import plots, study
+from vaetl_helpers.recorded import recorded, recorded_records
+
+ONE, TWO = "CPU, 1 thread", "CPU, 2 threads"
+TIMES = {(ONE, 64): [1e-3, 8e-3], (TWO, 64): [1.1e-3, 4e-3]}
+
+
+def test_an_estimate_is_a_range_from_as_short_as_here_to_the_roof() -> None:
+    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, roof_here=2e-3, roof_there=1e-4)
+    assert one.limit == pytest.approx(9)
+    assert one.gains == pytest.approx((9 / 1.4, 9 / 1.1))  # four times the roof, and once
+    assert one.said == "6.4 to 8.2"
+    assert one.gain_if_late(1e-3) == pytest.approx(9 / 2.4)
+    quick = comparisons.Estimate("VAE", 8, 1e-3, 2e-3, roof_here=2e-3, roof_there=1e-3)
+    assert quick.gains == (1, 1) and quick.said == "1.0", "a step below its roof is no shortfall"
+
+
+def test_estimates_have_a_column_for_each_accelerator_that_is_here(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, 2e-3, 1e-4, (5e-4,))
+    comparisons.show_estimates([one], "T4", ["CUDA"])
+    header, _, row = capsys.readouterr().out.strip().splitlines()
+    assert "CUDA, measured" in header and "0.50 ms" in row
+    assert header.count("|") == row.count("|")
+
+
+def test_a_speedup_pays_from_the_batch_after_which_it_always_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = []
+
+    def speedup(width: int, name: str) -> study.Effect:
+        asked.append((width, name))
+        return study.effect_of(np.log([2.0, 2.1, 1.9]))
+
+    (record,) = comparisons.show_speedups(TIMES, [1, 256], speedup)
+    assert asked == [(64, TWO)]
+    assert record["id"] == "02/speedup/cpu_2_threads/width_64/batch_256"
+    assert "from batch 256 | 0.91 | 2.00" in capsys.readouterr().out
+
+
+def test_a_title_names_the_quickest_at_both_ends() -> None:
+    axes = plots.panels(["width 64"], "alt")
+    comparisons.title_by_quickest(axes, TIMES, [1, 256])
+    assert "within 20 % (batch 1)\nCPU, 2 threads (batch 256)" in axes[0].get_title()
+
+
+def test_a_busy_core_is_told_only_where_threads_are_slow_throughout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    comparisons.say_if_busy(TIMES)
+    assert not capsys.readouterr().out
+    comparisons.say_if_busy(TIMES | {(TWO, 64): [3e-3, 30e-3]})
+    assert "another program has a core" in capsys.readouterr().out
+
+
+def test_operations_are_sorted_by_their_time(capsys: pytest.CaptureFixture[str]) -> None:
+    product = np.ones((64, 64), np.float32)
+
+    def step() -> None:
+        import torch
+
+        square = torch.from_numpy(product)
+        square @ square + 1
+
+    comparisons.show_operations({"a step": step}, places=2)
+    rows = capsys.readouterr().out
+    assert "number 2 in time" in rows and re.search(r"mm: 1 times, \d+ µs", rows)
+
+
+def test_two_machines_have_opposite_answers_about_bf16() -> None:
+    levers = comparisons.recorded_levers()
+    without, with_amx = levers["recorded, no AMX"]["VAE"], levers["recorded, AMX"]["VAE"]
+    for base in ("resident", "resident, batch 512"):
+        assert without[f"{base}, bf16"][2] < without[base][1], "bf16 loses for sure"
+        assert with_amx[f"{base}, bf16"][0] > with_amx[base][0]
+    assert recorded("02b")["date"] > recorded("02b", "amx")["date"]
+
+
+def test_the_ledger_takes_the_levers_of_one_machine() -> None:
+    known = [(one["id"], one["data"]) for one in recorded_records() if "levers" in one["id"]]
+    assert len(set(known)) == len(known)
+    assert ("02/levers/vae/resident", None) in known
+
+
+def test_levers_that_a_machine_has_not_tried_are_a_dash(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    effect = study.effect_of(np.log([2.0, 2.1, 1.9]))
+    comparisons.show_levers({"VAE": {"new": effect}}, {"there": {"VAE": {}}}, 3)
+    assert re.search(r"\| VAE \| new \| 2\.00 \[.*\] \| - \|", capsys.readouterr().out)

@@ -1,0 +1,239 @@
+"""What chapters 2 and 2b show of this machine beside others: tables, titles and recorded levers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+
+from vaetl_helpers import study
+from vaetl_helpers.errors import CourseError
+from vaetl_helpers.hardware import step_records
+from vaetl_helpers.output import record_id, say, show_record, show_table
+from vaetl_helpers.recorded import recorded
+
+Ratio = tuple[float, float, float]  # mean and the ends of its interval
+Gains = Mapping[str, Mapping[str, Any]]  # network → levers → study.Effect
+CLOSE = 1.2  # lines that are less apart than this are said to be close
+RECORDED_LEVERS = {"recorded, no AMX": "", "recorded, AMX": "amx"}  # by task of the record
+
+
+# ---------------------------------------------------------------- chapter 2
+
+
+def show_rates(rates: Mapping[str, tuple[float, float]]) -> None:
+    """A table of what devices compute and move, {name: (FLOPs, bytes) per second}."""
+    show_table(
+        [
+            (
+                name,
+                f"{flops / 1e9:,.0f} GFLOP/s",
+                f"{move / 1e9:,.0f} GB/s",
+                f"{flops / move:.0f}",
+            )
+            for name, (flops, move) in rates.items()
+        ],
+        header=("device", "computes", "moves", "FLOPs per byte"),
+    )
+
+
+Times = Mapping[tuple[str, int], Sequence[float]]  # (configuration, width) → seconds by batch
+
+
+def title_by_quickest(axes: Sequence[Axes], times: Times, batches: Sequence[int]) -> None:
+    """Writes above each panel, one for each width, which configuration is quickest at both ends."""
+    widths = sorted({width for _, width in times})
+    for axis, width in zip(axes, widths, strict=True):
+        lines = [f"width {width:,}, quickest here:"]
+        for end in (0, -1):
+            at_end = {name: one[end] for (name, w), one in times.items() if w == width}
+            quickest = min(at_end, key=lambda name: at_end[name])
+            is_close = max(at_end.values()) < CLOSE * at_end[quickest]
+            said = "within 20 %" if is_close and len(at_end) > 1 else quickest
+            lines.append(f"{said} (batch {batches[end]:,})")
+        axis.set_title("\n".join(lines))
+
+
+def say_if_busy(times: Times) -> None:
+    """Says so where several threads took twice as long as one at every batch: a core was taken."""
+    one = next(iter(times))[0]
+    for (name, width), seconds in times.items():
+        if "threads" in name and min(np.divide(seconds, times[one, width])) > 2:
+            say(
+                f"{name} took more than twice the time of one at every batch size: another "
+                "program has a core, so run this again when it has ended."
+            )
+            return
+
+
+def show_speedups(
+    times: Times, batches: Sequence[int], speedup: Callable[[int, str], study.Effect]
+) -> list[dict[str, Any]]:
+    """Shows each configuration against the first one, and returns the records of that.
+
+    `speedup` measures it for a width and a configuration, at the largest batch.
+    """
+    first = next(iter(times))[0]
+    rows, records = [], []
+    for (name, width), seconds in times.items():
+        if name == first:
+            continue
+        gain = np.divide(times[first, width], seconds)
+        firmly = [size for k, size in enumerate(batches) if min(gain[k:]) > 1.1]
+        pays = f"from batch {firmly[0]}" if firmly else "at none of these batches"
+        rows.append((str(width), name, pays, f"{gain[0]:.2f}", f"{gain[-1]:.2f}"))
+        size = f"width {width}", f"batch {batches[-1]}"
+        id = record_id("02", "speedup", name, *size)
+        title = f"speedup of {name}, {', '.join(size)}"
+        records.append(speedup(width, name).to_record(title, "times", id=id))
+        show_record(records[-1])
+    ends = (f"at batch {batches[0]}", f"at batch {batches[-1]}")
+    show_table(
+        rows,
+        header=("width", "compared with 1 thread", "more than 10 % faster", *ends),
+        records=step_records(times, batches),
+    )
+    return records
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A step as it was measured on the CPU and as the roofline predicts it, in seconds.
+
+    `roof_here` and `roof_there` are predicted without the overhead, for the CPU and for a GPU.
+    `elsewhere` are measured on the accelerators that are here.
+    """
+
+    network: str
+    batch: int
+    overhead: float
+    measured: float
+    roof_here: float
+    roof_there: float
+    elsewhere: tuple[float, ...] = ()
+
+    @property
+    def limit(self) -> float:
+        """The step in units of its overhead: what no accelerator gains more than."""
+        return self.measured / self.overhead
+
+    @property
+    def gains(self) -> tuple[float, float]:
+        """How many times as fast the GPU is: where it falls as short of its roof as the CPU, and
+        at its roof.
+        """
+        short = max(1.0, (self.measured - self.overhead) / self.roof_here)
+        low, high = (self.measured / (self.overhead + x * self.roof_there) for x in (short, 1))
+        return low, high
+
+    def gain_if_late(self, delay: float) -> float:
+        """The lower of the gains if the GPU's step had so many seconds of overhead more."""
+        return self.measured / (self.measured / self.gains[0] + delay)
+
+    @property
+    def said(self) -> str:
+        """The gains in words."""
+        low, high = (f"{gain:.1f}" for gain in self.gains)
+        return low if low == high else f"{low} to {high}"
+
+
+def show_estimates(estimates: Sequence[Estimate], gpu: str, present: Sequence[str] = ()) -> None:
+    """A table of estimates for a `gpu`; `present` are the accelerators that were measured."""
+    rows: list[tuple[str, ...]] = []
+    for one in estimates:
+        seconds = (
+            one.measured,
+            one.overhead + one.roof_here,
+            one.overhead + one.roof_there,
+            *one.elsewhere,
+        )
+        times = (f"{1e3 * each:.2f} ms" for each in seconds)
+        rows.append((one.network, str(one.batch), *times, one.said, f"{one.limit:.1f}"))
+    show_table(
+        rows,
+        header=(
+            "network",
+            "batch",
+            "CPU, measured",
+            "CPU, predicted",
+            f"{gpu}, predicted",
+            *(f"{name}, measured" for name in present),
+            f"{gpu}: times as fast",
+            "this code on any GPU: at most about",
+        ),
+    )
+
+
+def show_operations(steps: Mapping[str, Callable[[], Any]], places: int = 5) -> None:
+    """A table of the operations that each step calls, and of those that take most of its time."""
+    # PyTorch 2.15's profiler prints an ERROR where there is no GPU, even if it is asked for the
+    # CPU alone; this keeps it quiet.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    called = {}
+    for name, step in steps.items():
+        for _ in range(5):
+            step()  # to warm up
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            step()
+        operations = [one for one in seen.key_averages() if one.key.startswith("aten::")]
+        called[name] = sorted(operations, key=lambda one: -one.self_cpu_time_total)
+    rows = [("all", *(str(sum(one.count for one in every)) for every in called.values()))]
+    for place in range(places):
+        most = [every[place] for every in called.values()]
+        texts = [
+            f"{one.key.removeprefix('aten::')}: {one.count} times, {one.self_cpu_time_total:.0f} µs"
+            for one in most
+        ]
+        rows.append((f"number {place + 1} in time", *texts))
+    show_table(rows, header=("operations", *called))
+
+
+# ---------------------------------------------------------------- chapter 2b
+
+
+def recorded_levers() -> dict[str, dict[str, dict[str, Ratio]]]:
+    """The recorded levers of each machine, {where: {network: {levers: (mean, low, high)}}}.
+
+    Without a recorded run it says so.
+    """
+    found: dict[str, dict[str, dict[str, Ratio]]] = {}
+    for where, task in RECORDED_LEVERS.items():
+        try:
+            records = recorded("02b", task)["records"]
+        except CourseError as error:
+            say(error)
+            continue
+        for one in records:
+            if one["id"].startswith("02/levers/"):
+                network, _, levers = one["name"].partition(": ")
+                ratio = one["value"], one["low"], one["high"]
+                found.setdefault(where, {}).setdefault(network, {})[levers] = ratio
+    return found
+
+
+def show_levers(
+    gains: Gains, others: Mapping[str, Mapping[str, Mapping[str, Ratio]]], turns: int
+) -> None:
+    """A table of the levers' ratios here and on other machines, with the records of those here."""
+    rows: list[tuple[str, ...]] = []
+    records = []
+    for network, of_network in gains.items():
+        for name, effect in of_network.items():
+            row = [network, name, _interval(effect.times)]
+            for of_where in others.values():
+                ratio = of_where.get(network, {}).get(name)
+                row.append("-" if ratio is None else f"{ratio[0]:.2f}")
+            rows.append(tuple(row))
+            id = record_id("02", "levers", network, name)
+            records.append(effect.to_record(f"{network}: {name}", "times", id=id))
+    header = ("network", "levers", f"here (95 %, {turns} turns)", *others)
+    show_table(rows, header=header, records=records)
+
+
+def _interval(ratio: Ratio) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
