@@ -942,6 +942,16 @@ def directions_by_rank(x):
     return np.linalg.matrix_rank((x - x.mean(0)).numpy())
 
 
+def naive_cka_of_raw_features(x, y):
+    return (x.T @ y).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm())
+
+
+def naive_cka_of_spreads(x, y):
+    """The variances of the images' products, in place of the products."""
+    k, m = torch.cov(x), torch.cov(y)
+    return (k * m).sum() / (k.norm() * m.norm())
+
+
 def participation(variances):
     return variances.sum() ** 2 / (variances**2).sum()
 
@@ -1032,6 +1042,8 @@ WRONG = (
     ("joint.directions", directions_of_singular_values, "those are standard deviations"),
     ("joint.directions", directions_of_single_features, "the variances of single features"),
     ("joint.directions", directions_by_rank, "each direction that varies at all"),
+    ("joint.naive_cka", naive_cka_of_raw_features, "the means are still in the features"),
+    ("joint.naive_cka", naive_cka_of_spreads, "the mean of each image"),
     ("training.step", step_by_probabilities, "softmax was applied twice"),
     ("training.step", step_without_clearing, "zero_grad"),
     ("training.cross_entropy", cross_entropy_naive, "each row's own maximum"),

@@ -681,13 +681,98 @@ keep_half.wrong(
 )
 
 
+# joint.naive_cka
+
+
+@exercise(
+    id="joint.naive_cka",
+    level=1,
+    minutes=5,
+    points=1,
+    hints=(
+        "Take the mean off each feature first: x - x.mean(0).",
+        "k = x @ x.T and m = y @ y.T are the products of all pairs of images, [n, n] both, however "
+        "wide the features are.",
+        "Return (k * m).sum() / ((k * k).sum() * (m * m).sum()).sqrt().",
+    ),
+    after="It is a cosine: that of the angle between two long vectors, the entries of K and M.",
+    alternative="(x.T @ y).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm()), with the means "
+    "off, is the same and needs no matrix of images.",
+    form=number,
+)
+def naive_cka(x, y):
+    """CKA of features x [n, d1] and y [n, d2] of the same images, by the naive HSIC."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    k, m = x @ x.T, y @ y.T
+    return (k * m).sum() / ((k * k).sum() * (m * m).sum()).sqrt()
+
+
+@naive_cka.draw
+def _(seed: int) -> Values:
+    return two_features(seed)
+
+
+naive_cka.compare(RESULT, says="that is not the naive CKA of these features")
+
+naive_cka.wrong(
+    "mean kept",
+    says="the means are still in the features: take off that of each, x - x.mean(0)",
+    edit={"x, y = x - x.mean(0), y - y.mean(0)": ""},
+)
+naive_cka.wrong(
+    "mean of an image",
+    says="you took off the mean of each image: it is that of each feature, over the images",
+    edit={
+        "x, y = x - x.mean(0), y - y.mean(0)": (
+            "x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)"
+        )
+    },
+)
+naive_cka.wrong(
+    "without root",
+    says="the square root in the denominator is missing",
+    last_line="return (k * m).sum() / ((k * k).sum() * (m * m).sum())",
+)
+naive_cka.wrong(
+    "not divided",
+    says="that is HSIC itself, which grows with the scale of the features: divide it",
+    last_line="return (k * m).sum()",
+)
+naive_cka.wrong(
+    "standardised",
+    says="you divided by the standard deviations: CKA keeps how loud each feature is",
+    edit={
+        "x, y = x - x.mean(0), y - y.mean(0)": (
+            "x, y = (x - x.mean(0)) / x.std(0), (y - y.mean(0)) / y.std(0)"
+        )
+    },
+)
+
+
+@naive_cka.wrong(
+    "debiased", says="that is the repaired estimate, which comes next: here the diagonals stay in"
+)
+def _(x, y):
+    return debiased_cka(x, y)
+
+
+def two_features(seed: int) -> Values:
+    """Features of two widths that have something in common."""
+    generator = torch.Generator().manual_seed(seed)
+    images, first, second = (whole_number(low, low + 4, generator) for low in (12, 9, 5))
+    x = torch.randn(images, first, generator=generator, dtype=torch.float64) + 0.5
+    mix = torch.randn(first, second, generator=generator, dtype=torch.float64)
+    noise = torch.randn(images, second, generator=generator, dtype=torch.float64)
+    return {"x": x, "y": x @ mix / 3 + 0.5 * noise}
+
+
 # joint.cka
 
 
 @exercise(
     id="joint.cka",
     level=2,
-    minutes=12,
+    minutes=10,
     points=4,
     hints=(
         "The Gram matrix of x is x @ x.T; set its diagonal to 0, since an image's product with "
@@ -722,12 +807,7 @@ def debiased_cka(x, y):
 
 @debiased_cka.draw
 def _(seed: int) -> Values:
-    generator = torch.Generator().manual_seed(seed)
-    images, first, second = (whole_number(low, low + 4, generator) for low in (12, 9, 5))
-    x = torch.randn(images, first, generator=generator, dtype=torch.float64) + 0.5
-    mix = torch.randn(first, second, generator=generator, dtype=torch.float64)
-    noise = torch.randn(images, second, generator=generator, dtype=torch.float64)
-    return {"x": x, "y": x @ mix / 3 + 0.5 * noise}
+    return two_features(seed)
 
 
 debiased_cka.compare(RESULT, says="that is not the debiased CKA of these features")

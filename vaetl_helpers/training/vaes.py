@@ -19,7 +19,7 @@ from vaetl_helpers.training.checkpoints import (
     state_tensors,
     write_checkpoint,
 )
-from vaetl_helpers.training.evaluation import History, NonFiniteLoss, Row
+from vaetl_helpers.training.evaluation import History, LossFunction, NonFiniteLoss, Row
 from vaetl_helpers.training.linear import (
     Layer,
     Weights,
@@ -31,35 +31,44 @@ from vaetl_helpers.training.linear import (
 )
 from vaetl_helpers.training.options import RunOptions
 from vaetl_helpers.training.resuming import RunIdentity, read_own_checkpoint
-from vaetl_helpers.training.schedules import Step, one_cycle
-from vaetl_helpers.vae import LOG_VAR_RANGE, VAE, vae_loss
+from vaetl_helpers.training.schedules import Step
+from vaetl_helpers.vae import LOG_VAR_RANGE, VAE, binarise, vae_loss
 
 MU = Layer("encoder.mu.weight", "encoder.mu.bias", has_relu=False)
 LOG_VAR = Layer("encoder.log_var.weight", "encoder.log_var.bias", has_relu=False)
 
 
 def fit_vaes(
-    models: Sequence[VAE], source: ImageSet, options: Sequence[RunOptions], beta: float
+    models: Sequence[VAE],
+    source: ImageSet,
+    options: Sequence[RunOptions],
+    beta: float,
+    binarisation: str | None = None,
 ) -> list[History]:
-    """`fit` with `vae_loss(beta, binarisation=None)` for several VAEs at once, in float32.
+    """`fit` with `vae_loss(beta, binarisation=binarisation)` for several VAEs at once, in float32.
 
-    Each has `options` of its own, with an Adam and `one_cycle`; epochs and batch_size are the same
-    for all. It draws the random numbers that it would draw alone, sees its images in the same
+    Each has `options` of its own, with an Adam; epochs, batch_size and schedule are the same for
+    all. It draws the random numbers that it would draw alone, sees its images in the same
     order, and ends with the same weights but for rounding. Its checkpoint is one of `fit`: either
     continues what the other has begun. Seconds are shared equally, and histories have no losses.
     Raises NonFiniteLoss, and CourseError for a checkpoint as `fit` does.
     """
+    loss = vae_loss(beta, binarisation=binarisation)
     runs = [
-        VaeRun(model, source, option, beta) for model, option in zip(models, options, strict=True)
+        VaeRun(model, source, option, loss) for model, option in zip(models, options, strict=True)
     ]
     for epochs_done in sorted({run.epoch for run in runs}):  # of runs that were cut off
-        _fit_group([run for run in runs if run.epoch == epochs_done], source, beta)
+        group = [run for run in runs if run.epoch == epochs_done]
+        _fit_group(group, source, beta, binarisation)
     return [run.history for run in runs]
 
 
-def _fit_group(runs: Sequence[VaeRun], source: ImageSet, beta: float) -> None:
+def _fit_group(
+    runs: Sequence[VaeRun], source: ImageSet, beta: float, binarisation: str | None
+) -> None:
     """Trains VAEs that have come equally far, to their end."""
     options = runs[0].options
+    schedule = options.schedule or _constant
     stack = VaeStack(runs, beta)
     for epoch in range(runs[0].epoch, options.epochs):
         started = time.monotonic()
@@ -68,8 +77,12 @@ def _fit_group(runs: Sequence[VaeRun], source: ImageSet, beta: float) -> None:
         generators = [run.generator(source.device) for run in runs]
         for step, rows in enumerate(batches):
             progress = Step(epoch, options.epochs, step, len(batches)).progress()
-            rate = runs[0].rate * one_cycle(progress)
-            stack.step(_pixels(source, rows), stack.noise(generators, rows.shape[1]), rate)
+            rate = runs[0].rate * schedule(progress)
+            images = _pixels(source, rows)
+            if binarisation:  # drawn before the noise, as `vae_loss` does
+                pairs = zip(images, generators, strict=True)
+                images = torch.stack([binarise(x, binarisation, of_one) for x, of_one in pairs])
+            stack.step(images, stack.noise(generators, rows.shape[1]), rate)
         stack.check_finite(runs)
         seconds = (time.monotonic() - started) / len(runs)
         for number, run in enumerate(runs):
@@ -78,6 +91,11 @@ def _fit_group(runs: Sequence[VaeRun], source: ImageSet, beta: float) -> None:
             if run.options.checkpoint or run.epoch == options.epochs:
                 stack.give_to(run, number)
                 run.save()
+
+
+def _constant(progress: float) -> float:
+    """The schedule of a run that has none."""
+    return 1.0
 
 
 def _pixels(source: ImageSet, rows: Tensor) -> Tensor:
@@ -89,7 +107,9 @@ def _pixels(source: ImageSet, rows: Tensor) -> Tensor:
 class VaeRun:
     """One VAE of a stack: its optimiser and history, and its checkpoint, which is one of `fit`."""
 
-    def __init__(self, model: VAE, source: ImageSet, options: RunOptions, beta: float) -> None:
+    def __init__(
+        self, model: VAE, source: ImageSet, options: RunOptions, loss: LossFunction
+    ) -> None:
         self.model = model
         self.options = options
         self.optimizer = cast(torch.optim.Adam, options.optimizer)
@@ -98,7 +118,6 @@ class VaeRun:
         self.images = len(source)
         if options.checkpoint:
             self.path = user_path(options.checkpoint)
-            loss = vae_loss(beta, binarisation=None)
             precision = "no"
             self.identity = RunIdentity(model, source, loss, options, self.optimizer, precision)
             self._resume()

@@ -191,6 +191,34 @@ def keep_with_groups(source, fresh, half, rate):
     return model, torch.optim.Adam(groups, foreach=False)
 
 
+# joint.naive_cka
+
+
+def naive_cka_of_features(x, y):
+    """The same sums by the features' own products, [d, d]."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    return (x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
+
+
+def naive_cka_by_numpy(x, y):
+    x, y = (features.numpy() - features.numpy().mean(0) for features in (x, y))
+    k, m = x @ x.T, y @ y.T
+    return np.sum(k * m) / np.linalg.norm(k) / np.linalg.norm(m)
+
+
+def naive_cka_by_centring_the_products(x, y):
+    """Off the products the means of rows and columns, in place of off the features."""
+    n = len(x)
+    centring = torch.eye(n, dtype=x.dtype) - 1 / n
+    k, m = (centring @ (features @ features.T) @ centring for features in (x, y))
+    return torch.trace(k @ m) / (torch.trace(k @ k) * torch.trace(m @ m)) ** 0.5
+
+
+def naive_cka_by_cosine(x, y):
+    k, m = (((f - f.mean(0)) @ (f - f.mean(0)).mT).flatten() for f in (x, y))
+    return F.cosine_similarity(k, m, dim=0).item()
+
+
 # joint.cka
 
 
@@ -292,6 +320,14 @@ RIGHT = {
         keep_a_copy_of_the_source,
         keep_with_groups,
         *ways.all_ways(keep_by_state),
+    ],
+    "joint.naive_cka": [
+        naive_cka_of_features,
+        naive_cka_by_numpy,
+        naive_cka_by_centring_the_products,
+        naive_cka_by_cosine,
+        ways.then(naive_cka_of_features, np.float64),
+        *ways.all_ways(naive_cka_of_features),
     ],
     "joint.cka": [
         cka_of_the_package,

@@ -344,6 +344,11 @@ def reuse(answer):
     assert all(torch.equal(after[name], value) for name, value in kept.items())
 
 
+def naive_cka(answer):
+    x, y = torch.randn(2, 50, 40, dtype=torch.float64)
+    assert f"{answer(x, 2 * x):.2f}" == "1.00" and 0 < answer(x, y) < 1
+
+
 def cka(answer):
     x = torch.randn(50, 9, dtype=torch.float64)
     assert f"{answer(x, 2 * x):.2f}" == "1.00"
@@ -444,6 +449,7 @@ USES = {
     "joint.m2_sum": m2_sum,
     "joint.directions": directions,
     "joint.reuse": reuse,
+    "joint.naive_cka": naive_cka,
     "joint.cka": cka,
     "joint.random_beat_trained": random_beat_trained,
     "combine.features": features,
