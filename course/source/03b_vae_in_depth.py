@@ -502,7 +502,7 @@ settle("vae.free_bits", (bounds["β = 20, free bits 0.5"] - collapsed) / lost)
 # - Free bits at β = 20 bring the bound back a long way, because the first 10 nats of the code are free and the network uses them.
 #   But plain β = 1 remains far better: the cure for too high a price is a lower price.
 # - At β = 1 all or nearly all latents are active, so there is nothing to cure.
-#   What the cures change there is a nat or two, and where the last interval includes 0, three seeds do not show even that.
+#   What they change there is a nat or two, if the last interval leaves out 0 at all.
 #
 #
 # ### Exercise 2: mend a decoder that sees too much · 10 minutes

@@ -235,6 +235,7 @@ settle("combine.one_vae", claimed[1])
 #   The test images are the same in all draws, and others would have given another difference, so they get a part of the variance of their own.
 #   `study.paired` does both.
 #   The validation images, too, are the same in all draws, and no interval contains what their choice does.
+#   Nor does an interval know of a method that fails once in many draws, as an appendix shows.
 #
 # What remains is to turn an interval into a verdict.
 # There are four verdicts, **supported**, **contradicted**, **no gain** and **undecided**, and a margin $\delta$ below which a difference is not worth having.
@@ -890,6 +891,43 @@ if P.deep:
             n=len(best),
             data=T.name,
         )
+
+# %% [markdown]
+# ## Appendix: a method that sometimes fails
+#
+# Student's interval takes the differences to scatter like a bell curve.
+# What if a network is good in nine draws of ten, and in the tenth does not train at all and stays at 50 %?
+# Here is such a network beside one that always has about 80 %, and both have the same *mean*, so that an interval which leaves out 0 makes a false claim.
+# How often does it, and for whom does it speak?
+
+
+# %% tags=["nbval-check-output"]
+def failing_now_and_then(draws, studies=1000):
+    """Of so many studies, how many claim that the failing network is better, and worse;
+    the means are equal, 80 %.
+    """
+    rng = np.random.default_rng(0)
+    claims_of = {"above 0": 0, "below 0": 0, "holds 0": 0}
+    for _ in range(studies):
+        fails = rng.random(draws) < 0.1
+        failing = np.where(fails, 50, 80 + 30 / 9) + rng.normal(0, 2, draws)
+        steady = 80 + rng.normal(0, 2, draws)
+        e = study.effect_of(failing - steady)
+        claims_of[study.side_of_zero(vars(e))] += 1
+    return claims_of["above 0"], claims_of["below 0"]
+
+
+show_table(
+    [(draws, *failing_now_and_then(draws)) for draws in (5, 10, 20, 40)],
+    ("draws", "of 1,000 studies say: better", "of 1,000 say: worse"),
+)
+
+# %% [markdown]
+# With ten draws a third of the studies make a false claim, where one in twenty would be right, and nearly all of them praise the network that fails.
+# The reason is simple: in a third of the studies no failure happens to be drawn, and then nothing in the ten numbers tells of it.
+# With twenty draws it is one study in nine, and with forty one in seventeen, which is nearly what the interval promises.
+# No interval can know what has not been drawn.
+# So look at the single draws, which `table.values("scratch", "test accuracy", few)` gives, and where one lies far from the others, say beside the mean how many failed.
 
 # %% [markdown]
 # ## Appendix: from probabilities to decisions
