@@ -127,9 +127,9 @@ def noise(generator: torch.Generator) -> Pair:
 
 
 def some_digits(images: ImageSet, generator: torch.Generator) -> Pair:
-    """As many small images of two classes, drawn at random."""
+    """As many small images of two classes, drawn at random, and behind them other test images."""
     small = avg_pool2d(images.images / 255, 4).flatten(1)
-    rows = torch.randperm(len(small), generator=generator)[: sum(SIZES.values())]
+    rows = torch.randperm(len(small), generator=generator)[: sum(SIZES.values()) + SIZES["test"]]
     return small[rows], (images.labels == images.labels.max()).long()[rows]
 
 
@@ -144,18 +144,18 @@ def accuracy_of_study(run: Callable[..., Sequence[float]], tools: Sequence[Any],
 
 
 def change_of_features(
-    run: Callable[..., Sequence[float]], tools: Sequence[Any], of: Pair, other_test: Tensor
+    run: Callable[..., Sequence[float]], tools: Sequence[Any], of: Pair
 ) -> float:
     """How far (%) what a probe is fitted on moves when the test images are exchanged for others.
 
-    It is the root mean square of the change over that of the features. In a study without leaks
-    nothing that is fitted depends on the test images, so that it is 0.
+    These stand behind the images of the study. The number is the root mean square of the change
+    over that of the features: 0 without leaks, where nothing that is fitted depends on the test.
     """
-    images, labels = of
-    parts = list(SIZES.values())
-    train, validation, test, unlabelled = images.split(parts)
-    exchanged = torch.cat([train, validation, other_test[: len(test)], unlabelled])
-    before, after = (_fitted_on(run, tools, (each, labels)) for each in (images, exchanged))
+    train, validation, test, unlabelled, others = of[0].split([*SIZES.values(), SIZES["test"]])
+    before, after = (
+        _fitted_on(run, tools, (torch.cat([train, validation, tested, unlabelled]), of[1]))
+        for tested in (test, others)
+    )
     return float(100 * (after - before).square().mean().sqrt() / before.square().mean().sqrt())
 
 
@@ -173,8 +173,9 @@ def _fitted_on(run: Callable[..., Sequence[float]], tools: Sequence[Any], of: Pa
 
 
 def _data_of_study(of: Pair) -> tuple[Any, ...]:
-    parts = list(SIZES.values())
-    train, validation, test, unlabelled = zip(of[0].split(parts), of[1].split(parts), strict=True)
+    count = sum(SIZES.values())
+    parts = [of_study[:count].split(list(SIZES.values())) for of_study in of]
+    train, validation, test, unlabelled = zip(*parts, strict=True)
     seen = torch.cat([unlabelled[0], test[0]])
     draws = [draw.indices for draw in draw_labels(train[1], 5, 3, 0)]
     return seen, train, validation, test, draws, list(ALPHAS)
