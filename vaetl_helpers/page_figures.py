@@ -18,7 +18,7 @@ from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.text import Annotation, Text
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
@@ -193,7 +193,7 @@ def _named_rows(figure: Figure) -> Iterator[None]:
     names: list[str] = []
     for axis in figure.axes:
         own = [label.get_text() for label in axis.get_yticklabels()]
-        is_written = isinstance(axis.yaxis.get_major_formatter(), FixedFormatter)
+        is_written = isinstance(axis.yaxis.get_major_locator(), FixedLocator)
         if is_written and not any(own) and len(own) == len(names):
             before[axis] = own
             axis.set_yticks(axis.get_yticks(), names)

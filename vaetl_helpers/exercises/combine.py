@@ -9,7 +9,7 @@ import contextlib
 import random
 from collections.abc import Callable
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -855,12 +855,33 @@ def excess_loss(a, b):
 
 
 @excess_loss.draw
+@cache
 def _(seed: int) -> Values:
-    """Two paths of other lengths: one starts and ends at higher training losses than the other.
+    """Drawn again until answers that are wrong for other reasons give other numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        values = two_paths(seed, generator)
+        if has_distinct_answers(values):
+            return values
+
+
+def has_distinct_answers(values: Values) -> bool:
+    """Whether no wrong answer gives what one with another message gives."""
+    outputs = excess_loss.memory.outputs
+    for one, other in combinations(excess_loss.wrong_answers, 2):
+        known = outputs(other.function, values)
+        given = outputs(one.function, values)
+        # Further apart than a judge asks for, so that it never takes one for the other.
+        if one.says != other.says and same(given, known, known, tolerance=5e-3):
+            return False
+    return True
+
+
+def two_paths(seed: int, generator: torch.Generator) -> Values:
+    """Paths of other lengths: one starts and ends at higher training losses than the other.
 
     So neither range holds the other one, and whoever takes the range of one path is found out.
     """
-    generator = torch.Generator().manual_seed(seed)
     slow, fast = "ab" if seed % 2 else "ba"
     worse = whole_number(0, 1, generator)
     values: Values = {}
