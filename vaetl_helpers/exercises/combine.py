@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.engine import Function, Values, Wrong
 from vaetl_helpers.exercises.forms import index_rows, number, numbers, tensor, word
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
@@ -866,9 +866,10 @@ def _(seed: int) -> Values:
 
 
 def has_distinct_answers(values: Values) -> bool:
-    """Whether no wrong answer gives what one with another message gives."""
+    """Whether no wrong answer gives what the right one gives, or one with another message."""
     outputs = excess_loss.memory.outputs
-    for one, other in combinations(excess_loss.wrong_answers, 2):
+    right = Wrong("none", excess_loss.reference, "")
+    for one, other in combinations([right, *excess_loss.wrong_answers], 2):
         known = outputs(other.function, values)
         given = outputs(one.function, values)
         # Further apart than a judge asks for, so that it never takes one for the other.
@@ -885,15 +886,16 @@ def two_paths(seed: int, generator: torch.Generator) -> Values:
     slow, fast = "ab" if seed % 2 else "ba"
     worse = whole_number(0, 1, generator)
     values: Values = {}
-    for name, first, last, offset in (
-        (slow, 2.4, 0.5, 0.5 * worse),
-        (fast, 1.9, 0.1, 0.5 * (1 - worse)),
+    for name, first, last, loses in (
+        (slow, 2.4, 0.5, worse),
+        (fast, 1.9, 0.1, 1 - worse),
     ):
         epochs = whole_number(9, 14, generator) + 4 * (name == slow)
         falls = 0.3 + torch.rand(epochs - 1, generator=generator, dtype=torch.float64)
         share = torch.cat([torch.zeros(1), falls.cumsum(0) / falls.sum()])
         training = first * (last / first) ** share
         bends = 0.6 * (training - 0.9) ** 2 + 0.3 * training
+        offset = 0.8 * loses / (0.4 + training)  # grows while the path falls
         jitter = 0.05 * torch.randn(epochs, generator=generator)
         values |= {f"training_{name}": training, f"unseen_{name}": 0.8 + offset + bends + jitter}
     return values
