@@ -18,6 +18,7 @@ from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.text import Annotation, Text
+from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
@@ -124,6 +125,7 @@ def narrowed(figure: Figure) -> Iterator[None]:
             _fold_grid(figure)
         else:
             _stack(figure)
+            changed.enter_context(_named_rows(figure))
             changed.enter_context(_broken_ticks(figure))
         for text in texts:
             _wrap(text)
@@ -182,6 +184,23 @@ def moved_apart(heights: Sequence[float], step: float) -> list[float]:
             groups[-1][1] += count
     means = [total / count for total, count in groups for _ in range(int(count))]
     return [mean + number * step for number, mean in enumerate(means)]
+
+
+@contextmanager
+def _named_rows(figure: Figure) -> Iterator[None]:
+    """Names of rows in panels that have none, because they stood beside one that has them."""
+    before = {}
+    names: list[str] = []
+    for axis in figure.axes:
+        own = [label.get_text() for label in axis.get_yticklabels()]
+        is_written = isinstance(axis.yaxis.get_major_locator(), FixedLocator)
+        if is_written and not any(own) and len(own) == len(names):
+            before[axis] = own
+            axis.set_yticks(axis.get_yticks(), names)
+        names = names if axis in before else (own if is_written else [])
+    yield
+    for axis, own in before.items():
+        axis.set_yticks(axis.get_yticks(), own)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import html
 import itertools
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -779,6 +779,7 @@ def forest(
     margins: Mapping[str, float],
     ratios: Mapping[str, int],
     symlog: Mapping[str, float] | None = None,
+    name: Callable[[Row], str] | None = None,
 ) -> list[Axes]:
     """Rows of the claims ledger: effect and 95 % interval, by verdict; a panel for each unit.
 
@@ -789,18 +790,19 @@ def forest(
     is logarithmic, with 1 where a claim wants a ratio above one and -1 where below: of the ledger
     they are `claims.CONTRACT["margins"]` and `claims.RATIOS`. `symlog` has the units whose axis is
     logarithmic beyond a number on either side of 0, so that one long interval does not squeeze the
-    others.
+    others. `name` gives a row's name on one line; without it the name says all about the row.
     """
     units = list(dict.fromkeys(row["unit"] for row in rows))
     rows_by_unit = {unit: [row for row in rows if row["unit"] == unit] for unit in units}
     heights = [len(of_unit) + 1.5 for of_unit in rows_by_unit.values()]
-    size = (8.6, 0.66 * sum(heights) + 1.3)  # as wide as a page's text
+    size = (8.6, (0.34 if name else 0.66) * sum(heights) + 1.3)  # as wide as a page's text
     with plt.rc_context(STYLE | {"font.size": 9}):
         figure, axes = plt.subplots(len(units), figsize=size, squeeze=False, height_ratios=heights)
         for axis, unit in zip(axes.flat, units, strict=True):
             sign = ratios.get(unit, 0)
             linear = (symlog or {}).get(unit)
             _forest_panel(axis, rows_by_unit[unit], abs(sign), margins.get(unit), linear)
+            axis.set_yticklabels([(name or _forest_label)(row) for row in rows_by_unit[unit]])
             side = "left" if sign < 0 else "right"
             scale = ", log scale" if sign else ""
             if linear:
@@ -845,7 +847,7 @@ def _forest_panel(
     if null and limits[1] < 20 * limits[0]:  # too short for powers of ten
         ticks = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10)
         axis.set_xticks([tick for tick in ticks if limits[0] <= tick <= limits[1]])
-    axis.set_yticks(range(len(rows)), [_forest_label(row) for row in rows], fontsize=9)
+    axis.set_yticks(range(len(rows)))
     axis.set_ylim(len(rows) - 0.4, -0.6)
 
 
@@ -928,7 +930,8 @@ def effects_by_labels(
     mean here; the grey band is the `margin`. A panel with an end more than ten times as far from 0
     as `symlog` is logarithmic beyond that number.
     """
-    axes = panels(list(effects), alt, height=2.8, width=4.3)
+    columns = 3 if len(effects) > 4 else 2
+    axes = panels(list(effects), alt, height=2.6, width=9.3 / columns, columns=columns)
     for axis, of_data in zip(axes, effects.values(), strict=True):
         axis.axhline(0, color="black", linestyle="--", linewidth=1)
         axis.axhspan(-margin, margin, color=GREY, alpha=0.2, linewidth=0)
@@ -943,8 +946,9 @@ def effects_by_labels(
         ends = [abs(record[end]) for record in of_data.values() for end in ("low", "high")]
         if max(ends) > 10 * symlog:
             axis.set_yscale("symlog", linthresh=symlog)
-            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
             axis.set_ylabel(f"{unit} (log beyond ±{symlog:g})")
+            axis.margins(y=0.1)  # so that a long interval visibly ends
     key = []
     for side, (marker, colour) in SIDES.items():
         meaning = (meanings or {}).get(side, "")

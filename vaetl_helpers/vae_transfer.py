@@ -38,7 +38,7 @@ from vaetl_helpers.training.options import RunOptions
 from vaetl_helpers.training.schedules import one_cycle
 from vaetl_helpers.training.together import fit_together
 from vaetl_helpers.training.vaes import can_be_stacked, fit_vaes
-from vaetl_helpers.transfer.probes import features, linear_probe, penalty_path
+from vaetl_helpers.transfer.probes import features, linear_probe, probe_and_path
 from vaetl_helpers.tuned import Setting, Settings, setting_for
 from vaetl_helpers.vae import VAE, conv_vae, mlp_vae, vae_loss
 
@@ -490,9 +490,8 @@ def probe(
     x_validation, y_validation = featurise(target.validation, draw), target.validation.labels.cpu()
     outcome: dict[str, Any] = {}
     if kind == "linear":
-        chosen = linear_probe(x, y, x_validation, y_validation)
+        chosen, path = probe_and_path(x, y, x_validation, y_validation)
         pipeline = chosen.pipeline
-        path = penalty_path(x, y, x_validation, y_validation, chosen.scaling)
         outcome = {TRAINING: path[0], UNSEEN: path[1], "C": chosen.c}
         outcome["is standardised"] = float(chosen.scaling == "standardised")
     else:

@@ -83,6 +83,13 @@ HALVES = {  # title of a panel: its lines, by the middle of their ids
 }
 
 
+IN_A_WORD = {  # so that a row of the figure has its name on one line
+    "digits 0–4 → 5–9": "digits",
+    "Fashion-MNIST": "clothes",
+    "pullover/coat → pullover/shirt": "pullovers",
+}
+
+
 def draw_rates(alt: str) -> list[Axes]:
     """The recorded losses of two starts and two learning rates, one of them changed at a time."""
     by_place: dict[tuple[str, str, str], Record] = {}
@@ -90,8 +97,8 @@ def draw_rates(alt: str) -> list[Axes]:
         middle, _, labels = row["id"].removeprefix("05/rates/").rpartition("/")
         by_place[middle, row["data"], labels] = row
     places = list(dict.fromkeys((data, labels) for _, data, labels in by_place))
-    names = [f"{data}\n{labels} labels" for data, labels in places]
-    axes = plots.panels(list(HALVES), alt, height=3.8)
+    names = [f"{IN_A_WORD.get(data, data)}, {labels} labels" for data, labels in places]
+    axes = plots.panels(list(HALVES), alt, height=4.2)
     for axis, lines in zip(axes, HALVES.values(), strict=True):
         axis.axvline(0, color="black", linestyle="--", linewidth=1)
         for number, (name, middle) in enumerate(lines.items()):
@@ -122,9 +129,9 @@ def noise(generator: torch.Generator) -> Pair:
 
 
 def some_digits(images: ImageSet, generator: torch.Generator) -> Pair:
-    """As many small images of two classes, drawn at random."""
+    """As many small images of two classes, drawn at random, and behind them other test images."""
     small = avg_pool2d(images.images / 255, 4).flatten(1)
-    rows = torch.randperm(len(small), generator=generator)[: sum(SIZES.values())]
+    rows = torch.randperm(len(small), generator=generator)[: sum(SIZES.values()) + SIZES["test"]]
     return small[rows], (images.labels == images.labels.max()).long()[rows]
 
 
@@ -134,12 +141,68 @@ def accuracy_of_study(run: Callable[..., Sequence[float]], tools: Sequence[Any],
     `tools` are its functions for pretraining and for a probe. Its test images are copied into the
     unlabelled ones, as those of a careless collection.
     """
-    parts = list(SIZES.values())
-    train, validation, test, unlabelled = zip(of[0].split(parts), of[1].split(parts), strict=True)
+    told = run(*tools, *_data_of_study(of))
+    return sum(told) / len(told)
+
+
+def change_of_features(
+    run: Callable[..., Sequence[float]], tools: Sequence[Any], of: Pair
+) -> float:
+    """How far (%) what a probe is fitted on moves when the test images are exchanged for others.
+
+    These stand behind the images of the study. The number is the root mean square of the change
+    over that of the features: 0 without leaks, where nothing that is fitted depends on the test.
+    """
+    train, validation, test, unlabelled, others = of[0].split([*SIZES.values(), SIZES["test"]])
+    before, after = (
+        _fitted_on(run, tools, (torch.cat([train, validation, tested, unlabelled]), of[1]))
+        for tested in (test, others)
+    )
+    return float(100 * (after - before).square().mean().sqrt() / before.square().mean().sqrt())
+
+
+def _fitted_on(run: Callable[..., Sequence[float]], tools: Sequence[Any], of: Pair) -> Tensor:
+    """The features that a study hands to its probes [probes, labels, features]."""
+    pretrain, fit = tools
+    seen = []
+
+    def watched(x: Tensor, *others: Any) -> Any:
+        seen.append(x.clone())
+        return fit(x, *others)
+
+    run(pretrain, watched, *_data_of_study(of))
+    return torch.stack(seen)
+
+
+def _data_of_study(of: Pair) -> tuple[Any, ...]:
+    count = sum(SIZES.values())
+    parts = [of_study[:count].split(list(SIZES.values())) for of_study in of]
+    train, validation, test, unlabelled = zip(*parts, strict=True)
     seen = torch.cat([unlabelled[0], test[0]])
     draws = [draw.indices for draw in draw_labels(train[1], 5, 3, 0)]
-    told = run(*tools, seen, train, validation, test, draws, list(ALPHAS))
-    return sum(told) / len(told)
+    return seen, train, validation, test, draws, list(ALPHAS)
+
+
+# ---------------------------------------------------------------- ways of pretraining
+
+
+def draw_pretraining(
+    table: Table, ways: Sequence[str], uses: Sequence[str], alt: str
+) -> list[Axes]:
+    """By how many points each way of pretraining is ahead of none with 100 labels, by its use."""
+    axes = plots.panels([f"{use}, over no pretraining" for use in uses], alt, columns=3, height=3)
+    for axis, use in zip(axes, uses, strict=True):
+        axis.axvline(0, color="black", linestyle="--", linewidth=1)
+        for place, way in enumerate(ways):
+            e = paired(table, f"{way}, {use}", f"no pretraining, {use}", METRIC, 100)
+            axis.plot([e.low, e.high], [place, place], "-", color=plots.COLOURS[0])
+            axis.plot(e.effect, place, "o", color=plots.COLOURS[0])
+        axis.set_yticks(range(len(ways)), ways if axis is axes[0] else [""] * len(ways))
+        axis.set(xlabel="points, 100 labels", ylim=(len(ways) - 0.5, -0.5))
+    limits = [end for axis in axes for end in axis.get_xlim()]
+    for axis in axes:
+        axis.set_xlim(min(limits), max(limits))
+    return axes
 
 
 # ---------------------------------------------------------------- VAEs over β

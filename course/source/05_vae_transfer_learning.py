@@ -408,7 +408,7 @@ settle("combine.goes_along", 100 * gone_along / size_of(donor))
 # The profile `smoke` allows 40, so that its accuracies compare nothing.
 #
 # Networks as small as these leave the processor idle between operations.
-# So `training.fit_together` stacks the weights of ten networks and trains them in one go, each on its own draw.
+# So `training.fit_together` stacks the weights of the networks of all draws and trains them in one go.
 # A test of the package makes sure that each ends as it would alone.
 
 # %%

@@ -832,6 +832,29 @@ def verdict_by_p(low, high, n, delta):
     return "no gain" if word == "undecided" and n >= 5 else word
 
 
+def excess_at_equal_epochs(a, b):
+    rows = list(zip(a[1], b[1], strict=False))
+    return sum(of_a - of_b for of_a, of_b in rows) / len(rows)
+
+
+def excess_of_resampled_epochs(a, b):
+    places = [np.linspace(0, len(path[0]) - 1, 20) for path in (a, b)]
+    at = [np.interp(p, range(len(y)), y) for p, (_, y) in zip(places, (a, b), strict=True)]
+    return np.mean(at[0]) - np.mean(at[1])
+
+
+def excess_of_final_gaps(a, b):
+    gap_a, gap_b = (unseen[-1] - training[-1] for training, unseen in (a, b))
+    return gap_a - gap_b
+
+
+def excess_over_all(a, b):
+    losses = np.concatenate([a[0], b[0]])
+    levels = np.linspace(losses.min(), losses.max(), 20)
+    at_a, at_b = (np.interp(levels, x[::-1], y[::-1]) for x, y in (a, b))
+    return (at_a - at_b).mean()
+
+
 def study_on_shuffled_labels(pretrain, fit, unlabelled, train, *others):
     return combine.honest_study(pretrain, fit, unlabelled, (train[0], train[1].flip(0)), *others)
 
@@ -1173,6 +1196,12 @@ WRONG = (
     ),
     ("combine.verdict", lambda *args: None, "is a return missing?"),
     ("combine.verdict", lambda *args: "undecided", "where 0 is inside"),
+    ("combine.excess_loss", excess_at_equal_epochs, "at equal epochs"),
+    ("combine.excess_loss", excess_of_resampled_epochs, "interpolates over the epochs"),
+    ("combine.excess_loss", excess_of_final_gaps, "the two gaps at the end"),
+    ("combine.excess_loss", excess_over_all, "passed by one path only"),
+    ("combine.excess_loss", lambda a, b: combine.excess_loss(b, a), "the sign is wrong"),
+    ("combine.excess_loss", lambda a, b: None, "is a return missing?"),
     ("combine.leakage", study_on_shuffled_labels, "not the accuracies of the probe"),
     ("combine.leakage", study_with_other_draws, "not the accuracies of the probe"),
     ("combine.leakage", study_that_promises, "not all the others"),

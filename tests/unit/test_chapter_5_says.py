@@ -14,7 +14,7 @@ import pytest
 from vaetl_helpers.claims import ledger
 from vaetl_helpers.recorded import Record, recorded_by_measure, recorded_value
 from vaetl_helpers.study import paired, recorded_study, side_of_zero
-from vaetl_helpers.study.overfitting import excess_by_draw
+from vaetl_helpers.study.overfitting import TRAINING, UNSEEN, excess_by_draw, falling_path
 from vaetl_helpers.tuned import tuned_settings
 from vaetl_helpers.vae_comparisons import data_names, recorded_effects
 from vaetl_helpers.vae_transfer import SOURCES
@@ -93,14 +93,8 @@ def test_the_best_with_a_vae_is_mostly_a_matter_of_the_labels() -> None:
     most = recorded_effects("accuracy/best_with-best_without")[OWN][500]
     assert most["low"] > -1 and most["high"] < 1, "nothing worth a point is left"
     assert found[CLOTHES] == {20: BELOW, 50: HOLDS, 100: ABOVE, 500: ABOVE}
-    half = recorded_effects("accuracy/best_with-best_without")[CLOTHES][100]["value"]
-    assert half == pytest.approx(0.5, abs=0.05), "half a point better"
     assert found[M1] == {20: BELOW, 50: HOLDS, 100: ABOVE, 500: ABOVE}
     assert set(found[TOPS].values()) == {HOLDS}
-    svm = sides("accuracy/svm_mu-svm_pixels", OWN)
-    assert set(svm.values()) == {ABOVE}
-    gains = recorded_effects("accuracy/svm_mu-svm_pixels")[OWN]
-    assert all(1 <= gains[n]["value"] <= 4.1 for n in (20, 50, 100)), "one to four points"
 
 
 def test_on_the_clothes_an_svm_loses_with_few_labels() -> None:
@@ -137,6 +131,19 @@ def test_in_the_two_wide_intervals_most_draws_lie_below_0() -> None:
         assert (by_draw < 0).sum() == below
         assert -0.04 < np.median(by_draw) < -0.02
         assert 1 <= (by_draw < -1).sum() <= 6, "a jump, in few draws"
+
+
+def test_the_gaps_at_the_end_would_have_told_another_story() -> None:
+    table = recorded_study("05", "digits")
+    gaps = []
+    for method in ("scratch", "VAE fine-tuned"):
+        training = table.by_step(method, 100, TRAINING)
+        unseen = table.by_step(method, 100, UNSEEN)
+        ends = [falling_path(training[draw], unseen[draw]) for draw in training]
+        gaps.append(np.mean([of_unseen[-1] - of_training[-1] for of_training, of_unseen in ends]))
+    assert gaps[0] - gaps[1] == pytest.approx(0.4, abs=0.05), "four tenths of a nat"
+    at_equal_loss = recorded_effects("overfitting/scratch-fine_tuned")[OWN][100]["value"]
+    assert abs(at_equal_loss) < 0.0005, "nothing is left of that"
 
 
 def test_overfitting_follows_the_learning_rate() -> None:
@@ -179,6 +186,8 @@ def test_the_row_of_steps_that_is_supported_has_two_rates() -> None:
     at_one = {kind: by_id[f"05/rates/steps/{kind}_rate/20", pair] for kind in ("low", "high")}
     low, high = ([round(r[key], 2) for key in ("value", "low", "high")] for r in at_one.values())
     assert (low, high) == ([0.88, 0.65, 1.20], [1.19, 0.85, 1.66]), "both hold 1"
+    other = [r for (id, data), r in by_id.items() if "/steps/" in id and data != pair]
+    assert [r for r in other if r["low"] > 1] and [r for r in other if r["high"] < 1]
 
 
 def test_no_way_without_labels_helps_fine_tuning_on_the_animals() -> None:
@@ -279,10 +288,6 @@ def test_would_you_use_a_vae() -> None:
     best = recorded_effects("accuracy/best_with-best_without")
     assert [data for data in best if side_of_zero(best[data][20]) == ABOVE] == [OWN]
     assert [data for data in best if side_of_zero(best[data][50]) == ABOVE] == [OWN]
-    svm = recorded_effects("accuracy/svm_mu-svm_pixels")
-    for data in (M1, ITSELF):
-        assert svm[data][20]["value"] < -1 and svm[data][20]["high"] < 0, "μ costs the SVM a point"
-    assert [round(svm[PHOTOS][20][key], 1) for key in ("value", "low", "high")] == [2.4, 0.7, 4.0]
     assert all(side_of_zero(record) == HOLDS for record in best[PHOTOS].values())
     rival = recorded_effects("accuracy/fine_tuned-svm_pixels")[PHOTOS]
     assert [n for n in rival if side_of_zero(rival[n]) == BELOW] == [20, 50]
@@ -379,9 +384,9 @@ def test_bars_gain_for_the_direction_alone() -> None:
 
 
 def test_the_titles_of_the_figures_hold() -> None:
-    """Of 5a's forest, "Fewer labels in five rows of seven, less overfitting nowhere", and what
-    stands in bold below others: labels are saved, steps may not be; only the whole VAE beats a
-    new one.
+    """Of 5a's forest, "Of five full marks a claim, three support fewer labels and none less
+    overfitting", what is said of its hollow marks, and what stands in bold below others: labels are
+    saved, steps may not be; only the whole VAE beats a new one.
     """
     labels, steps = (
         recorded_effects(f"{what}/scratch-fine_tuned")[OWN][100] for what in ("labels", "steps")
@@ -393,7 +398,9 @@ def test_the_titles_of_the_figures_hold() -> None:
     assert directions["0.001"]["high"] < directions["1"]["low"], "fewer loud directions"
     fewer = [by for by in recorded_effects("labels/scratch-fine_tuned").values() if 100 in by]
     supported = [by for by in fewer if (by[100].get("low") or 0) > 1]
-    assert (len(supported), len(fewer)) == (5, 7)
+    assert (len(supported), len(fewer)) == (5, 7), "three full marks and two hollow ones"
+    hollow = [recorded_effects("steps/scratch-fine_tuned")[data][100] for data in (M1, ITSELF)]
+    assert all(record["low"] > 1 for record in hollow)
     of_vaes = recorded_effects("overfitting/scratch-fine_tuned")
     assert not [by for data, by in of_vaes.items() if by[20 if data == TOPS else 100]["low"] > 0]
     ahead = [r["id"] for r in recorded_by_measure("05b", "test_bound") if r["low"] > 0]

@@ -11,7 +11,7 @@ import torch
 
 from vaetl_helpers import representations, vae, vae_transfer, vae_uses
 from vaetl_helpers.data import ImageSet, Splits, shapes
-from vaetl_helpers.exercises import get
+from vaetl_helpers.exercises import combine, get
 from vaetl_helpers.recorded import recorded
 from vaetl_helpers.study import recorded_study
 
@@ -241,3 +241,17 @@ def test_the_recorded_figures_are_drawn() -> None:
         "source as it is",
     ]
     plt.close("all")
+
+
+def test_what_is_fitted_moves_with_the_test_images_only_where_a_leak_is_in_it() -> None:
+    """The figure of chapter 5a: alpha's choice on test labels moves nothing that is fitted."""
+    count = sum(vae_uses.SIZES.values()) + vae_uses.SIZES["test"]
+    images = torch.randn(count, 49, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(count) % 2
+    tools = (combine.principal_components, combine.ridge)
+    moved = [
+        vae_uses.change_of_features(combine.study_with(*leaks), tools, (images, labels))
+        for leaks in ((), *((leak,) for leak in combine.LEAKS))
+    ]
+    copies, ruler, alpha = moved[1:]
+    assert moved[0] == alpha == 0 and min(copies, ruler) > 5

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
+from vaetl_helpers.app.ledger_text import place_text
 from vaetl_helpers.claims import CONTRACT, RATIOS, Row
 from vaetl_helpers.output import UNKNOWN, is_unknown, number_texts
 
@@ -122,7 +123,7 @@ def plot_html(
     are_of_one = len(rows) > 1 and len({row.data for row in rows}) == 1
     lines = ""
     for row in rows:
-        lines += _line(scale, row, row.question if are_of_one else row.data)
+        lines += _line(scale, row, row.question if are_of_one else place_text(row))
     if not rows:
         lines = f'<div class="vc-row"><div class="vc-track vc-empty">{_ground(scale)}</div></div>'
     names = sides or SIDES
@@ -178,7 +179,7 @@ def _interval(scale: Scale, row: Row) -> str:
     if row.effect is None:
         return '<span class="vc-none">no number</span>'
     if is_unknown(row):
-        return f'<span class="vc-none">{UNKNOWN}</span>'
+        return f'<span class="vc-none">{UNKNOWN}: open at both ends</span>'
     low = scale.place(scale.low if row.low is None else row.low)
     high = scale.place(scale.high if row.high is None else row.high)
     bar = ""
@@ -213,5 +214,5 @@ def alt_text(rows: Sequence[Row]) -> str:
         number = "no number" if row.effect is None else f"{value} [{low}, {high}] {row.unit}"
         if is_unknown(row):
             number = UNKNOWN
-        parts.append(f"{row.data}: {number}, {row.verdict}")
+        parts.append(f"{place_text(row)}: {number}, {row.verdict}")
     return f"An axis with {count} and 95 % intervals. " + "; ".join(parts) + "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,13 @@ def interval_text(effect: float | None, low: float | None, high: float | None, u
     if low is not None or high is not None:
         parts.append(f"[{lowest}, {highest}]")
     return " ".join(parts)
+
+
+def place_text(row: Row) -> str:
+    """The row's data and its number of labels, where its question names one."""
+    data = row.data.removesuffix(", full")
+    labels = re.search(r"[\d,]+ labels\b", row.question)
+    return f"{data}, {labels[0]}" if labels else row.data
 
 
 def sentence(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Chapter 5: features of a VAE, label draws, a paired interval, a verdict, a study with leaks.
+"""Chapter 5: features, label draws, an interval, a verdict, overfitting, a study with leaks.
 
 What can be right in many ways (draws, rulers) is judged by its properties.
 """
@@ -9,15 +9,15 @@ import contextlib
 import random
 from collections.abc import Callable
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers.exercises.engine import Function, Values
-from vaetl_helpers.exercises.forms import index_rows, numbers, tensor, word
+from vaetl_helpers.exercises.engine import Function, Values, Wrong
+from vaetl_helpers.exercises.forms import index_rows, number, numbers, tensor, word
 from vaetl_helpers.exercises.toolkit import (
     RETURNED,
     Refused,
@@ -326,8 +326,8 @@ def _(function: Function, inputs: Values) -> Values:
     if isinstance(draws, str):
         return {RETURNED: draws}
     by_seed: list[Tensor] = []
-    for number in range(SEEDS):
-        repeated = draws_of_one_call(function, inputs, number, world=number + 1)
+    for repeat in range(SEEDS):
+        repeated = draws_of_one_call(function, inputs, repeat, world=repeat + 1)
         if isinstance(repeated, str):
             return {RETURNED: repeated}
         by_seed.append(repeated)
@@ -812,6 +812,236 @@ verdict.wrong(
     "one end inside",
     says="no gain needs -delta < low, too",
     edit={"if -delta < low and high < delta:": "if high < delta:"},
+)
+
+
+# combine.excess_loss
+
+
+@exercise(
+    id="combine.excess_loss",
+    level=2,
+    after="Where both losses on training images are equal, neither the rate nor the moment of "
+    "stopping decides who is ahead, so what is left is how well they generalise.",
+    alternative="The difference of the two gaps, unseen minus training, is the same number here, "
+    "because the training losses cancel.",
+    minutes=12,
+    points=3,
+    hints=(
+        "Each path begins at its highest training loss and ends at its lowest one. Which losses "
+        "have both paths passed?",
+        "highest is the lower one of the two first losses, lowest the higher one of the two last. "
+        "np.linspace(highest, lowest, 20) are the levels.",
+        "np.interp(levels, x, y) reads a path between its points, but it wants x to rise, and a "
+        "training loss falls: hand it training[::-1] and unseen[::-1].",
+    ),
+    form=number,
+)
+def excess_loss(a, b):
+    """By how much the loss on unseen images is higher on path a than on path b (nats).
+
+    It is the mean over 20 training losses, evenly from the highest to the lowest
+    that both paths pass. A path is a pair of arrays over epochs, (training, unseen),
+    in which the training losses fall; between two epochs it is a straight line.
+    """
+    training_a, unseen_a = a
+    training_b, unseen_b = b
+    highest = min(training_a[0], training_b[0])
+    lowest = max(training_a[-1], training_b[-1])
+    levels = np.linspace(highest, lowest, 20)
+    at_a = np.interp(levels, training_a[::-1], unseen_a[::-1])  # it wants rising x
+    at_b = np.interp(levels, training_b[::-1], unseen_b[::-1])
+    return float(np.mean(at_a - at_b))
+
+
+@excess_loss.draw
+@cache
+def _(seed: int) -> Values:
+    """Drawn again until answers that are wrong for other reasons give other numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        values = two_paths(seed, generator)
+        if has_distinct_answers(values):
+            return values
+
+
+def has_distinct_answers(values: Values) -> bool:
+    """Whether no wrong answer gives what the right one gives, or one with another message."""
+    outputs = excess_loss.memory.outputs
+    right = Wrong("none", excess_loss.reference, "")
+    for one, other in combinations([right, *excess_loss.wrong_answers], 2):
+        known = outputs(other.function, values)
+        given = outputs(one.function, values)
+        # Further apart than a judge asks for, so that it never takes one for the other.
+        if one.says != other.says and same(given, known, known, tolerance=5e-3):
+            return False
+    return True
+
+
+def two_paths(seed: int, generator: torch.Generator) -> Values:
+    """Paths of other lengths: one starts and ends at higher training losses than the other.
+
+    So neither range holds the other one, and whoever takes the range of one path is found out.
+    """
+    slow, fast = "ab" if seed % 2 else "ba"
+    worse = whole_number(0, 1, generator)
+    values: Values = {}
+    for name, first, last, loses in (
+        (slow, 2.4, 0.5, worse),
+        (fast, 1.9, 0.1, 1 - worse),
+    ):
+        epochs = whole_number(9, 14, generator) + 4 * (name == slow)
+        falls = 0.3 + torch.rand(epochs - 1, generator=generator, dtype=torch.float64)
+        share = torch.cat([torch.zeros(1), falls.cumsum(0) / falls.sum()])
+        training = first * (last / first) ** share
+        bends = 0.6 * (training - 0.9) ** 2 + 0.3 * training
+        offset = 0.8 * loses / (0.4 + training)  # grows while the path falls
+        jitter = 0.05 * torch.randn(epochs, generator=generator)
+        values |= {f"training_{name}": training, f"unseen_{name}": 0.8 + offset + bends + jitter}
+    return values
+
+
+@excess_loss.drive
+def _(function: Function, inputs: Values) -> Values:
+    a, b = (
+        tuple(
+            inputs[f"{losses}_{name}"].double().numpy().copy() for losses in ("training", "unseen")
+        )
+        for name in "ab"
+    )
+    return {"the result": plain(function(a, b))}
+
+
+excess_loss.compare(
+    "the result",
+    says="that is not the mean of unseen_a - unseen_b over 20 training losses, evenly from the "
+    "highest to the lowest that both paths pass, both ends included",
+)
+
+
+@excess_loss.wrong(
+    "equal steps",
+    says="that compares at equal epochs, where one path is further down than the other: compare "
+    "at equal training losses",
+)
+def _(a, b):
+    epochs = min(len(a[1]), len(b[1]))
+    return (a[1][:epochs] - b[1][:epochs]).mean()
+
+
+@excess_loss.wrong(
+    "over the index",
+    says="that interpolates over the epochs, and so compares equal shares of both trainings: "
+    "interpolate over the training loss",
+)
+def _(a, b):
+    shares = np.linspace(0, 1, 20)
+    at_a, at_b = (np.interp(shares, np.linspace(0, 1, len(y)), y) for _, y in (a, b))
+    return (at_a - at_b).mean()
+
+
+excess_loss.wrong(
+    "gaps at the end",
+    says="that compares the two gaps at the end, and a gap grows with training alone: compare at "
+    "equal training losses",
+    last_line="return (unseen_a[-1] - training_a[-1]) - (unseen_b[-1] - training_b[-1])",
+)
+excess_loss.wrong(
+    "losses at the end",
+    says="that compares the losses at the end, where one path is further down: compare at equal "
+    "training losses",
+    last_line="return unseen_a[-1] - unseen_b[-1]",
+)
+excess_loss.wrong(
+    "lowest losses",
+    says="that compares each path at its own best epoch: compare at equal training losses",
+    last_line="return unseen_a.min() - unseen_b.min()",
+)
+ONLY_ONE = (
+    "some of the levels were passed by one path only: take the lower one of the two first losses "
+    "and the higher one of the two last"
+)
+TOO_HIGH = {
+    "highest = min(training_a[0], training_b[0])": "highest = max(training_a[0], training_b[0])"
+}
+TOO_LOW = {
+    "lowest = max(training_a[-1], training_b[-1])": "lowest = min(training_a[-1], training_b[-1])"
+}
+excess_loss.wrong("range of either", says=ONLY_ONE, edit=TOO_HIGH | TOO_LOW)
+excess_loss.wrong("from too high", says=ONLY_ONE, edit=TOO_HIGH)
+excess_loss.wrong("down to too low", says=ONLY_ONE, edit=TOO_LOW)
+for letter in "ab":
+    excess_loss.wrong(
+        f"range of {letter}",
+        says=ONLY_ONE,
+        edit={
+            "levels = np.linspace(highest, lowest, 20)": (
+                f"levels = np.linspace(training_{letter}[0], training_{letter}[-1], 20)"
+            )
+        },
+    )
+
+
+@excess_loss.wrong(
+    "own levels",
+    says="each path has levels of its own there, so the training losses are not equal: take the "
+    "same levels for both",
+)
+def _(a, b):
+    means = []
+    for training, unseen in (a, b):
+        levels = np.linspace(training[0], training[-1], 20)
+        means.append(np.interp(levels, training[::-1], unseen[::-1]).mean())
+    return means[0] - means[1]
+
+
+excess_loss.wrong(
+    "not turned round",
+    says="np.interp wants x to rise, and the training losses fall: hand it training[::-1] and "
+    "unseen[::-1]",
+    edit={
+        "at_a = np.interp(levels, training_a[::-1], unseen_a[::-1])": (
+            "at_a = np.interp(levels, training_a, unseen_a)"
+        ),
+        "at_b = np.interp(levels, training_b[::-1], unseen_b[::-1])": (
+            "at_b = np.interp(levels, training_b, unseen_b)"
+        ),
+    },
+)
+excess_loss.wrong(
+    "one turned round",
+    says="only the training losses are turned round, so that each meets the unseen loss of "
+    "another epoch: turn both",
+    edit={
+        "at_a = np.interp(levels, training_a[::-1], unseen_a[::-1])": (
+            "at_a = np.interp(levels, training_a[::-1], unseen_a)"
+        ),
+        "at_b = np.interp(levels, training_b[::-1], unseen_b[::-1])": (
+            "at_b = np.interp(levels, training_b[::-1], unseen_b)"
+        ),
+    },
+)
+excess_loss.wrong(
+    "b - a",
+    says="the sign is wrong: above 0 where path a loses more",
+    last_line="return float(np.mean(at_b - at_a))",
+)
+excess_loss.wrong(
+    "sum",
+    says="that is the sum over the levels: their mean was asked for",
+    last_line="return float(np.sum(at_a - at_b))",
+)
+excess_loss.wrong(
+    "evenly in the logarithm",
+    says="the levels are spread evenly over the logarithm: np.linspace spreads them over the loss",
+    edit={
+        "levels = np.linspace(highest, lowest, 20)": "levels = np.geomspace(highest, lowest, 20)"
+    },
+)
+excess_loss.wrong(
+    "all levels",
+    says="that is one number for each level: their mean was asked for",
+    last_line="return at_a - at_b",
 )
 
 

@@ -30,7 +30,12 @@ from vaetl_helpers.study.effects import (
     verdicts,
 )
 from vaetl_helpers.study.journal import join_shards
-from vaetl_helpers.study.overfitting import excess_loss, shared_levels, unseen_losses_at
+from vaetl_helpers.study.overfitting import (
+    excess_loss,
+    falling_paths,
+    shared_levels,
+    unseen_losses_at,
+)
 from vaetl_helpers.study.runs import Shard, run_study, training_options
 from vaetl_helpers.study.table import (
     CENSORED,
@@ -61,6 +66,7 @@ __all__ = [
     "draw_labels",
     "effect_of",
     "excess_loss",
+    "falling_paths",
     "find_recorded",
     "holm",
     "in_this_run",

@@ -20,6 +20,7 @@ LEVELS = 20  # of the training loss, at which two paths are compared
 # Metrics of a run: its losses in nats per image, epoch by epoch for a network, from a strong to a
 # weak penalty for a classifier on fixed features.
 TRAINING, UNSEEN = "training losses", "validation losses"
+Path = tuple[NDArray[np.float64], NDArray[np.float64]]  # training and unseen losses
 
 
 def unseen_losses_at(
@@ -31,11 +32,8 @@ def unseen_losses_at(
     between the first and the lowest training loss. Between two steps it is linear in the training
     loss. Raises CourseError for a level that the path does not reach.
     """
-    training, unseen = np.asarray(training, float), np.asarray(unseen, float)
+    path, losses = falling_path(training, unseen)
     levels = np.asarray(levels, float)
-    lowest_so_far = np.minimum.accumulate(training)
-    is_new_low = np.append(True, np.diff(lowest_so_far) < 0)
-    path, losses = training[is_new_low], unseen[is_new_low]
     if levels.max(initial=-np.inf) > path[0] or levels.min(initial=np.inf) < path[-1]:
         raise CourseError(
             f"A training loss between {path[-1]:.3g} and {path[0]:.3g} nats is on this path, but "
@@ -43,6 +41,20 @@ def unseen_losses_at(
         )
     at_levels: NDArray[np.float64] = np.interp(levels, path[::-1], losses[::-1])
     return at_levels
+
+
+def falling_path(training: ArrayLike, unseen: ArrayLike) -> Path:
+    """The steps of a path at which the training loss is lower than ever before, as two arrays."""
+    training, unseen = np.asarray(training, float), np.asarray(unseen, float)
+    lowest_so_far = np.minimum.accumulate(training)
+    is_new_low = np.append(True, np.diff(lowest_so_far) < 0)
+    return training[is_new_low], unseen[is_new_low]
+
+
+def falling_paths(table: Table, method: str, labels: int) -> dict[int, Path]:
+    """`falling_path` of each draw: what a method's networks lost, while they learned."""
+    paths = _paths(table, method, labels)
+    return {draw: falling_path(*path) for draw, path in paths.items()}
 
 
 def shared_levels(
@@ -76,9 +88,6 @@ def excess_loss(table: Table, a: str, b: str, labels: int) -> Effect:
     """The effect of `excess_by_draw`: above 0 `b` overfits less, on these validation images."""
     differences = excess_by_draw(table, a, b, labels)
     return effect_over(table, differences, [labels], conditional=images_of(UNSEEN))
-
-
-Path = tuple[NDArray[np.float64], NDArray[np.float64]]  # training and unseen losses
 
 
 def _paths(table: Table, method: str, labels: int) -> Mapping[int, Path]:

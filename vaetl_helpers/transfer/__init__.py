@@ -34,6 +34,7 @@ from vaetl_helpers.transfer.probes import (
     features,
     linear_probe,
     penalty_path,
+    probe_and_path,
 )
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "one_cycle",
     "param_groups",
     "penalty_path",
+    "probe_and_path",
     "rehearsal",
     "share_interval",
     "trainable",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,14 +164,14 @@ def linear_probe(  # noqa: PLR0913  # two sets, and what is chosen between
     Raises CourseError for a single class, lengths that differ, features that are not finite and an
     unknown scaling.
     """
-    from sklearn.model_selection import PredefinedSplit, StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold
 
-    x = checked_features(train_x)
-    y = checked_labels(train_y, len(x))
     if (validation_x is None) != (validation_y is None):
         raise CourseError(
             "Validation features and labels come together: give both, or none to cross-validate."
         )
+    x = checked_features(train_x)
+    y = checked_labels(train_y, len(x))
     _, counts = np.unique(y, return_counts=True)
     fewest = int(counts.min())
     is_fixed = len(grid) == len(scalings) == 1  # nothing to choose, and no labels to choose by
@@ -181,33 +181,117 @@ def linear_probe(  # noqa: PLR0913  # two sets, and what is chosen between
         raise CourseError(
             "A probe needs two classes or more, and two rows of each to cross-validate: add labels."
         )
-    if validation_x is None:
-        folds = StratifiedKFold(min(5, fewest), shuffle=True, random_state=0)
-        best = _best_settings(x, y, folds, grid, scalings)
-    else:
+    if validation_x is not None:
         unseen_x = checked_features(validation_x, x.shape[1])
         unseen_y = checked_labels(validation_y, len(unseen_x))
-        # The only fold: rows marked −1 always train, rows marked 0 are held out.
-        split = PredefinedSplit(np.repeat([-1, 0], [len(x), len(unseen_x)]))
-        all_x, all_y = np.concatenate([x, unseen_x]), np.concatenate([y, unseen_y])
-        best = _best_settings(all_x, all_y, split, grid, scalings)
+        return _probe_and_fits(x, y, unseen_x, unseen_y, grid, scalings)[0]
+    folds = StratifiedKFold(min(5, fewest), shuffle=True, random_state=0)
+    accuracies: dict[Setting, list[float]] = {}
+    for train, held_out in folds.split(x, y):
+        for scaling in scalings:
+            fits = _fits(x[train], y[train], x[held_out], scaling, grid)
+            for c, accuracy in fits.accuracies(y[held_out]).items():
+                accuracies.setdefault((c, scaling), []).append(accuracy)
+    best = _best(accuracies)
     return Probe(_pipeline(*best).fit(x, y), *best)
 
 
-def _best_settings(
-    x: np.ndarray, y: np.ndarray, folds: Any, grid: Sequence[float], scalings: Sequence[str]
-) -> tuple[float, str]:
-    """C and scaling with the best mean accuracy on held-out rows; of equals the first."""
-    order = [(c, scaling) for c in sorted(grid) for scaling in scalings]
-    accuracies: dict[tuple[float, str], list[float]] = {setting: [] for setting in order}
-    for train, held_out in folds.split(x, y):
-        for scaling in scalings:
-            scaler = _scaler(scaling).fit(x[train])
-            rows, rotation = _rotated(scaler.transform(x[train]))
-            unseen = scaler.transform(x[held_out]) @ rotation
-            for c in sorted(grid):
-                classifier = _regression(c).fit(rows, y[train])
-                accuracies[c, scaling].append(classifier.score(unseen, y[held_out]))
+def probe_and_path(
+    train_x: Tensor,
+    train_y: Tensor,
+    validation_x: Tensor,
+    validation_y: Tensor,
+    grid: Sequence[float] = GRID,
+    scalings: Sequence[str] = SCALINGS,
+) -> tuple[Probe, tuple[np.ndarray, np.ndarray]]:
+    """A `linear_probe` that is chosen on validation, and its `penalty_path` on the same images.
+
+    The path is of the regressions between which was chosen, so that none is fitted twice.
+    """
+    x = checked_features(train_x)
+    y = checked_labels(train_y, len(x))
+    unseen_x = checked_features(validation_x, x.shape[1])
+    unseen_y = checked_labels(validation_y, len(unseen_x))
+    probe, fits = _probe_and_fits(x, y, unseen_x, unseen_y, grid, scalings)
+    return probe, fits[probe.scaling].losses(y, unseen_y)
+
+
+Setting = tuple[float, str]  # C and scaling
+
+
+@dataclass(frozen=True)
+class _Fits:
+    """Regressions with one scaling, by C from a strong to a weak penalty, and their features.
+
+    These are scaled, and rotated as in `_rotated`.
+    """
+
+    rows: np.ndarray
+    unseen: np.ndarray
+    by_c: dict[float, Any]
+
+    def accuracies(self, labels: np.ndarray) -> dict[float, float]:
+        """The fraction of unseen rows that get their label, by C."""
+        # Without scikit-learn's own scores, whose checks take longer than the regressions.
+        return {
+            c: float((one.predict(self.unseen) == labels).mean()) for c, one in self.by_c.items()
+        }
+
+    def losses(self, y: np.ndarray, unseen_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What `penalty_path` returns."""
+        chance = float(np.log(len(np.unique(y))))
+        training, unseen = [chance], [chance]
+        for one in self.by_c.values():
+            training.append(_cross_entropy(one, self.rows, y))
+            unseen.append(_cross_entropy(one, self.unseen, unseen_y))
+        return np.array(training), np.array(unseen)
+
+
+def _cross_entropy(classifier: Any, rows: np.ndarray, labels: np.ndarray) -> float:
+    """Its mean over the rows, in nats; no probability counts as smaller than a rounding."""
+    probabilities = classifier.predict_proba(rows)
+    smallest = np.finfo(probabilities.dtype).eps
+    places = np.searchsorted(classifier.classes_, labels)
+    of_label = probabilities[np.arange(len(rows)), places].clip(smallest, 1 - smallest)
+    return float(-np.log(of_label).mean())
+
+
+def _fits(
+    x: np.ndarray, y: np.ndarray, unseen_x: np.ndarray, scaling: str, grid: Sequence[float]
+) -> _Fits:
+    """A regression for each C."""
+    import sklearn
+
+    scaler = _scaler(scaling).fit(x)
+    rows, rotation = _rotated(scaler.transform(x))
+    unseen = scaler.transform(unseen_x) @ rotation
+    # All was checked by this module, and so many small fits would spend a third on more checks.
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        by_c = {c: _regression(c).fit(rows, y) for c in sorted(grid)}
+    return _Fits(rows, unseen, by_c)
+
+
+def _probe_and_fits(  # noqa: PLR0913  # two sets, and what is chosen between
+    x: np.ndarray,
+    y: np.ndarray,
+    unseen_x: np.ndarray,
+    unseen_y: np.ndarray,
+    grid: Sequence[float],
+    scalings: Sequence[str],
+) -> tuple[Probe, dict[str, _Fits]]:
+    """The probe that is best on unseen rows, and all that were fitted, by scaling."""
+    fits = {scaling: _fits(x, y, unseen_x, scaling, grid) for scaling in scalings}
+    accuracies = {}
+    for scaling, of_scaling in fits.items():
+        for c, accuracy in of_scaling.accuracies(unseen_y).items():
+            accuracies[c, scaling] = [accuracy]
+    best = _best(accuracies)
+    return Probe(_pipeline(*best).fit(x, y), *best), fits
+
+
+def _best(accuracies: Mapping[Setting, Sequence[float]]) -> Setting:
+    """The setting with the best mean accuracy; of equals that with the smallest C, the first."""
+    order = sorted(accuracies, key=lambda setting: setting[0])  # stable
     return max(order, key=lambda setting: float(np.mean(accuracies[setting])))
 
 
@@ -224,22 +308,11 @@ def penalty_path(
     They follow logistic regression from no weights at all, where both are ln(classes), to the
     weakest penalty of `grid`. Raises CourseError as `linear_probe` does.
     """
-    from sklearn.metrics import log_loss
-
     x = checked_features(train_x)
     y = checked_labels(train_y, len(x))
     other_x = checked_features(unseen_x, x.shape[1])
     other_y = checked_labels(unseen_y, len(other_x))
-    scaler = _scaler(scaling).fit(x)
-    rows, rotation = _rotated(scaler.transform(x))
-    others = scaler.transform(other_x) @ rotation
-    classes = np.unique(y)
-    training, unseen = [float(np.log(len(classes)))], [float(np.log(len(classes)))]
-    for c in sorted(grid):
-        classifier = _regression(c).fit(rows, y)
-        training.append(log_loss(y, classifier.predict_proba(rows), labels=classes))
-        unseen.append(log_loss(other_y, classifier.predict_proba(others), labels=classes))
-    return np.array(training), np.array(unseen)
+    return _fits(x, y, other_x, scaling, grid).losses(y, other_y)
 
 
 def _rotated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,9 @@ from collections import deque
 import numpy as np
 import pandas
 import torch
-from scipy import stats
+from scipy import interpolate, stats
+
+from vaetl_helpers import study
 
 from . import ways
 
@@ -206,6 +208,85 @@ class Text(str):
     """A text with more to it."""
 
 
+# combine.excess_loss
+
+
+def excess(a, b):
+    first = min(a[0][0], b[0][0])
+    last = max(a[0][-1], b[0][-1])
+    total = 0.0
+    for level in np.linspace(last, first, 20):
+        at = [np.interp(level, np.flip(x), np.flip(y)) for x, y in (a, b)]
+        total += at[0] - at[1]
+    return total / 20
+
+
+def excess_of_gaps(a, b):
+    levels = np.linspace(min(a[0].max(), b[0].max()), max(a[0].min(), b[0].min()), 20)
+    gaps = [np.interp(levels, x[::-1], y[::-1]) - levels for x, y in (a, b)]
+    return np.mean(gaps[0] - gaps[1])
+
+
+def excess_of_negatives(a, b):
+    """The training losses with the sign turned rise by themselves."""
+    levels = np.linspace(max(-a[0][0], -b[0][0]), min(-a[0][-1], -b[0][-1]), num=20)
+    return (np.interp(levels, -a[0], a[1]) - np.interp(levels, -b[0], b[1])).mean()
+
+
+def excess_by_sorting(a, b):
+    def at(levels, path):
+        order = np.argsort(path[0])
+        return np.interp(levels, path[0][order], path[1][order])
+
+    top, bottom = min(max(a[0]), max(b[0])), max(min(a[0]), min(b[0]))
+    levels = [top + (bottom - top) * i / 19 for i in range(20)]
+    return sum(at(levels, a) - at(levels, b)) / len(levels)
+
+
+def excess_by_scipy(a, b):
+    levels = np.linspace(min(a[0][0], b[0][0]), max(a[0][-1], b[0][-1]), 20)
+    at_a, at_b = (interpolate.interp1d(x, y)(levels) for x, y in (a, b))
+    return at_a.mean() - at_b.mean()
+
+
+def excess_by_hand(a, b):
+    def at(level, training, unseen):
+        for i in range(len(training) - 1):
+            if training[i] >= level >= training[i + 1]:
+                share = (training[i] - level) / (training[i] - training[i + 1])
+                return unseen[i] + share * (unseen[i + 1] - unseen[i])
+        return unseen[-1] if level < training[-1] else unseen[0]  # by a rounding
+
+    top, bottom = min(a[0][0], b[0][0]), max(a[0][-1], b[0][-1])
+    levels = [top - i * (top - bottom) / 19 for i in range(20)]
+    return sum(at(level, *a) - at(level, *b) for level in levels) / 20
+
+
+def excess_by_torch(a, b):
+    (x, y), (u, v) = [[torch.tensor(losses).flip(0) for losses in path] for path in (a, b)]
+    levels = torch.linspace(max(x[0], u[0]), min(x[-1], u[-1]), 20, dtype=torch.float64)
+
+    def at(x, y):
+        right = torch.searchsorted(x, levels).clamp(1, len(x) - 1)
+        share = (levels - x[right - 1]) / (x[right] - x[right - 1])
+        return y[right - 1].lerp(y[right], share)
+
+    return (at(x, y) - at(u, v)).mean()
+
+
+def excess_by_pandas(a, b):
+    levels = np.linspace(min(a[0][0], b[0][0]), max(a[0][-1], b[0][-1]), 20)
+    curves = [pandas.Series(y, index=x) for x, y in (a, b)]
+    whole = [s.reindex(s.index.union(levels)).interpolate("index")[levels] for s in curves]
+    return (whole[0] - whole[1]).mean()
+
+
+def excess_by_the_package(a, b):
+    levels = study.shared_levels(list(a[0]), list(b[0]))
+    at_a, at_b = (study.unseen_losses_at(*path, levels) for path in (a, b))
+    return float(np.mean(at_a - at_b))
+
+
 # combine.leakage
 
 
@@ -260,7 +341,7 @@ def study_by_tuples(pretrain, fit, unlabelled, train, validation, test, draws, a
     return of_ruler(RULERS[0])(pretrain, fit, torch.stack(kept[::-1]), *others)
 
 
-study = of_ruler(RULERS[4])
+study_by_ruler = of_ruler(RULERS[4])
 
 RIGHT = {
     "combine.features": [
@@ -308,11 +389,25 @@ RIGHT = {
         ways.then(verdict, np.str_),
         *ways.all_ways(verdict),
     ],
+    "combine.excess_loss": [
+        excess,
+        excess_of_gaps,
+        excess_of_negatives,
+        excess_by_sorting,
+        excess_by_scipy,
+        excess_by_hand,
+        excess_by_torch,
+        excess_by_pandas,
+        excess_by_the_package,
+        ways.then(excess, np.float32),
+        ways.then(excess, torch.tensor),
+        *ways.all_ways(excess),
+    ],
     "combine.leakage": [
         *map(of_ruler, RULERS),
         of_ruler(RULERS[5], biased),
         study_by_tuples,
-        *ways.of_sequences(study),
-        *ways.all_ways(study),
+        *ways.of_sequences(study_by_ruler),
+        *ways.all_ways(study_by_ruler),
     ],
 }

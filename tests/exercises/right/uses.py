@@ -2,10 +2,11 @@
 
 import copy
 
+import numpy as np
 import torch
 from torch import nn
 
-from vaetl_helpers import detection, nets, text, vae, vae_uses
+from vaetl_helpers import detection, nets, study, text, vae, vae_uses
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.exercises import combine
 
@@ -390,6 +391,14 @@ def verdict(answer):
     assert f"{word}" == repr(word).strip("'") == "no gain"
 
 
+def excess_loss(answer):
+    falling = np.linspace(2, 0.1, 12)
+    paths = {draw: (falling, falling**2 + draw) for draw in range(4)}
+    by_pair = [answer(paths[draw], (falling, falling**2)) for draw in paths]
+    middle, low, high = study.mean_interval(by_pair)
+    assert f"{middle:.3f}" == "1.500" and low < middle < high
+
+
 def leakage(answer):
     generator = torch.Generator().manual_seed(0)
     sets = [(torch.randn(40, 30, generator=generator), torch.arange(40) % 2) for _ in range(3)]
@@ -456,5 +465,6 @@ USES = {
     "combine.few_labels": few_labels,
     "combine.paired_interval": paired_interval,
     "combine.verdict": verdict,
+    "combine.excess_loss": excess_loss,
     "combine.leakage": leakage,
 }
