@@ -403,8 +403,8 @@ settle("combine.goes_along", 100 * gone_along / size_of(donor))
 #
 # All of them have the same labels and the same validation images, 50 of each class, which serve for early stopping and for the strength of the regression.
 # None looks at the test set.
-# Scratch and fine-tuning have the same optimiser, and each has the learning rate that was best for it on other draws, by validation.
-# A rate is best for a number of steps, so the networks may take as many here as in the search for the rates, 1,800 at most.
+# Scratch and fine-tuning have the same optimiser, and each has a learning rate of its own, chosen on other draws by validation.
+# A rate suits a number of steps, so the networks may take as many here as in the search for the rates, 1,800 at most.
 # The profile `smoke` allows 40, so that its accuracies compare nothing.
 #
 # Networks as small as these leave the processor idle between operations.

@@ -13,7 +13,7 @@ import pytest
 
 from vaetl_helpers.claims import ledger
 from vaetl_helpers.recorded import Record, recorded_by_measure, recorded_value
-from vaetl_helpers.study import paired, recorded_study, side_of_zero
+from vaetl_helpers.study import paired, recorded_study, recorded_table, side_of_zero
 from vaetl_helpers.study.overfitting import TRAINING, UNSEEN, excess_by_draw, falling_path
 from vaetl_helpers.tuned import tuned_settings
 from vaetl_helpers.vae_comparisons import data_names, recorded_effects
@@ -294,6 +294,46 @@ def test_would_you_use_a_vae() -> None:
     excess = recorded_effects("overfitting/scratch-fine_tuned")[PHOTOS]
     assert [n for n in excess if side_of_zero(excess[n]) == BELOW] == [20, 200]
     assert not [n for n in excess if side_of_zero(excess[n]) == ABOVE]
+
+
+def test_the_representation_generalises_worse_but_for_one_pair() -> None:
+    found = {
+        data: {n: side_of_zero(r) for n, r in by.items()}
+        for data, by in recorded_effects("overfitting/raw_pixels-probe_mu").items()
+    }
+    own = found.pop(OWN)
+    assert {found[data][n] for data in found for n in (20, 50, 100)} == {BELOW} and len(found) == 6
+    assert own[20] == own[50] == ABOVE
+    gains = recorded_effects("overfitting/raw_pixels-probe_mu")[OWN]
+    assert max(round(record["value"], 2) for record in gains.values()) == 0.06
+
+
+def test_what_unlabelled_images_of_the_target_are_worth() -> None:
+    pixels = recorded_study("05", "mnist").mean("SVM on pixels", "test accuracy", 100)
+    m2 = recorded_value("05b", "05b/test_error/m2/at_the_end")["value"]
+    stacked = recorded_table("05b", "stacked").mean("and the authors' loss", "test accuracy", 100)
+    assert [round(100 - pixels, 1), round(m2, 1), round(100 - stacked, 1)] == [20.9, 11.8, 3.4]
+    assert m2 < 0.6 * (100 - pixels) and 100 - stacked < 0.2 * (100 - pixels)
+
+
+def test_the_level_on_dogs_and_foxes() -> None:
+    animals = recorded_study("05", "animals")
+    means = [animals.mean(name, "test accuracy", 20) for name in ("VAE fine-tuned", "scratch")]
+    assert [round(mean, 1) for mean in means] == [56.6, 58.6]
+
+
+def test_chapter_5c_gains_of_m2_are_those_of_its_table() -> None:
+    table = recorded_table("05b", "m2")
+    for name, id in (("M2", "m2"), ("M1+M2", "m1_plus_m2")):
+        end, alone = (
+            table.values(name, f"test accuracy {what}", 100)
+            for what in ("at the end", "from the labels alone")
+        )
+        gains = np.array([end[draw] - alone[draw] for draw in end])
+        half = 2.776 * gains.std(ddof=1) / np.sqrt(5)  # t of four degrees of freedom
+        known = recorded_value("05b", f"05b/accuracy/{id}/at_the_end-from_the_labels_alone")
+        expected = [gains.mean(), gains.mean() - half, gains.mean() + half]
+        assert [known[key] for key in ("value", "low", "high")] == pytest.approx(expected, abs=0.01)
 
 
 # ---------------------------------------------------------------- chapter 5b

@@ -71,7 +71,7 @@ def _ledger() -> Drawing:
     study = d.box((16, 38, 168, 50), "study", "ink", "methods × fresh pairs")
     effect = d.box((16, 116, 168, 50), "effect, interval", "ink", "paired differences")
     record = d.box((16, 194, 168, 50), "record", "ink", "id: 05/accuracy/…")
-    d.label((394, 24), "fixed before the run", style="bold")
+    d.label((394, 24), "fixed before the record", style="bold")
     words = "which records decide,\nwhich are primary,\nthe margin *δ*"
     contract = d.box((284, 38, 220, 84), "claims.yaml", "frozen", words)
     ledger = d.box((284, 194, 220, 50), "ledger", "ink", "primary rows: Holm")
@@ -114,7 +114,7 @@ LEDGER = Diagram(
     title="From a run to a row of the ledger",
     alt=(
         "A study gives effects with intervals, from paired differences, and each becomes a record "
-        "with an id. A file fixed before the run, claims.yaml, says which records decide a claim, "
+        "with an id. A file fixed before the record, claims.yaml, says which ones decide a claim, "
         "which of them are primary, and the margin δ. The ledger finds the record by its id and "
         "adjusts primary rows by Holm. A fixed rule gives the verdict: supported if the interval "
         "lies above 0, contradicted if it lies below, no gain worth δ if it lies within ±δ, and "
