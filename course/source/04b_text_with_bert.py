@@ -6,13 +6,13 @@
 #     name: python3
 #   vaetl:
 #     chapter: "04b"
-#     title: Text with BERT
+#     title: Text with a small BERT
 #     minutes: {reading: 29, exercises: 23, cpu: 1.0, gpu: not yet measured}
 #     requires: [text]
 # ---
 
 # %% [markdown]
-# # Text with BERT
+# # Text with a small BERT
 #
 # {badges}
 

@@ -6,7 +6,7 @@
 #     name: python3
 #   vaetl:
 #     chapter: "04c"
-#     title: Detection with COCO
+#     title: "Detection: a new class"
 #     minutes: {reading: 25, exercises: 33, cpu: 1.0, gpu: not yet measured}
 #     requires: [detection]
 # ---
