@@ -331,7 +331,7 @@ def test_chapter_5c_gains_of_m2_are_those_of_its_table() -> None:
         )
         gains = np.array([end[draw] - alone[draw] for draw in end])
         half = 2.776 * gains.std(ddof=1) / np.sqrt(5)  # t of four degrees of freedom
-        known = recorded_value("05b", f"05b/accuracy/{id}/at_the_end-from_the_labels_alone")
+        known = recorded_value("05b", f"05b/unlabelled/{id}/at_the_end-from_the_labels_alone")
         expected = [gains.mean(), gains.mean() - half, gains.mean() + half]
         assert [known[key] for key in ("value", "low", "high")] == pytest.approx(expected, abs=0.01)
 
