@@ -1072,8 +1072,8 @@ BLACK = 0.15  # of the pixels of an image
         "Three lines: what pretrain is given, what the ruler is made of, and which scores choose "
         "alpha.",
         "Among unlabelled are copies of test images, equal in every pixel: a set of "
-        "image.numpy().tobytes() finds them. encode(train[0][draw]) is the ruler; score "
-        "x_validation.",
+        "image.numpy().tobytes() finds them. encode(train[0][draw]) is the ruler; standardise "
+        "validation[0] beside test[0], and score there.",
     ),
     form=numbers,
 )
@@ -1296,7 +1296,8 @@ honest_study.compare(
 honest_study.compare(RAW, says="the features are not standardised: (encode(images) - mean) / std")
 honest_study.compare(
     OFF,
-    says="not the accuracies of the probe that is best on validation, with one ruler for all sets",
+    says="not the accuracies of the probe that is best on validation: validation and test take the "
+    "mean and std of train, and of equal alphas the smaller one wins",
 )
 
 last_of_equals = edited(
@@ -1372,6 +1373,15 @@ honest_study.wrong(
     "no ruler",
     says="the features are not standardised",
     edit={"mean, std = ruler.mean(dim=0), ruler.std(dim=0)": "mean, std = 0, 1"},
+)
+honest_study.wrong(
+    "validation as it is",
+    says="validation and test take the mean and std of train",
+    edit={
+        "hits = [probe(x_validation) == validation[1] for probe in probes]": (
+            "hits = [probe(encode(validation[0])) == validation[1] for probe in probes]"
+        )
+    },
 )
 honest_study.wrong(
     "own rulers",
