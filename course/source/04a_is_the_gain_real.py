@@ -477,6 +477,7 @@ settle("transfer.foxes")
 
 # %% [markdown]
 # An interval above 1 says that fine-tuning is cheaper than scratch, *once the source model is there*.
+# The article says *faster*, and in steps, recorded, it is 24.5 times on the clothes and 5.6 on the animals.
 # One that contains 1 decides nothing.
 # Mind what the large ratio at 10 labels per class is made of: fine-tuning has the target after about four steps, nearly where it began, so it measures a head start more than a faster learning.
 #
@@ -573,7 +574,7 @@ settle("transfer.no_shared")
 # %% [markdown]
 # **Most of what was saved on the clothes was the class that both share.**
 # With 10 labels per class fine-tuning is 4.2 points [2.1, 6.3] above scratch, where it was 10.1 [7.0, 13.2].
-# In FLOPs it saves a factor of 1.5 [1.04, 2.15], where it was 70 [55, 91].
+# In FLOPs it saves a factor of 1.5 [1.04, 2.15], where it was 70 [55, 91], and in steps no saving is shown.
 # And logistic regression on the pixels, with 75 % against 73, needs no source at all.
 #
 # ## 7. Where no gain is seen, and a control

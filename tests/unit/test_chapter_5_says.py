@@ -1,4 +1,4 @@
-"""What the sentences of chapters 5, 5a and 5b say of the recorded studies is what the records say.
+"""What the sentences of chapters 4a and 5 to 5c say of the recorded studies is what these say.
 
 Each test stands for a sentence. Where a new record makes one fail, the sentence is to be written
 anew, and not the test.
@@ -445,3 +445,25 @@ def test_the_titles_of_the_figures_hold() -> None:
     assert not [by for data, by in of_vaes.items() if by[20 if data == TOPS else 100]["low"] > 0]
     ahead = [r["id"] for r in recorded_by_measure("05b", "test_bound") if r["low"] > 0]
     assert ahead and all("/all_fine_tuned-" in id for id in ahead)
+
+
+# ---------------------------------------------------------------- chapter 4a
+
+
+def test_most_of_what_was_saved_on_clothes_was_the_shared_class() -> None:
+    def numbers(id: str, story: str) -> list[float]:
+        record = recorded_value("04", f"04/{id}/10_a_class", story)
+        return [record[key] for key in ("value", "low", "high")]
+
+    gain = "accuracy/fine_tuned-scratch"
+    assert numbers(gain, "shirts") == pytest.approx([4.2, 2.1, 6.3], abs=0.05)
+    assert numbers(gain, "tops") == pytest.approx([10.1, 7.0, 13.2], abs=0.05)
+    saved = "flops/scratch-fine_tuned"
+    assert numbers(saved, "shirts") == pytest.approx([1.5, 1.04, 2.15], abs=0.01)
+    assert numbers(saved, "tops") == pytest.approx([70, 55, 91], abs=0.6)
+    steps = [numbers("steps/scratch-fine_tuned", story) for story in ("shirts", "tops", "animals")]
+    assert steps[0][1] < 1 < steps[0][2]
+    assert [round(value, 1) for value, *_ in steps[1:]] == [24.5, 5.6]
+    table = recorded_study("04", "shirts")
+    means = [table.mean(name, "test accuracy", 20) for name in ("raw pixels", "fine-tuned")]
+    assert [round(mean) for mean in means] == [75, 73]
