@@ -659,7 +659,7 @@ of_bars = vae_uses.bar_gains(tables, 40)
 
 # %% [markdown]
 # The differences are paired, by draws of the labels.
-# In `cpu` they hold for two VAEs alone.
+# In `cpu` their intervals hold for two VAEs alone.
 # In which task is the code of use to an SVM, and in which is fine-tuning better than that SVM?
 
 # %% slide="Place and direction"
@@ -689,7 +689,7 @@ settle("combine.tuned_or_svm", gain_of_direction["VAE fine-tuned − SVM on μ"]
 # **With 40 labels the code helps with the direction, and hardly with the place.**
 # In `cpu`, an SVM on $\mu$ is eight points ahead of one on pixels for the direction, and fine-tuning is two ahead of scratch.
 # For the place both intervals hold 0.
-# Fine-tuning beats the SVM on $\mu$ for the place, and loses by ten points for the direction.
+# Fine-tuning beats the SVM on $\mu$ for the place, and loses to it by ten for the direction.
 #
 # Does the code then *know* the direction better than the place?
 # A few labels read what is loud, as section 1 warned.
@@ -708,7 +708,7 @@ vae_uses.draw_gains_over_seen(axes[0], tables, after, 40)
 vae_uses.draw_many_over_seen(axes[1], many, by_pixels, after)
 for axis in axes:
     axis.set_ylim(-26, 24)
-axes[0].legend(frameon=False, loc="lower right")
+    axis.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %% [markdown]

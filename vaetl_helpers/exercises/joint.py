@@ -748,8 +748,9 @@ def _(inputs: Values, outputs: Values) -> str | None:
     if refusal == f"{RESULT}: {NAN}":
         return f"{refusal}; {BY_ENTRIES}"
     result = outputs.get(RESULT)
-    is_one = isinstance(result, float) or (isinstance(result, Tensor) and result.numel() == 1)
-    is_rounding = is_one and abs(float(result)) < 1e-13
+    if isinstance(result, Tensor) and result.numel() == 1:
+        result = result.item()
+    is_rounding = isinstance(result, float) and abs(result) < 1e-13
     return BY_ENTRIES if refusal and is_rounding else refusal
 
 
