@@ -853,8 +853,8 @@ def show_over_seen(
         name = svm_on_mu(seen, max(vaes))
         few = [f"{table.mean(name, METRIC, labels):.0f}" for table in tables.values()]
         read = [f"{many[seen][factor]:.0f}" for factor in tables]
-        rows.append((f"{seen:,}" if seen else "never trained", f"{np.mean(counts):.1f}"))
-        rows[-1] += (*few, *read)
+        label = f"{seen:,}" if seen else "never trained"
+        rows.append((label, f"{np.mean(counts):.1f}", *few, *read))
     few = [f"{table.mean('SVM on pixels', METRIC, labels):.0f}" for table in tables.values()]
     rows.append(("pixels", "", *few, *(f"{by_pixels[factor]:.0f}" for factor in tables)))
     names = [FACTORS[factor] for factor in tables]
