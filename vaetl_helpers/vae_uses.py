@@ -212,6 +212,8 @@ MOST_UNLABELLED = 10_000  # images on which the directions of a code are counted
 NATS_IN_USE = 0.1  # a latent in use says more than this about an image
 ZERO = 0.0001  # where β = 0 stands on a log scale
 TICKS = {ZERO: "0", 0.001: "0.001", 0.01: "0.01", 0.1: "0.1", 1: "1"}
+NAMED = {0.001: (2, 9), 0.01: (26, 4), 0.1: (-30, -4), 0.5: (24, -10), 1: (-22, -12), 2: (-2, 9)}
+NAMED[4] = (14, -15)  # β: where its name stands beside its mark, in points
 
 
 @dataclass(frozen=True)
@@ -312,6 +314,30 @@ def draw_over_beta(axis: Axes, measure: str, number: int = 0, name: str = "") ->
     axis.set(xlabel="β in training (log scale)", xscale="log")
     axis.set_xticks(list(TICKS), list(TICKS.values()))
     axis.set_xticks([], minor=True)
+
+
+def draw_over_directions(axis: Axes, measure: str) -> None:
+    """Recorded means over the effective directions, joined and coloured in the order of β."""
+    directions, values = (
+        {_beta_of(row): row["value"] for row in recorded_by_measure(CHAPTER, name)}
+        for name in ("effective_directions", measure)
+    )
+    betas = sorted(directions)
+    x, y = [directions[beta] for beta in betas], [values[beta] for beta in betas]
+    axis.plot(x, y, "-", color="grey", linewidth=1, zorder=1)
+    shades = np.log10([max(beta, ZERO) for beta in betas])
+    axis.scatter(x, y, c=shades, cmap="viridis", s=45, zorder=2)
+    for beta, place in NAMED.items():
+        axis.annotate(
+            f"β = {beta:g}",
+            (directions[beta], values[beta]),
+            place,
+            textcoords="offset points",
+            fontsize=11,
+            ha="center",
+        )
+    axis.set(xlabel="effective directions of μ")
+    axis.margins(0.12)
 
 
 def draw_baselines(axis: Axes) -> None:
@@ -560,11 +586,10 @@ def draw_ways(axis: Axes, own: Mapping[str, float], own_steps: int) -> None:
         axis.hlines(at, [r["low"] for r in rows], [r["high"] for r in rows], colour)
         values = [r["value"] for r in rows]
         axis.plot(values, at, marker, color=colour, label=f"after {steps} steps")
-        names = [row["id"].split("/")[2].partition("-")[0].replace("_", " ") for row in rows]
-    plain = {name.replace(",", "").replace("-", " "): name for name in own}
-    rows_of_own = [place for place, name in enumerate(names) if name in plain]
+        names = [row["name"].split(", ", 1)[1].partition(f" − {SCRATCH}")[0] for row in rows]
+    rows_of_own = [place for place, name in enumerate(names) if name in own]
     axis.plot(
-        [own[plain[names[place]]] - own[SCRATCH] for place in rows_of_own],
+        [own[names[place]] - own[SCRATCH] for place in rows_of_own],
         np.array(rows_of_own) - 0.3,
         "*",
         color="black",
@@ -660,10 +685,35 @@ def layers(model: vae.VAE, images: Tensor) -> dict[str, Tensor]:
     }
 
 
-def likeness(first: vae.VAE, second: vae.VAE, images: Tensor) -> Tensor:
-    """CKA of each layer of one VAE (rows) with each of the other (columns)."""
-    tables = [list(layers(model, images).values()) for model in (first, second)]
-    return representations.cka_table(*tables)
+def likeness(
+    first: vae.VAE, second: vae.VAE, images: Tensor, cka: Callable[[Tensor, Tensor], Any]
+) -> Tensor:
+    """The `cka` of each layer of one VAE (rows) with each of the other (columns)."""
+    rows, columns = (
+        [_centred(features) for features in layers(model, images).values()]
+        for model in (first, second)
+    )
+    return torch.tensor([[float(cka(x, y)) for y in columns] for x in rows])
+
+
+def _centred(features: Tensor) -> Tensor:
+    """Features without their mean, beside which an untrained network's image hardly varies."""
+    exact = features.double()
+    return (exact - exact.mean(0)).float()
+
+
+def draw_products(axis: Axes, features: Tensor, per_class: int) -> None:
+    """The inner products of all pairs of images, whose `features` come class by class."""
+    x = features - features.mean(0)
+    products = x @ x.T
+    largest = float(products.abs().quantile(0.98))  # a few loud images would hide the others
+    axis.imshow(products.numpy(), cmap="PuOr", vmin=-largest, vmax=largest)
+    axis.grid(False)
+    places = range(0, len(x), per_class)
+    middles = [place + (per_class - 1) / 2 for place in places]
+    for set_ticks in (axis.set_xticks, axis.set_yticks):
+        set_ticks(middles, [str(number) for number in range(len(places))], fontsize=10)
+    axis.tick_params(length=0)
 
 
 def draw_likeness(axis: Axes, values: Tensor, names: Sequence[str], *, difference: bool) -> None:
@@ -737,6 +787,104 @@ def svm_on_mu(seen: int, longest: int) -> str:
     return "SVM on μ" if seen == longest else f"SVM on μ, {seen:,} images"
 
 
+MANY = 2000  # labels, enough to read quiet directions by
+OverSeen = dict[int, dict[str, float]]
+
+
+def read_with_many(
+    tasks: Mapping[str, Splits],
+    featurise: Callable[[ImageSet], Tensor],
+    *,
+    is_whitened: bool = False,
+) -> dict[str, float]:
+    """The test accuracy (%) by task of an SVM with MANY labels on features, whitened or not.
+
+    The tasks ask different questions of the same images.
+    """
+    from sklearn.metrics.pairwise import rbf_kernel
+    from sklearn.svm import SVC
+
+    images = next(iter(tasks.values()))
+    x, x_test = featurise(images.train), featurise(images.test)
+    if is_whitened:
+        whiten = representations.whitening(x)
+        x, x_test = whiten(x), whiten(x_test)
+    rows, rows_test = x[:MANY].double().numpy(), x_test.double().numpy()
+    width = 1 / (rows.shape[1] * rows.var())  # as the default of SVC
+    # One kernel serves all tasks, which is faster.
+    kernel = rbf_kernel(rows, gamma=width)
+    kernel_test = rbf_kernel(rows_test, rows, gamma=width)
+    found = {}
+    for factor, task in tasks.items():
+        machine = SVC(C=10, kernel="precomputed").fit(kernel, task.train.labels[:MANY].cpu())
+        found[factor] = 100 * float(machine.score(kernel_test, task.test.labels.cpu()))
+    return found
+
+
+def read_over_seen(tasks: Mapping[str, Splits], vaes: SeenVaes) -> OverSeen:
+    """{images seen: {task: accuracy of `read_with_many`}} on whitened μ, a mean over the VAEs."""
+    found: OverSeen = {}
+    for seen, of_seed in vaes.items():
+        by_vae = [
+            read_with_many(tasks, partial(vae_transfer.codes, one), is_whitened=True)
+            for one in of_seed.values()
+        ]
+        found[seen] = {factor: _mean_of(by_vae, factor) for factor in tasks}
+    return found
+
+
+def show_over_seen(
+    tables: Mapping[str, Table],
+    tasks: Mapping[str, Splits],
+    vaes: SeenVaes,
+    labels: int,
+    directions: Callable[[Tensor], Any],
+) -> tuple[OverSeen, dict[str, float]]:
+    """A table of what few and many labels read of μ; returns what many read, and on pixels.
+
+    `directions` counts those of a code, and is the reader's own.
+    """
+    many = read_over_seen(tasks, vaes)
+    by_pixels = read_with_many(tasks, lambda images: images.images.flatten(1) / 255)
+    images = next(iter(tasks.values())).train
+    rows = []
+    for seen in sorted(vaes):
+        counts = [float(directions(vae_transfer.codes(one, images))) for one in vaes[seen].values()]
+        name = svm_on_mu(seen, max(vaes))
+        few = [f"{table.mean(name, METRIC, labels):.0f}" for table in tables.values()]
+        read = [f"{many[seen][factor]:.0f}" for factor in tables]
+        label = f"{seen:,}" if seen else "never trained"
+        rows.append((label, f"{np.mean(counts):.1f}", *few, *read))
+    few = [f"{table.mean('SVM on pixels', METRIC, labels):.0f}" for table in tables.values()]
+    rows.append(("pixels", "", *few, *(f"{by_pixels[factor]:.0f}" for factor in tables)))
+    names = [FACTORS[factor] for factor in tables]
+    header = ["images seen", "your directions"]
+    header += [f"{name}, {labels} labels (%)" for name in names]
+    header += [f"{name}, {MANY:,} labels (%)" for name in names]
+    show_table(rows, header)
+    return many, by_pixels
+
+
+def draw_many_over_seen(
+    axis: Axes, many: OverSeen, by_pixels: Mapping[str, float], seen: Sequence[int]
+) -> None:
+    """What an SVM with MANY labels gains by whitened μ in place of pixels, over the images seen."""
+    numbers = sorted(seen)
+    for number, factor in enumerate(by_pixels):
+        gains = [many[one][factor] - by_pixels[factor] for one in numbers]
+        colour = plots.COLOURS[number]
+        axis.plot(numbers, gains, "os"[number] + "-", color=colour, label=FACTORS[factor])
+    _over_seen(axis, numbers)
+
+
+def _over_seen(axis: Axes, numbers: Sequence[int]) -> None:
+    axis.axhline(0, color="black", linestyle="--", linewidth=1)
+    axis.set(xscale="log", xlabel="images that the VAE has seen (log scale)")
+    axis.set_ylabel("gain over pixels (points)")
+    axis.set_xticks(numbers, [f"{one:,}" for one in numbers])
+    axis.set_xticks([], minor=True)
+
+
 def draw_gains_over_seen(
     axis: Axes, tables: Mapping[str, Table], seen: Sequence[int], labels: int
 ) -> None:
@@ -751,11 +899,7 @@ def draw_gains_over_seen(
         axis.plot(
             at, [e.effect for e in effects], "os"[number] + "-", color=colour, label=FACTORS[factor]
         )
-    axis.axhline(0, color="black", linestyle="--", linewidth=1)
-    axis.set(xscale="log", xlabel="images that the VAE has seen, with repetition (log scale)")
-    axis.set_ylabel("gain over pixels (points)")
-    axis.set_xticks(numbers, [f"{one:,}" for one in numbers])
-    axis.set_xticks([], minor=True)
+    _over_seen(axis, numbers)
 
 
 def bar_gains(tables: Mapping[str, Table], labels: int) -> dict[str, dict[str, Effect]]:

@@ -348,9 +348,10 @@ def test_the_probe_is_best_far_below_the_beta_of_the_bound() -> None:
     assert sorted(by_beta, key=lambda beta: by_beta[beta]["value"])[:3] == [0.5, 1, 0.25]
     assert recorded_value("05b", "05b/best_beta/the_bound", task="beta")["value"] == 1
     (gain,) = recorded_by_measure("05b", "probe_accuracy_at_best_beta")
-    assert gain["low"] > 1.5 and gain["high"] < 2.5, "about two points, below half of five"
+    assert [round(gain[key], 1) for key in ("value", "low", "high")] == [2.1, 1.6, 2.5]
+    assert recorded_value("05b", "05b/best_beta/the_probe", task="beta")["value"] == 0.001
     (price,) = recorded_by_measure("05b", "bound_at_best_beta")
-    assert price["low"] < 300 < price["high"]
+    assert round(price["value"]) == 303
 
 
 def test_pixels_lie_between_the_probe_at_a_small_beta_and_at_the_bound_s() -> None:
@@ -376,7 +377,11 @@ def test_whitening_flattens_the_right_side_of_the_curve_alone() -> None:
     assert round(white[0.001] - white[0.5], 1) == 1.8
     assert round(plain[0.001] - plain[0.5], 1) == 2.6
     assert white[4] - white[0.5] < 0.5 * (plain[2] - plain[0.5])
+    assert round(plain[2] - plain[0.5]) == 1 and round(white[2] - white[0.5], 1) == 0.1
     directions, in_use = values("effective_directions"), values("latents_in_use")
+    assert [round(directions[beta]) for beta in (0.01, 1, 0.001, 2)] == [17, 18, 14, 14]
+    of_pairs = [round(plain[beta], 1) for beta in (0.01, 1, 0.001, 2)]
+    assert of_pairs == [74.6, 72.6, 74.8, 73.4], "an equal count, and another accuracy"
     assert [round(directions[beta]) for beta in (0.001, 0.1, 0.25, 4)] == [14, 21, 21, 9]
     assert min(in_use[beta] for beta in in_use if beta <= 0.5) == 32 and in_use[4] < 16
 
@@ -436,6 +441,11 @@ def test_the_titles_of_the_figures_hold() -> None:
         r["id"].rpartition("_")[2]: r for r in recorded_by_measure("05b", "effective_directions")
     }
     assert directions["0.001"]["high"] < directions["1"]["low"], "fewer loud directions"
+    whole = {
+        r["id"]: r for r in recorded_by_measure("05b", "test_bound") if "fine_tuned" in r["id"]
+    }
+    late = whole["05b/test_bound/all_fine_tuned-from_scratch/800_steps"]
+    assert [round(late[key], 1) for key in ("value", "low", "high")] == [1.1, 0.3, 1.8]
     fewer = [by for by in recorded_effects("labels/scratch-fine_tuned").values() if 100 in by]
     supported = [by for by in fewer if (by[100].get("low") or 0) > 1]
     assert (len(supported), len(fewer)) == (5, 7), "three full marks and two hollow ones"

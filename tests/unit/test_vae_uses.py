@@ -129,11 +129,63 @@ def test_layers_of_a_vae_are_alike_to_themselves() -> None:
     model, images = small_vae(0), digits(2).images / 255
     widths = [features.shape[1] for features in vae_uses.layers(model, images).values()]
     assert widths == [784, 8, 4, 8, 784]
-    values = vae_uses.likeness(model, model, images)
+    values = vae_uses.likeness(model, model, images, get("joint.cka").reference)
     torch.testing.assert_close(values.diagonal(), torch.ones(5))
+    of_layers = [list(vae_uses.layers(model, images).values())] * 2
+    torch.testing.assert_close(values, representations.cka_table(*of_layers), rtol=1e-4, atol=1e-4)
     (axis,) = plt.subplots(squeeze=False)[1].flat
     vae_uses.draw_likeness(axis, values, list("abcde"), difference=False)
     assert len(axis.texts) == 25 and axis.texts[0].get_text() == "1.00"
+    plt.close("all")
+
+
+def test_the_products_of_images_are_drawn_class_by_class() -> None:
+    (axis,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_products(axis, torch.eye(6), per_class=2)
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "1", "2"]
+    assert list(axis.get_xticks()) == [0.5, 2.5, 4.5]
+    plt.close("all")
+
+
+def test_many_labels_read_a_code_however_loud_its_directions_are() -> None:
+    tasks = {factor: shapes.bars_task(factor, train=600, test=200) for factor in shapes.FACTORS}
+
+    def quiet(images: ImageSet) -> torch.Tensor:
+        """The rows of the ink, loud, and its columns, thirty times quieter."""
+        ink = images.images.squeeze(1) / 255
+        return torch.cat([ink.mean(2)[:, 8:20], ink.mean(1)[:, 8:20] / 30], dim=1).double()
+
+    plain, white = (
+        vae_uses.read_with_many(tasks, quiet, is_whitened=is_whitened)
+        for is_whitened in (False, True)
+    )
+    assert set(plain) == set(white) == set(shapes.FACTORS)
+    assert white["location"] > plain["location"] + 10
+
+
+def test_few_and_many_labels_stand_in_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(vae_uses, "show_table", lambda rows, header: shown.append((rows, header)))
+    tasks = {factor: shapes.bars_task(factor, train=400, test=50) for factor in shapes.FACTORS}
+    images = tasks["location"].train
+    vaes: dict[int, Any] = {
+        800: {70: vae_transfer.pretrain(images, 70, 800)},
+        0: {70: vae.mlp_vae(latent=4, widths=(8,)).eval()},
+    }
+    tables = {
+        factor: vae_uses.bars_study(factor, task, vaes, [16], 1, 0)
+        for factor, task in tasks.items()
+    }
+    many, by_pixels = vae_uses.show_over_seen(
+        tables, tasks, vaes, 16, representations.effective_directions
+    )
+    ((rows, header),) = shown
+    assert [row[0] for row in rows] == ["never trained", "800", "pixels"]
+    assert all(len(row) == len(header) == 6 for row in rows)
+    assert many[800] == vae_uses.read_over_seen(tasks, vaes)[800]
+    (axis,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_many_over_seen(axis, many, by_pixels, [800])
+    assert list(axis.lines[0].get_ydata()) == [many[800]["location"] - by_pixels["location"]]
     plt.close("all")
 
 
@@ -212,7 +264,7 @@ def test_a_leak_of_labels_lifts_the_accuracy_on_noise() -> None:
     assert vae_uses.accuracy_of_study(study, ("pretrain", "fit"), images) == 50
     two = vae_uses.only(digits(100), [4, 9])
     small, labels = vae_uses.some_digits(two, generator)
-    assert small.shape == (160, 49) and set(labels.tolist()) == {0, 1}
+    assert small.shape == (180, 49) and set(labels.tolist()) == {0, 1}
     assert vae_uses.accuracy_of_study(study, ("pretrain", "fit"), (small, labels)) == 50
     assert seen == [[40, 40, 20, 80]] * 2
 
@@ -226,6 +278,9 @@ def test_the_recorded_figures_are_drawn() -> None:
     vae_uses.draw_over_beta(axis, "validation_bound")
     assert axis.get_xscale() == "log" and axis.get_xticklabels()[0].get_text() == "0"
     vae_uses.draw_baselines(axis)
+    (loop,) = plt.subplots(squeeze=False)[1].flat
+    vae_uses.draw_over_directions(loop, "validation_accuracy_of_the_probe")
+    assert len(loop.lines[0].get_xdata()) == 12 and loop.texts[0].get_text() == "β = 0.001"
     assert axis.get_legend_handles_labels()[1] == ["raw pixels and PCA"]
     assert "means of 5 VAEs" in vae_uses.origin_of_betas()
     assert vae_uses.recorded_at(1, "validation_bound") > vae_uses.recorded_at(0, "validation_bound")
@@ -233,12 +288,12 @@ def test_the_recorded_figures_are_drawn() -> None:
     own = {"from scratch": -9.0, "encoder kept": -7.0, "source, as it is": -12.0}
     vae_uses.draw_ways(axis, own, 120)
     names = [label.get_text() for label in axis.get_yticklabels()]
-    assert len(names) == 7 and names[-1] == "source as it is"
+    assert len(names) == 7 and names[-1] == "source, as it is"
     stars = next(line for line in axis.lines if line.get_marker() == "*")
     assert list(stars.get_xdata()) == [2, -3]
     assert [names[round(place + 0.3)] for place in stars.get_ydata()] == [
         "encoder kept",
-        "source as it is",
+        "source, as it is",
     ]
     plt.close("all")
 

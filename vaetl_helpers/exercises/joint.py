@@ -712,8 +712,58 @@ def _(seed: int) -> Values:
     return two_features(seed)
 
 
+OF_FEATURES = (
+    "you multiplied features with features, [d, d], which does not fit where two widths differ: "
+    "the products of all pairs of images are x @ x.T, [n, n]"
+)
+BY_ENTRIES = (
+    "k @ m is a product of matrices, and the sum of its entries is 0 for centred features: k * m "
+    "multiplies entry by entry"
+)
+
+
+def cka_or_words(function: Function, inputs: Values) -> Values:
+    """What the function returns, or what it did where its matrices are of features."""
+    x, y = copied(inputs["x"]), copied(inputs["y"])
+    widths = (f"({x.shape[1]})", f"({y.shape[1]})")
+    try:
+        return {RESULT: plain(function(x, y))}
+    except RuntimeError as error:
+        if all(width in str(error) for width in widths):
+            return {RETURNED: OF_FEATURES}
+        raise
+
+
+@naive_cka.drive
+def _(function: Function, inputs: Values) -> Values:
+    return cka_or_words(function, inputs)
+
+
 naive_cka.compare(RESULT, says="that is not the naive CKA of these features")
 
+
+@naive_cka.judge
+def _(inputs: Values, outputs: Values) -> str | None:
+    refusal = naive_cka.compared(inputs, outputs)
+    if refusal == f"{RESULT}: {NAN}":
+        return f"{refusal}; {BY_ENTRIES}"
+    result = outputs.get(RESULT)
+    if isinstance(result, Tensor) and result.numel() == 1:
+        result = result.item()
+    is_rounding = isinstance(result, float) and abs(result) < 1e-13
+    return BY_ENTRIES if refusal and is_rounding else refusal
+
+
+naive_cka.wrong(
+    "features with features",
+    says=OF_FEATURES,
+    edit={"k, m = x @ x.T, y @ y.T": "k, m = x.T @ x, y.T @ y"},
+)
+naive_cka.wrong(
+    "one grand mean",
+    says="you took off one mean of all entries: each feature has its own, x.mean(0)",
+    edit={"x, y = x - x.mean(0), y - y.mean(0)": "x, y = x - x.mean(), y - y.mean()"},
+)
 naive_cka.wrong(
     "mean kept",
     says="the means are still in the features: take off that of each, x - x.mean(0)",
@@ -746,6 +796,17 @@ naive_cka.wrong(
             "x, y = (x - x.mean(0)) / x.std(0), (y - y.mean(0)) / y.std(0)"
         )
     },
+)
+
+naive_cka.wrong(
+    "products of matrices",
+    says=BY_ENTRIES,
+    last_line="return (k @ m).sum() / ((k @ k).sum() * (m @ m).sum()).sqrt()",
+)
+naive_cka.wrong(
+    "product of matrices above",
+    says=BY_ENTRIES,
+    last_line="return (k @ m).sum() / ((k * k).sum() * (m * m).sum()).sqrt()",
 )
 
 
@@ -787,7 +848,7 @@ def two_features(seed: int) -> Values:
         "minus 2/(n-2) times the inner product of the row sums",
         "the ratio that makes it 1 for equal features",
     ),
-    after="On independent features of any width it is about 0, where the naive estimate is near 1.",
+    after="On independent features of any width d it is about 0, where the naive one is d/(d + n).",
     form=number,
 )
 def debiased_cka(x, y):
@@ -810,8 +871,60 @@ def _(seed: int) -> Values:
     return two_features(seed)
 
 
+@debiased_cka.drive
+def _(function: Function, inputs: Values) -> Values:
+    return cka_or_words(function, inputs)
+
+
 debiased_cka.compare(RESULT, says="that is not the debiased CKA of these features")
 
+debiased_cka.wrong(
+    "features with features",
+    says=OF_FEATURES,
+    edit={
+        "k = (x @ x.T).fill_diagonal_(0)": "k = (x.T @ x).fill_diagonal_(0)",
+        "m = (y @ y.T).fill_diagonal_(0)": "m = (y.T @ y).fill_diagonal_(0)",
+    },
+)
+debiased_cka.wrong(
+    "third term missing",
+    says="the third term is missing: subtract 2/(n-2) times the product of the row sums",
+    edit={"return products + sums - cross": "return products + sums"},
+)
+debiased_cka.wrong(
+    "second term missing",
+    says="the second term is missing: add the product of the two total sums over (n-1)(n-2)",
+    edit={"return products + sums - cross": "return products - cross"},
+)
+debiased_cka.wrong(
+    "sum of products",
+    says="the second term is the product of two sums, k.sum() * m.sum(), and yours is the sum of "
+    "the products",
+    edit={
+        "sums = k.sum() * m.sum() / ((n - 1) * (n - 2))": (
+            "sums = (k * m).sum() / ((n - 1) * (n - 2))"
+        )
+    },
+)
+debiased_cka.wrong(
+    "trace",
+    says="the third term sums all entries of K̃M̃, and yours its diagonal: the sum is "
+    "k.sum(0) @ m.sum(0)",
+    edit={
+        "cross = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)": "cross = 2 * torch.trace(k @ m) / (n - 2)"
+    },
+)
+debiased_cka.wrong(
+    "centred in place of the terms",
+    says="you took the means off and left two terms out: without its diagonal a row no longer "
+    "sums to 0, so the sums and the row sums are needed",
+    edit={
+        "n = len(x)": "x, y = x - x.mean(0), y - y.mean(0)",
+        "return products + sums - cross": "return products",
+        "sums = k.sum() * m.sum() / ((n - 1) * (n - 2))": "",
+        "cross = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)": "",
+    },
+)
 debiased_cka.wrong(
     "diagonal kept",
     says="the diagonals are still in the Gram matrices: fill them with 0",
