@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
+import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -22,6 +24,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.device import best_device, best_precision, devices, synchronise
@@ -104,7 +108,8 @@ def predicted_step(
     """Seconds of a step that needs (FLOPs, bytes) where a machine does so many of each per second.
 
     overhead + max(FLOPs / rate of computing, bytes / rate of moving): the roofline, with what
-    Python and PyTorch need for a step in any case.
+    Python and PyTorch need for a step, as on a CPU. A GPU computes while Python hands over, so
+    there about the longer of the two counts, and the sum is at most twice too long.
     """
     return overhead + max(need / rate for need, rate in zip(needs, rates, strict=True))
 
@@ -118,6 +123,27 @@ def step_records(times: Mapping[tuple[str, int], Sequence[float]], batches: Sequ
             id = record_id("02", "step_seconds", name, *size)
             records.append(record(f"step on {name}, {', '.join(size)}", one, "s", id=id))
     return records
+
+
+class _Starts(TorchDispatchMode):
+    """Counts operations that start some work, without views of a tensor."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.count += function.namespace == "aten" and not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+def operations_started(model: nn.Module, loss_fn: LossFunction) -> int:
+    """How many operations one training step with Adam starts on a device, its views left out."""
+    step = training_step(deepcopy(model), loss_fn, 1, torch.device("cpu"))
+    step()  # Adam makes its averages in the first one
+    with _Starts() as starts:
+        step()
+    return starts.count
 
 
 def peak_flops(device: torch.device, size: int = 1024, dtype: torch.dtype = torch.float32) -> float:
@@ -263,6 +289,40 @@ def bytes_moved(model: nn.Module, images: Tensor) -> int:
     return FLOAT_BYTES * (10 * parameters + 4 * sum(sizes))
 
 
+class _Kept:
+    """What a forward pass keeps of one tensor, in a holder whose end can be noticed."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+class ActivationMeter(saved_tensors_hooks):
+    """Notes the most bytes that are kept for a backward pass at one time, the model's weights left
+    out: `peak`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.peak = 0
+        self._own = {parameter.data_ptr() for parameter in model.parameters()}
+        self._holders: Counter[int] = Counter()  # by address, as two may keep the same numbers
+        self._bytes: dict[int, int] = {}
+        super().__init__(self._keep, lambda kept: kept.tensor)
+
+    def _keep(self, tensor: Tensor) -> _Kept:
+        kept, address = _Kept(tensor.detach()), tensor.data_ptr()
+        if address not in self._own:
+            self._holders[address] += 1
+            self._bytes[address] = max(tensor.nbytes, self._bytes.get(address, 0))
+            self.peak = max(self.peak, sum(self._bytes.values()))
+            weakref.finalize(kept, self._let_go, address)
+        return kept
+
+    def _let_go(self, address: int) -> None:
+        self._holders[address] -= 1
+        if not self._holders[address]:
+            del self._holders[address], self._bytes[address]
+
+
 class EnergyMeter:
     """Measures the joules of a `with` block on an NVIDIA GPU, or assumes `watts` and says so.
 
@@ -356,7 +416,8 @@ class Receipt:
             lines["peak memory"] = f"{self.memory / 1e6:,.0f} MB"
         price = f"{self.price_per_hour} {self.currency} per hour"
         lines["energy"] = f"{self.joules / 3600:.3g} Wh ({self.energy_source})"
-        lines["rent"] = f"{self.cost:.2g} {self.currency} (at {price})"
+        cost = f"{self.cost:.2g}" if self.cost >= 0.001 else "less than 0.001"
+        lines["rent"] = f"{cost} {self.currency} (at {price})"
         return lines
 
     def show(self, title: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from vaetl_helpers import study
+from vaetl_helpers import claims, study
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.hardware import step_records
 from vaetl_helpers.output import record_id, say, show_record, show_table
@@ -20,6 +20,7 @@ from vaetl_helpers.recorded import recorded
 Ratio = tuple[float, float, float]  # mean and the ends of its interval
 Gains = Mapping[str, Mapping[str, Any]]  # network → levers → study.Effect
 CLOSE = 1.2  # lines that are less apart than this are said to be close
+ANOTHER_TRAINING = "512", "bf16", "fp16"  # levers with these in their names
 RECORDED_LEVERS = {"recorded, no AMX": "", "recorded, AMX": "amx"}  # by task of the record
 
 
@@ -54,7 +55,7 @@ def title_by_quickest(axes: Sequence[Axes], times: Times, batches: Sequence[int]
             at_end = {name: one[end] for (name, w), one in times.items() if w == width}
             quickest = min(at_end, key=lambda name: at_end[name])
             is_close = max(at_end.values()) < CLOSE * at_end[quickest]
-            said = "within 20 %" if is_close and len(at_end) > 1 else quickest
+            said = "no clear winner" if is_close and len(at_end) > 1 else quickest
             lines.append(f"{said} (batch {batches[end]:,})")
         axis.set_title("\n".join(lines))
 
@@ -106,7 +107,8 @@ class Estimate:
     """A step as it was measured on the CPU and as the roofline predicts it, in seconds.
 
     `roof_here` and `roof_there` are predicted without the overhead, for the CPU and for a GPU.
-    `elsewhere` are measured on the accelerators that are here.
+    `late` is how much longer the handing over may take for a GPU. `elsewhere` are measured on the
+    accelerators that are here.
     """
 
     network: str
@@ -115,6 +117,7 @@ class Estimate:
     measured: float
     roof_here: float
     roof_there: float
+    late: float = 0.0
     elsewhere: tuple[float, ...] = ()
 
     @property
@@ -123,17 +126,20 @@ class Estimate:
         return self.measured / self.overhead
 
     @property
-    def gains(self) -> tuple[float, float]:
-        """How many times as fast the GPU is: where it falls as short of its roof as the CPU, and
-        at its roof.
+    def there(self) -> tuple[float, float]:
+        """Seconds on the GPU at its roof; and in the bad case, as short of it as the CPU and late.
+
+        It computes while Python hands over, so the longer of the two counts.
         """
         short = max(1.0, (self.measured - self.overhead) / self.roof_here)
-        low, high = (self.measured / (self.overhead + x * self.roof_there) for x in (short, 1))
-        return low, high
+        late = max(self.overhead + self.late, short * self.roof_there)
+        return max(self.overhead, self.roof_there), late
 
-    def gain_if_late(self, delay: float) -> float:
-        """The lower of the gains if the GPU's step had so many seconds of overhead more."""
-        return self.measured / (self.measured / self.gains[0] + delay)
+    @property
+    def gains(self) -> tuple[float, float]:
+        """How many times as fast the GPU is in the bad case, and at its roof."""
+        best, worst = self.there
+        return self.measured / worst, self.measured / best
 
     @property
     def said(self) -> str:
@@ -149,7 +155,7 @@ def show_estimates(estimates: Sequence[Estimate], gpu: str, present: Sequence[st
         seconds = (
             one.measured,
             one.overhead + one.roof_here,
-            one.overhead + one.roof_there,
+            one.there[0],
             *one.elsewhere,
         )
         times = (f"{1e3 * each:.2f} ms" for each in seconds)
@@ -167,6 +173,12 @@ def show_estimates(estimates: Sequence[Estimate], gpu: str, present: Sequence[st
             "this code on any GPU: at most about",
         ),
     )
+
+
+def answered_here(own: study.Effect) -> str:
+    """What an effect that was measured on this machine answers to a bet about the ledger."""
+    delta = claims.DELTAS["times"]
+    return str(study.verdict(own, delta, own.p, own.p_of_margin(delta)))
 
 
 def show_operations(steps: Mapping[str, Callable[[], Any]], places: int = 5) -> None:
@@ -233,6 +245,23 @@ def show_levers(
             records.append(effect.to_record(f"{network}: {name}", "times", id=id))
     header = ("network", "levers", f"here (95 %, {turns} turns)", *others)
     show_table(rows, header=header, records=records)
+
+
+def free_levers(network: str, of_network: Mapping[str, Any]) -> str:
+    """The fastest levers that leave the training as it is, in two lines, and whether they gain.
+
+    The fastest is the one whose interval begins highest.
+    """
+    free = {
+        name: effect.times
+        for name, effect in of_network.items()
+        if not any(word in name for word in ANOTHER_TRAINING)
+    }
+    best = max(free, key=lambda name: free[name][1])
+    mean, low, high = free[best]
+    if low <= 1:
+        return f"{network}: no gain is shown here,\n{best} {mean:.1f} [{low:.2f}, {high:.2f}]"
+    return f"{network}: {mean:.1f} [{low:.1f}, {high:.1f}] times for nothing,\n{best}"
 
 
 def _interval(ratio: Ratio) -> str:

@@ -255,6 +255,9 @@ def _legend_of_the_rest(axis: Axes) -> None:
         axis.legend(rest.values(), rest, frameon=False, fontsize=10)
 
 
+CLOSE_ROOFS = 3.0  # two flat roofs that are less apart leave no room for a name between them
+
+
 def roofline(
     points: Mapping[str, Sequence[tuple[float, float]]],
     bandwidth: float,
@@ -287,12 +290,16 @@ def roofline(
         roof = [in_cache * ends[0], peak, peak]
         axis.plot([ends[0], peak / in_cache, ridge], roof, "-.", color=GREY, linewidth=2)
     flat = f"computing ends at {peak / 1e9:,.0f} GFLOP/s"
-    axis.annotate(flat, (ends[1], peak), xytext=(0, 8), ha="right", **style)
+    tops = [top for top, _ in (others or {}).values()]
+    # A name stands above its roof, or below it where another roof lies just above.
+    is_below = any(peak <= top < CLOSE_ROOFS * peak for top in tops)
+    axis.annotate(flat, (ends[1], peak), xytext=(0, -16 if is_below else 8), ha="right", **style)
     for name, (top, slant) in (others or {}).items():
         bend = top / slant
         roof = [slant * ends[0], top, top]
         axis.plot([ends[0], bend, ends[1]], roof, "--", color=GREY, linewidth=1)
-        axis.annotate(name, (ends[1], top), xytext=(0, 8), ha="right", **style)
+        is_below = top < peak < CLOSE_ROOFS * top
+        axis.annotate(name, (ends[1], top), xytext=(0, -16 if is_below else 8), ha="right", **style)
     for number, (name, of_network) in enumerate(points.items()):
         colour = COLOURS[number % len(COLOURS)]
         small, large = of_network[0], of_network[-1]
@@ -328,11 +335,13 @@ def crossover(
     *,
     alt: str,
     height: float = 4.2,
+    up_to: Mapping[int, Lines] | None = None,
 ) -> list[Axes]:
     """Milliseconds per training step over the batch size: a panel for each width of a network.
 
     `own` are the lines measured here, bold; `others` are those of other machines or predicted, thin
-    and dashed. All are (batch sizes, seconds), and carry their names at their right ends.
+    and dashed. All are (batch sizes, seconds), and carry their names at their right ends. From one
+    of the `others` a band may reach `up_to` other seconds.
     """
     axes = panels([f"width {width:,}" for width in own], alt, height)
     others = others or {width: {} for width in own}
@@ -340,6 +349,9 @@ def crossover(
         colours = _colours_of(own[width], others[width])
         for name, (batches, seconds) in others[width].items():
             axis.plot(batches, _milliseconds(seconds), "--", color=colours[name], linewidth=1.2)
+        for name, (batches, seconds) in (up_to or {}).get(width, {}).items():
+            low, high = _milliseconds(others[width][name][1]), _milliseconds(seconds)
+            axis.fill_between(batches, low, high, color=colours[name], alpha=0.2, linewidth=0)
         for name, (batches, seconds) in own[width].items():
             axis.plot(batches, _milliseconds(seconds), "o-", color=colours[name], linewidth=2.5)
         axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="ms per step")

@@ -112,7 +112,8 @@ recall("02b")
 # | **resident** | the whole set lies on the device as uint8, and a batch is cut out at once | `images.index_select(0, rows).div(255)` |
 # | **fused** | Adam makes its update in one operation instead of many, so that the overhead is paid once | `Adam(model.parameters(), fused=True)` |
 # | **channels last** | all channels of one pixel lie side by side, as a filter needs them | `model.to(memory_format=torch.channels_last)` |
-# | **bf16** | products are computed in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits | `with torch.autocast("cpu", torch.bfloat16):` around the loss |
+# | **bf16** | products are computed in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits | `with torch.autocast(device.type, torch.bfloat16):` around the loss |
+# | **fp16** | on an NVIDIA GPU only: the same in *float16*, whose small range needs a scaled loss | `fit(..., precision="fp16")` |
 # | **batch 512** | fewer, larger steps, which is *another training*, as chapter 1b showed | `batch_size=512` |
 # | **accumulated** | a batch is taken in four pieces, which saves memory and no time | exercise 1 |
 #
@@ -123,17 +124,19 @@ recall("02b")
 # PyTorch says of many processors that they support bfloat16, but that promises no speed.
 # Units for whole products of bfloat16 *matrices*, which Intel calls AMX, make them quick.
 # A processor may have only the older `avx512_bf16` or neither, and then bfloat16 can be slower than float32.
-# So read the flags, where the system tells them, and time one product of two 1024 × 1024 matrices in both types.
+# GPUs differ, too: the T4 that Colab and Kaggle lend has tensor cores for float16 and none for bfloat16.
+# So read a CPU's flags, where the system tells them, and time one product of two large matrices in each type.
 
 # %%
-rates = {
-    dtype: hardware.peak_flops(P.device, 1024, dtype)
-    for dtype in (torch.float32, torch.bfloat16)
-}
+has_fp16 = P.device.type == "cuda"
+side = 1024 if P.device.type == "cpu" else 4096
+dtypes = [torch.float32, torch.bfloat16] + [torch.float16] * has_fp16
+rates = {dtype: hardware.peak_flops(P.device, side, dtype) for dtype in dtypes}
+flags = hardware.bf16_units() if P.device.type == "cpu" else {}
 show_table(
-    hardware.bf16_units()
-    | {str(dtype): f"{2e3 * 1024**3 / rate:.1f} ms" for dtype, rate in rates.items()},
-    header=("bfloat16 here", ""),
+    flags
+    | {str(dtype): f"{2e3 * side**3 / rate:.1f} ms" for dtype, rate in rates.items()},
+    header=(f"{side} x {side} on {P.device.type}", ""),
 )
 
 # %%
@@ -152,7 +155,10 @@ levers = {
     "resident, batch 512, bf16": Levers(batch_size=512, bf16=True),
     "resident, accumulated": Levers(pieces=4),
 }
-of_cnn = "DataLoader", "resident", "resident, channels last", "resident, bf16"
+of_cnn = ["DataLoader", "resident", "resident, channels last", "resident, bf16"]
+if has_fp16:
+    levers["resident, fp16"] = Levers(fp16=True)
+    of_cnn.append("resident, fp16")
 pulled = {
     "VAE": {name: one for name, one in levers.items() if "channels" not in name},
     "CNN": {name: levers[name] for name in of_cnn},
@@ -184,31 +190,22 @@ gains = {network: ratios(of_network) for network, of_network in seconds.items()}
 
 # %% slide="Pull the free levers first"
 others = hardware_comparisons.recorded_levers()  # on two other machines
-ANOTHER_TRAINING = "512", "bf16"  # levers with these in their names
-
-
-def title(network):
-    """Says which levers were fastest that leave the training as it is."""
-    free = {
-        name: effect.times[0]
-        for name, effect in gains[network].items()
-        if not any(word in name for word in ANOTHER_TRAINING)
-    }
-    best = max(free, key=free.get)
-    return f"{network}: {free[best]:.1f} times for nothing,\n{best}"
-
-
+titles = {
+    network: hardware_comparisons.free_levers(network, of_network)
+    for network, of_network in gains.items()
+}
 plots.gains(
     {
         network: {name: effect.times for name, effect in of_network.items()}
         for network, of_network in gains.items()
     },
-    titles={network: title(network) for network in gains},
+    titles=titles,
     before={
         "resident": "resident, not fused",
         "resident, not fused": "DataLoader, ready",
         "resident, batch 512": "resident",
         "resident, bf16": "resident",
+        "resident, fp16": "resident",
         "resident, accumulated": "resident",
         "resident, channels last": "resident",
         "resident, batch 512, bf16": "resident, batch 512",
@@ -225,7 +222,7 @@ settle("hardware.resident", gains["VAE"]["resident"].times[0])
 # %% [markdown]
 # Each row is a *set* of levers.
 # The round point is your machine, the square a recorded machine without AMX, and the diamond one with it.
-# A mark on the dashed line at 1 gains nothing, and the bar through it is its 95 % interval.
+# A mark on the dashed line at 1 gains nothing, and the bar through it is its 95 % interval; where that holds 1, no gain has been shown.
 # The arrow below your point begins at the set without the last lever, so in the row "resident, bf16" it shows what bf16 alone does here, and an arrow to the left is a loss.
 # `torch.compile` has no row, because its translation may take longer than all rows together; the appendix times it.
 #
@@ -246,22 +243,22 @@ hardware_comparisons.show_levers(gains, others, P.repeats)
 # Without bf16 both machines agree on the order, and nearly on the size of each gain.
 # With it they contradict each other: AMX turns 3.11 into 5.06, the best set of all, while the machine that has only `avx512_bf16` falls from 2.73 to 1.65 by the same line.
 # The CNN moves little on either.
-# So bf16 is worth its units and not its bits, and the two products that you timed above say beforehand which of the two machines yours resembles.
+# So bf16 is worth its units and not its bits, and on a CPU the two products that you timed above say beforehand which of the two machines yours resembles.
+# On a GPU they say which 16-bit type to take.
 # No list of levers holds for every machine, and a lever is worth what you measure.
 #
 # ### What does bfloat16 cost?
 #
 # Eight significant bits are few.
-# Does the network still learn as well?
-# We train the same CNN, with channels last, from the same six seeds in float32 and in bfloat16, and compare the accuracy on validation images seed by seed.
+# Does the network still learn as well at the beginning, where it learns most?
+# We train the same CNN, with channels last, from the same six seeds in float32 and in bfloat16, for one short epoch, and compare the accuracy on validation images seed by seed.
 
 # %%
 predict("hardware.bf16")
 
 # %%
-differences = []
+reached = {"no": [], "bf16": []}
 for number in range(6):
-    accuracy = {}
     for precision in ("no", "bf16"):
         torch.manual_seed(P.seed + number)
         network = nets.small_cnn().to(P.device, memory_format=torch.channels_last)
@@ -274,8 +271,12 @@ for number in range(6):
             precision=precision,
             quiet=True,
         )
-        accuracy[precision] = 100 * evaluate(network, data.validation)["accuracy"]
-    differences.append(accuracy["bf16"] - accuracy["no"])
+        reached[precision].append(100 * evaluate(network, data.validation)["accuracy"])
+differences = np.subtract(reached["bf16"], reached["no"])
+print(
+    f"after {4 * P.images // 3 // 32} steps: float32 {np.mean(reached['no']):.1f} %, "
+    f"bfloat16 {np.mean(reached['bf16']):.1f} % of the validation images right"
+)
 change, low, high = study.mean_interval(differences)
 report(
     "accuracy of bf16 minus float32",
@@ -299,6 +300,7 @@ settle("hardware.bf16", found)
 
 # %% [markdown]
 # The bet is settled by the whole interval and not by its middle: only if both ends lie within a point of 0 have these seeds shown that the accuracy stays.
+# What it shows holds for these first steps; in a whole training small errors could still add up, so compare your own at its end.
 # The weights and their updates stay in float32, while the products, and the activations that come out of them, are bfloat16.
 # That is *mixed precision*.
 #
@@ -341,6 +343,26 @@ gap = max(
 print("the same weights, up to rounding:", gap < 1e-6)
 
 # %% [markdown]
+# And the memory?
+# Count what the forward passes of a CNN keep for its backward passes, at the moment when it is most.
+
+# %%
+cnn = nets.small_cnn()
+for size in (100, 32):
+    meter = hardware.ActivationMeter(cnn)
+    with meter:
+        accumulated_checked(
+            cnn,
+            nn.functional.cross_entropy,
+            torch.optim.SGD(cnn.parameters(), lr=0.1),
+            some,
+            names,
+            size,
+        )
+    print(f"at most {size} images at a time: {meter.peak / 1e6:.1f} MB of activations")
+
+# %% [markdown]
+# The largest piece decides, a third of the batch here, so the memory falls to about a third.
 # `fit(..., micro_batch=32)` does the same.
 # When memory runs out in the middle of an epoch, `fit` begins the epoch again with pieces of half the size, and says so.
 # A network with BatchNorm computes its statistics from each *piece*, so there the result is not quite the same.
@@ -572,6 +594,8 @@ print(
 checkpoint_checked = check("hardware.resume", checkpoint)
 
 # %% [markdown]
+# Copying matters because `state_dict()` hands out the very tensors that the next step changes, so that a state taken after epoch 1 would hold the weights of the end.
+#
 # See the idea at work in `fit`, which saves weights, optimiser and finished epochs.
 # Instead of keeping the random state it begins each epoch with a seed made of the run's seed and the epoch, which serves the same purpose.
 #
@@ -631,6 +655,11 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 #
 # What does one pass of the CNN cost here, with resident data, fused Adam and channels last, in float32?
 # The receipt lists time and operations, the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the rent of a machine.
+# Chapter 2's roofline had this CNN well below both roofs, though without channels last.
+# How near to the flat roof does it come now?
+
+# %%
+predict("hardware.share")
 
 # %%
 best = hardware.peak_flops(P.device, 1024 if P.device.type == "cpu" else 4096)
@@ -645,22 +674,35 @@ with hardware.EnergyMeter(30, P.device) as meter:
     )
 bill = hardware.receipt(final_history, final, train, meter, peak=best)
 bill.show("the CNN, one pass")
-report("share_of_peak", bill.flops / bill.seconds / bill.peak, id="02/share_of_peak")
+share = bill.flops / bill.seconds / bill.peak
+report("share_of_peak", share, id="02/share_of_peak")
+times_as_many = 50 * 60_000 / bill.images
+print(
+    f"50 epochs of 60,000 images at this speed: "
+    f"{times_as_many * bill.seconds / 60:.0f} minutes, "
+    f"{times_as_many * bill.joules / 3600:.2g} Wh, "
+    f"{times_as_many * bill.cost:.2g} {bill.currency}"
+)
+
+# %%
+settle("hardware.share", 100 * share)
 
 # %% [markdown]
-# Look at the share of the peak: it says how much of what the cores in use *can* do the network really used.
+# The rest of the peak is what a better layout or a better program could still gain here, before any other machine is needed.
+# And the rent of such a training is small: for networks of this size it is your waiting that a GPU saves, and hardly money.
 #
 # ## 5. So, what can be had for nothing?
 #
 # The next cell says it of this machine, of levers that leave the training as it is.
 
 # %%
-for network in gains:
-    print(title(network).replace("\n", " by "))
+for one in titles.values():
+    print(one.replace("\n", " with "))
 
 # %% [markdown]
 # Pull these levers before you rent a GPU, and measure each, because the next machine gives another order.
-# A larger batch may gain half as much again, but then you train differently and have to compare accuracies, too.
+# Where the interval holds 1, measure longer before you believe in a gain.
+# On the recorded machines a batch of 512 gained a quarter to a third more, but then you train differently and have to compare accuracies, too.
 # Two processes give the same weights as one, and pay only where a step takes much longer than the way of its gradients.
 # A checkpoint after every epoch makes a borrowed machine as good as your own.
 
@@ -774,7 +816,7 @@ my_bets("02b")
 # The older relative of bfloat16, *float16*, has more digits but a small range, so gradients vanish in it unless the loss is scaled up first.
 # `fit(..., precision="fp16")` does that, on a GPU.
 # By default `fit` takes bfloat16 if the device has it and float32 otherwise.
-# The T4 that Colab and Kaggle lend has tensor cores for float16 and integers but not for bfloat16, so try `precision="fp16"` there.
+# So on a T4 choose `precision="fp16"` yourself.
 #
 # ### torch.compile
 #

@@ -82,3 +82,32 @@ def test_parts_give_the_weights_of_the_whole_batch():
         optimizers[1].step()
         for a, b in zip(model.parameters(), whole.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_a_checkpoint_that_lacks_a_key_is_told_without_the_answer_and_its_other_fault():
+    def message(function):
+        return evaluate(get("hardware.resume"), function, [0]).message
+
+    def without_rng(*run):
+        saved = hardware.checkpoint(*run)
+        del saved["rng"]
+        return saved
+
+    def neither_copied(model, optimizer, epoch):
+        return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
+
+    assert 'lacks "rng"' in message(without_rng)
+    assert "get_rng_state" not in message(without_rng) and "changed" not in message(without_rng)
+    assert "weights changed while training went on" in message(neither_copied)
+
+
+def test_gradients_from_before_the_call_are_named():
+    def cleared_after(model, loss_fn, optimizer, images, labels, micro_batch):
+        for part, names in zip(images.split(micro_batch), labels.split(micro_batch), strict=True):
+            (loss_fn(model(part), names) * len(part) / len(images)).backward()
+        optimizer.step()
+        for parameter in model.parameters():
+            parameter.grad = None
+
+    outcome = evaluate(get("hardware.accumulate"), cleared_after, [0])
+    assert "gradients from before the call are still there" in outcome.message

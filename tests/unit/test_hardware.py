@@ -730,3 +730,32 @@ def test_the_crossover_names_each_line_once_at_its_end() -> None:
         assert [line.get_ydata()[-1] for line in axis.lines] == pytest.approx([3.9, 4.0])
     assert axes[0].get_ylim() == axes[1].get_ylim()
     plt.close(axes[0].figure)
+
+
+def test_operations_that_only_look_at_a_tensor_are_not_counted_as_started() -> None:
+    model = mlp_classifier(8)
+    before = [parameter.clone() for parameter in model.parameters()]
+    started = hardware.operations_started(model, classification_loss)
+    assert 10 < started < 40, "and not the more than a hundred calls of the profiler"
+    assert started == hardware.operations_started(mlp_classifier(64), classification_loss)
+    assert started < hardware.operations_started(small_cnn(), classification_loss)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_an_activation_meter_notes_the_most_that_is_kept_at_one_time() -> None:
+    model = mlp_classifier(8)
+    peaks = []
+    for size in (40, 10):
+        meter = hardware.ActivationMeter(model)
+        with meter:
+            for part in torch.rand(40, 1, 28, 28).split(size):
+                model(part).sum().backward()
+        peaks.append(meter.peak)
+    inputs_and_hidden = 4 * 40 * (784 + 8)
+    assert inputs_and_hidden <= peaks[0] < 1.1 * inputs_and_hidden
+    assert peaks[0] == pytest.approx(4 * peaks[1], rel=0.05)
+
+
+def test_a_small_rent_is_no_power_of_ten() -> None:
+    bill = Receipt(seconds=0.9, images=6144, flops=4e10, joules=27, energy_source="assumed 30 W")
+    assert bill.lines()["rent"] == "less than 0.001 USD (at 0.35 USD per hour)"

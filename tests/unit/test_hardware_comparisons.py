@@ -9,26 +9,29 @@ import pytest
 
 from vaetl_helpers import hardware_comparisons as comparisons
 from vaetl_helpers import plots, study
+from vaetl_helpers.practice import bets
 from vaetl_helpers.recorded import recorded, recorded_records
 
 ONE, TWO = "CPU, 1 thread", "CPU, 2 threads"
 TIMES = {(ONE, 64): [1e-3, 8e-3], (TWO, 64): [1.1e-3, 4e-3]}
 
 
-def test_an_estimate_is_a_range_from_as_short_as_here_to_the_roof() -> None:
-    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, roof_here=2e-3, roof_there=1e-4)
+def test_an_estimate_is_a_range_from_the_bad_case_to_the_roof() -> None:
+    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, roof_here=2e-3, roof_there=6e-4)
     assert one.limit == pytest.approx(9)
-    assert one.gains == pytest.approx((9 / 1.4, 9 / 1.1))  # four times the roof, and once
-    assert one.said == "6.4 to 8.2"
-    assert one.gain_if_late(1e-3) == pytest.approx(9 / 2.4)
+    assert one.there == pytest.approx((1e-3, 2.4e-3))  # Python decides; four times the roof
+    assert one.gains == pytest.approx((9 / 2.4, 9))
+    assert one.said == "3.8 to 9.0"
+    small = comparisons.Estimate("MLP", 1, 3e-4, 4e-4, 1e-4, 1e-5, late=2e-4)
+    assert small.gains == pytest.approx((0.8, 4 / 3)), "the GPU may be the slower one"
     quick = comparisons.Estimate("VAE", 8, 1e-3, 2e-3, roof_here=2e-3, roof_there=1e-3)
-    assert quick.gains == (1, 1) and quick.said == "1.0", "a step below its roof is no shortfall"
+    assert quick.gains == (2, 2) and quick.said == "2.0", "a step below its roof is no shortfall"
 
 
 def test_estimates_have_a_column_for_each_accelerator_that_is_here(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, 2e-3, 1e-4, (5e-4,))
+    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, 2e-3, 1e-4, elsewhere=(5e-4,))
     comparisons.show_estimates([one], "T4", ["CUDA"])
     header, _, row = capsys.readouterr().out.strip().splitlines()
     assert "CUDA, measured" in header and "0.50 ms" in row
@@ -53,7 +56,35 @@ def test_a_speedup_pays_from_the_batch_after_which_it_always_does(
 def test_a_title_names_the_quickest_at_both_ends() -> None:
     axes = plots.panels(["width 64"], "alt")
     comparisons.title_by_quickest(axes, TIMES, [1, 256])
-    assert "within 20 % (batch 1)\nCPU, 2 threads (batch 256)" in axes[0].get_title()
+    assert "no clear winner (batch 1)\nCPU, 2 threads (batch 256)" in axes[0].get_title()
+
+
+@pytest.mark.parametrize(
+    ("ratios", "answer"),
+    [
+        ([30.0, 32, 31, 29, 33], "supported"),
+        ([0.5, 0.52, 0.51, 0.49, 0.5], "contradicted"),
+        ([1.01, 0.99, 1.02, 0.98, 1.0], "no gain"),
+        ([0.5, 2, 1, 3, 0.7], "undecided"),
+    ],
+)
+def test_a_gpu_that_is_here_settles_the_bet(ratios: list[float], answer: str) -> None:
+    assert comparisons.answered_here(study.effect_of(np.log(ratios))) == answer
+    assert answer in bets.find("hardware.essential").choices
+
+
+def test_free_levers_are_those_whose_interval_begins_highest() -> None:
+    of_network = {
+        "resident": study.effect_of(np.log([2.0, 2.1, 1.9])),
+        "resident, fused": study.effect_of(np.log([1.0, 9.0, 3.0])),
+        "resident, fp16": study.effect_of(np.log([5.0, 5.1, 4.9])),
+    }
+    said = comparisons.free_levers("VAE", of_network)
+    assert re.fullmatch(r"VAE: 2\.0 \[1\.\d, 2\.\d\] times for nothing,\nresident", said)
+    unsure = {"resident": study.effect_of(np.log([1.0, 3.0, 1.2]))}
+    assert comparisons.free_levers("CNN", unsure).startswith(
+        "CNN: no gain is shown here,\nresident"
+    )
 
 
 def test_a_busy_core_is_told_only_where_threads_are_slow_throughout(

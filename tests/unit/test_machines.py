@@ -421,12 +421,17 @@ def bench(seconds: float = 300, **settings: Any) -> Bench:
 def test_passes_train_and_each_lever_does_what_it_says() -> None:
     images = bench().images
     torch.manual_seed(0)
-    for levers in (Levers(), Levers(resident=False, waits=True), Levers(pieces=4, bf16=True)):
+    for levers in (
+        Levers(),
+        Levers(resident=False, waits=True),
+        Levers(pieces=4, bf16=True),
+        Levers(fp16=True),
+    ):
         one = Pass(NETWORKS["VAE"], images, levers)
         before = [parameter.clone() for parameter in one.model.parameters()]
         one()
         moved = [bool((a != b).any()) for a, b in zip(before, one.model.parameters(), strict=True)]
-        assert all(moved)
+        assert all(moved) and all(one.isfinite().all() for one in one.model.parameters())
         assert one.adam.defaults["fused"] is True
     usual = Pass(NETWORKS["CNN"], images, Levers(resident=False))
     assert [len(batch) for batch, _ in usual.batches(usual.source)] == [128, 128]

@@ -138,6 +138,26 @@ def test_a_roofline_bends_where_memory_and_computing_meet() -> None:
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["MLP"]
 
 
+def test_names_of_roofs_that_are_close_do_not_overlap() -> None:
+    points = {"MLP": [(1.0, 1e11), (50.0, 4e12)]}
+    others = {"T4": (8.1e12, 3.2e11), "H100": (6.7e13, 3.35e12)}
+    for peak, below in ((5e12, "computing ends at 5,000 GFLOP/s"), (1.9e13, "T4")):
+        axis = plots.roofline(points, 3e11, peak, title="A GPU", alt="alt", others=others)
+        named = {one.get_text(): one for one in axis.texts if one.get_text()}
+        assert [name for name, one in named.items() if one.xyann[1] == -16] == [below]
+        assert not any("cache" in name for name in named)
+
+
+def test_a_band_reaches_from_a_line_up_to_another() -> None:
+    own = {64: {"CPU": ([1, 8], [4e-4, 8e-4])}}
+    others = {64: {"T4": ([1, 8], [2e-4, 3e-4])}}
+    up_to = {64: {"T4": ([1, 8], [5e-4, 5e-4])}}
+    (axis,) = plots.crossover(own, others, up_to=up_to, alt="alt")
+    (band,) = axis.collections
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(0.5)
+    assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(0.2)
+
+
 def test_columns_and_rows_of_a_grid_are_named_once() -> None:
     figure = plots.image_grid(
         torch.zeros(6, 1, 4, 4), ["first", "second"], "Grid", "alt", columns=3, tops=list("abc")

@@ -109,6 +109,7 @@ class Levers:
     fused: bool = True
     channels_last: bool = False
     bf16: bool = False
+    fp16: bool = False  # with a scaled loss, on a GPU
     pieces: int = 1
     ready: bool = False  # the DataLoader takes float tensors that lie ready, and makes no pictures
     workers: int = 0  # processes of the DataLoader's own
@@ -146,6 +147,7 @@ class Pass:
             self.model = self.model.to(memory_format=torch.channels_last)
         fused = True if levers.fused else None  # None: as PyTorch chooses
         self.adam = torch.optim.Adam(self.model.parameters(), fused=fused)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=levers.fp16)
         self.source = self._source(images, levers.workers)
         self.first = self._source(first_part(images))
 
@@ -181,16 +183,20 @@ class Pass:
             next(iter(self.source))
 
     def _train(self, source: Source) -> None:
+        dtype = torch.float16 if self.levers.fp16 else torch.bfloat16
+        is_mixed = self.levers.bf16 or self.levers.fp16
         for images, labels in self.batches(source):
             self.adam.zero_grad()
             pieces = zip(
                 images.chunk(self.levers.pieces), labels.chunk(self.levers.pieces), strict=True
             )
             for piece, piece_labels in pieces:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.levers.bf16):
+                with torch.autocast(self.device.type, dtype, enabled=is_mixed):
                     loss, _ = loss_and_monitored(self.loss_fn(self.model, piece, piece_labels))
-                (loss * (len(piece) / len(images))).backward()
-            self.adam.step()
+                # Not enabled, the scaler hands on the loss, and steps as Adam does.
+                self.scaler.scale(loss * (len(piece) / len(images))).backward()
+            self.scaler.step(self.adam)
+            self.scaler.update()
             if self.levers.waits:
                 loss.item()
         synchronise(self.device)
