@@ -597,7 +597,7 @@ def test_every_recorded_machine_is_there_and_ones_own_comes_first(tmp_path: Path
         recorded.recorded_machines(tmp_path / "other.json")
 
 
-def test_the_figure_shows_the_chosen_machine_and_ones_own_line_on_top(
+def test_the_figure_shows_the_chosen_machine_above_the_wide_line_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: dict[str, Any] = {}
@@ -612,7 +612,7 @@ def test_the_figure_shows_the_chosen_machine_and_ones_own_line_on_top(
     assert chosen["choices"][:2] == ["Faked T4", "Another"]
     (axis,) = chosen["figure"].axes
     assert axis.get_lines()[1].get_zorder() >= axis.get_lines()[0].get_zorder()
-    assert [line.get_label() for line in axis.get_lines()] == ["recorded CUDA", "CPU here"]
+    assert [line.get_label() for line in axis.get_lines()] == ["here: CPU", "there: CUDA"]
     assert widgets.machine_rows(files)[0] == (
         "recorded (Faked T4, 2026-01-31)",
         "not measured",

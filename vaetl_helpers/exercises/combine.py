@@ -821,8 +821,8 @@ verdict.wrong(
 @exercise(
     id="combine.excess_loss",
     level=2,
-    after="Where both losses on training images are equal, neither the rate nor the moment of "
-    "stopping decides who is ahead, so what is left is how well they generalise.",
+    after="Where both losses on training images are equal, the moment of stopping no longer "
+    "decides. Whether the learning rate does is the next question.",
     alternative="The difference of the two gaps, unseen minus training, is the same number here, "
     "because the training losses cancel.",
     minutes=12,
