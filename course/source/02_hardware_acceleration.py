@@ -345,7 +345,7 @@ settle("hardware.batch", seconds["MLP", 512] / seconds["MLP", 8])
 # The large batch lies further right than the small one, because the weights are read once and used for more images.
 # A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
 # One that lies above the roof of the memory has found part of its numbers in the cache.
-# A point well below both roofs is limited by something else: a layer whose shape suits the processor badly, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is; an appendix takes a step apart.
+# A point well below both roofs is limited by something else: an operation that does hardly any FLOPs, such as pooling, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is; an appendix takes a step apart.
 #
 # ## 4. When does an accelerator help?
 #
@@ -495,7 +495,7 @@ settle("hardware.limit", estimates[0].limit)  # of the MLP with 8 images
 
 # %% [markdown]
 # On our machine the formula was right within a factor of two for the MLP and the VAE, but the CNN with 512 images took several times as long.
-# Its step is over a hundred overheads long, so it must be the shape of its layers that suits the processor badly.
+# A profile puts about half of its step into pooling and ReLU, which do hardly any FLOPs.
 # Where a step is *shorter* than predicted, as the VAE's with 8 images can be, its weights were in the cache and not in memory, so the formula is no lower bound.
 #
 # ### Your own network
@@ -778,7 +778,7 @@ hardware_comparisons.show_operations(
 # Those calls are the overhead.
 # A GPU is given only the others, about twenty, and they are what section 4 assumes to start late.
 #
-# One kind of operation is missing in these counts, because in a step it is small: adding, multiplying or clipping number by number.
+# One kind of operation is missing in these counts, because in a step of the MLP it is small, though not in one of the CNN: adding, multiplying or clipping number by number.
 # It does one FLOP with each number that it moves, so it lies far left under the slanted roof.
 # How many operations per second does it reach, beside a product of matrices?
 

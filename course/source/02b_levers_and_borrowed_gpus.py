@@ -111,7 +111,7 @@ recall("02b")
 # | **ready** | the pictures have been turned into tensors beforehand, at the cost of four times the memory | `DataLoader(TensorDataset(images, labels), 128, shuffle=True)` |
 # | **resident** | the whole set lies on the device as uint8, and a batch is cut out at once | `images.index_select(0, rows).div(255)` |
 # | **fused** | Adam makes its update in one operation instead of many, so that the overhead is paid once | `Adam(model.parameters(), fused=True)` |
-# | **channels last** | all channels of one pixel lie side by side, as a filter needs them | `model.to(memory_format=torch.channels_last)` |
+# | **channels last** | all channels of one pixel lie side by side, so that pooling and filters read them in one go | `model.to(memory_format=torch.channels_last)` |
 # | **bf16** | products are computed in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits | `with torch.autocast(device.type, torch.bfloat16):` around the loss |
 # | **fp16** | on an NVIDIA GPU only: the same in *float16*, whose small range needs a scaled loss | `fit(..., precision="fp16")` |
 # | **batch 512** | fewer, larger steps, which is *another training*, as chapter 1b showed | `batch_size=512` |
@@ -229,7 +229,7 @@ settle("hardware.resident", gains["VAE"]["resident"].times[0])
 # Read the VAE's first two rows.
 # Most of what resident data gain is had by not making a picture of each image; the worker needs a core of its own for it, and on a machine whose cores are busy it gains little or nothing.
 # The CNN needs about twice as many FLOPs per image and reaches a much lower rate.
-# So computing takes most of its time, and what helps is a lever that raises the rate, such as channels last.
+# So computing takes most of its time, and what helps most is channels last, because its pooling, a large part of the step, becomes several times as quick; profile it as chapter 2's appendix does.
 #
 # Now compare the three marks of a row, first of "resident, batch 512", then of "resident, batch 512, bf16".
 # Which machine changes sides?

@@ -149,7 +149,7 @@ def _verdict() -> Drawing:
         d.arrow([asked.at("bottom"), (127, y + step)])
         d.label((146, y + 68), "no", kind="faint", style="small")
     d.box((16, top + 4 * step, 222, 36), "undecided", "loss")
-    words = "Primary rows also need *p* < 0.05\nafter Holm, else undecided."
+    words = "Supported or contradicted needs\n*p* < 0.05 after Holm, if primary."
     d.label((300, top + 4 * step + 15), words, "start", style="small")
     return d
 
@@ -161,8 +161,8 @@ VERDICT = Diagram(
         "Four questions, one below the other, and the first yes decides. Are there fewer than five "
         "repeats, or are all of them alike? Then undecided. Does the interval lie inside plus or "
         "minus δ, wherever 0 is? Then no gain worth δ. Does it lie above 0? Then supported. Below "
-        "0? Then contradicted. Where every answer is no, undecided. A primary row also needs an "
-        "adjusted p value below 0.05, and is undecided without it."
+        "0? Then contradicted. Where every answer is no, undecided. To be supported or "
+        "contradicted a primary row also needs an adjusted p value below 0.05."
     ),
     caption=(
         "The rule of a verdict: the questions are asked from the top, and the first yes decides, "
