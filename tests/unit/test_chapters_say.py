@@ -308,6 +308,34 @@ def test_the_representation_generalises_worse_but_for_one_pair() -> None:
     assert max(round(record["value"], 2) for record in gains.values()) == 0.06
 
 
+def test_a_vae_of_another_collection_is_flattered_without_the_svm() -> None:
+    mnist = recorded_study("05", "mnist")
+    methods = "SVM on pixels", "VAE fine-tuned (Fashion-MNIST)"
+    means = [mnist.mean(name, "test accuracy", 500) for name in methods]
+    assert [round(mean, 1) for mean in means] == [90.2, 88.1]
+
+
+def test_what_needs_neither_source_nor_network() -> None:
+    gains = [
+        paired(
+            recorded_study("05", name), "self-training on PCA", "SVM on pixels", "test accuracy", 20
+        )
+        for name in ("digits", "mnist", "fashion")
+    ]
+    assert all(3 <= round(e.effect) <= 6 and e.low > 0 for e in gains)
+
+
+def test_where_only_the_start_differs() -> None:
+    starts = [r for r in recorded_by_measure("05", "rates") if "/start/" in r["id"]]
+    assert Counter(side_of_zero(r) for r in starts) == {ABOVE: 4, HOLDS: 9, BELOW: 1}
+
+
+def test_the_kl_has_made_something_of_the_codes() -> None:
+    table = recorded_study("05", "pretraining_animals")
+    e = paired(table, "VAE, β = 1, SVM", "autoencoder, SVM", "test accuracy", 100)
+    assert [e.effect, e.low, e.high] == pytest.approx([6.1, 2.7, 9.5], abs=0.05)
+
+
 def test_what_unlabelled_images_of_the_target_are_worth() -> None:
     pixels = recorded_study("05", "mnist").mean("SVM on pixels", "test accuracy", 100)
     m2 = recorded_value("05b", "05b/test_error/m2/at_the_end")["value"]
@@ -460,7 +488,7 @@ def test_the_titles_of_the_figures_hold() -> None:
 # ---------------------------------------------------------------- chapter 4a
 
 
-def test_most_of_what_was_saved_on_clothes_was_the_shared_class() -> None:
+def test_without_a_shared_class_most_of_the_saving_is_gone() -> None:
     def numbers(id: str, story: str) -> list[float]:
         record = recorded_value("04", f"04/{id}/10_a_class", story)
         return [record[key] for key in ("value", "low", "high")]
@@ -477,3 +505,56 @@ def test_most_of_what_was_saved_on_clothes_was_the_shared_class() -> None:
     table = recorded_study("04", "shirts")
     means = [table.mean(name, "test accuracy", 20) for name in ("raw pixels", "fine-tuned")]
     assert [round(mean) for mean in means] == [75, 73]
+    scratch = [
+        recorded_study("04", name).mean("scratch", "test accuracy", 20)
+        for name in ("tops", "shirts")
+    ]
+    assert [round(mean) for mean in scratch] == [68, 69]
+    tuned = {
+        rate: {
+            method: recorded_value("04", f"04/tuning/{method}/{rate}", "shirts")["value"]
+            for method in ("scratch", "fine_tuned")
+        }
+        for rate in ("0.001", "0.003", "0.01")
+    }
+    for method, used in (("scratch", "0.01"), ("fine_tuned", "0.003")):
+        best = max(of_rate[method] for of_rate in tuned.values())
+        assert best - tuned[used][method] <= 0.1
+
+
+def numbers_of(chapter: str, id: str, task: str) -> list[float]:
+    record = recorded_value(chapter, id, task)
+    return [record[key] for key in ("value", "low", "high")]
+
+
+def test_which_primary_comparison_of_the_clothes_stays_open() -> None:
+    table = recorded_study("04", "tops")
+    first = paired(table, "linear probe", "scratch", "test accuracy", 20)
+    second = paired(table, "fine-tuned", "scratch", "test accuracy", 200)
+    assert [first.effect, first.low, first.high] == pytest.approx([9.3, 6.2, 12.3], abs=0.05)
+    assert [second.effect, second.low, second.high] == pytest.approx([3.3, -0.01, 6.6], abs=0.05)
+    assert second.low < 0
+
+
+# ---------------------------------------------------------------- chapters 4b, 4c, 4e
+
+
+def test_fine_tuning_at_the_bank() -> None:
+    gain = numbers_of("04b", "04b/accuracy/minilm_fine_tuned-frozen/5_a_class", "banking77")
+    assert gain == pytest.approx([1.5, 1.2, 1.9], abs=0.05)
+    hasty = numbers_of("04b", "04b/accuracy/minilm_too_fast-frozen/5_a_class", "banking77")
+    assert hasty == pytest.approx([-31, -57, -5], abs=0.5)
+
+
+def test_the_lead_at_equal_work() -> None:
+    work = ("backbone frozen, 4 × the steps", "from scratch, 2 × the steps")
+    lead = paired(recorded_table("04c", "steps"), *work, "test AP@50", 320)
+    assert round(lead.effect) == 9
+
+
+def test_what_another_preprocessing_costs() -> None:
+    levels = numbers_of("04", "04/ants_bees/own-levels_0_to_255_as_they_are", "tops")
+    assert [round(x) for x in levels] == [24, 17, 30]
+    assert round(1.53 * levels[0]) == 36, "of 153 photos"
+    other = numbers_of("04", "04/ants_bees/own-torchvisions_mean_and_std", "tops")
+    assert other == pytest.approx([1.3, -2.4, 5.0], abs=0.05)

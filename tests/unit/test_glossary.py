@@ -9,6 +9,7 @@ from bs4 import BeautifulSoup
 
 from vaetl_helpers.authoring.glossary import EVERYDAY, link_terms, mark_entries, read_terms
 from vaetl_helpers.authoring.notebook_page import read_page
+from vaetl_helpers.authoring.site import Site
 from vaetl_helpers.authoring.text_pages import CAME_AFTER, texts_beside
 
 ROOT = Path(__file__).parents[2]
@@ -130,3 +131,11 @@ def test_every_page_of_what_came_after_belongs_to_a_chapter() -> None:
     chapters = {path.name.split("_")[0] for path in (ROOT / "course" / "source").glob("*.py")}
     assert written == set(CAME_AFTER)
     assert chapters >= {chapter for of_page in CAME_AFTER.values() for chapter in of_page}
+
+
+def test_what_came_after_stands_below_its_chapters() -> None:
+    pages = [read_page(path, {path.stem}) for path in texts_beside(ROOT / "course").after]
+    chapter = pages[0]._replace(name="04b", facts={"chapter": "04b"}, body="", head="")
+    links = BeautifulSoup(Site([chapter], "The course", texts=pages).page(0), "html.parser")
+    below = {link["href"] for link in links.select("footer .beside a")}
+    assert below == {"after_4_lora.html", "after_5_setfit.html"}

@@ -57,6 +57,14 @@ def test_every_method_returns_what_is_compared(plan: Plan, draw: study.Draw, nam
     assert all(value.equal(before[key]) for key, value in plan.source_of(draw).state_dict().items())
 
 
+def test_shifted_images_are_measured_where_a_plan_asks(plan: Plan, draw: study.Draw) -> None:
+    without = Plan(plan.task, plan.sources, plan.facts, plan.steps)
+    found = supervised_transfer.zero_labels(without, draw)
+    asked = supervised_transfer.zero_labels(plan, draw)
+    shifted = {"shifted accuracy", *(f"accuracy, {kind}" for kind in SHIFTS)}
+    assert set(asked) - set(found) == shifted and set(found) < set(asked)
+
+
 @pytest.mark.parametrize("remedy", supervised_transfer.REMEDIES)
 def test_forgetting_is_measured_on_both_tasks(plan: Plan, draw: study.Draw, remedy: str) -> None:
     found = supervised_transfer.remember(remedy, plan, draw)

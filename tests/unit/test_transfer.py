@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import pickle
 import sys
@@ -945,3 +946,40 @@ def test_a_probe_tells_ants_from_bees(
     assert len(train) == 245
     assert len(splits.test) == 153
     assert accuracy >= 0.9
+
+
+# ---------------------------------------------------------------- paths of penalties
+
+
+def around_centres(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows of ten features around three centres, and their labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    centres = torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
+    return centres[labels] + 2 * torch.randn(count, 10, generator=generator), labels
+
+
+def test_a_path_has_the_losses_of_each_penalty() -> None:
+    (x, y), (other_x, other_y) = around_centres(30, 1), around_centres(60, 2)
+    grid = (1e-3, 0.03, 1.0)  # a weaker penalty than 1 stops before it has converged
+    training, unseen = transfer.penalty_path(x, y, other_x, other_y, grid=grid)
+    assert training[0] == unseen[0] == pytest.approx(math.log(3))
+    scale = float(x.double().var(0, correction=0).mean().sqrt())
+    rows, others = ((part.double() - x.double().mean(0)) / scale for part in (x, other_x))
+    for place, c in enumerate(grid, start=1):
+        fitted = LogisticRegression(C=c, max_iter=5000, tol=1e-8).fit(rows.numpy(), y)
+        for losses, part, labels in ((training, rows, y), (unseen, others, other_y)):
+            of_label = fitted.predict_proba(part.numpy())[torch.arange(len(part)), labels]
+            assert losses[place] == pytest.approx(-np.log(of_label).mean(), rel=0.01)
+    assert (np.diff(training) < 0).all()
+
+
+def test_a_probe_with_its_path_is_the_two_one_by_one() -> None:
+    (x, y), (other_x, other_y) = around_centres(30, 1), around_centres(60, 2)
+    probe, path = transfer.probe_and_path(x, y, other_x, other_y)
+    alone = transfer.linear_probe(x, y, other_x, other_y)
+    assert (probe.c, probe.scaling) == (alone.c, alone.scaling)
+    assert probe.predict(other_x).equal(alone.predict(other_x))
+    expected = transfer.penalty_path(x, y, other_x, other_y, probe.scaling)
+    for found, losses in zip(path, expected, strict=True):
+        np.testing.assert_allclose(found, losses)
