@@ -660,7 +660,7 @@ of_bars = vae_uses.bar_gains(tables, 40)
 # %% [markdown]
 # The differences are paired, by draws of the labels.
 # In `cpu` their intervals hold for two VAEs alone.
-# In which task is the code of use to an SVM, and in which is fine-tuning better than that SVM?
+# In which task is the code of use to an SVM, and in which is fine-tuning better?
 
 # %% slide="Place and direction"
 titles = []
@@ -688,11 +688,11 @@ settle("combine.tuned_or_svm", gain_of_direction["VAE fine-tuned − SVM on μ"]
 # %% [markdown]
 # **With 40 labels the code helps with the direction, and hardly with the place.**
 # In `cpu`, an SVM on $\mu$ is eight points ahead of one on pixels for the direction, and fine-tuning is two ahead of scratch.
-# For the place both intervals hold 0.
+# For the place both intervals hold 0, and scratch is the best of all.
 # Fine-tuning beats the SVM on $\mu$ for the place, and loses to it by ten for the direction.
 #
 # Does the code then *know* the direction better than the place?
-# A few labels read what is loud, as section 1 warned.
+# A few labels may read only what is loud.
 # So we also give the SVM 2,000 labels and whitened codes, and VAEs that have seen fewer bars or none.
 
 # %%
@@ -715,10 +715,9 @@ plt.show()
 # **What 40 labels can read of a code changes while it is learned; what is in it hardly does.**
 # In `cpu`, $\mu$ gains about twelve points for the place after 18,000 images and loses more than fifteen for the direction, and after 54,000 it is the direction that gains.
 # But 2,000 labels read 80 to 84 % of the directions and 83 to 87 % of the places from whitened codes, whether an encoder saw 54,000 bars, 6,000 or *none*, and from pixels little more.
-# So the place does not fade, and the direction was there all the time.
-# Training decides what is loud, first 2.5 directions, which tell the place, and then 5.9, with the direction among them.
+# What changes is how loud each is: 10.9 directions at random, then 1.7 and 2.5, which tell the place, and 5.9, with the direction among them.
+# Labels and whitening were changed together, so which of them is needed stays open.
 # A recorded run of 500,000 images and three VAEs ends in that way, as 40 labels gain 8 points for the direction and lose 2 for the place.
-# All of this is one kind of drawing.
 
 # %% [markdown]
 # ## An open task
