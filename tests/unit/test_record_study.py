@@ -62,6 +62,7 @@ def test_values_are_read_as_they_were_written(tmp_path: Path) -> None:
         right = 100 * (generator.random(13) < 0.5).astype(np.float32)
         curve = generator.random(3 + draw).astype(np.float32)
         written |= {("a", 20, draw, "accuracy"): right, ("μ, β", 20, draw, "loss"): curve}
+        written["a", 50, draw, "accuracy"] = right[draw:]  # other images for each draw
     write_values(tmp_path / "values.npz", written)
     read = read_values(tmp_path / "values.npz")
     assert read.keys() == written.keys()

@@ -70,6 +70,8 @@ class Study:
                 whole = file[str(number)]
                 if entry["is_bits"]:
                     whole = 100.0 * np.unpackbits(whole)[: sum(entry["lengths"])]
+                if entry["is_by_image"]:  # all draws of the first image, of the second, and so on
+                    whole = whole.reshape(-1, len(entry["draws"])).T.flatten()
                 ends = np.cumsum(entry["lengths"])
                 by_draw = {}
                 for draw, end, length in zip(entry["draws"], ends, entry["lengths"], strict=True):
