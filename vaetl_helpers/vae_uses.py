@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -71,16 +71,37 @@ def _draw_network(axis: Axes, table: Table, method: str, labels: int, colour: st
     axis.plot(levels, middle, "-", color=colour, linewidth=3, label=method)
 
 
-HALVES = {  # title of a panel: its lines, by the middle of their ids
-    "The other start: scratch − VAE": {
-        "both at the lower rate": "start/low_rate",
-        "both at the higher rate": "start/high_rate",
-    },
-    "The other rate: higher − lower": {
-        "both from scratch": "rate/scratch",
-        "both from the VAE": "rate/fine_tuned",
-    },
-}
+class RatesPanel(NamedTuple):
+    """What a panel of `draw_rates` shows: its lines, by the middle of their ids, and its scale."""
+
+    title: str
+    x: str
+    limits: tuple[float, float]
+    lines: dict[str, str]
+
+
+AT_ONE_RATE = ("both at the lower rate", "both at the higher rate")
+LOSS = "loss on unseen images, difference (nats)"
+RATES_PANELS = (
+    RatesPanel(
+        "Loss by the start: scratch − VAE",
+        LOSS,
+        (-0.1, 0.65),
+        dict(zip(AT_ONE_RATE, ("start/low_rate", "start/high_rate"), strict=True)),
+    ),
+    RatesPanel(
+        "Loss by the rate: higher − lower",
+        LOSS,
+        (-0.1, 0.65),
+        {"both from scratch": "rate/scratch", "both from the VAE": "rate/fine_tuned"},
+    ),
+    RatesPanel(
+        "Accuracy by the start: VAE − scratch",
+        "test accuracy, difference (points)",
+        (-2.5, 6),
+        dict(zip(AT_ONE_RATE, ("accuracy/low_rate", "accuracy/high_rate"), strict=True)),
+    ),
+)
 
 
 IN_A_WORD = {  # so that a row of the figure has its name on one line
@@ -91,17 +112,20 @@ IN_A_WORD = {  # so that a row of the figure has its name on one line
 
 
 def draw_rates(alt: str) -> list[Axes]:
-    """The recorded losses of two starts and two learning rates, one of them changed at a time."""
+    """The recorded losses and accuracies of two starts and two learning rates, one changed at a
+    time.
+    """
     by_place: dict[tuple[str, str, str], Record] = {}
     for row in recorded_by_measure("05", "rates"):
         middle, _, labels = row["id"].removeprefix("05/rates/").rpartition("/")
         by_place[middle, row["data"], labels] = row
     places = list(dict.fromkeys((data, labels) for _, data, labels in by_place))
     names = [f"{IN_A_WORD.get(data, data)}, {labels} labels" for data, labels in places]
-    axes = plots.panels(list(HALVES), alt, height=4.2)
-    for axis, lines in zip(axes, HALVES.values(), strict=True):
+    titles = [panel.title for panel in RATES_PANELS]
+    axes = plots.panels(titles, alt, height=4.6, width=4.2, columns=len(titles))
+    for axis, panel in zip(axes, RATES_PANELS, strict=True):
         axis.axvline(0, color="black", linestyle="--", linewidth=1)
-        for number, (name, middle) in enumerate(lines.items()):
+        for number, (name, middle) in enumerate(panel.lines.items()):
             rows = [by_place[middle, *place] for place in places]
             at = np.arange(len(places)) + 0.3 * (number - 0.5)
             colour = plots.COLOURS[number]
@@ -109,9 +133,9 @@ def draw_rates(alt: str) -> list[Axes]:
             values = [r["value"] for r in rows]
             axis.plot(values, at, "os"[number], color=colour, label=name)
         axis.set_yticks(range(len(places)), names if axis is axes[0] else [""] * len(places))
-        axis.set(xlim=(-0.1, 0.65), xlabel="loss on unseen images, difference (nats)")
+        axis.set(xlim=panel.limits, xlabel=panel.x)
         axis.invert_yaxis()
-        axis.legend(frameon=False, loc="lower right")
+        axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     return axes
 
 

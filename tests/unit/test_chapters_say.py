@@ -176,6 +176,15 @@ def test_at_one_rate_the_start_makes_next_to_no_difference() -> None:
             assert tuned[500].rate < scratch[500].rate
 
 
+def test_at_one_rate_the_accuracy_is_four_times_shown_to_be_higher_and_never_lower() -> None:
+    rows = [r for r in recorded_by_measure("05", "rates") if "/accuracy/" in r["id"]]
+    above = [r for r in rows if r["low"] > 0]
+    assert len(rows) == 14 and not [r for r in rows if r["high"] < 0]
+    assert sorted(r["id"].rpartition("/")[2] for r in above) == ["50", "500", "500", "500"]
+    with_20 = [r for r in rows if r["id"].endswith("/20")]
+    assert len({r["data"] for r in with_20}) == 3 and not [r for r in with_20 if r in above]
+
+
 def test_the_row_of_steps_that_is_supported_has_two_rates() -> None:
     pair = "pullover/coat → pullover/shirt"
     own = recorded_effects("steps/scratch-fine_tuned")[pair][20]

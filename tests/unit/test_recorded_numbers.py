@@ -64,7 +64,10 @@ class Study:
             for row in csv.DictReader(file):
                 key = row["method"], int(row["labels"]), row["metric"]
                 self.numbers[key][int(row["draw"])] = float(row["value"])
+                self.data = row["data"]
         self.series: dict[tuple[str, int, str], dict[int, Any]] = {}
+        if not (folder / f"{stem}.npz").exists():
+            return  # recorded without values by image
         with np.load(folder / f"{stem}.npz") as file:
             for number, entry in enumerate(json.loads(str(file["list"]))):
                 whole = file[str(number)]
@@ -235,10 +238,11 @@ def test_two_numbers_of_the_rates_come_out_again(target: str) -> None:
         assert numbers_of(record) == pytest.approx(numbers_of(known)), record["id"]
 
 
+@pytest.mark.parametrize("name", ["pretraining"])
 @pytest.mark.parametrize("target", record_pretraining.TARGETS)
-def test_two_numbers_of_the_ways_of_pretraining_come_out_again(target: str) -> None:
-    study = Study(RECORDED, f"05_pretraining_{target}")
-    path = RECORDED / "05_vae_transfer_learning_pretraining.json"
+def test_two_numbers_of_the_ways_of_pretraining_come_out_again(target: str, name: str) -> None:
+    study = Study(RECORDED, f"05_{name}_{target}")
+    path = RECORDED / f"05_vae_transfer_learning_{name}.json"
     every = json.loads(path.read_text("utf-8"))["records"]
     records = [r for r in every if r["data"] == record_pretraining.TARGETS[target]]
     for record in random.Random(zlib.crc32(path.read_bytes())).sample(records, 2):
@@ -277,6 +281,87 @@ def test_a_record_is_what_the_packages_own_rules_make_of_its_table(stem: str) ->
         assert record["conditional"] == known["conditional"], record["id"]
 
 
+OTHERS = {  # table: its records, those of its study, and how many numbers of labels a class has
+    "04_tops": ("04_transfer_learning_tops", "04/accuracy/", 2),
+    "04_animals": ("04_transfer_learning_animals", "04/accuracy/", 2),
+    "04_shirts": ("04_transfer_learning_shirts", "04/accuracy/", 2),
+    "04b_labels_sentence-polarity": ("04b_text_with_bert_sentence-polarity", "04b/accuracy/", 2),
+    "04b_labels_banking77": ("04b_text_with_bert_banking77", "04b/accuracy/", 77),
+    "04b_tuning_sentence-polarity": ("04b_text_with_bert_sentence-polarity", "04b/accuracy/", 2),
+    "04b_tuning_banking77": ("04b_text_with_bert_banking77", "04b/accuracy/", 77),
+    "04c_detection": ("04c_detection_with_coco", "04c/ap50/", 1),
+    "05b_m2": ("05b_vae_transfer_in_depth", "05b/unlabelled/", 0),
+}
+WORDS = {  # of an id: the method of the table
+    "zero_labels": "zero labels",
+    "scratch": "scratch",
+    "fine_tuned": "fine-tuned",
+    "linear_probe": "linear probe",
+    "raw_pixels": "raw pixels",
+    "lp_ft": "LP-FT",
+    "last_block": "last block",
+    "self_training": "self-training",
+    "imagenet_probe": "ImageNet probe",
+    "minilm": "frozen encoder",
+    "tfidf": "TF-IDF",
+    "random_encoder": "random encoder",
+    "minilm_fine_tuned": "fine-tuned",
+    "frozen": "frozen encoder",
+    "backbone_frozen": "backbone frozen",
+    "from_scratch": "from scratch",
+    "from_scratch_4_the_steps": "from scratch, 4 × the steps",
+    "all_layers_fine_tuned": "all layers fine-tuned",
+}
+
+
+def two_sides(study: Study, id: str, per_class: int) -> tuple[Any, Any, int] | None:
+    """By draw what the two sides of a comparison reached, and the labels; None where the table
+    holds another study.
+    """
+    _, _, compared, last = id.split("/")
+    if not per_class:  # M2 with all unlabelled images against none
+        method = {"m2": "M2", "m1_plus_m2": "M1+M2"}[compared]
+        after, before = (
+            study.numbers[method, 100, f"test accuracy {when}"]
+            for when in ("at the end", "from the labels alone")
+        )
+        return after, before, 100
+    labels = int(last.partition("_")[0]) * per_class
+    metric = "test AP@50" if "ap50" in id else "test accuracy"
+    sides = []
+    for word in compared.split("-"):
+        key = WORDS.get(word, ""), labels, metric
+        of_side = study.series.get(key) or study.numbers.get(key)
+        if not of_side:
+            return None
+        sides.append(of_side)
+    return sides[0], sides[1], labels
+
+
+@pytest.mark.parametrize("stem", OTHERS)
+def test_numbers_of_the_other_chapters_come_out_again(stem: str) -> None:
+    """Two of each file by chance, where it has more."""
+    study = Study(RECORDED, stem)
+    name, prefix, per_class = OTHERS[stem]
+    path = RECORDED / f"{name}.json"
+    able = []
+    for record in json.loads(path.read_text("utf-8"))["records"]:
+        has_interval = record.get("se") is not None
+        of_data = record.get("data") in (None, study.data)
+        of_table = record["id"].startswith(prefix) and has_interval and of_data
+        sides = two_sides(study, record["id"], per_class) if of_table else None
+        if sides and len(sides[0]) == record["n"]:
+            able.append((record, sides))
+    chosen = random.Random(zlib.crc32(path.read_bytes())).sample(able, min(2, len(able)))
+    assert chosen
+    for record, (left, right, labels) in chosen:
+        assert left.keys() >= right.keys()
+        by_draw = [left[draw] - right[draw] for draw in sorted(right)]
+        found = interval(by_draw, study.overlap([labels]))
+        kept = (record["value"], record["low"], record["high"])
+        assert kept == pytest.approx(found, abs=1e-4, rel=1e-4), record["id"]
+
+
 METHODS_OF_4 = {
     "zero_labels": "zero labels",
     "scratch": "scratch",
@@ -297,7 +382,7 @@ def effect_of_chapter_4(table: Any, measure: str, compared: str, labels: int) ->
     return cost and studies.adaptation_ratio(table, second, first, cost, labels)
 
 
-@pytest.mark.parametrize("task", ["tops", "animals"])
+@pytest.mark.parametrize("task", ["tops", "animals", "shirts"])
 def test_a_record_of_chapter_4_comes_out_of_its_table(task: str) -> None:
     table = studies.recorded_study("04", task)
     path = RECORDED / f"04_transfer_learning_{task}.json"

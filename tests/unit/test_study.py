@@ -1292,6 +1292,18 @@ def test_near_the_ceiling_two_more_images_could_differ() -> None:
     assert verdict(effect_of(many)) == "no gain", "of 10,000 images it is"
 
 
+@pytest.mark.parametrize("draws", [5, 40])
+def test_no_gain_comes_up_too_often_where_few_images_decide(draws: int) -> None:
+    """As chapter 5a's appendix says: in truth 1 % of the images differ, the same in each draw."""
+    rng = np.random.default_rng(0)
+    said = 0
+    for _ in range(1000):
+        differences = np.zeros((draws, 400))
+        differences[:, rng.random(400) < 0.01] = 100.0
+        said += verdict(effect_of(differences), 1.0) == "no gain"
+    assert 50 <= said <= 110
+
+
 def test_no_gain_is_adjusted_like_the_rest() -> None:
     near = effect_of([0.1, -0.35, 0.4, -0.2, 0.15])
     assert 0.001 < near.p_of_margin(0.5) < 0.05 and verdict(near, 0.5) == "no gain"

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 
@@ -272,8 +273,19 @@ def test_a_leak_of_labels_lifts_the_accuracy_on_noise() -> None:
 def test_the_recorded_figures_are_drawn() -> None:
     paths = vae_uses.draw_paths(recorded_study("05", "digits"), (50,), alt="05a/paths")
     assert len(paths[0].lines) == 2 * (vae_uses.SINGLE + 1)
-    left, right = vae_uses.draw_rates(alt="05a/rates")
-    assert left.get_xlim() == right.get_xlim() and len(left.get_yticks()) == 7
+    left, middle, right = vae_uses.draw_rates(alt="05a/rates")
+    assert left.get_xlim() == middle.get_xlim() and len(left.get_yticks()) == 7
+    digits = recorded_study("05", "rates_digits")
+    at_50 = [
+        digits.mean(f"VAE fine-tuned, {rate}", "test accuracy", 50)
+        - digits.mean(f"scratch, {rate}", "test accuracy", 50)
+        for rate in ("scratch's rate", "the VAE's rate")  # the lower one, the higher one
+    ]
+    assert [line.get_xdata()[1] for line in right.lines[1:]] == pytest.approx(at_50)
+    for axis in (left, middle, right):  # no interval is cut off
+        (low, high), bars = axis.get_xlim(), axis.collections
+        ends = np.concatenate([bar.get_segments() for bar in bars])[..., 0]
+        assert ends.size == 28 and low < ends.min() and ends.max() < high
     (axis,) = plt.subplots(squeeze=False)[1].flat
     vae_uses.draw_over_beta(axis, "validation_bound")
     assert axis.get_xscale() == "log" and axis.get_xticklabels()[0].get_text() == "0"

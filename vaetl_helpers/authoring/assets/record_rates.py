@@ -83,7 +83,8 @@ def effects(table: study.Table, target: str) -> list[dict[str, Any]]:
 
     The first is scratch − VAE, the second the higher rate − the lower one, so that above 0 the VAE,
     or the lower rate, loses less on unseen images. Beside them, of both starts at each rate, how
-    many times as many steps scratch takes to an accuracy that both reach.
+    many times as many steps scratch takes to an accuracy that both reach, and how many points the
+    VAE is ahead in test accuracy.
     """
     records = []
     data = vae_transfer.TITLES[target]
@@ -105,10 +106,14 @@ def effects(table: study.Table, target: str) -> list[dict[str, Any]]:
             records.append({"chapter": "05", **record})
         for rate in RATES:
             scratch, tuned = (name_of(start, rate) for start in STARTS)
+            kind = f"{'low' if rate == low else 'high'}_rate/{count}"
             effect = adaptation_ratio(table, tuned, scratch, "steps", count)
-            kind = f"steps/{'low' if rate == low else 'high'}_rate"
             name = f"steps to the lower of both bests, {scratch} ÷ {tuned}, {count} labels"
-            record = effect.to_record(name, "times", id=f"05/rates/{kind}/{count}", data=data)
+            record = effect.to_record(name, "times", id=f"05/rates/steps/{kind}", data=data)
+            records.append({"chapter": "05", **record})
+            effect = study.paired(table, tuned, scratch, "test accuracy", count)
+            name = f"test accuracy, {tuned} − {scratch}, {count} labels"
+            record = effect.to_record(name, "points", id=f"05/rates/accuracy/{kind}", data=data)
             records.append({"chapter": "05", **record})
     return records
 
