@@ -85,7 +85,7 @@ def _block(channels: int, filters: int, pool: nn.Module) -> nn.Sequential:
     # BatchNorm brings the bias.
     convolution = nn.Conv2d(channels, filters, kernel_size=3, padding=1, bias=False)
     norm = nn.BatchNorm2d(filters)
-    if isinstance(pool, nn.MaxPool2d):  # the same as after the ReLU, which has a quarter to do then
+    if isinstance(pool, nn.MaxPool2d):  # gives the same before a ReLU, which has a quarter to do
         return nn.Sequential(convolution, norm, pool, nn.ReLU())
     return nn.Sequential(convolution, norm, nn.ReLU(), pool)
 
