@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import detection as models
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign, box_convert, box_iou
 from torchvision.tv_tensors import BoundingBoxes
 
@@ -245,13 +248,9 @@ def small_detector(classes: int) -> FasterRCNN:
     """
     backbone = _small_backbone()
     width = backbone.out_channels
-    return FasterRCNN(
+    detector = FasterRCNN(
         backbone,
-        min_size=SIZE,
-        max_size=SIZE,
-        image_mean=[0.4],
-        image_std=[0.25],
-        rpn_anchor_generator=models.rpn.AnchorGenerator(((20, 32),), ((0.5, 1.0, 2.0),)),
+        rpn_anchor_generator=Anchors(((20, 32),), ((0.5, 1.0, 2.0),)),
         rpn_pre_nms_top_n_train=100,
         rpn_post_nms_top_n_train=40,
         rpn_batch_size_per_image=64,
@@ -263,6 +262,40 @@ def small_detector(classes: int) -> FasterRCNN:
         box_batch_size_per_image=32,
         box_detections_per_img=20,
     )
+    detector.transform = Scaling(SIZE, SIZE, image_mean=[0.4], image_std=[0.25])
+    return detector
+
+
+class Scaling(GeneralizedRCNNTransform):
+    """What torchvision's does, but images that have the size already are not computed anew."""
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        if image.shape[-2:] != (self.max_size, self.max_size):
+            resized: tuple[Tensor, dict[str, Tensor] | None] = super().resize(image, target)
+            return resized
+        if self.training:
+            self.torch_choice(self.min_size)  # the random number that torchvision's would draw
+        return image, target
+
+
+class Anchors(AnchorGenerator):
+    """torchvision's anchors, which are the same for all images of a size, computed once for each.
+
+    The copy that a device or a number of images needs is kept as well.
+    """
+
+    def __init__(self, sizes: Any, aspect_ratios: Any) -> None:
+        super().__init__(sizes, aspect_ratios)
+        self.known: dict[Any, list[Tensor]] = {}
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        shapes = tuple(tuple(each.shape) for each in (image_list.tensors, *feature_maps))
+        key = (shapes, feature_maps[0].dtype, feature_maps[0].device)
+        if key not in self.known:
+            self.known[key] = super().forward(image_list, feature_maps)
+        return self.known[key]
 
 
 class RoIAlign(MultiScaleRoIAlign):
@@ -281,15 +314,18 @@ class RoIAlign(MultiScaleRoIAlign):
         features = x[name]
         scale = features.shape[-1] / image_shapes[0][1]
         bins, samples = self.output_size[0], self.sampling_ratio
-        height, width = features.shape[2:]
-        cuts = []
-        for scene, found in zip(features, boxes, strict=True):  # [channels, height, width]
-            left, top, right, bottom = (found * scale).unbind(1)
-            down = _sampling(top, bottom, height, bins, samples)
-            across = _sampling(left, right, width, bins, samples)
-            rows = torch.einsum("chw,kyh->kcyw", scene, down)
-            cuts.append(torch.einsum("kcyw,kxw->kcyx", rows, across))
-        return torch.cat(cuts)
+        channels, height, width = features.shape[1:]
+        # The boxes of all scenes at once, but each of their own scene's rows.
+        left, top, right, bottom = (torch.cat(boxes) * scale).unbind(1)
+        down = _sampling(top, bottom, height, bins, samples)
+        across = _sampling(left, right, width, bins, samples)
+        rows = []
+        by_height = features.transpose(1, 2).flatten(2)  # [scenes, height, channels · width]
+        counts = [len(found) for found in boxes]
+        for scene, weights in zip(by_height, down.split(counts), strict=True):
+            rows.append(weights.flatten(0, 1) @ scene)  # [k · bins, channels · width]
+        cuts = torch.cat(rows).view(-1, bins * channels, width) @ across.transpose(1, 2)
+        return cuts.view(-1, bins, channels, bins).transpose(1, 2)
 
 
 def _sampling(low: Tensor, high: Tensor, size: int, bins: int, samples: int) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ class DeviceStatus(NamedTuple):
 
 
 CPU = torch.device("cpu")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 # From 2.15 on PyTorch is not made for CUDA 12, and so not for the cards before Turing (7.5):
 # Maxwell, Pascal and Volta, such as GTX 9xx and 10xx, P100, V100 (pytorch/pytorch#190385).
 OLDEST_CAPABILITY = 7.5
@@ -209,3 +212,15 @@ def synchronise(device: torch.device) -> None:
         torch_xla.sync(wait=True)
     elif device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+def keep_freed_memory() -> None:
+    """Lets a Linux process keep up to half a gigabyte that it has freed, for its next tensors.
+
+    glibc gives most of it back at once, and to get it again costs a step of a network on images up
+    to a quarter of its time. Elsewhere nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**25)  # the highest that every glibc takes
+        mallopt(M_TRIM_THRESHOLD, 2**29)

@@ -42,6 +42,12 @@ def test_each_row_is_predicted_by_a_probe_of_the_others() -> None:
     torch.testing.assert_close(found[3:4], expected)
 
 
+def test_one_kind_of_thing_cannot_be_told_apart() -> None:
+    x, _, _ = pictures(4, 1)
+    with pytest.raises(CourseError, match="two classes or more"):
+        transfer.leave_one_out(x, torch.zeros(4, dtype=torch.long))
+
+
 def test_a_probe_with_nothing_to_choose_needs_no_second_row_of_a_class() -> None:
     x, y = torch.tensor([[0.0], [1.0], [1.1]]), torch.tensor([0, 1, 1])
     probe = transfer.linear_probe(x, y, grid=(1,), scalings=("one factor",))

@@ -238,6 +238,19 @@ def test_setup_refuses_seeds_that_are_none(seed: Any) -> None:
         setup("01", "smoke", seed=seed)
 
 
+def test_freed_memory_is_kept_but_where_time_and_memory_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = []
+    monkeypatch.setattr(settings, "profiles", lambda: {"01": KNOBS["01"], "02": KNOBS["01"]})
+    monkeypatch.setattr(settings, "keep_freed_memory", lambda: kept.append("here"))
+    setup("02", "smoke")
+    assert kept == []
+    setup("01", "smoke")
+    assert kept == ["here"]
+    device.keep_freed_memory()  # raises nothing, whatever the system
+
+
 def test_setup_seeds_all_generators() -> None:
     def draw(seed: int) -> tuple[float, ...]:
         setup("01", "smoke", seed=seed)

@@ -162,8 +162,20 @@ def _lite0(pretrained: bool) -> Backbone:
         )
     body._dropout = nn.Identity()
     body._fc = nn.Identity()
+    _let_convolutions_pad(body)
     prepare = Preprocessing(size=224, resize=224, mean=[127.0] * 3, std=[128.0] * 3)
     return Backbone(body, prepare, BACKBONES[LITE0].width, source)
+
+
+def _let_convolutions_pad(body: nn.Module) -> None:
+    """Gives convolutions the zeros that a layer before them would copy the whole image for."""
+    for module in body.modules():
+        padding = getattr(module, "static_padding", None)
+        if isinstance(module, nn.Conv2d) and isinstance(padding, nn.ZeroPad2d):
+            left, right, top, bottom = padding.padding
+            if left == right and top == bottom:
+                module.padding = (top, left)
+                module.static_padding = nn.Identity()
 
 
 def _from_torchvision(name: str, pretrained: bool) -> Backbone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,13 @@ from vaetl_helpers.transfer.backbones import Backbone
 
 
 @torch.no_grad()
-def features(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 32) -> Tensor:
+def features(model: nn.Module, images: ImageSet | Tensor, batch_size: int | None = None) -> Tensor:
     """What a model makes of images, in eval mode and without gradients: float [n, d] on the CPU.
 
     `images`: an ImageSet, or a tensor or array uint8 [n, channels, height, width]; a Backbone
-    prepares them in its own way, other models get floats in [0, 1]. Raises CourseError for floats,
-    and for a model that does not return one tensor.
+    prepares them in its own way, other models get floats in [0, 1]. `batch_size` is 32 by default,
+    and 4 for a Backbone on the CPU, whose caches larger ones do not fit into: they take twice as
+    long. Raises CourseError for floats, and for a model that does not return one tensor.
     """
     check_network(model)
     if not isinstance(images, ImageSet | Tensor | np.ndarray):
@@ -38,6 +40,9 @@ def features(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 32) 
     if len(pixels) and not isinstance(images, ImageSet):
         check_levels(pixels)
     parameter = next(model.parameters(), pixels)
+    if batch_size is None:
+        on_cpu = isinstance(model, Backbone) and parameter.device.type == "cpu"
+        batch_size = 4 if on_cpu else 32
     outputs = []
     with evaluating(model):
         for batch in pixels.split(batch_size):
@@ -176,7 +181,7 @@ def linear_probe(  # noqa: PLR0913  # two sets, and what is chosen between
     fewest = int(counts.min())
     is_fixed = len(grid) == len(scalings) == 1  # nothing to choose, and no labels to choose by
     if is_fixed and len(counts) > 1:
-        return Probe(_pipeline(grid[0], scalings[0]).fit(x, y), grid[0], scalings[0])
+        return _fitted(x, y, (grid[0], scalings[0]))
     if len(counts) < 2 or (validation_x is None and fewest < 2):
         raise CourseError(
             "A probe needs two classes or more, and two rows of each to cross-validate: add labels."
@@ -192,8 +197,21 @@ def linear_probe(  # noqa: PLR0913  # two sets, and what is chosen between
             fits = _fits(x[train], y[train], x[held_out], scaling, grid)
             for c, accuracy in fits.accuracies(y[held_out]).items():
                 accuracies.setdefault((c, scaling), []).append(accuracy)
-    best = _best(accuracies)
-    return Probe(_pipeline(*best).fit(x, y), *best)
+    return _fitted(x, y, _best(accuracies))
+
+
+def fixed_probabilities(
+    x: np.ndarray, y: np.ndarray, unseen: np.ndarray, c: float, width: int
+) -> np.ndarray:
+    """What logistic regression with one factor makes of unseen rows: probabilities [m, k].
+
+    Nothing is checked. The features are `width` many, and the rows may be `rotated`.
+    """
+    scaler = CommonScaler(width).fit(x)
+    with _unchecked():
+        regression = _regression(c).fit(scaler.transform(x), y)
+        probabilities: np.ndarray = regression.predict_proba(scaler.transform(unseen))
+    return probabilities
 
 
 def probe_and_path(
@@ -223,7 +241,7 @@ Setting = tuple[float, str]  # C and scaling
 class _Fits:
     """Regressions with one scaling, by C from a strong to a weak penalty, and their features.
 
-    These are scaled, and rotated as in `_rotated`.
+    These are scaled, and rotated as in `rotated`.
     """
 
     rows: np.ndarray
@@ -232,7 +250,10 @@ class _Fits:
 
     def accuracies(self, labels: np.ndarray) -> dict[float, float]:
         """The fraction of unseen rows that get their label, by C."""
-        return {c: float(one.score(self.unseen, labels)) for c, one in self.by_c.items()}
+        return {
+            c: float((_predicted(one, self.unseen) == labels).mean())
+            for c, one in self.by_c.items()
+        }
 
     def losses(self, y: np.ndarray, unseen_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What `penalty_path` returns."""
@@ -247,17 +268,22 @@ class _Fits:
         return np.array(training), np.array(unseen)
 
 
+def _predicted(regression: Any, rows: np.ndarray) -> np.ndarray:
+    """What scikit-learn's `predict` says, without its checks, which take longer than the sums."""
+    scores = rows @ regression.coef_.T + regression.intercept_
+    numbers = scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] > 0).astype(int)
+    predicted: np.ndarray = regression.classes_[numbers]
+    return predicted
+
+
 def _fits(
     x: np.ndarray, y: np.ndarray, unseen_x: np.ndarray, scaling: str, grid: Sequence[float]
 ) -> _Fits:
     """A regression for each C."""
-    import sklearn
-
     scaler = _scaler(scaling).fit(x)
-    rows, rotation = _rotated(scaler.transform(x))
+    rows, rotation = rotated(scaler.transform(x))
     unseen = scaler.transform(unseen_x) @ rotation
-    # All was checked by this module, and so many small fits would spend a third on more checks.
-    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+    with _unchecked():
         by_c = {c: _regression(c).fit(rows, y) for c in sorted(grid)}
     return _Fits(rows, unseen, by_c)
 
@@ -276,8 +302,7 @@ def _probe_and_fits(  # noqa: PLR0913  # two sets, and what is chosen between
     for scaling, of_scaling in fits.items():
         for c, accuracy in of_scaling.accuracies(unseen_y).items():
             accuracies[c, scaling] = [accuracy]
-    best = _best(accuracies)
-    return Probe(_pipeline(*best).fit(x, y), *best), fits
+    return _fitted(x, y, _best(accuracies)), fits
 
 
 def _best(accuracies: Mapping[Setting, Sequence[float]]) -> Setting:
@@ -306,7 +331,7 @@ def penalty_path(
     return _fits(x, y, other_x, scaling, grid).losses(y, other_y)
 
 
-def _rotated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rotated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows in as few coordinates as there are rows, [n, min(n, d)], and the rotation [d, …].
 
     An L2 penalty does not see a rotation, so that the classifier is the same and its fit quicker.
@@ -315,6 +340,21 @@ def _rotated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return x, np.eye(x.shape[1])
     _, _, directions = np.linalg.svd(x, full_matrices=False)
     return x @ directions.T, directions.T
+
+
+def _unchecked() -> AbstractContextManager[None]:
+    """This module has checked all, and so many small fits would spend a third on more checks."""
+    import sklearn
+
+    context: AbstractContextManager[None] = sklearn.config_context(
+        assume_finite=True, skip_parameter_validation=True
+    )
+    return context
+
+
+def _fitted(x: np.ndarray, y: np.ndarray, setting: Setting) -> Probe:
+    with _unchecked():
+        return Probe(_pipeline(*setting).fit(x, y), *setting)
 
 
 def _pipeline(c: float, scaling: str) -> Any:
@@ -340,18 +380,22 @@ def _scaler(scaling: str) -> Any:
 class CommonScaler:
     """Divides all features by one number, so that their mean variance is 1.
 
-    Like a scikit-learn scaler it has `mean_`, `scale_` and `n_features_in_` after `fit`.
+    Like a scikit-learn scaler it has `mean_`, `scale_` and `n_features_in_` after `fit`. Rows that
+    are rotated into fewer coordinates need the `width` that they had.
     """
 
     mean_: np.ndarray
     scale_: np.ndarray
     n_features_in_: int
 
+    def __init__(self, width: int | None = None) -> None:
+        self.width = width
+
     def fit(self, x: np.ndarray, y: Any = None) -> CommonScaler:
         """Learns from rows [n, d]; where no feature has any variance they stay as they are."""
         self.n_features_in_ = x.shape[1]
         self.mean_ = x.mean(0)
-        factor = float(np.sqrt(x.var(0).mean()))
+        factor = float(np.sqrt(x.var(0).sum() / (self.width or x.shape[1])))
         self.scale_ = np.full(x.shape[1], factor if factor > 0 else 1.0)
         return self
 
