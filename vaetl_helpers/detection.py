@@ -15,10 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import detection as models
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign, box_convert, box_iou
 from torchvision.tv_tensors import BoundingBoxes
 
@@ -248,9 +245,13 @@ def small_detector(classes: int) -> FasterRCNN:
     """
     backbone = _small_backbone()
     width = backbone.out_channels
-    detector = FasterRCNN(
+    return FasterRCNN(
         backbone,
-        rpn_anchor_generator=Anchors(((20, 32),), ((0.5, 1.0, 2.0),)),
+        min_size=SIZE,
+        max_size=SIZE,
+        image_mean=[0.4],
+        image_std=[0.25],
+        rpn_anchor_generator=models.rpn.AnchorGenerator(((20, 32),), ((0.5, 1.0, 2.0),)),
         rpn_pre_nms_top_n_train=100,
         rpn_post_nms_top_n_train=40,
         rpn_batch_size_per_image=64,
@@ -262,40 +263,6 @@ def small_detector(classes: int) -> FasterRCNN:
         box_batch_size_per_image=32,
         box_detections_per_img=20,
     )
-    detector.transform = Scaling(SIZE, SIZE, image_mean=[0.4], image_std=[0.25])
-    return detector
-
-
-class Scaling(GeneralizedRCNNTransform):
-    """What torchvision's does, but images that have the size already are not computed anew."""
-
-    def resize(
-        self, image: Tensor, target: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor] | None]:
-        if image.shape[-2:] != (self.max_size, self.max_size):
-            resized: tuple[Tensor, dict[str, Tensor] | None] = super().resize(image, target)
-            return resized
-        if self.training:
-            self.torch_choice(self.min_size)  # the random number that torchvision's would draw
-        return image, target
-
-
-class Anchors(AnchorGenerator):
-    """torchvision's anchors, which are the same for all images of a size, computed once for each.
-
-    The copy that a device or a number of images needs is kept as well.
-    """
-
-    def __init__(self, sizes: Any, aspect_ratios: Any) -> None:
-        super().__init__(sizes, aspect_ratios)
-        self.known: dict[Any, list[Tensor]] = {}
-
-    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
-        shapes = tuple(tuple(each.shape) for each in (image_list.tensors, *feature_maps))
-        key = (shapes, feature_maps[0].dtype, feature_maps[0].device)
-        if key not in self.known:
-            self.known[key] = super().forward(image_list, feature_maps)
-        return self.known[key]
 
 
 class RoIAlign(MultiScaleRoIAlign):

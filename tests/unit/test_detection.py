@@ -17,8 +17,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.models.detection import FasterRCNN, FasterRCNN_MobileNet_V3_Large_320_FPN_Weights
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 from vaetl_helpers import detection, study
@@ -449,24 +447,6 @@ def test_aligned_regions_and_their_gradients_are_those_of_torchvision() -> None:
         found.append((regions.detach(), maps.grad))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("size", [96, 64])
-def test_scaling_and_anchors_are_torchvisions(few: Scenes, size: int) -> None:
-    found = []
-    for is_ours in (True, False):
-        torch.manual_seed(0)
-        detector = small_detector(1).train()
-        if not is_ours:
-            detector.transform = GeneralizedRCNNTransform(96, 96, [0.4], [0.25])
-            detector.rpn.anchor_generator = AnchorGenerator(((20, 32),), ((0.5, 1.0, 2.0),))
-        images = [image[:, :size, :size] / 255 for image in few.images[:2]]
-        targets = [{"boxes": torch.tensor([[5.0, 5, 40, 40]]), "labels": torch.tensor([1])}] * 2
-        first = detector(images[:1], targets[:1])
-        torch.manual_seed(1)
-        losses = detector(images, targets)
-        found.append(torch.stack([*first.values(), *losses.values(), torch.rand(())]))
-    assert torch.equal(*found), "the same losses, and as many random numbers drawn"
 
 
 def test_training_is_the_usual_loop(few: Scenes) -> None:

@@ -22,7 +22,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from vaetl_helpers import transfer
 from vaetl_helpers.data import ImageSet, load
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.nets import mlp_encoder, transfer_cnn
+from vaetl_helpers.nets import mlp_encoder
 from vaetl_helpers.training import (
     classification_loss,
     evaluate,
@@ -984,22 +984,6 @@ def test_a_probe_with_its_path_is_the_two_one_by_one() -> None:
     expected = transfer.penalty_path(x, y, other_x, other_y, probe.scaling)
     for found, losses in zip(path, expected, strict=True):
         np.testing.assert_allclose(found, losses)
-
-
-def test_the_maximum_before_a_relu_gives_the_same_as_after_it() -> None:
-    torch.manual_seed(0)
-    ours = transfer_cnn(classes=3)
-    usual = transfer_cnn(classes=3)
-    usual.load_state_dict(ours.state_dict())
-    for block in (usual.block1, usual.block2):
-        block[2], block[3] = block[3], block[2]
-        assert isinstance(block[2], nn.ReLU)
-    images, labels = torch.rand(8, 1, 28, 28), torch.arange(8) % 3
-    for model in (ours, usual):
-        nn.functional.cross_entropy(model(images), labels).backward()
-    for one, other in zip(ours.parameters(), usual.parameters(), strict=True):
-        assert one.grad is not None and other.grad is not None
-        assert torch.equal(one.grad, other.grad)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
