@@ -265,7 +265,7 @@ def show_operations(steps: Mapping[str, Callable[[], Any]], places: int = 5) -> 
         for place, row in enumerate(rows[:places]):
             one = every[place]
             name = one.key.removeprefix("aten::")
-            row += [f"{name}: {_calls([one])}", _share([one], every)]
+            row += [f"`{name}`: {_calls([one])}", _share([one], every)]
         for row, some in zip(rows[places:], (every[places:], every), strict=True):
             row += [_calls(some), _share(some, every)]
     show_table(

@@ -140,7 +140,7 @@ plt.show()
 # Now make the device quick, so that it needs less time for each operation than Python needs to launch it.
 # Then it waits for Python, and a faster one would change nothing: what is left is *latency*, the time until an operation begins and answers, however small it is.
 #
-# So **synchronise** with `torch.cuda.synchronize()`, which waits until the device is done, before the clock starts and again before it stops.
+# So *synchronise* with `torch.cuda.synchronize()`, which waits until the device is done, before the clock starts and again before it stops.
 # The first call, the *warm-up*, does not count, because it compiles, allocates memory and fills *caches*, small fast memories close to the arithmetic units.
 # Finally, single times scatter, mostly upwards, so take the median.
 #
@@ -313,7 +313,7 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 # FLOPs are counted, but bytes are only estimated, as if there were no cache, so a point may lie further left or right than drawn.
 #
 # In the figure each colour is a network, and its arrow leads from the small batch to the large one.
-# The dash-dotted roof is that of the cache, and the thin dashed ones are those of the two GPUs by their data sheets.
+# The dash-dotted roof is that of the cache, and the thin dashed ones are those of two GPUs by their data sheets.
 # Look under which roof each arrow begins, and how close to the flat one it ends.
 
 # %%
@@ -618,8 +618,8 @@ if P.device.type != "cpu":
 settle("hardware.essential", by_own_gpu)
 
 # %% [markdown]
-# The wide step gains much even in the bad case, so our answer is *yes, by prediction*.
-# The small step would probably gain little or nothing.
+# The wide step gains much even in the bad case and against all threads, so our answer is *yes, by prediction*.
+# The small step would gain little.
 # To settle your bet, upload this notebook to Colab by *File > Upload notebook* and choose a T4; the tables then have a column measured there.
 #
 # Others have measured a large network.
@@ -810,8 +810,8 @@ hardware_comparisons.show_operations(
 
 # %% [markdown]
 # Both steps call the same operations, because the program is the same.
-# With 512 images the matrix products, `mm` and `addmm`, take most of the time, and they are what an accelerator makes faster.
-# With 8 images the time is spread over more than a hundred calls of a few microseconds each, among them many that only look at a tensor in another way, such as `t` and `view`.
+# With 512 images the matrix products, `mm` and `addmm`, take about two thirds of the time, and they are what an accelerator makes faster.
+# With 8 images they take about a quarter, and the rest is spread over more than a hundred calls of a few microseconds each, among them many that only look at a tensor in another way, such as `t` and `view`.
 # Those calls are the overhead.
 # A GPU is given only the others, about twenty, and their kernel launches are what section 4 assumes to be late.
 #

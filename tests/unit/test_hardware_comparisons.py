@@ -150,7 +150,7 @@ def test_operations_are_sorted_by_their_time(capsys: pytest.CaptureFixture[str])
 
     comparisons.show_operations({"a step": step}, places=2)
     rows = capsys.readouterr().out
-    assert "number 2 in time" in rows and re.search(r"mm: 1 call, \d+ µs \| \d+ %", rows)
+    assert "number 2 in time" in rows and re.search(r"`mm`: 1 call, \d+ µs \| \d+ %", rows)
     shares = [int(row.split(" | ")[-1].removesuffix(" % |")) for row in rows.splitlines()[2:]]
     assert shares[-1] == 100 and sum(shares[:-1]) == pytest.approx(100, abs=2)
     assert re.search(r"together \| (\d+) calls", rows)
