@@ -15,7 +15,8 @@ import sys
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -82,17 +83,24 @@ def training_step(
     return step
 
 
+@contextmanager
+def using_threads(count: int) -> Iterator[None]:
+    """Inside, PyTorch computes with `count` threads on the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def step_seconds(
     width: int, batch_size: int, device: torch.device, threads: int, repeats: int = 20
 ) -> float:
     """Median seconds of one training step of a fully connected classifier of chapter 1."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with using_threads(threads):
         step = training_step(mlp_classifier(width), classification_loss, batch_size, device)
         return time_it(step, device, repeats)
-    finally:
-        torch.set_num_threads(before)
 
 
 def step_needs(model: nn.Module, loss_fn: LossFunction, batch_size: int) -> tuple[int, int]:
@@ -144,6 +152,22 @@ def operations_started(model: nn.Module, loss_fn: LossFunction) -> int:
     with _Starts() as starts:
         step()
     return starts.count
+
+
+def launch_seconds(device: torch.device, operations: int = 200) -> float:
+    """Seconds that an operation on a single number takes, of many that are handed over in a row.
+
+    There is nothing to compute, so this is what it costs to start one: Python's and PyTorch's part,
+    and on a GPU the launch of a kernel.
+    """
+    number = torch.zeros(1, device=device)
+
+    def work() -> Tensor:
+        for _ in range(operations):
+            number.add_(1)
+        return number
+
+    return time_it(work, device) / operations
 
 
 def peak_flops(device: torch.device, size: int = 1024, dtype: torch.dtype = torch.float32) -> float:

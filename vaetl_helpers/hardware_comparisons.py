@@ -12,6 +12,7 @@ import torch
 from matplotlib.axes import Axes
 
 from vaetl_helpers import claims, study
+from vaetl_helpers.device import device_name
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.hardware import step_records
 from vaetl_helpers.output import record_id, say, show_record, show_table
@@ -106,17 +107,19 @@ def show_speedups(
 class Estimate:
     """A step as it was measured on the CPU and as the roofline predicts it, in seconds.
 
-    `roof_here` and `roof_there` are predicted without the overhead, for the CPU and for a GPU.
-    `late` is how much longer the handing over may take for a GPU. `elsewhere` are measured on the
-    accelerators that are here.
+    `measured` is by one thread and `all_threads` by all of the CPU. `roof_here` is predicted
+    without the overhead for one thread; `roofs_there` for a GPU, at the rates of the best case and
+    of the bad one. `late` is how much longer the handing over may take for a GPU. `elsewhere` are
+    measured on the accelerators that are here.
     """
 
     network: str
     batch: int
     overhead: float
     measured: float
+    all_threads: float
     roof_here: float
-    roof_there: float
+    roofs_there: tuple[float, float]
     late: float = 0.0
     elsewhere: tuple[float, ...] = ()
 
@@ -127,52 +130,100 @@ class Estimate:
 
     @property
     def there(self) -> tuple[float, float]:
-        """Seconds on the GPU at its roof; and in the bad case, as short of it as the CPU and late.
+        """Seconds on the GPU in the best case; and in the bad one, as short of its roof as the CPU
+        and late.
 
         It computes while Python hands over, so the longer of the two counts.
         """
+        best, bad = self.roofs_there
         short = max(1.0, (self.measured - self.overhead) / self.roof_here)
-        late = max(self.overhead + self.late, short * self.roof_there)
-        return max(self.overhead, self.roof_there), late
+        return max(self.overhead, best), max(self.overhead + self.late, short * bad)
 
     @property
     def gains(self) -> tuple[float, float]:
-        """How many times as fast the GPU is in the bad case, and at its roof."""
-        best, worst = self.there
-        return self.measured / worst, self.measured / best
+        """How many times as fast as one thread the GPU is in the bad case and in the best."""
+        best, bad = self.there
+        return self.measured / bad, self.measured / best
 
     @property
     def said(self) -> str:
-        """The gains in words."""
-        low, high = (f"{gain:.1f}" for gain in self.gains)
-        return low if low == high else f"{low} to {high}"
+        """The gains against one thread in words."""
+        return _range(*self.gains)
+
+    @property
+    def said_against_all(self) -> str:
+        """The gains against all threads of the CPU in words."""
+        return _range(*(gain * self.all_threads / self.measured for gain in self.gains))
+
+
+def _factor(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
+
+
+def _range(low: float, high: float) -> str:
+    ends = _factor(low), _factor(high)
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def show_estimates(estimates: Sequence[Estimate], gpu: str, present: Sequence[str] = ()) -> None:
     """A table of estimates for a `gpu`; `present` are the accelerators that were measured."""
     rows: list[tuple[str, ...]] = []
     for one in estimates:
-        seconds = (
-            one.measured,
-            one.overhead + one.roof_here,
-            one.there[0],
-            *one.elsewhere,
-        )
-        times = (f"{1e3 * each:.2f} ms" for each in seconds)
-        rows.append((one.network, str(one.batch), *times, one.said, f"{one.limit:.1f}"))
+        seconds = one.measured, one.overhead + one.roof_here, one.all_threads, *one.elsewhere
+        times = [f"{1e3 * each:.2f} ms" for each in seconds]
+        best, bad = (f"{1e3 * each:.2f}" for each in one.there)
+        times.insert(3, f"{best} to {bad} ms")
+        factors = one.said, one.said_against_all, _factor(one.limit)
+        rows.append((one.network, str(one.batch), *times, *factors))
     show_table(
         rows,
         header=(
             "network",
             "batch",
-            "CPU, measured",
-            "CPU, predicted",
+            "1 thread, measured",
+            "1 thread, predicted",
+            "all threads, measured",
             f"{gpu}, predicted",
             *(f"{name}, measured" for name in present),
-            f"{gpu}: times as fast",
+            f"{gpu}: times as fast as 1 thread",
+            "as all threads",
             "this code on any GPU: at most about",
         ),
     )
+
+
+Line = tuple[Sequence[int], Sequence[float]]  # batch sizes, seconds
+
+
+def short_name(device: torch.device) -> str:
+    """What a figure calls an accelerator: "T4" for a "Tesla T4"."""
+    name = device_name(device)
+    for maker in ("NVIDIA ", "Tesla ", "GeForce "):
+        name = name.removeprefix(maker)
+    return name
+
+
+def measured_lines(
+    times: Times, batches: Sequence[int], names: Mapping[str, str]
+) -> dict[int, dict[str, Line]]:
+    """What was measured, as lines of a figure, {width: {"T4, measured": line}}.
+
+    `names` are those of the lines by configuration; what they leave out is not drawn.
+    """
+    lines: dict[int, dict[str, Line]] = {}
+    for (configuration, width), seconds in times.items():
+        if configuration in names:
+            name = f"{names[configuration]}, measured"
+            lines.setdefault(width, {})[name] = batches, seconds
+    return lines
+
+
+def say_hits(name: str, measured: Line, best: Line, bad: Line) -> None:
+    """Says at how many batch sizes a measured step lies inside its prediction, 10 % granted."""
+    lows, highs = (dict(zip(*line, strict=True)) for line in (best, bad))
+    pairs = list(zip(*measured, strict=True))
+    hits = [lows[size] / 1.1 <= seconds <= 1.1 * highs[size] for size, seconds in pairs]
+    say(f"{name}: inside the prediction at {sum(hits)} of {len(hits)} batch sizes.")
 
 
 def answered_here(own: study.Effect) -> str:
@@ -193,26 +244,38 @@ def _time_of(operations: Sequence[Any]) -> float:
     return float(sum(one.self_cpu_time_total for one in operations))
 
 
+def _calls(operations: Sequence[Any]) -> str:
+    """How often operations are called and how long they take together."""
+    count = sum(one.count for one in operations)
+    return f"{count} call{'s' * (count > 1)}, {_time_of(operations):,.0f} µs"
+
+
 def show_operations(steps: Mapping[str, Callable[[], Any]], places: int = 5) -> None:
-    """A table of the operations that each step calls, and of those that take most of its time."""
+    """A table of the operations that take most of each step's time, with shares and totals."""
     # PyTorch 2.15's profiler prints an ERROR where there is no GPU, even if it is asked for the
     # CPU alone; this keeps it quiet.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-    called = {}
-    for name, step in steps.items():
+    rows = [[f"number {place + 1} in time"] for place in range(places)]
+    rows += [["all others"], ["together"]]
+    for step in steps.values():
         for _ in range(5):
             step()  # to warm up
         # The quickest of five: what else runs may hold up one of them.
-        called[name] = min((_operations_of(step) for _ in range(5)), key=_time_of)
-    rows = [("all", *(str(sum(one.count for one in every)) for every in called.values()))]
-    for place in range(places):
-        most = [every[place] for every in called.values()]
-        texts = [
-            f"{one.key.removeprefix('aten::')}: {one.count} times, {one.self_cpu_time_total:.0f} µs"
-            for one in most
-        ]
-        rows.append((f"number {place + 1} in time", *texts))
-    show_table(rows, header=("operations", *called))
+        every = min((_operations_of(step) for _ in range(5)), key=_time_of)
+        for place, row in enumerate(rows[:places]):
+            one = every[place]
+            name = one.key.removeprefix("aten::")
+            row += [f"`{name}`: {_calls([one])}", _share([one], every)]
+        for row, some in zip(rows[places:], (every[places:], every), strict=True):
+            row += [_calls(some), _share(some, every)]
+    show_table(
+        [tuple(row) for row in rows],
+        header=("operations", *(text for name in steps for text in (name, "share"))),
+    )
+
+
+def _share(operations: Sequence[Any], every: Sequence[Any]) -> str:
+    return f"{100 * _time_of(operations) / _time_of(every):.0f} %"
 
 
 # ---------------------------------------------------------------- chapter 2b

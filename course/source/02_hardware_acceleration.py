@@ -81,6 +81,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import cross_entropy
 
 from vaetl_helpers import (
     hardware,
@@ -100,6 +102,8 @@ from vaetl_helpers.training import classification_loss
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
 processor = torch.device("cpu")
+cores = os.cpu_count() or 1
+torch.set_num_threads(1)  # the baseline: more threads only where they are asked for
 
 # %% [markdown]
 # What decides the claim is a wide network's step on a GPU, against one thread of a CPU.
@@ -110,8 +114,7 @@ question_cards("acceleration")
 # %% [markdown]
 # ### Recall
 #
-# Four questions from earlier chapters, before this one begins.
-# In a notebook, what you miss comes back sooner than what you know.
+# Four questions from earlier chapters; in a notebook, what you miss comes back sooner.
 
 # %%
 recall("02")
@@ -119,11 +122,11 @@ recall("02")
 # %% [markdown]
 # ## 1. How to time a device
 #
-# A GPU works *asynchronously*: Python hands it an operation and goes on at once.
-# If you then stop the clock, you have measured the handing over and not the work.
+# Each operation of PyTorch starts a *GPU kernel*, a small program that runs on the device.
+# Python hands it over, which is a *kernel launch*, and goes on at once.
+# Under this *asynchronous execution* a clock can lie: stopped now, it has measured the launch and not the work.
 #
-# The figure has two lanes, Python's and the device's, and a clock that is read at the orange lines.
-# When the clock starts, the device still has some earlier work to do (grey).
+# In the figure a clock is read at the orange lines, and when it starts, the device still has some earlier work to do (grey).
 # Choose when the clock waits, and look for a reading that is too short, one too long, and one that is right.
 
 # %% slide="Python hands work over and goes on"
@@ -131,13 +134,13 @@ device_timeline(alt="02/clocks")
 plt.show()
 
 # %% [markdown]
-# The clock that never waits reads only how long the handing over took, 80 µs, and would read the same if the device computed for an hour.
+# The clock that never waits reads only how long the launches took, 80 µs.
 # The one that waits at the end alone reads 550 µs, because it also pays for what was in the queue before.
 # Only the one that waits on both sides tells the true time, 410 µs.
-# Now make the device quick, so that it needs less time for each operation than Python needs to hand it over.
-# Then the device waits for Python, and a faster device would change nothing: that is the *overhead* of section 3.
+# Now make the device quick, so that it needs less time for each operation than Python needs to launch it.
+# Then it waits for Python, and a faster one would change nothing: what is left is *latency*, the time until an operation begins and answers, however small it is.
 #
-# So **synchronise**, that is, wait until the device is done, before the clock starts and again before it stops.
+# So *synchronise* with `torch.cuda.synchronize()`, which waits until the device is done, before the clock starts and again before it stops.
 # The first call, the *warm-up*, does not count, because it compiles, allocates memory and fills *caches*, small fast memories close to the arithmetic units.
 # Finally, single times scatter, mostly upwards, so take the median.
 #
@@ -178,7 +181,7 @@ settle("hardware.waiting", not_waiting / waiting)
 #
 # ## 2. What can your machine do?
 #
-# Some devices say that they are available and then fail, so an accelerator is listed only after it has done real work, a convolution and a matrix product.
+# Some devices say that they are available and then fail, so an accelerator is listed only after it has done real work.
 
 # %%
 show_table(hardware.machine(), header=("this machine", ""))
@@ -186,7 +189,7 @@ print("To get an accelerator:", advice())
 
 # %% [markdown]
 # Every program for an accelerator begins with the same three lines: is one there, move the network, move the images.
-# If one is forgotten, PyTorch complains, as can be seen anywhere with its device `meta`, which knows shapes and computes nothing.
+# Then come the two errors that you will meet most often, the first with PyTorch's `FakeTensorMode`, which pretends to have a GPU.
 
 # %% tags=["nbval-check-output"]
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -194,19 +197,26 @@ network = nets.mlp_classifier(64).to(device)
 logits = network(torch.zeros(8, 1, 28, 28).to(device))
 print("both moved:", logits.device == next(network.parameters()).device)
 try:
-    nets.mlp_classifier(64).to("meta")(torch.zeros(8, 1, 28, 28))  # images left behind
+    with FakeTensorMode():
+        torch.zeros(8, 784) @ torch.zeros(784, 10, device="cuda")  # images left behind
 except RuntimeError as error:
     print("one forgotten:", error)
+try:
+    cross_entropy(torch.zeros(1, 10), torch.tensor([10]))  # the classes are 0 to 9
+except IndexError as error:
+    print("a wrong label, on the CPU:", error)
 
 # %% [markdown]
-# The cure is `.to(device)` for what stayed behind.
+# The first is cured by `.to(device)` for what stayed behind.
 # A network moves in place, but a tensor does not, so `images.to(device)` must be given a name.
+# The second is as clear as here only on the CPU.
+# A GPU says `CUDA error: device-side assert triggered`, some lines too late, since Python had gone on.
+# So restart Python, and run the step on the CPU, or with `CUDA_LAUNCH_BLOCKING=1`, which makes every launch wait.
 #
 # Two rates describe a processor:
 #
 # - how fast it *computes*, in **FLOPs per second**, at its best in a product of two large matrices;
-# - how fast it *moves* numbers between its memory and its arithmetic units, in **bytes per second**, at its best in a large copy.
-#   This rate is called the *bandwidth*.
+# - how fast it *moves* numbers between its memory and its arithmetic units, its *bandwidth* in **bytes per second**, at its best in a large copy.
 #
 # A product of two $n\times n$ matrices takes $2n^3$ FLOPs, because each of its $n^2$ results needs $n$ multiplications and $n$ additions.
 # A copy reads and writes every byte once.
@@ -232,10 +242,16 @@ tensor_cores = {  # products of 16-bit matrices, none of whose numbers are left 
     "T4, its tensor cores: data sheet": (65e12, 320e9),
     "H100 SXM, its tensor cores: data sheet": (989e12, 3350e9),
 }
-used = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
-about = {name: f"{name}, {used}" if name == "CPU" else name for name in present}
+about = {"CPU": "CPU, 1 thread"} | {
+    name: hardware.short_name(device)
+    for name, device in present.items()
+    if name != "CPU"
+}
 rates = {f"{about[name]}: measured here": (peak[name], moved[name]) for name in present}
-rates["CPU, in its cache"] = peak["CPU"], in_cache
+rates["CPU, 1 thread, in its cache"] = peak["CPU"], in_cache
+with hardware.using_threads(cores):
+    whole = hardware.peak_flops(processor), hardware.bandwidth(processor)
+rates[f"CPU, all {cores} threads: measured here"] = whole
 hardware_comparisons.show_rates(rates | data_sheets | tensor_cores)
 report("peak_gflops", peak[list(present)[-1]] / 1e9, "GFLOP/s", id="02/peak_gflops")
 report("bandwidth", moved[list(present)[-1]] / 1e9, "GB/s", id="02/bandwidth")
@@ -245,7 +261,7 @@ settle("hardware.peak", peak[list(present)[-1]] / 1e9)
 
 # %% [markdown]
 # The last column is the first rate divided by the second: the number of operations the device can do while it fetches one byte.
-# So a computation that does little with each byte leaves the arithmetic units idle, as section 3 will show.
+# So a computation that does little with each byte leaves the arithmetic units idle.
 # The row "in its cache" copies half a megabyte instead of 128, which the processor keeps close by, and there bytes move several times as fast.
 #
 # A data sheet's peak is one that real programs do not reach, while ours is measured.
@@ -289,16 +305,15 @@ print(f"by hand: {by_hand:,} FLOPs a step; PyTorch's counter: {counted:,}")
 # $$\text{rate} \le \min(F,\; B \cdot I) .$$
 #
 # Drawn over $I$, this is a slanted roof, the bandwidth, that meets a flat one, the peak.
-# The picture is called the **roofline** (Williams, Waterman and Patterson 2009).
+# The picture is called the **roofline**.
 # Under its slanted part a faster arithmetic unit does not help.
 #
 # We place three networks of this course under it, each with a small and a large batch.
-# The VAE is that of chapter 3, a network that encodes an image, adds noise, and decodes it.
-# FLOPs are counted, but bytes are only estimated, as if there were no cache, so a point may really lie further left or right than it is drawn.
+# The VAE, of chapter 3, encodes an image, adds noise, and decodes it.
+# FLOPs are counted, but bytes are only estimated, as if there were no cache, so a point may lie further left or right than drawn.
 #
 # In the figure each colour is a network, and its arrow leads from the small batch to the large one.
-# A CPU has two slanted roofs, one of its memory and a higher one, dash-dotted, of its cache.
-# The thin dashed roofs are those of the two GPUs, as their data sheets promise.
+# The dash-dotted roof is that of the cache, and the thin dashed ones are those of two GPUs by their data sheets.
 # Look under which roof each arrow begins, and how close to the flat one it ends.
 
 # %%
@@ -343,28 +358,27 @@ settle("hardware.batch", seconds["MLP", 512] / seconds["MLP", 8])
 
 # %% [markdown]
 # The large batch lies further right than the small one, because the weights are read once and used for more images.
-# A point that touches the slanted roof is limited by memory, and one near the flat roof by computing.
+# A point that touches the slanted roof is *memory-bound*, and one near the flat roof *compute-bound*.
 # One that lies above the roof of the memory has found part of its numbers in the cache.
-# A point well below both roofs is limited by something else: an operation that does hardly any FLOPs, such as pooling, or *overhead*, the microseconds that Python and PyTorch need for each operation, however small it is; an appendix takes a step apart.
+# A point well below both is limited by something else: an operation that does hardly any FLOPs, such as pooling, or *overhead*, the microseconds that Python and PyTorch need for each operation; an appendix takes a step apart.
 #
 # ## 4. When does an accelerator help?
 #
 # So we expect an accelerator to help large networks and large batches a lot, and small ones hardly at all.
 # We measure the time of a training step over the batch size, for a narrow and a wide network, on every device that is here.
+# The baseline of every gain in this chapter is *one thread* of this CPU, and beside it stand *all* its threads, since one GPU against the whole CPU is as fair a question.
 #
-# There is a small version of the question on *every* machine with two cores or more: does it pay to let a second core help?
-# For each operation the cores have to agree on who does what, and that is the same trade of overhead against speed.
+# Whether the other cores pay is the same question in small, because for each operation they have to agree on who does what.
 
 # %%
 predict("hardware.essential")
 
 # %%
-threads = torch.get_num_threads()
 configurations = {"CPU, 1 thread": (processor, 1)}
-if (os.cpu_count() or 1) > 1:
-    configurations[f"CPU, {os.cpu_count()} threads"] = (processor, os.cpu_count())
+if cores > 1:
+    configurations[f"CPU, {cores} threads"] = (processor, cores)
 if P.device.type != "cpu":
-    configurations[P.device.type.upper()] = (P.device, threads)
+    configurations[P.device.type.upper()] = (P.device, 1)
 times = {
     (name, width): [
         hardware.step_seconds(width, size, *where, 4 * P.repeats) for size in P.batches
@@ -389,18 +403,17 @@ plt.show()
 
 # %% [markdown]
 # Read the left end first.
-# From 1 to 64 images the work is 64 times as large, but the time is not.
-# What does not grow with the batch is paid once per step.
+# From 1 to 64 images the work is 64 times as large, but the time is not, because a part of it is paid once per step.
 # In the narrow network that is overhead.
 # In the wide one the weights count as well, because 0.8 million of them, their gradients and Adam's numbers have to move, whatever the batch.
 # Above the figure stands what that takes from memory; a shorter step shows that they have stayed in the cache.
 #
-# Then compare the lines: a device pays where its line is the lower one.
+# Then compare the lines: a device pays where its line is lower.
 # PyTorch shares out an operation only if it is large enough, so a second thread of an idle machine costs little where it cannot help.
-# In the wide network it can pay from the first image on, since the update of its weights is work to share.
+# In the wide network it can pay from the first image on.
 #
-# So on an idle machine a second thread is a lever: `torch.set_num_threads(os.cpu_count())`.
-# The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest, and a step can take ten times as long.
+# So on an idle machine `torch.set_num_threads(os.cpu_count())` is a lever.
+# The course leaves one core alone all the same, because beside one busy program all threads wait for the slowest.
 
 # %% [markdown]
 # How sure is a ratio of two times?
@@ -439,26 +452,32 @@ speedups = hardware_comparisons.show_speedups(times, P.batches, speedup)
 predicted_checked = check("hardware.predicted_step", predicted_step)
 
 # %% [markdown]
-# On a GPU Python goes on, so that handing over and computing *overlap*: set section 1's figure to 9 operations, 30 µs in Python and 15 µs on the device, and they take 285 µs and not 405.
-# So for a GPU we take the longer of overhead and work; the sum would be at most twice too long.
+# On a GPU launching and computing *overlap*, as in section 1's figure, so there we take the longer of overhead and work.
 #
 # Run operation by operation, a step cannot become shorter than its overhead, if Python is as fast there as here.
-# So the step on the CPU, divided by its overhead, is about the most that any accelerator can gain.
-# The overhead can be lowered, by `torch.compile` or by CUDA graphs, which hand over a whole step at once.
+# So the step of one thread, divided by its overhead, is about the most that any accelerator can gain.
+# The overhead can be lowered, by `torch.compile` or by CUDA graphs, which launch a whole step at once.
 
 # %%
 predict("hardware.limit")
 
 # %% [markdown]
-# The table has this number in its last column.
-# Before it, your formula is tested on this machine.
-# Where a network takes longer here than the formula says, it may fall short on a GPU just as much.
-# An operation may also take longer to start on a GPU, by our assumption up to 10 µs.
-# So a T4's gain is a range, from both in the bad case to neither.
+# The table has this number in its last column, and before it your formula is tested on this machine.
+# A T4's step is predicted as a range, whose best case is the data sheet.
+# In the bad case the T4
+#
+# - computes at half its peak: a large product has reached 92 % of it ([Armbruster 2024](https://alexarmbr.github.io/2024/08/10/How-To-Write-A-Fast-Matrix-Multiplication-From-Scratch-With-Tensor-Cores.html)), and under load its clock has fallen from 1,590 to about 900 MHz ([MLPerf](https://github.com/mlcommons/inference_results_v0.5/issues/20)), together 52 %;
+# - moves 220 GB/s, as measured by Jia and others (2019, arXiv 1903.07486, quoted by Armbruster);
+# - falls as far short of the formula as this CPU does;
+# - launches each kernel 10 µs late, our assumption, which a GPU here replaces by its own measurement.
 
 # %%
 T4 = data_sheets["NVIDIA T4 (Colab, Kaggle): data sheet"]
-LATE = 10e-6  # seconds that an operation may start later on a GPU, assumed
+T4_BAD = T4[0] / 2, 220e9
+start = {name: hardware.launch_seconds(device) for name, device in present.items()}
+LATE = max(0, start[here] - start["CPU"]) if here != "CPU" else 10e-6  # seconds
+for name, one in start.items():
+    print(f"{about[name]}: {1e6 * one:.1f} µs to start an operation, measured")
 
 
 def estimate(title, build, units, loss_fn, size):
@@ -467,20 +486,24 @@ def estimate(title, build, units, loss_fn, size):
     on_cpu, *on_gpu = (
         measure(build(units), loss_fn, size, device) for device in present.values()
     )
+    with hardware.using_threads(cores):
+        step = hardware.training_step(build(units), loss_fn, size, processor)
+        on_all = hardware.time_it(step, processor, P.repeats)
     return hardware_comparisons.Estimate(
         title,
         size,
         overhead=measure(build(1), loss_fn, 1, processor),
         measured=on_cpu,
+        all_threads=on_all,
         roof_here=predicted_checked(needs, (peak["CPU"], moved["CPU"]), 0),
-        roof_there=predicted_checked(needs, T4, 0),
+        roofs_there=tuple(predicted_checked(needs, one, 0) for one in (T4, T4_BAD)),
         late=LATE * hardware.operations_started(build(units), loss_fn),
         elsewhere=on_gpu,
     )
 
 
 def show(estimates):
-    hardware_comparisons.show_estimates(estimates, "T4", list(present)[1:])
+    hardware_comparisons.show_estimates(estimates, "T4", list(about.values())[1:])
 
 
 estimates = [
@@ -506,10 +529,10 @@ settle("hardware.limit", estimates[0].limit)  # of the MLP with 8 images
 show([estimate("mine", nets.small_cnn, 64, classification_loss, 64)])
 
 # %% [markdown]
-# Now draw the prediction for all batch sizes up to 4,096, on top of your own line.
-# The formula for this CPU is drawn, too, as a test of it.
-# The band above the T4's line is the late start.
-# Look where your line leaves the band, and from which batch size on the gap widens.
+# Now draw the prediction for all batch sizes up to 4,096, and with it your own lines and, as a test, the formula for one thread.
+# The T4's band reaches from its data sheet to half its peak, 220 GB/s and late launches.
+# Where a GPU is here, its measured line is drawn, too, and a T4's should lie inside the band.
+# Look where your lines leave the band, and from which batch size on the gap widens.
 
 # %%
 overhead = measure(nets.mlp_classifier(1), classification_loss, 1, processor)
@@ -529,10 +552,10 @@ def work(units, rates):
     return [predicted_checked(need, rates, 0) for need in needs[units]]
 
 
-measured_here = {
-    width: {"this CPU, measured": (P.batches, times["CPU, 1 thread", width])}
-    for width in P.widths
-}
+names = {name: name.removeprefix("CPU, ") for name in configurations}
+if here != "CPU":
+    names[here] = about[here]
+measured_here = hardware_comparisons.measured_lines(times, P.batches, names)
 
 # %% slide="Estimate before you rent"
 H100 = data_sheets["NVIDIA H100 SXM: data sheet"]
@@ -549,11 +572,23 @@ for width in P.widths:
     predicted[width] = {
         "T4, predicted": on_gpu(width, T4, overhead),
         "H100, predicted": on_gpu(width, H100, overhead),
-        "this CPU, predicted": (drawn, [overhead + one for one in work(width, CPU)]),
+        "1 thread, predicted": (drawn, [overhead + one for one in work(width, CPU)]),
     }
-    in_bad_case[width] = {"T4, predicted": on_gpu(width, T4, overhead + late)}
+    in_bad_case[width] = {"T4, predicted": on_gpu(width, T4_BAD, overhead + late)}
 plots.crossover(measured_here, predicted, up_to=in_bad_case, alt="02/crossover")
 plt.show()
+
+# %%
+if here == "CPU":
+    print("No GPU is here, so nothing is measured that could contradict the band.")
+else:
+    for width in P.widths:
+        hardware_comparisons.say_hits(
+            f"width {width:,}, {about[here]} against a T4's band",
+            measured_here[width][f"{about[here]}, measured"],
+            predicted[width]["T4, predicted"],
+            in_bad_case[width]["T4, predicted"],
+        )
 
 # %% [markdown]
 # In the narrow network your line begins about where the band is: with few images a GPU may be the slower one, as it was with 100 units at the beginning.
@@ -562,8 +597,7 @@ plt.show()
 #
 # ### And the bet?
 #
-# The bet asks for a step that no GPU has made for this course yet, so no record can settle it.
-# Where a GPU is here, your own times settle it; elsewhere there is only a prediction.
+# The bet asks for a step that no GPU has made for this course yet, so only a GPU of yours can settle it, and elsewhere there is only a prediction.
 
 # %%
 wide_step = estimate(
@@ -571,8 +605,8 @@ wide_step = estimate(
 )
 for one in (wide_step, estimates[0]):
     print(
-        f"{one.network}, batch {one.batch:,}: a T4 would be {one.said} times as fast "
-        "(predicted, not measured)."
+        f"{one.network}, batch {one.batch:,}: a T4 would be {one.said} times as fast as "
+        f"1 thread, {one.said_against_all} times as all {cores} (predicted)."
     )
 
 # %%
@@ -584,20 +618,20 @@ if P.device.type != "cpu":
 settle("hardware.essential", by_own_gpu)
 
 # %% [markdown]
-# The wide step gains much even in the bad case, so our answer is *yes, by prediction*.
-# The small step would probably gain little or nothing.
+# The wide step gains much even in the bad case and against all threads, so our answer is *yes, by prediction*.
+# The small step would gain little.
 # To settle your bet, upload this notebook to Colab by *File > Upload notebook* and choose a T4; the tables then have a column measured there.
 #
-# Others have measured large networks.
+# Others have measured a large network.
 # ResNet-50, forward and backward on 16 images, took two Xeons with 16 cores together 6.63 s and a GTX 1080 0.15 s, 43 times less ([cnn-benchmarks](https://github.com/jcjohnson/cnn-benchmarks)).
 #
 # ### The way to the device
 #
-# An accelerator has memory of its own, so each batch must first travel there.
+# An accelerator has memory of its own, so each batch must first travel there from the host's, in a *host-to-device copy*.
 # A T4 is reached over 16 lanes of PCI Express 3.0, which carry 15.8 GB/s at most, a twentieth of what its own memory moves.
-# One $28\times 28$ image has 3,136 bytes as float32, but only 784 as uint8, a quarter.
+# One $28\times 28$ image has 3,136 bytes as float32, but only 784 as uint8.
 #
-# The figure takes a T4's step apart, by prediction, into the overhead, the work, and the way of the batch as float32.
+# The figure takes a T4's predicted step apart, into the overhead, the work, and the way of the batch as float32.
 # Look which of the three is longest, and from which batch size on.
 
 # %%
@@ -616,7 +650,10 @@ parts = {
     }
     for width in P.widths
 }
-plots.crossover(measured_here, parts, alt="02/way")
+one_thread = hardware_comparisons.measured_lines(
+    times, P.batches, {"CPU, 1 thread": "1 thread"}
+)
+plots.crossover(one_thread, parts, alt="02/way")
 plt.show()
 
 # %%
@@ -670,7 +707,7 @@ verdict_cards("acceleration", records=speedups)
 #
 # For which network would *you* rent a GPU?
 # Put it into the cell of "Your own network".
-# Write down beforehand what the last two columns will say.
+# Write down beforehand what the last three columns will say.
 # Then find, by prediction, the narrowest width at which a T4 is five times as fast at batch 128.
 # The task is answered when you have measured one of your rows on a borrowed T4, and can say why it lies inside or outside the predicted range.
 
@@ -739,7 +776,7 @@ my_bets("02")
 # %% [markdown]
 # ## Take-away
 #
-# - One of three things limits you: the rate of computing, the rate of moving, or the overhead of each operation.
+# - A step is compute-bound, memory-bound, or limited by the overhead of each operation.
 # - To time a device, warm up, synchronise, and take the median.
 # - A step divided by its overhead is the most that an accelerator can gain for code that runs operation by operation.
 # - Data that fit into memory belong there, as uint8, once.
@@ -750,8 +787,8 @@ my_bets("02")
 # ## Further reading
 #
 # - Williams, Waterman and Patterson, *Roofline: an insightful visual performance model*, Communications of the ACM 52 (2009).
-# - Wang, Wei and Brooks, *Benchmarking TPU, GPU, and CPU Platforms for Deep Learning* (2019), arXiv 1907.10701: which network suits which accelerator.
-# - PyTorch's *Performance Tuning Guide*.
+# - Wang, Wei and Brooks, *Benchmarking TPU, GPU, and CPU Platforms for Deep Learning* (2019), arXiv 1907.10701.
+# - He, [*Making Deep Learning Go Brrrr From First Principles*](https://horace.io/brrr_intro.html) (2022).
 
 # %% [markdown]
 # ## Appendix: a step, operation by operation
@@ -759,7 +796,7 @@ my_bets("02")
 # Where does a step's time go?
 # PyTorch's *profiler*, `torch.profiler.profile`, writes down every operation that a piece of code calls, and how long each took.
 # Here it watches one step of the MLP with 8 images and one with 512.
-# Compare the number of operations in both, and then which of them take the time.
+# Compare the number of calls in both, and then which of them take the time.
 
 # %%
 hardware_comparisons.show_operations(
@@ -773,10 +810,10 @@ hardware_comparisons.show_operations(
 
 # %% [markdown]
 # Both steps call the same operations, because the program is the same.
-# With 512 images the matrix products, `mm` and `addmm`, take most of the time, and they are what an accelerator makes faster.
-# With 8 images the time is spread over more than a hundred calls of a few microseconds each, among them many that only look at a tensor in another way, such as `t` and `view`.
+# With 512 images the matrix products, `mm` and `addmm`, take about two thirds of the time, and they are what an accelerator makes faster.
+# With 8 images they take about a quarter, and the rest is spread over more than a hundred calls of a few microseconds each, among them many that only look at a tensor in another way, such as `t` and `view`.
 # Those calls are the overhead.
-# A GPU is given only the others, about twenty, and they are what section 4 assumes to start late.
+# A GPU is given only the others, about twenty, and their kernel launches are what section 4 assumes to be late.
 #
 # One kind of operation is missing in these counts, because in a step of the MLP it is small, though not in one of the CNN: adding, multiplying or clipping number by number.
 # It does one FLOP with each number that it moves, so it lies far left under the slanted roof.

@@ -687,6 +687,15 @@ def test_a_step_is_timed_with_these_threads_and_gives_them_back() -> None:
     assert set(seen) == {2} and torch.get_num_threads() == before
 
 
+def test_starting_an_operation_is_timed_over_many_that_compute_nothing(
+    half_a_second: list[Tensor],
+) -> None:
+    seconds = hardware.launch_seconds(torch.device("cpu"), operations=50)
+    assert seconds == pytest.approx(0.5 / 50), "one wait for all of them"
+    (number,) = half_a_second
+    assert number == 50 and number.numel() == 1
+
+
 def test_a_training_step_trains() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
+import torch
 
 from vaetl_helpers import hardware_comparisons as comparisons
 from vaetl_helpers import plots, study
@@ -16,26 +18,69 @@ ONE, TWO = "CPU, 1 thread", "CPU, 2 threads"
 TIMES = {(ONE, 64): [1e-3, 8e-3], (TWO, 64): [1.1e-3, 4e-3]}
 
 
-def test_an_estimate_is_a_range_from_the_bad_case_to_the_roof() -> None:
-    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, roof_here=2e-3, roof_there=6e-4)
+def test_an_estimate_is_a_range_from_the_bad_case_to_the_data_sheet() -> None:
+    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, 4.5e-3, 2e-3, (6e-4, 6e-4))
     assert one.limit == pytest.approx(9)
     assert one.there == pytest.approx((1e-3, 2.4e-3))  # Python decides; four times the roof
     assert one.gains == pytest.approx((9 / 2.4, 9))
-    assert one.said == "3.8 to 9.0"
-    small = comparisons.Estimate("MLP", 1, 3e-4, 4e-4, 1e-4, 1e-5, late=2e-4)
+    assert one.said == "3.8 to 9.0" and one.said_against_all == "1.9 to 4.5"
+    slower = dataclasses.replace(one, roofs_there=(6e-4, 1.2e-3))
+    assert slower.there == pytest.approx((1e-3, 4.8e-3)), "the bad rates count in the bad case"
+    small = comparisons.Estimate("MLP", 1, 3e-4, 4e-4, 4e-4, 1e-4, (1e-5, 2e-5), late=2e-4)
     assert small.gains == pytest.approx((0.8, 4 / 3)), "the GPU may be the slower one"
-    quick = comparisons.Estimate("VAE", 8, 1e-3, 2e-3, roof_here=2e-3, roof_there=1e-3)
+    quick = comparisons.Estimate("VAE", 8, 1e-3, 2e-3, 2e-3, 2e-3, (1e-3, 1e-3))
     assert quick.gains == (2, 2) and quick.said == "2.0", "a step below its roof is no shortfall"
+    large = comparisons.Estimate("CNN", 512, 1e-3, 0.1, 0.06, 0.1, (1e-3, 2e-3))
+    assert large.said == "50 to 100", "no digits that nobody can know"
 
 
 def test_estimates_have_a_column_for_each_accelerator_that_is_here(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, 2e-3, 1e-4, elsewhere=(5e-4,))
-    comparisons.show_estimates([one], "T4", ["CUDA"])
+    one = comparisons.Estimate("CNN", 8, 1e-3, 9e-3, 5e-3, 2e-3, (1e-4, 2e-4), elsewhere=(5e-4,))
+    comparisons.show_estimates([one], "T4", ["L4"])
     header, _, row = capsys.readouterr().out.strip().splitlines()
-    assert "CUDA, measured" in header and "0.50 ms" in row
-    assert header.count("|") == row.count("|")
+    cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    assert cells["L4, measured"] == "0.50 ms"
+    assert cells["all threads, measured"] == "5.00 ms"
+    assert cells["T4, predicted"] == "1.00 to 1.00 ms"
+    assert (cells["T4: times as fast as 1 thread"], cells["as all threads"]) == ("9.0", "5.0")
+
+
+def test_what_a_gpu_measures_is_drawn_beside_its_prediction() -> None:
+    times = TIMES | {("CUDA", 64): [3e-4, 4e-4]}
+    names = {ONE: "1 thread", "CUDA": "T4"}
+    lines = comparisons.measured_lines(times, [1, 256], names)
+    assert lines == {
+        64: {
+            "1 thread, measured": ([1, 256], TIMES[ONE, 64]),
+            "T4, measured": ([1, 256], [3e-4, 4e-4]),
+        }
+    }, "and no line of a configuration without a name"
+    predicted = {64: {"T4, predicted": ([1, 256], [2e-4, 3e-4])}}
+    (axis,) = plots.crossover(lines, predicted, alt="alt")
+    weights = {text.get_text(): text.get_fontweight() for text in axis.texts}
+    assert weights["T4, measured"] == "bold" and weights["T4, predicted"] == "normal"
+
+
+def test_it_is_said_where_a_measured_line_lies_inside_its_prediction(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measured = [1, 16, 256], [1e-3, 1.9e-4, 5e-3]
+    best, bad = ([1, 16, 256, 4096], [2e-4] * 4), ([1, 16, 256, 4096], [1e-3] * 4)
+    comparisons.say_hits("T4", measured, best, bad)
+    assert "T4: inside the prediction at 2 of 3 batch sizes." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("Tesla T4", "T4"), ("NVIDIA GeForce RTX 4090", "RTX 4090"), ("NVIDIA L4", "L4")],
+)
+def test_a_gpu_has_a_short_name_in_a_figure(
+    name: str, short: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: name)
+    assert comparisons.short_name(torch.device("cuda")) == short
 
 
 def test_a_speedup_pays_from_the_batch_after_which_it_always_does(
@@ -100,14 +145,15 @@ def test_operations_are_sorted_by_their_time(capsys: pytest.CaptureFixture[str])
     product = np.ones((64, 64), np.float32)
 
     def step() -> None:
-        import torch
-
         square = torch.from_numpy(product)
         square @ square + 1
 
     comparisons.show_operations({"a step": step}, places=2)
     rows = capsys.readouterr().out
-    assert "number 2 in time" in rows and re.search(r"mm: 1 times, \d+ µs", rows)
+    assert "number 2 in time" in rows and re.search(r"`mm`: 1 call, \d+ µs \| \d+ %", rows)
+    shares = [int(row.split(" | ")[-1].removesuffix(" % |")) for row in rows.splitlines()[2:]]
+    assert shares[-1] == 100 and sum(shares[:-1]) == pytest.approx(100, abs=2)
+    assert re.search(r"together \| (\d+) calls", rows)
 
 
 def test_two_machines_have_opposite_answers_about_bf16() -> None:

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import StringIO
@@ -27,6 +27,7 @@ from vaetl_helpers.hardware import (
     peak_flops,
     time_it,
     transfer_rate,
+    using_threads,
 )
 from vaetl_helpers.machines.busy import busy_share
 from vaetl_helpers.machines.children import MeasurementError, in_child
@@ -188,7 +189,7 @@ def crossover(bench: Bench) -> Measured:
     for width in widths:
         network = _classifier(width)
         for name, (device, threads) in configurations.items():
-            with _threads(threads):
+            with using_threads(threads):
                 milliseconds = []
                 for batch_size in batches:
                     step = Step(network, batch_size, device)
@@ -217,17 +218,6 @@ def _configurations(device: torch.device) -> dict[str, tuple[torch.device, int]]
     if device.type != "cpu":
         configurations[device.type.upper()] = (device, torch.get_num_threads())
     return configurations
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Inside, PyTorch computes with `count` threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # ---------------------------------------------------------------- levers
