@@ -17,7 +17,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.hardware import step_records
 from vaetl_helpers.machines.compiling import CASES, Compared
 from vaetl_helpers.output import record, record_id, say, show_record, show_table, value_text
-from vaetl_helpers.recorded import recorded, recorded_value
+from vaetl_helpers.recorded import recorded
 
 Ratio = tuple[float, float, float]  # mean and the ends of its interval
 Gains = Mapping[str, Mapping[str, Any]]  # network → levers → study.Effect
@@ -290,6 +290,12 @@ def compiled_records(name: str, one: Compared, starts: Sequence[float] = ()) -> 
 
 def show_compiled(own: Mapping[str, Compared]) -> None:
     """A table of what torch.compile is worth: here, where it was measured, and recorded."""
+    try:
+        run = recorded("02b", COMPILED)
+    except CourseError as error:
+        say(error)
+        run = {"machine": "none yet", "records": []}
+    there = {one["id"]: value_text(one) for one in run["records"]}
     rows, records = [], []
     for name in CASES:
         here = ["-", "-", "-"]
@@ -298,19 +304,15 @@ def show_compiled(own: Mapping[str, Compared]) -> None:
             records += own_records
             repaid = _repaid(own[name], own_records[1])
             here = [f"{own[name].start:.0f} s", value_text(own_records[1]), repaid]
-        there = [
-            value_text(recorded_value("02b", record_id("02", "compile", name, what), COMPILED))
-            for what in ("start", "step")
-        ]
-        rows.append((name, *here, *there))
-    machine = recorded("02b", COMPILED)["machine"]
+        ids = (record_id("02", "compile", name, what) for what in ("start", "step"))
+        rows.append((name, *here, *(there.get(id, "-") for id in ids)))
     header = (
         "network",
         "start-up here",
         "compiled step here, times as fast",
         "repaid after",
         "start-up, recorded",
-        f"compiled step, recorded ({machine})",
+        f"compiled step, recorded ({run['machine']})",
     )
     show_table(rows, header=header, records=records)
 
