@@ -19,6 +19,7 @@ from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.data import load
 from vaetl_helpers.machines.compiling import CASES, Compared, against_plain
 from vaetl_helpers.output import say, value_text, write_whole
+from vaetl_helpers.settings import prepare
 
 IMAGES = 12_800  # of Fashion-MNIST, in a hundred whole batches, as the recorded levers had
 TURNS = 10
@@ -26,7 +27,8 @@ STARTS = 3
 
 
 def measure(case: str, turns: int) -> Compared:
-    """One cold start and so many turns, in this process."""
+    """One cold start and so many turns, in this process, with as many threads as in a chapter."""
+    prepare()
     images = load("fashion-mnist", full=True, device="cpu").train.subset(slice(0, IMAGES))
     return against_plain(case, images, turns)
 
