@@ -147,6 +147,15 @@ def test_a_start_is_repaid_only_where_a_gain_is_shown(
     assert "| CNN, channels last | - | - | - |" in rows, "only recorded"
 
 
+def test_compiling_loses_where_it_was_recorded() -> None:
+    steps = {one["name"]: one for one in recorded("02b", "compile")["records"]}
+    vae = steps["VAE: compiled step against a plain one"]
+    cnn = steps["CNN, channels last: compiled step against a plain one"]
+    assert vae["high"] < 1 and cnn["high"] < vae["low"], "as chapter 2b says"
+    starts = [one["value"] for one in steps.values() if one["unit"] == "s"]
+    assert min(starts) > 10.5 and max(starts) < 12.5
+
+
 def test_a_start_is_the_median_of_several() -> None:
     start, step = comparisons.compiled_records("VAE", compared(0.5), [30.0, 10.0, 20.0])
     assert (start["value"], start["n"], start["unit"]) == (20, 3, "s")
