@@ -343,8 +343,7 @@ for images, labels in few.batches(128, seed=P.seed):
 print("the factor after each step:", *factors, sep="\n  ")
 
 # %% [markdown]
-# The first steps are left out until the factor fits; later on, after 2,000 good steps, it is doubled as a trial.
-# bfloat16 has float32's range, so there `autocast` alone is enough.
+# The first steps are left out until the factor fits; later on, after 2,000 good steps, it is doubled as a trial. bfloat16 has float32's range, so there `autocast` alone is enough.
 #
 # The T4 that Colab and Kaggle lend has tensor cores for float16 and none for bfloat16.
 # Yet `torch.cuda.is_bf16_supported()` says True there, because by default it counts emulation, too; so it stands in `torch/cuda/__init__.py` of PyTorch 2.15.
@@ -735,15 +734,16 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 #
 # ### What to expect on a GPU
 #
-# The levers of section 1 hold there, too.
-# These four have little or no effect on a CPU, and we have not measured them; the table says what PyTorch's documentation says, so time each.
+# Section 1 times its levers on a GPU, too.
+# These four are made for GPUs, and we have not measured them there: what follows is what PyTorch's documentation says, so time each.
 #
-# | lever | its line | what the documentation says |
-# |---|---|---|
-# | **TF32** | `torch.set_float32_matmul_precision("high")` | From Ampere on, which a T4 is not, float32 products read 10 bits behind the point and may be much faster; for matrix products it is off unless you ask, for convolutions on ([numerical accuracy](https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html)). |
-# | **pinned memory** | `DataLoader(..., pin_memory=True)`, then `images.to(device, non_blocking=True)` | Python goes on while a batch is copied; to call `pin_memory()` by yourself just before the copy can be slower than a plain `to` ([guide](https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html)). Resident data need neither. |
-# | **activation checkpointing** | `checkpoint(block, x, use_reentrant=False)` from `torch.utils.checkpoint` | A block's activations are not kept but computed again in the backward pass, which saves memory and costs time ([torch.utils.checkpoint](https://docs.pytorch.org/docs/stable/checkpoint.html)). |
-# | **channels last with 16 bits** | section 1's line, and `autocast` | It gains most on tensor cores in float16: 8 to 35 % for a list of networks on a Volta GPU ([tutorial](https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html)). |
+# - **TF32**: `torch.set_float32_matmul_precision("high")` lets float32 products read only 10 bits behind the point, from Ampere on, which a T4 is not, and they may be much faster.
+#   For matrix products this is off unless you ask, for convolutions it is on ([numerical accuracy](https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html)).
+# - **Pinned memory**: with `DataLoader(..., pin_memory=True)` and `images.to(device, non_blocking=True)` Python goes on while a batch is copied.
+#   To call `pin_memory()` yourself just before the copy can be slower than a plain `to` ([guide](https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html)).
+#   Resident data need neither.
+# - **Activation checkpointing**: `checkpoint(block, x, use_reentrant=False)` from `torch.utils.checkpoint` does not keep a block's activations but computes them again in the backward pass, which saves memory and costs time ([its page](https://docs.pytorch.org/docs/stable/checkpoint.html)).
+# - **Channels last with 16 bits**: section 1's line inside `autocast` gains most on tensor cores in float16, 8 to 35 % for a list of networks on Volta GPUs ([tutorial](https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html)).
 
 # %% [markdown]
 # ## 4. The receipt
