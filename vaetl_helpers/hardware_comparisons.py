@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ from vaetl_helpers import claims, study
 from vaetl_helpers.device import device_name
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.hardware import step_records
-from vaetl_helpers.output import record_id, say, show_record, show_table
+from vaetl_helpers.machines.compiling import CASES, Compared
+from vaetl_helpers.output import record, record_id, say, show_record, show_table, value_text
 from vaetl_helpers.recorded import recorded
 
 Ratio = tuple[float, float, float]  # mean and the ends of its interval
@@ -23,6 +25,7 @@ Gains = Mapping[str, Mapping[str, Any]]  # network → levers → study.Effect
 CLOSE = 1.2  # lines that are less apart than this are said to be close
 ANOTHER_TRAINING = "512", "bf16", "fp16"  # levers with these in their names
 RECORDED_LEVERS = {"recorded, no AMX": "", "recorded, AMX": "amx"}  # by task of the record
+COMPILED = "compile"  # the task of the record of torch.compile
 
 
 # ---------------------------------------------------------------- chapter 2
@@ -318,6 +321,73 @@ def show_levers(
             records.append(effect.to_record(f"{network}: {name}", "times", id=id))
     header = ("network", "levers", f"here (95 %, {turns} turns)", *others)
     show_table(rows, header=header, records=records)
+
+
+def bf16_elsewhere(
+    others: Mapping[str, Mapping[str, Mapping[str, Ratio]]],
+) -> dict[str, tuple[Ratio, Ratio]]:
+    """The VAE's ratios without and with bf16 on other machines, a row for a batch and a machine."""
+    rows = {}
+    for batch, name in {"batch 128": "resident", "batch 512": "resident, batch 512"}.items():
+        for where, networks in others.items():
+            ratios = networks["VAE"]
+            row = f"{batch}, {where.removeprefix('recorded, ')}"
+            rows[row] = ratios[name], ratios[f"{name}, bf16"]
+    return rows
+
+
+def compiled_records(name: str, one: Compared, starts: Sequence[float] = ()) -> list[Any]:
+    """The records of a network's start-up (the median of several) and of its steps' speed."""
+    starts = starts or [one.start]
+    start = record(
+        f"{name}: start-up of torch.compile",
+        statistics.median(starts),
+        "s",
+        id=record_id("02", "compile", name, "start"),
+        n=len(starts),
+    )
+    effect = study.effect_of(np.log(one.plain) - np.log(one.compiled))
+    id = record_id("02", "compile", name, "step")
+    return [start, effect.to_record(f"{name}: compiled step against a plain one", "times", id=id)]
+
+
+def show_compiled(own: Mapping[str, Compared]) -> None:
+    """A table of what torch.compile is worth: here, where it was measured, and recorded."""
+    try:
+        run = recorded("02b", COMPILED)
+    except CourseError as error:
+        say(error)
+        run = {"machine": "none yet", "records": []}
+    there = {one["id"]: value_text(one) for one in run["records"]}
+    rows, records = [], []
+    for name in CASES:
+        here = ["-", "-", "-"]
+        if name in own:
+            own_records = compiled_records(name, own[name])
+            records += own_records
+            repaid = _repaid(own[name], own_records[1])
+            here = [f"{own[name].start:.0f} s", value_text(own_records[1]), repaid]
+        ids = (record_id("02", "compile", name, what) for what in ("start", "step"))
+        rows.append((name, *here, *(there.get(id, "-") for id in ids)))
+    header = (
+        "network",
+        "start-up here",
+        "compiled step here, times as fast",
+        "repaid after",
+        "start-up, recorded",
+        f"compiled step, recorded ({run['machine']})",
+    )
+    show_table(rows, header=header, records=records)
+
+
+def _repaid(one: Compared, step: Mapping[str, Any]) -> str:
+    """After how many steps the start-up is earned back, where the interval shows a gain."""
+    if step["high"] < 1:
+        return "never: it loses"
+    if step["low"] <= 1:
+        return "no gain is shown"
+    gain = statistics.median(one.plain) - statistics.median(one.compiled)
+    return f"{one.start / gain * one.steps:,.0f} steps"
 
 
 def free_levers(network: str, of_network: Mapping[str, Any]) -> str:

@@ -707,78 +707,73 @@ ZONES = {"too small": GREY, "it learns": COLOURS[2], "it breaks down": COLOURS[1
 
 def gains(
     groups: Mapping[str, Mapping[str, Ratio]],
-    before: Mapping[str, str],
     x: str,
     alt: str,
-    others: Mapping[str, Mapping[str, Mapping[str, Ratio]]] | None = None,
     titles: Mapping[str, str] | None = None,
 ) -> list[Axes]:
     """Ratios (mean, low, high) as points with intervals, a panel for each group.
 
-    Its title is the group's name, or that of `titles`.
-
-    `before` names, for some, the one that it is made of by a single change; an arrow from there
-    shows what that change does. All begin from 1, the dashed line. `others` have the same ratios
-    from elsewhere, {where: {group: {name: ratio}}}, each with a mark of its own below the point.
+    Its title is the group's name, or that of `titles`. No gain is 1, the dashed line.
     """
-    others = others or {}
     shown = [(titles or {}).get(group, group) for group in groups]
-    axes = panels(shown, alt, height=3.9 + 0.95 * len(others), width=4.8)
-    every = [*groups.values(), *(of for where in others.values() for of in where.values())]
-    highest = max(high for of_group in every for _, _, high in of_group.values())
-    lowest = min(low for of_group in every for _, low, _ in of_group.values())
-    for axis, (group, of_group) in zip(axes, groups.items(), strict=True):
-        axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
-        top = -0.3 if others else 0.0  # so that there is room for the others below
-        for row, (name, ratio) in enumerate(of_group.items()):
-            start = of_group.get(before.get(name, ""), (1.0, 1.0, 1.0))[0]
-            arrow = {"arrowstyle": "->", "color": COLOURS[1], "linewidth": 1.5}
-            arrow |= {"shrinkA": 0, "shrinkB": 0}
-            height = row + top + (0.19 if others else 0.22)
-            axis.annotate("", (ratio[0], height), (start, height), arrowprops=arrow)
-            _ratio(axis, row + top, ratio, COLOURS[0], "o", 7)
-            # Beside the interval, where no mark of the row above can be.
+    axes = panels(shown, alt, height=3.9, width=4.8)
+    every = [ratio for of_group in groups.values() for ratio in of_group.values()]
+    for axis, of_group in zip(axes, groups.values(), strict=True):
+        for row, ratio in enumerate(of_group.values()):
+            _ratio(axis, row, ratio, COLOURS[0])
+            # Beside the interval, where no mark of another row can be.
             place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "fontsize": 9}
-            axis.annotate(f"{ratio[0]:.1f}", (ratio[2], row + top), va="center", **place)
-            for number, of_where in enumerate(others.values()):
-                if name in of_where.get(group, {}):
-                    mark = OTHER_MARKS[number % len(OTHER_MARKS)]
-                    _ratio(axis, row + 0.1 + 0.21 * number, of_where[group][name], *mark, 5)
-        axis.set(xscale="log", xlabel=x, xlim=(min(lowest, 0.9) / 1.15, max(highest, 1.1) * 1.15))
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_yticks(range(len(of_group)), list(of_group), fontsize=9)
-        axis.set_ylim(len(of_group) - 0.5, -0.5 - 0.3 * (not others))
-        if others:  # the lines part the rows, instead of going through them
-            axis.grid(visible=False, axis="y")
-            for row in range(1, len(of_group)):
-                axis.axhline(row - 0.5, color=GREY, alpha=0.3, linewidth=0.8)
-    if others:
-        _key_of_ratios(axes[0], list(others))
+            axis.annotate(f"{ratio[0]:.1f}", (ratio[2], row), va="center", **place)
+        _rows_of_ratios(axis, list(of_group), every, x)
     return axes
 
 
-OTHER_MARKS = ((COLOURS[2], "s"), (COLOURS[3], "D"))  # colour and shape, place by place
+def changes(
+    rows: Mapping[str, tuple[Ratio, Ratio]], title: str, x: str, alt: str, labels: tuple[str, str]
+) -> Axes:
+    """Ratios before and after a change, a hollow and a full point a row with an arrow between.
 
-
-def _ratio(axis: Axes, row: float, ratio: Ratio, colour: str, shape: str, size: float) -> None:
-    """A point with its interval."""
-    mean, low, high = ratio
-    axis.plot([low, high], [row, row], "-", color=colour, linewidth=2)
-    axis.plot(mean, row, shape, color=colour, markersize=size)
-
-
-def _key_of_ratios(axis: Axes, others: Sequence[str]) -> None:
-    """Says below the panels which mark is of which machine."""
-    marks = {"here": (COLOURS[0], "o")} | dict(zip(others, OTHER_MARKS, strict=False))
+    `labels` say what they are. An arrow to the right is a gain and has a colour of its own.
+    """
+    axis = panels([title], alt, height=0.55 * len(rows) + 1.8, width=6.8)[0]
+    for row, (before, after) in enumerate(rows.values()):
+        colour = COLOURS[2] if after[0] > before[0] else COLOURS[1]
+        arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.5}
+        arrow |= {"shrinkA": 5, "shrinkB": 5}
+        axis.annotate("", (after[0], row), (before[0], row), arrowprops=arrow)
+        _ratio(axis, row - 0.2, before, GREY, "white")
+        _ratio(axis, row + 0.2, after, colour)
+    every = [ratio for both in rows.values() for ratio in both]
+    _rows_of_ratios(axis, list(rows), every, x)
+    axis.grid(visible=False, axis="y")
     handles = [
-        Line2D([], [], color=colour, marker=shape, label=name)
-        for name, (colour, shape) in marks.items()
+        Line2D([], [], color=GREY, marker="o", markerfacecolor=inside, label=label)
+        for label, inside in zip(labels, ("white", GREY), strict=True)
     ]
     figure = axis.get_figure(root=True)
     assert figure is not None
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return axis
+
+
+def _ratio(axis: Axes, row: float, ratio: Ratio, colour: str, inside: str | None = None) -> None:
+    """A point with its interval."""
+    mean, low, high = ratio
+    axis.plot([low, high], [row, row], "-", color=colour, linewidth=2)
+    axis.plot(mean, row, "o", color=colour, markerfacecolor=inside or colour, markersize=7)
+
+
+def _rows_of_ratios(axis: Axes, names: Sequence[str], every: Sequence[Ratio], x: str) -> None:
+    """Names the rows, draws the line of no gain, and gives x a logarithmic scale for `every`."""
+    lowest = min(low for _, low, _ in every)
+    highest = max(high for _, _, high in every)
+    axis.axvline(1, color=GREY, linestyle="--", linewidth=1)
+    axis.set(xscale="log", xlabel=x, xlim=(min(lowest, 0.9) / 1.15, max(highest, 1.1) * 1.15))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_yticks(range(len(names)), names, fontsize=9)
+    axis.set_ylim(len(names) - 0.5, -0.5)
 
 
 # ---------------------------------------------------------------- the claims ledger

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "02b"
 #     title: Levers, and borrowed GPUs
-#     minutes: {reading: 25, exercises: 24, cpu: 0.6, gpu: not yet measured}
+#     minutes: {reading: 28, exercises: 24, cpu: 0.6, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -64,12 +64,9 @@ P = setup(
 # %%
 import copy
 import json
-import logging
 import math
 import os
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -82,9 +79,10 @@ from vaetl_helpers import hardware, hardware_comparisons, nets, plots, study
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
 from vaetl_helpers.exercises.hardware import gap_after_resuming
+from vaetl_helpers.machines import compiling
 from vaetl_helpers.machines.steps import NETWORKS, Levers, Pass, seconds_in_turns
 from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
-from vaetl_helpers.training import classification_loss, evaluate, fit
+from vaetl_helpers.training import evaluate, fit
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
 train = data.train.subset(slice(0, P.images))
@@ -113,7 +111,8 @@ recall("02b")
 # | **fused** | Adam makes its update in one operation instead of many, so that the overhead is paid once | `Adam(model.parameters(), fused=True)` |
 # | **channels last** | all channels of one pixel lie side by side, so that pooling and filters read them in one go | `model.to(memory_format=torch.channels_last)` |
 # | **bf16** | products are computed in *bfloat16*, 16-bit numbers with the range of float32 but only 8 significant bits | `with torch.autocast(device.type, torch.bfloat16):` around the loss |
-# | **fp16** | on an NVIDIA GPU only: the same in *float16*, whose small range needs a scaled loss | `fit(..., precision="fp16")` |
+# | **fp16** | on an NVIDIA GPU only: the same in *float16*, whose small range needs a scaled loss | the loop with `GradScaler`, below |
+# | **compiled** | the network is translated into code of its own, with fewer operations | `model.compile()` |
 # | **batch 512** | fewer, larger steps, which is *another training*, as chapter 1b showed | `batch_size=512` |
 # | **accumulated** | a batch is taken in four pieces, which saves memory and no time | exercise 1 |
 #
@@ -124,7 +123,6 @@ recall("02b")
 # PyTorch says of many processors that they support bfloat16, but that promises no speed.
 # Units for whole products of bfloat16 *matrices*, which Intel calls AMX, make them quick.
 # A processor may have only the older `avx512_bf16` or neither, and then bfloat16 can be slower than float32.
-# GPUs differ, too: the T4 that Colab and Kaggle lend has tensor cores for float16 and none for bfloat16.
 # So read a CPU's flags, where the system tells them, and time one product of two large matrices in each type.
 
 # %%
@@ -189,7 +187,6 @@ def ratios(seconds):
 gains = {network: ratios(of_network) for network, of_network in seconds.items()}
 
 # %% slide="Pull the free levers first"
-others = hardware_comparisons.recorded_levers()  # on two other machines
 titles = {
     network: hardware_comparisons.free_levers(network, of_network)
     for network, of_network in gains.items()
@@ -200,19 +197,8 @@ plots.gains(
         for network, of_network in gains.items()
     },
     titles=titles,
-    before={
-        "resident": "resident, not fused",
-        "resident, not fused": "DataLoader, ready",
-        "resident, batch 512": "resident",
-        "resident, bf16": "resident",
-        "resident, fp16": "resident",
-        "resident, accumulated": "resident",
-        "resident, channels last": "resident",
-        "resident, batch 512, bf16": "resident, batch 512",
-    },
     x="times as fast as the DataLoader (95 %)",
     alt="02b/levers",
-    others=others,
 )
 plt.show()
 
@@ -220,31 +206,39 @@ plt.show()
 settle("hardware.resident", gains["VAE"]["resident"].times[0])
 
 # %% [markdown]
-# Each row is a *set* of levers.
-# The round point is your machine, the square a recorded machine without AMX, and the diamond one with it.
-# A mark on the dashed line at 1 gains nothing, and the bar through it is its 95 % interval; where that holds 1, no gain has been shown.
-# The arrow below your point begins at the set without the last lever, so in the row "resident, bf16" it shows what bf16 alone does here, and an arrow to the left is a loss.
-# `torch.compile` has no row, because its translation may take longer than all rows together; the appendix times it.
+# Each row is a *set* of levers on your machine, a point with its 95 % interval.
+# A point on the dashed line at 1 gains nothing, and where the interval holds 1, no gain has been shown.
+# What one lever does you see by comparing two rows that differ in it alone.
 #
 # Read the VAE's first two rows.
 # Most of what resident data gain is had by not making a picture of each image; the worker needs a core of its own for it, and on a machine whose cores are busy it gains little or nothing.
 # The CNN needs about twice as many FLOPs per image and reaches a much lower rate.
-# So computing takes most of its time, and what helps most is channels last, because its pooling, a large part of the step, becomes several times as quick; profile it as chapter 2's appendix does.
+# So computing takes most of its time, and what helps most is channels last, because its pooling, a large part of the step, becomes several times as quick.
 #
-# Now compare the three marks of a row, first of "resident, batch 512", then of "resident, batch 512, bf16".
-# Which machine changes sides?
-# The table has the same numbers.
+# `torch.compile` has no row, because its start takes longer than all rows together.
+# Recorded on the machine without AMX, a start took 11 to 12 s, and after it a step of the VAE ran at 0.97 [0.94, 0.99] of its plain speed, and one of the CNN with channels last at 0.51 [0.48, 0.55].
+# So there this lever loses; on a GPU it may be otherwise, which the appendix times for you.
+#
+# The table has the same numbers, beside those of two recorded machines, one with AMX and one without.
 
 # %%
+others = hardware_comparisons.recorded_levers()  # on two other machines
 hardware_comparisons.show_levers(gains, others, P.repeats)
 
+# %%
+plots.changes(
+    hardware_comparisons.bf16_elsewhere(others),
+    title="bf16: a loss without AMX, a gain with it",
+    x="the VAE, times as fast as the DataLoader (95 %)",
+    labels=("without bf16", "with bf16"),
+    alt="02b/two_machines",
+)
+plt.show()
+
 # %% [markdown]
-# Look at the VAE's rows in the two recorded columns.
-# Without bf16 both machines agree on the order, and nearly on the size of each gain.
-# With it they contradict each other: AMX turns 3.11 into 5.06, the best set of all, while the machine that has only `avx512_bf16` falls from 2.73 to 1.65 by the same line.
-# The CNN moves little on either.
-# So bf16 is worth its units and not its bits, and on a CPU the two products that you timed above say beforehand which of the two machines yours resembles.
-# On a GPU they say which 16-bit type to take.
+# The same line of code moves the two machines in opposite directions.
+# AMX turns 3.11 into 5.06 at batch 512, the best set of all, while the machine that has only `avx512_bf16` falls from 2.73 to 1.65.
+# So bf16 is worth its units and not its bits, and the products that you timed above say beforehand which of the two machines yours resembles.
 # No list of levers holds for every machine, and a lever is worth what you measure.
 #
 # ### What does bfloat16 cost?
@@ -303,6 +297,58 @@ settle("hardware.bf16", found)
 # What it shows holds for these first steps; in a whole training small errors could still add up, so compare your own at its end.
 # The weights and their updates stay in float32, while the products, and the activations that come out of them, are bfloat16.
 # That is *mixed precision*.
+#
+# ### Why does float16 need a scaled loss?
+#
+# float16 has 11 significant bits, three more than bfloat16, but its smallest number is 0.00000006, and a gradient that is much smaller becomes 0.
+# Here is one of 0.00000001, first as it is, then from a loss that was multiplied by 65,536.
+
+
+# %% tags=["nbval-check-output"]
+def tiny_gradient(dtype, factor=1.0):
+    """The gradient 1e-8 of a weight whose product is computed in a 16-bit type."""
+    weight = torch.ones(1, 1, requires_grad=True)
+    with torch.autocast("cpu", dtype):
+        product = nn.functional.linear(torch.tensor([[1e-4]]), weight)
+    loss = 1e-4 * product.float().sum()
+    (factor * loss).backward()
+    return weight.grad.item() / factor
+
+
+print(f"bfloat16:         {tiny_gradient(torch.bfloat16):.1e}")
+print(f"float16:          {tiny_gradient(torch.float16):.1e}")
+print(f"float16, scaled:  {tiny_gradient(torch.float16, 2.0**16):.1e}")
+
+# %% [markdown]
+# The chain rule multiplies every gradient by the factor of the loss, which lifts it into float16's range, and the division comes afterwards, in float32.
+# But with too large a factor gradients become infinite.
+# So `GradScaler` looks for the factor while it trains, and four of its lines are all that the loop of chapter 1 needs.
+# We let it begin far too high.
+
+# %%
+few = data.train.subset(slice(0, 1280)).to("cpu")  # ten batches
+torch.manual_seed(P.seed)
+network = nets.mlp_classifier(32)
+adam = torch.optim.Adam(network.parameters())
+scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24)  # on a GPU: "cuda"
+factors = []
+for images, labels in few.batches(128, seed=P.seed):
+    with torch.autocast("cpu", torch.float16):  # products in float16
+        loss = nn.functional.cross_entropy(network(images), labels)
+    adam.zero_grad()
+    scaler.scale(loss).backward()  # gradients of factor times loss
+    scaler.step(adam)  # divides them by the factor; no update where one is infinite
+    scaler.update()  # halves the factor in that case
+    factors.append(f"{scaler.get_scale():,.0f}")
+print("the factor after each step:", *factors, sep="\n  ")
+
+# %% [markdown]
+# The first steps are left out until the factor fits; later on, after 2,000 good steps, it is doubled as a trial. bfloat16 has float32's range, so there `autocast` alone is enough.
+#
+# The T4 that Colab and Kaggle lend has tensor cores for float16 and none for bfloat16.
+# Yet `torch.cuda.is_bf16_supported()` says True there, because by default it counts emulation, too; so it stands in `torch/cuda/__init__.py` of PyTorch 2.15.
+# Ask with `including_emulation=False`: then an NVIDIA GPU needs compute capability 8, and a T4 has 7.5.
+# `fit` asks so, and falls back to float32, so on a T4 say `fit(..., precision="fp16")`, which runs the loop above.
 #
 # ### Exercise 1: accumulate gradients · 12 minutes
 #
@@ -404,9 +450,42 @@ print(f"off by {(averaged - whole).norm() / whole.norm():.1%} of the gradient's 
 # It is exercise 1 again, with devices in place of pieces.
 # </details>
 #
-# `fit` shares out the batch and averages so, and a program that calls it need not change.
-# A loop of your own would wrap its network in PyTorch's `DistributedDataParallel`, which averages with equal weights and so expects equal parts.
-# Only the way to *start* it differs:
+# Now the loop itself, by hand.
+# Two processes run the same program, and each is told its number, its `rank`.
+# Both begin with the same weights and take the same batch, but the first one computes with 70 % of its images and the second one with the rest.
+# `all_reduce` replaces a tensor by its sum over all processes, in each of them.
+# Because each loss counted by its share, the sum is the gradient of the whole batch, so both make the same update and never have to send weights.
+
+# %%
+LOOP = """
+import json, os, sys, torch
+from safetensors.torch import save_file
+from torch import distributed, nn
+from vaetl_helpers.data import load
+from vaetl_helpers.training import fit
+
+rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+if world == 2:
+    distributed.init_process_group("gloo")  # for CPUs; on NVIDIA GPUs "nccl"
+
+def by_hand(model):
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    for images, labels in clothes.batches(128, seed=0):  # the same in both processes
+        cut = [int(0.7 * len(images))] if world == 2 else []
+        x, y = images.tensor_split(cut)[rank], labels.tensor_split(cut)[rank]  # my part
+        loss = nn.functional.cross_entropy(model(x), y)
+        sgd.zero_grad()
+        (len(x) / len(images) * loss).backward()  # counts by its share
+        if world == 2:
+            for weight in model.parameters():
+                distributed.all_reduce(weight.grad)  # the sum over both
+        sgd.step()
+"""
+
+# %% [markdown]
+# `fit` does the same with equal parts, so a program that calls it need not change.
+# PyTorch's `DistributedDataParallel` wraps a network so that its gradients are exchanged while `backward` still computes; it averages with equal weights and so expects equal parts.
+# All are started alike:
 #
 # ```
 # torchrun --nproc-per-node 2 program.py         # two processes on this machine
@@ -414,37 +493,40 @@ print(f"off by {(averaged - whole).norm() / whole.norm():.1%} of the gradient's 
 # ```
 #
 # It works without any GPU, so here is a program in one process on the CPU, and then in two.
-# It trains a small network without and with BatchNorm, and times it and a wide one.
+# It trains a small network by hand, then by `fit` without and with BatchNorm, and times these two and a wide one.
 
 # %%
 predict("hardware.two_processes")
 
 # %%
 PROGRAM = """
-import json, os, sys, torch
-from safetensors.torch import save_file
-from torch import nn
-from vaetl_helpers.data import load
-from vaetl_helpers.training import fit
-
-def train(kind, width, norm=(), batch_size=128):
+def build(width, norm=()):
     torch.manual_seed(0)
     layers = nn.Linear(784, width), *norm, nn.Tanh(), nn.Linear(width, width), nn.Tanh()
-    model = nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, 10))
-    how = {"epochs": 2, "batch_size": batch_size, "quiet": True}
-    done = fit(model, clothes, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), **how)
-    if os.environ.get("RANK", "0") == "0":  # all have the same, so the first one writes
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, 10))
+
+def keep(kind, model):
+    if rank == 0:  # all have the same, so the first one writes
         save_file(dict(model.named_parameters()), f"{sys.argv[1]}/{kind}.safetensors")
+
+def by_fit(kind, model, batch_size=128):
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    done = fit(model, clothes, optimizer=sgd, epochs=2, batch_size=batch_size, quiet=True)
+    keep(kind, model)
+    if rank == 0:
         print(json.dumps([kind, min(done["seconds"])]))
 
 if __name__ == "__main__":
     clothes = load("fashion-mnist").train.subset(slice(0, 2048))
-    train("plain", 64)
-    train("with BatchNorm", 64, [nn.BatchNorm1d(64)])
-    train("wide", 1024, batch_size=512)
+    model = build(64)
+    by_hand(model)
+    keep("by hand", model)
+    by_fit("plain", build(64))
+    by_fit("with BatchNorm", build(64, [nn.BatchNorm1d(64)]))
+    by_fit("wide", build(1024), batch_size=512)
 """
 folder = Path(tempfile.mkdtemp())
-(folder / "program.py").write_text(PROGRAM)
+(folder / "program.py").write_text(LOOP + PROGRAM)
 quickest = {}
 for where, count in (("one", 1), ("two", 2)):
     (folder / where).mkdir()
@@ -487,15 +569,15 @@ def largest_difference(kind):
     return max((one[name] - two[name]).abs().max().item() for name in two)
 
 
-print(
-    f"largest difference between one process and two: {largest_difference('plain'):.1e}"
-)
+print("largest difference between one process and two")
+print(f"  the loop by hand, 70 % and 30 %: {largest_difference('by hand'):.1e}")
+print(f"  fit, a half each:                {largest_difference('plain'):.1e}")
 
 # %%
 settle("hardware.two_processes", largest_difference("plain"))
 
 # %% [markdown]
-# The weights agree up to rounding, because sums are taken in another order.
+# The weights agree up to rounding, because sums are taken in another order, and that holds for your loop as for `fit`.
 # A VAE needs one precaution more: draw the noise for the *whole* batch, then split it, or both processes would use the same noise.
 # `fit` does that.
 #
@@ -554,9 +636,9 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 # fit(model, train, epochs=50, checkpoint=kept("cnn.safetensors"))
 # ```
 #
-# After a disconnect run the same cells again, and `fit` finds the file and continues after the last whole epoch.
-# The seed that you set before the network matters, because `fit` continues only the run that the file belongs to.
-# With other weights at the start, another learning rate or other images it says what differs, and changes nothing.
+# After a disconnect run the same cells again, and `fit` continues after the last whole epoch.
+# How does it do that?
+# You write it now.
 #
 # ### Exercise 2: what must a checkpoint hold? · 12 minutes
 #
@@ -596,67 +678,79 @@ checkpoint_checked = check("hardware.resume", checkpoint)
 # %% [markdown]
 # Copying matters because `state_dict()` hands out the very tensors that the next step changes, so that a state taken after epoch 1 would hold the weights of the end.
 #
-# See the idea at work in `fit`, which saves weights, optimiser and finished epochs.
-# Instead of keeping the random state it begins each epoch with a seed made of the run's seed and the epoch, which serves the same purpose.
+# Now put your checkpoint into a file.
+# The machine may go while the file is being written, so write it under another name and rename it, which the system does at once or not at all.
+# And read it with `weights_only=True`, because a file of `torch.save` could otherwise run any code when it is loaded.
 #
-# One network is trained for two epochs in one go.
-# Another, with the same start, loses its machine in the middle of the second epoch.
-# Then everything is built anew, as on a new machine, and `fit` is called again.
+# We train for two epochs in one go.
+# Then the same training loses its machine in the middle of the second epoch, and is called again.
 
 
 # %%
-def loss_until_the_machine_goes(model, images, labels):
-    """The loss of chapter 1, which fails at its 15th batch."""
-    seen.append(len(images))
-    if len(seen) == 15:
-        raise ConnectionError("the machine was taken away")
-    return classification_loss(model, images, labels)
-
-
-seen, saved = [], folder / "run.safetensors"
-few = data.train.subset(slice(0, 1280))  # ten batches an epoch
-
-
-def new_network():
-    """The same network each time it is called."""
+def train_with_file(file, epochs, breaks_at=None):
+    """Trains from the file on, or from the beginning where there is none."""
     torch.manual_seed(P.seed)
-    return nets.mlp_classifier(32)
+    model = nets.mlp_classifier(32)
+    adam = torch.optim.Adam(model.parameters())
+    finished = step = 0
+    if file.exists():
+        saved = torch.load(file, weights_only=True)
+        model.load_state_dict(saved["model"])
+        adam.load_state_dict(saved["optimizer"])
+        torch.set_rng_state(saved["rng"])
+        finished = saved["epoch"]
+        print("going on after epoch", finished)
+    images, labels = few.images / 255, few.labels
+    for epoch in range(finished, epochs):
+        for rows in torch.randperm(len(images)).split(128):
+            loss = nn.functional.cross_entropy(model(images[rows]), labels[rows])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            step += 1
+            if step == breaks_at:
+                raise ConnectionError("the machine was taken away")
+        state = checkpoint_checked(model, adam, epoch + 1)
+        torch.save(dict(state, epoch=epoch + 1), f"{file}.new")
+        os.replace(f"{file}.new", file)  # the old file or the new one, never half
+    return model
 
 
-whole = new_network()
-fit(whole, few, epochs=2, quiet=True)
+whole = train_with_file(folder / "whole.pt", epochs=2)
 try:
-    fit(
-        new_network(),
-        few,
-        loss_until_the_machine_goes,
-        epochs=2,
-        checkpoint=saved,
-        quiet=True,
-    )
+    train_with_file(folder / "broken.pt", epochs=2, breaks_at=15)
 except ConnectionError as error:
     print(error)
-again = new_network()
-continued = fit(
-    again,
-    few,
-    loss_until_the_machine_goes,
-    epochs=2,
-    checkpoint=saved,
-    quiet=True,
-)
+again = train_with_file(folder / "broken.pt", epochs=2)
 
 # %% tags=["nbval-check-output"]
 same = all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters()))
 print("the interrupted run ended with the same weights, bit for bit:", same)
 
 # %% [markdown]
+# `fit(checkpoint=...)` does this after each epoch.
+# Instead of keeping the random state it begins each epoch with a seed made of the run's seed and the epoch, and it continues only the run that the file belongs to.
+# So the seed that you set before the network matters: with other weights at the start, another learning rate or other images `fit` says what differs, and changes nothing.
+#
+# ### What to expect on a GPU
+#
+# Section 1 times its levers on a GPU, too.
+# These four are made for GPUs, and we have not measured them there: what follows is what PyTorch's documentation says, so time each.
+#
+# - **TF32**: `torch.set_float32_matmul_precision("high")` lets float32 products read only 10 bits behind the point, from Ampere on, which a T4 is not, and they may be much faster.
+#   For matrix products this is off unless you ask, for convolutions it is on ([numerical accuracy](https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html)).
+# - **Pinned memory**: with `DataLoader(..., pin_memory=True)` and `images.to(device, non_blocking=True)` Python goes on while a batch is copied.
+#   To call `pin_memory()` yourself just before the copy can be slower than a plain `to` ([guide](https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html)).
+#   Resident data need neither.
+# - **Activation checkpointing**: `checkpoint(block, x, use_reentrant=False)` from `torch.utils.checkpoint` does not keep a block's activations but computes them again in the backward pass, which saves memory and costs time ([its page](https://docs.pytorch.org/docs/stable/checkpoint.html)).
+# - **Channels last with 16 bits**: section 1's line inside `autocast` gains most on tensor cores in float16, 8 to 35 % for a list of networks on Volta GPUs ([tutorial](https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html)).
+
+# %% [markdown]
 # ## 4. The receipt
 #
 # What does one pass of the CNN cost here, with resident data, fused Adam and channels last, in float32?
-# The receipt lists time and operations, the share of the measured peak, memory (the whole process so far), energy (measured on an NVIDIA GPU, *assumed* elsewhere), and the rent of a machine.
-# Chapter 2's roofline had this CNN well below both roofs, though without channels last.
-# How near to the flat roof does it come now?
+# Energy is measured on an NVIDIA GPU and *assumed* elsewhere.
+# Chapter 2's roofline had this CNN well below both roofs, though without channels last, so how near to the flat one does it come now?
 
 # %%
 predict("hardware.share")
@@ -811,51 +905,22 @@ my_bets("02b")
 # No run on a GPU has been recorded yet.
 # If you have one, the points above *are* that run.
 #
-# ### float16
-#
-# The older relative of bfloat16, *float16*, has more digits but a small range, so gradients vanish in it unless the loss is scaled up first.
-# `fit(..., precision="fp16")` does that, on a GPU.
-# By default `fit` takes bfloat16 if the device has it and float32 otherwise.
-# So on a T4 choose `precision="fp16"` yourself.
-#
 # ### torch.compile
 #
-# `model.compile()` translates a network in place into code of its own, with fewer operations and less overhead.
-# The translation itself takes a while, so whether it is worth it depends on how long you train.
+# Whether the start is worth it depends on how long you train, so the table says after how many steps it is repaid.
+# A start is a cold one where nothing has been compiled before; later ones find code in a folder, and are quicker.
+# The recorded intervals are of ten turns on one machine, as those of section 1.
 
 # %%
-os.environ["TORCHINDUCTOR_CACHE_DIR"] = (
-    tempfile.mkdtemp()
-)  # so that an earlier run does not flatter the start-up
-logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+own = {}
 if P.with_compile:
-    plain, compiled = (Pass(NETWORKS["VAE"], train, Levers()) for _ in range(2))
-    compiled.model.compile()
-    start = time.perf_counter()
     try:
-        compiled()
-        first_pass = time.perf_counter() - start
-        both = {"plain": plain, "compiled": compiled}
-        both = {
-            name: statistics.median(values)
-            for name, values in seconds_in_turns(both, P.repeats).items()
-        }
-        start_up, gain = first_pass - both["compiled"], both["plain"] - both["compiled"]
-        steps = start_up / gain * -(-len(train) // 128) if gain > 0 else math.inf
-        verdict = (
-            f"repaid after {steps:,.0f} steps"
-            if gain > 0.1 * both["plain"]
-            else "no clear gain here"
-        )
-        share = both["compiled"] / both["plain"]
-        print(
-            f"start-up {start_up:.0f} s; a compiled step takes {share:.0%} of the "
-            f"time of a plain one: {verdict}"
-        )
+        own["VAE"] = compiling.against_plain("VAE", train, P.repeats)
     except Exception as error:  # no compiler, for example
         print(f"torch.compile does not work here: {str(error).splitlines()[0]}")
 else:
-    print("Not measured in this profile: its start-up alone may take half a minute.")
+    print("The VAE is measured here with with_compile=True, at the top.")
+hardware_comparisons.show_compiled(own)
 
 # %% [markdown]
 # ### Several GPUs on Kaggle, and a cluster

@@ -11,6 +11,7 @@ import torch
 
 from vaetl_helpers import hardware_comparisons as comparisons
 from vaetl_helpers import plots, study
+from vaetl_helpers.machines.compiling import Compared
 from vaetl_helpers.practice import bets
 from vaetl_helpers.recorded import recorded, recorded_records
 
@@ -163,6 +164,48 @@ def test_two_machines_have_opposite_answers_about_bf16() -> None:
         assert without[f"{base}, bf16"][2] < without[base][1], "bf16 loses for sure"
         assert with_amx[f"{base}, bf16"][0] > with_amx[base][0]
     assert recorded("02b")["date"] > recorded("02b", "amx")["date"]
+
+
+def test_rows_of_other_machines_are_by_batch_and_machine() -> None:
+    rows = comparisons.bf16_elsewhere(comparisons.recorded_levers())
+    assert list(rows) == [f"batch {n}, {kind}" for n in (128, 512) for kind in ("no AMX", "AMX")]
+    assert {row: after[0] > before[0] for row, (before, after) in rows.items()} == {
+        row: not row.endswith("no AMX") for row in rows
+    }
+
+
+def compared(compiled: float) -> Compared:
+    return Compared(
+        start=20.0, steps=100, plain=[1.0, 1.01, 0.99], compiled=[compiled, compiled, compiled]
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.5, "4,000 steps"), (1.0, "no gain is shown"), (2.0, "never: it loses")],
+)
+def test_a_start_is_repaid_only_where_a_gain_is_shown(
+    seconds: float, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparisons.show_compiled({"VAE": compared(seconds)})
+    rows = capsys.readouterr().out
+    assert re.search(rf"\| VAE \| 20 s \| .* \| {said} \|", rows)
+    assert "| CNN, channels last | - | - | - |" in rows, "only recorded"
+
+
+def test_compiling_loses_where_it_was_recorded() -> None:
+    steps = {one["name"]: one for one in recorded("02b", "compile")["records"]}
+    vae = steps["VAE: compiled step against a plain one"]
+    cnn = steps["CNN, channels last: compiled step against a plain one"]
+    assert vae["high"] < 1 and cnn["high"] < vae["low"], "as chapter 2b says"
+    starts = [one["value"] for one in steps.values() if one["unit"] == "s"]
+    assert min(starts) > 10.5 and max(starts) < 12.5
+
+
+def test_a_start_is_the_median_of_several() -> None:
+    start, step = comparisons.compiled_records("VAE", compared(0.5), [30.0, 10.0, 20.0])
+    assert (start["value"], start["n"], start["unit"]) == (20, 3, "s")
+    assert step["id"] == "02/compile/vae/step" and step["value"] == pytest.approx(2, rel=0.01)
 
 
 def test_the_ledger_takes_the_levers_of_one_machine() -> None:

@@ -23,7 +23,7 @@ from vaetl_helpers import recorded, widgets
 from vaetl_helpers.data import ImageSet
 from vaetl_helpers.device import DeviceStatus
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.machines import busy, measures, recording, steps
+from vaetl_helpers.machines import busy, compiling, measures, recording, steps
 from vaetl_helpers.machines.busy import covered
 from vaetl_helpers.machines.children import MeasurementError, in_child
 from vaetl_helpers.machines.measures import PLAN, Bench, Measured, Measurement, number
@@ -330,6 +330,24 @@ def test_the_whole_plan_runs_on_a_faked_card(card: list[str], tmp_path: Path) ->
     assert set(machine.crossover(64)) >= {"CPU, 1 thread", "CUDA"}
     assert machine.value("02/energy/epoch") > 0 and machine.value("02/busy") == 0.9
     assert machine.value("02/levers/vae/resident_batch_512") > 0
+
+
+def test_a_compiled_network_is_timed_in_turns_and_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(compiling.CACHE, "mine")
+    inside = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda model: model.register_forward_pre_hook(note(inside))
+    )
+    result = compiling.against_plain("CNN, channels last", bench().images, turns=2)
+    assert len(result.plain) == len(result.compiled) == 2 and result.steps == 2
+    assert len({*inside}) == 1 and inside[0] != "mine", "all in one new folder"
+    assert not Path(inside[0]).exists() and os.environ[compiling.CACHE] == "mine"
+
+
+def note(folders: list[str]) -> Callable[..., None]:
+    return lambda *_: folders.append(os.environ[compiling.CACHE])
 
 
 def test_every_profile_has_what_the_measurements_ask_for(tmp_path: Path) -> None:

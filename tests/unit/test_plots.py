@@ -285,26 +285,27 @@ def test_a_loss_that_never_falls_has_no_good_rates() -> None:
     assert "too small" in names
 
 
-def test_an_arrow_begins_where_the_last_change_was_not_made() -> None:
+def test_gains_are_points_with_intervals_around_the_line_of_no_gain() -> None:
     ratios = {"first": (2.0, 1.5, 3.0), "second": (4.0, 3.0, 5.0)}
-    (axis,) = plots.gains({"VAE": ratios}, {"second": "first"}, "times", "alt")
-    arrows = [text for text in axis.texts if text.arrow_patch is not None]
-    assert [(arrow.xyann[0], arrow.xy[0]) for arrow in arrows] == [(1.0, 2.0), (2.0, 4.0)]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
-
-
-def test_ratios_of_other_machines_stand_below_the_point_of_this_one() -> None:
-    ratios = {"first": (2.0, 1.5, 3.0), "second": (4.0, 3.0, 5.0)}
-    others = {"there": {"VAE": {"second": (1.5, 1.0, 2.0)}}, "nowhere": {}}
     titles = {"VAE": "All of the VAE"}
-    (axis,) = plots.gains({"VAE": ratios}, {}, "times", "alt", others, titles)
+    (axis,) = plots.gains({"VAE": ratios}, "times", "alt", titles)
     assert axis.get_title() == "All of the VAE"
-    squares = [line for line in axis.get_lines() if line.get_marker() == "s"]
-    assert [line.get_xdata()[0] for line in squares] == [1.5]
-    points = [line.get_ydata()[0] for line in axis.get_lines() if line.get_marker() == "o"]
-    assert points[1] < squares[0].get_ydata()[0] < 1.5, "below its own point and above the next"
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
+    points = [line.get_xdata()[0] for line in axis.get_lines() if line.get_marker() == "o"]
+    intervals = [tuple(line.get_xdata()) for line in axis.get_lines() if line.get_ls() == "-"]
+    dashed = [line.get_xdata()[0] for line in axis.get_lines() if line.get_ls() == "--"]
+    assert points == [2.0, 4.0] and {(1.5, 3.0), (3.0, 5.0)} <= {*intervals} and dashed == [1]
+
+
+def test_an_arrow_leads_from_before_a_change_to_after_it() -> None:
+    rows = {"gains": ((2.0, 1.5, 3.0), (4.0, 3.0, 5.0)), "loses": ((3.0, 2.5, 3.5), (1.0, 0.9, 2))}
+    axis = plots.changes(rows, "Both ways", "times", "alt", ("without", "with"))
+    arrows = [text for text in axis.texts if text.arrow_patch is not None]
+    assert [(arrow.xyann[0], arrow.xy[0]) for arrow in arrows] == [(2.0, 4.0), (3.0, 1.0)]
+    colours = {str(arrow.arrow_patch.get_edgecolor()) for arrow in arrows}
+    assert len(colours) == 2, "a gain and a loss differ in more than their direction"
     (legend,) = axis.figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["here", "there", "nowhere"]
+    assert [text.get_text() for text in legend.get_texts()] == ["without", "with"]
 
 
 def test_names_of_groups_stand_amid_their_points() -> None:

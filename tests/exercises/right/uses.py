@@ -1,6 +1,7 @@
 """What later cells of the notebooks do with an answer, on data of their kind."""
 
 import copy
+import io
 
 import numpy as np
 import torch
@@ -99,8 +100,16 @@ def accumulate(answer):
 
 
 def resume(answer):
+    """The checkpoint goes into a file and comes back by the loader that runs no code."""
     model = network()
-    assert int(answer(model, sgd(model), 3)["epoch"]) == 3
+    adam = torch.optim.Adam(model.parameters())
+    file = io.BytesIO()
+    torch.save(dict(answer(model, adam, 3), epoch=3), file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    model.load_state_dict(saved["model"])
+    adam.load_state_dict(saved["optimizer"])
+    torch.set_rng_state(saved["rng"])
 
 
 def bernoulli(answer):
