@@ -18,12 +18,14 @@ from torch.nn.functional import avg_pool2d
 from vaetl_helpers import nets, plots, representations, vae, vae_transfer
 from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.output import record_id, report, show_record, show_table
+from vaetl_helpers.pretraining import ASKED, TARGETS
 from vaetl_helpers.recorded import Record, recorded_by_measure
 from vaetl_helpers.study.draws import Draw, Method, draw_labels
-from vaetl_helpers.study.effects import Effect, effect_of, mean_interval, paired
+from vaetl_helpers.study.effects import Effect, effect_of, mean_interval, paired, verdicts
 from vaetl_helpers.study.overfitting import TRAINING, UNSEEN, unseen_losses_at
 from vaetl_helpers.study.runs import run_study
 from vaetl_helpers.study.table import Table
+from vaetl_helpers.study.values import recorded_study
 from vaetl_helpers.training.evaluation import evaluate
 from vaetl_helpers.training.loop import fit
 from vaetl_helpers.training.options import RunOptions
@@ -227,6 +229,47 @@ def draw_pretraining(
     for axis in axes:
         axis.set_xlim(min(limits), max(limits))
     return axes
+
+
+class Again(NamedTuple):
+    """A comparison in which ten pairs had shown something, and what fresh ones showed."""
+
+    name: str
+    first: Effect
+    fresh: Effect
+    verdict: str
+
+
+def asked_again() -> list[Again]:
+    """What `pretraining.ASKED` asks of each recorded target; the verdicts are adjusted by Holm."""
+    names, effects = [], []
+    for target, title in TARGETS.items():
+        tables = [recorded_study("05", f"{name}_{target}") for name in ("pretraining", "confirmed")]
+        for a, b, labels in ASKED:
+            names.append(f"{title}, {a.rpartition(', ')[2]}, {labels} labels")
+            effects.append([paired(table, a, b, METRIC, labels) for table in tables])
+    first, fresh = zip(*effects, strict=True)
+    rows = zip(names, first, fresh, verdicts(fresh), strict=True)
+    return [Again(*row) for row in rows]
+
+
+def draw_again(rows: Sequence[Again], alt: str) -> Axes:
+    """The effects of the first pairs as hollow marks, those of the fresh ones as full marks."""
+    (axis,) = plots.panels(["Test accuracy, VAE − no pretraining"], alt, height=3.2, width=6.5)
+    axis.axvspan(-1, 1, color=plots.GREY, alpha=0.2)
+    axis.axvline(0, color="black", linestyle="--", linewidth=1)
+    for number, (of, fill) in enumerate((("first", "white"), ("fresh", plots.COLOURS[0]))):
+        effects = [getattr(row, of) for row in rows]
+        at = np.arange(len(rows)) + 0.3 * (number - 0.5)
+        axis.hlines(at, [e.low for e in effects], [e.high for e in effects], plots.COLOURS[0])
+        values = [e.effect for e in effects]
+        label = f"{effects[0].n} {of} pairs"
+        axis.plot(values, at, "o", color=plots.COLOURS[0], markerfacecolor=fill, label=label)
+    axis.set_yticks(range(len(rows)), [row.name for row in rows])
+    axis.set(xlabel="points")
+    axis.invert_yaxis()
+    axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    return axis
 
 
 # ---------------------------------------------------------------- VAEs over β

@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from vaetl_helpers import vae_uses
 from vaetl_helpers.claims import ledger
 from vaetl_helpers.recorded import Record, recorded_by_measure, recorded_value
 from vaetl_helpers.study import paired, recorded_study, recorded_table, side_of_zero
@@ -183,6 +184,24 @@ def test_at_one_rate_the_accuracy_is_four_times_shown_to_be_higher_and_never_low
     assert sorted(r["id"].rpartition("/")[2] for r in above) == ["50", "500", "500", "500"]
     with_20 = [r for r in rows if r["id"].endswith("/20")]
     assert len({r["data"] for r in with_20}) == 3 and not [r for r in with_20 if r in above]
+
+
+def test_of_what_ten_pairs_had_shown_thirty_confirm_the_codes_alone() -> None:
+    tuned_dogs, codes_dogs, tuned_wolves, codes_wolves = vae_uses.asked_again()
+    assert [row.fresh.n for row in (tuned_dogs, codes_dogs, tuned_wolves, codes_wolves)] == [30] * 4
+    assert codes_dogs.verdict == "supported" and codes_dogs.first.low > 0
+    assert round(codes_dogs.fresh.effect, 1) == 6.1
+    assert tuned_wolves.first.high < 0 < tuned_wolves.fresh.high
+    assert {row.verdict for row in (tuned_dogs, tuned_wolves, codes_wolves)} == {"undecided"}
+    of_wolves = recorded_study("05", "confirmed_wolves")
+    for other in ("no pretraining", "VAE, β = 1"):
+        pair = "autoencoder, probe", f"{other}, probe"
+        assert paired(of_wolves, *pair, "test accuracy", 100).low > 0
+    for use in ("fine-tuned", "probe"):
+        for target in ("animals", "wolves"):
+            table = recorded_study("05", f"confirmed_{target}")
+            pair = f"VAE, β = 1, {use}", f"no pretraining, {use}"
+            assert paired(table, *pair, "test accuracy", 100).low < 0
 
 
 def test_the_row_of_steps_that_is_supported_has_two_rates() -> None:

@@ -238,7 +238,7 @@ def test_two_numbers_of_the_rates_come_out_again(target: str) -> None:
         assert numbers_of(record) == pytest.approx(numbers_of(known)), record["id"]
 
 
-@pytest.mark.parametrize("name", ["pretraining"])
+@pytest.mark.parametrize("name", ["pretraining", "confirmed"])
 @pytest.mark.parametrize("target", record_pretraining.TARGETS)
 def test_two_numbers_of_the_ways_of_pretraining_come_out_again(target: str, name: str) -> None:
     study = Study(RECORDED, f"05_{name}_{target}")

@@ -8,8 +8,9 @@ then tells dogs or wolves from foxes with few labels: fine-tuned, by a linear pr
 its codes. A probe and an SVM on the features of a network that was trained on ImageNet stand beside
 them. All ways see as many images, in batches of one size, with one optimiser and schedule. Every
 pair of seeds has encoders of its own. What is finished is kept in the folder, and the same call
-goes on, also with more `--pairs`. The first call looked at everything. From what it showed, `ASKED`
-names two questions, and the second call answers them with seeds that no run had before.
+goes on, also with more `--pairs`. The first call looked at everything. From what it showed,
+`pretraining.ASKED` names two questions, and the second call answers them with seeds that no run had
+before.
 
 The tables are kept as recorded/05_NAME_TARGET.csv and .npz, the effects as
 recorded/05_vae_transfer_learning_NAME.json; NAME is `pretraining` or `confirmed`.
@@ -33,11 +34,9 @@ from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.data import tasks
 from vaetl_helpers.data.images import ImageSet, Splits
 from vaetl_helpers.output import record_id, say, write_whole
-from vaetl_helpers.pretraining import UNTRAINED, USES, VIEWS, WAYS, methods, pretrained
+from vaetl_helpers.pretraining import TARGETS, UNTRAINED, USES, VIEWS, WAYS, methods, pretrained
 from vaetl_helpers.study.draws import Draw
 from vaetl_helpers.study.values import ENDING, write_values
-
-TARGETS = {"animals": "dog or fox", "wolves": "wolf or fox"}
 
 
 class Plan(NamedTuple):
@@ -56,15 +55,6 @@ CONFIRMED = Plan(
     "confirmed", (UNTRAINED, "VAE, β = 1", "autoencoder", "supervised"), (20, 100), 30, 650_000
 )
 PLANS = {"explored": EXPLORED, "confirmed": CONFIRMED}
-
-# The two primary comparisons of CONFIRMED on each target, written before its first run: the use
-# that the article means, with few labels, and the use in which the VAE had come off best (6.4
-# points [3.0, 9.8] on dogs and foxes, 0.2 [-3.0, 3.5] on wolves and foxes). These four are
-# adjusted for each other by Holm, with a margin of 1 point. All others are exploratory.
-ASKED = (
-    ("VAE, β = 1, fine-tuned", f"{UNTRAINED}, fine-tuned", 20),
-    ("VAE, β = 1, SVM", f"{UNTRAINED}, SVM", 100),
-)
 
 
 def fixed_features(
