@@ -64,11 +64,14 @@ def title_by_quickest(axes: Sequence[Axes], times: Times, batches: Sequence[int]
         axis.set_title("\n".join(lines))
 
 
+BUSY = 2  # times as long as one thread, which several never take on an idle machine
+
+
 def say_if_busy(times: Times) -> None:
     """Says so where several threads took twice as long as one at every batch: a core was taken."""
     one = next(iter(times))[0]
     for (name, width), seconds in times.items():
-        if "threads" in name and min(np.divide(seconds, times[one, width])) > 2:
+        if "threads" in name and min(np.divide(seconds, times[one, width])) > BUSY:
             say(
                 f"{name} took more than twice the time of one at every batch size: another "
                 "program has a core, so run this again when it has ended."
@@ -193,6 +196,13 @@ def show_estimates(estimates: Sequence[Estimate], gpu: str, present: Sequence[st
             "this code on any GPU: at most about",
         ),
     )
+    slow = [one for one in estimates if one.all_threads > BUSY * one.measured]
+    if slow:
+        say(
+            f"{slow[0].network}, batch {slow[0].batch}: all threads took more than twice the time "
+            "of one, so another program has a core. What stands against all threads holds beside "
+            "that program alone; run this again when it has ended."
+        )
 
 
 Line = tuple[Sequence[int], Sequence[float]]  # batch sizes, seconds

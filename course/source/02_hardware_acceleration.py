@@ -517,13 +517,14 @@ show(estimates)
 settle("hardware.limit", estimates[0].limit)  # of the MLP with 8 images
 
 # %% [markdown]
-# On our machine the formula was right within a factor of two for the MLP and the VAE, but the CNN with 512 images took several times as long.
+# Here the formula was right within a factor of two for the MLP and the VAE, but the CNN with 512 images took several times as long.
 # A profile puts about half of its step into pooling and ReLU, which do hardly any FLOPs.
-# Where a step is *shorter* than predicted, as the VAE's with 8 images can be, its weights were in the cache and not in memory, so the formula is no lower bound.
+# Where a step is *shorter* than predicted, its weights were in the cache and not in memory.
+# And where the T4's best case equals the last column, its work hides behind Python, so that no faster device would help.
 #
 # ### Your own network
 #
-# Replace `nets.small_cnn` by a function of yours that builds a network of some width for these images.
+# Replace `nets.small_cnn` by your own function of a width, for these images.
 
 # %%
 show([estimate("mine", nets.small_cnn, 64, classification_loss, 64)])
@@ -531,7 +532,7 @@ show([estimate("mine", nets.small_cnn, 64, classification_loss, 64)])
 # %% [markdown]
 # Now draw the prediction for all batch sizes up to 4,096, and with it your own lines and, as a test, the formula for one thread.
 # The T4's band reaches from its data sheet to half its peak, 220 GB/s and late launches.
-# Where a GPU is here, its measured line is drawn, too, and a T4's should lie inside the band.
+# Where a GPU is here, its measured line is drawn, too, and a T4's should lie inside, if Python is as quick there.
 # Look where your lines leave the band, and from which batch size on the gap widens.
 
 # %%

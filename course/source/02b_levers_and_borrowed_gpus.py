@@ -208,9 +208,9 @@ settle("hardware.resident", gains["VAE"]["resident"].times[0])
 # %% [markdown]
 # Each row is a *set* of levers on your machine, a point with its 95 % interval.
 # A point on the dashed line at 1 gains nothing, and where the interval holds 1, no gain has been shown.
-# What one lever does you see by comparing two rows that differ in it alone.
+# What one lever does you see, roughly, by comparing two rows that differ in it alone; an appendix says how to do it exactly.
 #
-# Read the VAE's first two rows.
+# Read the VAE's rows of the worker, of ready tensors and of resident data.
 # Most of what resident data gain is had by not making a picture of each image; the worker needs a core of its own for it, and on a machine whose cores are busy it gains little or nothing.
 # The CNN needs about twice as many FLOPs per image and reaches a much lower rate.
 # So computing takes most of its time, and what helps most is channels last, because its pooling, a large part of the step, becomes several times as quick.
@@ -238,7 +238,8 @@ plt.show()
 # %% [markdown]
 # The same line of code moves the two machines in opposite directions.
 # AMX turns 3.11 into 5.06 at batch 512, the best set of all, while the machine that has only `avx512_bf16` falls from 2.73 to 1.65.
-# So bf16 is worth its units and not its bits, and the products that you timed above say beforehand which of the two machines yours resembles.
+# So for the VAE bf16 is worth its units and not its bits, and the products that you timed above say beforehand which of the two machines yours resembles.
+# They do not say it for the CNN, whose time goes into other operations, too: without AMX it lost a little by bf16 in the record, 1.24 to 1.15, and gained a little in the run above.
 # No list of levers holds for every machine, and a lever is worth what you measure.
 #
 # ### What does bfloat16 cost?
@@ -805,6 +806,7 @@ for one in titles.values():
 #
 # Do gains multiply?
 # Add a row to `levers` in section 1 for two or three together that have not been tried there, such as `Levers(channels_last=True, bf16=True)`.
+# Four turns leave wide intervals, so set `repeats` to 12 in the parameters.
 # Write down beforehand what the product of the single gains would be, and then what you measured, with its interval.
 # The task is answered when you can say for one pair of levers that it gains less than the product, or that the interval allows the product, and why that may be.
 
@@ -878,7 +880,7 @@ my_bets("02b")
 # - Pull the free levers first: resident data, a fused optimiser, a layout that the processor likes.
 # - bfloat16 pays where the processor has units for its products, so time one product before you use it.
 # - Several processes give the same weights if shares and noise are those of the whole batch, but BatchNorm differs.
-# - After every epoch save weights, optimiser, epoch, and the random state or a seed for each epoch.
+# - After every epoch save weights, optimiser, epoch, the random state or a seed for each epoch, and whatever else has a `state_dict`, such as a schedule or the scaler of float16.
 #
 # Go on with [chapter 3](03_variational_autoencoder.ipynb), *The variational autoencoder*.
 
@@ -894,7 +896,7 @@ my_bets("02b")
 #
 # ### Reading the figure of section 1
 #
-# For two points the figure does not tell whether one is really faster, because their intervals can overlap although the same one won in every turn.
+# The figure compares two rows roughly, because their intervals can overlap although the same one won in every turn.
 # Take the ratio of their times in each turn, from `seconds`, and see whether the interval of its mean leaves out 1.
 # Our intervals cover the scatter within one run, not the difference between two runs, so the recorded value of another machine may well lie outside.
 # Those of the machine with AMX are intervals of the ratios themselves and not of their logarithms, which puts their ends a little lower.

@@ -140,6 +140,10 @@ def test_a_busy_core_is_told_only_where_threads_are_slow_throughout(
     assert not capsys.readouterr().out
     comparisons.say_if_busy(TIMES | {(TWO, 64): [3e-3, 30e-3]})
     assert "another program has a core" in capsys.readouterr().out
+    for all_threads, is_busy in ((0.01, False), (0.03, True)):
+        one = comparisons.Estimate("CNN", 8, 1e-3, 0.012, all_threads, 2e-3, (6e-4, 6e-4))
+        comparisons.show_estimates([one], "T4")
+        assert ("another program has a core" in capsys.readouterr().out) == is_busy
 
 
 def test_operations_are_sorted_by_their_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1077,8 +1077,8 @@ def gap_after_resuming(function: Function) -> float:
     minutes=12,
     points=3,
     hints=(
-        "Four things decide the next step: weights, what Adam remembers, which epoch comes, the "
-        "next random numbers.",
+        "Four things decide the next step here: weights, what Adam remembers, which epoch comes, "
+        "the next random numbers.",
         "model.state_dict(), optimizer.state_dict(), epoch, torch.get_rng_state(), under the keys "
         "asked for.",
         "state_dict() hands out the very tensors that training changes: return copy.deepcopy of "
