@@ -16,7 +16,7 @@ from vaetl_helpers import claims, study
 from vaetl_helpers.device import device_name
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.hardware import step_records
-from vaetl_helpers.machines.compiling import CASES, Compared
+from vaetl_helpers.machines.compiling import CASES, CHAIN, Compared
 from vaetl_helpers.output import record, record_id, say, show_record, show_table, value_text
 from vaetl_helpers.recorded import recorded
 
@@ -370,7 +370,7 @@ def show_compiled(own: Mapping[str, Compared]) -> None:
         run = {"machine": "none yet", "records": []}
     there = {one["id"]: value_text(one) for one in run["records"]}
     rows, records = [], []
-    for name in CASES:
+    for name in (*CASES, CHAIN):
         here = ["-", "-", "-"]
         if name in own:
             own_records = compiled_records(name, own[name])
@@ -380,7 +380,7 @@ def show_compiled(own: Mapping[str, Compared]) -> None:
         ids = (record_id("02", "compile", name, what) for what in ("start", "step"))
         rows.append((name, *here, *(there.get(id, "-") for id in ids)))
     header = (
-        "network",
+        "compiled",
         "start-up here",
         "compiled step here, times as fast",
         "repaid after",

@@ -520,11 +520,11 @@ settle("hardware.limit", estimates[0].limit)  # of the MLP with 8 images
 # Here the formula was right within a factor of two for the MLP and the VAE, but the CNN with 512 images took several times as long.
 # A profile puts about half of its step into pooling and ReLU, which do hardly any FLOPs.
 # Where a step is *shorter* than predicted, its weights were in the cache and not in memory.
-# And where the T4's best case equals the last column, its work hides behind Python, so that no faster device would help.
+# And where the T4's best case equals the last column, its work hides behind Python, and no faster device helps.
 #
 # ### Your own network
 #
-# Replace `nets.small_cnn` by your own function of a width, for these images.
+# Replace `nets.small_cnn` by your own function of a width.
 
 # %%
 show([estimate("mine", nets.small_cnn, 64, classification_loss, 64)])
@@ -845,7 +845,7 @@ show_table(
 # Number by number a processor computes about a hundred times as slowly, because it waits for the memory: 16 million numbers of four bytes, read and written, are 128 MB, and divided by the bandwidth of section 2 they give about the second row.
 # New memory costs even more than moving the numbers, since the system has to prepare it.
 # Four such operations take about four times as long as one, since each reads all numbers and writes them to new memory.
-# A compiler such as `torch.compile` makes one operation of them, which moves the numbers once, and that is called *fusion*.
+# A compiler such as `torch.compile` makes one operation of them, which moves the numbers once, and that is called *fusion*; chapter 2b has its recorded gain.
 #
 # ## Appendix: the bus
 #

@@ -114,7 +114,7 @@ recall("02b")
 # | **fp16** | on an NVIDIA GPU only: the same in *float16*, whose small range needs a scaled loss | the loop with `GradScaler`, below |
 # | **compiled** | the network is translated into code of its own, with fewer operations | `model.compile()` |
 # | **batch 512** | fewer, larger steps, which is *another training*, as chapter 1b showed | `batch_size=512` |
-# | **accumulated** | a batch is taken in four pieces, which saves memory and no time | exercise 1 |
+# | **accumulated** | a batch is taken in four pieces, which saves memory and costs time | exercise 1 |
 #
 # Resident data come with fused Adam, unless the row says "not fused".
 #
@@ -216,8 +216,10 @@ settle("hardware.resident", gains["VAE"]["resident"].times[0])
 # So computing takes most of its time, and what helps most is channels last, because its pooling, a large part of the step, becomes several times as quick.
 #
 # `torch.compile` has no row, because its start takes longer than all rows together.
-# Recorded on the machine without AMX, a start took 11 to 12 s, and after it a step of the VAE ran at 0.97 [0.94, 0.99] of its plain speed, and one of the CNN with channels last at 0.51 [0.48, 0.55].
-# So there this lever loses; on a GPU it may be otherwise, which the appendix times for you.
+# Recorded on the machine without AMX, a start took 11 to 13 s, and after it a step of the VAE ran at 0.96 [0.94, 0.98] of its plain speed, and one of the CNN with channels last at 0.47 [0.43, 0.51].
+# A profile says why: for the CNN's pooling and ReLU the compiler's own code takes about twice as long as PyTorch's.
+# Its strength are chains such as `((x + 1) * 2 - 3).relu()`, which on 16 million numbers ran 4.0 [3.9, 4.1] times as fast, because it moves them once and not four times.
+# So on a GPU, or with another network, it may be otherwise, which the appendix times for you.
 #
 # The table has the same numbers, beside those of two recorded machines, one with AMX and one without.
 
@@ -239,7 +241,7 @@ plt.show()
 # The same line of code moves the two machines in opposite directions.
 # AMX turns 3.11 into 5.06 at batch 512, the best set of all, while the machine that has only `avx512_bf16` falls from 2.73 to 1.65.
 # So for the VAE bf16 is worth its units and not its bits, and the products that you timed above say beforehand which of the two machines yours resembles.
-# They do not say it for the CNN, whose time goes into other operations, too: without AMX it lost a little by bf16 in the record, 1.24 to 1.15, and gained a little in the run above.
+# They say less of the CNN, whose time goes into other operations, too: by bf16 it went from 1.24 to 1.15 without AMX and from 1.35 to 1.49 with it, and in one of our runs without AMX it even gained a little.
 # No list of levers holds for every machine, and a lever is worth what you measure.
 #
 # ### What does bfloat16 cost?
@@ -344,7 +346,8 @@ for images, labels in few.batches(128, seed=P.seed):
 print("the factor after each step:", *factors, sep="\n  ")
 
 # %% [markdown]
-# The first steps are left out until the factor fits; later on, after 2,000 good steps, it is doubled as a trial. bfloat16 has float32's range, so there `autocast` alone is enough.
+# A step whose gradients overflow is left out, and the factor halved; after 2,000 good steps it is doubled as a trial.
+# bfloat16 has float32's range, so there `autocast` alone is enough.
 #
 # The T4 that Colab and Kaggle lend has tensor cores for float16 and none for bfloat16.
 # Yet `torch.cuda.is_bf16_supported()` says True there, because by default it counts emulation, too; so it stands in `torch/cuda/__init__.py` of PyTorch 2.15.
@@ -414,6 +417,20 @@ for size in (100, 32):
 # When memory runs out in the middle of an epoch, `fit` begins the epoch again with pieces of half the size, and says so.
 # A network with BatchNorm computes its statistics from each *piece*, so there the result is not quite the same.
 
+# %% [markdown]
+# ### What to expect on a GPU
+#
+# The levers above are timed on a GPU, too, if it runs this notebook.
+# These four are made for GPUs, and we have not measured them there: what follows is what PyTorch's documentation says, so time each.
+#
+# - **TF32**: `torch.set_float32_matmul_precision("high")` lets float32 products read only 10 bits behind the point, from Ampere on, which a T4 is not, and they may be much faster.
+#   For matrix products this is off unless you ask, for convolutions it is on ([numerical accuracy](https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html)).
+# - **Pinned memory**: with `DataLoader(..., pin_memory=True)` and `images.to(device, non_blocking=True)` Python goes on while a batch is copied.
+#   To call `pin_memory()` yourself just before the copy can be slower than a plain `to` ([guide](https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html)).
+#   Resident data need neither.
+# - **Activation checkpointing**: `checkpoint(block, x, use_reentrant=False)` from `torch.utils.checkpoint` does not keep a block's activations but computes them again in the backward pass, which saves memory and costs time ([its page](https://docs.pytorch.org/docs/stable/checkpoint.html)).
+# - **Channels last with 16 bits**: section 1's line inside `autocast` gains most on tensor cores in float16, 8 to 35 % for a list of networks on Volta GPUs ([tutorial](https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html)).
+
 # %% [markdown] slide="Two devices share a batch"
 # ## 2. Several devices
 #
@@ -450,7 +467,11 @@ print(f"off by {(averaged - whole).norm() / whole.norm():.1%} of the gradient's 
 # With a half each, an image of the small part would count more than twice as much as one of the large part.
 # It is exercise 1 again, with devices in place of pieces.
 # </details>
-#
+
+# %%
+predict("hardware.two_processes")
+
+# %% [markdown]
 # Now the loop itself, by hand.
 # Two processes run the same program, and each is told its number, its `rank`.
 # Both begin with the same weights and take the same batch, but the first one computes with 70 % of its images and the second one with the rest.
@@ -485,7 +506,7 @@ def by_hand(model):
 
 # %% [markdown]
 # `fit` does the same with equal parts, so a program that calls it need not change.
-# PyTorch's `DistributedDataParallel` wraps a network so that its gradients are exchanged while `backward` still computes; it averages with equal weights and so expects equal parts.
+# PyTorch's `DistributedDataParallel` wraps a network so that its gradients are exchanged while `backward` still computes; it averages with equal weights and so expects equal parts, which a `DistributedSampler` deals out, told the epoch by `set_epoch` so that each one is shuffled anew.
 # All are started alike:
 #
 # ```
@@ -495,9 +516,6 @@ def by_hand(model):
 #
 # It works without any GPU, so here is a program in one process on the CPU, and then in two.
 # It trains a small network by hand, then by `fit` without and with BatchNorm, and times these two and a wide one.
-
-# %%
-predict("hardware.two_processes")
 
 # %%
 PROGRAM = """
@@ -732,19 +750,6 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 # `fit(checkpoint=...)` does this after each epoch.
 # Instead of keeping the random state it begins each epoch with a seed made of the run's seed and the epoch, and it continues only the run that the file belongs to.
 # So the seed that you set before the network matters: with other weights at the start, another learning rate or other images `fit` says what differs, and changes nothing.
-#
-# ### What to expect on a GPU
-#
-# Section 1 times its levers on a GPU, too.
-# These four are made for GPUs, and we have not measured them there: what follows is what PyTorch's documentation says, so time each.
-#
-# - **TF32**: `torch.set_float32_matmul_precision("high")` lets float32 products read only 10 bits behind the point, from Ampere on, which a T4 is not, and they may be much faster.
-#   For matrix products this is off unless you ask, for convolutions it is on ([numerical accuracy](https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html)).
-# - **Pinned memory**: with `DataLoader(..., pin_memory=True)` and `images.to(device, non_blocking=True)` Python goes on while a batch is copied.
-#   To call `pin_memory()` yourself just before the copy can be slower than a plain `to` ([guide](https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html)).
-#   Resident data need neither.
-# - **Activation checkpointing**: `checkpoint(block, x, use_reentrant=False)` from `torch.utils.checkpoint` does not keep a block's activations but computes them again in the backward pass, which saves memory and costs time ([its page](https://docs.pytorch.org/docs/stable/checkpoint.html)).
-# - **Channels last with 16 bits**: section 1's line inside `autocast` gains most on tensor cores in float16, 8 to 35 % for a list of networks on Volta GPUs ([tutorial](https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html)).
 
 # %% [markdown]
 # ## 4. The receipt
@@ -783,7 +788,7 @@ print(
 settle("hardware.share", 100 * share)
 
 # %% [markdown]
-# The rest of the peak is what a better layout or a better program could still gain here, before any other machine is needed.
+# A better layout or a better program could still gain some of the rest, before any other machine is needed, but not all of it, since pooling and ReLU move numbers and hardly compute.
 # And the rent of such a training is small: for networks of this size it is your waiting that a GPU saves, and hardly money.
 #
 # ## 5. So, what can be had for nothing?
@@ -918,10 +923,11 @@ own = {}
 if P.with_compile:
     try:
         own["VAE"] = compiling.against_plain("VAE", train, P.repeats)
+        own[compiling.CHAIN] = compiling.chain_against_plain(P.repeats)
     except Exception as error:  # no compiler, for example
         print(f"torch.compile does not work here: {str(error).splitlines()[0]}")
 else:
-    print("The VAE is measured here with with_compile=True, at the top.")
+    print("The VAE and the chain are measured with with_compile=True, at the top.")
 hardware_comparisons.show_compiled(own)
 
 # %% [markdown]

@@ -346,6 +346,13 @@ def test_a_compiled_network_is_timed_in_turns_and_leaves_no_folder(
     assert not Path(inside[0]).exists() and os.environ[compiling.CACHE] == "mine"
 
 
+def test_a_chain_of_operations_is_timed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "NUMBERS", 1000)
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    result = compiling.chain_against_plain(turns=3)
+    assert len(result.plain) == len(result.compiled) == 3 and result.steps == 1
+
+
 def note(folders: list[str]) -> Callable[..., None]:
     return lambda *_: folders.append(os.environ[compiling.CACHE])
 

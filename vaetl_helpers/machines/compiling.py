@@ -37,6 +37,10 @@ CASES = {  # which network is compiled, with which levers
 }
 
 
+CHAIN = "a chain of four operations"  # ((x + 1) * 2 - 3).relu()
+NUMBERS = 16_000_000  # which it works on, as in chapter 2's appendix
+
+
 @dataclass(frozen=True)
 class Compared:
     """A compiled network beside a plain one: seconds of passes by turn, steps in a pass, start."""
@@ -82,6 +86,27 @@ def against_plain(case: str, images: ImageSet, turns: int) -> Compared:
     steps = -(-len(images) // levers.batch_size)
     start = first - statistics.median(seconds["compiled"])
     return Compared(start, steps, **seconds)
+
+
+def chain_against_plain(turns: int) -> Compared:
+    """Four operations on many numbers, one after the other and compiled, in turns."""
+
+    def chain(x: torch.Tensor) -> torch.Tensor:
+        return ((x + 1) * 2 - 3).relu()
+
+    numbers = torch.rand(NUMBERS)
+    compiled = torch.compile(chain)
+    seconds: dict[str, list[float]] = {"plain": [], "compiled": []}
+    with cold_start(), torch.no_grad():
+        started = time.perf_counter()
+        compiled(numbers)
+        first = time.perf_counter() - started
+        for _ in range(turns):
+            for name, run in (("plain", chain), ("compiled", compiled)):
+                started = time.perf_counter()
+                run(numbers)
+                seconds[name].append(time.perf_counter() - started)
+    return Compared(first - statistics.median(seconds["compiled"]), 1, **seconds)
 
 
 def measure(device: torch.device, batch_size: int, repeats: int) -> dict[str, float]:

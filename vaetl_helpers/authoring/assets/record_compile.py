@@ -1,4 +1,5 @@
-"""Records what `torch.compile` is worth for the networks of chapter 2b, which no learner waits for.
+"""Records what `torch.compile` is worth in chapter 2b, for its networks and for a chain of
+operations on many numbers, which no learner waits for.
 
     python -m vaetl_helpers.authoring.assets.record_compile "two x86-64 cores, idle"
 
@@ -17,7 +18,13 @@ from multiprocessing import get_context
 from vaetl_helpers import hardware_comparisons
 from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.data import load
-from vaetl_helpers.machines.compiling import CASES, Compared, against_plain
+from vaetl_helpers.machines.compiling import (
+    CASES,
+    CHAIN,
+    Compared,
+    against_plain,
+    chain_against_plain,
+)
 from vaetl_helpers.output import say, value_text, write_whole
 from vaetl_helpers.settings import prepare
 
@@ -29,6 +36,8 @@ STARTS = 3
 def measure(case: str, turns: int) -> Compared:
     """One cold start and so many turns, in this process, with as many threads as in a chapter."""
     prepare()
+    if case == CHAIN:
+        return chain_against_plain(turns)
     images = load("fashion-mnist", full=True, device="cpu").train.subset(slice(0, IMAGES))
     return against_plain(case, images, turns)
 
@@ -40,9 +49,9 @@ def in_new_process(case: str, turns: int) -> Compared:
 
 
 def main(machine: str) -> None:
-    """Measures all networks and keeps the records."""
+    """Measures all cases and keeps the records."""
     records = []
-    for name in CASES:
+    for name in (*CASES, CHAIN):
         first = in_new_process(name, TURNS)
         others = [in_new_process(name, 1) for _ in range(STARTS - 1)]
         starts = [one.start for one in (first, *others)]
