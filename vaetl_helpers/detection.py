@@ -6,6 +6,7 @@ background.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -279,7 +280,8 @@ class RoIAlign(MultiScaleRoIAlign):
     ) -> Tensor:
         (name,) = self.featmap_names
         features = x[name]
-        scale = features.shape[-1] / image_shapes[0][1]
+        widest = max(width for _, width in image_shapes)  # the others are padded
+        scale = 2.0 ** round(math.log2(features.shape[-1] / widest))  # as torchvision reads it
         bins, samples = self.output_size[0], self.sampling_ratio
         channels, height, width = features.shape[1:]
         # The boxes of all scenes at once, but each of their own scene's rows.

@@ -397,6 +397,8 @@ def _repaid(one: Compared, step: Mapping[str, Any]) -> str:
     if step["low"] <= 1:
         return "no gain is shown"
     gain = statistics.median(one.plain) - statistics.median(one.compiled)
+    if gain <= 0:  # the medians can contradict the mean of the logarithms
+        return "no gain is shown"
     return f"{one.start / gain * one.steps:,.0f} steps"
 
 

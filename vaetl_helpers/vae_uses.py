@@ -263,7 +263,7 @@ def draw_again(rows: Sequence[Again], alt: str) -> Axes:
         at = np.arange(len(rows)) + 0.3 * (number - 0.5)
         axis.hlines(at, [e.low for e in effects], [e.high for e in effects], plots.COLOURS[0])
         values = [e.effect for e in effects]
-        label = f"{effects[0].n} {of} pairs"
+        label = f"the {of} {effects[0].n} pairs"
         axis.plot(values, at, "o", color=plots.COLOURS[0], markerfacecolor=fill, label=label)
     axis.set_yticks(range(len(rows)), [row.name for row in rows])
     axis.set(xlabel="points")

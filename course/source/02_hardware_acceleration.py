@@ -531,9 +531,9 @@ show([estimate("mine", nets.small_cnn, 64, classification_loss, 64)])
 
 # %% [markdown]
 # Now draw the prediction for all batch sizes up to 4,096, and with it your own lines and, as a test, the formula for one thread.
-# The T4's band reaches from its data sheet to half its peak, 220 GB/s and late launches.
+# The T4's band reaches from its data sheet to half its peak, 220 GB/s and late launches, without this CPU's shortfall.
 # Where a GPU is here, its measured line is drawn, too, and a T4's should lie inside, if Python is as quick there.
-# Look where your lines leave the band, and from which batch size on the gap widens.
+# Look where your lines leave the band, and where the gap widens.
 
 # %%
 overhead = measure(nets.mlp_classifier(1), classification_loss, 1, processor)

@@ -216,10 +216,10 @@ settle("hardware.resident", gains["VAE"]["resident"].times[0])
 # So computing takes most of its time, and what helps most is channels last, because its pooling, a large part of the step, becomes several times as quick.
 #
 # `torch.compile` has no row, because its start takes longer than all rows together.
-# Recorded on the machine without AMX, a start took 11 to 13 s, and after it a step of the VAE ran at 0.96 [0.94, 0.98] of its plain speed, and one of the CNN with channels last at 0.47 [0.43, 0.51].
-# A profile says why: for the CNN's pooling and ReLU the compiler's own code takes about twice as long as PyTorch's.
+# Recorded on the machine without AMX, a start of these networks took 11 to 13 s, and after it a step of the VAE ran at 0.96 [0.94, 0.98] of its plain speed, and one of the CNN with channels last at 0.47 [0.43, 0.51].
+# For the CNN a profile says why: for pooling and ReLU the compiler's own code takes about twice as long as PyTorch's.
 # Its strength are chains such as `((x + 1) * 2 - 3).relu()`, which on 16 million numbers ran 4.0 [3.9, 4.1] times as fast, because it moves them once and not four times.
-# So on a GPU, or with another network, it may be otherwise, which the appendix times for you.
+# So on a GPU, or with another network, it may be otherwise; the appendix can time the VAE for you.
 #
 # The table has the same numbers, beside those of two recorded machines, one with AMX and one without.
 
@@ -421,7 +421,7 @@ for size in (100, 32):
 # ### What to expect on a GPU
 #
 # The levers above are timed on a GPU, too, if it runs this notebook.
-# These four are made for GPUs, and we have not measured them there: what follows is what PyTorch's documentation says, so time each.
+# These four are mostly used on GPUs, and we have not measured them there: what follows is PyTorch's documentation, so time each.
 #
 # - **TF32**: `torch.set_float32_matmul_precision("high")` lets float32 products read only 10 bits behind the point, from Ampere on, which a T4 is not, and they may be much faster.
 #   For matrix products this is off unless you ask, for convolutions it is on ([numerical accuracy](https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html)).
@@ -506,7 +506,7 @@ def by_hand(model):
 
 # %% [markdown]
 # `fit` does the same with equal parts, so a program that calls it need not change.
-# PyTorch's `DistributedDataParallel` wraps a network so that its gradients are exchanged while `backward` still computes; it averages with equal weights and so expects equal parts, which a `DistributedSampler` deals out, told the epoch by `set_epoch` so that each one is shuffled anew.
+# PyTorch's `DistributedDataParallel` wraps a network so that its gradients are exchanged while `backward` still computes; it averages with equal weights and so expects equal parts, which a `DistributedSampler` deals out, anew in each epoch by `set_epoch`.
 # All are started alike:
 #
 # ```

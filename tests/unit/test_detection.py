@@ -429,7 +429,10 @@ def test_training_repeats_and_learns(few: Scenes) -> None:
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
-def test_aligned_regions_and_their_gradients_are_those_of_torchvision() -> None:
+@pytest.mark.parametrize("first", [(96, 96), (96, 70), (64, 50)])
+def test_aligned_regions_and_their_gradients_are_those_of_torchvision(
+    first: tuple[int, int],
+) -> None:
     """Also for boxes that are tiny, that reach beyond the scene, and for a scene without any."""
     generator = torch.Generator().manual_seed(0)
     boxes = []
@@ -442,7 +445,7 @@ def test_aligned_regions_and_their_gradients_are_those_of_torchvision() -> None:
     found = []
     for align in (small_detector(1).roi_heads.box_roi_pool, MultiScaleRoIAlign(["0"], 5, 2)):
         maps = features.clone().requires_grad_()
-        regions = align({"0": maps}, boxes, [(96, 96)] * 3)
+        regions = align({"0": maps}, boxes, [first, (96, 96), (96, 96)])
         (regions * weights).sum().backward()
         found.append((regions.detach(), maps.grad))
     for ours, theirs in zip(*found, strict=True):

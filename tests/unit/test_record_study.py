@@ -138,3 +138,6 @@ def test_a_recorded_study_has_its_values_where_they_were_kept(
     write_values(tmp_path / "05_small.npz", values)
     table = study.recorded_study("05", "small")
     assert table.images.keys() == values.keys() and len(table.frame) == 6
+    (tmp_path / "05_small.npz").write_bytes(b"PK")
+    with pytest.raises(CourseError, match="holds no values of a study"):  # and not without them
+        study.recorded_study("05", "small")

@@ -28,7 +28,7 @@ RECORDED = Path(vaetl_helpers.__file__).parent / "recorded"
 STEMS = [
     path.stem
     for path in sorted(RECORDED.glob("05_*.npz"))
-    if not re.search("_rates_|_pretraining_", path.stem)
+    if not re.search("_rates_|_pretraining_|_confirmed_", path.stem)
 ]
 SOURCES = {"Fashion-MNIST → MNIST": "Fashion-MNIST", "MNIST → Fashion-MNIST": "MNIST"}
 NAMES = {  # of methods, by the words of an id

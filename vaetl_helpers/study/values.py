@@ -57,7 +57,10 @@ def write_values(path: Path, values: Mapping[ImageKey, NDArray[Any]]) -> None:
 
 
 def read_values(path: Path) -> dict[ImageKey, NDArray[Any]]:
-    """The values of a file of `write_values`, as float32; raises CourseError where it is none."""
+    """The values of a file of `write_values`, accuracies by image as float32.
+
+    Raises CourseError where it is none.
+    """
     values: dict[ImageKey, NDArray[Any]] = {}
     try:
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
@@ -76,7 +79,11 @@ def read_values(path: Path) -> dict[ImageKey, NDArray[Any]]:
 
 def recorded_values(chapter: str, name: str) -> dict[ImageKey, NDArray[Any]]:
     """Those of a recorded study; raises CourseError where none were kept."""
-    return read_values(recorded_path(f"{chapter}_{name}{ENDING}", f"values of {chapter}_{name}"))
+    return read_values(_path(chapter, name))
+
+
+def _path(chapter: str, name: str) -> Path:
+    return recorded_path(f"{chapter}_{name}{ENDING}", f"values of {chapter}_{name}")
 
 
 def recorded_study(chapter: str, name: str) -> Table:
@@ -84,9 +91,11 @@ def recorded_study(chapter: str, name: str) -> Table:
 
     Intervals of what is compared in it then contain the test images.
     """
-    table = recorded_table(chapter, name)
-    with suppress(CourseError):
-        table.images = recorded_values(chapter, name)
+    table, path = recorded_table(chapter, name), None
+    with suppress(CourseError):  # none were kept; but a damaged file is told
+        path = _path(chapter, name)
+    if path:
+        table.images = read_values(path)
     return table
 
 
