@@ -26,7 +26,9 @@ def test_both_starts_are_trained_at_both_rates(tmp_path: Path) -> None:
         "05/rates/rate/scratch/20",
         "05/rates/rate/fine_tuned/20",
         "05/rates/steps/low_rate/20",
+        "05/rates/accuracy/low_rate/20",
         "05/rates/steps/high_rate/20",
+        "05/rates/accuracy/high_rate/20",
     ]
     again = record_rates.run("digits", [20], plan, tmp_path)
     assert again.frame.equals(table.frame), "what is finished is read"
