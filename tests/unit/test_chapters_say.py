@@ -358,7 +358,7 @@ def test_where_only_the_start_differs() -> None:
     assert Counter(side_of_zero(r) for r in starts) == {ABOVE: 4, HOLDS: 9, BELOW: 1}
 
 
-def test_the_kl_has_made_something_of_the_codes() -> None:
+def test_what_makes_it_a_vae_has_helped_the_svm() -> None:
     table = recorded_study("05", "pretraining_animals")
     e = paired(table, "VAE, β = 1, SVM", "autoencoder, SVM", "test accuracy", 100)
     assert [e.effect, e.low, e.high] == pytest.approx([6.1, 2.7, 9.5], abs=0.05)

@@ -44,7 +44,7 @@ def test_each_row_is_predicted_by_a_probe_of_the_others() -> None:
 
 def test_one_kind_of_thing_cannot_be_told_apart() -> None:
     x, _, _ = pictures(4, 1)
-    with pytest.raises(CourseError, match="two classes or more"):
+    with pytest.raises(CourseError, match="pictures of another thing"):
         transfer.leave_one_out(x, torch.zeros(4, dtype=torch.long))
 
 

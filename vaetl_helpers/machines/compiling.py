@@ -26,7 +26,14 @@ from vaetl_helpers.data.images import ImageSet
 from vaetl_helpers.device import synchronise
 from vaetl_helpers.hardware import time_it
 from vaetl_helpers.machines.children import end_with_parent
-from vaetl_helpers.machines.steps import NETWORKS, Levers, Pass, Step, seconds_in_turns
+from vaetl_helpers.machines.steps import (
+    NETWORKS,
+    Levers,
+    Pass,
+    Step,
+    seconds_in_turns,
+    timed_in_turns,
+)
 from vaetl_helpers.output import write_whole
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -35,8 +42,6 @@ CASES = {  # which network is compiled, with which levers
     "CNN": ("CNN", Levers()),
     "CNN, channels last": ("CNN", Levers(channels_last=True)),
 }
-
-
 CHAIN = "a chain of four operations"  # ((x + 1) * 2 - 3).relu()
 NUMBERS = 16_000_000  # which it works on, as in chapter 2's appendix
 
@@ -89,23 +94,18 @@ def against_plain(case: str, images: ImageSet, turns: int) -> Compared:
 
 
 def chain_against_plain(turns: int) -> Compared:
-    """Four operations on many numbers, one after the other and compiled, in turns."""
-
-    def chain(x: torch.Tensor) -> torch.Tensor:
-        return ((x + 1) * 2 - 3).relu()
-
+    """Four operations on many numbers, on the CPU, one after the other and compiled, in turns."""
     numbers = torch.rand(NUMBERS)
+
+    def chain() -> torch.Tensor:
+        return ((numbers + 1) * 2 - 3).relu()
+
     compiled = torch.compile(chain)
-    seconds: dict[str, list[float]] = {"plain": [], "compiled": []}
-    with cold_start(), torch.no_grad():
+    with cold_start():
         started = time.perf_counter()
-        compiled(numbers)
+        compiled()
         first = time.perf_counter() - started
-        for _ in range(turns):
-            for name, run in (("plain", chain), ("compiled", compiled)):
-                started = time.perf_counter()
-                run(numbers)
-                seconds[name].append(time.perf_counter() - started)
+        seconds = timed_in_turns({"plain": chain, "compiled": compiled}, turns)
     return Compared(first - statistics.median(seconds["compiled"]), 1, **seconds)
 
 

@@ -203,12 +203,17 @@ class Pass:
 
 
 def seconds_in_turns(passes: Mapping[str, Pass], turns: int) -> dict[str, list[float]]:
-    """Seconds of each pass in each turn, after warm-ups; so a slow moment hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in passes}
+    """Seconds of each pass in each turn, after warm-ups."""
     for one in passes.values():
         one.warm_up()
+    return timed_in_turns(passes, turns)
+
+
+def timed_in_turns(runs: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+    """Seconds of each run in each turn, one after the other, so that a slow moment hits all."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(turns):
-        for name, one in passes.items():
+        for name, one in runs.items():
             started = time.perf_counter()
             one()
             seconds[name].append(time.perf_counter() - started)

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vaetl_helpers.device import keep_freed_memory
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.output import is_interactive, say
 from vaetl_helpers.seeds import whole_number, whole_seed
@@ -297,7 +296,6 @@ def _seeded(seed: int, threads: int) -> Iterator[None]:
         try:
             torch.set_num_threads(threads)
             torch.set_flush_denormal(True)  # as `setup` does, which a worker has not called
-            keep_freed_memory()
             torch.manual_seed(seed)
             np.random.seed(seed)
             yield

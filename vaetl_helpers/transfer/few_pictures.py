@@ -10,12 +10,7 @@ import torch
 from torch import Tensor
 
 from vaetl_helpers.errors import CourseError
-from vaetl_helpers.transfer.probes import (
-    checked_features,
-    checked_labels,
-    fixed_probabilities,
-    rotated,
-)
+from vaetl_helpers.transfer.probes import checked_features, checked_labels, linear_probe
 
 C = 0.01  # of all probes on a handful of pictures: fixed, since there is nothing to choose it by
 CLOSE = 0.55  # of the median distance: what lies nearer is taken for the same thing
@@ -42,7 +37,6 @@ def leave_one_out(x: Tensor, y: Tensor, groups: Tensor | None = None, c: float =
     classes = int(labels.max()) + 1
     if classes < 2:
         raise CourseError("A probe needs two classes or more: take pictures of another thing.")
-    turned, _ = rotated(rows.numpy())  # once, since all fits are quicker then
     probabilities = torch.zeros(len(rows), classes, dtype=torch.float64)
     for group in held.unique():
         out = held == group
@@ -53,10 +47,8 @@ def leave_one_out(x: Tensor, y: Tensor, groups: Tensor | None = None, c: float =
                 f"Without group {int(group)} no picture of class {min(missing)} is left to learn "
                 "from: take pictures of more things of that class."
             )
-        found = fixed_probabilities(
-            turned[(~out).numpy()], kept.numpy(), turned[out.numpy()], c, rows.shape[1]
-        )
-        probabilities[out] = torch.from_numpy(found)
+        probe = linear_probe(rows[~out], kept, grid=(c,), scalings=("one factor",))
+        probabilities[out] = torch.from_numpy(probe.pipeline.predict_proba(rows[out].numpy()))
     return probabilities
 
 

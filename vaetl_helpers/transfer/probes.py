@@ -200,20 +200,6 @@ def linear_probe(  # noqa: PLR0913  # two sets, and what is chosen between
     return _fitted(x, y, _best(accuracies))
 
 
-def fixed_probabilities(
-    x: np.ndarray, y: np.ndarray, unseen: np.ndarray, c: float, width: int
-) -> np.ndarray:
-    """What logistic regression with one factor makes of unseen rows: probabilities [m, k].
-
-    Nothing is checked. The features are `width` many, and the rows may be `rotated`.
-    """
-    scaler = CommonScaler(width).fit(x)
-    with _unchecked():
-        regression = _regression(c).fit(scaler.transform(x), y)
-        probabilities: np.ndarray = regression.predict_proba(scaler.transform(unseen))
-    return probabilities
-
-
 def probe_and_path(
     train_x: Tensor,
     train_y: Tensor,
@@ -241,7 +227,7 @@ Setting = tuple[float, str]  # C and scaling
 class _Fits:
     """Regressions with one scaling, by C from a strong to a weak penalty, and their features.
 
-    These are scaled, and rotated as in `rotated`.
+    These are scaled, and rotated as in `_rotated`.
     """
 
     rows: np.ndarray
@@ -271,7 +257,7 @@ def _fits(
 ) -> _Fits:
     """A regression for each C."""
     scaler = _scaler(scaling).fit(x)
-    rows, rotation = rotated(scaler.transform(x))
+    rows, rotation = _rotated(scaler.transform(x))
     unseen = scaler.transform(unseen_x) @ rotation
     with _unchecked():
         by_c = {c: _regression(c).fit(rows, y) for c in sorted(grid)}
@@ -321,7 +307,7 @@ def penalty_path(
     return _fits(x, y, other_x, scaling, grid).losses(y, other_y)
 
 
-def rotated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rotated(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows in as few coordinates as there are rows, [n, min(n, d)], and the rotation [d, …].
 
     An L2 penalty does not see a rotation, so that the classifier is the same and its fit quicker.
@@ -370,22 +356,18 @@ def _scaler(scaling: str) -> Any:
 class CommonScaler:
     """Divides all features by one number, so that their mean variance is 1.
 
-    Like a scikit-learn scaler it has `mean_`, `scale_` and `n_features_in_` after `fit`. Rows that
-    are rotated into fewer coordinates need the `width` that they had.
+    Like a scikit-learn scaler it has `mean_`, `scale_` and `n_features_in_` after `fit`.
     """
 
     mean_: np.ndarray
     scale_: np.ndarray
     n_features_in_: int
 
-    def __init__(self, width: int | None = None) -> None:
-        self.width = width
-
     def fit(self, x: np.ndarray, y: Any = None) -> CommonScaler:
         """Learns from rows [n, d]; where no feature has any variance they stay as they are."""
         self.n_features_in_ = x.shape[1]
         self.mean_ = x.mean(0)
-        factor = float(np.sqrt(x.var(0).sum() / (self.width or x.shape[1])))
+        factor = float(np.sqrt(x.var(0).mean()))
         self.scale_ = np.full(x.shape[1], factor if factor > 0 else 1.0)
         return self
 

@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 
 
 EXPLORED = Plan("pretraining", (UNTRAINED, *WAYS), (10, 20, 100, 200), 10, 640_000)
-# The autoencoder shows what the KL is worth, the source's labels how much there is to teach.
+# The autoencoder shows what being a VAE adds, the source's labels how much there is to teach.
 CONFIRMED = Plan(
     "confirmed", (UNTRAINED, "VAE, β = 1", "autoencoder", "supervised"), (20, 100), 30, 650_000
 )
