@@ -10,6 +10,7 @@ import platform
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -239,6 +240,30 @@ def test_without_a_sandbox_it_says_what_to_do(
     kernel.why_unavailable.cache_clear()
 
 
+# Killed as it starts, as `bwrap` may be: what it has started keeps its output open.
+KILLED_AS_IT_STARTS = """#!/bin/sh
+if test -e {folder}/tried; then exit {then}; fi
+touch {folder}/tried
+sleep 40 &
+kill -9 $$
+"""
+
+
+@pytest.mark.parametrize(("then", "works"), [(0, True), (1, False)])
+def test_a_trial_that_is_killed_from_outside_is_made_again(
+    then: int, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bwrap"
+    program.write_text(KILLED_AS_IT_STARTS.format(folder=tmp_path, then=then))
+    program.chmod(0o755)
+    kernel.why_unavailable.cache_clear()
+    monkeypatch.setattr(f"{KERNEL}.shutil.which", lambda name: str(program))
+    began = time.monotonic()
+    assert (kernel.why_unavailable() is None) == works
+    assert time.monotonic() - began < 30  # it does not wait for what was left
+    kernel.why_unavailable.cache_clear()
+
+
 def masked_folders(command: list[str]) -> set[str]:
     """The folders that the sandbox shows empty."""
     pairs = itertools.pairwise(command)
@@ -352,6 +377,13 @@ def test_an_end_from_outside_is_told_from_one_from_inside(culprit: str, tmp_path
         process.children()[0].kill()
         process.wait()
         assert (tmp_path / "killed").read_text() == watch.OUTSIDE
+
+
+def test_what_is_killed_from_outside_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = f"sleep 50 & echo $! > {tmp_path}/pid; kill -9 $$"
+    watched(tmp_path, command)
+    assert (tmp_path / "killed").read_text() == watch.OUTSIDE
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
 def test_a_reason_that_cannot_be_written_is_no_submissions_fault(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ INSTALL = "sudo apt-get install bubblewrap  (Fedora: sudo dnf install bubblewrap
 HOME = "/tmp/home"
 SHORT = Path("/tmp")  # for sockets: their paths have at most 107 characters
 MB = 2**20
+TRIALS = 3
 OPEN_FILES = 512  # at once; every open socket has a buffer
 # A folder in memory, for any user, of a size that follows.
 WRITABLE = ["--perms", "1777", "--size"]
@@ -48,16 +49,31 @@ def why_unavailable() -> str | None:
         return "bubblewrap needs Linux: grade on a Linux machine, in WSL 2 or in a virtual machine"
     if not shutil.which("bwrap"):
         return f"bubblewrap is missing: {INSTALL}"
-    trial = subprocess.run(
-        [*bubblewrap(Limits()), "--", "/bin/true"], capture_output=True, text=True
-    )
-    if trial.returncode == 0:
-        return None
+    for _ in range(TRIALS):
+        status, reason = _trial()
+        if status == 0:
+            return None
+        if status > 0:  # otherwise somebody else has killed it, which says nothing of this system
+            break
     return (
-        f"bubblewrap cannot start ({trial.stderr.strip()}): this system forbids user namespaces "
-        "(sysctl kernel.apparmor_restrict_unprivileged_userns=0 allows them; "
+        f"bubblewrap cannot start ({reason or f'ended with {status}'}): this system forbids user "
+        "namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 allows them; "
         "in a container, --privileged does)"
     )
+
+
+def _trial() -> tuple[int, str]:
+    """Starts an empty sandbox: its exit code, below 0 where a signal ended it, and its message."""
+    # A file: bubblewrap that is killed as it starts can leave a process that keeps a pipe open.
+    with tempfile.TemporaryFile() as errors:
+        trial = subprocess.run(
+            [*bubblewrap(Limits()), "--", "/bin/true"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        errors.seek(0)
+        return trial.returncode, errors.read().decode(errors="replace").strip()
 
 
 def sandbox_command(

@@ -26,9 +26,11 @@ import psutil
 KILLED = "killed"  # the file with the reason of a kill
 OUTSIDE = "outside"  # the reason where somebody else has killed it
 EVERY = 0.1  # seconds between two looks
+PAUSE = 0.02  # seconds, where processes are ending
 SECONDS_TO_END = 10  # for processes that were killed
 BUFFER = 2 * 212992  # bytes that may wait in a socket, as Linux sets it where nobody changed it
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 CHARACTERS_PASSED_ON = 4000
 MOST_SOCKETS = 16
 KERNELS_OWN = "00:01"  # the device of the system kernel's files: mmap, memfd, System V
@@ -44,6 +46,7 @@ def main() -> int:
     limits = json.loads(sys.argv[1])
     folder = Path(sys.argv[2])
     die_with(limits["parent"])
+    adopt_orphans()
     deadline = time.monotonic() + limits["seconds"]
     child = subprocess.Popen(
         sys.argv[3:],
@@ -61,6 +64,7 @@ def main() -> int:
             reader.join(1)
             if child.returncode < 0:  # no process in the sandbox can send it a signal
                 note(OUTSIDE, folder)
+                end_orphans()
             return child.returncode
         reason = excess(psutil.Process(child.pid), limits, folder / "sockets")
         if time.monotonic() > deadline:
@@ -80,13 +84,34 @@ def note(reason: str, folder: Path) -> None:
 
 
 def end(child: subprocess.Popen[bytes]) -> int:
-    """Kills the command and waits for all its processes: those below it end a little later."""
-    processes = []
-    with contextlib.suppress(psutil.Error):
-        processes = psutil.Process(child.pid).children(recursive=True)
+    """Kills the command and all below it, and waits for them."""
     child.kill()
-    psutil.wait_procs(processes, timeout=SECONDS_TO_END)
-    return child.wait()
+    status = child.wait()
+    end_orphans()
+    return status
+
+
+def end_orphans() -> None:
+    """Kills what is left of a command that has ended, and waits for it.
+
+    A sandbox that was killed as it started, before it had asked to end with its parent, would stay.
+    """
+    deadline = time.monotonic() + SECONDS_TO_END
+    while time.monotonic() < deadline:
+        orphans = psutil.Process().children(recursive=True)
+        if not orphans:
+            return
+        for process in orphans:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+        time.sleep(PAUSE)
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of each process below it whose parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with(parent: int) -> None:
