@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "02b"
 #     title: Levers, and borrowed GPUs
-#     minutes: {reading: 28, exercises: 24, cpu: 0.6, gpu: not yet measured}
+#     minutes: {reading: 28, exercises: 32, cpu: 0.6, gpu: not yet measured}
 #     requires: []
 # ---
 
@@ -78,11 +78,11 @@ from torch import nn
 from vaetl_helpers import hardware, hardware_comparisons, nets, plots, study
 from vaetl_helpers.data import load
 from vaetl_helpers.exercises import check, hint, solution
-from vaetl_helpers.exercises.hardware import gap_after_resuming
+from vaetl_helpers.exercises.hardware import gap_after_resuming, shared_backward_source
 from vaetl_helpers.machines import compiling
 from vaetl_helpers.machines.steps import NETWORKS, Levers, Pass, seconds_in_turns
 from vaetl_helpers.practice import my_bets, predict, quiz, recall, settle
-from vaetl_helpers.training import evaluate, fit
+from vaetl_helpers.training import classification_loss, evaluate, fit
 
 data = load("fashion-mnist", full=P.full_data, device=P.device)
 train = data.train.subset(slice(0, P.images))
@@ -218,8 +218,8 @@ settle("hardware.resident", gains["VAE"]["resident"].times[0])
 # `torch.compile` has no row, because its start takes longer than all rows together.
 # Recorded on the machine without AMX, a start of these networks took 11 to 13 s, and after it a step of the VAE ran at 0.96 [0.94, 0.98] of its plain speed, and one of the CNN with channels last at 0.47 [0.43, 0.51].
 # In the CNN, ReLU has a large part in that: trained alone, it takes about 25 times as long forward when compiled.
-# Its strength are chains such as `((x + 1) * 2 - 3).relu()`, which on 16 million numbers ran 4.0 [3.9, 4.1] times as fast, because it moves them once and not four times.
-# So on a GPU, or with another network, it may be otherwise; the appendix can time the VAE for you.
+# Its strength are chains such as `((x + 1) * 2 - 3).relu()`, which on 16 million numbers ran four times as fast, because it moves them once and not four times.
+# The appendix can time the VAE for you.
 #
 # The table has the same numbers, beside those of two recorded machines, one with AMX and one without.
 
@@ -413,6 +413,14 @@ for size in (100, 32):
 
 # %% [markdown]
 # The largest piece decides, a third of the batch here, so the memory falls to about a third.
+# The price is time, because each piece has its own overhead.
+# In section 1 the row *resident, accumulated* worked off each batch in four pieces, and against the row *resident*, turn by turn, it ran at this speed:
+
+# %%
+turns = np.divide(seconds["VAE"]["resident"], seconds["VAE"]["resident, accumulated"])
+print(f"{turns.min():.2f} to {turns.max():.2f} times, in {len(turns)} turns")
+
+# %% [markdown]
 # `fit(..., micro_batch=32)` does the same.
 # When memory runs out in the middle of an epoch, `fit` begins the epoch again with pieces of half the size, and says so.
 # A network with BatchNorm computes its statistics from each *piece*, so there the result is not quite the same.
@@ -438,75 +446,65 @@ for size in (100, 32):
 # Each has a copy of the network, takes a part of the images, and computes the gradients of its part.
 # Then the gradients are averaged, and both make the same update.
 # That is **data parallelism**.
+# If the parts differ in size, an image must still count as much in the one as in the other.
 #
-# How are they averaged if the parts differ in size?
-# Here one part has 70 images and the other 30.
-# Change `weights` until the last line says nearly 0.
-
-# %%
-weights = (0.5, 0.5)  # of the two parts' gradients
-
-
-def gradient(images, labels):
-    """The gradient of the mean loss, all in one vector."""
-    loss = nn.functional.cross_entropy(at_once(images), labels)
-    return torch.cat(
-        [g.flatten() for g in torch.autograd.grad(loss, at_once.parameters())]
-    )
-
-
-parts = [gradient(some[:70], names[:70]), gradient(some[70:], names[70:])]
-averaged = weights[0] * parts[0] + weights[1] * parts[1]
-whole = gradient(some, names)
-print(f"off by {(averaged - whole).norm() / whole.norm():.1%} of the gradient's length")
-
-# %% [markdown]
-# <details><summary>Which weights, and why?</summary>
+# The processes that drive the devices run the same program, and each is told its number, its `rank`.
+# All begin with the same weights and see the same batch, and `all_reduce` replaces a tensor by its sum over all processes, in each of them.
 #
-# 0.7 and 0.3, since each part's loss is a mean over its own images.
-# With a half each, an image of the small part would count more than twice as much as one of the large part.
-# It is exercise 1 again, with devices in place of pieces.
-# </details>
+# ### Exercise 2: share a batch · 8 minutes
+#
+# Write what one of `world` processes does in place of `backward()`: take your part of the batch, and leave in every weight's `.grad` the gradient of the *whole* batch's mean loss.
+# The check starts several at once, and their parts differ in size.
+
+# %% exercise="hardware.shared_backward"
+
+# %% check="hardware.shared_backward" tags=["nbval-check-output"]
+shared_checked = check("hardware.shared_backward", shared_backward)
 
 # %%
 predict("hardware.two_processes")
 
 # %% [markdown]
-# Now the loop itself, by hand.
-# Two processes run the same program, and each is told its number, its `rank`.
-# Both begin with the same weights and take the same batch, but the first one computes with 70 % of its images and the second one with the rest.
-# `all_reduce` replaces a tensor by its sum over all processes, in each of them.
-# Because each loss counted by its share, the sum is the gradient of the whole batch, so both make the same update and never have to send weights.
+# Now your function runs in two real processes: its text becomes part of a program.
+# With 129 images in a batch, the one takes 65 and the other 64.
+# Beside it stands PyTorch's `DistributedDataParallel`, which sends gradients while `backward` still computes, and averages them with equal weights, so it needs equal parts.
 
 # %%
-LOOP = """
+LOOPS = """
 import json, os, sys, torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import distributed, nn
 from vaetl_helpers.data import load
 from vaetl_helpers.training import fit
 
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-if world == 2:
+if world > 1:
     distributed.init_process_group("gloo")  # for CPUs; on NVIDIA GPUs "nccl"
+
+def add_up(tensor):
+    if world > 1:
+        distributed.all_reduce(tensor)
 
 def by_hand(model):
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-    for images, labels in clothes.batches(128, seed=0):  # the same in both processes
-        cut = [int(0.7 * len(images))] if world == 2 else []
-        x, y = images.tensor_split(cut)[rank], labels.tensor_split(cut)[rank]  # my part
-        loss = nn.functional.cross_entropy(model(x), y)
+    for images, labels in clothes.batches(129, seed=0):  # the same in all processes
+        shared_backward(model, F.cross_entropy, images, labels, rank, world, add_up)
+        sgd.step()
+
+def by_ddp(model):
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapped = nn.parallel.DistributedDataParallel(model) if world > 1 else model
+    for images, labels in clothes.batches(128, seed=0):
+        x, y = images.chunk(world)[rank], labels.chunk(world)[rank]  # my part
         sgd.zero_grad()
-        (len(x) / len(images) * loss).backward()  # counts by its share
-        if world == 2:
-            for weight in model.parameters():
-                distributed.all_reduce(weight.grad)  # the sum over both
+        F.cross_entropy(wrapped(x), y).backward()  # and gradients are averaged
         sgd.step()
 """
 
 # %% [markdown]
-# `fit` does the same with equal parts, so a program that calls it need not change.
-# PyTorch's `DistributedDataParallel` wraps a network so that its gradients are exchanged while `backward` still computes; it averages with equal weights and so expects equal parts, which a `DistributedSampler` deals out, anew in each epoch by `set_epoch`.
+# Usually each process loads only its own images, which a `DistributedSampler` deals out, anew in each epoch by `set_epoch`.
+# `fit` shares batches by itself, so a program that calls it need not change.
 # All are started alike:
 #
 # ```
@@ -514,8 +512,8 @@ def by_hand(model):
 # accelerate launch program.py                   # the same, as `accelerate config` was told
 # ```
 #
-# It works without any GPU, so here is a program in one process on the CPU, and then in two.
-# It trains a small network by hand, then by `fit` without and with BatchNorm, and times these two and a wide one.
+# Here is a program on the CPU, in one process and then in two.
+# It trains a small network in the three ways, and times `fit` with it, with one that has BatchNorm, and with a wide one.
 
 # %%
 PROGRAM = """
@@ -533,19 +531,22 @@ def by_fit(kind, model, batch_size=128):
     done = fit(model, clothes, optimizer=sgd, epochs=2, batch_size=batch_size, quiet=True)
     keep(kind, model)
     if rank == 0:
-        print(json.dumps([kind, min(done["seconds"])]))
+        sent = 4 * sum(weight.numel() for weight in model.parameters())
+        print(json.dumps([kind, [min(done["seconds"]), sent]]))
 
 if __name__ == "__main__":
     clothes = load("fashion-mnist").train.subset(slice(0, 2048))
-    model = build(64)
-    by_hand(model)
-    keep("by hand", model)
+    for kind, train in (("by hand", by_hand), ("by DDP", by_ddp)):
+        model = build(64)
+        train(model)
+        keep(kind, model)
     by_fit("plain", build(64))
     by_fit("with BatchNorm", build(64, [nn.BatchNorm1d(64)]))
     by_fit("wide", build(1024), batch_size=512)
 """
 folder = Path(tempfile.mkdtemp())
-(folder / "program.py").write_text(LOOP + PROGRAM)
+yours = shared_backward_source(shared_checked)
+(folder / "program.py").write_text(LOOPS + yours + PROGRAM)
 quickest = {}
 for where, count in (("one", 1), ("two", 2)):
     (folder / where).mkdir()
@@ -563,12 +564,19 @@ for where, count in (("one", 1), ("two", 2)):
 # %%
 show_table(
     [
-        (kind, f"{1e3 * one:.0f} ms", f"{1e3 * quickest['two'][kind]:.0f} ms")
-        + (f"{one / quickest['two'][kind]:.2f}",)
-        for kind, one in quickest.get("one", {}).items()
+        (kind, f"{sent / 1e6:.1f} MB", f"{1e3 * one:.0f} ms")
+        + (f"{1e3 * quickest['two'][kind][0]:.0f} ms",)
+        + (f"{one / quickest['two'][kind][0]:.2f}",)
+        for kind, (one, sent) in quickest.get("one", {}).items()
         if kind in quickest.get("two", {})
     ],
-    header=("network", "an epoch in one process", "in two", "times as fast"),
+    header=(
+        "network",
+        "gradients, each step",
+        "an epoch in one process",
+        "in two",
+        "times as fast",
+    ),
 )
 
 # %% [markdown]
@@ -589,14 +597,15 @@ def largest_difference(kind):
 
 
 print("largest difference between one process and two")
-print(f"  the loop by hand, 70 % and 30 %: {largest_difference('by hand'):.1e}")
-print(f"  fit, a half each:                {largest_difference('plain'):.1e}")
+print(f"  your function, 65 and 64 images: {largest_difference('by hand'):.1e}")
+print(f"  DistributedDataParallel:         {largest_difference('by DDP'):.1e}")
+print(f"  fit:                             {largest_difference('plain'):.1e}")
 
 # %%
 settle("hardware.two_processes", largest_difference("plain"))
 
 # %% [markdown]
-# The weights agree up to rounding, because sums are taken in another order, and that holds for your loop as for `fit`.
+# The weights agree up to rounding, because sums are taken in another order, and that holds for all three.
 # A VAE needs one precaution more: draw the noise for the *whole* batch, then split it, or both processes would use the same noise.
 # `fit` does that.
 #
@@ -656,10 +665,9 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 # ```
 #
 # After a disconnect run the same cells again, and `fit` continues after the last whole epoch.
-# How does it do that?
-# You write it now.
+# You write now what it needs for that.
 #
-# ### Exercise 2: what must a checkpoint hold? · 12 minutes
+# ### Exercise 3: what must a checkpoint hold? · 12 minutes
 #
 # The checkpoint below resumes wrongly.
 # We train a network with dropout and Adam for an epoch, call it, and train on; then everything is built anew, the checkpoint is loaded, and training ends as before.
@@ -756,7 +764,7 @@ print("the interrupted run ended with the same weights, bit for bit:", same)
 #
 # What does one pass of the CNN cost here, with resident data, fused Adam and channels last, in float32?
 # Energy is measured on an NVIDIA GPU and *assumed* elsewhere.
-# Chapter 2's roofline had this CNN well below both roofs, though without channels last, so how near to the flat one does it come now?
+# Chapter 2's roofline had this CNN well below both roofs, so how near to the flat one does it come now?
 
 # %%
 predict("hardware.share")
@@ -776,6 +784,12 @@ bill = hardware.receipt(final_history, final, train, meter, peak=best)
 bill.show("the CNN, one pass")
 share = bill.flops / bill.seconds / bill.peak
 report("share_of_peak", share, id="02/share_of_peak")
+needs = hardware.step_needs(nets.small_cnn(), classification_loss, 128)
+moved = hardware.bandwidth(P.device)
+print(
+    f"a step: {1e3 * bill.seconds * 128 / bill.images:.0f} ms; its FLOPs alone take "
+    f"{1e3 * needs[0] / best:.1f} ms at the peak, its bytes {1e3 * needs[1] / moved:.1f} ms"
+)
 times_as_many = 50 * 60_000 / bill.images
 print(
     f"50 epochs of 60,000 images at this speed: "
@@ -788,7 +802,8 @@ print(
 settle("hardware.share", 100 * share)
 
 # %% [markdown]
-# A better layout or a better program could still gain some of the rest, before any other machine is needed, but not all of it, since pooling and ReLU move numbers and hardly compute.
+# Compare the two times that the receipt prints below the table: moving the step's bytes takes its time, too, so even a perfect program would need the longer of the two.
+# What a step takes beyond that, a better layout or program could still gain, before any other machine is needed.
 # And the rent of such a training is small: for networks of this size it is your waiting that a GPU saves, and hardly money.
 #
 # ## 5. So, what can be had for nothing?

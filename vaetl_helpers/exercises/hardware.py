@@ -1,4 +1,5 @@
-"""Chapters 2 and 2b: FLOPs, timing, a predicted step, resident data, accumulation, a checkpoint.
+"""Chapters 2 and 2b: FLOPs, timing, a predicted step, resident data, accumulation,
+gradients that processes share, a checkpoint.
 
 Nothing here depends on real time or on an accelerator: the device that is timed is pretended, with
 a clock of its own.
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 import copy
 import statistics
+import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -23,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from vaetl_helpers.exercises import forms
 from vaetl_helpers.exercises.clocks import pretended_clock
-from vaetl_helpers.exercises.engine import Function, Values
+from vaetl_helpers.exercises.engine import Function, Values, source_of
 from vaetl_helpers.exercises.forms import number
 from vaetl_helpers.exercises.toolkit import (
     LEAVE_THE_MODE,
@@ -42,6 +45,7 @@ from vaetl_helpers.exercises.toolkit import (
     whole_number,
 )
 from vaetl_helpers.exercises.training import step
+from vaetl_helpers.output import say
 
 training_step = step.reference  # without its judge, which must not be sent into a sandbox
 
@@ -1003,6 +1007,318 @@ accumulated_step.wrong(
             "parts = [(images, labels)]"
         )
     },
+)
+
+
+# hardware.shared_backward
+
+GRADIENTS = "the gradients of the first process"
+APART = "processes whose gradients are not those of the first"
+TWICE = "images computed beyond each one once"
+LEFT_OUT = "images that no process computed"
+IDLE = "processes without an image"
+NEVER_CALLED = "all_reduce was never called"
+UPDATED = "the weights were changed"
+UNEQUAL = (
+    "one process called all_reduce and another one had ended: all must call it equally often, or "
+    "they wait for ever"
+)
+
+
+class UnequalCalls(RuntimeError):
+    """A process waits in `all_reduce`, and another one has ended."""
+
+
+class Group:
+    """Pretended processes: threads that meet in `all_reduce`."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.calls = 0
+        self.round = 0
+        self.waiting: dict[int, Tensor] = {}
+        self.someone_ended = False
+        self.met = threading.Condition()
+
+    def all_reduce(self, rank: int, tensor: Tensor) -> None:
+        """Replaces the tensor by the sum of all processes' tensors, once all have come."""
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"all_reduce takes a tensor, got {type(tensor).__name__}")
+        with self.met:
+            self.calls += 1
+            self.waiting[rank] = tensor
+            round_of_call = self.round
+            if len(self.waiting) == self.size:
+                self._add()
+            self.met.wait_for(lambda: self.round > round_of_call or self.someone_ended)
+            if self.round == round_of_call:
+                raise UnequalCalls(UNEQUAL)
+
+    def _add(self) -> None:
+        tensors = list(self.waiting.values())
+        self.waiting.clear()
+        if len({tensor.shape for tensor in tensors}) > 1:
+            self.end()
+            return
+        total = torch.stack([tensor.detach() for tensor in tensors]).sum(0)
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.copy_(total)
+        self.round += 1
+        self.met.notify_all()
+
+    def end(self) -> None:
+        """To be called when a process has ended: nobody waits for it any longer."""
+        with self.met:
+            self.someone_ended = True
+            self.met.notify_all()
+
+    def run(self, work: Callable[[int], None]) -> None:
+        """Runs work(rank) in each process at once; raises what one of them has raised."""
+        self.someone_ended = False
+        errors: list[Exception] = []
+        profile = sys.getprofile()  # a check sees by it who calls the reference
+
+        def process(rank: int) -> None:
+            sys.setprofile(profile)
+            try:
+                work(rank)
+            except Exception as error:
+                errors.append(error)
+            finally:
+                self.end()
+
+        threads = [threading.Thread(target=process, args=(rank,)) for rank in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        errors.sort(key=lambda error: isinstance(error, UnequalCalls))  # that follows from others
+        if errors:
+            raise errors[0]
+
+
+@exercise(
+    id="hardware.shared_backward",
+    level=2,
+    after="Each process has the gradient of the whole batch, so all make the same update, and "
+    "nobody ever sends weights.",
+    alternative="DistributedDataParallel does it while backward still computes, for equal parts.",
+    minutes=8,
+    points=2,
+    hints=(
+        "It is the accumulated step with processes in place of pieces: each computes its own part, "
+        "and all_reduce adds the gradients up.",
+        "images.tensor_split(world)[rank] is this process's part; its mean loss counts by its "
+        "share of the images.",
+        "After (share * loss).backward(): for weight in model.parameters(): "
+        "all_reduce(weight.grad).",
+    ),
+)
+def shared_backward(model, loss_fn, images, labels, rank, world, all_reduce):
+    """Leaves the gradients of the mean loss on the whole batch, which `world` processes
+    share; all_reduce(tensor) replaces a tensor by its sum over all processes.
+    """
+    part = images.tensor_split(world)[rank]  # of this process, whose number is rank
+    part_labels = labels.tensor_split(world)[rank]
+    model.zero_grad()
+    loss = loss_fn(model(part), part_labels)  # a mean over this part
+    share = len(part) / len(images)
+    (share * loss).backward()
+    for weight in model.parameters():
+        all_reduce(weight.grad)
+
+
+def shared_backward_source(function: Function) -> str:
+    """The text of a learner's shared_backward, for a program that imports torch, nn and F.
+
+    The reference's, and a sentence, where the text does not run by itself.
+    """
+    try:
+        text = source_of(function)
+        if function.__name__ != "shared_backward":
+            text += f"\nshared_backward = {function.__name__}\n"
+        _try_alone(text)
+    except Exception as error:  # anything that a learner's text may raise
+        say(f"Your function needs more than its own cell ({error}): the reference runs instead.")
+        return source_of(shared_backward.reference)
+    return text
+
+
+def _try_alone(text: str) -> None:
+    """Runs it on a tiny network in a single process; raises what the text raises."""
+    space: dict[str, Any] = {"torch": torch, "nn": nn, "F": F}
+    exec(text, space)
+    with torch.random.fork_rng(devices=[]):
+        pair = torch.ones(2, 2), torch.tensor([0, 1])
+        space["shared_backward"](nn.Linear(2, 2), F.cross_entropy, *pair, 0, 1, lambda _: None)
+
+
+@shared_backward.draw
+def _(seed: int) -> Values:
+    values = problem(seed, batches=1)
+    unequal = [world for world in (2, 3, 4) if values["batch_size"] % world]
+    return values | {"world": unequal[seed % len(unequal)]}
+
+
+def gradients_of(model: nn.Module) -> Tensor:
+    """All gradients as one vector; NaN for a parameter that has none."""
+    vectors = []
+    for weight in model.parameters():
+        gradient = torch.full_like(weight, torch.nan) if weight.grad is None else weight.grad
+        vectors.append(gradient.detach().flatten())
+    return torch.cat(vectors)
+
+
+@shared_backward.drive
+def _(function: Function, inputs: Values) -> Values:
+    world = inputs["world"]
+    group = Group(world)
+    models = [network(inputs) for _ in range(world)]
+    weights = weights_of(models[0])
+    seen: dict[int, list[Tensor]] = {rank: [] for rank in range(world)}
+    for rank, model in enumerate(models):
+        leave_gradients(model)
+        model[0].register_forward_pre_hook(lambda _, args, r=rank: seen[r].append(args[0].detach()))
+    loss_fn = partial(F.cross_entropy, label_smoothing=0.2)
+
+    def work(rank: int) -> None:
+        whole = inputs["images"].clone(), inputs["labels"].clone()
+        function(models[rank], loss_fn, *whole, rank, world, partial(group.all_reduce, rank))
+
+    try:
+        group.run(work)
+    except UnequalCalls as error:
+        return {RETURNED: str(error)}
+    gradients = torch.stack([gradients_of(model) for model in models])
+    computed = torch.cat([part for parts in seen.values() for part in parts] or [torch.empty(0)])
+    different = len(computed.unique(dim=0))
+    return {
+        RETURNED: 1,
+        GRADIENTS: gradients[0],
+        APART: sum(not torch.allclose(one, gradients[0], equal_nan=True) for one in gradients),
+        TWICE: len(computed) - different,
+        LEFT_OUT: len(inputs["images"]) - different,
+        IDLE: sum(not parts for parts in seen.values()),
+        NEVER_CALLED: int(group.calls == 0),
+        UPDATED: sum(not torch.equal(weights_of(model), weights) for model in models),
+        LEFT_IN_EVAL: int(not all(model.training for model in models)),
+    }
+
+
+OWN_PART = "an image is computed more than once: each process takes its own part of the batch"
+TOGETHER = "some images are computed by no process: together the parts are the whole batch"
+OWN_WAY = "all_reduce was never called: each process goes its own way"
+DIFFERENT = (
+    "the processes end with different gradients: all_reduce(weight.grad) for each weight, after "
+    "backward()"
+)
+shared_backward.compare(RETURNED, TWICE, says=OWN_PART)
+shared_backward.compare(IDLE, LEFT_OUT, says=TOGETHER)
+shared_backward.compare(NEVER_CALLED, says=OWN_WAY)
+shared_backward.compare(
+    UPDATED,
+    says="the weights have changed: leave gradients behind, and the update to the caller",
+)
+shared_backward.compare(APART, says=DIFFERENT)
+shared_backward.compare(
+    GRADIENTS,
+    says="all processes agree, but not on the gradients of the mean of loss_fn on the whole batch",
+)
+shared_backward.compare(LEFT_IN_EVAL, says=LEAVE_THE_MODE)
+
+shared_backward.wrong(
+    "no all_reduce",
+    says=OWN_WAY,
+    edit={"all_reduce(weight.grad)": "pass"},
+)
+
+
+@shared_backward.wrong("before backward", says=DIFFERENT)
+def _(model, loss_fn, images, labels, rank, world, all_reduce):
+    part, part_labels = images.tensor_split(world)[rank], labels.tensor_split(world)[rank]
+    model.zero_grad(set_to_none=False)
+    for weight in model.parameters():
+        all_reduce(weight.grad)
+    (len(part) / len(images) * loss_fn(model(part), part_labels)).backward()
+
+
+shared_backward.wrong(
+    "the loss alone",
+    says=DIFFERENT,
+    edit={
+        "(share * loss).backward()": "all_reduce(loss.detach())\n(share * loss).backward()",
+        "all_reduce(weight.grad)": "pass",
+    },
+)
+shared_backward.wrong(
+    "the first weights alone",
+    says=DIFFERENT,
+    edit={"for weight in model.parameters():": "for weight in list(model.parameters())[:1]:"},
+)
+shared_backward.wrong(
+    "no share",
+    says="the parts' mean losses are added up: weigh each by its share of the images",
+    edit={"share = len(part) / len(images)": "share = 1"},
+)
+shared_backward.wrong(
+    "equal shares",
+    says="the parts differ in size: weigh each by its own images, not by 1 / world",
+    edit={"share = len(part) / len(images)": "share = 1 / world"},
+)
+shared_backward.wrong(
+    "sum of losses",
+    says="that is the gradient of the summed loss: divide by the batch's images",
+    edit={"share = len(part) / len(images)": "share = len(part)"},
+)
+shared_backward.wrong(
+    "weights in place of gradients",
+    says="the weights themselves were added up: all_reduce takes their gradients, weight.grad",
+    edit={"all_reduce(weight.grad)": "all_reduce(weight.data)"},
+)
+shared_backward.wrong(
+    "one process sends",
+    says=UNEQUAL,
+    edit={"all_reduce(weight.grad)": "all_reduce(weight.grad) if rank == 0 else None"},
+)
+shared_backward.wrong(
+    "whole batch",
+    says=OWN_PART,
+    edit={
+        "part = images.tensor_split(world)[rank]": "part = images",
+        "part_labels = labels.tensor_split(world)[rank]": "part_labels = labels",
+    },
+)
+shared_backward.wrong(
+    "the first part for all",
+    says=OWN_PART,
+    edit={
+        "part = images.tensor_split(world)[rank]": "part = images.tensor_split(world)[0]",
+        "part_labels = labels.tensor_split(world)[rank]": (
+            "part_labels = labels.tensor_split(world)[0]"
+        ),
+    },
+)
+shared_backward.wrong(
+    "rounded down",
+    says=TOGETHER,
+    edit={
+        "part = images.tensor_split(world)[rank]": (
+            "n = len(images) // world\npart = images[rank * n :][:n]"
+        ),
+        "part_labels = labels.tensor_split(world)[rank]": "part_labels = labels[rank * n :][:n]",
+    },
+)
+shared_backward.wrong(
+    "no zero_grad",
+    says="gradients from before the call are still there and are added: model.zero_grad() comes "
+    "first",
+    edit={"model.zero_grad()": ""},
+)
+shared_backward.wrong(
+    "eval mode",
+    says="left in eval mode",
+    edit={"model.zero_grad()": "model.eval()\nmodel.zero_grad()"},
 )
 
 

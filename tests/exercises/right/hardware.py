@@ -381,6 +381,72 @@ ACCUMULATE = [
     *ways.all_ways(accumulate_in_closure),
 ]
 
+# hardware.shared_backward
+
+
+def share(model, loss_fn, images, labels, rank, world, all_reduce):
+    model.zero_grad()
+    x, y = images[rank::world], labels[rank::world]
+    (loss_fn(model(x), y) * len(y) / len(labels)).backward()
+    for parameter in model.parameters():
+        all_reduce(parameter.grad)
+
+
+def share_in_one_bucket(model, loss_fn, images, labels, rank, world, all_reduce):
+    x, y = images.tensor_split(world)[rank], labels.tensor_split(world)[rank]
+    weights = list(model.parameters())
+    gradients = torch.autograd.grad(loss_fn(model(x), y), weights)
+    bucket = torch.cat([g.flatten() for g in gradients]) * (len(x) / len(images))
+    all_reduce(bucket)
+    for weight, part in zip(weights, bucket.split([w.numel() for w in weights]), strict=True):
+        weight.grad = part.view_as(weight)
+
+
+def share_and_divide(model, loss_fn, images, labels, rank, world, all_reduce):
+    model.zero_grad()
+    start, end = rank * len(images) // world, (rank + 1) * len(images) // world
+    loss = loss_fn(model(images[start:end]), labels[start:end])
+    ((end - start) * loss).backward()
+    for parameter in model.parameters():
+        all_reduce(parameter.grad)
+        parameter.grad /= len(images)
+
+
+def share_by_hooks(model, loss_fn, images, labels, rank, world, all_reduce):
+    x, y = images.tensor_split(world)[rank], labels.tensor_split(world)[rank]
+
+    def send(parameter):
+        parameter.grad *= len(x) / len(images)
+        all_reduce(parameter.grad)  # while backward still computes
+
+    model.zero_grad()
+    hooks = [p.register_post_accumulate_grad_hook(send) for p in model.parameters()]
+    loss_fn(model(x), y).backward()
+    for hook in hooks:
+        hook.remove()
+
+
+def share_and_count(model, loss_fn, images, labels, rank, world, all_reduce):
+    x, y = images.tensor_split(world)[rank], labels.tensor_split(world)[rank]
+    count = torch.tensor(float(len(x)))
+    all_reduce(count)  # how many images all have together
+    model.zero_grad()
+    (loss_fn(model(x), y) * len(x) / count).backward()
+    for parameter in model.parameters():
+        total = parameter.grad.clone()
+        all_reduce(total)
+        parameter.grad = total
+
+
+SHARE = [
+    share,
+    share_in_one_bucket,
+    share_and_divide,
+    share_by_hooks,
+    share_and_count,
+    *ways.all_ways(share),
+]
+
 # hardware.resume
 
 
@@ -432,6 +498,7 @@ RIGHT = {
     "hardware.time_it": TIME_IT,
     "hardware.batches_resident": RESIDENT,
     "hardware.accumulate": ACCUMULATE,
+    "hardware.shared_backward": SHARE,
     "hardware.resume": [
         checkpoint,
         checkpoint_through_bytes,

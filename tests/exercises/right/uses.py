@@ -9,7 +9,7 @@ from torch import nn
 
 from vaetl_helpers import detection, nets, study, text, vae, vae_uses
 from vaetl_helpers.data import ImageSet
-from vaetl_helpers.exercises import combine
+from vaetl_helpers.exercises import combine, hardware
 
 IMAGES = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -97,6 +97,19 @@ def accumulate(answer):
         answer(model, nn.functional.cross_entropy, sgd(model), IMAGES, LABELS, size)
     for a, b in zip(at_once.parameters(), in_pieces.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def shared_backward(answer):
+    """Chapter 2b writes its text into a program, and runs that in two processes."""
+    spaces = {"torch": torch, "nn": nn, "F": nn.functional}
+    exec(hardware.shared_backward_source(answer), spaces)
+    loss_fn, model = nn.functional.cross_entropy, network()
+    loss_fn(model(IMAGES), LABELS).backward()
+    expected = [weight.grad.clone() for weight in model.parameters()]
+    for function in (answer, spaces["shared_backward"]):
+        function(model, loss_fn, IMAGES, LABELS, 0, 1, lambda tensor: None)
+        for weight, gradient in zip(model.parameters(), expected, strict=True):
+            torch.testing.assert_close(weight.grad, gradient)
 
 
 def resume(answer):
@@ -432,6 +445,7 @@ USES = {
     "hardware.time_it": time_it,
     "hardware.batches_resident": resident,
     "hardware.accumulate": accumulate,
+    "hardware.shared_backward": shared_backward,
     "hardware.resume": resume,
     "vae.bernoulli_log_likelihood": bernoulli,
     "vae.kl": kl,
