@@ -416,7 +416,7 @@ def free_levers(network: str, of_network: Mapping[str, Any]) -> str:
     mean, low, high = free[best]
     if low <= 1:
         return f"{network}: no gain is shown here,\n{best} {mean:.1f} [{low:.2f}, {high:.2f}]"
-    return f"{network}: {mean:.1f} [{low:.1f}, {high:.1f}] times for nothing,\n{best}"
+    return f"{network}: {mean:.1f} [{low:.1f}, {high:.1f}] times as fast\n{best}"
 
 
 def _interval(ratio: Ratio) -> str:

@@ -203,7 +203,7 @@ plots.gains(
 plt.show()
 
 # %%
-settle("hardware.resident", gains["VAE"]["resident"].times[0])
+settle("hardware.resident", gains["VAE"]["resident, not fused"].times[0])
 
 # %% [markdown]
 # Each row is a *set* of levers on your machine, a point with its 95 % interval.
@@ -217,11 +217,11 @@ settle("hardware.resident", gains["VAE"]["resident"].times[0])
 #
 # `torch.compile` has no row, because its start takes longer than all rows together.
 # Recorded on the machine without AMX, a start of these networks took 11 to 13 s, and after it a step of the VAE ran at 0.96 [0.94, 0.98] of its plain speed, and one of the CNN with channels last at 0.47 [0.43, 0.51].
-# In the CNN, ReLU has a large part in that: trained alone, it takes about 25 times as long forward when compiled.
-# Its strength are chains such as `((x + 1) * 2 - 3).relu()`, which on 16 million numbers ran four times as fast, because it moves them once and not four times.
-# The appendix can time the VAE for you.
+# In the CNN, ReLU has a large part in that: trained alone, it takes about 25 times as long forward when compiled, because its code keeps the sign of each number in a slow way for the pass back.
+# Compiling is strong in chains such as `((x + 1) * 2 - 3).relu()`, which on 16 million numbers ran four times as fast, because it moves them once and not four times.
+# The appendix can time the VAE here.
 #
-# The table has the same numbers, beside those of two recorded machines, one with AMX and one without.
+# The table has the rows beside those of two recorded machines, one with AMX and one without.
 
 # %%
 others = hardware_comparisons.recorded_levers()  # on two other machines
@@ -240,9 +240,8 @@ plt.show()
 # %% [markdown]
 # The same line of code moves the two machines in opposite directions.
 # AMX turns 3.11 into 5.06 at batch 512, the best set of all, while the machine that has only `avx512_bf16` falls from 2.73 to 1.65.
-# So for the VAE bf16 is worth its units and not its bits, and the products that you timed above say beforehand which of the two machines yours resembles.
-# They say less of the CNN, whose time goes into other operations, too: by bf16 it went from 1.24 to 1.15 without AMX and from 1.35 to 1.49 with it, and in one of our runs without AMX it even gained a little.
-# No list of levers holds for every machine, and a lever is worth what you measure.
+# So for the VAE bf16 pays where the processor has units for whole matrices, and the products that you timed above say beforehand which of the two machines yours resembles.
+# They say less of the CNN, whose time goes into other operations, too: by bf16 it went from 1.24 to 1.15 without AMX and from 1.35 to 1.49 with it, and in some of our runs without AMX it gained.
 #
 # ### What does bfloat16 cost?
 #
@@ -297,7 +296,7 @@ settle("hardware.bf16", found)
 
 # %% [markdown]
 # The bet is settled by the whole interval and not by its middle: only if both ends lie within a point of 0 have these seeds shown that the accuracy stays.
-# What it shows holds for these first steps; in a whole training small errors could still add up, so compare your own at its end.
+# It holds for these first steps; in a whole training small errors could add up, so compare your own at its end.
 # The weights and their updates stay in float32, while the products, and the activations that come out of them, are bfloat16.
 # That is *mixed precision*.
 #
@@ -347,7 +346,7 @@ print("the factor after each step:", *factors, sep="\n  ")
 
 # %% [markdown]
 # A step whose gradients overflow is left out, and the factor halved; after 2,000 good steps it is doubled as a trial.
-# bfloat16 has float32's range, so there `autocast` alone is enough.
+# bfloat16 has float32's range, so `autocast` alone is enough.
 #
 # The T4 that Colab and Kaggle lend has tensor cores for float16 and none for bfloat16.
 # Yet `torch.cuda.is_bf16_supported()` says True there, because by default it counts emulation, too; so it stands in `torch/cuda/__init__.py` of PyTorch 2.15.
@@ -362,7 +361,6 @@ print("the factor after each step:", *factors, sep="\n  ")
 # `loss_fn(logits, labels)`, here a plain PyTorch loss and not `fit`'s, returns the *mean* over its images.
 # The last piece may be smaller than the others, and must count less.
 # The result must equal the step on the whole batch.
-# Return nothing.
 
 # %% exercise="hardware.accumulate"
 
@@ -370,7 +368,7 @@ print("the factor after each step:", *factors, sep="\n  ")
 accumulated_checked = check("hardware.accumulate", accumulated_step)
 
 # %% [markdown]
-# Compare one step on 100 images at once with one in pieces of 32, 32, 32 and 4.
+# Compare one step on 100 images with one in pieces of 32, 32, 32 and 4.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
@@ -454,7 +452,7 @@ print(f"{turns.min():.2f} to {turns.max():.2f} times, in {len(turns)} turns")
 # ### Exercise 2: share a batch · 8 minutes
 #
 # Write what one of `world` processes does in place of `backward()`: take your part of the batch, and leave in every weight's `.grad` the gradient of the *whole* batch's mean loss.
-# The check starts several at once, and their parts differ in size.
+# The check starts several at once, and their parts differ in size: `tensor_split(world)` makes as many as you ask for, `chunk` sometimes fewer.
 
 # %% exercise="hardware.shared_backward"
 
@@ -580,9 +578,10 @@ show_table(
 )
 
 # %% [markdown]
-# At every step all gradients travel between the two.
-# For a network of 64 units that takes longer than the step, so that two processes are slower than one.
-# The wide network has work enough to come out about even on two free cores, but where other programs use the second one, the two wait for each other.
+# Each process has one thread, so to share perfectly would be twice as fast.
+# But at every step the two must meet and exchange all gradients.
+# For 64 units that takes longer than the step, though they are only 0.2 MB: most of it is a fixed price, like chapter 2's overhead.
+# The wide network sends far more and still comes out about even on two free cores.
 # Now look at the largest difference of any weight.
 
 
@@ -644,7 +643,7 @@ settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 #
 # One thing never changes: *the machine will be taken away*.
 # So save after every epoch, in a folder that outlives the machine, and be able to go on.
-# Each platform has its own; `kept` gives you the path.
+# `kept` gives you the path.
 
 # %%
 from vaetl_helpers.runtime import kept
@@ -679,11 +678,9 @@ def too_little(model, optimizer, epoch):
     return {"model": model.state_dict(), "epoch": epoch}
 
 
-print("resumed as if nothing had happened:", gap_after_resuming(too_little) == 0)
-print(
-    "with the weights copied:",
-    gap_after_resuming(lambda *a: copy.deepcopy(too_little(*a))) == 0,
-)
+print(f"a weight is off by up to {gap_after_resuming(too_little):.2f},")
+copied = gap_after_resuming(lambda *a: copy.deepcopy(too_little(*a)))
+print(f"and with the weights copied by {copied:.2f}")
 
 # %% [markdown]
 # Three things are wrong with it.
@@ -812,7 +809,7 @@ settle("hardware.share", 100 * share)
 
 # %%
 for one in titles.values():
-    print(one.replace("\n", " with "))
+    print(one.replace("\n", " by "))
 
 # %% [markdown]
 # Pull these levers before you rent a GPU, and measure each, because the next machine gives another order.
@@ -898,7 +895,7 @@ my_bets("02b")
 # ## Take-away
 #
 # - Pull the free levers first: resident data, a fused optimiser, a layout that the processor likes.
-# - bfloat16 pays where the processor has units for its products, so time one product before you use it.
+# - bfloat16 pays where the processor has units for its matrix products, so time one product before you use it.
 # - Several processes give the same weights if shares and noise are those of the whole batch, but BatchNorm differs.
 # - After every epoch save weights, optimiser, epoch, the random state or a seed for each epoch, and whatever else has a `state_dict`, such as a schedule or the scaler of float16.
 #

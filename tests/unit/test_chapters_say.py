@@ -586,3 +586,28 @@ def test_what_another_preprocessing_costs() -> None:
     assert round(1.53 * levels[0]) == 36, "of 153 photos"
     other = numbers_of("04", "04/ants_bees/own-torchvisions_mean_and_std", "tops")
     assert other == pytest.approx([1.3, -2.4, 5.0], abs=0.05)
+
+
+# ---------------------------------------------------------------- chapter 4e: a large network
+
+
+def test_it_is_the_photos_and_not_the_size() -> None:
+    large = recorded_study("04", "large")
+    own = recorded_study("04", "animals").mean("scratch", "test accuracy", 20)
+    scratch = {n: large.mean("large, from scratch", "test accuracy", n) for n in (20, 100)}
+    assert [round(scratch[n], 1) for n in (20, 100)] == [52.0, 60.3]
+    assert scratch[20] < 53 and round(own) == 62
+    soon = "test accuracy after 10 steps"
+    assert [round(large.mean("large, fine-tuned", soon, n)) for n in (20, 100)] == [87, 89]
+
+
+def test_a_probe_is_no_worse_than_to_train_the_large_network() -> None:
+    large = recorded_study("04", "large")
+    pair = "large, probe", "large, fine-tuned", "test accuracy"
+    few, many = (paired(large, *pair, n) for n in (20, 100))
+    assert [round(x, 1) for x in (few.effect, few.low, few.high)] == [2.6, 1.0, 4.3]
+    assert [round(x, 1) for x in (many.effect, many.low, many.high)] == [0.1, -2.4, 2.6]
+    alone = "large, probe", "large, probe without validation images", "test accuracy"
+    lower = [paired(large, *alone, n) for n in (20, 100)]
+    assert [round(one.effect, 1) for one in lower] == [0.9, -0.4]
+    assert all(one.low < 0 < one.high for one in lower)

@@ -126,7 +126,7 @@ def test_free_levers_are_those_whose_interval_begins_highest() -> None:
         "resident, fp16": study.effect_of(np.log([5.0, 5.1, 4.9])),
     }
     said = comparisons.free_levers("VAE", of_network)
-    assert re.fullmatch(r"VAE: 2\.0 \[1\.\d, 2\.\d\] times for nothing,\nresident", said)
+    assert re.fullmatch(r"VAE: 2\.0 \[1\.\d, 2\.\d\] times as fast\nresident", said)
     unsure = {"resident": study.effect_of(np.log([1.0, 3.0, 1.2]))}
     assert comparisons.free_levers("CNN", unsure).startswith(
         "CNN: no gain is shown here,\nresident"

@@ -1025,6 +1025,13 @@ UNEQUAL = (
 )
 
 
+CHUNK = "chunk may give fewer parts than asked for, tensor_split(world) gives one to each process"
+IN_PLACE = (
+    "a weight is left without a gradient: all_reduce changes its tensor in place and returns "
+    "nothing, so do not assign what it returns"
+)
+
+
 class UnequalCalls(RuntimeError):
     """A process waits in `all_reduce`, and another one has ended."""
 
@@ -1162,12 +1169,9 @@ def _(seed: int) -> Values:
 
 
 def gradients_of(model: nn.Module) -> Tensor:
-    """All gradients as one vector; NaN for a parameter that has none."""
-    vectors = []
-    for weight in model.parameters():
-        gradient = torch.full_like(weight, torch.nan) if weight.grad is None else weight.grad
-        vectors.append(gradient.detach().flatten())
-    return torch.cat(vectors)
+    """All gradients as one vector, a copy."""
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    return torch.cat([gradient.detach().flatten() for gradient in gradients])
 
 
 @shared_backward.drive
@@ -1190,6 +1194,10 @@ def _(function: Function, inputs: Values) -> Values:
         group.run(work)
     except UnequalCalls as error:
         return {RETURNED: str(error)}
+    except IndexError as error:
+        return {RETURNED: f"IndexError ({error}): {CHUNK}"}
+    if any(weight.grad is None for model in models for weight in model.parameters()):
+        return {RETURNED: IN_PLACE}
     gradients = torch.stack([gradients_of(model) for model in models])
     computed = torch.cat([part for parts in seen.values() for part in parts] or [torch.empty(0)])
     different = len(computed.unique(dim=0))
@@ -1308,6 +1316,11 @@ shared_backward.wrong(
         ),
         "part_labels = labels.tensor_split(world)[rank]": "part_labels = labels[rank * n :][:n]",
     },
+)
+shared_backward.wrong(
+    "what all_reduce returns",
+    says=IN_PLACE,
+    edit={"all_reduce(weight.grad)": "weight.grad = all_reduce(weight.grad)"},
 )
 shared_backward.wrong(
     "no zero_grad",

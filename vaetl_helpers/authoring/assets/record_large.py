@@ -49,7 +49,7 @@ TUNING_SEED, SEED = 660_000, 670_000
 OF_HEAD = 10  # times the rate of the body, whose weights need little change
 MOMENTUM = 0.1  # of BatchNorm's statistics; the network's own 0.01 is for long trainings
 CHUNK = 50  # images of a forward pass
-DATA = "dogs and foxes: CIFAR-10 and CIFAR-100"
+DATA = "animals"
 
 
 class Photos:
