@@ -581,7 +581,7 @@ show_table(
 # Each process has one thread, so to share perfectly would be twice as fast.
 # But at every step the two must meet and exchange all gradients.
 # For 64 units that takes longer than the step, though they are only 0.2 MB: most of it is a fixed price, like chapter 2's overhead.
-# The wide network sends far more and still comes out about even on two free cores.
+# The wide network sends far more and still comes out somewhat ahead on two free cores.
 # Now look at the largest difference of any weight.
 
 
