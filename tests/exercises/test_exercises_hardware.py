@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from vaetl_helpers.exercises import evaluate, get, hardware
+from vaetl_helpers.exercises.engine import source_of
 
 CLOCKS = ("perf_counter", "monotonic", "time", "perf_counter_ns", "monotonic_ns", "time_ns")
 
@@ -111,3 +112,19 @@ def test_gradients_from_before_the_call_are_named():
 
     outcome = evaluate(get("hardware.accumulate"), cleared_after, [0])
     assert "gradients from before the call are still there" in outcome.message
+
+
+def test_what_a_function_does_in_pretended_processes_is_seen_in_all_of_them():
+    def message(edit):
+        text = source_of(get("hardware.shared_backward").reference)
+        assert text.count("all_reduce(weight.grad)") == 1
+        space = {"F": F, "torch": torch}
+        exec(text.replace("all_reduce(weight.grad)", edit), space)
+        return evaluate(get("hardware.shared_backward"), space["shared_backward"], [0]).message
+
+    one_process = "if rank == 1:\n            "
+    left_off = "torch.set_grad_enabled(False)"
+    assert "gradients are switched off for all cells" in message(
+        f"all_reduce(weight.grad)\n        {one_process}{left_off}"
+    )
+    assert "SystemExit: 3" in message(f"{one_process}raise SystemExit(3)")

@@ -207,7 +207,7 @@ class TestUse:
     ) -> None:
         inbox = folder_of(tmp_path / "inbox")
         monkeypatch.setattr("vaetl_helpers.grading.sandbox.kernel.shutil.which", lambda name: None)
-        without_memory = inspect.unwrap(kernel.why_unavailable)
+        without_memory = inspect.unwrap(kernel._why_unavailable)
         monkeypatch.setattr("vaetl_helpers.grading.course.why_unavailable", without_memory)
         words = r"bubblewrap(.*apt-get install bubblewrap| needs Linux)"
         with pytest.raises(CourseError, match=words):

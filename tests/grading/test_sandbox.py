@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -223,6 +223,14 @@ def test_an_open_file_without_a_name_is_found_on_the_device_of_the_sockets(tmp_p
     assert watch.memory(2**22 + 1) == Counter()  # a process that has gone
 
 
+@pytest.fixture
+def not_tried() -> Iterator[None]:
+    """Nobody has yet asked whether there is a sandbox here."""
+    kernel._why_unavailable.cache_clear()
+    yield
+    kernel._why_unavailable.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -232,36 +240,55 @@ def test_an_open_file_without_a_name_is_found_on_the_device_of_the_sockets(tmp_p
     ],
 )
 def test_without_a_sandbox_it_says_what_to_do(
-    name: str, value: object, words: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: object, words: str, monkeypatch: pytest.MonkeyPatch, not_tried: None
 ) -> None:
-    kernel.why_unavailable.cache_clear()
     monkeypatch.setattr(f"{KERNEL}.{name}", value)
     assert words in kernel.why_unavailable()
-    kernel.why_unavailable.cache_clear()
 
 
 # Killed as it starts, as `bwrap` may be: what it has started keeps its output open.
 KILLED_AS_IT_STARTS = """#!/bin/sh
 if test -e {folder}/tried; then exit {then}; fi
 touch {folder}/tried
-sleep 40 &
+sleep 10 &
 kill -9 $$
 """
 
 
-@pytest.mark.parametrize(("then", "works"), [(0, True), (1, False)])
-def test_a_trial_that_is_killed_from_outside_is_made_again(
-    then: int, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def killed_bwrap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, not_tried: None
+) -> Callable[[int], None]:
+    """Puts a program in bubblewrap's place that is killed, and then ends with the given code."""
     program = tmp_path / "bwrap"
-    program.write_text(KILLED_AS_IT_STARTS.format(folder=tmp_path, then=then))
-    program.chmod(0o755)
-    kernel.why_unavailable.cache_clear()
+
+    def put(then: int) -> None:
+        program.write_text(KILLED_AS_IT_STARTS.format(folder=tmp_path, then=then))
+        program.chmod(0o755)
+
     monkeypatch.setattr(f"{KERNEL}.shutil.which", lambda name: str(program))
+    return put
+
+
+@pytest.mark.parametrize(("then", "words"), [(0, None), (1, "forbids user namespaces")])
+def test_a_trial_that_is_killed_from_outside_is_made_again(
+    then: int, words: str | None, killed_bwrap: Callable[[int], None]
+) -> None:
+    killed_bwrap(then)
     began = time.monotonic()
-    assert (kernel.why_unavailable() is None) == works
-    assert time.monotonic() - began < 30  # it does not wait for what was left
-    kernel.why_unavailable.cache_clear()
+    reason = kernel.why_unavailable()
+    assert words in reason if words else reason is None
+    assert time.monotonic() - began < 5  # it does not wait for what was left
+
+
+def test_what_kills_each_trial_is_no_word_on_the_system(
+    killed_bwrap: Callable[[int], None],
+) -> None:
+    killed_bwrap(137)  # as bubblewrap ends whose command was killed
+    reason = kernel.why_unavailable()
+    assert "was killed 3 times as it started (ended with 137)" in reason
+    killed_bwrap(0)
+    assert kernel.why_unavailable() is None, "it is asked again"
 
 
 def masked_folders(command: list[str]) -> set[str]:

@@ -49,7 +49,7 @@ def photos(monkeypatch: pytest.MonkeyPatch) -> record_large.Photos:
     monkeypatch.setattr(record_large, "STEPS", {4: 20, 20: 40})
     monkeypatch.setattr(record_large, "DRAWS", {4: 3, 20: 2})
     rates = {record_large.SCRATCH: 0.03, record_large.TUNED: 0.03}
-    monkeypatch.setattr(record_large, "RATES", rates)
+    monkeypatch.setattr(record_large, "RATES", {4: rates, 20: rates})
     monkeypatch.setattr(record_large, "GRIDS", {record_large.TUNED: (1e-9, 1e-2)})
     made = record_large.Photos(None)
     by_pixels = {name: one.images.float().mean((2, 3)) for name, one in sets.items()}
@@ -74,37 +74,49 @@ def test_the_shards_of_a_study_are_one_table(photos: record_large.Photos, tmp_pa
         last = table.mean(method, "test accuracy after 20 steps", 4)
         assert table.mean(method, "test accuracy", 4) == last
         assert table.mean(method, "test accuracy after 40 steps", 20) > 60
+        assert table.mean(method, "training accuracy after 40 steps", 20) > 60
+    assert table.mean(record_large.SCRATCH, record_large.RUNNING, 20) > 0
     ids = [one["id"] for one in record_large.effects(table)]
-    assert len(set(ids)) == 8 and ids[0].startswith("04/large/")
+    assert len(set(ids)) == 10 and ids[0].startswith("04/large/")
 
 
-def test_batchnorm_keeps_the_statistics_that_it_came_with(photos: record_large.Photos) -> None:
+def test_from_imagenet_batchnorm_keeps_the_statistics_that_it_came_with(
+    photos: record_large.Photos,
+) -> None:
     (draw,) = study.draw_labels(photos.task.pool.labels, 10, 1, 0)
-    made = []
+    scratch, tuned = (
+        dict(record_large.trained(photos, method, 1e-2, draw, looks=(10,)))
+        for method in (record_large.SCRATCH, record_large.TUNED)
+    )
+    assert list(scratch) == list(tuned) == [10, 40]
+    ready = record_large.ready(photos, record_large.TUNED, tuned[40], draw)
+    assert torch.equal(ready[0][1].running_mean, torch.zeros(4)) and ready[0][1].momentum == 0.01
+    running = scratch[40][0][1].running_mean.clone()
+    assert not torch.equal(running, torch.zeros(4)) and scratch[40][0][1].momentum == 0.1
 
-    def noted(method: str, seed: int) -> nn.Sequential:
-        made.append(network(method, seed))
-        return made[-1]
 
-    network = record_large.network
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record_large, "network", noted)
-        for method in (record_large.SCRATCH, record_large.TUNED):
-            *_, (steps, hits) = record_large.trained(photos, method, 1e-2, draw, "test")
-            assert steps == 40 and hits.shape == (30,)
-    scratch, tuned = (model[0][1] for model in made)
-    assert not torch.equal(scratch.running_mean, torch.zeros(4)) and scratch.momentum == 0.1
-    assert torch.equal(tuned.running_mean, torch.zeros(4)) and tuned.momentum == 0.01
+def test_from_scratch_the_statistics_are_those_of_the_labelled_photos(
+    photos: record_large.Photos,
+) -> None:
+    (draw,) = study.draw_labels(photos.task.pool.labels, 10, 1, 0)
+    *_, (_, model) = record_large.trained(photos, record_large.SCRATCH, 1e-2, draw)
+    running = model[0][1].running_mean.clone()
+    ready = record_large.ready(photos, record_large.SCRATCH, model, draw)
+    seen = model[0][0](photos.seen(photos.task.pool.subset(draw.indices)))
+    torch.testing.assert_close(ready[0][1].running_mean, seen.mean((0, 2, 3)))
+    torch.testing.assert_close(ready[0][1].running_var, seen.var((0, 2, 3)))
+    assert torch.equal(model[0][1].running_mean, running), "training goes on as before"
+    assert not ready.training and model[0][1].momentum == 0.1
 
 
 def test_a_rate_is_chosen_on_validation_images(
-    photos: record_large.Photos, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    photos: record_large.Photos, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos.task.test = None  # not even looked at
-    monkeypatch.setattr(record_large, "right", lambda model, images, labels: labels == 0)
     photos.__dict__["tests"] = {"validation": photos.seen(photos.task.validation)}
-    record_large.tune(photos)
-    assert capsys.readouterr().out.splitlines() == [
-        "large, fine-tuned, 1e-09: 50.0 %",
-        "large, fine-tuned, 0.01: 50.0 %",
-    ]
+    record_large.tune(photos, 20)
+    tiny, good = capsys.readouterr().out.splitlines()
+    assert tiny.startswith("20 labels, large, fine-tuned, 1e-09: ")
+    assert good.startswith("20 labels, large, fine-tuned, 0.01: ")
+    reached = [float(line.split()[-2]) for line in (tiny, good)]
+    assert reached[0] < reached[1], "a network that does not move has learned nothing"

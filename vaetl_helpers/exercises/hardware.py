@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from vaetl_helpers.exercises import forms
 from vaetl_helpers.exercises.clocks import pretended_clock
-from vaetl_helpers.exercises.engine import Function, Values, source_of
+from vaetl_helpers.exercises.engine import Function, Values, left_behind, source_of
 from vaetl_helpers.exercises.forms import number
 from vaetl_helpers.exercises.toolkit import (
     LEAVE_THE_MODE,
@@ -1025,15 +1025,22 @@ UNEQUAL = (
 )
 
 
-CHUNK = "chunk may give fewer parts than asked for, tensor_split(world) gives one to each process"
+SHAPES = (
+    "the processes gave all_reduce tensors of different shapes: each call adds up one tensor of "
+    "each process, all of one shape, such as the gradient of one weight"
+)
+CHUNK = (
+    "if you used chunk: it may give fewer parts than asked for, tensor_split(world) gives one to "
+    "each process"
+)
 IN_PLACE = (
-    "a weight is left without a gradient: all_reduce changes its tensor in place and returns "
-    "nothing, so do not assign what it returns"
+    "a weight is left without a gradient; if you assign what all_reduce returns: it changes its "
+    "tensor in place and returns nothing"
 )
 
 
 class UnequalCalls(RuntimeError):
-    """A process waits in `all_reduce`, and another one has ended."""
+    """The processes' calls of `all_reduce` do not fit together."""
 
 
 class Group:
@@ -1045,6 +1052,7 @@ class Group:
         self.round = 0
         self.waiting: dict[int, Tensor] = {}
         self.someone_ended = False
+        self.differ = False  # in shape
         self.met = threading.Condition()
 
     def all_reduce(self, rank: int, tensor: Tensor) -> None:
@@ -1059,12 +1067,13 @@ class Group:
                 self._add()
             self.met.wait_for(lambda: self.round > round_of_call or self.someone_ended)
             if self.round == round_of_call:
-                raise UnequalCalls(UNEQUAL)
+                raise UnequalCalls(SHAPES if self.differ else UNEQUAL)
 
     def _add(self) -> None:
         tensors = list(self.waiting.values())
         self.waiting.clear()
         if len({tensor.shape for tensor in tensors}) > 1:
+            self.differ = True
             self.end()
             return
         total = torch.stack([tensor.detach() for tensor in tensors]).sum(0)
@@ -1082,24 +1091,28 @@ class Group:
 
     def run(self, work: Callable[[int], None]) -> None:
         """Runs work(rank) in each process at once; raises what one of them has raised."""
-        self.someone_ended = False
-        errors: list[Exception] = []
+        errors: list[BaseException] = []
         profile = sys.getprofile()  # a check sees by it who calls the reference
 
         def process(rank: int) -> None:
             sys.setprofile(profile)
             try:
                 work(rank)
-            except Exception as error:
+            except BaseException as error:  # exit(), too
                 errors.append(error)
             finally:
                 self.end()
 
-        threads = [threading.Thread(target=process, args=(rank,)) for rank in range(self.size)]
+        threads = [
+            threading.Thread(target=process, args=(rank,), daemon=True) for rank in range(self.size)
+        ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        finally:
+            self.end()  # an interrupt leaves nobody waiting
         errors.sort(key=lambda error: isinstance(error, UnequalCalls))  # that follows from others
         if errors:
             raise errors[0]
@@ -1185,10 +1198,12 @@ def _(function: Function, inputs: Values) -> Values:
         leave_gradients(model)
         model[0].register_forward_pre_hook(lambda _, args, r=rank: seen[r].append(args[0].detach()))
     loss_fn = partial(F.cross_entropy, label_smoothing=0.2)
+    left: Values = {}  # each thread has a switch of its own for gradients
 
     def work(rank: int) -> None:
         whole = inputs["images"].clone(), inputs["labels"].clone()
         function(models[rank], loss_fn, *whole, rank, world, partial(group.all_reduce, rank))
+        left.update(left_behind())
 
     try:
         group.run(work)
@@ -1201,7 +1216,7 @@ def _(function: Function, inputs: Values) -> Values:
     gradients = torch.stack([gradients_of(model) for model in models])
     computed = torch.cat([part for parts in seen.values() for part in parts] or [torch.empty(0)])
     different = len(computed.unique(dim=0))
-    return {
+    return left | {
         RETURNED: 1,
         GRADIENTS: gradients[0],
         APART: sum(not torch.allclose(one, gradients[0], equal_nan=True) for one in gradients),
@@ -1288,6 +1303,11 @@ shared_backward.wrong(
     "one process sends",
     says=UNEQUAL,
     edit={"all_reduce(weight.grad)": "all_reduce(weight.grad) if rank == 0 else None"},
+)
+shared_backward.wrong(
+    "parts of gradients",
+    says=SHAPES,
+    edit={"all_reduce(weight.grad)": "all_reduce(weight.grad[: rank + 1])"},
 )
 shared_backward.wrong(
     "whole batch",

@@ -37,14 +37,26 @@ HOME = "/tmp/home"
 SHORT = Path("/tmp")  # for sockets: their paths have at most 107 characters
 MB = 2**20
 TRIALS = 3
+OF_A_SIGNAL = 128  # a larger exit code of bubblewrap's is that of a command which one has ended
 OPEN_FILES = 512  # at once; every open socket has a buffer
 # A folder in memory, for any user, of a size that follows.
 WRITABLE = ["--perms", "1777", "--size"]
 
 
-@functools.cache
 def why_unavailable() -> str | None:
-    """Why there can be no sandbox here, and what to do; None where one has just started."""
+    """Why there can be no sandbox here, and what to do; None where one has started."""
+    try:
+        return _why_unavailable()
+    except TrialKilledError as error:  # says nothing of this system: it is asked again
+        return str(error)
+
+
+class TrialKilledError(Exception):
+    """Somebody else has ended each empty sandbox that was started as a trial."""
+
+
+@functools.cache
+def _why_unavailable() -> str | None:
     if not sys.platform.startswith("linux"):
         return "bubblewrap needs Linux: grade on a Linux machine, in WSL 2 or in a virtual machine"
     if not shutil.which("bwrap"):
@@ -53,17 +65,23 @@ def why_unavailable() -> str | None:
         status, reason = _trial()
         if status == 0:
             return None
-        if status > 0:  # otherwise somebody else has killed it, which says nothing of this system
-            break
-    return (
-        f"bubblewrap cannot start ({reason or f'ended with {status}'}): this system forbids user "
-        "namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 allows them; "
-        "in a container, --privileged does)"
+        if 0 < status <= OF_A_SIGNAL:
+            return (
+                f"bubblewrap cannot start ({reason or f'ended with {status}'}): this system "
+                "forbids user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 "
+                "allows them; in a container, --privileged does)"
+            )
+    raise TrialKilledError(
+        f"bubblewrap was killed {TRIALS} times as it started (ended with {status}): look at what "
+        "ends processes here, such as a lack of memory, and grade again"
     )
 
 
 def _trial() -> tuple[int, str]:
-    """Starts an empty sandbox: its exit code, below 0 where a signal ended it, and its message."""
+    """Starts an empty sandbox: its exit code and its message.
+
+    The code is below 0 where a signal ended it, and above OF_A_SIGNAL where one ended its command.
+    """
     # A file: bubblewrap that is killed as it starts can leave a process that keeps a pipe open.
     with tempfile.TemporaryFile() as errors:
         trial = subprocess.run(

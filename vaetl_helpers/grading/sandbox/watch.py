@@ -61,10 +61,10 @@ def main() -> int:
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(EVERY)
-            reader.join(1)
             if child.returncode < 0:  # no process in the sandbox can send it a signal
+                end_orphans()  # first: they may hold the pipe that the reader waits for
                 note(OUTSIDE, folder)
-                end_orphans()
+            reader.join(1)
             return child.returncode
         reason = excess(psutil.Process(child.pid), limits, folder / "sockets")
         if time.monotonic() > deadline:
