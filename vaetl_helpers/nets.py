@@ -73,18 +73,19 @@ def transfer_cnn(channels: int = 1, classes: int = 2, width: int = 16) -> nn.Seq
     mean_over_places = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # one number a filter
     return nn.Sequential(
         OrderedDict(
-            block1=_block(channels, width, nn.MaxPool2d(2)),
-            block2=_block(width, 2 * width, nn.MaxPool2d(2)),
-            block3=_block(2 * width, 4 * width, mean_over_places),
+            # The largest of four is the same before ReLU, and then ReLU has less to do.
+            block1=_block(channels, width, nn.MaxPool2d(2), nn.ReLU()),
+            block2=_block(width, 2 * width, nn.MaxPool2d(2), nn.ReLU()),
+            block3=_block(2 * width, 4 * width, nn.ReLU(), mean_over_places),
             head=nn.Linear(4 * width, classes),
         )
     )
 
 
-def _block(channels: int, filters: int, pool: nn.Module) -> nn.Sequential:
+def _block(channels: int, filters: int, *rest: nn.Module) -> nn.Sequential:
     # BatchNorm brings the bias.
     convolution = nn.Conv2d(channels, filters, kernel_size=3, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(filters), nn.ReLU(), pool)
+    return nn.Sequential(convolution, nn.BatchNorm2d(filters), *rest)
 
 
 class Encoder(nn.Module):

@@ -213,13 +213,12 @@ settle("hardware.resident", gains["VAE"]["resident, not fused"].times[0])
 # Read the VAE's rows of the worker, of ready tensors and of resident data.
 # Most of what resident data gain is had by not making a picture of each image; the worker needs a core of its own for it, and on a machine whose cores are busy it gains little or nothing.
 # The CNN needs about twice as many FLOPs per image and reaches a much lower rate.
-# So computing takes most of its time, and what helps most is channels last, because its pooling, a large part of the step, becomes several times as quick.
+# So computing takes most of its time, and in float32 channels last helps most, because its pooling, a large part of the step, becomes several times as quick.
 #
 # `torch.compile` has no row, because its start takes longer than all rows together.
 # Recorded on the machine without AMX, a start of these networks took 11 to 13 s, and after it a step of the VAE ran at 0.96 [0.94, 0.98] of its plain speed, and one of the CNN with channels last at 0.47 [0.43, 0.51].
-# In the CNN, ReLU has a large part in that: trained alone, it takes about 25 times as long forward when compiled, because its code keeps the sign of each number in a slow way for the pass back.
 # Compiling is strong in chains such as `((x + 1) * 2 - 3).relu()`, which on 16 million numbers ran four times as fast, because it moves them once and not four times.
-# The appendix can time the VAE here.
+# The appendix says what slows the CNN, and can time the VAE here.
 #
 # The table has the rows beside those of two recorded machines, one with AMX and one without.
 
@@ -442,12 +441,14 @@ print(f"{turns.min():.2f} to {turns.max():.2f} times, in {len(turns)} turns")
 #
 # Two devices can share a batch.
 # Each has a copy of the network, takes a part of the images, and computes the gradients of its part.
-# Then the gradients are averaged, and both make the same update.
+# Then the gradients are combined, and both make the same update.
 # That is **data parallelism**.
-# If the parts differ in size, an image must still count as much in the one as in the other.
+# If the parts differ in size, each image must still count equally.
 #
 # The processes that drive the devices run the same program, and each is told its number, its `rank`.
 # All begin with the same weights and see the same batch, and `all_reduce` replaces a tensor by its sum over all processes, in each of them.
+#
+# {diagram: shared-batch}
 #
 # ### Exercise 2: share a batch · 8 minutes
 #
@@ -501,16 +502,16 @@ def by_ddp(model):
 """
 
 # %% [markdown]
-# Usually each process loads only its own images, which a `DistributedSampler` deals out, anew in each epoch by `set_epoch`.
+# Usually each process loads only its own images, which a `DistributedSampler` deals out.
 # `fit` shares batches by itself, so a program that calls it need not change.
-# All are started alike:
+# Such programs are started alike:
 #
 # ```
 # torchrun --nproc-per-node 2 program.py         # two processes on this machine
 # accelerate launch program.py                   # the same, as `accelerate config` was told
 # ```
 #
-# Here is a program on the CPU, in one process and then in two.
+# Here is a program on the CPU, in one process, then in two.
 # It trains a small network in the three ways, and times `fit` with it, with one that has BatchNorm, and with a wide one.
 
 # %%
@@ -530,7 +531,8 @@ def by_fit(kind, model, batch_size=128):
     keep(kind, model)
     if rank == 0:
         sent = 4 * sum(weight.numel() for weight in model.parameters())
-        print(json.dumps([kind, [min(done["seconds"]), sent]]))
+        steps = len(clothes) // batch_size
+        print(json.dumps([kind, [min(done["seconds"]), sent, steps]]))
 
 if __name__ == "__main__":
     clothes = load("fashion-mnist").train.subset(slice(0, 2048))
@@ -560,28 +562,38 @@ for where, count in (("one", 1), ("two", 2)):
         print(out)  # what went wrong
 
 # %%
+rows = []
+for kind, (one, sent, steps) in quickest.get("one", {}).items():
+    if kind not in quickest.get("two", {}):
+        continue
+    two = quickest["two"][kind][0]
+    rows.append(
+        (
+            kind,
+            f"{sent / 1e6:.1f} MB",
+            f"{1e3 * one:.0f} ms",
+            f"{1e3 * two:.0f} ms",
+            f"{one / two:.2f}",
+            f"{1e3 * (two - one / 2) / steps:.1f} ms",
+        )
+    )
 show_table(
-    [
-        (kind, f"{sent / 1e6:.1f} MB", f"{1e3 * one:.0f} ms")
-        + (f"{1e3 * quickest['two'][kind][0]:.0f} ms",)
-        + (f"{one / quickest['two'][kind][0]:.2f}",)
-        for kind, (one, sent) in quickest.get("one", {}).items()
-        if kind in quickest.get("two", {})
-    ],
+    rows,
     header=(
         "network",
         "gradients, each step",
         "an epoch in one process",
         "in two",
         "times as fast",
+        "beyond half, each step",
     ),
 )
 
 # %% [markdown]
 # Each process has one thread, so to share perfectly would be twice as fast.
-# But at every step the two must meet and exchange all gradients.
-# For 64 units that takes longer than the step, though they are only 0.2 MB: most of it is a fixed price, like chapter 2's overhead.
-# The wide network sends far more and still comes out somewhat ahead on two free cores.
+# But at every step the two must exchange all gradients, and each makes the whole update: the last column is what does not halve.
+# For 64 units that exceeds the step itself, though 0.2 MB are little: most is a fixed price, like chapter 2's overhead.
+# The wide network sends more, but its batches of 512 meet a quarter as often, so it comes out ahead on two free cores.
 # Now look at the largest difference of any weight.
 
 
@@ -624,7 +636,8 @@ settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 # %% [markdown]
 # This difference is tens of thousands of times larger.
 # It is not an error but another network, trained with slightly noisier statistics.
-# `torch.nn.SyncBatchNorm` shares the statistics, at the cost of communication.
+# Its running averages *are* copied from the first process at each step, which made its row slower.
+# `torch.nn.SyncBatchNorm` shares the statistics themselves, at the cost of communication.
 
 # %% [markdown] slide="Borrow a GPU, and lose nothing"
 # ## 3. Borrow a GPU, and lose nothing
@@ -799,8 +812,8 @@ print(
 settle("hardware.share", 100 * share)
 
 # %% [markdown]
-# Compare the two times that the receipt prints below the table: moving the step's bytes takes its time, too, so even a perfect program would need the longer of the two.
-# What a step takes beyond that, a better layout or program could still gain, before any other machine is needed.
+# Compare the two times below the table: moving the step's bytes takes its time, too, so a program that moves each layer's numbers to memory and back needs about the longer of the two.
+# What a step takes beyond that, a better layout or program could still gain, and one that fuses layers or keeps their numbers in a cache would move fewer bytes.
 # And the rent of such a training is small: for networks of this size it is your waiting that a GPU saves, and hardly money.
 #
 # ## 5. So, what can be had for nothing?
@@ -927,6 +940,7 @@ my_bets("02b")
 # ### torch.compile
 #
 # Whether the start is worth it depends on how long you train, so the table says after how many steps it is repaid.
+# ReLU has a large part in what the CNN loses: trained alone, it takes about 25 times as long forward when compiled, because its code keeps the sign of each number in a slow way for the pass back.
 # A start is a cold one where nothing has been compiled before; later ones find code in a folder, and are quicker.
 # The recorded intervals are of ten turns on one machine, as those of section 1.
 

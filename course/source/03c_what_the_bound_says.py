@@ -383,7 +383,7 @@ starved_history = fit(
     starved,
     digits.train,
     loss_with_means,
-    epochs=-(-P.epochs // 3),
+    epochs=-(-P.epochs // 6),
     optimizer=adam,
     quiet=True,
 )

@@ -14,7 +14,13 @@ import pytest
 from vaetl_helpers import vae_uses
 from vaetl_helpers.claims import ledger
 from vaetl_helpers.recorded import Record, recorded_by_measure, recorded_value
-from vaetl_helpers.study import paired, recorded_study, recorded_table, side_of_zero
+from vaetl_helpers.study import (
+    mean_interval,
+    paired,
+    recorded_study,
+    recorded_table,
+    side_of_zero,
+)
 from vaetl_helpers.study.overfitting import TRAINING, UNSEEN, excess_by_draw, falling_path
 from vaetl_helpers.tuned import tuned_settings
 from vaetl_helpers.vae_comparisons import data_names, recorded_effects
@@ -591,23 +597,44 @@ def test_what_another_preprocessing_costs() -> None:
 # ---------------------------------------------------------------- chapter 4e: a large network
 
 
-def test_it_is_the_photos_and_not_the_size() -> None:
-    large = recorded_study("04", "large")
-    own = recorded_study("04", "animals").mean("scratch", "test accuracy", 20)
-    scratch = {n: large.mean("large, from scratch", "test accuracy", n) for n in (20, 100)}
-    assert [round(scratch[n], 1) for n in (20, 100)] == [52.0, 60.3]
-    assert scratch[20] < 53 and round(own) == 62
-    soon = "test accuracy after 10 steps"
-    assert [round(large.mean("large, fine-tuned", soon, n)) for n in (20, 100)] == [87, 89]
+LARGE_SCRATCH, LARGE_TUNED = "large, from scratch", "large, fine-tuned"
+LARGE_PROBE, LARGE_ALONE = "large, probe", "large, probe without validation images"
 
 
-def test_a_probe_is_no_worse_than_to_train_the_large_network() -> None:
+def test_the_size_alone_is_not_enough() -> None:
     large = recorded_study("04", "large")
-    pair = "large, probe", "large, fine-tuned", "test accuracy"
-    few, many = (paired(large, *pair, n) for n in (20, 100))
-    assert [round(x, 1) for x in (few.effect, few.low, few.high)] == [2.6, 1.0, 4.3]
-    assert [round(x, 1) for x in (many.effect, many.low, many.high)] == [0.1, -2.4, 2.6]
-    alone = "large, probe", "large, probe without validation images", "test accuracy"
-    lower = [paired(large, *alone, n) for n in (20, 100)]
-    assert [round(one.effect, 1) for one in lower] == [0.9, -0.4]
-    assert all(one.low < 0 < one.high for one in lower)
+
+    def mean(method: str, metric: str, labels: int, digits: int = 0) -> float:
+        return round(large.mean(method, metric, labels), digits)
+
+    scratch = [
+        mean_interval(list(large.values(LARGE_SCRATCH, "test accuracy", n).values()))
+        for n in (20, 100)
+    ]
+    told = [[round(x, 1) for x in one] for one in scratch]
+    assert told == [[57.4, 55.6, 59.2], [64.1, 60.2, 68.0]]
+    assert round(told[0][0]) == 57, "chapter 4"
+    assert mean(LARGE_SCRATCH, "training accuracy after 40 steps", 20) >= 99
+    assert mean(LARGE_SCRATCH, "training accuracy after 100 steps", 100) == 91
+    assert mean(LARGE_TUNED, "test accuracy after 10 steps", 20) == 88
+    assert mean(LARGE_TUNED, "test accuracy after 40 steps", 100) == 91
+    running = "test accuracy with running averages"
+    assert [mean(LARGE_SCRATCH, running, n, 1) for n in (20, 100)] == [50.6, 62.0]
+    halves = [value == 50 for value in large.values(LARGE_SCRATCH, running, 20).values()]
+    assert (sum(halves), len(halves)) == (10, 16)
+
+
+def test_training_all_of_the_large_network_is_never_shown_ahead_of_a_probe() -> None:
+    large = recorded_study("04", "large")
+    told = {
+        (LARGE_PROBE, 20): [1.8, 0.1, 3.5],
+        (LARGE_PROBE, 100): [1.2, -0.5, 2.8],
+        (LARGE_ALONE, 20): [1.1, -0.4, 2.6],
+        (LARGE_ALONE, 100): [1.5, 0.4, 2.5],
+    }
+    ahead = 0
+    for (probe, labels), numbers in told.items():
+        effect = paired(large, probe, LARGE_TUNED, "test accuracy", labels)
+        assert [round(x, 1) for x in (effect.effect, effect.low, effect.high)] == numbers
+        ahead += effect.low > 0
+    assert ahead == 2, "two of the four"

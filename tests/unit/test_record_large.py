@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ def small_backbone(pretrained: bool = True) -> SimpleNamespace:
     """A backbone of one convolution, whose weights are known where it is pretrained."""
     body = nn.Sequential(
         nn.Conv2d(3, 4, 3),
-        nn.BatchNorm2d(4, momentum=0.01),
+        nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(4, momentum=0.01)),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
@@ -90,23 +91,27 @@ def test_from_imagenet_batchnorm_keeps_the_statistics_that_it_came_with(
     )
     assert list(scratch) == list(tuned) == [10, 40]
     ready = record_large.ready(photos, record_large.TUNED, tuned[40], draw)
-    assert torch.equal(ready[0][1].running_mean, torch.zeros(4)) and ready[0][1].momentum == 0.01
-    running = scratch[40][0][1].running_mean.clone()
-    assert not torch.equal(running, torch.zeros(4)) and scratch[40][0][1].momentum == 0.1
+    kept, moved = ready[0][1][1], scratch[40][0][1][1]
+    assert torch.equal(kept.running_mean, torch.zeros(4)) and kept.momentum == 0.01
+    assert not torch.equal(moved.running_mean, torch.zeros(4)) and moved.momentum == 0.1
 
 
-def test_from_scratch_the_statistics_are_those_of_the_labelled_photos(
-    photos: record_large.Photos,
+def test_from_scratch_the_statistics_are_those_of_the_labelled_photos_and_nothing_is_dropped(
+    photos: record_large.Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(record_large, "CHUNK", 10)  # two passes for twenty photos
     (draw,) = study.draw_labels(photos.task.pool.labels, 10, 1, 0)
     *_, (_, model) = record_large.trained(photos, record_large.SCRATCH, 1e-2, draw)
-    running = model[0][1].running_mean.clone()
+    before, norm = copy.deepcopy(model[0][1][1]), model[0][1][1]
     ready = record_large.ready(photos, record_large.SCRATCH, model, draw)
-    seen = model[0][0](photos.seen(photos.task.pool.subset(draw.indices)))
-    torch.testing.assert_close(ready[0][1].running_mean, seen.mean((0, 2, 3)))
-    torch.testing.assert_close(ready[0][1].running_var, seen.var((0, 2, 3)))
-    assert torch.equal(model[0][1].running_mean, running), "training goes on as before"
-    assert not ready.training and model[0][1].momentum == 0.1
+    renewed = ready[0][1][1]
+    chunks = model[0][0](photos.seen(photos.task.pool.subset(draw.indices))).split(10)
+    means = torch.stack([chunk.mean((0, 2, 3)) for chunk in chunks])
+    variances = torch.stack([chunk.var((0, 2, 3)) for chunk in chunks])
+    torch.testing.assert_close(renewed.running_mean, means.mean(0))
+    torch.testing.assert_close(renewed.running_var, variances.mean(0))
+    assert torch.equal(norm.running_mean, before.running_mean), "training goes on as before"
+    assert not ready.training and norm.momentum == before.momentum == 0.1
 
 
 def test_a_rate_is_chosen_on_validation_images(

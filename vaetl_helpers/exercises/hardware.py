@@ -12,6 +12,7 @@ import statistics
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
@@ -1029,13 +1030,10 @@ SHAPES = (
     "the processes gave all_reduce tensors of different shapes: each call adds up one tensor of "
     "each process, all of one shape, such as the gradient of one weight"
 )
-CHUNK = (
-    "if you used chunk: it may give fewer parts than asked for, tensor_split(world) gives one to "
-    "each process"
-)
+CHUNK = "chunk may give fewer parts than asked for, tensor_split(world) gives one to each process"
 IN_PLACE = (
-    "a weight is left without a gradient; if you assign what all_reduce returns: it changes its "
-    "tensor in place and returns nothing"
+    "a weight is left without a gradient: clear them before backward(), and assign nothing that "
+    "all_reduce returns, since it changes its tensor in place and returns nothing"
 )
 
 
@@ -1091,7 +1089,7 @@ class Group:
 
     def run(self, work: Callable[[int], None]) -> None:
         """Runs work(rank) in each process at once; raises what one of them has raised."""
-        errors: list[BaseException] = []
+        errors: list[tuple[bool, int, BaseException]] = []
         profile = sys.getprofile()  # a check sees by it who calls the reference
 
         def process(rank: int) -> None:
@@ -1099,23 +1097,23 @@ class Group:
             try:
                 work(rank)
             except BaseException as error:  # exit(), too
-                errors.append(error)
+                follows = isinstance(error, UnequalCalls)  # from another one's, mostly
+                errors.append((follows, rank, error))
             finally:
                 self.end()
 
         threads = [
             threading.Thread(target=process, args=(rank,), daemon=True) for rank in range(self.size)
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 thread.join()
         finally:
             self.end()  # an interrupt leaves nobody waiting
-        errors.sort(key=lambda error: isinstance(error, UnequalCalls))  # that follows from others
         if errors:
-            raise errors[0]
+            raise min(errors, key=lambda one: one[:2])[2]
 
 
 @exercise(
@@ -1210,6 +1208,9 @@ def _(function: Function, inputs: Values) -> Values:
     except UnequalCalls as error:
         return {RETURNED: str(error)}
     except IndexError as error:
+        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+        if not any("chunk" in frame.f_code.co_names for frame in frames):
+            raise
         return {RETURNED: f"IndexError ({error}): {CHUNK}"}
     if any(weight.grad is None for model in models for weight in model.parameters()):
         return {RETURNED: IN_PLACE}
@@ -1231,13 +1232,15 @@ def _(function: Function, inputs: Values) -> Values:
 
 OWN_PART = "an image is computed more than once: each process takes its own part of the batch"
 TOGETHER = "some images are computed by no process: together the parts are the whole batch"
+NO_PART = "a process computes no image: each of them takes a part of the batch"
 OWN_WAY = "all_reduce was never called: each process goes its own way"
 DIFFERENT = (
     "the processes end with different gradients: all_reduce(weight.grad) for each weight, after "
     "backward()"
 )
 shared_backward.compare(RETURNED, TWICE, says=OWN_PART)
-shared_backward.compare(IDLE, LEFT_OUT, says=TOGETHER)
+shared_backward.compare(LEFT_OUT, says=TOGETHER)
+shared_backward.compare(IDLE, says=NO_PART)
 shared_backward.compare(NEVER_CALLED, says=OWN_WAY)
 shared_backward.compare(
     UPDATED,
@@ -1325,6 +1328,22 @@ shared_backward.wrong(
         "part_labels = labels.tensor_split(world)[rank]": (
             "part_labels = labels.tensor_split(world)[0]"
         ),
+    },
+)
+shared_backward.wrong(
+    "one process works",
+    says=NO_PART,
+    edit={
+        "loss = loss_fn(model(part), part_labels)": (
+            "part, part_labels = images, labels\n"
+            "model.zero_grad(set_to_none=False)\n"
+            "if rank > 0:\n"
+            "    for weight in model.parameters():\n"
+            "        weight.grad = torch.zeros_like(weight)\n"
+            "        all_reduce(weight.grad)\n"
+            "    return\n"
+            "loss = loss_fn(model(part), part_labels)"
+        )
     },
 )
 shared_backward.wrong(

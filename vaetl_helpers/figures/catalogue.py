@@ -12,6 +12,7 @@ from vaetl_helpers.figures.diagram import Diagram
 from vaetl_helpers.figures.drawing import SHOWN
 from vaetl_helpers.figures.evidence import DRAWS, LEDGER, VERDICT
 from vaetl_helpers.figures.grading import SUBMISSION
+from vaetl_helpers.figures.hardware import SHARED_BATCH
 from vaetl_helpers.figures.m2 import M2
 from vaetl_helpers.figures.training import TRAINING_STEP
 from vaetl_helpers.figures.transfer import FROZEN, SURGERY
@@ -23,6 +24,7 @@ DIAGRAMS = {
     found.name: found
     for found in (
         TRAINING_STEP,
+        SHARED_BATCH,
         AUTOENCODER,
         ELBO,
         REPARAMETERISATION,

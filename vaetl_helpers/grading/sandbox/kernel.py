@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -37,7 +38,8 @@ HOME = "/tmp/home"
 SHORT = Path("/tmp")  # for sockets: their paths have at most 107 characters
 MB = 2**20
 TRIALS = 3
-OF_A_SIGNAL = 128  # a larger exit code of bubblewrap's is that of a command which one has ended
+FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+OF_A_SIGNAL = 128  # with its number: bubblewrap's exit code where one has ended the command
 OPEN_FILES = 512  # at once; every open socket has a buffer
 # A folder in memory, for any user, of a size that follows.
 WRITABLE = ["--perms", "1777", "--size"]
@@ -65,23 +67,27 @@ def _why_unavailable() -> str | None:
         status, reason = _trial()
         if status == 0:
             return None
-        if 0 < status <= OF_A_SIGNAL:
+        if _ended_from_outside(status) is None:
             return (
                 f"bubblewrap cannot start ({reason or f'ended with {status}'}): this system "
                 "forbids user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 "
                 "allows them; in a container, --privileged does)"
             )
     raise TrialKilledError(
-        f"bubblewrap was killed {TRIALS} times as it started (ended with {status}): look at what "
-        "ends processes here, such as a lack of memory, and grade again"
+        f"bubblewrap, or what it started, was ended {TRIALS} times by a signal from outside "
+        f"({_ended_from_outside(status)}{reason and ', '}{reason}): look at what ends processes "
+        "here, such as a lack of memory, and grade again"
     )
 
 
-def _trial() -> tuple[int, str]:
-    """Starts an empty sandbox: its exit code and its message.
+def _ended_from_outside(status: int) -> str | None:
+    """The signal by which somebody else has ended bubblewrap or its command, if it was one."""
+    number = -status if status < 0 else status - OF_A_SIGNAL
+    return signal.Signals(number).name if number in FROM_OUTSIDE else None
 
-    The code is below 0 where a signal ended it, and above OF_A_SIGNAL where one ended its command.
-    """
+
+def _trial() -> tuple[int, str]:
+    """Starts an empty sandbox: its exit code, below 0 where a signal ended it, and its message."""
     # A file: bubblewrap that is killed as it starts can leave a process that keeps a pipe open.
     with tempfile.TemporaryFile() as errors:
         trial = subprocess.run(
