@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "00"
 #     title: Start here
-#     minutes: {reading: 8, exercises: 3, cpu: 0.3, gpu: not yet measured}
+#     minutes: {reading: 8, exercises: 3, cpu: 0.1, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "01"
 #     title: The training step
-#     minutes: {reading: 20, exercises: 40, cpu: 0.2, gpu: not yet measured}
+#     minutes: {reading: 20, exercises: 40, cpu: 0.1, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "01b"
 #     title: Good training
-#     minutes: {reading: 27, exercises: 30, cpu: 1.4, gpu: not yet measured}
+#     minutes: {reading: 27, exercises: 30, cpu: 0.7, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "01c"
 #     title: What training costs
-#     minutes: {reading: 26, exercises: 10, cpu: 0.7, gpu: not yet measured}
+#     minutes: {reading: 26, exercises: 10, cpu: 0.4, gpu: not yet measured}
 #     requires: []
 # ---
 

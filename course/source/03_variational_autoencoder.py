@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "03"
 #     title: The variational autoencoder
-#     minutes: {reading: 24, exercises: 36, cpu: 0.6, gpu: not yet measured}
+#     minutes: {reading: 24, exercises: 36, cpu: 0.5, gpu: not yet measured}
 #     requires: []
 # ---
 

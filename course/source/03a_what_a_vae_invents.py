@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "03a"
 #     title: What a VAE invents
-#     minutes: {reading: 22, exercises: 29, cpu: 0.8, gpu: not yet measured}
+#     minutes: {reading: 22, exercises: 29, cpu: 0.5, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "03b"
 #     title: The VAE in depth
-#     minutes: {reading: 27, exercises: 33, cpu: 1.6, gpu: not yet measured}
+#     minutes: {reading: 27, exercises: 33, cpu: 0.8, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "03c"
 #     title: What the bound says
-#     minutes: {reading: 18, exercises: 10, cpu: 0.5, gpu: not yet measured}
+#     minutes: {reading: 18, exercises: 10, cpu: 0.3, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04a"
 #     title: Is the gain real?
-#     minutes: {reading: 34, exercises: 16, cpu: 2.0, gpu: not yet measured}
+#     minutes: {reading: 34, exercises: 16, cpu: 0.7, gpu: not yet measured}
 #     requires: [vision]
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04b"
 #     title: Text with a small BERT
-#     minutes: {reading: 29, exercises: 23, cpu: 1.0, gpu: not yet measured}
+#     minutes: {reading: 29, exercises: 23, cpu: 0.8, gpu: not yet measured}
 #     requires: [text]
 # ---
 

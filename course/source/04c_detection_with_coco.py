@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04c"
 #     title: "Detection: a new class"
-#     minutes: {reading: 25, exercises: 33, cpu: 1.0, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 33, cpu: 1.1, gpu: not yet measured}
 #     requires: [detection]
 # ---
 

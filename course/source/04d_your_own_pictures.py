@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04d"
 #     title: Your own pictures
-#     minutes: {reading: 18, exercises: 10, cpu: 0.7, gpu: not yet measured}
+#     minutes: {reading: 18, exercises: 10, cpu: 0.3, gpu: not yet measured}
 #     requires: [vision]
 # ---
 

@@ -806,7 +806,7 @@ show_table(rows, ("dog or fox", "points [95 %]"))
 # We first tested the network from scratch with BatchNorm's *running* averages, as `eval()` does, and recorded 52 % with twenty labels.
 # But these averages are of about the last ten steps, and at first of the values that they began with, while the weights change at every step, so they fit no network that ever was.
 # With them the networks of this study, too, end at 50.6 % with twenty labels, and ten of the sixteen at exactly one half; after a hundred steps the two hardly differ any more, 62.0 and 64.1 %.
-# Where a network with BatchNorm has taken few steps and seems to have learned nothing, look at its own training images in `eval()` first.
+# Where a network with BatchNorm has taken few steps and seems to have learned nothing, look in `eval()` at the images that it was trained on: if it fails even there, though its loss has fallen, suspect the averages.
 #
 # For pictures of your own nothing is recorded, so there the next cell runs such a comparison, on a few draws, because a pass of the large network costs much more than one of ours.
 

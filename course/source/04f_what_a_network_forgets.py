@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "04f"
 #     title: What a network forgets
-#     minutes: {reading: 24, exercises: 35, cpu: 0.8, gpu: not yet measured}
+#     minutes: {reading: 24, exercises: 35, cpu: 0.6, gpu: not yet measured}
 #     requires: [vision]
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "05"
 #     title: VAE and transfer learning
-#     minutes: {reading: 25, exercises: 30, cpu: 1.3, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 30, cpu: 0.6, gpu: not yet measured}
 #     requires: []
 # ---
 

@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "05a"
 #     title: What the ledger says
-#     minutes: {reading: 25, exercises: 32, cpu: 0.4, gpu: not yet measured}
+#     minutes: {reading: 25, exercises: 32, cpu: 1.0, gpu: not yet measured}
 #     requires: []
 # ---
 

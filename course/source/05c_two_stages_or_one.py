@@ -7,7 +7,7 @@
 #   vaetl:
 #     chapter: "05c"
 #     title: Two stages or one
-#     minutes: {reading: 30, exercises: 30, cpu: 0.6, gpu: not yet measured}
+#     minutes: {reading: 30, exercises: 30, cpu: 0.3, gpu: not yet measured}
 #     requires: []
 # ---
 
