@@ -15,6 +15,7 @@ from vaetl_helpers import vae_uses
 from vaetl_helpers.claims import ledger
 from vaetl_helpers.recorded import Record, recorded_by_measure, recorded_value
 from vaetl_helpers.study import (
+    adaptation_ratio,
     mean_interval,
     paired,
     recorded_study,
@@ -622,6 +623,21 @@ def test_the_size_alone_is_not_enough() -> None:
     assert [mean(LARGE_SCRATCH, running, n, 1) for n in (20, 100)] == [50.6, 62.0]
     halves = [value == 50 for value in large.values(LARGE_SCRATCH, running, 20).values()]
     assert (sum(halves), len(halves)) == (10, 16)
+
+
+def test_what_the_running_averages_explain() -> None:
+    table = recorded_study("04", "averages")
+    scratch = ("scratch, statistics renewed", "scratch, running averages")
+    gain = paired(table, *scratch, "test accuracy", 20)
+    assert [round(x, 1) for x in (gain.effect, gain.low, gain.high)] == [0.7, -0.3, 1.6]
+    steps = adaptation_ratio(table, *scratch, "steps", 20).times
+    assert [round(x, 2) for x in steps] == [1.24, 1.02, 1.50]
+    renewed, running = (
+        adaptation_ratio(table, "fine-tuned", one, "FLOPs", 20).times for one in scratch
+    )
+    assert [round(x) for x in running] == [72, 53, 98]
+    assert [round(x) for x in renewed] == [65, 48, 88]
+    assert 1 - renewed[0] / running[0] == pytest.approx(0.1, abs=0.02), "about a tenth"
 
 
 def test_training_all_of_the_large_network_is_never_shown_ahead_of_a_probe() -> None:
