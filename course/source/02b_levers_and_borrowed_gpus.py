@@ -101,7 +101,7 @@ recall("02b")
 #
 # The usual way to feed a network is a `DataLoader`, which takes one image at a time, makes a picture object of it, turns that into a tensor, and stacks the tensors to a batch.
 # For 28 × 28 pixels that is needless work, and it is our baseline, with batch 128 and Adam without options.
-# All levers are compared with it, and each is a line of code.
+# Those that this machine has are compared with it, and each is a line of code.
 #
 # | lever | what changes | its line |
 # |---|---|---|
@@ -213,7 +213,7 @@ settle("hardware.resident", gains["VAE"]["resident, not fused"].times[0])
 # Read the VAE's rows of the worker, of ready tensors and of resident data.
 # Most of what resident data gain is had by not making a picture of each image; the worker needs a core of its own for it, and on a machine whose cores are busy it gains little or nothing.
 # The CNN needs about twice as many FLOPs per image and reaches a much lower rate.
-# So computing takes most of its time, and in float32 channels last helps most, because its pooling, a large part of the step, becomes several times as quick.
+# So computing takes most of its time, and on the recorded machines channels last added most, because pooling, a large part of the step, becomes several times as quick.
 #
 # `torch.compile` has no row, because its start takes longer than all rows together.
 # Recorded on the machine without AMX, a start of these networks took 11 to 13 s, and after it a step of the VAE ran at 0.96 [0.94, 0.98] of its plain speed, and one of the CNN with channels last at 0.47 [0.43, 0.51].
@@ -511,8 +511,7 @@ def by_ddp(model):
 # accelerate launch program.py                   # the same, as `accelerate config` was told
 # ```
 #
-# Here is a program on the CPU, in one process, then in two.
-# It trains a small network in the three ways, and times `fit` with it, with one that has BatchNorm, and with a wide one.
+# Our program, in one process and then in two, trains a small network in the three ways and times `fit` with it, with one that has BatchNorm, and with a wide one.
 
 # %%
 PROGRAM = """
@@ -593,7 +592,7 @@ show_table(
 # Each process has one thread, so to share perfectly would be twice as fast.
 # But at every step the two must exchange all gradients, and each makes the whole update: the last column is what does not halve.
 # For 64 units that exceeds the step itself, though 0.2 MB are little: most is a fixed price, like chapter 2's overhead.
-# The wide network sends more, but its batches of 512 meet a quarter as often, so it comes out ahead on two free cores.
+# The wide network sends more, but its batches of 512 meet a quarter as often, so it comes near even or beyond on two cores.
 # Now look at the largest difference of any weight.
 
 
@@ -636,7 +635,7 @@ settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 # %% [markdown]
 # This difference is tens of thousands of times larger.
 # It is not an error but another network, trained with slightly noisier statistics.
-# Its running averages *are* copied from the first process at each step, which made its row slower.
+# Its running averages *are* copied from the first process at each step, which is part of why its row is slower.
 # `torch.nn.SyncBatchNorm` shares the statistics themselves, at the cost of communication.
 
 # %% [markdown] slide="Borrow a GPU, and lose nothing"
@@ -651,7 +650,7 @@ settle("hardware.batchnorm", largest_difference("with BatchNorm") / rounding)
 # | what stays | what you save in Google Drive | what lies in `/kaggle/working` when you press "Save version" |
 # | to go on | mount the drive again | Add input > your notebook's output |
 #
-# Limits change, so look at each platform's own page.
+# Limits change: look at each platform's page.
 # We have not run the course on either, but a test of it rebuilds the versions of PyTorch, NumPy and others that they have, and runs all notebooks with them.
 #
 # One thing never changes: *the machine will be taken away*.
@@ -676,7 +675,8 @@ print("a checkpoint that is kept:", kept("cnn.safetensors"))
 # fit(model, train, epochs=50, checkpoint=kept("cnn.safetensors"))
 # ```
 #
-# After a disconnect run the same cells again, and `fit` continues after the last whole epoch.
+# After a disconnect run the same cells again, and `fit` continues after the last epoch that was saved.
+# On Kaggle train by *Save Version*, because an interactive session's files may go with it.
 # You write now what it needs for that.
 #
 # ### Exercise 3: what must a checkpoint hold? · 12 minutes
@@ -814,7 +814,7 @@ settle("hardware.share", 100 * share)
 # %% [markdown]
 # Compare the two times below the table: moving the step's bytes takes its time, too, so a program that moves each layer's numbers to memory and back needs about the longer of the two.
 # What a step takes beyond that, a better layout or program could still gain, and one that fuses layers or keeps their numbers in a cache would move fewer bytes.
-# And the rent of such a training is small: for networks of this size it is your waiting that a GPU saves, and hardly money.
+# And the rent of such a training is small, so the question is what your waiting is worth.
 #
 # ## 5. So, what can be had for nothing?
 #
@@ -826,10 +826,9 @@ for one in titles.values():
 
 # %% [markdown]
 # Pull these levers before you rent a GPU, and measure each, because the next machine gives another order.
-# Where the interval holds 1, measure longer before you believe in a gain.
 # On the recorded machines a batch of 512 gained a quarter to a third more, but then you train differently and have to compare accuracies, too.
 # Two processes give the same weights as one, and pay only where a step takes much longer than the way of its gradients.
-# A checkpoint after every epoch makes a borrowed machine as good as your own.
+# With a checkpoint after every epoch a lost machine costs you one epoch at most.
 
 # %% [markdown]
 # ## An open task
@@ -888,7 +887,7 @@ for one in titles.values():
 #
 # <details><summary>It goes on after epoch 6, the last whole one.</summary>
 #
-# Right, and ends with the same weights as if nothing had happened.
+# Right, and on the same kind of device it ends with the same weights.
 # </details>
 #
 # <details><summary>It goes on in the middle of epoch 7.</summary>

@@ -820,7 +820,7 @@ show_table(rows, header, records)
 # %% [markdown]
 # The costs are means over draws of what each method spent until it had the target.
 # We look after whole epochs only, so that the smallest cost of a training is one epoch.
-# About a tenth of fine-tuning's factor in FLOPs comes from BatchNorm's running averages, as an appendix of [chapter 4e](04e_which_layers_transfer.ipynb) measures.
+# A small part of fine-tuning's factor in FLOPs comes from BatchNorm's running averages, as an appendix of [chapter 4e](04e_which_layers_transfer.ipynb) measures.
 # Seconds come from one timing on one machine and stand beside the others without an interval.
 
 # %%

@@ -637,7 +637,7 @@ def test_what_the_running_averages_explain() -> None:
     )
     assert [round(x) for x in running] == [72, 53, 98]
     assert [round(x) for x in renewed] == [65, 48, 88]
-    assert 1 - renewed[0] / running[0] == pytest.approx(0.1, abs=0.02), "about a tenth"
+    assert 1 - renewed[0] / running[0] == pytest.approx(0.1, abs=0.02), "nearly all remains"
 
 
 def test_training_all_of_the_large_network_is_never_shown_ahead_of_a_probe() -> None:
