@@ -15,6 +15,8 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vaetl_helpers.grading.syntax import parsed
+
 # The longest solution has 1,100 characters, and hostile cells are to be quick.
 MOST_CHARACTERS = 10_000  # of a cell
 MOST_NAMES = 500  # in a cell
@@ -103,7 +105,7 @@ def _parse(code: str) -> tuple[ast.Module, set[str]]:
 
 def _tree(code: str) -> ast.Module | None:
     with warnings.catch_warnings(action="ignore"), contextlib.suppress(SyntaxError):
-        return ast.parse(code)
+        return parsed(code)
     return None
 
 
@@ -223,7 +225,7 @@ def _functions(tree: ast.Module) -> set[str]:
     functions = set()
     for node in tree.body:
         if isinstance(node, DEFINITIONS):
-            copy = ast.parse(ast.unparse(node)).body[0]
+            copy = parsed(ast.unparse(node)).body[0]
             functions.add(_plain(copy))
     return functions
 

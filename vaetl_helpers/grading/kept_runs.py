@@ -21,6 +21,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading.notebooks import Assignment
 from vaetl_helpers.grading.sandbox.job import SubmissionRun
 from vaetl_helpers.grading.submissions import Submission
+from vaetl_helpers.grading.syntax import parsed
 from vaetl_helpers.output import write_whole
 
 MOST_KEPT = 2 * 10**6  # bytes, of some hundred thousand at most; what is larger is run again
@@ -108,7 +109,7 @@ def driving_source(id: str) -> str:
     chapter = id.partition(".")[0]
     shared = sorted(path for path in folder.glob("*.py") if path.stem not in exercises.CHAPTERS)
     sources = [path.read_text("utf-8") for path in shared]
-    tree = ast.parse((folder / f"{chapter}.py").read_text("utf-8"))
+    tree = parsed((folder / f"{chapter}.py").read_text("utf-8"))
     tree.body = [statement for statement in tree.body if not _only_judges(statement)]
     return "\n".join([*sources, ast.unparse(tree)])
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from vaetl_helpers.chapters import course_dir, find_number
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading.result import Status
+from vaetl_helpers.grading.syntax import parsed
 
 AGAIN = "ask for the notebook again."
 NOT_FORMAT_4 = (
@@ -276,7 +277,7 @@ def _graded_cells(path: Path) -> dict[str, Cell]:
 
 def _passed_on(source: str) -> str:
     """The second argument of the call of `check` in a check cell."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "check":
             return ast.unparse(node.args[1])
     raise ValueError(f"no check is called: {source}")
