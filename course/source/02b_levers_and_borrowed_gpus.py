@@ -207,6 +207,7 @@ settle("hardware.resident", gains["VAE"]["resident, not fused"].times[0])
 
 # %% [markdown]
 # Each row is a *set* of levers on your machine, a point with its 95 % interval.
+# The titles count only rows that leave the training as it is.
 # A point on the dashed line at 1 gains nothing, and where the interval holds 1, no gain has been shown.
 # What one lever does you see, roughly, by comparing two rows that differ in it alone; an appendix says how to do it exactly.
 #
@@ -220,7 +221,7 @@ settle("hardware.resident", gains["VAE"]["resident, not fused"].times[0])
 # Compiling is strong in chains such as `((x + 1) * 2 - 3).relu()`, which on 16 million numbers ran four times as fast, because it moves them once and not four times.
 # The appendix says what slows the CNN, and can time the VAE here.
 #
-# The table has the rows beside those of two recorded machines, one with AMX and one without.
+# The table has them beside two recorded machines, with AMX and without.
 
 # %%
 others = hardware_comparisons.recorded_levers()  # on two other machines
@@ -699,7 +700,7 @@ print(f"and with the weights copied by {copied:.2f}")
 # Three things are wrong with it.
 # Why does copying matter, if the state was taken before training went on?
 # And which two things besides weights and epoch decide the next step of *this* training?
-# Write both down before you open the line below, which names the keys that the check looks for.
+# Write both down before you open the line below, which names the keys.
 #
 # <details><summary>Under which keys?</summary>
 #
