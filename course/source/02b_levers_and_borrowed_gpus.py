@@ -207,7 +207,7 @@ settle("hardware.resident", gains["VAE"]["resident, not fused"].times[0])
 
 # %% [markdown]
 # Each row is a *set* of levers on your machine, a point with its 95 % interval.
-# The titles count only rows that leave the training as it is.
+# Titles count only rows that leave training as it is.
 # A point on the dashed line at 1 gains nothing, and where the interval holds 1, no gain has been shown.
 # What one lever does you see, roughly, by comparing two rows that differ in it alone; an appendix says how to do it exactly.
 #
