@@ -19,6 +19,7 @@ import yaml
 
 from vaetl_helpers.errors import CourseError, unknown_name_error
 from vaetl_helpers.output import say, user_path, write_whole
+from vaetl_helpers.syntax import parsed
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None), "list": list}
 # Parameters that may name a folder.
@@ -98,7 +99,7 @@ def _parameters(notebook: Any) -> dict[str, str]:
 
 def _annotations(source: str) -> dict[str, str]:
     annotations = {}
-    for statement in ast.parse(source).body:
+    for statement in parsed(source).body:
         if isinstance(statement, ast.AnnAssign):
             name = ast.unparse(statement.target)
             annotations[name] = ast.unparse(statement.annotation)

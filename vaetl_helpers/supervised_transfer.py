@@ -218,22 +218,24 @@ def zero_labels(plan: Plan, draw: Draw) -> Outcome:
     }
 
 
-def _from_scratch(
-    plan: Plan, images: ImageSet, draw: Draw, rate: float | None
+def train_from_scratch(
+    plan: Plan, images: ImageSet, draw: Draw, rate: float | None = None, **more: Any
 ) -> tuple[nn.Sequential, History]:
-    """An untrained network, trained on the images, and its history."""
+    """An untrained network, trained on the images, and its history.
+
+    `more` are arguments of `fit_best` in place of the plan's.
+    """
     model = untrained(plan)
     adam = torch.optim.Adam(model.parameters(), rate or plan.rates["scratch"], fused=True)
+    options = plan.options(images, draw) | more
     validation = plan.task.validation
-    history = transfer.fit_best(
-        model, images, validation, optimizer=adam, **plan.options(images, draw)
-    )
+    history = transfer.fit_best(model, images, validation, optimizer=adam, **options)
     return model, history
 
 
 def scratch(plan: Plan, draw: Draw, rate: float | None = None) -> Outcome:
     """The same network without a source task."""
-    model, history = _from_scratch(plan, plan.labelled(draw), draw, rate)
+    model, history = train_from_scratch(plan, plan.labelled(draw), draw, rate)
     return outcome(plan, model, (history, plan.work["all"]))
 
 
@@ -329,12 +331,12 @@ def last_block(plan: Plan, draw: Draw) -> Outcome:
 def self_training(plan: Plan, draw: Draw) -> Outcome:
     """A network from scratch labels the rest of the pool, and a second one learns from that."""
     images, pool = plan.labelled(draw), plan.task.pool
-    teacher, first = _from_scratch(plan, images, draw, None)
+    teacher, first = train_from_scratch(plan, images, draw, None)
     with torch.no_grad():
         answers = teacher.eval()(pool.images / 255).argmax(1)
     answers[draw.indices.to(answers.device)] = images.labels
     taught = ImageSet(pool.images, answers, pool.classes)
-    student, second = _from_scratch(plan, taught, draw, None)
+    student, second = train_from_scratch(plan, taught, draw, None)
     work = plan.work["all"]
     return outcome(plan, student, (first, work), (second, work))
 

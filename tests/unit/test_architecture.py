@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "vaetl_helpers"
 # What stands further down may import what stands above it, and its own line; never the contrary.
 LAYERS = (
-    ("errors", "seeds"),
+    ("errors", "seeds", "syntax"),
     (
         "requirements",
         "output",

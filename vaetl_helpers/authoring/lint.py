@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from nbformat import NotebookNode
 
 from vaetl_helpers import exercises
+from vaetl_helpers.syntax import parsed
 
 ORDER = {  # what every notebook contains, in this order of first occurrence
     "a title": r"^# \S",
@@ -55,7 +56,7 @@ def code_cells(notebook: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
 def statements(cell: NotebookNode) -> list[ast.stmt]:
     """The statements of a code cell, its magics taken as `pass`; none where it is no Python."""
     with contextlib.suppress(SyntaxError):
-        return ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", cell.source)).body
+        return parsed(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", cell.source)).body
     return []
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from nbformat import NotebookNode
 
 from vaetl_helpers import exercises
+from vaetl_helpers.syntax import parsed
 
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
@@ -58,7 +59,7 @@ def solved_text(cell: NotebookNode) -> str:
 def with_markers(reference: Callable) -> str:
     """The reference's text, its body below the docstring between the marks of a solution."""
     text = exercises.source_of(reference).rstrip()
-    function = ast.parse(text).body[0]
+    function = parsed(text).body[0]
     if not isinstance(function, ast.FunctionDef) or ast.get_docstring(function) is None:
         raise ValueError(f"needs a docstring in {reference.__name__}, since the stub is made of it")
     body = _body_of(text)
@@ -90,7 +91,7 @@ def skeleton(exercise: exercises.Exercise) -> list[str]:
 
 def _body_of(text: str) -> list[str]:
     """The lines of a function below its docstring."""
-    function = ast.parse(text).body[0]
+    function = parsed(text).body[0]
     assert isinstance(function, ast.FunctionDef)
     return text.splitlines()[function.body[0].end_lineno :]
 

@@ -7,7 +7,6 @@ processes.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import difflib
 import importlib
@@ -35,6 +34,7 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.exercises.forms import Form, as_it_is
 from vaetl_helpers.exercises.watch import Answer, InPlace, calls_of, code_of
 from vaetl_helpers.output import is_on, say
+from vaetl_helpers.syntax import parsed
 
 CHAPTERS = (
     "start",
@@ -417,7 +417,7 @@ def solution(id: str) -> None:
 def source_of(function: Function) -> str:
     """The text of a function without its decorators, as a learner would write it."""
     text = inspect.getsource(function)
-    first_line = ast.parse(text).body[0].lineno
+    first_line = parsed(text).body[0].lineno
     return "".join(text.splitlines(keepends=True)[first_line - 1 :])
 
 

@@ -15,7 +15,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vaetl_helpers.grading.syntax import parsed
+from vaetl_helpers.syntax import parsed
 
 # The longest solution has 1,100 characters, and hostile cells are to be quick.
 MOST_CHARACTERS = 10_000  # of a cell

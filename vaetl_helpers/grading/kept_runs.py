@@ -21,8 +21,8 @@ from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading.notebooks import Assignment
 from vaetl_helpers.grading.sandbox.job import SubmissionRun
 from vaetl_helpers.grading.submissions import Submission
-from vaetl_helpers.grading.syntax import parsed
 from vaetl_helpers.output import write_whole
+from vaetl_helpers.syntax import parsed
 
 MOST_KEPT = 2 * 10**6  # bytes, of some hundred thousand at most; what is larger is run again
 # What belongs to a judge alone, or is found again in the inputs: by the block's method.

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from vaetl_helpers.chapters import course_dir, find_number
 from vaetl_helpers.errors import CourseError
 from vaetl_helpers.grading.result import Status
-from vaetl_helpers.grading.syntax import parsed
+from vaetl_helpers.syntax import parsed
 
 AGAIN = "ask for the notebook again."
 NOT_FORMAT_4 = (

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaetl_helpers import study, transfer
+from vaetl_helpers import study
 from vaetl_helpers import supervised_transfer as transfers
 from vaetl_helpers.authoring.assets.facts import RECORDED, origin
 from vaetl_helpers.authoring.assets.record_large import with_statistics_of
@@ -38,8 +38,6 @@ TASK, LABELS, STEPS, SEED = "tops", 20, 300, 700_000
 def from_scratch(plan: transfers.Plan, renews: bool, draw: Draw) -> dict[str, Tensor]:
     """A network from scratch, validated after each epoch; `renews`: with statistics taken anew."""
     images = plan.labelled(draw)
-    model = transfers.untrained(plan)
-    adam = torch.optim.Adam(model.parameters(), plan.rates["scratch"], fused=True)
     curve: list[float] = []
     hits = torch.empty(0)
 
@@ -53,19 +51,11 @@ def from_scratch(plan: transfers.Plan, renews: bool, draw: Draw) -> dict[str, Te
             hits = transfers.correct(tested, plan.task.test)
         curve.append(accuracy)
 
-    options = plan.options(images, draw)
-    options["patience"] = options["epochs"]  # to the end
-    history = transfer.fit_best(
-        model, images, plan.task.validation, optimizer=adam, watch=look, **options
-    )
-    steps = torch.tensor([float(row["steps"]) for row in history.rows]).cumsum(0)
-    flops = torch.tensor([row["images"] * plan.work["all"] for row in history.rows]).cumsum(0)
-    return {
-        "test accuracy": hits,
-        "validation curve": torch.tensor(curve),
-        "steps by epoch": steps,
-        "FLOPs by epoch": flops,
-    }
+    epochs = plan.options(images, draw)["epochs"]
+    to_the_end = {"patience": epochs, "watch": look}
+    model, history = transfers.train_from_scratch(plan, images, draw, **to_the_end)
+    spent = transfers.outcome(plan, model, (history, plan.work["all"]))
+    return {**spent, "test accuracy": hits, "validation curve": torch.tensor(curve)}
 
 
 def effects(table: study.Table) -> list[dict[str, Any]]:

@@ -123,7 +123,8 @@ def right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 def with_statistics_of(model: nn.Module, images: Tensor) -> nn.Module:
     """A copy whose BatchNorm layers have the means and variances of these images [n, 3, 224, 224].
 
-    Only these layers are in training mode meanwhile, so that nothing is dropped.
+    Only these layers are in training mode meanwhile, so that nothing is dropped, as PyTorch's
+    `update_bn` would do.
     """
     model = copy.deepcopy(model).eval()
     for module in model.modules():

@@ -20,6 +20,7 @@ from vaetl_helpers.grading.sandbox import job
 from vaetl_helpers.grading.sandbox.inside import EXERCISES, OUTPUTS
 from vaetl_helpers.grading.sandbox.kernel import SandboxedKernel, make_kernel_folder
 from vaetl_helpers.grading.sandbox.watch import KILLED, OUTSIDE, die_with
+from vaetl_helpers.syntax import parsed
 
 Message = dict[str, Any]  # of Jupyter's protocol
 
@@ -356,7 +357,7 @@ def warm_up(setup: Iterable[str]) -> str:
     """
     imports = []
     for cell in setup:
-        for statement in ast.parse(cell).body:
+        for statement in parsed(cell).body:
             if isinstance(statement, (ast.Import, ast.ImportFrom)):
                 imports.append(ast.unparse(statement))
     imports.append(f"from {EXERCISES} import shared")
