@@ -245,7 +245,6 @@ plt.show()
 #
 # ### What does bfloat16 cost?
 #
-# Eight significant bits are few.
 # Does the network still learn as well at the beginning, where it learns most?
 # We train the same CNN, with channels last, from the same six seeds in float32 and in bfloat16, for one short epoch, and compare the accuracy on validation images seed by seed.
 
@@ -410,7 +409,7 @@ for size in (100, 32):
     print(f"at most {size} images at a time: {meter.peak / 1e6:.1f} MB of activations")
 
 # %% [markdown]
-# The largest piece decides, a third of the batch here, so the memory falls to about a third.
+# The largest piece decides, so the memory falls to about a third.
 # The price is time, because each piece has its own overhead.
 # In section 1 the row *resident, accumulated* worked off each batch in four pieces, and against the row *resident*, turn by turn, it ran at this speed:
 
@@ -715,13 +714,13 @@ checkpoint_checked = check("hardware.resume", checkpoint)
 
 # %% [markdown]
 # Copying matters because `state_dict()` hands out the very tensors that the next step changes, so that a state taken after epoch 1 would hold the weights of the end.
+# From there the first run above trained on, so the two gaps cannot be compared.
 #
 # Now put your checkpoint into a file.
 # The machine may go while the file is being written, so write it under another name and rename it, which the system does at once or not at all.
 # And read it with `weights_only=True`, because a file of `torch.save` could otherwise run any code when it is loaded.
 #
-# We train for two epochs in one go.
-# Then the same training loses its machine in the middle of the second epoch, and is called again.
+# We train two epochs in one go, and once more with the machine lost in the middle of the second.
 
 
 # %%

@@ -994,7 +994,7 @@ for task_name in text_runs.recorded_tasks():
 
 # %% [markdown]
 # So how many points the network is worth depends on the task and on the number of labels, from 29 at the bank to 5 on film reviews.
-# Asked for something that its training did not need, the word "the", it lost by 18 points on film reviews, and by 25 here.
+# Asked for something that its training did not need, the word "the", it lost by 18 points on film reviews, and by 24 here.
 #
 # The article names BERT without a number, and such a number would depend on the task.
 # The appendix stores a tuned encoder in a hundredth of its numbers, by **LoRA**.
