@@ -799,7 +799,7 @@ show_table(rows, ("dog or fox", "points [95 %]"))
 # With twenty labels the probe is ahead by 1.8 points [0.1, 3.5], and it needs one forward pass for each photo; with a hundred labels no difference is shown, 1.2 points [−0.5, 2.8].
 # Both were tuned on a hundred validation images, which nobody has who has twenty labels.
 # If the probe's settings are chosen inside the labels instead, while the trained network keeps its validation images, it is ahead by 1.1 points [−0.4, 2.6] with twenty labels and by 1.5 [0.4, 2.5] with a hundred.
-# So in none of the four is the trained network ahead, and two of the four show the probe ahead, narrowly.
+# So in none of the four is the trained network ahead, and two of the four show the probe ahead, narrowly and without a correction for four comparisons.
 #
 # Not tried were a *small* network with weights from ImageNet, which would tell what the size adds to them, changed copies of the few photos, which may help from scratch, and other large networks.
 #
